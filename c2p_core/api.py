@@ -1,0 +1,209 @@
+"""Everything that a run needs or returns, and nothing else.
+
+Coordinates everywhere are continuous pixels: x to the right, y down, pixel (row i, column j) covers
+[j, j + 1) x [i, i + 1), so that its centre lies at (j + 0.5, i + 0.5) and scaling a picture scales its coordinates.
+"left" and "right" mean the image's left and right, not the person's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2p_core.errors import Cancelled
+
+Mode = Literal["dodge", "decoy"]
+Device = Literal["auto", "cpu", "cuda"]
+FaceChoice = Literal["all", "largest"] | tuple[int, ...]
+
+DEFAULT_PROMPT = "natural makeup"
+DEFAULT_STRENGTH = 0.7
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One upright picture and what has to survive with it.
+
+    Attributes:
+        pixels: (height, width, channels), channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; uint8, uint16 or float32
+            in 0..1; encoded in the colour space of ``icc`` (sRGB when None); straight alpha.
+        icc: ICC profile bytes.
+        exif: EXIF block without the orientation tag's effect (orientation is applied to the pixels and reset to 1).
+        xmp: XMP packet.
+        format: file format it came from, as Pillow names it ("JPEG", "PNG", "TIFF", "WEBP"), None for raw pixels.
+        encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
+            lossless flag, resolution); opaque to everybody but ``imageio``.
+    """
+
+    pixels: NDArray[Any]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    format: str | None = None
+    encoding: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def with_pixels(self, pixels: NDArray[Any]) -> Photo:
+        """The same picture with other pixels of the same shape and type."""
+        if pixels.shape != self.pixels.shape or pixels.dtype != self.pixels.dtype:
+            raise ValueError(f"expected {self.pixels.shape} {self.pixels.dtype}, got {pixels.shape} {pixels.dtype}")
+        return replace(self, pixels=pixels)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a photo.
+
+    Attributes:
+        number: 1 for the largest, counting down in size.
+        box: (x0, y0, x1, y1) in photo pixels.
+        score: detector confidence, 0..1.
+        mesh: (468, 2) float32, MediaPipe face-mesh points in photo pixels; a zero-size array when ``skipped``.
+        eye_distance: between the eye centres, in photo pixels.
+        skipped: why it can't be protected, empty when it can.
+    """
+
+    number: int
+    box: tuple[float, float, float, float]
+    score: float
+    mesh: NDArray[np.float32]
+    eye_distance: float
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: ``stage`` is one word ("load", "detect", "prepare", "search", "paste", "verify")."""
+
+    stage: str
+    face: int = 0
+    faces: int = 0
+    step: int = 0
+    steps: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """0..1 within the stage."""
+        return self.step / self.steps if self.steps else 0.0
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class CancelToken:
+    """Set from any thread; the run stops within one optimiser step and raises ``Cancelled``."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        if self._event.is_set():
+            raise Cancelled("Stopped on request; nothing was changed.")
+
+
+@dataclass(frozen=True)
+class ProtectRequest:
+    """Everything that decides the result: the same request on the same machine gives the same bytes.
+
+    Attributes:
+        photo: what to protect.
+        prompt: makeup style in words.
+        strength: 0..1, one dial from discreet to heavy stage makeup; `docs/strength.md` says what it changes.
+        mode: "dodge" away from the original, "decoy" towards a synthetic identity.
+        faces: "all", "largest", or face numbers as ``c2p faces`` prints them.
+        prior: name of the generative prior.
+        recognisers: "auto" for all that are present, or names.
+        hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
+        steps: search steps per face, None for the measured default.
+        seed: of every random draw.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    photo: Photo
+    prompt: str = DEFAULT_PROMPT
+    strength: float = DEFAULT_STRENGTH
+    mode: Mode = "dodge"
+    faces: FaceChoice = "all"
+    prior: str = "makeup"
+    recognisers: Literal["auto"] | tuple[str, ...] = "auto"
+    hold_out: str = "auto"
+    steps: int | None = None
+    seed: int = 0
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """What one recogniser says of a face before and after.
+
+    Attributes:
+        recogniser: its name.
+        family: recognisers of one family share training data or architecture and are held out together.
+        held_out: True when the search never saw it (always True in ``c2p check``).
+        before: cosine similarity of the original with itself seen anew (re-detected), -1..1.
+        after: cosine similarity of the protected face with the original, -1..1.
+        far1: similarity above which it says "same person" at FAR 1 % (the lower threshold, harder to dodge).
+        far01: the same at FAR 0.1 %.
+    """
+
+    recogniser: str
+    family: str
+    held_out: bool
+    before: float
+    after: float
+    far1: float
+    far01: float
+
+    @property
+    def verdict(self) -> Literal["protected", "mostly protected", "recognised"]:
+        """Below FAR 1 %: protected; between the two thresholds: mostly protected; else recognised."""
+        if self.after < self.far1:
+            return "protected"
+        return "mostly protected" if self.after < self.far01 else "recognised"
+
+
+@dataclass(frozen=True)
+class FaceReport:
+    """What happened to one face; ``similarities`` is empty when it was skipped."""
+
+    number: int
+    box: tuple[float, float, float, float]
+    eye_distance: float
+    skipped: str = ""
+    similarities: tuple[Similarity, ...] = ()
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProtectResult:
+    """The protected photo (same size, type and metadata) and one report per face found, in number order.
+
+    Attributes:
+        photo: the protected picture.
+        faces: one report per face.
+        warnings: sentences for the user (unknown prompt words, recognisers that are not there).
+    """
+
+    photo: Photo
+    faces: tuple[FaceReport, ...]
+    warnings: tuple[str, ...] = ()

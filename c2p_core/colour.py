@@ -1,0 +1,29 @@
+"""The one place for colour conversion: sRGB encoding, optical density, CIE Lab."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Below this linear intensity the logarithm of optical density stops growing: black stays black.
+DARKEST = 1e-3
+
+
+def srgb_to_linear(encoded: Tensor) -> Tensor:
+    """sRGB-encoded values in 0..1 to linear light in 0..1 (IEC 61966-2-1), differentiable."""
+    low = encoded / 12.92
+    high = ((encoded.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(encoded <= 0.04045, low, high)
+
+
+def linear_to_srgb(linear: Tensor) -> Tensor:
+    """Linear light in 0..1 to sRGB-encoded values in 0..1, differentiable, clipped at the ends."""
+    linear = linear.clamp(0.0, 1.0)
+    low = linear * 12.92
+    high = 1.055 * linear.clamp(min=0.0031308) ** (1.0 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, low, high)
+
+
+def density(linear: Tensor) -> Tensor:
+    """Optical density, the negative natural logarithm of linear light; 0 for white."""
+    return -torch.log(linear.clamp(min=DARKEST))
