@@ -70,7 +70,7 @@ class Face:
         number: 1 for the largest, counting down in size.
         box: (x0, y0, x1, y1) in photo pixels.
         score: detector confidence, 0..1.
-        mesh: (468, 2) float32, MediaPipe face-mesh points in photo pixels; a zero-size array when ``skipped``.
+        mesh: (468, 2) float32, MediaPipe face-mesh points in photo pixels.
         eye_distance: between the eye centres, in photo pixels.
         skipped: why it can't be protected, empty when it can.
     """

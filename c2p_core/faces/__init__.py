@@ -1,0 +1,32 @@
+"""Faces in photos: detection, landmarks, alignment, paste-back."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from c2p_core.api import Face, Photo
+from c2p_core.models.store import ModelStore
+
+
+@lru_cache(maxsize=1)
+def _detector(mesh_model: Path) -> object:
+    from c2p_core.faces.detect import Detector
+    from c2p_core.faces.landmarks import FaceMesh
+
+    return Detector(FaceMesh(mesh_model))
+
+
+def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
+    """All faces of a photo, largest first, numbered from 1; too small ones are listed with the reason.
+
+    Raises:
+        ModelUnavailable: the face mesh is not there.
+    """
+    from c2p_core.faces.detect import Detector
+    from c2p_core.faces.landmarks import to_tensor
+    from c2p_core.imageio import to_srgb
+
+    detector = _detector(store.path("face-mesh"))
+    assert isinstance(detector, Detector)
+    return detector(to_tensor(to_srgb(photo)))

@@ -1,0 +1,108 @@
+"""All faces of a photo: MTCNN proposes, the face mesh confirms.
+
+MTCNN (Zhang et al., 2016) comes from ``facenet-pytorch`` with its weights. It knows faces that are roughly upright, so
+that the picture is also searched on its sides and upside down.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c2p_core import torchvision_ops
+from c2p_core.api import Face
+from c2p_core.faces.landmarks import FaceMesh, eye_distance
+
+MIN_EYE_DISTANCE = 40.0
+"""Below this many pixels a face is listed, but too coarse to be protected well."""
+
+_MIN_DETECT = 20  # px of face side in the search picture
+_UPRIGHT_SIDE = 1024  # longest side of the search picture, unless faces of MIN_EYE_DISTANCE would get lost in it
+_TURNED_SIDE = 640
+_SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must keep _MIN_DETECT and some
+_PAD = 0.12  # of the picture's side: MTCNN misses faces that touch the border
+_MIN_PROBABILITY = 0.9
+_MIN_PRESENCE = 0.5
+
+
+class Detector:
+    """Finds faces and their meshes; built once, used for many photos."""
+
+    def __init__(self, mesh: FaceMesh) -> None:
+        torchvision_ops.ensure()
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_MIN_DETECT, device=torch.device("cpu"))
+        self._mesh = mesh
+
+    def __call__(self, photo: Tensor) -> tuple[Face, ...]:
+        """Faces of a photo, largest first, numbered from 1.
+
+        Args:
+            photo: (3, H, W) float sRGB 0..1, on the CPU.
+        """
+        height, width = photo.shape[-2:]
+        longest = max(height, width)
+        candidates = self._propose(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT), 0)
+        for quarter_turns in (1, 2, 3):
+            candidates += self._propose(photo, _TURNED_SIDE, quarter_turns)
+        found: list[tuple[NDArray[np.float32], float]] = []
+        for five, probability in sorted(candidates, key=lambda c: -c[1]):
+            if any(_same(five, mesh) for mesh, _ in found):
+                continue
+            mesh, presence = self._mesh(photo, five)
+            if presence < _MIN_PRESENCE or any(_same(mesh[[33, 263, 1, 61, 291], :2], m) for m, _ in found):
+                continue
+            found.append((mesh, probability * presence))
+        found.sort(key=lambda f: -eye_distance(f[0]))
+        return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+
+    def _propose(self, photo: Tensor, side: float, quarter_turns: int) -> list[tuple[NDArray[np.float32], float]]:
+        height, width = photo.shape[-2:]
+        scale = min(1.0, side / max(height, width))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        small = F.interpolate(photo[None], size, mode="bilinear", antialias=True, align_corners=False)
+        pad = math.ceil(_PAD * max(size)) + 1
+        small = F.pad(small, (pad, pad, pad, pad), mode="replicate")[0]
+        turned = torch.rot90(small, quarter_turns, (1, 2))
+        pixels = (turned.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        _, probabilities, points = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
+        if points is None:
+            return []
+        rows, columns = small.shape[1:]
+        found = []
+        for five, probability in zip(points, probabilities, strict=True):
+            if probability < _MIN_PROBABILITY:
+                continue
+            back = _turn_back(np.asarray(five, dtype=np.float32), quarter_turns, rows, columns)
+            found.append(((back - pad) / np.array([size[1] / width, size[0] / height], np.float32), float(probability)))
+        return found
+
+
+def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """Points of a picture turned by ``torch.rot90`` back in the unturned picture of rows x columns."""
+    x, y = points[:, 0], points[:, 1]
+    turned = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
+    return np.stack(turned, axis=1).astype(np.float32)
+
+
+def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
+    """Whether five points lie on a face that was found already."""
+    distance = np.linalg.norm(five.mean(0) - mesh[[33, 263, 1, 61, 291], :2].mean(0))
+    return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
+
+
+def _face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
+    distance = eye_distance(mesh)
+    low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
+    skipped = ""
+    if distance < MIN_EYE_DISTANCE:
+        skipped = f"the eyes are {distance:.0f} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
+    box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return Face(number, box, score, mesh[:, :2].copy(), distance, skipped)

@@ -1,0 +1,94 @@
+"""468-point face mesh by MediaPipe's face_landmark model (tflite, run by ai-edge-litert).
+
+Source: Kartynnik et al., Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs, CVPRW 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, apply, crop
+
+POINTS = 468
+_INPUT = 192
+# The model was trained on squares 1.5 times the size of the face.
+_MARGIN = 1.5
+# From eyes and mouth alone: a face's mesh is about this many eye-to-mouth distances high.
+_HEIGHT_IN_EYE_TO_MOUTH = 2.6
+_PASSES = 3
+
+
+class FaceMesh:
+    """Finds the mesh of a face whose five points are roughly known."""
+
+    def __init__(self, model: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(str(model), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())
+
+    def __call__(self, photo: Tensor, five: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """Mesh from five rough points.
+
+        Args:
+            photo: (3, H, W) float sRGB 0..1.
+            five: (5, 2) eyes, nose, mouth corners in photo pixels, image left before right.
+
+        Returns:
+            (468, 3) points in photo pixels (z grows away from the viewer, same scale), and how sure the model is that
+            there is a face, 0..1.
+        """
+        eyes, mouth = five[:2].mean(0), five[3:5].mean(0)
+        # A turned head shortens the eye line, a nodding one the way to the mouth: the longer of both is nearer to life.
+        size = max(float(np.linalg.norm(eyes - mouth)), 1.05 * float(np.linalg.norm(five[1] - five[0])))
+        to_photo = _square((eyes + mouth) / 2, size * _HEIGHT_IN_EYE_TO_MOUTH * _MARGIN, five[0], five[1])
+        for _ in range(_PASSES):
+            mesh, presence = self._run(photo, to_photo)
+            left, right = mesh[list(LEFT_EYE), :2].mean(0), mesh[list(RIGHT_EYE), :2].mean(0)
+            rotation = _rotation(left, right)
+            level = mesh[:, :2] @ rotation
+            low, high = level.min(0), level.max(0)
+            to_photo = _square(rotation @ ((low + high) / 2), float((high - low).max()) * _MARGIN, left, right)
+        return mesh, presence
+
+    def _run(self, photo: Tensor, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+        square = crop(photo, to_photo, _INPUT).clamp(0, 1).permute(1, 2, 0)[None].contiguous()
+        self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
+        self._interpreter.invoke()
+        raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)
+        flag = float(self._interpreter.get_tensor(self._presence).ravel()[0])
+        scale = math.hypot(to_photo[0, 0], to_photo[1, 0])
+        mesh = np.concatenate([apply(to_photo, raw[:, :2]), raw[:, 2:] * scale], axis=1).astype(np.float32)
+        return mesh, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, flag))))
+
+
+def _rotation(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    angle = math.atan2(right[1] - left[1], right[0] - left[0])
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def _square(
+    centre: NDArray[np.floating], side: float, left: NDArray[np.float32], right: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    linear = _rotation(left, right) * (side / _INPUT)
+    shift = centre - linear @ np.array([_INPUT / 2, _INPUT / 2])
+    return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def eye_distance(mesh: NDArray[np.float32]) -> float:
+    """Distance of the eye centres of a (468, 3) mesh, depth included, so that a turned head keeps its size."""
+    return float(np.linalg.norm(mesh[list(RIGHT_EYE)].mean(0) - mesh[list(LEFT_EYE)].mean(0)))
+
+
+def to_tensor(rgb: NDArray[np.float32]) -> Tensor:
+    """(H, W, 3) float32 array to a (3, H, W) tensor that shares its memory."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)
