@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2p_core.api import Face, Photo
-from c2p_core.models.store import ModelStore
+
+if TYPE_CHECKING:
+    from c2p_core.faces.detect import Detector
+    from c2p_core.models.store import ModelStore
 
 
 @lru_cache(maxsize=1)
-def _detector(mesh_model: Path) -> object:
+def _detector(mesh_model: Path) -> Detector:
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.landmarks import FaceMesh
 
@@ -23,10 +27,7 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
     Raises:
         ModelUnavailable: the face mesh is not there.
     """
-    from c2p_core.faces.detect import Detector
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.imageio import to_srgb
 
-    detector = _detector(store.path("face-mesh"))
-    assert isinstance(detector, Detector)
-    return detector(to_tensor(to_srgb(photo)))
+    return _detector(store.path("face-mesh"))(to_tensor(to_srgb(photo)))
