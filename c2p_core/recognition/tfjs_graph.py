@@ -1,0 +1,480 @@
+"""Runs frozen TensorFlow.js graph models in torch, with gradients.
+
+The graph is compiled once into a list of torch modules: constants become weights in torch's order, scales and offsets
+move into the convolution before them, chains of minimum and maximum become one clamp, and the pieces of a PReLU become
+one. Values keep TensorFlow's order (batch, row, column, channel), which torch's convolutions read as channels-last
+without a copy, so that reductions, reshapes and per-channel constants need no special case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from c2p_core.errors import ModelUnavailable
+from c2p_core.recognition.tfjs_file import Graph, Node, read_tfjs_graph
+
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": torch.add,
+    "AddV2": torch.add,
+    "BiasAdd": torch.add,
+    "Sub": torch.sub,
+    "Mul": torch.mul,
+    "Maximum": torch.maximum,
+    "Minimum": torch.minimum,
+}
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """TensorFlow's SAME padding before and after one axis; the odd pixel comes after."""
+    reach = dilation * (kernel - 1) + 1
+    total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamp in place that keeps its result for the way back; torch's own copies its input, a sixth of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.mark_dirty(x)
+        x.clamp_(low, high)
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (clamped,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, clamped, *ctx.bounds), None, None
+
+
+class _Activation(nn.Module):
+    """A clamp or a PReLU, on values with the channel in dimension 1; overwrites its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = -math.inf
+        self.high = math.inf
+        self.register_buffer("slopes", None)
+        self.slopes: Tensor | None
+
+    @property
+    def is_identity(self) -> bool:
+        return self.slopes is None and self.low == -math.inf and self.high == math.inf
+
+    def at_least(self, bound: float) -> None:
+        self.low, self.high = max(self.low, bound), max(self.high, bound)
+
+    def at_most(self, bound: float) -> None:
+        self.low, self.high = min(self.low, bound), min(self.high, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.slopes is not None:
+            return F.prelu(x, self.slopes)
+        if self.high == math.inf:
+            return F.relu_(x) if self.low == 0 else x.clamp(min=self.low)
+        if self.low == -math.inf:
+            return x.clamp(max=self.high)
+        clamped: Tensor = _Clamp.apply(x, self.low, self.high)  # type: ignore[no-untyped-call]
+        return clamped
+
+
+class _Step(nn.Module):
+    """Something that computes a new value, ``activation`` last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = _Activation()
+
+    def activated(self, x: Tensor) -> Tensor:
+        """The activation of a new value whose channel is in dimension 1."""
+        result: Tensor = self.activation(x)
+        return result
+
+    def activated_last(self, x: Tensor) -> Tensor:
+        """The activation of a value whose channel comes last; the value itself stays as it is."""
+        return x if self.activation.is_identity else self.activated(x.clone().movedim(-1, 1)).movedim(1, -1)
+
+
+class _Weighted(_Step):
+    """A linear map into channels with a bias, into which what follows channel by channel can be folded."""
+
+    bias: Tensor
+
+    def scale(self, factor: Tensor) -> None:
+        raise NotImplementedError
+
+    def shift(self, offset: Tensor) -> None:
+        self.bias += offset
+
+
+class _Conv(_Weighted):
+    """A convolution, ordinary or depthwise; ``pads`` is None for SAME, else (top, bottom, left, right)."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        groups: int,
+        strides: tuple[int, int],
+        dilations: tuple[int, int],
+        pads: tuple[int, int, int, int] | None,
+    ) -> None:
+        super().__init__()
+        self.groups, self.strides, self.dilations, self.pads = groups, strides, dilations, pads
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", torch.zeros(weight.shape[0]))
+        self.weight: Tensor
+
+    def scale(self, factor: Tensor) -> None:
+        self.weight *= factor.expand(len(self.bias))[:, None, None, None]
+        self.bias *= factor
+
+    @property
+    def _pointwise(self) -> bool:
+        return self.weight.shape[2:] == (1, 1) and self.groups == 1 and self.strides == (1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._pointwise and self.pads in (None, (0, 0, 0, 0)):
+            # Much faster as a matrix product than torch's convolution at batch size 1.
+            rows = torch.addmm(self.bias, x.reshape(-1, x.shape[3]), self.weight[:, :, 0, 0].t())
+            return self.activated(rows).view(*x.shape[:3], -1)
+        x = x.permute(0, 3, 1, 2)
+        top, bottom, left, right = self.pads if self.pads is not None else self._same(x)
+        if (top, left) != (bottom, right):
+            x = F.pad(x, (left, right, top, bottom))
+            top, left = 0, 0
+        x = F.conv2d(x, self.weight, self.bias, self.strides, (top, left), self.dilations, self.groups)
+        return self.activated(x).permute(0, 2, 3, 1)
+
+    def _same(self, x: Tensor) -> tuple[int, int, int, int]:
+        vertical = same_padding(x.shape[2], self.weight.shape[2], self.strides[0], self.dilations[0])
+        return vertical + same_padding(x.shape[3], self.weight.shape[3], self.strides[1], self.dilations[1])
+
+
+class _MatMul(_Weighted):
+    """(batch, in) times a constant (in, out)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", torch.zeros(weight.shape[1]))
+        self.weight: Tensor
+
+    def scale(self, factor: Tensor) -> None:
+        self.weight *= factor
+        self.bias *= factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activated(torch.addmm(self.bias, x, self.weight))
+
+
+class _Affine(_Weighted):
+    """A factor and an offset, alone or one for each channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(1))
+        self.register_buffer("bias", torch.zeros(1))
+        self.factor: Tensor
+
+    def scale(self, factor: Tensor) -> None:
+        self.factor = self.factor * factor
+        self.bias = self.bias * factor
+
+    def shift(self, offset: Tensor) -> None:
+        self.bias = self.bias + offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activated_last(x * self.factor + self.bias)
+
+
+class _Binary(_Step):
+    """An element-wise operation on two computed values."""
+
+    def __init__(self, op: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.activated_last(self.op(a, b))
+
+
+class _Pad(_Step):
+    """Zeros around rows and columns: (top, bottom, left, right)."""
+
+    def __init__(self, pads: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.pads = pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom, left, right = self.pads
+        return self.activated_last(F.pad(x, (0, 0, left, right, top, bottom)))
+
+
+class _Mean(_Step):
+    def __init__(self, axes: list[int], keep: bool) -> None:
+        super().__init__()
+        self.axes, self.keep = axes, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activated_last(x.mean(self.axes, keepdim=self.keep))
+
+
+class _Reshape(_Step):
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activated_last(x.reshape(self.shape))
+
+
+class TfjsGraph(nn.Module):
+    """A compiled graph: maps (B, rows, columns, channels), TensorFlow's order, to its output value."""
+
+    def __init__(self, steps: Sequence[_Step], wiring: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+        self._wiring = list(wiring)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = [x]
+        for step, inputs in zip(self.steps, self._wiring, strict=True):
+            values.append(step(*(values[i] for i in inputs)))
+        return values[-1]
+
+
+class _Compiler:
+    """Turns nodes, in the order in which they can be computed, into steps. Value 0 is the graph's input."""
+
+    def __init__(self, graph: Graph, order: Sequence[Node]) -> None:
+        self._constants = graph.constants
+        self._uses = Counter(name for node in order for name in node.inputs)
+        self._slots: dict[str, int] = {}
+        self.steps: list[_Step] = []
+        self.wiring: list[tuple[int, ...]] = []
+        for node in order:
+            self._slots[node.name] = self._compile(node)
+
+    def _constant(self, node: Node, position: int) -> Tensor:
+        if position >= len(node.inputs) or node.inputs[position] not in self._constants:
+            raise _unsupported(node, "a computed value where only constants are supported")
+        return torch.tensor(self._constants[node.inputs[position]])
+
+    def _emit(self, step: _Step, *inputs: int) -> int:
+        self.steps.append(step)
+        self.wiring.append(inputs)
+        return len(self.steps)
+
+    def _producer(self, name: str) -> _Step | None:
+        """The step that computes ``name``, if nobody else reads it, so that it may be changed."""
+        slot = self._slots[name]
+        return self.steps[slot - 1] if slot > 0 and self._uses[name] == 1 else None
+
+    def _compile(self, node: Node) -> int:
+        if node.op == "Placeholder":
+            return 0
+        if node.op == "Identity":
+            self._uses[node.inputs[0]] += self._uses[node.name] - 1
+            return self._slots[node.inputs[0]]
+        if node.op in ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"):
+            return self._convolution(node)
+        if node.op in ("MatMul", "_FusedMatMul"):
+            if node.flag("transpose_a"):
+                raise _unsupported(node, "transpose_a")
+            weight = self._constant(node, 1)
+            weight = weight.t() if node.flag("transpose_b") else weight
+            return self._fused(node, _MatMul(weight.contiguous()))
+        if node.op in _BINARY:
+            return self._binary(node)
+        if node.op in ("Relu", "Relu6", "Prelu"):
+            return self._activate(node)
+        source = self._slots[node.inputs[0]]
+        if node.op == "Pad":
+            pads = self._constant(node, 1).tolist()
+            if len(pads) != 4 or pads[0] != [0, 0] or pads[3] != [0, 0]:
+                raise _unsupported(node, f"paddings {pads}")
+            return self._emit(_Pad((*pads[1], *pads[2])), source)
+        if node.op == "Mean":
+            axes = self._constant(node, 1).flatten().tolist()
+            return self._emit(_Mean(axes, node.flag("keep_dims")), source)
+        if node.op == "Reshape":
+            return self._emit(_Reshape(self._constant(node, 1).tolist()), source)
+        raise ModelUnavailable(f"The model needs the TensorFlow operation {node.op} ({node.name}), which is not there.")
+
+    def _convolution(self, node: Node) -> int:
+        if node.text("data_format", "NHWC") != "NHWC":
+            raise _unsupported(node, "a data format other than NHWC")
+        weight = self._constant(node, 1)  # (rows, columns, in, out), depthwise: (rows, columns, in, multiplier)
+        groups = 1
+        if "Depthwise" in node.op:
+            groups = weight.shape[2]
+            weight = weight.flatten(2)[:, :, None]
+        strides, dilations = node.integers("strides")[1:3], (node.integers("dilations") or [1, 1, 1, 1])[1:3]
+        padding = node.text("padding", "VALID")
+        if padding not in ("SAME", "VALID"):
+            raise _unsupported(node, f"{padding} padding")
+        pads = None if padding == "SAME" else (0, 0, 0, 0)
+        source, before = self._slots[node.inputs[0]], self._producer(node.inputs[0])
+        if isinstance(before, _Pad) and before.activation.is_identity and source == len(self.steps) and pads:
+            pads = before.pads
+            self.steps.pop()
+            (source,) = self.wiring.pop()
+        step = _Conv(weight.permute(3, 2, 0, 1), groups, (strides[0], strides[1]), (dilations[0], dilations[1]), pads)
+        return self._fused(node, step, source)
+
+    def _fused(self, node: Node, step: _Weighted, source: int | None = None) -> int:
+        """Emits ``step`` with the operations that the converter fused into it."""
+        position = 2
+        for name in node.texts("fused_ops"):
+            if name == "BiasAdd":
+                step.shift(self._constant(node, position))
+                position += 1
+            elif name == "Prelu":
+                step.activation.slopes = self._constant(node, position).flatten()
+                position += 1
+            elif name in ("Relu", "Relu6"):
+                _clamp(step.activation, name)
+            else:
+                raise _unsupported(node, f"a fused {name}")
+        return self._emit(step, self._slots[node.inputs[0]] if source is None else source)
+
+    def _binary(self, node: Node) -> int:
+        constants = [name in self._constants for name in node.inputs]
+        if not any(constants):
+            return self._emit(_Binary(_BINARY[node.op]), *(self._slots[name] for name in node.inputs))
+        if all(constants):
+            raise _unsupported(node, "two constants")
+        at = constants.index(True)
+        value, name = self._constant(node, at).float(), node.inputs[1 - at]
+        if node.op in ("Maximum", "Minimum"):
+            if value.numel() != 1:
+                raise _unsupported(node, "a bound for each channel")
+            step, slot = self._last(name, lambda step: step.activation.slopes is None)
+            bound = step.activation.at_least if node.op == "Maximum" else step.activation.at_most
+            bound(float(value))
+            return slot
+        if value.ndim > 1 and value.numel() != value.shape[-1]:
+            raise _unsupported(node, f"a constant of shape {tuple(value.shape)}")
+        value = value.flatten()
+        step, slot = self._last(name, lambda step: isinstance(step, _Weighted) and step.activation.is_identity)
+        assert isinstance(step, _Weighted)
+        if node.op == "Mul":
+            step.scale(value)
+        elif node.op == "Sub" and at == 0:  # constant minus value
+            step.scale(torch.tensor([-1.0]))
+            step.shift(value)
+        else:
+            step.shift(-value if node.op == "Sub" else value)
+        return slot
+
+    def _activate(self, node: Node) -> int:
+        step, slot = self._last(node.inputs[0], lambda step: step.activation.slopes is None)
+        if node.op != "Prelu":
+            _clamp(step.activation, node.op)
+            return slot
+        if not step.activation.is_identity:
+            step, slot = self._fresh(node.inputs[0])
+        step.activation.slopes = self._constant(node, 1).flatten()
+        return slot
+
+    def _last(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
+        """The step behind ``name`` where it may be changed, else a new one that passes its value on."""
+        step = self._producer(name)
+        if step is not None and may_change(step):
+            return step, self._slots[name]
+        return self._fresh(name)
+
+    def _fresh(self, name: str) -> tuple[_Step, int]:
+        step = _Affine()
+        return step, self._emit(step, self._slots[name])
+
+
+def _clamp(activation: _Activation, op: str) -> None:
+    activation.at_least(0.0)
+    if op == "Relu6":
+        activation.at_most(6.0)
+
+
+def _unsupported(node: Node, what: str) -> ModelUnavailable:
+    return ModelUnavailable(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
+
+
+def _with_prelus(graph: Graph) -> dict[str, Node]:
+    """The nodes, with every max(x, 0) + slope * min(x, 0) replaced by one Prelu."""
+
+    def bounded(name: str, op: str) -> str | None:
+        """x, where ``name`` is op(x, 0)."""
+        node = graph.nodes[name]
+        others = [i for i in node.inputs if not _is_zero(graph.constants.get(i))]
+        return others[0] if node.op == op and len(node.inputs) == 2 and len(others) == 1 else None
+
+    nodes = dict(graph.nodes)
+    for node in graph.nodes.values():
+        if node.op not in ("Add", "AddV2"):
+            continue
+        for positive, negative in (node.inputs, node.inputs[::-1]):
+            product = graph.nodes[negative]
+            if product.op != "Mul":
+                continue
+            for slopes, part in (product.inputs, product.inputs[::-1]):
+                x = bounded(positive, "Maximum")
+                if x is not None and slopes in graph.constants and bounded(part, "Minimum") == x:
+                    nodes[node.name] = replace(node, op="Prelu", inputs=(x, slopes))
+    return nodes
+
+
+def _is_zero(value: NDArray[Any] | None) -> bool:
+    return value is not None and value.size == 1 and not np.any(value)
+
+
+def _ordered(nodes: dict[str, Node], constants: dict[str, NDArray[Any]], output: str) -> list[Node]:
+    """What ``output`` needs, constants left out, each node after its inputs."""
+    order: dict[str, Node] = {}
+    open_nodes: set[str] = set()
+    stack = [output]
+    while stack:
+        name = stack[-1]
+        if name not in nodes:
+            raise ModelUnavailable(f"The model has no value {name!r}; run `c2p models verify`.")
+        waiting = [i for i in nodes[name].inputs if i not in order and i not in constants]
+        if name in order or not waiting:
+            order.setdefault(name, nodes[name])
+            open_nodes.discard(name)
+            stack.pop()
+        elif name in open_nodes:
+            raise ModelUnavailable(f"The model's operations run in a circle at {name!r}; run `c2p models verify`.")
+        else:
+            open_nodes.add(name)
+            stack += waiting
+    return list(order.values())
+
+
+def compile_graph(graph: Graph, output: str) -> TfjsGraph:
+    """Compiles what one output needs.
+
+    Args:
+        graph: the whole model.
+        output: name of the node whose value is wanted.
+
+    Raises:
+        ModelUnavailable: when the graph needs an operation that is not there; the message names it.
+    """
+    compiler = _Compiler(graph, _ordered(_with_prelus(graph), graph.constants, output))
+    return TfjsGraph(compiler.steps, compiler.wiring).eval()
+
+
+def load_tfjs_graph(path: Path, output: str) -> TfjsGraph:
+    """Reads and compiles ``path`` (a ``.json``) up to the node ``output``."""
+    return compile_graph(read_tfjs_graph(path), output)
