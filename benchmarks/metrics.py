@@ -1,0 +1,221 @@
+"""How natural a protected photo looks, in numbers. All pictures are uint8 sRGB, (height, width, 3).
+
+Two families of figures: those that everybody quotes and that punish shifts nobody sees (PSNR, SSIM), and those that
+say what an eye objects to (features moved, skin of another colour, spots).
+"""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped]
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.registration import optical_flow_ilk
+
+from benchmarks.regions import Mask, Mesh, face_mask, skin_mask
+from c2p_core.api import Face
+from c2p_core.faces.align import (
+    CANVAS,
+    CANVAS_EYE_DISTANCE,
+    LEFT_EYE,
+    RIGHT_EYE,
+    align,
+    apply,
+    canvas_crop,
+)
+
+Rgb8 = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+# PSNR of identical pictures is infinite; this stands for it, so that means and JSON stay finite.
+PSNR_OF_IDENTICAL = 100.0
+
+# A face is about 2.2 eye distances wide from ear to ear; in canvas pixels.
+FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
+COARSE_CELLS = 4
+FINE_CELLS = 32
+# A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there:
+# exp(-2 (pi s f)^2) = 1/2 at f = 1/2 gives s = sqrt(ln 2 / 2) / (pi / 2).
+SIGMA_PER_CELL = float(np.sqrt(np.log(2.0) / 2.0) / (np.pi / 2.0))
+
+# Registration: lightness is normalised over this many canvas pixels first, so that a change of tone is no motion.
+FLOW_NORMALISE = 4.0
+FLOW_RADIUS = 9
+# Nothing that we measure moves features further than this share of the eye distance; more is a flow gone astray.
+FLOW_LIMIT = 0.12
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How far landmarks moved between two fresh detections, in per cent of the original's eye distance.
+
+    Attributes:
+        mesh: mean over the 468 points.
+        eyes: mean over the points of both lid contours.
+    """
+
+    mesh: float
+    eyes: float
+
+
+@dataclass(frozen=True)
+class ColourShift:
+    """Delta E 2000 in skin: mean, and the 95th percentile; 0 where a face shows no skin."""
+
+    mean: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Patchiness:
+    """Spots in CIE Lab units (root mean square), see `patchiness`.
+
+    Attributes:
+        face, skin: over the whole face oval, and over skin alone (without eyes, brows and lips, where makeup belongs);
+            the protected face registered to the original first.
+        face_raw, skin_raw: the same without registration, so moved edges count too.
+    """
+
+    face: float
+    skin: float
+    face_raw: float
+    skin_raw: float
+
+
+def to_rgb8(pixels: NDArray[Any]) -> Rgb8:
+    """`Photo.pixels` (grey or RGB, with or without alpha; uint8, uint16 or float 0..1) as uint8 RGB, alpha dropped."""
+    colour = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    if colour.dtype == np.uint8:
+        return np.ascontiguousarray(colour)
+    scaled = colour / 257.0 if colour.dtype == np.uint16 else colour * 255.0
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def psnr(before: Rgb8, after: Rgb8) -> float:
+    """Peak signal to noise ratio in dB over all pixels and channels; `PSNR_OF_IDENTICAL` when nothing changed."""
+    if np.array_equal(before, after):
+        return PSNR_OF_IDENTICAL
+    return float(peak_signal_noise_ratio(before, after, data_range=255))
+
+
+def ssim(before: Rgb8, after: Rgb8) -> float:
+    """Structural similarity, mean over the channels, with the Gaussian window of Wang et al. 2004."""
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(before, after, data_range=255, channel_axis=-1, **wang))
+
+
+def displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
+    """How far the landmarks moved.
+
+    Args:
+        before, after: (468, 2) in pixels of the same frame, each detected afresh in its own picture.
+        eye_distance: of the original, in the same pixels.
+    """
+    away = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    moved = np.hypot(away[:, 0], away[:, 1]) * 100 / eye_distance
+    return Displacement(mesh=float(moved.mean()), eyes=float(moved[list(LEFT_EYE + RIGHT_EYE)].mean()))
+
+
+def skin_colour_shift(before: Rgb8, after: Rgb8, face: Face) -> ColourShift:
+    """Delta E 2000 between the pictures over the skin that the original shows (`regions.skin_mask`)."""
+    lab = rgb2lab(before)
+    mask = skin_mask(lab, face.mesh, face.eye_distance)
+    if not mask.any():
+        return ColourShift(mean=0.0, p95=0.0)
+    shift = deltaE_ciede2000(lab[mask], rgb2lab(after[mask]))
+    return ColourShift(mean=float(shift.mean()), p95=float(np.percentile(shift, 95)))
+
+
+def face_canvas(picture: Rgb8, face: Face) -> Floats:
+    """The face upright on the product's own canvas (`c2p_core.faces.align`): (256, 256, 3) RGB in 0..1."""
+    pixels = torch.tensor(picture).permute(2, 0, 1).float() / 255.0
+    canvas = canvas_crop(pixels, align(face.mesh, face.eye_distance))
+    return np.asarray(canvas.permute(1, 2, 0).numpy(), np.float64)
+
+
+def _blur_inside(field: Floats, mask: Mask, sigma: float) -> Floats:
+    """Gaussian blur of (H, W, C) that sees nothing outside the mask (normalised convolution)."""
+    weight = ndimage.gaussian_filter(mask.astype(np.float64), sigma, mode="constant")
+    blurred = ndimage.gaussian_filter(field * mask[..., None], (sigma, sigma, 0.0), mode="constant")
+    return np.asarray(blurred / np.maximum(weight, 1e-9)[..., None])
+
+
+def band_energy(change: Floats, mask: Mask) -> float:
+    """Root mean square over a mask of what a change holds between 4 and 32 cells across the face.
+
+    Args:
+        change: (256, 256, C) on the face canvas.
+        mask: (256, 256).
+
+    Returns:
+        Root of the mean over the mask of the squared band, summed over channels; 0 for an empty mask.
+    """
+    if not mask.any():
+        return 0.0
+    fine = _blur_inside(change, mask, SIGMA_PER_CELL * FACE_WIDTH / FINE_CELLS)
+    coarse = _blur_inside(change, mask, SIGMA_PER_CELL * FACE_WIDTH / COARSE_CELLS)
+    return float(np.sqrt(((fine - coarse)[mask] ** 2).sum(axis=-1).mean()))
+
+
+def _local_contrast(lightness: Floats) -> Floats:
+    detail = lightness - ndimage.gaussian_filter(lightness, FLOW_NORMALISE)
+    spread = np.sqrt(ndimage.gaussian_filter(detail**2, FLOW_NORMALISE))
+    return np.asarray(detail / (spread + 1.0))
+
+
+def registered(before_lab: Floats, after_lab: Floats) -> Floats:
+    """The second face canvas with its features moved back to where they are in the first.
+
+    Iterative Lucas-Kanade flow on locally normalised lightness, held to `FLOW_LIMIT` eye distances.
+
+    Args:
+        before_lab, after_lab: (256, 256, 3) CIE Lab.
+
+    Returns:
+        (256, 256, 3) CIE Lab.
+    """
+    flow = optical_flow_ilk(
+        _local_contrast(before_lab[..., 0]), _local_contrast(after_lab[..., 0]), radius=FLOW_RADIUS, gaussian=True
+    )
+    limit = FLOW_LIMIT * CANVAS_EYE_DISTANCE
+    rows, columns = np.mgrid[:CANVAS, :CANVAS]
+    at = np.array([rows, columns]) + np.clip(flow, -limit, limit)
+    channels = [ndimage.map_coordinates(after_lab[..., c], at, order=1, mode="nearest") for c in range(3)]
+    return np.stack(channels, axis=-1)
+
+
+def patchiness(before: Rgb8, after: Rgb8, face: Face) -> Patchiness:
+    """Spots and blotches that the change puts on a face.
+
+    Both faces are brought upright to 256 px with the original's mesh (`face_canvas`) and to CIE Lab. Their difference
+    is band-passed with a difference of two Gaussians whose half-amplitude frequencies are those that grids of 4 and of
+    32 cells across the face can just carry (2 and 16 cycles across 2.2 eye distances); blurring sees nothing outside
+    the mask. The figure is the band's root mean square in Lab units: tan, light and shade are coarser than the band,
+    pores and grain are finer, blotches lie in it.
+
+    A moved edge differs too, but is no spot. So the protected face is first registered to the original by optical
+    flow; the figures without registration are given beside.
+
+    Args:
+        before, after: the whole photos.
+        face: as found in the original.
+    """
+    before_lab = np.asarray(rgb2lab(face_canvas(before, face)), np.float64)
+    after_lab = np.asarray(rgb2lab(face_canvas(after, face)), np.float64)
+    mesh = apply(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
+    oval = face_mask((CANVAS, CANVAS), mesh)
+    skin = skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
+    raw = after_lab - before_lab
+    still = registered(before_lab, after_lab) - before_lab
+    return Patchiness(
+        face=band_energy(still, oval),
+        skin=band_energy(still, skin),
+        face_raw=band_energy(raw, oval),
+        skin_raw=band_energy(raw, skin),
+    )

@@ -1,0 +1,78 @@
+"""Where things lie in a face: index lists of the MediaPipe face mesh, and pixel masks made from them.
+
+Coordinates are continuous pixels as in `c2p_core.api`: the centre of pixel (row i, column j) is (j + 0.5, i + 0.5).
+"""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped]
+from skimage.draw import polygon2mask
+
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
+
+Mask = NDArray[np.bool_]
+Mesh = NDArray[np.floating[Any]]
+
+# Closed contours, in order (MediaPipe face geometry, Apache-2.0). "left" is the image's left.
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
+RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+
+# How far around eyes, brows and lips makeup reaches, as a share of the eye distance: not skin.
+FEATURE_MARGIN = 0.06
+# CIE Lab: what is further than this from the face's own median, and further than three robust standard deviations of a
+# face in hard light, is hair, glasses or a clipped highlight, not skin.
+SKIN_LIGHTNESS = 30.0
+SKIN_CHROMA = 15.0
+
+
+def contour_mask(shape: tuple[int, int], mesh: Mesh, contour: tuple[int, ...]) -> Mask:
+    """(height, width) mask of the pixels whose centres lie inside a closed contour of the mesh."""
+    points = mesh[list(contour)][:, ::-1] - 0.5
+    return np.asarray(polygon2mask(shape, points), dtype=np.bool_)
+
+
+def face_mask(shape: tuple[int, int], mesh: Mesh) -> Mask:
+    """Everything inside the face oval."""
+    return contour_mask(shape, mesh, OVAL)
+
+
+def feature_mask(shape: tuple[int, int], mesh: Mesh, eye_distance: float) -> Mask:
+    """Eyes, brows and lips with a margin of `FEATURE_MARGIN` eye distances around each."""
+    features = np.zeros(shape, dtype=np.bool_)
+    for contour in (LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW, LIPS):
+        features |= contour_mask(shape, mesh, contour)
+    if not features.any():
+        return features
+    reach = FEATURE_MARGIN * eye_distance
+    return np.asarray(ndimage.distance_transform_edt(~features) <= reach, dtype=np.bool_)
+
+
+def skin_mask(lab: NDArray[np.floating[Any]], mesh: Mesh, eye_distance: float) -> Mask:
+    """Skin of the face: the oval less eyes, brows and lips, less what has not the colour of skin.
+
+    Args:
+        lab: (height, width, 3) CIE Lab of the original picture.
+        mesh: (468, 2) mesh in its pixels.
+        eye_distance: in its pixels.
+    """
+    shape = (lab.shape[0], lab.shape[1])
+    mask = face_mask(shape, mesh) & ~feature_mask(shape, mesh, eye_distance)
+    if not mask.any():
+        return mask
+    away = lab - np.median(lab[mask], axis=0)
+    lightness, chroma = np.abs(away[..., 0]), np.hypot(away[..., 1], away[..., 2])
+    # 1.4826 times the median absolute deviation estimates a standard deviation.
+    like_skin = (lightness <= max(SKIN_LIGHTNESS, 3 * 1.4826 * float(np.median(lightness[mask])))) & (
+        chroma <= max(SKIN_CHROMA, 3 * float(np.median(chroma[mask])))
+    )
+    return np.asarray(mask & like_skin, dtype=np.bool_)

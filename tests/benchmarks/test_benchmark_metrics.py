@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from synthetic import EYE_DISTANCE, SIZE, face, photo, smooth_field
+
+from benchmarks import metrics
+from benchmarks.regions import feature_mask, skin_mask
+
+# Across the drawn face, in pixels.
+FACE = 2.2 * EYE_DISTANCE
+
+
+def changed(added: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(photo() + added), 0, 255).astype(np.uint8)
+
+
+def warped(amount: float) -> np.ndarray:
+    """The drawn photo under a smooth warp of at most ``amount`` eye distances."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    at = [
+        rows + smooth_field(FACE / 20, 2) * amount * EYE_DISTANCE,
+        columns + smooth_field(FACE / 20, 3) * amount * EYE_DISTANCE,
+    ]
+    channels = [ndimage.map_coordinates(photo()[..., c].astype(float), at, order=1, mode="nearest") for c in range(3)]
+    return np.rint(np.stack(channels, -1)).astype(np.uint8)
+
+
+def test_psnr_of_an_even_offset_follows_the_definition() -> None:
+    before = np.full((32, 32, 3), 100, np.uint8)
+    assert metrics.psnr(before, before + 10) == pytest.approx(20 * math.log10(255 / 10))
+
+
+def test_identical_pictures_are_perfect() -> None:
+    before, found = photo(), face()
+    assert metrics.psnr(before, before) == metrics.PSNR_OF_IDENTICAL
+    assert metrics.ssim(before, before) == pytest.approx(1.0)
+    assert metrics.skin_colour_shift(before, before, found) == metrics.ColourShift(0.0, 0.0)
+    spots = metrics.patchiness(before, before, found)
+    assert max(spots.face, spots.skin, spots.face_raw, spots.skin_raw) < 0.02
+
+
+def test_ssim_falls_with_noise() -> None:
+    noise = np.random.default_rng(0).standard_normal((SIZE, SIZE, 3))
+    light, heavy = (metrics.ssim(photo(), changed(noise * sigma)) for sigma in (3, 20))
+    assert 1.0 > light > heavy
+
+
+def test_displacement_is_in_per_cent_of_the_eye_distance() -> None:
+    mesh = face().mesh
+    moved = metrics.displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
+    assert moved.mesh == pytest.approx(5.0, rel=1e-5)
+    assert moved.eyes == pytest.approx(5.0, rel=1e-5)
+
+
+def test_eye_displacement_sees_the_lids_alone() -> None:
+    mesh = face().mesh
+    after = mesh.copy()
+    after[0] += 50
+    moved = metrics.displacement(mesh, after, EYE_DISTANCE)
+    assert moved.eyes == 0.0
+    assert moved.mesh > 0.0
+
+
+def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:
+    """Grey 119 and 129 are L* 50.03 and 53.98; without hue or chroma only the lightness term of CIEDE2000 is left."""
+    before, after = (np.full((SIZE, SIZE, 3), value, np.uint8) for value in (119, 129))
+    lightness = [116 * (((v / 255 + 0.055) / 1.055) ** 2.4) ** (1 / 3) - 16 for v in (119, 129)]
+    away = (sum(lightness) / 2 - 50) ** 2
+    expected = (lightness[1] - lightness[0]) / (1 + 0.015 * away / math.sqrt(20 + away))
+    assert metrics.skin_colour_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
+
+
+def test_lips_and_eyes_are_not_skin() -> None:
+    before, found = photo(), face()
+    features = feature_mask((SIZE, SIZE), found.mesh, EYE_DISTANCE)
+    after = before.copy()
+    after[features] = 255
+    assert metrics.skin_colour_shift(before, after, found).mean == 0.0
+
+
+def test_dark_glasses_are_not_skin() -> None:
+    before, found = photo(), face()
+    before[130:135, 80:240] = 5
+    mask = skin_mask(metrics.rgb2lab(before), found.mesh, EYE_DISTANCE)
+    assert mask.any()
+    assert not mask[130:135, 80:240].any()
+
+
+def test_spots_between_4_and_32_cells_are_patchy() -> None:
+    spots = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert spots.skin > 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("a tan that shades across the face", (12 + 12 * smooth_field(FACE, 6))[..., None] * np.array([1.0, 0.8, 0.6])),
+        ("grain", np.random.default_rng(7).standard_normal((SIZE, SIZE, 1)) * 6),
+    ],
+)
+def test_tan_and_grain_are_not_patchy(name: str, added: np.ndarray) -> None:
+    blotches = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert metrics.patchiness(photo(), changed(added), face()).skin < 0.35 * blotches.skin, name
+
+
+def test_registration_takes_moved_edges_for_no_spots() -> None:
+    spots = metrics.patchiness(photo(), warped(0.05), face())
+    assert spots.face < 0.4 * spots.face_raw
+
+
+def test_registration_keeps_spots() -> None:
+    spots = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert spots.face > 0.8 * spots.face_raw
+
+
+def test_band_passes_10_cells_and_stops_1_and_100() -> None:
+    """Stripes of n cells across the face are a cosine of n / 2 cycles."""
+    mask = np.ones((metrics.CANVAS, metrics.CANVAS), bool)
+    x = np.arange(metrics.CANVAS) / metrics.FACE_WIDTH
+
+    def passed(cells: float) -> float:
+        stripes = np.broadcast_to(np.cos(np.pi * cells * x)[None, :, None], (metrics.CANVAS, metrics.CANVAS, 1))
+        return metrics.band_energy(np.array(stripes), mask) * math.sqrt(2)
+
+    assert passed(10) > 0.8
+    assert passed(32) == pytest.approx(0.5, abs=0.05)
+    assert passed(1.5) < 0.2
+    assert passed(100) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.full((2, 2, 1), 7, np.uint8), 7),
+        (np.full((2, 2, 2), 7, np.uint8), 7),
+        (np.full((2, 2, 4), 65535, np.uint16), 255),
+        (np.full((2, 2, 3), 0.5, np.float32), 128),
+    ],
+)
+def test_every_kind_of_pixels_becomes_eight_bit_colour(pixels: np.ndarray, expected: int) -> None:
+    rgb = metrics.to_rgb8(pixels)
+    assert rgb.shape == (2, 2, 3)
+    assert rgb.dtype == np.uint8
+    assert np.all(rgb == expected)

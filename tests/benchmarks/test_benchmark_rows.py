@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from synthetic import natural_row, protect_row, setting
+
+from benchmarks import rows, run
+from benchmarks.data import NoData, Places, face_list
+from benchmarks.measure import Done, Task
+
+
+def plan(**changes: object) -> run.Plan:
+    fields: dict[str, object] = {
+        "photos": (Path("a.jpg"), Path("b.jpg")), "methods": ("c2p",), "strengths": (0.7,), "hold_out": run.FAMILIES,
+        "prompt": "natural makeup", "prior": "makeup", "steps": None, "seed": 0, "suite": "all",
+    }  # fmt: skip
+    return run.Plan(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def go(folder: Path, wanted: run.Plan, broken: str = "") -> tuple[run.Outcome, list[Task], list[str]]:
+    """A run with a fake measurement that fails for the face named ``broken``."""
+    seen: list[Task] = []
+    said: list[str] = []
+
+    def work(task: Task) -> Done:
+        seen.append(task)
+        if task.setting.face == broken:
+            raise RuntimeError("the model has gone")
+        protect = protect_row(task.setting) if task.protect else None
+        return Done(protect, natural_row(task.setting) if task.natural else None)
+
+    with ThreadPoolExecutor(1) as executor:
+        outcome = run.run(wanted, Places(folder, folder / "pictures"), "abc", executor, said.append, work)
+    return outcome, seen, said
+
+
+def test_a_row_survives_the_file(tmp_path: Path) -> None:
+    row = protect_row(setting(), warnings=("Unknown word: “glitterish”.",))
+    rows.append(tmp_path / "rows.jsonl", row)
+    assert rows.read(tmp_path / "rows.jsonl", rows.protect_row) == [row]
+
+
+def test_every_face_and_family_has_a_row(tmp_path: Path) -> None:
+    outcome, seen, _ = go(tmp_path, plan())
+    assert (outcome.measured, outcome.kept, outcome.failed) == (6, 0, 0)
+    assert len(rows.read(tmp_path / rows.PROTECT_FILE, rows.protect_row)) == 6
+    assert {(t.setting.face, t.setting.hold_out) for t in seen} == {(f, h) for f in "ab" for h in run.FAMILIES}
+
+
+def test_a_second_run_measures_nothing_again(tmp_path: Path) -> None:
+    go(tmp_path, plan())
+    outcome, seen, _ = go(tmp_path, plan())
+    assert outcome.kept == 6
+    assert seen == []
+
+
+def test_a_line_cut_by_a_kill_is_measured_again(tmp_path: Path) -> None:
+    go(tmp_path, plan())
+    file = tmp_path / rows.PROTECT_FILE
+    file.write_bytes(file.read_bytes()[:-40])
+    _, seen, _ = go(tmp_path, plan())
+    assert len(seen) == 1
+    assert [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows.read(file, rows.protect_row)) == 6
+
+
+def test_a_failure_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
+    outcome, _, said = go(tmp_path, plan(), broken="a")
+    assert (outcome.measured, outcome.failed) == (3, 3)
+    assert any("the model has gone" in line for line in said)
+    outcome, _, _ = go(tmp_path, plan())
+    assert (outcome.measured, outcome.kept) == (3, 3)
+
+
+def test_methods_without_search_run_once_a_face(tmp_path: Path) -> None:
+    _, seen, _ = go(tmp_path, plan(methods=("nothing",)))
+    assert [t.setting.hold_out for t in seen] == [rows.NO_FAMILY] * 2
+
+
+def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
+    go(tmp_path, plan(suite="protect"))
+    _, seen, _ = go(tmp_path, plan(suite="natural"))
+    assert all(t.natural and not t.protect for t in seen)
+    assert len(seen) == 6
+
+
+def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
+    rows.append(tmp_path / rows.PROTECT_FILE, protect_row(setting(), code="old"))
+    _, _, said = go(tmp_path, plan())
+    assert any("1 rows" in line and "other code" in line for line in said)
+
+
+def test_settings_never_share_a_picture() -> None:
+    settings = [s for _, s in run.settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
+    assert len({s.picture for s in settings}) == len(settings)
+
+
+def test_missing_faces_are_said_loudly(tmp_path: Path) -> None:
+    with pytest.raises(NoData, match="no folder"):
+        face_list(photos=tmp_path / "nowhere")
+
+
+def test_a_listed_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    with pytest.raises(NoData, match="the first is b"):
+        face_list(tmp_path / "list.txt", tmp_path)
+
+
+def test_quick_takes_six_faces_spread_over_the_list() -> None:
+    photos = [Path(f"{i}.jpg") for i in range(40)]
+    assert [int(p.stem) for p in run.quick(photos)] == [0, 6, 12, 18, 24, 30]
