@@ -1,0 +1,52 @@
+"""Files that are either there in full or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from c2p_core.errors import CannotWrite
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes beside ``path`` and renames, so that nobody ever sees half a file; replaces an older one.
+
+    Raises:
+        CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
+    """
+    aside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
+        # A read-only file says that it is not to be replaced, though the folder would allow it.
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+        try:
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                aside.unlink()
+            raise
+    except OSError as error:
+        raise CannotWrite(f"Could not write '{path}': {_why(error)}.") from error
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left on the disk; free some or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write there; choose another folder"
+    if error.errno == errno.ENOENT:
+        return "its folder does not exist; create it or choose another one"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR):
+        return "the name belongs to a folder or leads through a file; choose another name"
+    return f"{(error.strerror or str(error)).lower()}; choose another place"

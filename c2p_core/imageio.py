@@ -1,0 +1,405 @@
+"""Photos in and out: JPEG, PNG, TIFF and WebP with colour profile, EXIF, XMP, alpha and bit depth kept.
+
+JPEG and WebP go through Pillow, PNG and TIFF (which may have 16 bits or floats) through libvips. A picture is upright
+after reading: its EXIF orientation is applied to the pixels once and reset.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
+
+from c2p_core import metadata
+from c2p_core.api import Photo
+from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.files import write_whole
+
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
+
+# Larger than any camera of today; Pillow's own guard, which it checks before it decodes, must agree.
+MAX_PIXELS = 178_956_970
+# No face fits into less.
+MIN_SIDE = 16
+FORMATS: dict[str, Format] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+# For pictures that were not JPEG before; visually lossless.
+_JPEG_QUALITY = 95
+_WEBP_QUALITY = 95
+_DTYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
+_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error)
+
+
+def read(path: Path) -> Photo:
+    """Reads one picture, upright, with everything that has to survive.
+
+    Raises:
+        UnreadableImage: missing, not a file, empty, damaged, not of the four formats, too large, too small, CMYK,
+            animated or of several pages, or of a number type that a photo doesn't have.
+    """
+    data = _bytes_of(path)
+    kind = _format_of(path, data)
+    reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff}[kind]
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of pictures between half of its size limit and the limit, and of damaged metadata.
+            warnings.simplefilter("ignore")
+            photo, orientation = reader(data)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"'{path}' {error}") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"'{path}' {_too_large()}") from None
+    except _UNREADABLE as error:
+        raise UnreadableImage(
+            f"'{path}' is damaged or cut short and can't be read; copy or export it again ({_short(error)})."
+        ) from error
+    return _upright(photo, orientation)
+
+
+def write(path: Path, photo: Photo) -> None:
+    """Writes a photo in the format of the file name's ending, in full or not at all.
+
+    Lossless formats give the same pixels back. JPEG uses the quantisation and subsampling that the photo came with.
+
+    Raises:
+        BadRequest: the ending is unknown, or its format can't hold the photo's alpha or bit depth.
+        CannotWrite: no permission, no folder, no space, or too large for the format.
+    """
+    check_target(path, photo)
+    kind = FORMATS[path.suffix.lower()]
+    try:
+        data = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp}[kind](photo)
+    except _UNREADABLE as error:
+        raise CannotWrite(f"Could not write '{path}' as {kind}; try .png or .tif ({_short(error)}).") from error
+    write_whole(path, data)
+
+
+def check_target(path: Path, photo: Photo | None = None) -> None:
+    """Says early whether ``path`` can name an output file and, where given, hold the photo.
+
+    Raises:
+        BadRequest: it can't.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise BadRequest(f"'{path.name}' needs an ending that says the format: {', '.join(FORMATS)}.")
+    if photo is None:
+        return
+    channels, deep = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
+    if kind == "JPEG" and channels in (2, 4):
+        raise BadRequest(f"JPEG can't hold the transparency of this photo; write '{path.stem}.png' instead.")
+    if kind in ("JPEG", "WEBP") and deep:
+        raise BadRequest(f"{kind} holds 8 bits only and this photo has more; write '{path.stem}.tif' instead.")
+    if kind == "PNG" and photo.pixels.dtype == np.float32:
+        raise BadRequest(f"PNG can't hold floating-point pixels; write '{path.stem}.tif' instead.")
+    if kind == "WEBP" and channels < 3 and photo.icc:
+        raise BadRequest(f"WebP can't hold a grey photo's colour profile; write '{path.stem}.png' instead.")
+
+
+def to_srgb(photo: Photo) -> NDArray[np.float32]:
+    """The working view that models look at: (height, width, 3) float32 in 0..1, sRGB, alpha left out.
+
+    A photo with a profile is converted through 8 bits, which is enough to analyse it; pixels that go back to a file
+    never pass here. A profile that can't be used is taken for sRGB (``profile_warning`` says so).
+    """
+    colour = photo.pixels[..., :1] if photo.pixels.shape[2] < 3 else photo.pixels[..., :3]
+    if photo.icc and (converted := _through_profile(colour, photo.icc)) is not None:
+        return converted.astype(np.float32) / np.float32(255)
+    return np.repeat(_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _unit(colour)
+
+
+def profile_warning(photo: Photo) -> str:
+    """A sentence for the user when the photo's colour profile can't be used, else empty."""
+    if not photo.icc:
+        return ""
+    grey = photo.pixels.shape[2] < 3
+    if _through_profile(np.zeros((1, 1, 1 if grey else 3), np.uint8), photo.icc) is not None:
+        return ""
+    return "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
+
+
+def _through_profile(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint8] | None:
+    eight = colour if colour.dtype == np.uint8 else np.rint(_unit(colour) * 255).astype(np.uint8)
+    picture = Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight)
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(picture, source, target, renderingIntent=intent, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+    return None if converted is None else np.asarray(converted)
+
+
+def _unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    if pixels.dtype == np.float32:
+        return pixels
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+# Reading
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise UnreadableImage(f"'{path}' is a folder; name the picture files in it.")
+        if path.exists() and not path.is_file():
+            raise UnreadableImage(f"'{path}' is not a file; name a picture file.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImage(f"'{path}' does not exist; check the name.") from None
+    except PermissionError:
+        raise UnreadableImage(f"'{path}' may not be read; check its permissions.") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImage(f"'{path}' can't be read; check the name and the disk ({_short(error)}).") from error
+    if not data:
+        raise UnreadableImage(f"'{path}' is empty (0 bytes); copy or export it again.")
+    return data
+
+
+def _format_of(path: Path, data: bytes) -> Format:
+    # Only these four parsers ever see a user's bytes, whatever the file is called.
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        return "TIFF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    raise UnreadableImage(f"'{path}' is not a JPEG, PNG, TIFF or WebP picture; export it as one of these.")
+
+
+def _read_jpeg(data: bytes) -> tuple[Photo, int]:
+    # Phones store several pictures in one JPEG ("MPO": depth, gain map); the first is the photo.
+    picture = _open(data, "JPEG")
+    _check_size(picture.width, picture.height)
+    if picture.mode not in ("L", "RGB"):
+        raise UnreadableImage(_wrong_colours(picture.mode))
+    encoding: dict[str, Any] = {"progressive": bool(picture.info.get("progressive"))}
+    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+        encoding["qtables"] = {index: list(table) for index, table in picture.quantization.items()}
+        encoding["subsampling"] = JpegImagePlugin.get_sampling(picture)
+    return _from_pillow(picture, "JPEG", encoding)
+
+
+def _read_webp(data: bytes) -> tuple[Photo, int]:
+    picture = _open(data, "WEBP")
+    _check_size(picture.width, picture.height)
+    if getattr(picture, "n_frames", 1) > 1:
+        raise UnreadableImage(_several("is animated"))
+    return _from_pillow(picture, "WEBP", {"lossless": b"VP8L" in _riff_chunks(data)})
+
+
+def _read_png(data: bytes) -> tuple[Photo, int]:
+    header = _open(data, "PNG")  # metadata only; the pixels come from libvips, which knows 16 bits
+    _check_size(header.width, header.height)
+    if getattr(header, "n_frames", 1) > 1:
+        raise UnreadableImage(_several("is animated"))
+    tags, orientation = _pillow_exif(header)
+    pixels = _vips_pixels(pyvips.Image.pngload_buffer(data, fail_on="error"))
+    icc, xmp = header.info.get("icc_profile"), _bytes_or_none(header.info.get("xmp"))
+    turned = orientation >= 5
+    exif = metadata.upright_exif(tags, turned)
+    encoding = {"dpi": header.info.get("dpi")}
+    return Photo(pixels, icc, exif, metadata.upright_xmp(xmp), "PNG", encoding), orientation
+
+
+def _read_tiff(data: bytes) -> tuple[Photo, int]:
+    pages = metadata.tiff_pages(data)
+    if not pages:
+        raise UnreadableImage("holds no picture; export it again.")
+    if len(pages) > 1:
+        raise UnreadableImage(_several(f"has {len(pages)} pages"))
+    page = pages[0]
+    _check_size(int(page[256]), int(page[257]))
+    photometric = int(page.get(262, 2))
+    if photometric not in (0, 1, 2, 3, 6):
+        raise UnreadableImage(_wrong_colours({5: "CMYK", 8: "LAB"}.get(photometric, "an unusual colour model")))
+    # libvips counts previews as pages; ours is the first that is not one, which all known writers put first.
+    pixels = _vips_pixels(pyvips.Image.tiffload_buffer(data, fail_on="error"))
+    extra = page.get(338, ())
+    if pixels.shape[2] in (2, 4) and extra and int(extra[0]) == 1:
+        pixels = _straight(pixels)
+    orientation = int(page.get(metadata.ORIENTATION, 1))
+    tags = metadata.parse_tiff_exif(data, page) or {}
+    exif = metadata.upright_exif(tags, orientation >= 5)
+    icc = _bytes_or_none(page.get(metadata.TIFF_ICC))
+    xmp = metadata.upright_xmp(_bytes_or_none(page.get(metadata.TIFF_XMP)))
+    unit = {2: 1.0, 3: 2.54}.get(int(page.get(296, 2)))
+    dpi = (float(page[282]) * unit, float(page[283]) * unit) if unit and 282 in page and 283 in page else None
+    return Photo(pixels, icc, exif, xmp, "TIFF", {"dpi": dpi}), orientation
+
+
+def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=[kind])
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(_too_large())
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(f"has only {width} x {height} pixels, too few for a face; choose a larger picture.")
+
+
+def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str, Any]) -> tuple[Photo, int]:
+    tags, orientation = _pillow_exif(picture)
+    pixels = np.asarray(picture)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    icc, xmp = picture.info.get("icc_profile"), _bytes_or_none(picture.info.get("xmp"))
+    exif = metadata.upright_exif(tags, orientation >= 5)
+    encoding["dpi"] = picture.info.get("dpi")
+    return Photo(pixels, icc, exif, metadata.upright_xmp(xmp), kind, encoding), orientation
+
+
+def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
+    """Tags and orientation; Pillow also finds EXIF that old programs hid in PNG text, and orientation in XMP."""
+    exif = picture.getexif()
+    orientation = exif.get(metadata.ORIENTATION, 1)
+    tags = metadata.parse_exif(exif.tobytes() if "exif" not in picture.info else picture.info["exif"]) or {}
+    return tags, orientation if isinstance(orientation, int) else 1
+
+
+def _vips_pixels(image: Any) -> NDArray[Any]:
+    if image.interpretation == "cmyk":
+        raise UnreadableImage(_wrong_colours("CMYK"))
+    if image.format not in _DTYPES:
+        raise UnreadableImage(f"holds numbers of an unusual kind ({image.format}); export it with 8 or 16 bits.")
+    if image.bands > 4:
+        raise UnreadableImage(f"has {image.bands} channels; export it as RGB or RGBA.")
+    pixels = np.ndarray(
+        buffer=image.write_to_memory(), dtype=_DTYPES[image.format], shape=(image.height, image.width, image.bands)
+    )
+    if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise UnreadableImage("holds values outside 0..1 (HDR); export it with 8 or 16 bits.")
+    return pixels
+
+
+def _straight(premultiplied: NDArray[Any]) -> NDArray[Any]:
+    colour, alpha = _unit(premultiplied[..., :-1]), _unit(premultiplied[..., -1:])
+    straight = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0).clip(0, 1)
+    if premultiplied.dtype == np.float32:
+        return np.concatenate([straight, alpha], axis=2)
+    top = np.iinfo(premultiplied.dtype).max
+    return np.concatenate([np.rint(straight * top).astype(premultiplied.dtype), premultiplied[..., -1:]], axis=2)
+
+
+def _upright(photo: Photo, orientation: int) -> Photo:
+    pixels = photo.pixels
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    pixels = np.ascontiguousarray(pixels)
+    return Photo(pixels, photo.icc, photo.exif, photo.xmp, photo.format, photo.encoding)
+
+
+def _riff_chunks(data: bytes) -> set[bytes]:
+    kinds, offset = set(), 12
+    while offset + 8 <= len(data):
+        kinds.add(data[offset : offset + 4])
+        offset += 8 + (struct.unpack_from("<L", data, offset + 4)[0] + 1) // 2 * 2
+    return kinds
+
+
+# Writing
+
+
+def _jpeg(photo: Photo) -> bytes:
+    options: dict[str, Any] = {"quality": _JPEG_QUALITY, "subsampling": 0}
+    if photo.format == "JPEG" and photo.encoding.get("qtables"):
+        tables = {index: [min(step, 255) for step in table] for index, table in photo.encoding["qtables"].items()}
+        sampling = photo.encoding.get("subsampling", -1)
+        options = {"qtables": tables, "progressive": photo.encoding.get("progressive", False)}
+        if photo.pixels.shape[2] == 3:
+            options["subsampling"] = sampling if sampling >= 0 else 0
+    return _pillow(photo, "JPEG", options | {"optimize": True})
+
+
+def _webp(photo: Photo) -> bytes:
+    if photo.format == "WEBP" and not photo.encoding.get("lossless", True):
+        return _pillow(photo, "WEBP", {"quality": _WEBP_QUALITY})
+    # Effort 0 is a second on 24 megapixels where the best takes a minute; "exact" keeps colour under transparency.
+    return _pillow(photo, "WEBP", {"lossless": True, "quality": 0, "method": 0, "exact": True})
+
+
+def _pillow(photo: Photo, kind: Format, options: dict[str, Any]) -> bytes:
+    blocks = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": photo.xmp}
+    if kind == "JPEG":
+        blocks["dpi"] = photo.encoding.get("dpi")
+    pixels = np.ascontiguousarray(photo.pixels)
+    if pixels.shape[2] == 2:
+        picture = Image.fromarray(pixels, "LA")
+    else:
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if kind == "WEBP" and pixels.shape[2] < 3:
+        picture = picture.convert("RGB" if pixels.shape[2] == 1 else "RGBA")
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options, **{name: block for name, block in blocks.items() if block})
+    return stream.getvalue()
+
+
+def _png(photo: Photo) -> bytes:
+    depth = photo.pixels.dtype.itemsize * 8
+    # This filter and level are three times faster than the defaults for 3 % more bytes.
+    data: bytes = _vips(photo).pngsave_buffer(bitdepth=depth, compression=3, filter="sub", keep="none")
+    return metadata.into_png(data, photo.exif, photo.xmp, photo.icc)
+
+
+def _tiff(photo: Photo) -> bytes:
+    predictor = "float" if photo.pixels.dtype == np.float32 else "horizontal"
+    data: bytes = _vips(photo).tiffsave_buffer(compression="deflate", predictor=predictor, level=3, keep="none")
+    return metadata.into_tiff(data, photo.exif, photo.xmp, photo.icc)
+
+
+def _vips(photo: Photo) -> Any:
+    pixels = np.ascontiguousarray(photo.pixels)
+    names = {np.dtype(kind): name for name, kind in _DTYPES.items()}
+    image = pyvips.Image.new_from_memory(pixels.data, photo.width, photo.height, pixels.shape[2], names[pixels.dtype])
+    grey, deep = pixels.shape[2] < 3, pixels.dtype == np.uint16
+    labels = {(True, False): "b-w", (True, True): "grey16", (False, False): "srgb", (False, True): "rgb16"}
+    dpi = photo.encoding.get("dpi") or (72.0, 72.0)
+    return image.copy(interpretation=labels[grey, deep], xres=float(dpi[0]) / 25.4, yres=float(dpi[1]) / 25.4)
+
+
+# Sentences
+
+
+def _too_large() -> str:
+    return f"has more than {MAX_PIXELS // 10**6} megapixels, which we refuse to unpack; make it smaller."
+
+
+def _several(what: str) -> str:
+    return f"{what}; export the one picture that you want."
+
+
+def _wrong_colours(mode: str) -> str:
+    return f"is in {mode}, not RGB or grey; convert it to RGB in your image editor (which knows your inks) first."
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:160] if lines else type(error).__name__
+
+
+def _bytes_or_none(value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return bytes(value) if isinstance(value, (bytes, bytearray, tuple)) and value else None

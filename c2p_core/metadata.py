@@ -1,0 +1,200 @@
+"""EXIF, XMP and ICC blocks: taken from a file, made upright, put into a file.
+
+Whatever shows the picture a second time is left out on purpose (EXIF thumbnails, previews in maker notes, thumbnails
+in XMP, Photoshop blocks): after protection it would still show the face as it was.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+ORIENTATION = int(Base.Orientation)
+TIFF_XMP = 700
+TIFF_ICC = 34675
+_EXIF_HEADER = b"Exif\x00\x00"
+# Tags of the main directory that describe the picture and not how its bytes are laid out.
+_DESCRIPTIVE = {
+    int(tag)
+    for tag in (
+        Base.ImageDescription,
+        Base.Make,
+        Base.Model,
+        Base.Orientation,
+        Base.XResolution,
+        Base.YResolution,
+        Base.ResolutionUnit,
+        Base.Software,
+        Base.DateTime,
+        Base.Artist,
+        Base.HostComputer,
+        Base.YCbCrPositioning,
+        Base.Copyright,
+        Base.Rating,
+        Base.RatingPercent,
+        Base.XPTitle,
+        Base.XPComment,
+        Base.XPAuthor,
+        Base.XPKeywords,
+        Base.XPSubject,
+    )
+}
+_SUB_DIRECTORIES = (int(IFD.Exif), int(IFD.GPSInfo))
+# In a TIFF file the image's own tags already say these.
+_SAID_BY_TIFF = {ORIENTATION, int(Base.XResolution), int(Base.YResolution), int(Base.ResolutionUnit)}
+_JPEG_START = b"\xff\xd8\xff"
+# What Pillow raises on EXIF that is damaged.
+_DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
+
+
+def parse_exif(block: bytes) -> dict[int, Any] | None:
+    """Tag -> value of an EXIF block, with dicts for the EXIF and GPS directories; None when it is damaged."""
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        return _described(dict(exif), {tag: dict(exif.get_ifd(tag)) for tag in _SUB_DIRECTORIES})
+    except _DAMAGED:
+        return None
+
+
+def parse_tiff_exif(data: bytes, page: ImageFileDirectory_v2) -> dict[int, Any] | None:
+    """The same from one page of a TIFF file; None when it is damaged."""
+    directories = {}
+    try:
+        for tag in _SUB_DIRECTORIES:
+            if tag in page:
+                directory = ImageFileDirectory_v2(data[:8], group=tag)
+                stream = io.BytesIO(data)
+                stream.seek(int(page[tag]))
+                directory.load(stream)
+                directories[tag] = dict(directory)
+        return _described(dict(page), directories)
+    except _DAMAGED:
+        return None
+
+
+def upright_exif(tags: dict[int, Any], turned: bool) -> bytes | None:
+    """The block for a picture whose orientation has been applied to the pixels.
+
+    Args:
+        tags: from ``parse_exif`` or ``parse_tiff_exif``.
+        turned: True when the orientation swapped width and height.
+
+    Returns:
+        Bytes with the "Exif" header and orientation 1; None when there is nothing to say.
+    """
+    if not tags:
+        return None
+    exif = Image.Exif()
+    for tag, value in tags.items():
+        exif[tag] = value
+    if ORIENTATION in tags:
+        exif[ORIENTATION] = 1
+    details = dict(tags.get(int(IFD.Exif), {}))
+    width, height = int(Base.ExifImageWidth), int(Base.ExifImageHeight)
+    if turned and width in details and height in details:
+        exif[int(IFD.Exif)] = details | {width: details[height], height: details[width]}
+    try:
+        return exif.tobytes()
+    except _DAMAGED:
+        return None
+
+
+def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> dict[int, Any]:
+    """Only what describes the picture, without pictures of the picture."""
+    tags = {tag: value for tag, value in main.items() if tag in _DESCRIPTIVE}
+    for pointer, directory in directories.items():
+        kept = {tag: value for tag, value in directory.items() if tag != int(IFD.Interop)}
+        if _JPEG_START in bytes(kept.get(int(Base.MakerNote), b"")):
+            del kept[int(Base.MakerNote)]
+        if kept:
+            tags[pointer] = kept
+    return tags
+
+
+def upright_xmp(packet: bytes | None) -> bytes | None:
+    """The XMP packet with orientation 1 and without thumbnails; None stays None."""
+    if not packet:
+        return None
+    packet = re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", packet)
+    return re.sub(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", b"", packet, flags=re.DOTALL)
+
+
+def tiff_pages(data: bytes) -> tuple[ImageFileDirectory_v2, ...]:
+    """The directories of a TIFF file's pages, previews left out.
+
+    Raises:
+        SyntaxError, struct.error, OSError: the file is damaged.
+    """
+    header = data[:16] if data[2:3] == b"\x2b" or data[3:4] == b"\x2b" else data[:8]
+    stream = io.BytesIO(data)
+    pages: list[ImageFileDirectory_v2] = []
+    offset = ImageFileDirectory_v2(header).next
+    seen: set[int] = set()
+    while offset and offset not in seen:
+        seen.add(offset)
+        page = ImageFileDirectory_v2(header)
+        stream.seek(offset)
+        page.load(stream)
+        reduced = int(page.get(int(Base.NewSubfileType), 0)) & 1
+        if not reduced:
+            pages.append(page)
+        offset = page.next
+    return tuple(pages)
+
+
+def into_tiff(tiff: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | None) -> bytes:
+    """A little-endian one-page TIFF file with metadata added to its directory; pixels stay where they are."""
+    extra = ImageFileDirectory_v2(tiff[:8])
+    for tag, value in ((parse_exif(exif) if exif else None) or {}).items():
+        if tag not in _SAID_BY_TIFF:
+            extra[tag] = value
+    if xmp:
+        extra.tagtype[TIFF_XMP] = 1  # BYTE
+        extra[TIFF_XMP] = xmp
+    if icc:
+        extra.tagtype[TIFF_ICC] = 7  # UNDEFINED
+        extra[TIFF_ICC] = icc
+    if not len(extra):
+        return tiff
+    tiff += b"\x00" * (len(tiff) % 2)
+    block = extra.tobytes(len(tiff))
+    block += b"\x00" * (len(block) % 2)
+    # Entries of both directories point at absolute places, so that they can be listed together in a third one.
+    (first,) = struct.unpack_from("<L", tiff, 4)
+    entries = _entries(block, 0) | _entries(tiff, first)
+    listed = b"".join(entry for _, entry in sorted(entries.items()))
+    directory_at = len(tiff) + len(block)
+    header = tiff[:4] + struct.pack("<L", directory_at)
+    return header + tiff[8:] + block + struct.pack("<H", len(entries)) + listed + struct.pack("<L", 0)
+
+
+def into_png(png: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | None) -> bytes:
+    """A PNG file with metadata chunks added behind its header."""
+    chunks = b""
+    if icc:
+        chunks += _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc))
+    if exif:
+        chunks += _chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER))
+    if xmp:
+        chunks += _chunk(b"iTXt", b"XML:com.adobe.xmp" + b"\x00" * 5 + xmp)
+    header_end = 8 + 4 + 4 + 13 + 4
+    return png[:header_end] + chunks + png[header_end:]
+
+
+def _entries(data: bytes, offset: int) -> dict[int, bytes]:
+    """Raw 12-byte entries of a little-endian TIFF directory, by tag."""
+    (count,) = struct.unpack_from("<H", data, offset)
+    raw = [data[offset + 2 + 12 * i : offset + 14 + 12 * i] for i in range(count)]
+    return {int(struct.unpack_from("<H", entry)[0]): entry for entry in raw}
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))

@@ -1,0 +1,432 @@
+"""Photos survive being read and written: pixels, profile, EXIF, XMP; and every bad file gets one clear sentence."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+from PIL.ExifTags import IFD, Base
+
+from c2p_core import imageio
+from c2p_core.api import Photo
+from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="6" dc:title="portrait"/></x:xmpmeta>'
+
+
+def exif_block(orientation: int = 1, thumbnail: bool = False, note: bytes = b"note") -> bytes:
+    exif = Image.Exif()
+    exif[Base.Make] = "Camera maker"
+    exif[Base.Orientation] = orientation
+    exif[Base.Copyright] = "Somebody"
+    exif[IFD.Exif] = {Base.ExposureTime: 0.005, Base.MakerNote: note, Base.ExifImageWidth: 48, Base.ExifImageHeight: 32}
+    exif[IFD.GPSInfo] = {1: "N", 2: (47.0, 22.0, 30.0)}
+    block = exif.tobytes()
+    if not thumbnail:
+        return block
+    # The next-directory pointer of the main directory leads to a thumbnail directory.
+    tiff = bytearray(block[6:])
+    order = "<" if tiff[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(order + "L", tiff, 4)
+    (count,) = struct.unpack_from(order + "H", tiff, first)
+    struct.pack_into(order + "L", tiff, first + 2 + 12 * count, len(tiff))
+    jpeg = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(jpeg, "JPEG")
+    at = len(tiff) + 2 + 2 * 12 + 4
+    size = len(jpeg.getvalue())
+    tiff += struct.pack(order + "HHHLLHHLLL", 2, 0x201, 4, 1, at, 0x202, 4, 1, size, 0) + jpeg.getvalue()
+    return block[:6] + bytes(tiff)
+
+
+def pixels(channels: int = 3, dtype: Any = np.uint8, height: int = 32, width: int = 48) -> NDArray[Any]:
+    values = np.random.default_rng(0).random((height, width, channels))
+    return values.astype(np.float32) if dtype == np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
+
+
+def exif_of(photo: Photo) -> Image.Exif:
+    assert photo.exif is not None
+    exif = Image.Exif()
+    exif.load(photo.exif)
+    return exif
+
+
+def pictures(dtype: Any, channels: tuple[int, ...]) -> st.SearchStrategy[NDArray[Any]]:
+    shape = st.tuples(st.integers(16, 40), st.integers(16, 40), st.sampled_from(channels))
+    elements = {"min_value": 0, "max_value": 1} if dtype == np.float32 else None
+    return shape.flatmap(lambda size: npst.arrays(dtype, size, elements=elements))
+
+
+LOSSLESS = [
+    (".png", np.uint8, (1, 2, 3, 4)),
+    (".png", np.uint16, (1, 2, 3, 4)),
+    (".tif", np.uint8, (1, 2, 3, 4)),
+    (".tif", np.uint16, (1, 2, 3, 4)),
+    (".tif", np.float32, (1, 2, 3, 4)),
+    (".webp", np.uint8, (3, 4)),
+]
+
+
+@pytest.mark.parametrize(("ending", "dtype", "channels"), LOSSLESS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_lossless_formats_give_the_same_pixels_back(
+    tmp_path: Path, ending: str, dtype: Any, channels: tuple[int, ...], data: st.DataObject
+) -> None:
+    original = data.draw(pictures(dtype, channels))
+    imageio.write(tmp_path / f"a{ending}", Photo(original))
+    back = imageio.read(tmp_path / f"a{ending}").pixels
+    assert back.dtype == original.dtype
+    if ending == ".webp" and original.shape[2] == 4 and back.shape[2] == 3:
+        # WebP drops an alpha channel that is opaque everywhere.
+        assert (original[..., 3] == 255).all()
+        original = original[..., :3]
+    assert np.array_equal(back, original)
+
+
+@pytest.mark.parametrize("name", ["a.png", "deep.png", "a.tif", "deep.tif", "a.jpg", "a.webp"])
+def test_profile_exif_and_xmp_survive(tmp_path: Path, name: str) -> None:
+    dtype = np.uint16 if name.startswith("deep") else np.uint8
+    imageio.write(tmp_path / name, Photo(pixels(dtype=dtype), ICC, exif_block(), XMP))
+    once = imageio.read(tmp_path / name)
+    imageio.write(tmp_path / name, once)
+    back = imageio.read(tmp_path / name)
+    assert back.icc == ICC
+    assert back.xmp is not None and b"portrait" in back.xmp
+    exif = exif_of(back)
+    assert exif[Base.Make] == "Camera maker"
+    details = exif.get_ifd(IFD.Exif)
+    assert float(details[Base.ExposureTime]) == pytest.approx(0.005)
+    assert details[Base.MakerNote] == b"note"
+    assert exif.get_ifd(IFD.GPSInfo)[1] == "N"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+def test_another_reader_sees_the_exif_that_was_written(tmp_path: Path, name: str) -> None:
+    imageio.write(tmp_path / name, Photo(pixels(), ICC, exif_block(), XMP))
+    with Image.open(tmp_path / name) as picture:
+        assert picture.getexif()[Base.Copyright] == "Somebody"
+        assert picture.getexif().get_ifd(IFD.Exif)[Base.MakerNote] == b"note"
+        assert picture.info["icc_profile"] == ICC
+        picture.load()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_to_the_pixels_once(tmp_path: Path, kind: str, orientation: int) -> None:
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:16, :24] = (250, 0, 0)
+    stored[:16, 24:] = (0, 250, 0)
+    options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    Image.fromarray(stored).save(tmp_path / "a", kind, exif=exif_block(orientation), **options)
+    photo = imageio.read(tmp_path / "a")
+    transpose = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    with Image.open(tmp_path / "a") as picture:
+        decoded = picture.convert("RGB") if kind == "JPEG" else Image.fromarray(stored)
+    expected = np.asarray(decoded.transpose(transpose[orientation]) if orientation > 1 else decoded)
+    assert np.array_equal(photo.pixels, expected)
+    assert exif_of(photo)[Base.Orientation] == 1
+    details = exif_of(photo).get_ifd(IFD.Exif)
+    assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (photo.width, photo.height)
+    imageio.write(tmp_path / "b.png", photo)
+    assert np.array_equal(imageio.read(tmp_path / "b.png").pixels, photo.pixels)
+
+
+def test_orientation_in_xmp_is_reset_too(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=exif_block(6), xmp=XMP)
+    xmp = imageio.read(tmp_path / "a.jpg").xmp
+    assert xmp is not None and b'tiff:Orientation="1"' in xmp
+
+
+def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_path: Path) -> None:
+    block = exif_block(thumbnail=True, note=b"preview \xff\xd8\xff\xe0 of the face")
+    assert block.count(b"\xff\xd8\xff") == 2
+    xmp = b"<x><xmp:Thumbnails><rdf:Alt>base64</rdf:Alt></xmp:Thumbnails><b/></x>"
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=block, xmp=xmp)
+    photo = imageio.read(tmp_path / "a.jpg")
+    assert photo.exif is not None and b"\xff\xd8\xff" not in photo.exif
+    assert exif_of(photo)[Base.Make] == "Camera maker"
+    assert photo.xmp == b"<x><b/></x>"
+
+
+def test_damaged_exif_does_not_stop_the_photo(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    assert imageio.read(tmp_path / "a.png").exif is None
+
+
+@pytest.mark.parametrize(("quality", "subsampling"), [(60, 2), (90, 0), (97, 1)])
+def test_jpeg_is_written_with_the_tables_it_came_with(tmp_path: Path, quality: int, subsampling: int) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
+    imageio.write(tmp_path / "b.jpg", imageio.read(tmp_path / "a.jpg"))
+    with Image.open(tmp_path / "a.jpg") as before, Image.open(tmp_path / "b.jpg") as after:
+        assert isinstance(before, JpegImagePlugin.JpegImageFile) and isinstance(after, JpegImagePlugin.JpegImageFile)
+        assert after.quantization == before.quantization
+        assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before) == subsampling
+
+
+def test_jpeg_from_another_format_is_written_at_high_quality_without_subsampling(tmp_path: Path) -> None:
+    imageio.write(tmp_path / "a.jpg", Photo(pixels(), format="PNG"))
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert isinstance(picture, JpegImagePlugin.JpegImageFile)
+        assert JpegImagePlugin.get_sampling(picture) == 0
+        assert max(picture.quantization[0]) <= 13
+
+
+def test_a_lossless_webp_stays_lossless_and_a_lossy_one_does_not_grow(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "lossless.webp", lossless=True)
+    Image.fromarray(pixels()).save(tmp_path / "lossy.webp", quality=80)
+    assert imageio.read(tmp_path / "lossless.webp").encoding["lossless"]
+    assert not imageio.read(tmp_path / "lossy.webp").encoding["lossless"]
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_palette_becomes_colours(tmp_path: Path, transparent: bool) -> None:
+    picture = Image.fromarray(pixels()).quantize(8)
+    expected = np.asarray(picture.convert("RGB"))
+    picture.save(tmp_path / "a.png", **({"transparency": 0} if transparent else {}))
+    photo = imageio.read(tmp_path / "a.png")
+    assert photo.pixels.shape[2] == (4 if transparent else 3)
+    assert np.array_equal(photo.pixels[..., :3], expected)
+
+
+def test_resolution_survives_in_tiff_and_jpeg(tmp_path: Path) -> None:
+    for name in ("a.tif", "a.jpg", "a.png"):
+        Image.fromarray(pixels()).save(tmp_path / name, dpi=(300, 300))
+        imageio.write(tmp_path / name, imageio.read(tmp_path / name))
+        with Image.open(tmp_path / name) as picture:
+            assert float(picture.info["dpi"][0]) == pytest.approx(300, abs=0.1)
+
+
+def test_a_tiff_preview_page_is_not_a_second_picture(tmp_path: Path) -> None:
+    preview = TiffImagePlugin.ImageFileDirectory_v2()
+    preview[254] = 1
+    small = Image.fromarray(pixels()).resize((16, 16))
+    small.encoderinfo = {"tiffinfo": preview}
+    Image.fromarray(pixels()).save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, pixels())
+
+
+# The working view
+
+
+def test_srgb_view_of_a_photo_without_profile_is_its_values() -> None:
+    view = imageio.to_srgb(Photo(pixels(4, np.uint16)))
+    assert view.dtype == np.float32 and view.shape == (32, 48, 3)
+    assert np.allclose(view, pixels(4, np.uint16)[..., :3] / 65535, atol=1e-6)
+
+
+def test_srgb_view_of_a_grey_photo_has_three_equal_channels() -> None:
+    view = imageio.to_srgb(Photo(pixels(2)))
+    assert view.shape[2] == 3 and (view[..., 0] == view[..., 2]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_srgb_view_goes_through_the_profile(dtype: Any) -> None:
+    view = imageio.to_srgb(Photo(pixels(dtype=dtype), icc=ICC))
+    assert np.abs(view - imageio.to_srgb(Photo(pixels(dtype=dtype)))).max() < 0.012
+    assert imageio.profile_warning(Photo(pixels(dtype=dtype), icc=ICC)) == ""
+
+
+@pytest.mark.parametrize(("icc", "channels"), [(b"nonsense", 3), (ICC, 1)])
+def test_an_unusable_profile_is_taken_for_srgb_with_a_warning(icc: bytes, channels: int) -> None:
+    photo = Photo(pixels(channels), icc=icc)
+    assert np.array_equal(imageio.to_srgb(photo), imageio.to_srgb(replace(photo, icc=None)))
+    assert "taken for sRGB" in imageio.profile_warning(photo)
+
+
+# Bad input
+
+
+def encoded(kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, (48, 32)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def noise(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels()).save(stream, kind)
+    return stream.getvalue()
+
+
+def one_pixel() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def bomb() -> bytes:
+    data = bytearray(noise("PNG"))
+    data[16:24] = struct.pack(">LL", 60000, 60000)
+    data[29:33] = struct.pack(">L", zlib.crc32(bytes(data[12:29])))
+    return bytes(data)
+
+
+def tiff_bomb() -> bytes:
+    page = struct.pack("<HHLLHHLL", 256, 4, 1, 60000, 257, 4, 1, 60000)
+    return b"II*\x00" + struct.pack("<LH", 8, 2) + page + struct.pack("<L", 0)
+
+
+def two_pages(kind: str) -> bytes:
+    stream = io.BytesIO()
+    first, second = Image.fromarray(pixels()), Image.new("RGB", (48, 32), "red")
+    first.save(stream, kind, save_all=True, append_images=[second])
+    return stream.getvalue()
+
+
+def deep_tiff() -> bytes:
+    return imageio._tiff(Photo(pixels(dtype=np.uint16)))
+
+
+BAD = {
+    "empty": (b"", "empty"),
+    "text": (b"hello, I am not a picture", "not a JPEG, PNG, TIFF or WebP"),
+    "gif": (encoded("GIF"), "not a JPEG, PNG, TIFF or WebP"),
+    "signature only": (b"\x89PNG\r\n\x1a\n", "damaged"),
+    "cut png": (noise("PNG")[:-900], "damaged"),
+    "cut jpeg": (encoded("JPEG")[:-200], "damaged"),
+    "cut webp": (noise("WEBP")[:-300], "damaged"),
+    "cut tiff": (deep_tiff()[:2000], "damaged"),
+    "one pixel": (one_pixel(), "too few"),
+    "bomb": (bomb(), "megapixels"),
+    "tiff bomb": (tiff_bomb(), "megapixels"),
+    "cmyk jpeg": (encoded("JPEG", "CMYK"), "CMYK"),
+    "cmyk tiff": (encoded("TIFF", "CMYK"), "CMYK"),
+    "lab tiff": (encoded("TIFF", "LAB"), "LAB"),
+    "32-bit tiff": (encoded("TIFF", "I"), "8 or 16 bits"),
+    "animated png": (two_pages("PNG"), "animated"),
+    "animated webp": (two_pages("WEBP"), "animated"),
+    "two-page tiff": (two_pages("TIFF"), "2 pages"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_gets_one_sentence_with_its_name(tmp_path: Path, case: str) -> None:
+    data, expected = BAD[case]
+    (tmp_path / "bad.png").write_bytes(data)
+    with pytest.raises(UnreadableImage, match=expected) as raised:
+        imageio.read(tmp_path / "bad.png")
+    sentence = str(raised.value)
+    assert "bad.png" in sentence and sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="does not exist"):
+        imageio.read(tmp_path / "nothing.png")
+    with pytest.raises(UnreadableImage, match="folder"):
+        imageio.read(tmp_path)
+
+
+def test_a_float_tiff_outside_0_to_1_is_refused(tmp_path: Path) -> None:
+    imageio.write(tmp_path / "a.tif", Photo(pixels(dtype=np.float32) * np.float32(4)))
+    with pytest.raises(UnreadableImage, match="HDR"):
+        imageio.read(tmp_path / "a.tif")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP", "deep"]), data=st.data())
+def test_damage_anywhere_never_gives_anything_but_a_photo_or_a_sentence(
+    tmp_path: Path, case: str, data: st.DataObject
+) -> None:
+    damaged = bytearray(deep_tiff() if case == "deep" else encoded(case, exif=exif_block(6)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "a").write_bytes(damaged)
+    try:
+        photo = imageio.read(tmp_path / "a")
+    except UnreadableImage:
+        return
+    assert photo.pixels.shape[2] in (1, 2, 3, 4)
+
+
+# Writing
+
+
+@pytest.mark.parametrize(
+    ("name", "photo", "advice"),
+    [
+        ("a.gif", Photo(pixels()), "needs an ending"),
+        ("a", Photo(pixels()), "needs an ending"),
+        ("a.jpg", Photo(pixels(4)), "a.png"),
+        ("a.jpg", Photo(pixels(dtype=np.uint16)), "a.tif"),
+        ("a.webp", Photo(pixels(dtype=np.uint16)), "a.tif"),
+        ("a.png", Photo(pixels(dtype=np.float32)), "a.tif"),
+    ],
+)
+def test_a_format_that_would_lose_something_is_refused(tmp_path: Path, name: str, photo: Photo, advice: str) -> None:
+    with pytest.raises(BadRequest, match=advice):
+        imageio.write(tmp_path / name, photo)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "no permission"), (errno.EIO, "choose another")]
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    target = tmp_path / "a.png"
+    target.write_bytes(b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CannotWrite, match=words):
+        imageio.write(target, Photo(pixels()))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_device_cannot_be_mistaken_for_a_folder() -> None:
+    with pytest.raises(CannotWrite):
+        imageio.write(Path("/dev/full/a.png"), Photo(pixels()))
+
+
+def test_a_missing_target_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotWrite, match="does not exist"):
+        imageio.write(tmp_path / "nowhere" / "a.png", Photo(pixels()))
+
+
+def test_a_read_only_target_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.png"
+    target.write_bytes(b"old")
+    target.chmod(0o444)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(CannotWrite, match="no permission"):
+        imageio.write(target, Photo(pixels()))
+    assert target.read_bytes() == b"old"
+
+
+def test_a_new_file_follows_the_umask_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        imageio.write(tmp_path / "new.png", Photo(pixels()))
+        (tmp_path / "old.png").touch(mode=0o600)
+        imageio.write(tmp_path / "old.png", Photo(pixels()))
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "new.png").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "old.png").stat().st_mode & 0o777 == 0o600
