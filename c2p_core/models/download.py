@@ -30,15 +30,16 @@ class DownloadFailed(Exception):
 class _Counter:
     """What pooch takes for a progress bar."""
 
-    def __init__(self, before: int, total: int, report: Callable[[int, int], None]) -> None:
+    def __init__(self, before: int, size: int, total: int, report: Callable[[int, int], None]) -> None:
         self.total = 0
         self._before = self._done = before
+        self._end = before + size
         self._all = total
         self._report = report
 
     def update(self, count: int) -> None:
         self._done += count
-        self._report(min(self._done, self._all), self._all)
+        self._report(min(self._done, self._end), self._all)
 
     def reset(self) -> None:
         self._done = self._before
@@ -56,7 +57,7 @@ def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress
     pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
     for file in files:
-        counter = _Counter(done, total, progress) if progress else False
+        counter = _Counter(done, file.size, total, progress) if progress else False
         loader = pooch.HTTPDownloader(progressbar=counter, chunk_size=_CHUNK, timeout=_HTTP_SECONDS)
         try:
             pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=loader)
@@ -121,7 +122,7 @@ def _unpack(archive: Path, inside: str, files: Sequence[ModelFile], folder: Path
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers {error.response.status_code}"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
