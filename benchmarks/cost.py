@@ -77,9 +77,10 @@ def enlarge(photo: Path, target: Path) -> None:
 
 def measure(small: Path, photo: Path, strength: float, steps: int | None, target: Path) -> Cost:
     """Protect ``photo`` in this process after a first call on ``small``, and write it to ``target``."""
-    from c2p_core.models.store import ModelStore
+    from c2p_core.pipeline import protect
 
-    from c2p_core import imageio, protect
+    from c2p_core import imageio
+    from c2p_core.models.store import ModelStore
 
     store = ModelStore()
     started = time.perf_counter()
@@ -94,7 +95,7 @@ def measure(small: Path, photo: Path, strength: float, steps: int | None, target
     )
     clock.turn("end")
     started = time.perf_counter()
-    imageio.write(result.photo, target)
+    imageio.write(target, result.photo)
     files += time.perf_counter() - started
     return Cost(
         face=small.stem,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from c2p_core.models.store import ModelStore
+from c2p_core.pipeline import check
 from PIL import Image
 
 from benchmarks import metrics
@@ -16,8 +16,9 @@ from benchmarks.data import Places
 from benchmarks.methods import METHODS, SEARCHED, Made
 from benchmarks.process import peak_mib
 from benchmarks.rows import NaturalRow, ProtectRow, Score, Setting
-from c2p_core import check, faces, imageio
+from c2p_core import faces, imageio
 from c2p_core.api import Face, FaceReport, Photo
+from c2p_core.models.store import ModelStore
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def _write_picture(path: Path, photo: Photo) -> None:
     """PNG, written aside and renamed, so that a kill leaves no half picture that a resume would trust."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}.part")
-    Image.fromarray(metrics.to_rgb8(photo.pixels)).save(aside, "PNG", compress_level=3)
+    Image.fromarray(metrics.rgb8(photo)).save(aside, "PNG", compress_level=3)
     aside.replace(path)
 
 
@@ -126,16 +127,18 @@ def _protection(
 
 
 def _naturalness(task: Task, original: Photo, protected: Photo, face: Face | None, after: Face | None) -> NaturalRow:
-    before_rgb, after_rgb = metrics.to_rgb8(original.pixels), metrics.to_rgb8(protected.pixels)
+    before_rgb, after_rgb = metrics.rgb8(original), metrics.rgb8(protected)
     moved = None if face is None or after is None else metrics.displacement(face.mesh, after.mesh, face.eye_distance)
     shift = None if face is None else metrics.skin_colour_shift(before_rgb, after_rgb, face)
-    spots = None if face is None else metrics.patchiness(before_rgb, after_rgb, face)
+    spots, flow = (None, None) if face is None else metrics.on_canvas(before_rgb, after_rgb, face)
     return NaturalRow(
         setting=task.setting,
         psnr=metrics.psnr(before_rgb, after_rgb),
         ssim=metrics.ssim(before_rgb, after_rgb),
         mesh_shift=moved.mesh if moved else None,
         eye_shift=moved.eyes if moved else None,
+        flow_shift=flow.mesh if flow else None,
+        flow_eye_shift=flow.eyes if flow else None,
         skin_de_mean=shift.mean if shift else None,
         skin_de_p95=shift.p95 if shift else None,
         patch_face=spots.face if spots else None,

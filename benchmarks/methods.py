@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from c2p_core.models.store import ModelStore
 
-from benchmarks.metrics import to_rgb8
+from benchmarks.metrics import rgb8
 from benchmarks.rows import Setting
 from c2p_core.api import Face, Photo, ProtectRequest
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
@@ -45,7 +45,7 @@ class Made:
 
 def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     """The product, on the largest face."""
-    from c2p_core import protect
+    from c2p_core.pipeline import protect
 
     request = ProtectRequest(
         photo=photo,
@@ -95,7 +95,7 @@ def random_look(seed: int, strength: float) -> torch.Tensor:
 
 def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     """A random makeup look without any search: the reference for patchiness. The seed is drawn from the face's name."""
-    rgb = to_rgb8(photo.pixels)
+    rgb = rgb8(photo)
     reach = FACE_REACH * face.eye_distance
     centre = face.mesh.mean(axis=0)
     x0, y0 = (max(0, int(v - reach)) for v in centre)

@@ -8,7 +8,6 @@ say what an eye objects to (features moved, skin of another colour, spots).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.registration import optical_flow_ilk
 
-from benchmarks.regions import Mask, Mesh, face_mask, skin_mask
-from c2p_core.api import Face
+from benchmarks.regions import Mask, Mesh, eye_mask, face_mask, skin_mask
+from c2p_core.api import Face, Photo
 from c2p_core.faces.align import (
     CANVAS,
     CANVAS_EYE_DISTANCE,
@@ -29,6 +28,7 @@ from c2p_core.faces.align import (
     apply,
     canvas_crop,
 )
+from c2p_core.imageio import to_srgb
 
 Rgb8 = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -53,11 +53,11 @@ FLOW_LIMIT = 0.12
 
 @dataclass(frozen=True)
 class Displacement:
-    """How far landmarks moved between two fresh detections, in per cent of the original's eye distance.
+    """How far features moved, in per cent of the original's eye distance.
 
     Attributes:
-        mesh: mean over the 468 points.
-        eyes: mean over the points of both lid contours.
+        mesh: mean over the 468 points, or over the face oval.
+        eyes: mean over the points of both lid contours, or over the eye openings.
     """
 
     mesh: float
@@ -74,7 +74,16 @@ class ColourShift:
 
 @dataclass(frozen=True)
 class Patchiness:
-    """Spots in CIE Lab units (root mean square), see `patchiness`.
+    """Spots and blotches that the change puts on a face.
+
+    Both faces are brought upright to 256 px with the original's mesh (`face_canvas`) and to CIE Lab. Their difference
+    is band-passed with a difference of two Gaussians whose half-amplitude frequencies are those that grids of 4 and of
+    32 cells across the face can just carry (2 and 16 cycles across 2.2 eye distances); blurring sees nothing outside
+    the mask. The figure is the band's root mean square in Lab units: tan, light and shade are coarser than the band,
+    pores and grain are finer, blotches lie in it.
+
+    A moved edge differs too, but is no spot. So the protected face is first registered to the original by optical
+    flow; the figures without registration are given beside.
 
     Attributes:
         face, skin: over the whole face oval, and over skin alone (without eyes, brows and lips, where makeup belongs);
@@ -88,13 +97,9 @@ class Patchiness:
     skin_raw: float
 
 
-def to_rgb8(pixels: NDArray[Any]) -> Rgb8:
-    """`Photo.pixels` (grey or RGB, with or without alpha; uint8, uint16 or float 0..1) as uint8 RGB, alpha dropped."""
-    colour = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-    if colour.dtype == np.uint8:
-        return np.ascontiguousarray(colour)
-    scaled = colour / 257.0 if colour.dtype == np.uint16 else colour * 255.0
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+def rgb8(photo: Photo) -> Rgb8:
+    """What of a photo is compared: (height, width, 3) uint8 sRGB, alpha dropped."""
+    return np.rint(np.clip(to_srgb(photo), 0, 1) * 255).astype(np.uint8)
 
 
 def psnr(before: Rgb8, after: Rgb8) -> float:
@@ -111,7 +116,7 @@ def ssim(before: Rgb8, after: Rgb8) -> float:
 
 
 def displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
-    """How far the landmarks moved.
+    """How far the landmarks moved, detected afresh.
 
     Args:
         before, after: (468, 2) in pixels of the same frame, each detected afresh in its own picture.
@@ -169,8 +174,8 @@ def _local_contrast(lightness: Floats) -> Floats:
     return np.asarray(detail / (spread + 1.0))
 
 
-def registered(before_lab: Floats, after_lab: Floats) -> Floats:
-    """The second face canvas with its features moved back to where they are in the first.
+def flow(before_lab: Floats, after_lab: Floats) -> Floats:
+    """Where the first face canvas's pixels lie in the second.
 
     Iterative Lucas-Kanade flow on locally normalised lightness, held to `FLOW_LIMIT` eye distances.
 
@@ -178,29 +183,27 @@ def registered(before_lab: Floats, after_lab: Floats) -> Floats:
         before_lab, after_lab: (256, 256, 3) CIE Lab.
 
     Returns:
-        (256, 256, 3) CIE Lab.
+        (2, 256, 256), rows and columns to add, in pixels.
     """
-    flow = optical_flow_ilk(
+    limit = FLOW_LIMIT * CANVAS_EYE_DISTANCE
+    moved = optical_flow_ilk(
         _local_contrast(before_lab[..., 0]), _local_contrast(after_lab[..., 0]), radius=FLOW_RADIUS, gaussian=True
     )
-    limit = FLOW_LIMIT * CANVAS_EYE_DISTANCE
-    rows, columns = np.mgrid[:CANVAS, :CANVAS]
-    at = np.array([rows, columns]) + np.clip(flow, -limit, limit)
+    return np.clip(np.asarray(moved, np.float64), -limit, limit)
+
+
+def registered(after_lab: Floats, moved: Floats) -> Floats:
+    """The second face canvas (256, 256, 3) with its features moved back by a `flow` to where the first has them."""
+    at = np.mgrid[:CANVAS, :CANVAS] + moved
     channels = [ndimage.map_coordinates(after_lab[..., c], at, order=1, mode="nearest") for c in range(3)]
     return np.stack(channels, axis=-1)
 
 
-def patchiness(before: Rgb8, after: Rgb8, face: Face) -> Patchiness:
-    """Spots and blotches that the change puts on a face.
+def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displacement]:
+    """Spots, and movement as optical flow sees it, from one registration of the aligned faces.
 
-    Both faces are brought upright to 256 px with the original's mesh (`face_canvas`) and to CIE Lab. Their difference
-    is band-passed with a difference of two Gaussians whose half-amplitude frequencies are those that grids of 4 and of
-    32 cells across the face can just carry (2 and 16 cycles across 2.2 eye distances); blurring sees nothing outside
-    the mask. The figure is the band's root mean square in Lab units: tan, light and shade are coarser than the band,
-    pores and grain are finer, blotches lie in it.
-
-    A moved edge differs too, but is no spot. So the protected face is first registered to the original by optical
-    flow; the figures without registration are given beside.
+    The flow's displacement, unlike a detector's, hardly minds painted eyes: mean length over the face oval, and over
+    the eye openings, in per cent of the eye distance.
 
     Args:
         before, after: the whole photos.
@@ -211,11 +214,19 @@ def patchiness(before: Rgb8, after: Rgb8, face: Face) -> Patchiness:
     mesh = apply(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
     oval = face_mask((CANVAS, CANVAS), mesh)
     skin = skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
+    eyes = eye_mask((CANVAS, CANVAS), mesh)
+    moved = flow(before_lab, after_lab)
     raw = after_lab - before_lab
-    still = registered(before_lab, after_lab) - before_lab
-    return Patchiness(
+    still = registered(after_lab, moved) - before_lab
+    length = np.hypot(moved[0], moved[1]) * 100 / CANVAS_EYE_DISTANCE
+    spots = Patchiness(
         face=band_energy(still, oval),
         skin=band_energy(still, skin),
         face_raw=band_energy(raw, oval),
         skin_raw=band_energy(raw, skin),
     )
+    return spots, Displacement(mesh=_mean_in(length, oval), eyes=_mean_in(length, eyes))
+
+
+def _mean_in(values: Floats, mask: Mask) -> float:
+    return float(values[mask].mean()) if mask.any() else 0.0

@@ -1,4 +1,4 @@
-"""Where things lie in a face: index lists of the MediaPipe face mesh, and pixel masks made from them.
+"""Which pixels of a photo are face, and which are skin; outlines of the face mesh are the product's own.
 
 Coordinates are continuous pixels as in `c2p_core.api`: the centre of pixel (row i, column j) is (j + 0.5, i + 0.5).
 """
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.draw import polygon2mask
 
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
+from c2p_core.faces.regions import (
+    LEFT_BROW,
+    LEFT_EYE_OUTLINE,
+    OUTER_LIPS,
+    OVAL,
+    RIGHT_BROW,
+    RIGHT_EYE_OUTLINE,
+)
 
 Mask = NDArray[np.bool_]
 Mesh = NDArray[np.floating[Any]]
-
-# Closed contours, in order (MediaPipe face geometry, Apache-2.0). "left" is the image's left.
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
-RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 
 # How far around eyes, brows and lips makeup reaches, as a share of the eye distance: not skin.
 FEATURE_MARGIN = 0.06
@@ -46,10 +44,15 @@ def face_mask(shape: tuple[int, int], mesh: Mesh) -> Mask:
     return contour_mask(shape, mesh, OVAL)
 
 
+def eye_mask(shape: tuple[int, int], mesh: Mesh) -> Mask:
+    """Both eye openings."""
+    return contour_mask(shape, mesh, LEFT_EYE_OUTLINE) | contour_mask(shape, mesh, RIGHT_EYE_OUTLINE)
+
+
 def feature_mask(shape: tuple[int, int], mesh: Mesh, eye_distance: float) -> Mask:
     """Eyes, brows and lips with a margin of `FEATURE_MARGIN` eye distances around each."""
     features = np.zeros(shape, dtype=np.bool_)
-    for contour in (LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW, LIPS):
+    for contour in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE, LEFT_BROW, RIGHT_BROW, OUTER_LIPS):
         features |= contour_mask(shape, mesh, contour)
     if not features.any():
         return features

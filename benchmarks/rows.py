@@ -107,7 +107,9 @@ class NaturalRow:
     """Naturalness of one protected picture; see `benchmarks.metrics` for every figure.
 
     Attributes:
-        mesh_shift, eye_shift: per cent of the eye distance; None when no face is found in the protected picture.
+        mesh_shift, eye_shift: landmarks, in per cent of the eye distance; None when no face is found in the protected
+            picture. A detector sees painted eyes elsewhere, though nothing moved.
+        flow_shift, flow_eye_shift: the same by optical flow, over the face oval and the eye openings.
         skin_de_mean, skin_de_p95: Delta E 2000.
         patch_face, patch_skin: patchiness after registration; patch_face_raw, patch_skin_raw without.
         The figures of a face are None when the original shows none.
@@ -118,6 +120,8 @@ class NaturalRow:
     ssim: float
     mesh_shift: float | None
     eye_shift: float | None
+    flow_shift: float | None
+    flow_eye_shift: float | None
     skin_de_mean: float | None
     skin_de_p95: float | None
     patch_face: float | None

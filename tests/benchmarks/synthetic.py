@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.regions import LEFT_BROW, LIPS, OVAL, RIGHT_BROW
 from benchmarks.rows import NaturalRow, ProtectRow, Score, Setting
 from c2p_core.api import Face
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
+from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, OVAL, RIGHT_BROW
 
 SIZE = 320
 EYE_DISTANCE = 90.0
@@ -32,7 +32,7 @@ def face() -> Face:
         (RIGHT_EYE, (x + half, y), (17, 8)),
         (LEFT_BROW, (x - half, y - 25), (22, 5)),
         (RIGHT_BROW, (x + half, y - 25), (22, 5)),
-        (LIPS, (x, y + 90), (30, 12)),
+        (OUTER_LIPS, (x, y + 90), (30, 12)),
     ):
         mesh[list(contour)] = _ellipse(len(contour), centre, radii)
     low, high = mesh.min(0), mesh.max(0)
@@ -92,8 +92,8 @@ def protect_row(key: Setting, after: dict[str, float] | float = 0.9, **changes: 
 
 def natural_row(key: Setting, **changes: object) -> NaturalRow:
     fields: dict[str, object] = {
-        "setting": key, "psnr": 28.0, "ssim": 0.93, "mesh_shift": 2.0, "eye_shift": 0.8, "skin_de_mean": 4.0,
-        "skin_de_p95": 9.0, "patch_face": 1.5, "patch_skin": 1.2, "patch_face_raw": 2.5, "patch_skin_raw": 2.2,
-        "code": "abc",
+        "setting": key, "psnr": 28.0, "ssim": 0.93, "mesh_shift": 2.0, "eye_shift": 0.8, "flow_shift": 1.5,
+        "flow_eye_shift": 0.4, "skin_de_mean": 4.0, "skin_de_p95": 9.0, "patch_face": 1.5, "patch_skin": 1.2,
+        "patch_face_raw": 2.5, "patch_skin_raw": 2.2, "code": "abc",
     }  # fmt: skip
     return NaturalRow(**{**fields, **changes})  # type: ignore[arg-type]

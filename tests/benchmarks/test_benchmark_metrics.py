@@ -9,6 +9,7 @@ from synthetic import EYE_DISTANCE, SIZE, face, photo, smooth_field
 
 from benchmarks import metrics
 from benchmarks.regions import feature_mask, skin_mask
+from c2p_core.api import Face, Photo
 
 # Across the drawn face, in pixels.
 FACE = 2.2 * EYE_DISTANCE
@@ -16,6 +17,10 @@ FACE = 2.2 * EYE_DISTANCE
 
 def changed(added: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(photo() + added), 0, 255).astype(np.uint8)
+
+
+def spots_of(before: np.ndarray, after: np.ndarray, found: Face) -> metrics.Patchiness:
+    return metrics.on_canvas(before, after, found)[0]
 
 
 def warped(amount: float) -> np.ndarray:
@@ -39,7 +44,7 @@ def test_identical_pictures_are_perfect() -> None:
     assert metrics.psnr(before, before) == metrics.PSNR_OF_IDENTICAL
     assert metrics.ssim(before, before) == pytest.approx(1.0)
     assert metrics.skin_colour_shift(before, before, found) == metrics.ColourShift(0.0, 0.0)
-    spots = metrics.patchiness(before, before, found)
+    spots = spots_of(before, before, found)
     assert max(spots.face, spots.skin, spots.face_raw, spots.skin_raw) < 0.02
 
 
@@ -91,7 +96,7 @@ def test_dark_glasses_are_not_skin() -> None:
 
 
 def test_spots_between_4_and_32_cells_are_patchy() -> None:
-    spots = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    spots = spots_of(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
     assert spots.skin > 1.0
 
 
@@ -103,17 +108,24 @@ def test_spots_between_4_and_32_cells_are_patchy() -> None:
     ],
 )
 def test_tan_and_grain_are_not_patchy(name: str, added: np.ndarray) -> None:
-    blotches = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
-    assert metrics.patchiness(photo(), changed(added), face()).skin < 0.35 * blotches.skin, name
+    blotches = spots_of(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert spots_of(photo(), changed(added), face()).skin < 0.35 * blotches.skin, name
 
 
 def test_registration_takes_moved_edges_for_no_spots() -> None:
-    spots = metrics.patchiness(photo(), warped(0.05), face())
+    spots = spots_of(photo(), warped(0.05), face())
     assert spots.face < 0.4 * spots.face_raw
 
 
+def test_flow_measures_how_far_a_face_was_moved() -> None:
+    after = np.roll(photo(), 3, axis=1)
+    _, moved = metrics.on_canvas(photo(), after, face())
+    assert moved.mesh == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
+    assert moved.eyes == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
+
+
 def test_registration_keeps_spots() -> None:
-    spots = metrics.patchiness(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    spots = spots_of(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
     assert spots.face > 0.8 * spots.face_raw
 
 
@@ -132,17 +144,8 @@ def test_band_passes_10_cells_and_stops_1_and_100() -> None:
     assert passed(100) < 0.05
 
 
-@pytest.mark.parametrize(
-    ("pixels", "expected"),
-    [
-        (np.full((2, 2, 1), 7, np.uint8), 7),
-        (np.full((2, 2, 2), 7, np.uint8), 7),
-        (np.full((2, 2, 4), 65535, np.uint16), 255),
-        (np.full((2, 2, 3), 0.5, np.float32), 128),
-    ],
-)
-def test_every_kind_of_pixels_becomes_eight_bit_colour(pixels: np.ndarray, expected: int) -> None:
-    rgb = metrics.to_rgb8(pixels)
+def test_pictures_are_compared_in_eight_bits_without_alpha() -> None:
+    rgb = metrics.rgb8(Photo(np.full((2, 2, 4), 65535, np.uint16)))
     assert rgb.shape == (2, 2, 3)
     assert rgb.dtype == np.uint8
-    assert np.all(rgb == expected)
+    assert np.all(rgb == 255)
