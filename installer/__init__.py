@@ -1,0 +1,1 @@
+"""What ``install.py`` does, with Python's standard library alone."""

@@ -1,0 +1,193 @@
+"""The virtual environment: made once, filled by pip, known by the hashes of what went into it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from installer.places import MARKER, Places, claim, read_marker, write_marker
+from installer.problems import Stop, disk_problem, pip_problem
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BUNDLE = CHECKOUT / "bundle"
+# What the installed package is built from.
+SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini")
+LOG = "protect-face-pip.log"
+# Without the CUDA libraries, measured; with them pip itself says that there is no space.
+NEEDED_BYTES = 2_500_000_000
+
+Say = Callable[[str], None]
+
+
+def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
+    """Brings the environment to the state that the checkout asks for; does nothing where it is there.
+
+    Args:
+        places: folders to use.
+        tests: whether the test tools are needed too.
+        offline: never let pip fetch.
+        say: gets a line for each thing that takes time.
+
+    Raises:
+        Stop: something can't be had; the sentence says what to do.
+    """
+    if not claim(places.venv):
+        raise Stop(f"'{places.venv}' is not empty and was not made by install.py; choose another --venv.", 2)
+    known = read_marker(places.venv)
+    interpreter = f"{platform.python_version()} {platform.machine()}"
+    if known.get("interpreter") != interpreter or not _runs(places.python):
+        say(f"making a virtual environment in {places.venv}")
+        _make(places.venv)
+        known = {"interpreter": interpreter}
+        write_marker(places.venv, known)
+
+    wanted = {"packages": ["requirements.txt", "requirements-no-deps.txt"]}
+    if tests:
+        wanted["test tools"] = ["requirements-test.txt"]
+    for what, files in wanted.items():
+        stamp = content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
+        if known.get(what) == stamp:
+            continue
+        _check_space(places.venv)
+        say(f"installing {what} with pip" + ("" if offline else " (downloads; minutes the first time)"))
+        # Missing until pip ends: a killed run is taken up again by the next one.
+        known.pop(what, None)
+        write_marker(places.venv, known)
+        for name in files:
+            extra = ["--no-deps"] if name.endswith("no-deps.txt") else ["--constraint", str(BUNDLE / "constraints.txt")]
+            pip(places, ["--requirement", str(BUNDLE / name), *extra], offline=offline, say=say)
+        known[what] = stamp
+        write_marker(places.venv, known)
+
+    stamp = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
+    if known.get("own package") != stamp:
+        say("installing c2p from this checkout")
+        known.pop("own package", None)
+        write_marker(places.venv, known)
+        own = ["--no-deps", "--no-build-isolation", "--force-reinstall", str(CHECKOUT)]
+        pip(places, own, offline=True, say=say)
+        known["own package"] = stamp
+        write_marker(places.venv, known)
+
+
+def content_hash(paths: Iterable[Path], root: Path) -> str:
+    """SHA-256 over names and contents of files and of all files in folders, caches left out."""
+    digest = hashlib.sha256()
+    for path in paths:
+        files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" in file.parts:
+                continue
+            digest.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would lead a child Python astray."""
+    astray = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+    kept = {name: value for name, value in os.environ.items() if name not in astray}
+    return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
+
+
+def pip(places: Places, arguments: list[str], *, offline: bool, say: Say) -> None:
+    """Runs ``pip install``, with its output condensed to what takes long and kept in full in a log.
+
+    Raises:
+        Stop: it failed.
+    """
+    command = [str(places.python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    command += ["--progress-bar", "off", *(["--no-index"] if offline else []), *arguments]
+    log = places.venv / LOG
+    output: list[str] = []
+    try:
+        with (
+            log.open("a", encoding="utf-8") as record,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=child_environment(),
+                cwd=places.venv,
+            ) as process,
+        ):
+            try:
+                for line in process.stdout or ():
+                    record.write(line)
+                    output.append(line)
+                    if words := condensed(line):
+                        say(words)
+            except BaseException:
+                process.terminate()
+                raise
+    except OSError as error:
+        raise disk_problem(error, places.venv) from error
+    if process.returncode:
+        raise pip_problem("".join(output), offline, log)
+
+
+def condensed(line: str) -> str:
+    """What of a line of pip's is worth showing: large downloads and the installation, else empty."""
+    if match := re.search(r"Downloading (?:\S*/)?([A-Za-z0-9_.]+?)-\d\S* \((\d+(?:\.\d+)?) (MB|GB)", line):
+        name, size, unit = match.groups()
+        if unit == "GB" or float(size) >= 5:
+            return f"  downloading {name} ({size} {unit})"
+    if line.startswith("Installing collected packages:"):
+        return f"  installing {line.count(',') + 1} packages"
+    return ""
+
+
+def _make(folder: Path) -> None:
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        raise Stop(
+            "This Python comes without its venv module; on Debian or Ubuntu run 'sudo apt install python3-venv',"
+            " then the same command again.",
+            6,
+        )
+    try:
+        for entry in folder.iterdir():
+            if entry.name != MARKER:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    except OSError as error:
+        raise disk_problem(error, folder) from error
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=child_environment(),
+    )
+    if made.returncode:
+        _check_space(folder)
+        last = (made.stdout.strip().splitlines() or ["no words"])[-1]
+        raise Stop(f"Python could not make a virtual environment in '{folder}' ({last}); try another --venv.", 6)
+
+
+def _runs(python: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+    return False
+
+
+def _check_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        raise Stop(
+            f"Only {free / 1e9:.1f} GB are free where '{folder}' lies and about {NEEDED_BYTES / 1e9:.1f} are needed;"
+            " free some, or choose another --venv.",
+            5,
+        )

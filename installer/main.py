@@ -1,0 +1,183 @@
+"""The options of ``install.py`` and the steps behind them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from installer.environment import CHECKOUT, child_environment, prepare
+from installer.places import Places, claim, data_home, places, remove
+from installer.problems import Stop, disk_problem
+
+# Handed on to `c2p protect` as they are; `c2p` checks them.
+PASSED_ON = (
+    ("--prompt", "makeup style in words"),
+    ("--strength", "0..1, from discreet to heavy stage makeup"),
+    ("--mode", "dodge or decoy"),
+    ("--faces", "all, largest, or numbers as `c2p faces` prints them"),
+    ("--prior", "what draws the change"),
+    ("--recognisers", "auto, or names with commas"),
+    ("--hold-out", "recogniser that is kept for the honest figure"),
+    ("--steps", "search steps per face"),
+    ("--seed", "of every random draw"),
+    ("--device", "auto, cpu or cuda"),
+)
+SAMPLE = """
+import sys
+from PIL import Image
+from skimage import data
+Image.fromarray(data.astronaut()).save(sys.argv[1])
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the installer; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.protect is None and not options.test and not options.uninstall:
+        parser.print_help()
+        return 2
+    where = places(options.venv, options.models)
+    try:
+        if options.uninstall:
+            return uninstall(where)
+        return test(where, options.offline) if options.test else protect(where, options)
+    except Stop as problem:
+        print(f"install.py: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("install.py: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def protect(where: Places, options: argparse.Namespace) -> int:
+    """Sets up, protects one photo and prints the verdict; returns the exit code of `c2p protect`."""
+    photo, target, report = photo_and_targets(options.protect, options.output)
+    _set_up(where, tests=False, offline=options.offline)
+    if not options.protect and not photo.exists():
+        _step(f"Writing scikit-image's astronaut portrait to {photo}")
+        if _run([where.python, "-c", SAMPLE, photo], where, options.offline):
+            raise Stop(f"Could not write the sample portrait '{photo}'; name a photo of yours with --protect PHOTO.", 5)
+    _step(f"Protecting {photo}")
+    chosen = {name: getattr(options, name.lstrip("-").replace("-", "_")) for name, _ in PASSED_ON}
+    passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
+    return _run(command, where, options.offline)
+
+
+def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
+    """The photo, and where the protected one and the report go.
+
+    Args:
+        photo: as given; empty for the sample portrait, which is then put beside its result.
+        output: file or existing folder, None for the photo's own folder (the current one for the sample).
+
+    Raises:
+        Stop: the photo or the target folder is not there. Better now than after minutes of setting up.
+    """
+    if photo and not Path(photo).is_file():
+        raise Stop(f"'{photo}' is not a file; check the name.", 3)
+    beside = Path(photo).parent if photo else Path()
+    if output is not None:
+        beside = output if output.is_dir() else output.parent
+    if not beside.is_dir():
+        raise Stop(f"The folder '{beside}' is not there; make it or choose another with -o.", 5)
+    source = Path(photo) if photo else beside / "astronaut.png"
+    target = beside / f"{source.stem}.protected.png" if output is None or output.is_dir() else output
+    report = target.with_name(target.stem.removesuffix(".protected") + ".report.json")
+    return source, target, report
+
+
+def test(where: Places, offline: bool) -> int:
+    """Sets up with the test tools and runs every check; returns 0 when all of them passed.
+
+    pytest comes last, so that its closing line closes the output; it lists what was skipped and why.
+    """
+    _set_up(where, tests=True, offline=offline)
+    failed = []
+    for tool in (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)):
+        _step(" ".join(tool))
+        if _run([where.python, "-m", *tool], where, offline, CHECKOUT):
+            failed.append(" ".join(tool))
+    if failed:
+        print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
+    _step("pytest")
+    # Two workers on two cores: more threads in each would only get in each other's way.
+    code = _run([where.python, "-m", "pytest", "-n", "2"], where, offline, CHECKOUT, OMP_NUM_THREADS="1")
+    return code or (1 if failed else 0)
+
+
+def uninstall(where: Places) -> int:
+    """Removes what ``install.py`` made, and only that; returns 2 when a folder turned out not to be ours."""
+    code = 0
+    for folder in (where.venv, where.models):
+        try:
+            print(remove(folder))
+        except Stop as problem:
+            print(f"install.py: {problem}", file=sys.stderr)
+            code = problem.exit_code
+    with contextlib.suppress(OSError):
+        data_home().rmdir()  # only when it is empty
+    return code
+
+
+def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
+    started = time.monotonic()
+    _step("Setting up")
+    prepare(where, tests=tests, offline=offline, say=_say)
+    claim(where.models)
+    # Fetching tells on stderr what can't be had; protecting works with what is there, and says so again.
+    _run([where.c2p, "models", "fetch"], where, offline)
+    _say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def _run(command: Sequence[str | Path], where: Places, offline: bool, folder: Path | None = None, **more: str) -> int:
+    """Runs a program in ``folder`` (None: here) on our models, with ``more`` in its environment; its exit code."""
+    variables = {"C2P_MODELS": str(where.models), **({"C2P_OFFLINE": "1"} if offline else {}), **more}
+    words = [str(word) for word in command]
+    sys.stdout.flush()
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, env=child_environment(**variables), cwd=folder or Path()
+        )
+    except OSError as error:
+        raise disk_problem(error, Path(words[0])) from error
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The child got the same Ctrl-C and is tidying up.
+            continue
+
+
+def _step(words: str) -> None:
+    print(f"== {words}", flush=True)
+
+
+def _say(words: str) -> None:
+    print(f"   {words}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="install.py", description="Sets up Protect Face and runs it.", allow_abbrev=False
+    )
+    jobs = parser.add_mutually_exclusive_group()
+    jobs.add_argument(
+        "--protect", nargs="?", const="", metavar="PHOTO", help="protect a photo (without one: a sample portrait)"
+    )
+    jobs.add_argument("--test", action="store_true", help="run all checks and tests")
+    jobs.add_argument("--uninstall", action="store_true", help="remove what install.py made")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="file or folder for the protected photo")
+    parser.add_argument("--venv", type=Path, metavar="DIR", help="folder of the virtual environment")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models")
+    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    passed_on = parser.add_argument_group("handed on to c2p protect")
+    for name, words in PASSED_ON:
+        passed_on.add_argument(name, help=words)
+    return parser

@@ -1,0 +1,127 @@
+"""Where things are put, and how we know that a folder is ours to remove."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from installer.problems import Stop, disk_problem
+
+# A folder with this file in it was made by us; nothing else is ever removed.
+MARKER = ".protect-face.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders that an installation uses."""
+
+    venv: Path
+    models: Path
+
+    @property
+    def python(self) -> Path:
+        return self._program("python")
+
+    @property
+    def c2p(self) -> Path:
+        return self._program("c2p")
+
+    def _program(self, name: str) -> Path:
+        if sys.platform == "win32":
+            return self.venv / "Scripts" / f"{name}.exe"
+        return self.venv / "bin" / name
+
+
+def places(venv: Path | None, models: Path | None, environment: Mapping[str, str] = os.environ) -> Places:
+    """Folders as asked for, else below C2P_HOME, else where the platform keeps a program's data."""
+    home = data_home(environment)
+    own_models = Path(environment["C2P_MODELS"]) if environment.get("C2P_MODELS") else home / "models"
+    return Places((venv or home / "venv").absolute(), (models or own_models).absolute())
+
+
+def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """The same folder as platformdirs' ``user_data_path("protect-face")``, or C2P_HOME."""
+    if environment.get("C2P_HOME"):
+        return Path(environment["C2P_HOME"])
+    if platform == "win32":
+        local = environment.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "protect-face" / "protect-face"
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "protect-face"
+    shared = environment.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "protect-face"
+
+
+def claim(folder: Path) -> bool:
+    """Makes ``folder`` ours when it is new or empty; says whether it is ours.
+
+    Raises:
+        Stop: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_ours(folder):
+            return True
+        if any(folder.iterdir()):
+            return False
+        write_marker(folder, {})
+    except OSError as error:
+        raise disk_problem(error, folder) from error
+    return True
+
+
+def is_ours(folder: Path) -> bool:
+    return (folder / MARKER).is_file() and not folder.is_symlink()
+
+
+def read_marker(folder: Path) -> dict[str, Any]:
+    """What is known of the folder; empty when there is no marker or it was cut short."""
+    try:
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_marker(folder: Path, content: dict[str, Any]) -> None:
+    """Replaces the marker's content at once, so that a killed run leaves the old or the new one."""
+    aside = folder / f"{MARKER}.part"
+    try:
+        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        aside.replace(folder / MARKER)
+    except OSError as error:
+        raise disk_problem(error, folder) from error
+
+
+def remove(folder: Path) -> str:
+    """Removes a folder of ours and says in words what was done.
+
+    Raises:
+        Stop: the folder is not ours, or can't be removed.
+    """
+    if not folder.exists():
+        return f"'{folder}' is not there."
+    if not is_ours(folder):
+        raise Stop(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.", 2)
+    try:
+        # The marker goes last: a removal that was cut short can be run again.
+        for entry in folder.iterdir():
+            if entry.name == MARKER:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        (folder / MARKER).unlink()
+        folder.rmdir()
+    except OSError as error:
+        raise Stop(
+            f"Could not remove all of '{folder}' ({error.strerror}); close what uses it and repeat.", 5
+        ) from error
+    return f"Removed '{folder}'."

@@ -1,0 +1,323 @@
+"""The installer's decisions, without network: folders, stamps, sentences, and that only its own folders are removed."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+from installer import environment, main, places, problems
+from installer.places import MARKER, Places
+from installer.problems import Stop
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Places:
+    return Places(tmp_path / "venv", tmp_path / "models")
+
+
+@pytest.fixture
+def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Records what pip would have been asked to do; the environment seems to run."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(environment, "_make", lambda folder: None)
+    monkeypatch.setattr(environment, "_runs", lambda python: True)
+    monkeypatch.setattr(environment, "_check_space", lambda folder: None)
+    monkeypatch.setattr(environment, "pip", lambda where, arguments, **options: calls.append(arguments))
+    return calls
+
+
+def quiet(words: str) -> None:
+    pass
+
+
+# Folders
+
+
+def test_c2p_home_moves_everything() -> None:
+    found = places.places(None, None, {"C2P_HOME": "/somewhere"})
+    assert found == Places(Path("/somewhere/venv"), Path("/somewhere/models"))
+
+
+def test_options_win_over_the_environment() -> None:
+    found = places.places(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
+    assert found == Places(Path("/v"), Path("/m"))
+
+
+def test_the_default_is_where_c2p_itself_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("C2P_HOME", raising=False)
+    assert places.data_home() == platformdirs.user_data_path("protect-face")
+
+
+@pytest.mark.parametrize("content", [None, {}])
+def test_a_new_or_empty_folder_becomes_ours(tmp_path: Path, content: Any) -> None:
+    folder = tmp_path / "a" / "b"
+    if content is not None:
+        folder.mkdir(parents=True)
+    assert places.claim(folder) and places.is_ours(folder)
+
+
+def test_a_folder_with_somebody_elses_files_is_left_alone(where: Places) -> None:
+    where.venv.mkdir()
+    (where.venv / "thesis.txt").write_text("mine")
+    assert not places.claim(where.venv)
+    with pytest.raises(Stop, match="not empty and was not made by"):
+        environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert [entry.name for entry in where.venv.iterdir()] == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Stop, match="choose other folders with --venv"):
+        places.claim(tmp_path / "file" / "venv")
+
+
+# What is installed when
+
+
+def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_calls: list[list[str]]) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    first = list(pip_calls)
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert len(first) == 3 and pip_calls == first
+    assert "--no-deps" in first[1] and "--no-deps" not in first[0]
+    assert "--no-build-isolation" in first[2]
+
+
+def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    pip_calls.clear()
+    environment.prepare(where, tests=True, offline=False, say=quiet)
+    assert len(pip_calls) == 1 and pip_calls[0][1].endswith("requirements-test.txt")
+
+
+def test_an_installation_that_was_cut_short_is_taken_up_again(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(environment, "pip", killed)
+        with pytest.raises(KeyboardInterrupt):
+            environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert len(pip_calls) == 3
+
+
+def test_other_requirements_are_installed_and_the_rest_is_not_touched(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    known = places.read_marker(where.venv)
+    places.write_marker(where.venv, known | {"packages": "of another time"})
+    pip_calls.clear()
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert len(pip_calls) == 2
+
+
+def test_another_python_makes_a_new_environment(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    pip_calls.clear()
+    monkeypatch.setattr(environment.platform, "python_version", lambda: "3.99.0")
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert len(pip_calls) == 3
+
+
+def test_the_stamp_follows_content_and_names_but_not_caches(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.py").write_text("1")
+    first = environment.content_hash([tmp_path / "a"], tmp_path)
+    (tmp_path / "a" / "__pycache__").mkdir()
+    (tmp_path / "a" / "__pycache__" / "x.pyc").write_text("2")
+    assert environment.content_hash([tmp_path / "a"], tmp_path) == first
+    (tmp_path / "a" / "x.py").write_text("2")
+    second = environment.content_hash([tmp_path / "a"], tmp_path)
+    (tmp_path / "a" / "x.py").rename(tmp_path / "a" / "y.py")
+    assert len({first, second, environment.content_hash([tmp_path / "a"], tmp_path)}) == 3
+
+
+def test_everything_that_the_package_is_built_from_exists() -> None:
+    assert all((ROOT / name).exists() for name in environment.SOURCES)
+
+
+def test_a_marker_that_was_cut_short_counts_as_empty(where: Places) -> None:
+    places.claim(where.venv)
+    (where.venv / MARKER).write_text('{"packages": "ab')
+    assert places.read_marker(where.venv) == {}
+
+
+def test_a_full_disk_is_noticed_before_pip_runs(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    where.venv.mkdir()
+    monkeypatch.setattr(environment, "NEEDED_BYTES", 10**18)
+    with pytest.raises(Stop, match="are needed; free some"):
+        environment._check_space(where.venv)
+
+
+def test_a_python_without_venv_is_told_what_to_install(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Stop, match="apt install python3-venv"):
+        environment.prepare(where, tests=False, offline=False, say=quiet)
+
+
+# Sentences
+
+
+@pytest.mark.parametrize(
+    ("output", "offline", "expected"),
+    [
+        ("OSError: [Errno 28] No space left on device", False, "free about 3 GB"),
+        ("NewConnectionError('Temporary failure in name resolution')", False, "check the network"),
+        ("ERROR: No matching distribution found for torch==2.13.0", False, "There is no torch==2.13.0"),
+        ("ERROR: No matching distribution found for torch==2.13.0", True, "without --offline"),
+        ("PermissionError: Permission denied", False, "another folder with --venv"),
+        ("something new", False, "its words are in"),
+    ],
+)
+def test_pip_failures_become_advice(output: str, offline: bool, expected: str) -> None:
+    assert expected in str(problems.pip_problem(output, offline, Path("log")))
+
+
+def test_no_space_and_no_permission_are_told_apart() -> None:
+    assert "free about 3 GB" in str(problems.disk_problem(OSError(errno.ENOSPC, "full"), Path("a")))
+    assert "choose other folders" in str(problems.disk_problem(OSError(errno.EACCES, "no"), Path("a")))
+
+
+def test_pip_output_is_condensed_to_what_takes_long() -> None:
+    assert (
+        environment.condensed("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n") == "  downloading torch (821.0 MB)"
+    )
+    assert environment.condensed("  Downloading click-8.5.1-py3-none-any.whl (98 kB)\n") == ""
+    assert environment.condensed("Installing collected packages: a, b, c\n") == "  installing 3 packages"
+    assert environment.condensed("Requirement already satisfied: a\n") == ""
+
+
+# Photo and results
+
+
+def test_results_lie_beside_the_photo(tmp_path: Path) -> None:
+    photo = tmp_path / "me.jpg"
+    photo.touch()
+    assert main.photo_and_targets(str(photo), None) == (
+        photo,
+        tmp_path / "me.protected.png",
+        tmp_path / "me.report.json",
+    )
+
+
+def test_results_go_where_they_are_wanted(tmp_path: Path) -> None:
+    photo, out = tmp_path / "me.jpg", tmp_path / "out"
+    photo.touch()
+    out.mkdir()
+    assert main.photo_and_targets(str(photo), out)[1] == out / "me.protected.png"
+    assert main.photo_and_targets(str(photo), out / "x.tif")[1:] == (out / "x.tif", out / "x.report.json")
+
+
+def test_without_a_photo_the_sample_lies_beside_its_result(tmp_path: Path) -> None:
+    assert main.photo_and_targets("", None)[0] == Path("astronaut.png")
+    assert main.photo_and_targets("", tmp_path / "x.png")[:2] == (tmp_path / "astronaut.png", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("output", [None, Path("/nowhere/at/all/x.png")])
+def test_a_missing_photo_or_folder_is_noticed_before_anything_is_installed(
+    tmp_path: Path, output: Path | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "me.jpg"
+    if output is not None:
+        photo.touch()
+    arguments = ["--protect", str(photo), "--venv", str(tmp_path / "venv"), *(["-o", str(output)] if output else [])]
+    assert main.main(arguments) == (5 if output else 3)
+    assert not (tmp_path / "venv").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def record(command: list[Any], *arguments: Any, **options: Any) -> int:
+        commands.append([str(word) for word in command])
+        return 0
+
+    monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
+    monkeypatch.setattr(main, "_run", record)
+    photo = tmp_path / "me.jpg"
+    photo.touch()
+    folders = ["--venv", str(where.venv), "--models", str(where.models)]
+    assert main.main(["--protect", str(photo), *folders, "--strength", "0.3", "--hold-out", "dlib"]) == 0
+    fetch, protect = commands
+    assert fetch[1:] == ["models", "fetch"]
+    target, report = str(tmp_path / "me.protected.png"), str(tmp_path / "me.report.json")
+    assert protect[1:6] == ["protect", "-o", target, "--report", report]
+    assert protect[6:] == ["--strength", "0.3", "--hold-out", "dlib", "--", str(photo)]
+
+
+# Removing
+
+
+def test_uninstall_removes_what_was_made_and_nothing_else(where: Places, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    for folder in (where.venv, where.models):
+        places.claim(folder)
+        (folder / "inside").mkdir()
+        (folder / "inside" / "file").touch()
+    arguments = ["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]
+    assert main.main(arguments) == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["photo.jpg"]
+    assert main.main(arguments) == 0
+
+
+def test_uninstall_refuses_a_foreign_folder(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    where.venv.mkdir()
+    (where.venv / "thesis.txt").touch()
+    assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 2
+    assert (where.venv / "thesis.txt").exists()
+    assert "was not made by install.py" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+def test_uninstall_follows_no_links(where: Places, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    places.claim(where.venv)
+    (where.venv / "link").symlink_to(tmp_path / "precious")
+    places.remove(where.venv)
+    assert (tmp_path / "precious" / "file").exists()
+    where.models.symlink_to(tmp_path / "precious")
+    with pytest.raises(Stop):
+        places.remove(where.models)
+
+
+# The entry
+
+
+def test_install_py_without_a_job_shows_its_help() -> None:
+    run = subprocess.run([sys.executable, str(ROOT / "install.py")], capture_output=True, text=True)
+    assert run.returncode == 2 and "--protect" in run.stdout
+
+
+def test_install_py_needs_the_standard_library_only() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import installer.main; print(*sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    foreign = {name.partition(".")[0] for name in run.stdout.split()} - set(sys.stdlib_module_names)
+    assert foreign <= {"installer", "__main__"} | {name for name in foreign if name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-no-deps.txt", "requirements-test.txt"])
+def test_every_requirement_is_pinned(name: str) -> None:
+    lines = (ROOT / "bundle" / name).read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert wanted and all("==" in line for line in wanted)
+
+
+def test_ci_runs_the_second_command_of_the_readme() -> None:
+    assert "exec python3 install.py --test" in (ROOT / ".ci" / "run").read_text()
