@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import connection
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from benchmarks.data import Places
 from benchmarks.measure import Done, Task, measure
 from benchmarks.methods import SEARCHED
 from benchmarks.rows import NATURAL_FILE, NO_FAMILY, PROTECT_FILE, ProtectRow, Setting
+from c2p_core.models.store import ModelStore
 
 Suite = Literal["protect", "natural", "all"]
 
@@ -93,10 +95,14 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: Task) -> Done:
-    from c2p_core.models.store import ModelStore
+@lru_cache(maxsize=1)
+def _store() -> ModelStore:
+    # One a process: it remembers which files it has checked.
+    return ModelStore()
 
-    return measure(task, ModelStore())
+
+def _work(task: Task) -> Done:
+    return measure(task, _store())
 
 
 def pool(workers: int) -> Executor:

@@ -1,0 +1,111 @@
+"""The harness can't flatter: what it says of methods whose outcome is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from synthetic import THRESHOLDS, face, photo
+
+from benchmarks import measure, report
+from benchmarks.data import Places
+from benchmarks.measure import Task
+from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
+from c2p_core.api import Face, FaceReport, Photo, Similarity
+from c2p_core.models.store import ModelStore
+
+FAR1 = report.THRESHOLDS["FAR 1 %"]
+
+
+def task(folder: Path, picture: np.ndarray, method: str, protect: bool = True) -> Task:
+    source = folder / "a.png"
+    Image.fromarray(picture).save(source)
+    setting = Setting("a", method, 0.7, NO_FAMILY, "", "", None, 0)
+    return Task(source, setting, protect, True, Places(folder, folder / "pictures"), "abc")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models", offline=True)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector that finds the drawn face where its eyes can be seen, and recognisers that compare pixels."""
+
+    def find(picture: Photo, _store: object) -> tuple[Face, ...]:
+        return (face(),) if picture.pixels[100:200, 60:260].any() else ()
+
+    def compare(before: Photo, after: Photo, **_options: object) -> tuple[FaceReport, ...]:
+        same = float(np.array_equal(before.pixels, after.pixels))
+        seen = tuple(Similarity(n, f, True, 1.0, same, 0.4, 0.6) for n, f in THRESHOLDS.items())
+        return (FaceReport(1, face().box, face().eye_distance, similarities=seen),)
+
+    monkeypatch.setattr(measure.faces, "find_faces", find)
+    monkeypatch.setattr(measure, "check", compare)
+
+
+def protection(done: measure.Done) -> ProtectRow:
+    assert done.protect is not None
+    return done.protect
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_method_that_does_nothing_scores_0_and_looks_perfect(tmp_path: Path, store: ModelStore) -> None:
+    done = measure.measure(task(tmp_path, photo(), "nothing"), store)
+    rate = report.held_out_rate([protection(done)], FAR1)
+    assert rate is not None
+    assert rate.value == 0.0
+    assert done.natural is not None
+    assert done.natural.ssim == pytest.approx(1.0)
+    assert done.natural.eye_shift == 0.0
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_black_rectangle_leaves_no_face(tmp_path: Path, store: ModelStore) -> None:
+    done = measure.measure(task(tmp_path, photo(), "blackout"), store)
+    assert not protection(done).face_after
+    assert protection(done).scores == ()
+    assert done.natural is not None
+    assert done.natural.mesh_shift is None
+
+
+@pytest.mark.usefixtures("drawn")
+def test_an_original_without_a_face_is_no_success(tmp_path: Path, store: ModelStore) -> None:
+    done = measure.measure(task(tmp_path, np.zeros((320, 320, 3), np.uint8), "nothing"), store)
+    assert not protection(done).face_before
+    assert done.natural is not None
+    assert done.natural.patch_face is None
+
+
+@pytest.mark.usefixtures("drawn")
+def test_naturalness_judges_the_picture_that_was_kept(tmp_path: Path, store: ModelStore) -> None:
+    kept = task(tmp_path, photo(), "nothing", protect=False)
+    picture = kept.places.pictures / kept.setting.picture
+    picture.parent.mkdir(parents=True)
+    Image.fromarray(photo() // 2).save(picture)
+    done = measure.measure(kept, store)
+    assert done.protect is None
+    assert done.natural is not None
+    assert done.natural.psnr < 20
+
+
+def test_a_face_elsewhere_is_not_the_same_face() -> None:
+    other = Face(1, (0, 0, 1, 1), 1.0, face().mesh + np.float32(200), 90.0)
+    assert measure.same_face(face(), (other,)) is None
+    assert measure.same_face(face(), (other, face())) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "expected"), [("nothing", 0.0), ("blackout", 1.0)])
+def test_real_recognisers_agree(tmp_path: Path, method: str, expected: float) -> None:
+    done = measure.measure(task(tmp_path, data.astronaut(), method), ModelStore())
+    row = protection(done)
+    assert row.face_before
+    if row.face_after:
+        assert [float(s.after < s.far1) for s in row.scores] == [expected] * len(row.scores)
+    else:
+        assert expected == 1.0
