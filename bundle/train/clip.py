@@ -45,7 +45,7 @@ from c2p_core.guidance.vocabulary import (
     sample_look,
     wrap,
 )
-from c2p_core.priors.products import Regions, build_regions, paint, skin_map
+from c2p_core.priors.products import Regions, build_regions, ground, paint_on, skin_map
 
 torchvision_ops.ensure()
 from open_clip import SimpleTokenizer  # noqa: E402
@@ -122,10 +122,8 @@ def made_up(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
     """(len(codes), 3, H, W) sRGB pictures of one face with each product code."""
     linear = srgb_to_linear(faces.images[index].float() / 255)
     level, gate = faces.regions[index].float().chunk(2)
-    skin = skin_map(linear, CANVAS_EYE_DISTANCE / 2)
-    return torch.stack(
-        [linear_to_srgb(linear * torch.exp(-paint(code, Regions(level, gate), skin).sum(0))) for code in codes]
-    )
+    canvas = ground(Regions(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
+    return torch.stack([linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0))) for code in codes])
 
 
 def jitter(code: Tensor, generator: torch.Generator) -> Tensor:

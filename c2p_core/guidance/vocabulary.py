@@ -319,8 +319,8 @@ _STOP_WORDS = frozenset(
     word
     for line in (
         "a an the with and of in on wearing wear photo portrait picture image someone person face woman man make",
-        "made me her his my to some very really bit little more style styled look looks looking plus also for as like is",
-        "it that this please i want give apply add put him them their your",
+        "made me her his my to some very really bit little more style styled look looks looking plus also for as like",
+        "is it that this please i want give apply add put him them their your",
     )
     for word in line.split()
 )

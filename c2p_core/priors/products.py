@@ -13,6 +13,7 @@ there. The photo's own pixels are multiplied by its exponential, which keeps por
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from c2p_core.colour import density, srgb_to_linear
+from c2p_core.colour import DARKEST, density, srgb_to_linear
 
 Array = NDArray[np.float32]
 Rgb = tuple[float, float, float]
@@ -219,38 +220,87 @@ def _mixture(colour: Tensor, palette: Tensor) -> Tensor:
     return shares[nearest]
 
 
-def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
-    """Density increments of every product, on the regions' grid.
+@dataclass(frozen=True)
+class Ground:
+    """What a photo brings to painting: all that does not depend on the code.
 
-    The painted photo is ``linear_photo * exp(-paint(...).sum(0))``.
+    Attributes:
+        maps: (22, H, W), smooth, to be resampled to any grid: 9 levels, 9 times what carries paint (0..1), 3 optical
+            densities and 1 log luminance of the low-passed photo.
+        light: (9,) mean log luminance about each product, the same for every part and grid of one face.
+    """
+
+    maps: Tensor
+    light: Tensor
+
+    def on(self, maps: Tensor) -> Ground:
+        """The same face with its maps resampled."""
+        return Ground(maps, self.light)
+
+
+def ground(regions: Regions, skin: Tensor) -> Ground:
+    """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
+    weights = skin.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
+    brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
+    carries = regions.gate * _takes_paint(regions, skin)
+    usual = decode(bare_code().to(skin))
+    light = _weighted_mean(brightness, regions.gate * _mask(usual, regions.level))
+    return Ground(torch.cat([regions.level, carries, density(skin), brightness[None]]), light)
+
+
+def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
+    """Density increments of every product, on the regions' grid: ``ground`` and ``paint_on`` in one.
 
     Args:
         code: (9, 6).
-        regions: from ``build_regions`` or ``resample_regions``.
+        regions: from ``build_regions``, of the whole face.
         skin: (3, H, W) linear light, low-passed (``skin_map``), on the same grid.
 
     Returns:
-        (9, 3, H, W), exactly 0 where a product is absent. The sum stays within the product's density limits.
+        As ``paint_on``.
     """
+    return paint_on(code, ground(regions, skin))
+
+
+def paint_on(code: Tensor, canvas: Ground) -> Tensor:
+    """Density increments (9, 3, H, W) of every product: the painted photo is ``linear * exp(-increments.sum(0))``.
+
+    Exactly 0 where a product is absent. Each stays within its product's density limit, and so nearly does the sum,
+    because a later coat starts from what the earlier ones left.
+    """
+    count = len(PRODUCTS)
+    level, carries = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
+    coat, brightness = canvas.maps[2 * count : 2 * count + 3], canvas.maps[-1]
     made = decode(code)
-    mask = regions.gate * torch.sigmoid(
-        (made.extent[:, None, None] - regions.level) / made.softness[:, None, None]
-    )
-    alpha = made.opacity[:, None, None] * mask * _takes_paint(regions, skin)
-    brightness = (skin * skin.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0).clamp(min=1e-3)
-    coat = density(skin)
+    alpha = made.opacity[:, None, None] * carries * _mask(made, level)
+    shading = _shading(brightness, canvas.light)
+    pigment = density(made.pigment)
     increments = []
     for index, name in enumerate(PRODUCTS):
         limits = _RANGES[name]
         if limits.relative:
-            difference = made.pigment[index][:, None, None].expand_as(coat)
+            step = made.pigment[index]
+            increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
         else:
-            lit = made.pigment[index][:, None, None] * _light(brightness, regions.gate[index], mask[index])
-            difference = density(lit) - coat
-        increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
+            difference = pigment[index][:, None, None] - shading[index] - coat
+            increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
         coat = coat + increment
         increments.append(increment)
     return torch.stack(increments)
+
+
+def _mask(made: Decoded, level: Tensor) -> Tensor:
+    return torch.sigmoid((made.extent[:, None, None] - level) / made.softness[:, None, None])
+
+
+def _shading(brightness: Tensor, light: Tensor) -> Tensor:
+    """Logarithm (9, H, W) of the light on each pigment: the face's exposure, and the shading within the product.
+
+    A face's brightness is its skin's reflectance times the light; about half (in logarithm) is taken for light.
+    """
+    mean = light[:, None, None]
+    exposure = 0.45 * (mean - math.log(0.36)).clamp(-2.3, 1.1)
+    return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
 
 
 def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
@@ -263,12 +313,14 @@ def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
     hue = tone - dark
     cheeks = regions.gate[_AT["blush"]] * torch.sigmoid((0.8 - regions.level[_AT["blush"]]) / 0.3)
     own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
-    darker = ((dark - own_dark).abs() - 1.1).clamp(min=0.0) / 0.5
     other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
-    skin_like = torch.exp(-darker.square() - other.square())
+    off = (dark - own_dark).abs()
+    skin_like = torch.exp(-((off - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
+    # Deep-set eyes lie in shadow; only glasses are darker still.
+    lid_like = torch.exp(-((off - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
 
     lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
-    eyes_show = ((_weighted_mean(skin_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
+    eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
     brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
     hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
     everywhere = torch.ones_like(dark)
@@ -276,7 +328,7 @@ def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
         "contour": skin_like,
         "blush": skin_like,
         "highlight": skin_like,
-        "eyeshadow": skin_like,
+        "eyeshadow": lid_like,
         "brow": hairy,
         "eyeliner": eyes_show * everywhere,
         "lashes": eyes_show * everywhere,
@@ -286,18 +338,7 @@ def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean over the last two dimensions; 0 where there is no weight at all."""
-    return (values * weight).sum((-2, -1)) / weight.sum().clamp(min=1e-6)
-
-
-def _light(brightness: Tensor, gate: Tensor, mask: Tensor) -> Tensor:
-    """How much light falls on a pigment, (H, W) about 1: the face's exposure, and the shading within the product.
-
-    A face's brightness is its skin's reflectance times the light; half (in logarithm) is taken for light.
-    """
-    weight = (mask * gate).detach()
-    mean = torch.exp((weight * brightness.log()).sum() / weight.sum().clamp(min=1e-6))
-    exposure = (mean / 0.36).clamp(0.1, 3.0) ** 0.45
-    return exposure * (brightness / mean).clamp(0.1, 4.0) ** 0.85
+    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
 
 
 def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
