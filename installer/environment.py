@@ -146,7 +146,8 @@ def condensed(line: str) -> str:
         if unit == "GB" or float(size) >= 5:
             return f"  downloading {name} ({size} {unit})"
     if line.startswith("Installing collected packages:"):
-        return f"  installing {line.count(',') + 1} packages"
+        count = line.count(",") + 1
+        return f"  installing {count} package{'s' if count > 1 else ''}"
     return ""
 
 

@@ -1,0 +1,479 @@
+"""The ``c2p`` command. ``docs/cli.md`` lists its exit codes; every failure is one sentence on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from c2p_core import report
+from c2p_core.api import (
+    DEFAULT_PROMPT,
+    DEFAULT_STRENGTH,
+    CancelToken,
+    Device,
+    FaceChoice,
+    FaceReport,
+    Mode,
+    Photo,
+    Progress,
+    ProtectRequest,
+)
+from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
+
+# Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from c2p_core.models.store import ModelStore
+
+SOME_FAILED = 8
+INTERRUPTED = 130
+# What ends one photo of a batch and not the batch.
+PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
+STAGES = {
+    "load": "loading models",
+    "detect": "looking for faces",
+    "prepare": "preparing",
+    "search": "searching",
+    "paste": "pasting back",
+    "verify": "checking",
+    "fetch": "fetching",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    try:
+        code = c2p.main(args=list(arguments) if arguments is not None else None, prog_name="c2p", standalone_mode=False)
+    except C2PError as error:
+        return _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        return _fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Stopped; nothing was changed.", INTERRUPTED)
+    except MemoryError:
+        return _fail("There is not enough memory for this photo; close other programs or make it smaller.", 1)
+    except Exception as error:
+        if os.environ.get("C2P_DEBUG"):
+            raise
+        what = (str(error).strip().splitlines() or [""])[0]
+        return _fail(
+            f"Unexpected {type(error).__name__}: {what} (run again with C2P_DEBUG=1 and report what it prints).", 1
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _fail(sentence: str, code: int) -> int:
+    click.echo(f"c2p: {sentence}", err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--models", type=click.Path(path_type=Path), envvar="C2P_MODELS", help="Folder of the models.")
+@click.option("--offline", is_flag=True, envvar="C2P_OFFLINE", help="Fetch nothing.")
+@click.pass_context
+def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
+    """Protects faces in photos from face recognition."""
+
+    def store() -> ModelStore:
+        from c2p_core.models.store import ModelStore
+
+        return ModelStore(models, offline)
+
+    context.obj = store
+
+
+StoreMaker = Callable[[], "ModelStore"]
+
+
+@c2p.command()
+@click.argument("photos", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="OUT|DIR", help="File or folder; without it IN.protected beside IN.")
+@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words.")
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 heavy.")
+@click.option(
+    "--mode", type=click.Choice(get_args(Mode)), default="dodge", show_default=True, help="Away, or to a decoy."
+)
+@click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Which faces.")
+@click.option("--prior", default="makeup", show_default=True, help="What draws the change.")
+@click.option("--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Whom to lose.")
+@click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Kept for the honest figure.")
+@click.option("--steps", type=click.IntRange(min=1), help="Search steps a face.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--report", "report_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a JSON report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report instead of sentences.")
+@click.pass_obj
+def protect(
+    make_store: StoreMaker,
+    /,
+    photos: tuple[Path, ...],
+    output: str | None,
+    report_file: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Protects the faces in photos."""
+    options["faces"] = parse_faces(options["faces"])
+    names = options["recognisers"]
+    options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
+    if not 0 <= options["strength"] <= 1:
+        raise BadRequest(f"Strength {options['strength']:g} has no meaning; choose a number from 0 to 1.")
+    targets = plan_targets(photos, output)
+    if report_file is not None:
+        _keep_apart(report_file, [*photos, *targets])
+
+    store = make_store()
+    reports: list[dict[str, Any]] = []
+    failures: list[tuple[Path, C2PError]] = []
+    with _interruptible() as cancel, _progress(not as_json) as show:
+        for photo, target in zip(photos, targets, strict=True):
+            try:
+                outcome = _protect_one(photo, target, options, store, show(str(photo)), cancel)
+            except Cancelled:
+                _write_report(report_file, reports)
+                done = f"{len(reports)} of {len(photos)} photos were done" if reports else "nothing was changed"
+                return _fail(f"Stopped; {done}.", INTERRUPTED)
+            except PER_PHOTO as error:
+                failures.append((photo, error))
+                reports.append(report.failure_report(photo, str(error), error.exit_code))
+                _fail(str(error), error.exit_code)
+            else:
+                reports.append(outcome)
+                if not as_json:
+                    _print_outcome(outcome)
+    _write_report(report_file, reports)
+    if as_json:
+        click.echo(json.dumps(report.document(reports), indent=2))
+    elif len(failures) < len(photos):
+        click.echo(report.NO_PROMISE)
+    if not failures:
+        return 0
+    if len(photos) == 1:
+        return failures[0][1].exit_code
+    listed = ", ".join(f"'{photo}'" for photo, _ in failures)
+    return _fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
+
+
+@c2p.command()
+@click.argument("original", type=click.Path(path_type=Path))
+@click.argument("protected", type=click.Path(path_type=Path))
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
+@click.pass_obj
+def check(make_store: StoreMaker, /, original: Path, protected: Path, device: Device, as_json: bool) -> None:
+    """Says what recognisers think of ORIGINAL and PROTECTED."""
+    from c2p_core import imageio
+
+    before, after = imageio.read(original), imageio.read(protected)
+    store = make_store()
+    from c2p_core import pipeline
+
+    faces = pipeline.check(before, after, store=store, device=device)
+    if as_json:
+        click.echo(json.dumps(report.document([report.photo_report(original, protected, faces)]), indent=2))
+        return
+    _print_similarities(faces)
+    for face in faces:
+        click.echo(report.face_sentence(face))
+    click.echo(report.NO_PROMISE)
+
+
+@c2p.command()
+@click.argument("photo", metavar="IN", type=click.Path(path_type=Path))
+@click.option("--overlay", type=click.Path(path_type=Path), metavar="FILE", help="Draw the faces into a picture.")
+@click.pass_obj
+def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
+    """Lists the faces of a photo, largest first."""
+    from c2p_core import imageio
+
+    if overlay is not None:
+        imageio.check_target(overlay)
+        _keep_apart(overlay, [photo])
+    picture = imageio.read(photo)
+    store = make_store()
+    from c2p_core.faces import find_faces
+
+    found = find_faces(picture, store)
+    if not found:
+        raise NoFace(f"No face was found in '{photo}'; choose a photo that shows one larger or more clearly.")
+    for face in found:
+        x0, y0, x1, y1 = (round(edge) for edge in face.box)
+        skipped = f"; skipped: {face.skipped}" if face.skipped else ""
+        place = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
+        click.echo(f"{face.number}: {place}{skipped}")
+    if overlay is not None:
+        from c2p_core.overlay import draw_faces
+
+        imageio.write(overlay, draw_faces(picture, found))
+
+
+@c2p.group()
+def models() -> None:
+    """Lists, fetches and verifies the models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known, hashes in full.")
+@click.pass_obj
+def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
+    """Name, role, licence, size, source, hash, and whether it is there."""
+    store = make_store()
+    if as_json:
+        known = [
+            asdict(entry) | {"size": entry.size, "source": entry.source, "present": store.is_present(entry.name)}
+            for entry in store.entries()
+        ]
+        click.echo(json.dumps(known, indent=2))
+        return
+    rows = [
+        (
+            entry.name,
+            entry.role,
+            entry.licence,
+            f"{entry.size / 1e6:.1f} MB",
+            entry.files[0].sha256[:12],
+            "yes" if store.is_present(entry.name) else "no",
+            entry.source,
+        )
+        for entry in store.entries()
+    ]
+    _print_table(("name", "role", "licence", "size", "sha256", "there", "source"), rows)
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
+    """Fetches missing models (all, or NAMES)."""
+    store = make_store()
+    failed = 0
+    with _progress(human=True) as show:
+        for name in names or tuple(entry.name for entry in store.entries()):
+            if store.is_present(name):
+                continue
+            watch = show(name)
+            try:
+                store.fetch(name, _bytes_into(watch))
+            except ModelUnavailable as error:
+                failed = _fail(str(error), error.exit_code)
+    return failed
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
+    """Compares the models (all, or NAMES) with their hashes."""
+    store = make_store()
+    failed = 0
+    for name in names or tuple(entry.name for entry in store.entries()):
+        try:
+            store.verify(name)
+        except ModelUnavailable as error:
+            failed = _fail(str(error), error.exit_code)
+        else:
+            click.echo(f"{name}: good")
+    return failed
+
+
+def _bytes_into(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
+    return lambda done, size: watch(Progress("fetch", step=done, steps=size))
+
+
+def parse_faces(text: str) -> FaceChoice:
+    """What ``--faces`` means.
+
+    Raises:
+        BadRequest: it is none of all, largest, or numbers from 1 with commas.
+    """
+    if text == "all":
+        return "all"
+    if text == "largest":
+        return "largest"
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in numbers):
+        raise BadRequest(
+            f"'{text}' names no faces; write all, largest, or numbers such as 1,3 (`c2p faces` shows them)."
+        )
+    return tuple(sorted({int(part) for part in numbers}))
+
+
+def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
+    """Where each protected photo goes; makes the folder that several photos need.
+
+    Raises:
+        BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
+        CannotWrite: the folder can't be made.
+    """
+    from c2p_core import imageio
+
+    folder = Path(output) if output is not None else None
+    if folder is not None and len(photos) == 1 and not folder.is_dir() and not str(output).endswith(("/", os.sep)):
+        targets = [folder]
+    else:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise BadRequest(f"'{folder}' is a file; -o must be a folder when there are several photos.")
+        if folder is not None and len(photos) > 1 and folder.suffix.lower() in imageio.FORMATS:
+            raise BadRequest(f"'{folder}' names one file; -o must be a folder when there are several photos.")
+        targets = []
+        for photo in photos:
+            ending = photo.suffix if photo.suffix.lower() in imageio.FORMATS else ".png"
+            targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
+    for target in targets:
+        imageio.check_target(target)
+        _keep_apart(target, photos)
+        if targets.count(target) > 1:
+            raise BadRequest(f"Two of the photos would both become '{target}'; protect them in two runs.")
+    if folder is not None and targets != [folder]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"Could not make the folder '{folder}' ({error.strerror}); choose another.") from error
+    return targets
+
+
+def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
+    for photo in photos:
+        same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
+        if same:
+            raise BadRequest(f"'{target}' would be overwritten; choose another name with -o, --report or --overlay.")
+
+
+def _protect_one(
+    source: Path,
+    target: Path,
+    options: dict[str, Any],
+    store: ModelStore,
+    watch: Callable[[Progress], None],
+    cancel: CancelToken,
+) -> dict[str, Any]:
+    from c2p_core import imageio
+
+    photo: Photo = imageio.read(source)
+    imageio.check_target(target, photo)
+    from c2p_core import pipeline
+
+    request = ProtectRequest(photo, **options)
+    result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
+    imageio.write(target, result.photo)
+    warnings = [*result.warnings, *filter(None, [imageio.profile_warning(photo)])]
+    return report.photo_report(source, target, result.faces, warnings, request)
+
+
+def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
+    if path is not None:
+        from c2p_core.files import write_whole
+
+        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+
+
+def _print_outcome(outcome: dict[str, Any]) -> None:
+    click.echo(f"{outcome['photo']} -> {outcome['protected']}")
+    for line in [face["sentence"] for face in outcome["faces"]] + outcome["warnings"]:
+        click.echo(f"  {line}")
+
+
+def _print_similarities(faces: Sequence[FaceReport]) -> None:
+    rows = [
+        (
+            str(face.number),
+            similarity.recogniser,
+            f"{similarity.after:.3f}",
+            f"{similarity.far1:.3f}",
+            f"{similarity.far01:.3f}",
+            similarity.verdict,
+        )
+        for face in faces
+        for similarity in face.similarities
+    ]
+    _print_table(("face", "recogniser", "similarity", "FAR 1 %", "FAR 0.1 %", "verdict"), rows)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    # A pipe or file has no width; nothing in it must be cut.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().strip("\n").splitlines():
+        click.echo(line.rstrip())
+
+
+@contextmanager
+def _interruptible() -> Iterator[CancelToken]:
+    """A token that Ctrl-C sets; a second Ctrl-C interrupts at once."""
+    token = CancelToken()
+
+    def stop(number: int, frame: object) -> None:
+        if token.cancelled:
+            raise KeyboardInterrupt
+        token.cancel()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _progress(human: bool) -> Iterator[Callable[[str], Callable[[Progress], None]]]:
+    """Gives a function from a photo's name to what may be called with its progress.
+
+    A bar on stderr where that is a terminal; else a line a stage on stdout, or nothing when stdout is for JSON.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        with Bars(console=Console(stderr=True), transient=True) as bars:
+            yield lambda name: _bar(bars, name)
+    else:
+        yield lambda name: _lines(name) if human else lambda progress: None
+
+
+def _bar(bars: Bars, name: str) -> Callable[[Progress], None]:
+    task = bars.add_task(name)
+
+    def watch(progress: Progress) -> None:
+        bars.update(task, description=_words(name, progress), completed=progress.step, total=progress.steps or None)
+
+    return watch
+
+
+def _lines(name: str) -> Callable[[Progress], None]:
+    last = ""
+
+    def watch(progress: Progress) -> None:
+        nonlocal last
+        words = _words(name, progress)
+        if words != last:
+            click.echo(words)
+            last = words
+
+    return watch
+
+
+def _words(name: str, progress: Progress) -> str:
+    where = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
+    return f"{name}: {STAGES.get(progress.stage, progress.stage)}{where}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

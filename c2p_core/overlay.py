@@ -1,0 +1,29 @@
+"""A picture that shows which faces were found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from c2p_core.api import Face, Photo
+from c2p_core.imageio import to_srgb
+
+_FOUND, _SKIPPED = (40, 200, 90), (230, 120, 30)
+
+
+def draw_faces(photo: Photo, faces: Sequence[Face]) -> Photo:
+    """The photo in 8-bit sRGB with a numbered box and the mesh of every face; skipped faces in orange."""
+    picture = Image.fromarray(np.rint(to_srgb(photo).clip(0, 1) * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    for face in faces:
+        colour = _SKIPPED if face.skipped else _FOUND
+        x0, y0, _, y1 = face.box
+        size = max(12.0, (y1 - y0) / 10)
+        draw.rectangle(face.box, outline=colour, width=max(1, round(size / 10)))
+        dot = size / 60
+        for x, y in face.mesh:
+            draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=colour)
+        draw.text((x0 + size / 4, y0), str(face.number), fill=colour, font=ImageFont.load_default(size))
+    return Photo(np.asarray(picture))

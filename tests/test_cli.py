@@ -1,0 +1,411 @@
+"""The `c2p` command: options, targets, reports, and one sentence and one exit code for everything that goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import types
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import c2p_core
+from c2p_core import cli, imageio, report
+from c2p_core.api import FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
+UNSEEN = Similarity("dlib", "dlib", True, 0.99, 0.31, 0.43, 0.55)
+FACE = FaceReport(1, (10.0, 10.0, 60.0, 70.0), 52.0, similarities=(SEEN, UNSEEN), steps=60, seconds=9.0)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process: exit code, stdout, stderr."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
+    """Puts a pipeline in place that darkens photos, finds no face in black ones, and remembers what it was asked."""
+    asked: list[ProtectRequest] = []
+
+    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any) -> ProtectResult:
+        asked.append(request)
+        progress(Progress("detect"))
+        cancel.raise_if_cancelled()
+        if not request.photo.pixels.any():
+            raise NoFace("No face was found; choose another photo.")
+        progress(Progress("search", face=1, faces=1, step=1, steps=2))
+        return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), ("A warning.",))
+
+    def check(original: Photo, protected: Photo, *, store: Any, device: str) -> tuple[FaceReport, ...]:
+        return (FACE,)
+
+    pipeline = types.ModuleType("c2p_core.pipeline")
+    pipeline.__dict__.update(protect=protect, check=check)
+    monkeypatch.setitem(sys.modules, "c2p_core.pipeline", pipeline)
+    monkeypatch.setattr(c2p_core, "pipeline", pipeline, raising=False)
+    return asked
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return save(tmp_path / "me.png")
+
+
+def save(path: Path, value: int = 200) -> Path:
+    Image.new("RGB", (64, 48), (value, value, value)).save(path)
+    return path
+
+
+def only_sentence(err: str) -> str:
+    """The one line of stderr."""
+    assert err.startswith("c2p: ") and err.endswith(".\n") and err.count("\n") == 1, err
+    return err
+
+
+# What works
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path, run: Run) -> None:
+    before = photo.read_bytes()
+    code, out, err = run("protect", photo)
+    assert (code, err) == (0, "")
+    assert imageio.read(photo.with_name("me.protected.png")).pixels.max() == 100
+    assert photo.read_bytes() == before
+    assert "1: 2 of 2 recognisers no longer match; the one that was never shown the photo scores 0.31" in out
+    assert "(threshold 0.43)" in out and "A warning." in out and report.NO_PROMISE in out
+
+
+def test_every_option_reaches_the_request(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
+) -> None:
+    words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib,faceres"
+    more = "--hold-out mobileface --steps 7 --seed 5 --device cpu"
+    assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
+    asked = requests[0]
+    assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
+    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib", "faceres"), "mobileface")
+    assert (asked.steps, asked.seed, asked.device) == (7, 5, "cpu")
+
+
+@pytest.mark.usefixtures("requests")
+def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp_path: Path, run: Run) -> None:
+    code, out, err = run("protect", photo, "--json", "--report", tmp_path / "r.json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told == json.loads((tmp_path / "r.json").read_text())
+    assert told["schema"] == report.SCHEMA and told["statement"] == report.NO_PROMISE
+    assert told["photos"][0]["settings"]["seed"] == 0
+    face = told["photos"][0]["faces"][0]
+    assert face["similarities"][1] == {
+        "recogniser": "dlib",
+        "family": "dlib",
+        "held_out": True,
+        "before": 0.99,
+        "after": 0.31,
+        "far1": 0.43,
+        "far01": 0.55,
+        "verdict": "protected",
+    }
+    assert "never shown the photo scores 0.31 (threshold 0.43)" in face["sentence"]
+    assert told["photos"][0]["warnings"] == ["A warning."]
+
+
+@pytest.mark.usefixtures("requests")
+def test_several_photos_go_into_a_folder_that_is_made(photo: Path, tmp_path: Path, run: Run) -> None:
+    other = save(tmp_path / "you.jpg")
+    assert run("protect", photo, other, "-o", tmp_path / "out")[0] == 0
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["me.protected.png", "you.protected.jpg"]
+
+
+@pytest.mark.usefixtures("requests")
+def test_check_shows_thresholds_and_verdicts(photo: Path, run: Run) -> None:
+    code, out, _ = run("check", photo, photo)
+    assert code == 0
+    assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "protected", report.NO_PROMISE))
+    assert json.loads(run("check", photo, photo, "--json")[1])["photos"][0]["faces"][0]["number"] == 1
+
+
+def test_models_list_names_licence_source_and_hash(run: Run) -> None:
+    code, out, _ = run("models", "list")
+    assert code == 0 and "dlib-resnet" in out and "CC0-1.0" in out
+    rows = json.loads(run("models", "list", "--json")[1])
+    assert {"name", "role", "licence", "size", "source", "present", "files"} <= set(rows[0])
+
+
+def test_help_does_not_load_torch() -> None:
+    code = "import sys; from c2p_core import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+# Sentences about faces
+
+
+def test_a_skipped_face_gives_its_reason() -> None:
+    skipped = FaceReport(2, (0, 0, 9, 9), 12.0, skipped="its eyes are 12 px apart and 40 are needed")
+    assert report.face_sentence(skipped) == "Face 2 was skipped: its eyes are 12 px apart and 40 are needed."
+
+
+def test_without_a_held_out_recogniser_there_is_no_honest_figure() -> None:
+    face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN,))
+    assert "no independent figure" in report.face_sentence(face)
+
+
+def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
+    between = Similarity("dlib", "dlib", True, 0.99, 0.50, 0.43, 0.55)
+    face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN, between))
+    assert "1 of 2 recognisers" in report.face_sentence(face)
+
+
+# Bad options
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--strength", "7"], "from 0 to 1"),
+        (["--strength", "-0.1"], "from 0 to 1"),
+        (["--strength", "nan"], "from 0 to 1"),
+        (["--strength", "much"], "--strength"),
+        (["--mode", "hide"], "'hide'"),
+        (["--faces", "biggest"], "all, largest, or numbers"),
+        (["--faces", "0"], "all, largest, or numbers"),
+        (["--faces", ""], "all, largest, or numbers"),
+        (["--steps", "0"], "--steps"),
+        (["--device", "tpu"], "'tpu'"),
+        (["--nonsense"], "--nonsense"),
+        (["-o", "x.gif"], "needs an ending"),
+        (["-o", "x"], "needs an ending"),
+    ],
+)
+def test_a_bad_option_is_refused_before_anything_is_done(
+    photo: Path, run: Run, requests: list[ProtectRequest], words: list[str], expected: str
+) -> None:
+    code, out, err = run("protect", photo, *words)
+    assert (code, out, requests) == (2, "", [])
+    assert expected in only_sentence(err)
+
+
+def test_a_missing_argument_is_one_sentence(run: Run) -> None:
+    code, _, err = run("protect")
+    assert code == 2 and "IN" in only_sentence(err)
+
+
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_the_original_is_never_overwritten(
+    photo: Path, run: Run, requests: list[ProtectRequest], option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    (photo.parent / "sub").mkdir()
+    before = photo.read_bytes()
+    code, _, err = run("protect", photo, option, "sub/../me.png")
+    assert (code, requests) == (2, []) and "would be overwritten" in only_sentence(err)
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_link_to_the_original_is_not_overwritten_either(photo: Path, run: Run) -> None:
+    (photo.parent / "link.png").hardlink_to(photo)
+    code, _, err = run("protect", photo, "-o", photo.parent / "link.png")
+    assert code == 2 and "would be overwritten" in only_sentence(err)
+
+
+def test_several_photos_need_a_folder(photo: Path, tmp_path: Path, run: Run) -> None:
+    other = save(tmp_path / "you.png")
+    for target in (tmp_path / "x.png", other):
+        code, _, err = run("protect", photo, other, "-o", target)
+        assert code == 2 and "must be a folder" in only_sentence(err)
+
+
+def test_two_photos_of_one_name_are_not_written_over_each_other(photo: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "b").mkdir()
+    other = save(tmp_path / "b" / "me.png")
+    code, _, err = run("protect", photo, other, "-o", tmp_path / "out")
+    assert code == 2 and "two runs" in only_sentence(err)
+
+
+def test_what_the_pipeline_refuses_is_told_with_its_exit_code(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, code in ((BadRequest("There is no recogniser 'x'."), 2), (ModelUnavailable("It is damaged."), 6)):
+
+        def refuse(request: ProtectRequest, error: Exception = error, **rest: Any) -> ProtectResult:
+            raise error
+
+        monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", refuse)
+        got, _, err = run("protect", photo)
+        assert got == code and str(error) in only_sentence(err)
+
+
+# Bad files, through every command that reads one
+
+
+def picture(kind: str, mode: str = "RGB", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 48), 50).convert(mode).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def bomb() -> bytes:
+    data = bytearray(picture("PNG"))
+    data[16:24] = struct.pack(">LL", 50000, 50000)
+    data[29:33] = struct.pack(">L", zlib.crc32(bytes(data[12:29])))
+    return bytes(data)
+
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "empty"),
+    "text": (b"no picture", "not a JPEG, PNG, TIFF or WebP"),
+    "cut": (picture("JPEG")[:-500], "damaged"),
+    "bomb": (bomb(), "megapixels"),
+    "cmyk": (picture("JPEG", "CMYK"), "CMYK"),
+    "animated": (picture("WEBP", save_all=True, append_images=[Image.new("RGB", (64, 48))]), "animated"),
+    "pages": (picture("TIFF", save_all=True, append_images=[Image.new("RGB", (64, 48))]), "2 pages"),
+}
+
+
+@pytest.mark.parametrize("command", ["protect", "check", "faces"])
+@pytest.mark.parametrize("case", BAD_FILES)
+@pytest.mark.usefixtures("requests")
+def test_a_bad_file_is_one_sentence_and_exit_code_3(tmp_path: Path, run: Run, command: str, case: str) -> None:
+    data, expected = BAD_FILES[case]
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(data)
+    code, out, err = run(command, bad, *([bad] if command == "check" else []))
+    assert (code, out) == (3, "") and expected in only_sentence(err)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.jpg"] and bad.read_bytes() == data
+
+
+@pytest.mark.parametrize(("name", "expected"), [("nothing.png", "does not exist"), ("folder.png", "is a folder")])
+@pytest.mark.usefixtures("requests")
+def test_missing_files_and_folders(tmp_path: Path, run: Run, name: str, expected: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    code, _, err = run("protect", tmp_path / name)
+    assert code == 3 and expected in only_sentence(err)
+
+
+@pytest.mark.usefixtures("requests")
+def test_one_pixel_is_too_few(tmp_path: Path, run: Run) -> None:
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    code, _, err = run("protect", tmp_path / "dot.png")
+    assert code == 3 and "too few" in only_sentence(err)
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_photo_without_a_face_is_exit_code_4_and_writes_nothing(tmp_path: Path, run: Run) -> None:
+    code, _, err = run("protect", save(tmp_path / "black.png", 0))
+    assert code == 4 and "No face" in only_sentence(err)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["black.png"]
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "no permission")])
+@pytest.mark.usefixtures("requests")
+def test_a_failed_write_is_exit_code_5_and_leaves_nothing(
+    photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
+) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    code, _, err = run("protect", photo)
+    assert code == 5 and expected in only_sentence(err)
+    assert [entry.name for entry in photo.parent.iterdir()] == ["me.png"]
+
+
+@pytest.mark.usefixtures("requests")
+def test_one_bad_file_does_not_stop_a_batch(photo: Path, tmp_path: Path, run: Run) -> None:
+    bad, last = tmp_path / "bad.png", save(tmp_path / "last.png")
+    bad.write_bytes(b"")
+    code, _, err = run("protect", photo, bad, last, "-o", tmp_path / "out", "--report", tmp_path / "r.json")
+    assert code == cli.SOME_FAILED
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
+    assert "empty" in err.splitlines()[0]
+    assert err.splitlines()[-1] == f"c2p: 1 of 3 photos failed: '{bad}'."
+    told = json.loads((tmp_path / "r.json").read_text())["photos"]
+    assert [entry.get("exit_code") for entry in told] == [None, 3, None]
+
+
+def test_a_model_that_is_missing_stops_a_batch_at_once(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def refuse(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        calls.append(request)
+        raise ModelUnavailable("The model is missing; run `c2p models fetch`.")
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", refuse)
+    code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
+    assert code == 6 and len(calls) == 1
+    only_sentence(err)
+
+
+def test_an_unexpected_error_is_one_sentence_too(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        raise RuntimeError("of two\nlines")
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", break_down)
+    code, _, err = run("protect", photo)
+    assert code == 1 and "RuntimeError: of two (" in only_sentence(err)
+
+
+# Stopping
+
+
+def test_ctrl_c_cancels_through_the_token_and_leaves_nothing(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(request: ProtectRequest, *, cancel: Any, **rest: Any) -> ProtectResult:
+        os.kill(os.getpid(), signal.SIGINT)
+        deadline = time.monotonic() + 5
+        while not cancel.cancelled and time.monotonic() < deadline:
+            time.sleep(0.001)
+        cancel.raise_if_cancelled()
+        raise AssertionError("not cancelled")
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", interrupted)
+    code, _, err = run("protect", photo)
+    assert code == 130 and "Stopped; nothing was changed" in only_sentence(err)
+    assert [entry.name for entry in photo.parent.iterdir()] == ["me.png"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_stopping_a_batch_says_how_far_it_got(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def second_is_stopped(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        if requests:
+            raise Cancelled("Stopped.")
+        return first(request, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_stopped)
+    code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
+    assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
