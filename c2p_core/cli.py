@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -52,6 +53,19 @@ STAGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    if os.environ.get("C2P_DEBUG"):
+        return _run(arguments)
+    with _our_words_only():
+        try:
+            return _run(arguments)
+        except MemoryError:
+            return _fail("There is not enough memory for this photo; close other programs or make it smaller.", 1)
+        except Exception as error:
+            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            return _fail(f"Unexpected {what} (run again with C2P_DEBUG=1 and report what it prints).", 1)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = c2p.main(args=list(arguments) if arguments is not None else None, prog_name="c2p", standalone_mode=False)
     except C2PError as error:
@@ -60,16 +74,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Stopped; nothing was changed.", INTERRUPTED)
-    except MemoryError:
-        return _fail("There is not enough memory for this photo; close other programs or make it smaller.", 1)
-    except Exception as error:
-        if os.environ.get("C2P_DEBUG"):
-            raise
-        what = (str(error).strip().splitlines() or [""])[0]
-        return _fail(
-            f"Unexpected {type(error).__name__}: {what} (run again with C2P_DEBUG=1 and report what it prints).", 1
-        )
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _our_words_only() -> Iterator[None]:
+    """Keeps libraries off stderr: users get our sentences. What C++ writes to the descriptor is lost."""
+    own = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    previous = sys.stderr
+    if previous is sys.__stderr__:
+        sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding=previous.encoding, errors="backslashreplace")
+    os.dup2(nowhere, 2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(nowhere)
+        if sys.stderr is not previous:
+            sys.stderr.close()
+            sys.stderr = previous
 
 
 def _fail(sentence: str, code: int) -> int:

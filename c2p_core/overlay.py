@@ -22,8 +22,11 @@ def draw_faces(photo: Photo, faces: Sequence[Face]) -> Photo:
         x0, y0, _, y1 = face.box
         size = max(12.0, (y1 - y0) / 10)
         draw.rectangle(face.box, outline=colour, width=max(1, round(size / 10)))
-        dot = size / 60
+        dot = size / 40
         for x, y in face.mesh:
             draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=colour)
-        draw.text((x0 + size / 4, y0), str(face.number), fill=colour, font=ImageFont.load_default(size))
+        font = ImageFont.load_default(1.5 * size)
+        place = (x0, max(2 * size, y0))
+        draw.rectangle(draw.textbbox(place, str(face.number), font, anchor="ld"), fill=colour)
+        draw.text(place, str(face.number), fill="black", font=font, anchor="ld")
     return Photo(np.asarray(picture))

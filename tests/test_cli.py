@@ -17,13 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import c2p_core
 from c2p_core import cli, imageio, report
-from c2p_core.api import FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
+from c2p_core.overlay import draw_faces
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
@@ -160,6 +162,14 @@ def test_help_does_not_load_torch() -> None:
     code = "import sys; from c2p_core import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_libraries_cannot_write_to_stderr(tmp_path: Path) -> None:
+    noise = "import os, warnings; os.write(2, b'INFO: noise'); warnings.warn('noise')"
+    code = f"import sys; from c2p_core import cli, report; cli.plan_targets = lambda *a: exec({noise!r})"
+    words = f"sys.exit(cli.main(['protect', {str(tmp_path / 'nothing.png')!r}]))"
+    run = subprocess.run([sys.executable, "-c", f"{code}; {words}"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1 and "noise" not in only_sentence(run.stderr)
 
 
 # Sentences about faces
@@ -409,3 +419,15 @@ def test_stopping_a_batch_says_how_far_it_got(
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_stopped)
     code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
     assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
+
+
+# The overlay
+
+
+def test_the_overlay_marks_faces_and_skipped_ones_in_two_colours() -> None:
+    mesh = np.full((468, 2), 30, np.float32)
+    found = Face(1, (10, 30, 40, 70), 1.0, mesh, 50.0)
+    small = Face(2, (60, 30, 80, 60), 1.0, np.zeros((0, 2), np.float32), 12.0, skipped="too small")
+    drawn = draw_faces(Photo(np.zeros((100, 100, 3), np.uint16)), (found, small)).pixels
+    assert drawn.dtype == np.uint8 and drawn.shape == (100, 100, 3)
+    assert tuple(drawn[50, 10]) != tuple(drawn[50, 60]) != (0, 0, 0)
