@@ -1,0 +1,140 @@
+"""Face recognisers as differentiable functions from a picture and a face mesh to a unit vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition.alignment import DLIB, FACERES, MOBILEFACE, Template, chips
+from c2p_core.recognition.thresholds import Thresholds, read_thresholds
+
+Embed = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) sRGB 0..1 and (B, 468, 2) mesh points in its pixels to (B, D) unit vectors; gradients reach both."""
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One face recogniser.
+
+    Attributes:
+        name: as in the manifest.
+        family: recognisers of one family are held out together.
+        licence: SPDX expression of its weights.
+        far1: cosine similarity above which it says "same person" at a false accept rate of 1 %.
+        far01: the same at 0.1 %.
+        spread: standard deviation of its similarity over pairs of different people; recognisers differ in it by up to
+            four times, so that margins are best given in this unit.
+        embed: see ``Embed``.
+    """
+
+    name: str
+    family: str
+    licence: str
+    far1: float
+    far01: float
+    spread: float
+    embed: Embed
+
+
+def embed_with(network: nn.Module, template: Template) -> Embed:
+    """Alignment, network and normalisation as one function."""
+
+    def embed(images: Tensor, mesh: Tensor) -> Tensor:
+        return F.normalize(network(chips(images, mesh, template)))
+
+    return embed
+
+
+# Everything below is imported where it is needed, so that the other recognisers work without it.
+def _dlib(path: Path) -> tuple[nn.Module, Template]:
+    from c2p_core.recognition.dlib_resnet import load_dlib_resnet
+
+    return load_dlib_resnet(path), DLIB
+
+
+def _faceres(name: str, folder: Path) -> tuple[nn.Module, Template]:
+    from c2p_core.recognition.human import Faceres
+
+    return Faceres(folder / f"{name}.json"), FACERES
+
+
+def _mobileface(folder: Path) -> tuple[nn.Module, Template]:
+    from c2p_core.recognition.human import MobileFace
+
+    return MobileFace(folder / "mobileface.json"), MOBILEFACE
+
+
+_LOADERS: dict[str, Callable[[Path], tuple[nn.Module, Template]]] = {
+    "dlib-resnet": _dlib,
+    "faceres-deep": partial(_faceres, "faceres-deep"),
+    "faceres": partial(_faceres, "faceres"),
+    "mobileface": _mobileface,
+}
+
+RECOGNISERS = tuple(_LOADERS)
+"""Names of all recognisers."""
+
+
+def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
+    """One recogniser's function, frozen and in eval mode.
+
+    Raises:
+        BadRequest: there is no recogniser of that name.
+        ModelUnavailable: its files can't be had or are damaged.
+    """
+    if name not in _LOADERS:
+        raise BadRequest(f"There is no recogniser {name!r}; the recognisers are {', '.join(RECOGNISERS)}.")
+    network, template = _LOADERS[name](store.path(name))
+    return embed_with(network.eval().requires_grad_(False).to(device), template)
+
+
+def load_recognisers(
+    names: Literal["auto"] | Sequence[str],
+    store: ModelStore,
+    device: torch.device,
+    warnings: list[str] | None = None,
+) -> tuple[Recogniser, ...]:
+    """Loads recognisers, fetching them where that is needed and allowed.
+
+    Args:
+        names: "auto" for all that can be had, or names, of which every one has to be there.
+        store: gives their files.
+        device: where they run.
+        warnings: gets a sentence for each that "auto" had to leave out.
+
+    Raises:
+        BadRequest: an unknown name.
+        ModelUnavailable: a named recogniser, the thresholds, or every recogniser of "auto" can't be had.
+    """
+    thresholds = read_thresholds(store.path("thresholds"))
+    if names != "auto":
+        return tuple(_load(name, store, device, thresholds) for name in dict.fromkeys(names))
+    loaded: list[Recogniser] = []
+    missing: list[str] = []
+    for name in RECOGNISERS:
+        try:
+            loaded.append(_load(name, store, device, thresholds))
+        except ModelUnavailable as error:
+            missing.append(f"Without the recogniser {name}: {error}")
+    if not loaded:
+        raise ModelUnavailable(f"No face recogniser can be had. {missing[0]}")
+    if warnings is not None:
+        warnings += missing
+    return tuple(loaded)
+
+
+def _load(name: str, store: ModelStore, device: torch.device, thresholds: dict[str, Thresholds]) -> Recogniser:
+    embed = load_embed(name, store, device)
+    if name not in thresholds:
+        raise ModelUnavailable(f"There are no thresholds for the recogniser {name}; install the program again.")
+    entry, own = store.entry(name), thresholds[name]
+    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.spread, embed)

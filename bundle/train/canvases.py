@@ -1,0 +1,106 @@
+"""Measures the faces of a folder with photos/ and faces.csv as the program does, and keeps their canvases.
+
+    python bundle/train/canvases.py FACES WORK
+
+Writes WORK/ID.npz for every face whose mesh settles where the five points of faces.csv say that it is: ``pixels``
+(256, 256, 3) uint8 and ``mesh`` (468, 2) float32 in canvas pixels. May be stopped and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from c2p_core import imageio
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, align, apply, canvas_crop
+from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.models.store import ModelStore
+
+# How far the mesh's eyes may lie from the list's, in eye distances.
+_NEAR = 0.25
+_MISSED = "missed"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """One face as the recognisers get it.
+
+    Attributes:
+        row: its line of faces.csv.
+        pixels: (256, 256, 3) uint8 sRGB.
+        mesh: (468, 2) float32 canvas pixels.
+    """
+
+    row: dict[str, str]
+    pixels: NDArray[np.uint8]
+    mesh: NDArray[np.float32]
+
+
+def rows(faces: Path) -> list[dict[str, str]]:
+    """The lines of faces.csv."""
+    with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _five(row: dict[str, str]) -> NDArray[np.float32]:
+    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+    return np.array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in names], dtype=np.float32)
+
+
+def _make(faces: Path, row: dict[str, str], measure: FaceMesh) -> Canvas | None:
+    photo = to_tensor(imageio.to_srgb(imageio.read(faces / "photos" / f"{row['id']}.jpg")))
+    five = _five(row)
+    mesh, presence = measure(photo, five)
+    eyes = np.stack([mesh[list(LEFT_EYE), :2].mean(0), mesh[list(RIGHT_EYE), :2].mean(0)])
+    off = np.linalg.norm(eyes - five[:2], axis=1).mean() / np.linalg.norm(five[1] - five[0])
+    if presence < 0.5 or off > _NEAR:
+        return None
+    alignment = align(mesh[:, :2], eye_distance(mesh))
+    pixels = (canvas_crop(photo, alignment).clamp(0, 1) * 255).round().byte()
+    return Canvas(row, pixels.permute(1, 2, 0).numpy(), apply(alignment.to_canvas, mesh[:, :2]))
+
+
+def canvases(faces: Path, work: Path, split: str) -> Iterator[Canvas]:
+    """The canvases of one split that ``main`` wrote."""
+    for row in rows(faces):
+        path = work / f"{row['id']}.npz"
+        if row["split"] == split and path.exists():
+            with np.load(path, allow_pickle=False) as stored:
+                yield Canvas(row, stored["pixels"], stored["mesh"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("work", type=Path)
+    arguments = parser.parse_args()
+    work: Path = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    measure = FaceMesh(ModelStore().path("face-mesh"))
+    missed = 0
+    for number, row in enumerate(rows(arguments.faces)):
+        path, none = work / f"{row['id']}.npz", work / f"{row['id']}.{_MISSED}"
+        if not path.exists() and not none.exists():
+            canvas = _make(arguments.faces, row, measure)
+            if canvas is None:
+                none.touch()
+            else:
+                aside = path.with_suffix(".part")
+                with aside.open("wb") as file:
+                    np.savez(file, pixels=canvas.pixels, mesh=canvas.mesh)
+                aside.replace(path)
+        missed += none.exists()
+        if number % 50 == 0:
+            print(f"{number} faces, {missed} not found where listed", flush=True)
+
+
+if __name__ == "__main__":
+    main()
