@@ -231,11 +231,8 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
     photometric = int(page.get(262, 2))
     if photometric not in (0, 1, 2, 3, 6):
         raise UnreadableImage(_wrong_colours({5: "CMYK", 8: "LAB"}.get(photometric, "an unusual colour model")))
-    # libvips counts previews as pages; ours is the first that is not one, which all known writers put first.
+    # The first page, which all known writers put before its previews; libvips makes premultiplied alpha straight.
     pixels = _vips_pixels(pyvips.Image.tiffload_buffer(data, fail_on="error"))
-    extra = page.get(338, ())
-    if pixels.shape[2] in (2, 4) and extra and int(extra[0]) == 1:
-        pixels = _straight(pixels)
     orientation = int(page.get(metadata.ORIENTATION, 1))
     tags = metadata.parse_tiff_exif(data, page) or {}
     exif = metadata.upright_exif(tags, orientation >= 5)
@@ -288,15 +285,6 @@ def _vips_pixels(image: Any) -> NDArray[Any]:
     if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
         raise UnreadableImage("holds values outside 0..1 (HDR); export it with 8 or 16 bits.")
     return pixels
-
-
-def _straight(premultiplied: NDArray[Any]) -> NDArray[Any]:
-    colour, alpha = _unit(premultiplied[..., :-1]), _unit(premultiplied[..., -1:])
-    straight = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0).clip(0, 1)
-    if premultiplied.dtype == np.float32:
-        return np.concatenate([straight, alpha], axis=2)
-    top = np.iinfo(premultiplied.dtype).max
-    return np.concatenate([np.rint(straight * top).astype(premultiplied.dtype), premultiplied[..., -1:]], axis=2)
 
 
 def _upright(photo: Photo, orientation: int) -> Photo:

@@ -70,7 +70,7 @@ def parse_tiff_exif(data: bytes, page: ImageFileDirectory_v2) -> dict[int, Any] 
     try:
         for tag in _SUB_DIRECTORIES:
             if tag in page:
-                directory = ImageFileDirectory_v2(data[:8], group=tag)
+                directory = ImageFileDirectory_v2(_tiff_header(data), group=tag)
                 stream = io.BytesIO(data)
                 stream.seek(int(page[tag]))
                 directory.load(stream)
@@ -133,7 +133,7 @@ def tiff_pages(data: bytes) -> tuple[ImageFileDirectory_v2, ...]:
     Raises:
         SyntaxError, struct.error, OSError: the file is damaged.
     """
-    header = data[:16] if data[2:3] == b"\x2b" or data[3:4] == b"\x2b" else data[:8]
+    header = _tiff_header(data)
     stream = io.BytesIO(data)
     pages: list[ImageFileDirectory_v2] = []
     offset = ImageFileDirectory_v2(header).next
@@ -187,6 +187,10 @@ def into_png(png: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | Non
         chunks += _chunk(b"iTXt", b"XML:com.adobe.xmp" + b"\x00" * 5 + xmp)
     header_end = 8 + 4 + 4 + 13 + 4
     return png[:header_end] + chunks + png[header_end:]
+
+
+def _tiff_header(data: bytes) -> bytes:
+    return data[:16] if b"+" in data[2:4] else data[:8]  # 43, "+", marks a BigTIFF file
 
 
 def _entries(data: bytes, offset: int) -> dict[int, bytes]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -216,6 +217,34 @@ def test_resolution_survives_in_tiff_and_jpeg(tmp_path: Path) -> None:
         imageio.write(tmp_path / name, imageio.read(tmp_path / name))
         with Image.open(tmp_path / name) as picture:
             assert float(picture.info["dpi"][0]) == pytest.approx(300, abs=0.1)
+
+
+def test_a_big_tiff_keeps_its_exif(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.tif", exif=exif_block(), big_tiff=True)
+    photo = imageio.read(tmp_path / "a.tif")
+    assert np.array_equal(photo.pixels, pixels())
+    assert exif_of(photo).get_ifd(IFD.Exif)[Base.MakerNote] == b"note"
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_compressed_tiff_is_read(tmp_path: Path, compression: str) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.tif", compression=compression)
+    assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, pixels())
+
+
+def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels(dtype=np.uint16), photometric="rgb", byteorder=">", software="theirs")
+    photo = imageio.read(tmp_path / "a.tif")
+    assert np.array_equal(photo.pixels, pixels(dtype=np.uint16))
+    assert exif_of(photo)[Base.Software] == "theirs"
+
+
+def test_premultiplied_alpha_becomes_straight(tmp_path: Path) -> None:
+    straight = np.full((32, 48, 4), (200, 100, 50, 128), np.uint8)
+    premultiplied = straight.copy()
+    premultiplied[..., :3] = np.rint(straight[..., :3] * (128 / 255))
+    tifffile.imwrite(tmp_path / "a.tif", premultiplied, photometric="rgb", extrasamples=["assocalpha"])
+    assert np.abs(imageio.read(tmp_path / "a.tif").pixels.astype(int) - straight).max() <= 1
 
 
 def test_a_tiff_preview_page_is_not_a_second_picture(tmp_path: Path) -> None:
