@@ -171,6 +171,16 @@ def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_pa
     assert photo.xmp == b"<x><b/></x>"
 
 
+def test_of_a_phones_several_pictures_only_the_first_is_kept(tmp_path: Path) -> None:
+    first, second = Image.fromarray(pixels()), Image.new("RGB", (48, 32), "red")
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)
+    photo = imageio.read(tmp_path / "a.jpg")
+    assert photo.format == "JPEG" and photo.encoding["qtables"]
+    imageio.write(tmp_path / "b.jpg", photo)
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.format == "JPEG" and getattr(picture, "n_frames", 1) == 1
+
+
 def test_damaged_exif_does_not_stop_the_photo(tmp_path: Path) -> None:
     Image.fromarray(pixels()).save(tmp_path / "a.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
     assert imageio.read(tmp_path / "a.png").exif is None
