@@ -1,0 +1,73 @@
+"""Chooses synthetic people whose embeddings a face can be moved towards ("decoy" mode).
+
+    python bundle/train/decoys.py FACES WORK          after thresholds.py; writes bundle/mini/decoys.safetensors
+
+They are faces of the train split: adult, frontal, marked as good examples, and unlike each other for every recogniser.
+Only their embeddings are kept, one (16, D) tensor for each recogniser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import torch
+from canvases import canvases
+from safetensors.torch import save_file
+from thresholds import embeddings
+from torch import Tensor
+
+from c2p_core.models.store import ModelStore, bundle_dir
+from c2p_core.recognition import RECOGNISERS
+from c2p_core.recognition.thresholds import read_thresholds
+
+_COUNT = 16
+_FRONTAL = 0.15
+_YOUNG = re.compile(r"child|kid|teen|girl|boy|baby|young|(?<!\d)(1?\d|2[0-4]) year", re.IGNORECASE)
+
+
+def usable(row: dict[str, str]) -> bool:
+    """Whether a face may become a decoy, by what the list says of it."""
+    labels = f"{row['row_label']} {row['all_labels']}"
+    return row["example_ok"] == "1" and abs(float(row["yaw_proxy"])) < _FRONTAL and not _YOUNG.search(labels)
+
+
+def far_apart(likeness: Tensor, count: int) -> list[int]:
+    """Greedy choice of ``count`` rows of a symmetric (N, N) likeness matrix that are unlike each other."""
+    alike = likeness.clone().fill_diagonal_(float("inf"))
+    first = int(alike.argmin()) // len(alike)
+    chosen = [first]
+    nearest = alike[first].clone()
+    while len(chosen) < count:
+        following = int(nearest.argmin())
+        chosen.append(following)
+        nearest = torch.maximum(nearest, alike[following])
+        nearest[chosen] = float("inf")
+    return chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("work", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    store = ModelStore()
+    thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
+    faces = list(canvases(arguments.faces, arguments.work, "train"))
+    rows = torch.tensor([at for at, face in enumerate(faces) if usable(face.row)])
+    vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in RECOGNISERS}
+    # In each recogniser's own unit; what counts is the one that finds two faces most alike.
+    likeness = torch.stack([(v @ v.T - thresholds[name].mean) / thresholds[name].spread for name, v in vectors.items()])
+    chosen = far_apart(likeness.amax(0), _COUNT)
+    for name, unit in vectors.items():
+        pairs = (unit[chosen] @ unit[chosen].T).fill_diagonal_(-1)
+        print(f"{name}: highest similarity of two of them {float(pairs.max()):.3f}, FAR 1 % {thresholds[name].far1}")
+    print(f"{len(rows)} faces to choose from; chosen:", *(faces[int(rows[at])].row["id"] for at in chosen))
+    kept = {name: unit[chosen].contiguous() for name, unit in vectors.items()}
+    save_file(kept, bundle_dir() / "mini" / "decoys.safetensors", {"licence": "MIT"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+import torch.nn.functional as F
+
+from c2p_core.api import Photo
+from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.faces import find_faces
+from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.landmarks import to_tensor
+from c2p_core.imageio import to_srgb
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
+from c2p_core.recognition.decoys import read_decoys
+from c2p_core.recognition.thresholds import read_thresholds
+
+CPU = torch.device("cpu")
+
+
+@cache
+def astronaut() -> tuple[torch.Tensor, torch.Tensor]:
+    """Canvas (1, 3, 256, 256) and mesh (1, 468, 2) of scikit-image's astronaut."""
+    photo = Photo(skimage.data.astronaut())
+    face = find_faces(photo, ModelStore(offline=True))[0]
+    alignment = align(face.mesh, face.eye_distance)
+    mesh = apply(alignment.to_canvas, face.mesh)
+    return canvas_crop(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
+
+
+@cache
+def recogniser(name: str) -> Recogniser:
+    try:
+        return load_recognisers([name], ModelStore(), CPU)[0]
+    except ModelUnavailable as error:
+        pytest.skip(f"NOT CHECKED: {error}")
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    """A store without anything that has to be fetched."""
+    return ModelStore(tmp_path, offline=True)
+
+
+@pytest.mark.parametrize("name", RECOGNISERS)
+def test_embeddings_are_unit_vectors_of_each_picture_alone(name: str) -> None:
+    image, mesh = astronaut()
+    embed = recogniser(name).embed
+    both = embed(torch.cat([image, image.flip(2)]), mesh.expand(2, -1, -1))
+    torch.testing.assert_close(both.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(both[:1], embed(image, mesh), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", RECOGNISERS)
+def test_the_same_face_in_a_worse_picture_is_recognised(name: str) -> None:
+    image, mesh = astronaut()
+    small = F.interpolate(image, (110, 110), mode="bilinear", antialias=True)
+    worse = F.interpolate(small, (256, 256), mode="bilinear") ** 1.2
+    known = recogniser(name)
+    assert float((known.embed(image, mesh) * known.embed(worse, mesh + 0.5)).sum()) > known.far01
+
+
+@pytest.mark.parametrize("name", RECOGNISERS)
+def test_gradients_say_how_the_similarity_changes(name: str) -> None:
+    image, mesh = astronaut()
+    embed = recogniser(name).embed
+    own = embed(image, mesh)
+    darker = (image**1.5).requires_grad_()
+    (gradient,) = torch.autograd.grad((embed(darker, mesh) * own).sum(), darker)
+    step = 1e-4 * gradient / gradient.square().mean().sqrt()
+    with torch.no_grad():
+        up, down = ((embed(darker + sign * step, mesh) * own).sum() for sign in (1, -1))
+    assert float((gradient * step).sum()) == pytest.approx(float(up - down) / 2, rel=0.1)
+
+
+def test_auto_leaves_out_what_cant_be_had_and_says_so(bare: ModelStore) -> None:
+    warnings: list[str] = []
+    found = load_recognisers("auto", bare, CPU, warnings)
+    assert [one.name for one in found] == ["dlib-resnet"]
+    assert [name for name in RECOGNISERS if any(f"recogniser {name}:" in text for text in warnings)] == [
+        "faceres-deep",
+        "faceres",
+        "mobileface",
+    ]
+
+
+def test_a_named_recogniser_has_to_be_there(bare: ModelStore) -> None:
+    with pytest.raises(ModelUnavailable, match="mobileface"):
+        load_recognisers(["dlib-resnet", "mobileface"], bare, CPU)
+
+
+def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
+    with pytest.raises(BadRequest, match=r"'arcface'.*dlib-resnet"):
+        load_recognisers(["arcface"], bare, CPU)
+
+
+def test_a_recogniser_named_twice_is_loaded_once(bare: ModelStore) -> None:
+    assert len(load_recognisers(["dlib-resnet", "dlib-resnet"], bare, CPU)) == 1
+
+
+def test_every_recogniser_has_ordered_thresholds_that_hold_on_other_faces(bare: ModelStore) -> None:
+    path = bare.path("thresholds")
+    for name, own in read_thresholds(path).items():
+        assert own.mean < own.far1 < own.far01 < 1
+        checked = json.loads(path.read_text())["recognisers"][name]
+        assert 0.005 < checked["val_rate_at_far1"] < 0.02
+    assert set(read_thresholds(path)) == set(RECOGNISERS)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recognisers": {"a": {"far1": "high"}}}'])
+def test_damaged_thresholds_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "thresholds.json").write_text(text)
+    with pytest.raises(ModelUnavailable, match="install the program again"):
+        read_thresholds(tmp_path / "thresholds.json")
+
+
+def test_decoys_are_different_people_for_every_recogniser(bare: ModelStore) -> None:
+    decoys = read_decoys(bare.path("decoys"), CPU)
+    thresholds = read_thresholds(bare.path("thresholds"))
+    assert set(decoys) == set(RECOGNISERS)
+    for name, people in decoys.items():
+        assert len(people) == 16
+        others = (people @ people.T).fill_diagonal_(-1)
+        assert float(others.max()) < thresholds[name].far1
+
+
+def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "decoys.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      short")
+    with pytest.raises(ModelUnavailable, match="install the program again"):
+        read_decoys(tmp_path / "decoys.safetensors", CPU)
