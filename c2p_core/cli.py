@@ -84,7 +84,7 @@ def _our_words_only() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     previous = sys.stderr
     if previous is sys.__stderr__:
-        sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding=previous.encoding, errors="backslashreplace")
+        sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, errors="backslashreplace")
     os.dup2(nowhere, 2)
     try:
         with warnings.catch_warnings():
@@ -160,6 +160,7 @@ def protect(
         _keep_apart(report_file, [*photos, *targets])
 
     store = make_store()
+    _check_recognisers(store, options["recognisers"], options["hold_out"])
     reports: list[dict[str, Any]] = []
     failures: list[tuple[Path, C2PError]] = []
     with _interruptible() as cancel, _progress(not as_json) as show:
@@ -335,6 +336,16 @@ def parse_faces(text: str) -> FaceChoice:
     return tuple(sorted({int(part) for part in numbers}))
 
 
+def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
+    """Refuses unknown names once and early; the pipeline would do so for every photo, after looking for faces."""
+    known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
+    for name in () if names == "auto" else names:
+        if name not in known:
+            raise BadRequest(f"There is no recogniser '{name}'; the recognisers are {', '.join(known)}.")
+    if hold_out not in {"auto", *known, *known.values()}:
+        raise BadRequest(f"There is no recogniser '{hold_out}' to hold out; the recognisers are {', '.join(known)}.")
+
+
 def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
     """Where each protected photo goes; makes the folder that several photos need.
 
@@ -393,8 +404,7 @@ def _protect_one(
     request = ProtectRequest(photo, **options)
     result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
     imageio.write(target, result.photo)
-    warnings = [*result.warnings, *filter(None, [imageio.profile_warning(photo)])]
-    return report.photo_report(source, target, result.faces, warnings, request)
+    return report.photo_report(source, target, result.faces, result.warnings, request)
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:

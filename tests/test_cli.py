@@ -104,12 +104,12 @@ def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path,
 def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
-    words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib,faceres"
+    words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
     more = "--hold-out mobileface --steps 7 --seed 5 --device cpu"
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
-    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib", "faceres"), "mobileface")
+    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "mobileface")
     assert (asked.steps, asked.seed, asked.device) == (7, 5, "cpu")
 
 
@@ -207,6 +207,8 @@ def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
         (["--faces", ""], "all, largest, or numbers"),
         (["--steps", "0"], "--steps"),
         (["--device", "tpu"], "'tpu'"),
+        (["--recognisers", "dlib-resnet,nobody"], "no recogniser 'nobody'; the recognisers are dlib-resnet"),
+        (["--hold-out", "nobody"], "no recogniser 'nobody' to hold out"),
         (["--nonsense"], "--nonsense"),
         (["-o", "x.gif"], "needs an ending"),
         (["-o", "x"], "needs an ending"),
