@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,15 +11,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from c2p_core.errors import ModelUnavailable
+from c2p_core.recognition import Recogniser
 
 
-def read_decoys(path: Path, device: torch.device) -> dict[str, Tensor]:
-    """(people, D) unit vectors by recogniser; row i is the same person for all of them.
+def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.device) -> tuple[dict[str, Tensor], ...]:
+    """Each person as seen by the given recognisers: (D,) unit vectors by recogniser name.
 
     Raises:
-        ModelUnavailable: the file is missing or damaged.
+        ModelUnavailable: the file is missing or damaged, or lacks one of the recognisers.
     """
     try:
-        return load_file(path, str(device))
-    except (OSError, SafetensorError) as error:
+        stored = load_file(path, str(device))
+        people = [stored[recogniser.name].unbind() for recogniser in recognisers]
+    except (OSError, SafetensorError, KeyError) as error:
         raise ModelUnavailable(f"The decoys in {path} can't be read ({error}); install the program again.") from error
+    names = [recogniser.name for recogniser in recognisers]
+    return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))

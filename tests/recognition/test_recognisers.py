@@ -8,6 +8,7 @@ import pytest
 import skimage.data
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from c2p_core.api import Photo
 from c2p_core.errors import BadRequest, ModelUnavailable
@@ -17,7 +18,7 @@ from c2p_core.faces.landmarks import to_tensor
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
-from c2p_core.recognition.decoys import read_decoys
+from c2p_core.recognition.decoys import load_decoys
 from c2p_core.recognition.thresholds import read_thresholds
 
 CPU = torch.device("cpu")
@@ -120,16 +121,21 @@ def test_damaged_thresholds_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_decoys_are_different_people_for_every_recogniser(bare: ModelStore) -> None:
-    decoys = read_decoys(bare.path("decoys"), CPU)
-    thresholds = read_thresholds(bare.path("thresholds"))
-    assert set(decoys) == set(RECOGNISERS)
-    for name, people in decoys.items():
-        assert len(people) == 16
-        others = (people @ people.T).fill_diagonal_(-1)
-        assert float(others.max()) < thresholds[name].far1
+    known = [recogniser(name) for name in RECOGNISERS]
+    decoys = load_decoys(bare.path("decoys"), known, CPU)
+    assert len(decoys) == 16
+    for one in known:
+        people = torch.stack([decoy[one.name] for decoy in decoys])
+        assert float((people @ people.T).fill_diagonal_(-1).max()) < one.far1
 
 
 def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "decoys.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      short")
     with pytest.raises(ModelUnavailable, match="install the program again"):
-        read_decoys(tmp_path / "decoys.safetensors", CPU)
+        load_decoys(tmp_path / "decoys.safetensors", [], CPU)
+
+
+def test_decoys_without_the_recogniser_are_refused(tmp_path: Path) -> None:
+    save_file({"another": torch.eye(3)}, tmp_path / "decoys.safetensors")
+    with pytest.raises(ModelUnavailable, match="dlib-resnet"):
+        load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)
