@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from c2p_core.pipeline import check
 from PIL import Image
 
 from benchmarks import metrics
@@ -16,9 +16,12 @@ from benchmarks.data import Places
 from benchmarks.methods import METHODS, SEARCHED, Made
 from benchmarks.process import peak_mib
 from benchmarks.rows import NaturalRow, ProtectRow, Score, Setting
-from c2p_core import faces, imageio
-from c2p_core.api import Face, FaceReport, Photo
+from c2p_core import faces, imageio, verify
+from c2p_core.api import Face, Photo, Similarity
+from c2p_core.faces.landmarks import to_tensor
 from c2p_core.models.store import ModelStore
+from c2p_core.pipeline import pick_device
+from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,35 @@ def _write_picture(path: Path, photo: Photo) -> None:
 
 
 def same_face(face: Face, found: tuple[Face, ...]) -> Face | None:
-    """The one of the faces found that lies where ``face`` lies: centres less than an eye distance apart."""
+    """The one of the faces found that lies where ``face`` lies: centres less than half an eye distance apart."""
     centre = face.mesh.mean(axis=0)
 
     def away(other: Face) -> float:
         return float(np.hypot(*(other.mesh.mean(axis=0) - centre)))
 
-    near = [other for other in found if other.mesh.size and away(other) < face.eye_distance]
+    near = [other for other in found if other.mesh.size and away(other) < 0.5 * face.eye_distance]
     return min(near, key=away, default=None)
 
 
-def scores_of(report: FaceReport, hold_out: str, searched: bool) -> tuple[Score, ...]:
-    """The product's similarities, with the role that each recogniser had in this run."""
+@lru_cache(maxsize=1)
+def _recognisers(store: ModelStore) -> tuple[Recogniser, ...]:
+    # By name, not "auto": a judge that can't be had has to fail the run, not vanish from the table.
+    return load_recognisers(RECOGNISERS, store, pick_device("auto"))
+
+
+def judge(original: Photo, protected: Photo, face: Face, after: Face, store: ModelStore) -> tuple[Similarity, ...]:
+    """What all recognisers say of a face before and after, as ``c2p check`` does.
+
+    Raises:
+        ModelUnavailable: a recogniser can't be had.
+    """
+    before, now = (verify.see(to_tensor(imageio.to_srgb(p)), f) for p, f in ((original, face), (protected, after)))
+    recognisers = _recognisers(store)
+    return verify.similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
+
+
+def scores_of(similarities: tuple[Similarity, ...], hold_out: str, searched: bool) -> tuple[Score, ...]:
+    """Similarities as they are kept, with the role that each recogniser had in this run."""
     return tuple(
         Score(
             recogniser=s.recogniser,
@@ -72,7 +92,7 @@ def scores_of(report: FaceReport, hold_out: str, searched: bool) -> tuple[Score,
             far1=float(s.far1),
             far01=float(s.far01),
         )
-        for s in report.similarities
+        for s in similarities
     )
 
 
@@ -80,7 +100,7 @@ def measure(task: Task, store: ModelStore) -> Done:
     """Measure what a task asks for. A picture that is there already is not made again for its naturalness alone.
 
     Raises:
-        RuntimeError: the product says nothing of a face that is plainly in both pictures.
+        ModelUnavailable: a recogniser or another model can't be had.
     """
     setting = task.setting
     original = imageio.read(task.photo)
@@ -106,10 +126,8 @@ def _protection(
 ) -> ProtectRow:
     scores: tuple[Score, ...] = ()
     if face is not None and after is not None:
-        report = next(r for r in check(original, made.photo, store=store) if r.number == face.number)
-        scores = scores_of(report, task.setting.hold_out, task.setting.method in SEARCHED)
-        if not scores:
-            raise RuntimeError(f"No recogniser compared face {face.number}: {report.skipped or 'no reason given'}")
+        said = judge(original, made.photo, face, after, store)
+        scores = scores_of(said, task.setting.hold_out, task.setting.method in SEARCHED)
     return ProtectRow(
         setting=task.setting,
         scores=scores,

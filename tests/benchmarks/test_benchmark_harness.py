@@ -14,7 +14,7 @@ from benchmarks import measure, report
 from benchmarks.data import Places
 from benchmarks.measure import Task
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
-from c2p_core.api import Face, FaceReport, Photo, Similarity
+from c2p_core.api import Face, Photo, Similarity
 from c2p_core.models.store import ModelStore
 
 FAR1 = report.THRESHOLDS["FAR 1 %"]
@@ -39,13 +39,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(picture: Photo, _store: object) -> tuple[Face, ...]:
         return (face(),) if picture.pixels[100:200, 60:260].any() else ()
 
-    def compare(before: Photo, after: Photo, **_options: object) -> tuple[FaceReport, ...]:
+    def compare(before: Photo, after: Photo, *_others: object) -> tuple[Similarity, ...]:
         same = float(np.array_equal(before.pixels, after.pixels))
-        seen = tuple(Similarity(n, f, True, 1.0, same, 0.4, 0.6) for n, f in THRESHOLDS.items())
-        return (FaceReport(1, face().box, face().eye_distance, similarities=seen),)
+        return tuple(Similarity(n, f, True, 1.0, same, 0.4, 0.6) for n, f in THRESHOLDS.items())
 
     monkeypatch.setattr(measure.faces, "find_faces", find)
-    monkeypatch.setattr(measure, "check", compare)
+    monkeypatch.setattr(measure, "judge", compare)
 
 
 def protection(done: measure.Done) -> ProtectRow:
