@@ -159,7 +159,7 @@ class Similarity:
         recogniser: its name.
         family: recognisers of one family share training data or architecture and are held out together.
         held_out: True when the search never saw it (always True in ``c2p check``).
-        before: cosine similarity of the original with itself seen anew (re-detected), -1..1.
+        before: cosine similarity of the original with its own upload (JPEG 75), -1..1.
         after: cosine similarity of the protected face with the original, -1..1.
         far1: similarity above which it says "same person" at FAR 1 % (the lower threshold, harder to dodge).
         far01: the same at FAR 0.1 %.

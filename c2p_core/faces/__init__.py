@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from c2p_core.api import Face, Photo
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from c2p_core.faces.detect import Detector
     from c2p_core.models.store import ModelStore
 
@@ -31,3 +33,8 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
     from c2p_core.imageio import to_srgb
 
     return _detector(store.path("face-mesh"))(to_tensor(to_srgb(photo)))
+
+
+def refine_face(photo: Tensor, face: Face, store: ModelStore) -> Face:
+    """The same face with its mesh found anew in a (3, H, W) sRGB picture in which it may have changed."""
+    return _detector(store.path("face-mesh")).refine(photo, face)

@@ -29,6 +29,7 @@ _SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and mus
 _PAD = 0.12  # of the picture's side: MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
 _MIN_PRESENCE = 0.5
+_FIVE = [33, 263, 1, 61, 291]  # mesh points that stand for eyes, nose and mouth corners
 
 
 class Detector:
@@ -57,11 +58,16 @@ class Detector:
             if any(_same(five, mesh) for mesh, _ in found):
                 continue
             mesh, presence = self._mesh(photo, five)
-            if presence < _MIN_PRESENCE or any(_same(mesh[[33, 263, 1, 61, 291], :2], m) for m, _ in found):
+            if presence < _MIN_PRESENCE or any(_same(mesh[_FIVE, :2], m) for m, _ in found):
                 continue
             found.append((mesh, probability * presence))
         found.sort(key=lambda f: -eye_distance(f[0]))
         return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+
+    def refine(self, photo: Tensor, face: Face) -> Face:
+        """A known face with its mesh found anew; the proposal step is left out."""
+        mesh, presence = self._mesh(photo, face.mesh[_FIVE])
+        return _face(face.number, mesh, presence)
 
     def _propose(self, photo: Tensor, side: float, quarter_turns: int) -> list[tuple[NDArray[np.float32], float]]:
         height, width = photo.shape[-2:]
@@ -94,7 +100,7 @@ def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, colum
 
 def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     """Whether five points lie on a face that was found already."""
-    distance = np.linalg.norm(five.mean(0) - mesh[[33, 263, 1, 61, 291], :2].mean(0))
+    distance = np.linalg.norm(five.mean(0) - mesh[_FIVE, :2].mean(0))
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 

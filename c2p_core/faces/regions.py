@@ -1,0 +1,71 @@
+"""Named regions of a face on its canvas, from the mesh and the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from skimage.draw import polygon2mask
+
+from c2p_core.faces.align import CANVAS
+
+OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
+OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+LEFT_EYE_OUTLINE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+RIGHT_EYE_OUTLINE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
+RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+
+Map = NDArray[np.float32]
+
+
+def signed_distance(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> Map:
+    """(CANVAS, CANVAS) distance in canvas pixels to the outline, negative inside."""
+    inside = polygon2mask((CANVAS, CANVAS), mesh[list(outline)][:, ::-1] - 0.5)
+    if not inside.any():
+        return np.full((CANVAS, CANVAS), float(CANVAS), dtype=np.float32)
+    outside = distance_transform_edt(~inside) - 0.5
+    return np.asarray(np.where(inside, 0.5 - distance_transform_edt(inside), outside), dtype=np.float32)
+
+
+def ramp(distance: Map, start: float, end: float) -> Map:
+    """1 up to ``start``, 0 from ``end`` on, smooth between."""
+    t = np.clip((distance - start) / (end - start), 0.0, 1.0)
+    return np.asarray(1.0 - t * t * (3.0 - 2.0 * t), dtype=np.float32)
+
+
+def eyes_distance(mesh: NDArray[np.float32]) -> Map:
+    """Signed distance to the nearer eye opening."""
+    return np.minimum(signed_distance(mesh, LEFT_EYE_OUTLINE), signed_distance(mesh, RIGHT_EYE_OUTLINE))
+
+
+def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+    """How much each canvas pixel is skin that may be toned, 0..1.
+
+    Eyeballs, mouth and everything beside the face's outline are none; hair over the forehead, beards and the frames of
+    glasses are told by their colour, which is not that of this face's cheeks, nose and chin.
+
+    Args:
+        pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
+        mesh: (468, 2) canvas pixels.
+    """
+    oval = signed_distance(mesh, OVAL)
+    eyes = eyes_distance(mesh)
+    lips = signed_distance(mesh, OUTER_LIPS)
+    brows = np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
+    bare = (oval < -8) & (eyes > 8) & (lips > 3) & (brows > 3)
+    smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
+    tone = np.log(np.clip(smooth, 0.02, 1.0))
+    # Light changes all three channels alike; what differs from that is another material.
+    light, hue = tone.mean(-1), tone - tone.mean(-1, keepdims=True)
+    typical_light = np.median(light[bare])
+    typical_hue = np.median(hue[bare], axis=0)
+    spread_hue = max(0.05, 2.0 * float(np.median(np.abs(hue[bare] - typical_hue).max(-1))))
+    spread_light = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
+    away = np.sqrt((np.abs(hue - typical_hue).max(-1) / spread_hue) ** 2 + ((light - typical_light) / spread_light) ** 2)
+    material = ramp(gaussian_filter(away, 1.0).astype(np.float32), 1.6, 3.0)
+    material = np.asarray(gaussian_filter(material, 2.0), dtype=np.float32)
+    inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
+    return material * ramp(oval, -10.0, 0.0) * ramp(-eyes, -7.0, -1.5) * inner

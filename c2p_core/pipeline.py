@@ -1,0 +1,309 @@
+"""A whole photo: pixels -> faces -> prior.invert -> search -> paste back -> pixels, and what recognisers say of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from c2p_core import verify
+from c2p_core.api import (
+    CancelToken,
+    Device,
+    Face,
+    FaceChoice,
+    FaceReport,
+    Photo,
+    Progress,
+    ProgressCallback,
+    ProtectRequest,
+    ProtectResult,
+)
+from c2p_core.errors import BadRequest, NoFace
+from c2p_core.faces import find_faces, refine_face
+from c2p_core.faces.align import Alignment, align
+from c2p_core.faces.landmarks import to_tensor
+from c2p_core.faces.paste import paste
+from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.looks import starting_look
+from c2p_core.imageio import profile_warning, to_srgb
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.makeup import MakeupPrior
+from c2p_core.priors.prior import CanvasFace, Change, Code, Inverted, Prior
+from c2p_core.protect import SearchSettings, Target, search
+from c2p_core.recognition import Recogniser, load_recognisers
+from c2p_core.recognition.decoys import read_decoys
+
+PRIORS = ("makeup",)
+# The family that is easiest to lose without having seen it: keeping it back costs the user least.
+_HELD_OUT = "dlib"
+
+
+@dataclass(frozen=True)
+class _Models:
+    recognisers: tuple[Recogniser, ...]
+    optimised: tuple[Recogniser, ...]
+    guidance: TextGuidance
+    prior: Prior
+    decoys: dict[str, Tensor]
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        return tuple(r.name for r in self.recognisers if r not in self.optimised)
+
+
+def protect(
+    request: ProtectRequest,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    store: ModelStore | None = None,
+) -> ProtectResult:
+    """Protect the faces of a photo.
+
+    Args:
+        request: what to protect and how.
+        progress: called at every stage and search step.
+        cancel: set it from any thread to stop within one step.
+        store: where models are; the default store when None.
+
+    Raises:
+        BadRequest: an option has no meaning.
+        NoFace: there is no face that can be protected.
+        ModelUnavailable: a model is missing and could not be fetched.
+        Cancelled: ``cancel`` was set.
+    """
+    _check_request(request)
+    store = store or ModelStore()
+    cancel = cancel or CancelToken()
+    tell = progress or (lambda _: None)
+    device = pick_device(request.device)
+    warnings = [w for w in (profile_warning(request.photo),) if w]
+
+    tell(Progress("detect"))
+    faces = find_faces(request.photo, store)
+    chosen = _choose(faces, request.faces)
+    cancel.raise_if_cancelled()
+
+    tell(Progress("load"))
+    models = _load(request, store, device, warnings)
+    warnings += _prompt_warnings(request.prompt, models.guidance)
+    cancel.raise_if_cancelled()
+
+    photo = to_tensor(to_srgb(request.photo))
+    settings = SearchSettings() if request.steps is None else replace(SearchSettings(), steps=request.steps)
+    changes: list[tuple[Alignment, Change]] = []
+    spent: dict[int, tuple[int, float]] = {}
+    for index, face in enumerate(chosen):
+        began = time.perf_counter()
+
+        def stepped(stage: str, step: int = 0, steps: int = 0, at: int = index + 1) -> None:
+            tell(Progress(stage, at, len(chosen), step, steps))
+
+        stepped("prepare")
+        seen = verify.see(photo, face)
+        canvas = CanvasFace(seen.canvas.to(device), seen.mesh.to(device))
+        inverted = models.prior.invert(canvas, request.strength)
+        own = verify.embeddings(seen, models.optimised, device)
+        found = search(
+            inverted,
+            canvas,
+            _start(inverted, request.prompt, models.guidance, request.seed),
+            models.optimised,
+            Target(own, _decoy(own, models.decoys)),
+            (models.guidance, models.guidance.direction(request.prompt)) if request.prompt.strip() else None,
+            settings,
+            request.seed,
+            lambda step, steps, say=stepped: say("search", step, steps),  # type: ignore[misc]
+            cancel,
+        )
+        changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
+        spent[face.number] = (found.steps, time.perf_counter() - began)
+    del photo
+
+    tell(Progress("paste"))
+    protected = paste(request.photo, changes)
+    cancel.raise_if_cancelled()
+    tell(Progress("verify"))
+    reports = _reports(request.photo, protected, faces, chosen, models, device, store, spent)
+    return ProtectResult(protected, reports, tuple(warnings))
+
+
+def check(
+    original: Photo, protected: Photo, *, store: ModelStore | None = None, device: Device = "auto"
+) -> tuple[FaceReport, ...]:
+    """What every recogniser that is there says of each face of ``original`` in ``protected``.
+
+    The protected picture may have been resized; faces are matched by where they are.
+
+    Raises:
+        BadRequest: the pictures have different proportions.
+        NoFace: the original has no face that can be compared.
+    """
+    ratio = (protected.width / original.width, protected.height / original.height)
+    if abs(ratio[0] / ratio[1] - 1) > 0.02:
+        raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
+    store = store or ModelStore()
+    where = pick_device(device)
+    before, after = find_faces(original, store), find_faces(protected, store)
+    if not any(not face.skipped for face in before):
+        raise NoFace(_no_face(before))
+    recognisers = load_recognisers("auto", store, where)
+    first, second = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
+    reports = []
+    for face in before:
+        report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
+        if not face.skipped:
+            match = _match(face, after, ratio)
+            if match is None:
+                report = replace(report, skipped="no face is found in its place in the second picture")
+            else:
+                names = [r.name for r in recognisers]
+                rows = verify.similarities(
+                    verify.see(first, face), verify.see(second, match), recognisers, names, where
+                )
+                report = replace(report, similarities=rows)
+        reports.append(report)
+    return tuple(reports)
+
+
+def pick_device(name: Device) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        BadRequest: "cuda" was asked for and is not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise BadRequest("There is no CUDA device here; use --device cpu or auto.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def _check_request(request: ProtectRequest) -> None:
+    if not 0.0 <= request.strength <= 1.0:
+        raise BadRequest(f"Strength {request.strength:g} has no meaning; it goes from 0 to 1.")
+    if request.mode not in ("dodge", "decoy"):
+        raise BadRequest(f"There is no mode {request.mode!r}; use dodge or decoy.")
+    if request.prior not in PRIORS:
+        raise BadRequest(f"There is no prior {request.prior!r}; the priors are {', '.join(PRIORS)}.")
+    if request.steps is not None and not 1 <= request.steps <= 10_000:
+        raise BadRequest(f"{request.steps} steps have no meaning; use 1 to 10000.")
+    if len(request.prompt) > 300:
+        raise BadRequest("The prompt is longer than 300 characters; a few words are enough.")
+
+
+def _choose(faces: Sequence[Face], choice: FaceChoice) -> tuple[Face, ...]:
+    usable = [face for face in faces if not face.skipped]
+    if not usable:
+        raise NoFace(_no_face(faces))
+    if choice == "all":
+        return tuple(usable)
+    if choice == "largest":
+        return (usable[0],)
+    by_number = {face.number: face for face in faces}
+    for number in choice:
+        if number not in by_number:
+            raise BadRequest(f"There is no face {number}; the photo has faces 1 to {len(faces)} (see 'c2p faces').")
+        if by_number[number].skipped:
+            raise BadRequest(f"Face {number} can't be protected: {by_number[number].skipped}.")
+    return tuple(by_number[number] for number in sorted(set(choice)))
+
+
+def _no_face(faces: Sequence[Face]) -> str:
+    if not faces:
+        return "No face was found; use a photo in which a face can be seen from the front."
+    return f"No face can be protected: {faces[0].skipped}; use a larger version of the photo."
+
+
+def _load(request: ProtectRequest, store: ModelStore, device: torch.device, warnings: list[str]) -> _Models:
+    recognisers = load_recognisers(request.recognisers, store, device, warnings)
+    optimised = _split(recognisers, request.hold_out, warnings)
+    prior = MakeupPrior(load_basis(store.path("complexion")), device)
+    decoys = read_decoys(store.path("decoys"), device) if request.mode == "decoy" else {}
+    return _Models(recognisers, optimised, TextGuidance(store, device), prior, decoys)
+
+
+def _split(recognisers: tuple[Recogniser, ...], hold_out: str, warnings: list[str]) -> tuple[Recogniser, ...]:
+    """The recognisers that the search may ask."""
+    families = {r.family for r in recognisers}
+    names = families | {r.name for r in recognisers}
+    if hold_out != "auto" and hold_out not in names:
+        raise BadRequest(f"There is no recogniser {hold_out!r} to hold out; there are {', '.join(sorted(names))}.")
+    if len(families) == 1:
+        warnings.append(
+            "Only one family of recognisers is here, so that none is left for an honest figure; "
+            "run 'c2p models fetch' for the others."
+        )
+        return recognisers
+    if hold_out == "auto":
+        hold_out = _HELD_OUT if _HELD_OUT in families else recognisers[-1].family
+    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name))
+    return tuple(r for r in recognisers if r.family != held_family)
+
+
+def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
+    return [
+        f"The word {word!r} means nothing to the text model"
+        + (f"; closest known words: {', '.join(closest)}." if closest else ".")
+        for word, closest in guidance.read_prompt(prompt).unknown
+    ]
+
+
+def _start(inverted: Inverted, prompt: str, guidance: TextGuidance, seed: int) -> Code:
+    """The face's own code, with the look that the text model likes best where the prior has products."""
+    start = inverted.start()
+    if not prompt.strip() or "products" not in start:
+        return start
+    with torch.no_grad():
+        look = starting_look(
+            prompt, lambda products: inverted.render({**start, "products": products.to(start["products"])}), guidance, seed
+        )
+    return {**start, "products": look.to(start["products"])}
+
+
+def _decoy(own: dict[str, Tensor], decoys: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
+    if not decoys:
+        return {}
+    nearest = int(torch.stack([decoys[name] @ embedding for name, embedding in own.items()]).sum(0).argmax())
+    return {name: decoys[name][nearest] for name in own}
+
+
+def _reports(
+    original: Photo,
+    protected: Photo,
+    faces: Sequence[Face],
+    chosen: Sequence[Face],
+    models: _Models,
+    device: torch.device,
+    store: ModelStore,
+    spent: dict[int, tuple[int, float]],
+) -> tuple[FaceReport, ...]:
+    before, after = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
+    reports = []
+    for face in faces:
+        report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
+        if face in chosen:
+            found = refine_face(after, face, store)
+            rows = verify.similarities(
+                verify.see(before, face), verify.see(after, found), models.recognisers, models.held_out, device
+            )
+            steps, seconds = spent[face.number]
+            report = replace(report, similarities=rows, steps=steps, seconds=seconds)
+        elif not face.skipped:
+            report = replace(report, skipped="not chosen")
+        reports.append(report)
+    return tuple(reports)
+
+
+def _match(face: Face, candidates: Sequence[Face], ratio: tuple[float, float]) -> Face | None:
+    """The face of the second picture that lies where ``face`` lies in the first."""
+    scale = np.array(ratio)
+    centre = face.mesh.mean(0) * scale
+    near = [c for c in candidates if np.linalg.norm(c.mesh.mean(0) - centre) < 0.5 * face.eye_distance * scale[0]]
+    return min(near, key=lambda c: float(np.linalg.norm(c.mesh.mean(0) - centre)), default=None)

@@ -1,0 +1,204 @@
+"""The makeup prior: products, learned complexion and shape in one latent code.
+
+Anchored to the dense landmarks and free of resolution: what it finds moves and multiplies the photo's own pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter, sobel
+from torch import Tensor
+
+from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.faces import regions as face_regions
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
+from c2p_core.faces.canonical import carry, cell_centres
+from c2p_core.priors import products
+from c2p_core.priors.complexion import Basis, Limits, within
+from c2p_core.priors.prior import CanvasFace, Change, Code
+from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, control_weights, elastic
+
+_CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
+RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What strength means for this prior; `docs/strength.md` explains it to users.
+
+    Attributes:
+        shape: the farthest that a pixel moves, in eye distances.
+        complexion: how much of one learned standard deviation a code of length one shows.
+        mahalanobis: the longest code per dimension, in standard deviations.
+        relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
+        limits: one-sided limits of skin tone.
+    """
+
+    shape: float
+    complexion: float
+    mahalanobis: float
+    relief: float
+    limits: Limits
+
+
+def settings(strength: float) -> Settings:
+    """Limits that grow with strength 0..1, measured at 0.7."""
+    s = strength / 0.7
+    return Settings(
+        shape=0.04 * s,
+        complexion=0.25 * s,
+        mahalanobis=1.5,
+        relief=0.5 * s,
+        limits=Limits(0.22 * s, 0.38 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
+    )
+
+
+class MakeupPrior:
+    """Builds the latent space of a face from the learned complexion."""
+
+    def __init__(self, basis: Basis, device: torch.device) -> None:
+        self.basis = basis
+        self.device = device
+
+    def invert(self, face: CanvasFace, strength: float) -> MakeupFace:
+        """The face's own place: the unchanged face is the code of zeros, without products."""
+        return MakeupFace(face, self.basis, settings(strength), self.device)
+
+
+class MakeupFace:
+    """One face as the makeup prior sees it (``priors.prior.Inverted``)."""
+
+    def __init__(self, face: CanvasFace, basis: Basis, limits: Settings, device: torch.device) -> None:
+        mesh = face.mesh.cpu().numpy()
+        pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
+        self._settings = limits
+        self._device = device
+        self._linear = srgb_to_linear(face.pixels).to(device)
+        canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
+
+        skin = face_regions.skin(pixels, mesh)
+        self._skin = torch.from_numpy(_shrink(skin))[None].to(device)
+        self._patterns = _patterns(basis, canonical).to(device)
+        oval = face_regions.signed_distance(mesh, face_regions.OVAL)
+        eyes = face_regions.eyes_distance(mesh)
+        held = 1.0 - face_regions.ramp(oval, -2.0, 12.0) * face_regions.ramp(-eyes, -16.0, -4.0)
+        self.field = build_field(canonical, _CELLS, _shrink(held).ravel())
+        self.field = ShapeField(*(v.to(device) if isinstance(v, Tensor) else v for v in vars(self.field).values()))
+        self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
+        self._bands = _bands(self._linear)
+        even, _ = control_weights(canonical)
+        self._controls = torch.from_numpy(even).to(device)
+
+        laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE)
+        lowpass = products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE)
+        ground = products.ground(laid, lowpass)
+        self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
+
+    def start(self) -> Code:
+        return {
+            "products": products.bare_code().to(self._device),
+            "complexion": torch.zeros(len(self._patterns), device=self._device),
+            "relief": torch.zeros(len(RELIEF_BANDS) - 1, SIZE, device=self._device),
+            "shape": torch.zeros(2 * SIZE, device=self._device),
+        }
+
+    def render(self, code: Code) -> Tensor:
+        density = _grow(self._density(code)) + products.paint_on(code["products"], self._ground).sum(0)
+        painted = linear_to_srgb(self._linear * torch.exp(-density))
+        shift = _grow(self._displacement(code)).permute(1, 2, 0)
+        return F.grid_sample(
+            painted[None], (_identity_grid(self._device) + shift * (2.0 / CANVAS))[None], align_corners=False,
+            padding_mode="border",
+        )[0]
+
+    def moved(self, code: Code, points: Tensor) -> Tensor:
+        grid = (2 * points / CANVAS - 1)[None, None]
+        shift = F.grid_sample(self._displacement(code)[None], grid, align_corners=False)[0, :, 0].T
+        # The photo shows at p what was at p + shift, so that what was here went the other way.
+        return points - shift
+
+    def regulariser(self, code: Code) -> Tensor:
+        shift = self._displacement(code) / CANVAS_EYE_DISTANCE
+        whitened = code["complexion"] / self._settings.mahalanobis
+        return (
+            (whitened**2).mean()
+            + 4e3 * elastic(shift)
+            + 4e4 * bending(shift, self._lines)
+            + 0.1 * (code["relief"] ** 2).mean()
+        )
+
+    def change(self, code: Code) -> Change:
+        still = {name: part.detach() for name, part in code.items()}
+        ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
+        painted = still["products"].cpu()
+        return Change(
+            self._displacement(still).cpu(),
+            _grow(self._density(still)).cpu(),
+            ground.maps,
+            lambda maps: products.paint_on(painted, ground.on(maps)),
+            products.PRODUCTS,
+        )
+
+    def _displacement(self, code: Code) -> Tensor:
+        return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
+
+    def _density(self, code: Code) -> Tensor:
+        """(3, cells, cells) density change of complexion and relief within the limits of skin."""
+        whitened = code["complexion"]
+        length = whitened.norm() / len(whitened) ** 0.5
+        whitened = whitened * (self._settings.mahalanobis / torch.clamp(length, min=self._settings.mahalanobis))
+        tone = torch.einsum("k,kchw->chw", whitened, self._patterns) * self._settings.complexion
+        gain = self._settings.relief * torch.tanh(code["relief"] @ self._controls.T).reshape(-1, 1, _CELLS, _CELLS)
+        return within(tone + (gain * self._bands).sum(0), self._settings.limits) * self._skin
+
+
+def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
+    """(K, 3, cells, cells) the learned patterns as this face wears them."""
+    grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, _CELLS, _CELLS, 2)
+    flat = basis.components.flatten(0, 1)[None]
+    worn = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    return worn.reshape(-1, 3, _CELLS, _CELLS)
+
+
+def _bands(linear: Tensor) -> Tensor:
+    """(bands, 1, cells, cells) the face's own relief: its density between neighbouring Gaussian widths."""
+    luminance = (linear * linear.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0).clamp(min=2e-3)
+    depth = -torch.log(luminance).cpu().numpy()
+    blurred = [gaussian_filter(depth, width) for width in RELIEF_BANDS]
+    bands = [_shrink(fine - coarse) for fine, coarse in zip(blurred[:-1], blurred[1:], strict=True)]
+    return torch.from_numpy(np.stack(bands).astype(np.float32))[:, None].to(linear)
+
+
+def _straight_lines(pixels: np.ndarray) -> np.ndarray:
+    """(3, cells, cells): strength 0..1 of straight edges (glasses, hats, brows), and their direction.
+
+    From the structure tensor: an edge is straight where gradients around it agree.
+    """
+    grey = gaussian_filter(pixels.mean(-1), 1.0)
+    gx, gy = sobel(grey, 1) / 8, sobel(grey, 0) / 8
+    xx, yy, xy = (gaussian_filter(v, 5.0) for v in (gx * gx, gy * gy, gx * gy))
+    root = np.sqrt((xx - yy) ** 2 + 4 * xy**2)
+    coherence = (root / (xx + yy + 1e-6)) ** 2
+    edge = np.clip((xx + yy) / 0.002, 0.0, 1.0)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
+    strength = _shrink(coherence * edge)
+    return np.stack([strength, _shrink(np.cos(angle)), _shrink(np.sin(angle))]).astype(np.float32)
+
+
+def _shrink(canvas: np.ndarray) -> np.ndarray:
+    step = CANVAS // _CELLS
+    return np.asarray(canvas.reshape(_CELLS, step, _CELLS, step).mean((1, 3)), dtype=np.float32)
+
+
+def _grow(field: Tensor) -> Tensor:
+    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bilinear", align_corners=False)[0]
+
+
+def _identity_grid(device: torch.device) -> Tensor:
+    centres = (torch.arange(CANVAS, device=device) + 0.5) * (2.0 / CANVAS) - 1.0
+    gy, gx = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([gx, gy], -1)

@@ -1,0 +1,73 @@
+"""What every generative prior offers the optimiser, which knows none of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+Code = dict[str, Tensor]
+"""A latent code in named parts, each free to move without bounds; the prior's own limits make it a face."""
+
+
+@dataclass(frozen=True)
+class CanvasFace:
+    """A face ready to be searched.
+
+    Attributes:
+        pixels: (3, 256, 256) sRGB 0..1, see ``faces.align``.
+        mesh: (468, 2) points in canvas pixels.
+    """
+
+    pixels: Tensor
+    mesh: Tensor
+
+
+@dataclass(frozen=True)
+class Change:
+    """What reaches the photo: free of resolution, in canvas coordinates.
+
+    The changed photo shows at p what was painted at q = p + displacement(p); painting multiplies linear light by
+    exp(-(density(q) + sum of paint(maps(q)))).
+
+    Attributes:
+        displacement: (2, h, w) canvas pixels, over the whole canvas.
+        density: (3, h, w) optical density added.
+        maps: (M, H, W) smooth maps from which the products are painted at any resolution.
+        paint: (M, h, w) maps at some grid -> (products, 3, h, w) density increments there.
+        products: names in the order that ``paint`` returns.
+    """
+
+    displacement: Tensor
+    density: Tensor
+    maps: Tensor
+    paint: Callable[[Tensor], Tensor]
+    products: tuple[str, ...]
+
+
+class Inverted(Protocol):
+    """One face as the prior sees it."""
+
+    def start(self) -> Code:
+        """The code that reproduces the face unchanged."""
+
+    def render(self, code: Code) -> Tensor:
+        """(3, 256, 256) sRGB 0..1 canvas of the code, differentiable."""
+
+    def moved(self, code: Code, points: Tensor) -> Tensor:
+        """Where (N, 2) canvas points of the face go."""
+
+    def regulariser(self, code: Code) -> Tensor:
+        """Scalar: how unlikely the code is under the prior (the paper's latent loss)."""
+
+    def change(self, code: Code) -> Change:
+        """The same as ``render``, but for a photo of any size."""
+
+
+class Prior(Protocol):
+    """A generative model of what may be done to a face."""
+
+    def invert(self, face: CanvasFace, strength: float) -> Inverted:
+        """The face's own place in the latent space, with limits that follow ``strength`` 0..1."""

@@ -1,0 +1,137 @@
+"""Shape: smooth local displacements of the photo's own pixels, as in a retoucher's liquify tool.
+
+A grid of control points lies over the mean face, about twelve cells across it; cubic B-splines between them. The field
+is left-right symmetric in the face's own frame, fades out at the face's outline, and holds the eyes still. Everything up
+to the final limit is linear in the code, so that one matrix per face holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c2p_core.faces.align import CANVAS
+
+CELL = 13.0  # canvas px; the face is about 150 px wide
+_LEFT, _TOP, _BOTTOM = 44.0, 36.0, 236.0  # control points cover the face and a little more
+_HALF_COLUMNS = int(np.ceil((CANVAS / 2 - _LEFT) / CELL)) + 1
+_ROWS = int(np.ceil((_BOTTOM - _TOP) / CELL)) + 1
+SIZE = _HALF_COLUMNS * _ROWS
+"""Control points on one half of the face; the code has two numbers for each."""
+
+
+@dataclass(frozen=True)
+class ShapeField:
+    """The control grid as this face sees it.
+
+    Attributes:
+        cells: side of the square grid over the canvas on which the field is evaluated.
+        horizontal: (cells * cells, SIZE) weights of the sideways code, antisymmetric across the face's middle.
+        vertical: (cells * cells, SIZE) weights of the up-and-down code, symmetric.
+        axes: (cells * cells, 2, 2) canvas pixels per pixel of the mean face, one column per axis of the mean face.
+    """
+
+    cells: int
+    horizontal: Tensor
+    vertical: Tensor
+    axes: Tensor
+
+    def displacement(self, code: Tensor, limit: float) -> Tensor:
+        """Displacement in canvas pixels.
+
+        Args:
+            code: (2 * SIZE,) in units of ``limit``.
+            limit: no pixel moves farther than this, in canvas pixels; approached smoothly.
+
+        Returns:
+            (2, cells, cells): the pixel at p shows what was at p + displacement(p).
+        """
+        own = torch.stack([self.horizontal @ code[:SIZE], self.vertical @ code[SIZE:]], -1) * limit
+        field = (self.axes @ own[..., None])[..., 0]
+        field = field * (limit / torch.sqrt(limit**2 + (field**2).sum(-1, keepdim=True)))
+        return field.T.reshape(2, self.cells, self.cells)
+
+
+def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cubic B-spline weights at points of the mean face: symmetric and antisymmetric, each (N, SIZE)."""
+    middle = CANVAS / 2
+    side = np.sign(canonical[:, 0] - middle)
+    columns = np.arange(-_HALF_COLUMNS + 1, _HALF_COLUMNS) * CELL + middle
+    rows = np.arange(_ROWS) * CELL + _TOP
+    x = _cubic((canonical[:, :1] - columns) / CELL)
+    y = _cubic((canonical[:, 1:] - rows) / CELL)
+    centre = _HALF_COLUMNS - 1
+    right, left = x[:, centre:].copy(), x[:, centre::-1].copy()
+    even = right + left
+    even[:, 0] = x[:, centre]
+    odd = right - left
+    odd[:, 0] = 0.0
+    del side
+    return _outer(even, y), _outer(odd, y)
+
+
+def _outer(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray((x[:, :, None] * y[:, None, :]).reshape(len(x), -1), dtype=np.float32)
+
+
+def _cubic(t: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The cubic B-spline of unit knots, 2/3 at its centre."""
+    a = np.abs(t)
+    near = 2.0 / 3.0 - a**2 + a**3 / 2.0
+    far = np.clip(2.0 - a, 0.0, None) ** 3 / 6.0
+    return np.where(a < 1.0, near, far)
+
+
+def build_field(canonical: NDArray[np.float32], cells: int, held: NDArray[np.float32]) -> ShapeField:
+    """The field of one face.
+
+    Args:
+        canonical: (cells * cells, 2) where each cell of the canvas lies on the mean face.
+        cells: side of the grid.
+        held: (cells * cells,) 0 where the face may move, 1 where it must not.
+    """
+    even, odd = control_weights(canonical)
+    free = (1.0 - held)[:, None]
+    return ShapeField(
+        cells, torch.from_numpy(odd * free), torch.from_numpy(even * free), torch.from_numpy(_axes(canonical, cells))
+    )
+
+
+def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Inverse Jacobian of the map to the mean face, kept within what a turned head can do."""
+    step = CANVAS / cells
+    grid = canonical.reshape(cells, cells, 2)
+    along_y, along_x = np.gradient(grid, step, axis=(0, 1))
+    jacobian = np.stack([along_x, along_y], axis=-1).reshape(-1, 2, 2).astype(np.float64)
+    flat = np.abs(np.linalg.det(jacobian)) < 0.2
+    jacobian[flat] = np.eye(2)
+    return np.clip(np.linalg.inv(jacobian), -1.5, 1.5).astype(np.float32)
+
+
+def bending(displacement: Tensor, lines: Tensor) -> Tensor:
+    """How much straight lines would bend: the second derivative, along the line, of the shift across it.
+
+    Args:
+        displacement: (2, n, n).
+        lines: (3, n, n): strength of the line at a cell, and its unit direction (x, y).
+
+    Returns:
+        scalar, mean over the cells.
+    """
+    strength, tx, ty = lines[:, 1:-1, 1:-1]
+    d = displacement
+    xx = d[:, 1:-1, 2:] - 2 * d[:, 1:-1, 1:-1] + d[:, 1:-1, :-2]
+    yy = d[:, 2:, 1:-1] - 2 * d[:, 1:-1, 1:-1] + d[:, :-2, 1:-1]
+    xy = (d[:, 2:, 2:] - d[:, 2:, :-2] - d[:, :-2, 2:] + d[:, :-2, :-2]) / 4
+    along = xx * tx**2 + 2 * xy * tx * ty + yy * ty**2
+    across = along[1] * tx - along[0] * ty
+    return (strength * across**2).mean()
+
+
+def elastic(displacement: Tensor) -> Tensor:
+    """Elastic energy of a (2, n, n) field: mean squared strain between neighbouring cells."""
+    return (displacement.diff(dim=1) ** 2).mean() + (displacement.diff(dim=2) ** 2).mean()

@@ -1,0 +1,154 @@
+"""The search of CLIP2Protect (Shamshad, Naseer and Nandakumar, CVPR 2023, section 3) for any prior.
+
+Stage 1 finds the face's own latent code: ``prior.invert`` and the text's starting look.
+Stage 2 moves the code so that recognisers lose the person while the picture follows the text:
+
+    L = lambda_adv * L_adv + lambda_clip * L_clip + lambda_latent * L_latent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from c2p_core import transformations
+from c2p_core.api import CancelToken
+from c2p_core.guidance.clip import TextGuidance
+from c2p_core.priors.prior import CanvasFace, Code, Inverted
+from c2p_core.recognition import Recogniser
+
+# Steps between two looks at the clean picture, which decide on the best code and on stopping early.
+_LOOK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How the search goes; the defaults are what ``benchmarks/EXPERIMENTS.md`` found best.
+
+    Attributes:
+        steps: of the optimiser.
+        rate: Adam's learning rate, per part of the code.
+        margin: the search pushes a recogniser this far below its FAR 1 % threshold, in its own ``spread``.
+        clip: lambda_clip, the pull of the text.
+        latent: lambda_latent, the pull back to likely codes.
+    """
+
+    steps: int = 60
+    rate: dict[str, float] = field(
+        default_factory=lambda: {"shape": 0.8, "complexion": 0.5, "relief": 0.5, "products": 0.06}
+    )
+    margin: float = 2.0
+    clip: float = 0.3
+    latent: float = 0.02
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the search pushes a face: away from itself (dodge), or towards a synthetic identity (decoy).
+
+    Attributes:
+        own: per recogniser name, (D,) unit embedding of the unchanged face.
+        decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging.
+    """
+
+    own: dict[str, Tensor]
+    decoy: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best code, what is left of the adversarial loss, summed over the recognisers, and the steps it took."""
+
+    code: Code
+    loss: float
+    steps: int
+
+
+def search(
+    inverted: Inverted,
+    face: CanvasFace,
+    start: Code,
+    recognisers: Sequence[Recogniser],
+    target: Target,
+    text: tuple[TextGuidance, Tensor] | None,
+    settings: SearchSettings,
+    seed: int,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    cancel: CancelToken | None = None,
+) -> Found:
+    """Stage 2: the adversarial search of one face.
+
+    Args:
+        inverted: the face in the prior's latent space.
+        face: the same face on its canvas.
+        start: code to start from.
+        recognisers: those that may be asked; the held-out family is not among them.
+        target: see ``Target``.
+        text: guidance and the (D,) direction of the prompt in its space, or None without a prompt.
+        settings: weights and steps.
+        seed: of the random transformations.
+        on_step: called before each step with its number and their count.
+        cancel: ends the search within one step by raising ``Cancelled``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    code = {name: part.clone().requires_grad_() for name, part in start.items()}
+    optimiser = torch.optim.Adam(
+        [{"params": [part], "lr": settings.rate[name]} for name, part in code.items()], betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.8 * step / settings.steps)
+    best: Found | None = None
+    for step in range(settings.steps):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        on_step(step, settings.steps)
+        how = transformations.draw(generator)
+        rendered = inverted.render(code)
+        arrived = transformations.picture(rendered, how, generator)[None]
+        mesh = transformations.points(inverted.moved(code, face.mesh), how)[None]
+        losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in recognisers]
+        loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code)
+        if text is not None:
+            guidance, direction = text
+            loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered[None], direction)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % _LOOK_EVERY == 0 or step + 1 == settings.steps:
+            found = _look(inverted, face, recognisers, target, code, settings.margin, step + 1)
+            if best is None or found.loss <= best.loss:
+                best = found
+            if found.loss == 0.0:
+                break
+    assert best is not None
+    return best
+
+
+def _adversarial(recogniser: Recogniser, embedding: Tensor, target: Target, margin: float) -> Tensor:
+    """L_adv of one recogniser: 1 for the unchanged face, 0 when it is fooled with the margin."""
+    goal = recogniser.far1 - margin * recogniser.spread
+    loss = torch.relu((embedding @ target.own[recogniser.name] - goal) / (1.0 - goal))
+    if target.decoy:
+        wanted = recogniser.far1 + 0.5 * margin * recogniser.spread
+        loss = 0.5 * loss + 0.5 * torch.relu((wanted - embedding @ target.decoy[recogniser.name]) / wanted)
+    return loss
+
+
+@torch.no_grad()
+def _look(
+    inverted: Inverted,
+    face: CanvasFace,
+    recognisers: Sequence[Recogniser],
+    target: Target,
+    code: Code,
+    margin: float,
+    steps: int,
+) -> Found:
+    """Where the search stands, without random transformations."""
+    kept = {name: part.detach().clone() for name, part in code.items()}
+    rendered, mesh = inverted.render(kept)[None], inverted.moved(kept, face.mesh)[None]
+    loss = sum(float(_adversarial(r, r.embed(rendered, mesh)[0], target, margin)) for r in recognisers)
+    return Found(kept, loss, steps)

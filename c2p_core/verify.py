@@ -1,0 +1,86 @@
+"""What recognisers say of a face before and after: similarities, thresholds, verdicts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from c2p_core.api import Face, Similarity
+from c2p_core.faces.align import CANVAS, align, apply, canvas_crop
+from c2p_core.recognition import Recogniser
+
+_UPLOAD_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face as recognisers get it.
+
+    Attributes:
+        canvas: (3, 256, 256) sRGB 0..1.
+        mesh: (468, 2) in canvas pixels.
+    """
+
+    canvas: Tensor
+    mesh: Tensor
+
+
+def see(photo: Tensor, face: Face) -> Seen:
+    """Crop a face of a (3, H, W) sRGB photo to its own canvas."""
+    alignment = align(face.mesh, face.eye_distance)
+    mesh = torch.from_numpy(apply(alignment.to_canvas, face.mesh))
+    return Seen(canvas_crop(photo, alignment), mesh)
+
+
+def embeddings(seen: Seen, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
+    """Per recogniser name, the (D,) unit embedding."""
+    with torch.no_grad():
+        canvas, mesh = seen.canvas[None].to(device), seen.mesh[None].to(device)
+        return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
+
+
+def similarities(
+    original: Seen,
+    after: Seen,
+    recognisers: Sequence[Recogniser],
+    held_out: Collection[str],
+    device: torch.device,
+) -> tuple[Similarity, ...]:
+    """One row per recogniser.
+
+    Args:
+        original: the unchanged face.
+        after: the protected face, its landmarks found anew.
+        recognisers: all that were loaded.
+        held_out: names of those that the search never saw.
+        device: where the recognisers are.
+    """
+    own = embeddings(original, recognisers, device)
+    upload = embeddings(Seen(_uploaded(original.canvas), original.mesh), recognisers, device)
+    now = embeddings(after, recognisers, device)
+    return tuple(
+        Similarity(
+            r.name,
+            r.family,
+            r.name in held_out,
+            before=float(own[r.name] @ upload[r.name]),
+            after=float(own[r.name] @ now[r.name]),
+            far1=r.far1,
+            far01=r.far01,
+        )
+        for r in recognisers
+    )
+
+
+def _uploaded(canvas: Tensor) -> Tensor:
+    pixels = (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_UPLOAD_QUALITY)
+    back = np.asarray(Image.open(file), dtype=np.float32).reshape(CANVAS, CANVAS, 3) / 255
+    return torch.from_numpy(back).permute(2, 0, 1)
