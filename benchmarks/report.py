@@ -19,6 +19,8 @@ from benchmarks.rows import NATURAL_FILE, NO_FAMILY, PROTECT_FILE, NaturalRow, P
 REPORT_FILE = "REPORT.md"
 MAIN_METHOD, MAIN_STRENGTH = "c2p", 0.7
 
+# Recognisers by family.
+Names = dict[str, tuple[str, ...]]
 Threshold = Callable[[Score], float]
 THRESHOLDS: dict[str, Threshold] = {"FAR 1 %": lambda s: s.far1, "FAR 0.1 %": lambda s: s.far01}
 
@@ -52,10 +54,10 @@ def _escaped(row: ProtectRow, recogniser: str, threshold: Threshold) -> bool:
     return bool(scores) and all(s.after < threshold(s) for s in scores)
 
 
-def recognisers(group: Iterable[ProtectRow]) -> dict[str, tuple[str, ...]]:
-    """Names by family, as the rows have them."""
+def recognisers(protect: Iterable[ProtectRow]) -> Names:
+    """Names by family, as all rows together have them: a row without a face names none."""
     found: dict[str, set[str]] = {}
-    for row in group:
+    for row in protect:
         for score in row.scores:
             found.setdefault(score.family, set()).add(score.recogniser)
     return {family: tuple(sorted(names)) for family, names in sorted(found.items())}
@@ -66,29 +68,26 @@ def recogniser_rate(group: Sequence[ProtectRow], recogniser: str, threshold: Thr
     return Rate(fmean(_escaped(row, recogniser, threshold) for row in group), len(group))
 
 
-def held_out_runs(group: Sequence[ProtectRow]) -> dict[str, list[ProtectRow]]:
+def held_out_runs(group: Sequence[ProtectRow], names: Names) -> dict[str, list[ProtectRow]]:
     """The rows by family that judges without having been optimised; a method that searches nothing serves for all."""
-    families = recognisers(group)
-    runs = {f: [r for r in group if r.setting.hold_out in (f, NO_FAMILY)] for f in families}
+    runs = {f: [r for r in group if r.setting.hold_out in (f, NO_FAMILY)] for f in names}
     return {family: found for family, found in runs.items() if found}
 
 
-def held_out_rate(group: Sequence[ProtectRow], threshold: Threshold) -> Rate | None:
+def held_out_rate(group: Sequence[ProtectRow], names: Names, threshold: Threshold) -> Rate | None:
     """The headline: mean over the leave-one-family-out runs of the mean rate of the family's recognisers.
 
     None when there is no run to judge by.
     """
-    names = recognisers(group)
-    runs = held_out_runs(group)
+    runs = held_out_runs(group, names)
     if not runs:
         return None
     means = [fmean(recogniser_rate(found, n, threshold).value for n in names[f]) for f, found in runs.items()]
     return Rate(fmean(means), len({row.setting.face for row in group}))
 
 
-def white_box_rate(group: Sequence[ProtectRow], threshold: Threshold) -> Rate | None:
+def white_box_rate(group: Sequence[ProtectRow], names: Names, threshold: Threshold) -> Rate | None:
     """Share of pictures that no optimised recogniser matches any more, over all runs; None when none was optimised."""
-    names = recognisers(group)
     searched = [row for row in group if row.setting.hold_out != NO_FAMILY]
     if not searched:
         return None
@@ -118,26 +117,26 @@ Groups = dict[tuple[str, float], list[ProtectRow]]
 NaturalGroups = dict[tuple[str, float], list[NaturalRow]]
 
 
-def _protection_table(groups: Groups) -> str:
+def _protection_table(groups: Groups, names: Names) -> str:
     lines = []
     for (variant, strength), group in groups.items():
-        held = [held_out_rate(group, t) for t in THRESHOLDS.values()]
-        white = [white_box_rate(group, t) for t in THRESHOLDS.values()]
+        held = [held_out_rate(group, names, t) for t in THRESHOLDS.values()]
+        white = [white_box_rate(group, names, t) for t in THRESHOLDS.values()]
         lost = sum(row.face_before and not row.face_after for row in group)
         missed = sum(not row.face_before for row in group)
         faces = len({row.setting.face for row in group})
         rates = [rate or "–" for rate in (*held, *white)]
-        runs = ", ".join(held_out_runs(group))
+        runs = ", ".join(held_out_runs(group, names))
         lines.append([variant, f"{strength:g}", faces, runs, *rates, f"{lost} of {len(group)}", missed])
     head = ["method", "strength", "faces", "judged by", *(f"held-out, {t}" for t in THRESHOLDS)]
     return _table([*head, *(f"white-box, {t}" for t in THRESHOLDS), "no face after", "no face before"], lines)
 
 
-def _recogniser_table(groups: Groups) -> str:
+def _recogniser_table(groups: Groups, names: Names) -> str:
     lines = []
     for (variant, strength), group in groups.items():
-        for family, found in held_out_runs(group).items():
-            for name in recognisers(group)[family]:
+        for family, found in held_out_runs(group, names).items():
+            for name in names[family]:
                 scores = [s for row in found for s in row.scores if s.recogniser == name]
                 rates = [recogniser_rate(found, name, t) for t in THRESHOLDS.values()]
                 limits = f"{scores[0].far1:.3f} / {scores[0].far01:.3f}" if scores else "–"
@@ -224,14 +223,14 @@ def _rest(cost: dict[str, dict[str, float]]) -> float:
     return sum(seconds for stage, seconds in cost["stages"].items() if stage not in ("load", "search"))
 
 
-def _target_table(groups: Groups, natural: NaturalGroups, extra: list[tuple[str, str, str]]) -> str:
+def _target_table(groups: Groups, natural: NaturalGroups, names: Names, extra: list[tuple[str, str, str]]) -> str:
     lines: list[Sequence[object]] = []
     mains = [g for (_, s), g in groups.items() if s == MAIN_STRENGTH and g[0].setting.method == MAIN_METHOD]
     if mains:
         main = max(mains, key=len)
         far1 = THRESHOLDS["FAR 1 %"]
-        lines.append(["held-out PSR at FAR 1 %", "≥ 65 % (goal 90 %)", held_out_rate(main, far1) or "–"])
-        lines.append(["white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(main, far1) or "–"])
+        lines.append(["held-out PSR at FAR 1 %", "≥ 65 % (goal 90 %)", held_out_rate(main, names, far1) or "–"])
+        lines.append(["white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(main, names, far1) or "–"])
     pictures = [r for (_, s), g in natural.items() if s == MAIN_STRENGTH for r in g if r.setting.method == MAIN_METHOD]
     reference = [r for (_, s), g in natural.items() if s == MAIN_STRENGTH for r in g if r.setting.method == "look"]
     if pictures:
@@ -255,7 +254,7 @@ def _target_table(groups: Groups, natural: NaturalGroups, extra: list[tuple[str,
     return _table(["figure", "target", "measured"], [*lines, *extra])
 
 
-def _worst(natural: NaturalGroups, groups: Groups) -> str:
+def _worst(natural: NaturalGroups, groups: Groups, names: Names) -> str:
     """The faces to look at first: highest patchiness, most colour shift, most movement, and those still matched."""
     out = []
     for (variant, strength), group in natural.items():
@@ -264,12 +263,11 @@ def _worst(natural: NaturalGroups, groups: Groups) -> str:
         for figure in ("psnr", "eye_shift", "skin_de_mean", "patch_skin"):
             known = [r for r in group if getattr(r, figure) is not None]
             known.sort(key=lambda r: getattr(r, figure), reverse=figure != "psnr")
-            names = ", ".join(f"{r.setting.face} ({getattr(r, figure):.2f}, {r.setting.hold_out})" for r in known[:5])
-            out.append(f"- {variant} {strength:g}, {NATURAL_COLUMNS[figure][0]}: {names}")
-        runs = held_out_runs(groups.get((variant, strength), []))
-        for family, found in runs.items():
-            names_of = recognisers(found)[family]
-            matched = [r.setting.face for r in found if not all(_escaped(r, n, lambda s: s.far1) for n in names_of)]
+            listed = ", ".join(f"{r.setting.face} ({getattr(r, figure):.2f}, {r.setting.hold_out})" for r in known[:5])
+            out.append(f"- {variant} {strength:g}, {NATURAL_COLUMNS[figure][0]}: {listed}")
+        for family, found in held_out_runs(groups.get((variant, strength), []), names).items():
+            far1 = THRESHOLDS["FAR 1 %"]
+            matched = [r.setting.face for r in found if not all(_escaped(r, n, far1) for n in names[family])]
             out.append(f"- {variant} {strength:g}, still matched by {family}: {', '.join(matched) or 'none'}")
     return "\n".join(out)
 
@@ -293,6 +291,7 @@ def write_report(places: Places) -> Path:
     """Build REPORT.md beside the rows and return its path; without rows it says so."""
     protect = list(rows.by_setting(rows.read(places.rows / PROTECT_FILE, rows.protect_row)).values())
     natural = list(rows.by_setting(rows.read(places.rows / NATURAL_FILE, rows.natural_row)).values())
+    names = recognisers(protect)
     groups: Groups = {}
     for row in protect:
         groups.setdefault((row.setting.variant, row.setting.strength), []).append(row)
@@ -304,13 +303,13 @@ def write_report(places: Places) -> Path:
     codes = sorted({row.code for row in protect} | {row.code for row in natural})
     mixed = " — rows of different code are mixed here" if len(codes) > 1 else ""
     sections = {
-        f"Figures against targets (strength {MAIN_STRENGTH:g})": _target_table(groups, natural_groups, targets),
-        "Protection": _protection_table(groups),
-        "Protection by recogniser left out": _recogniser_table(groups),
+        f"Figures against targets (strength {MAIN_STRENGTH:g})": _target_table(groups, natural_groups, names, targets),
+        "Protection": _protection_table(groups, names),
+        "Protection by recogniser left out": _recogniser_table(groups, names),
         "Naturalness (means)": _natural_table(natural_groups),
         "Time in the runs": _time_table(groups),
         "Cost of one face alone": cost,
-        "Faces to look at first": _worst(natural_groups, groups),
+        "Faces to look at first": _worst(natural_groups, groups, names),
         "How to read this": NOTES,
     }
     text = "# Benchmark report\n\nMade by `python -m benchmarks report` from the rows in this folder"

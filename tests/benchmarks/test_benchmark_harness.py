@@ -55,7 +55,7 @@ def protection(done: measure.Done) -> ProtectRow:
 @pytest.mark.usefixtures("drawn")
 def test_a_method_that_does_nothing_scores_0_and_looks_perfect(tmp_path: Path, store: ModelStore) -> None:
     done = measure.measure(task(tmp_path, photo(), "nothing"), store)
-    rate = report.held_out_rate([protection(done)], FAR1)
+    rate = report.held_out_rate([protection(done)], report.recognisers([protection(done)]), FAR1)
     assert rate is not None
     assert rate.value == 0.0
     assert done.natural is not None
