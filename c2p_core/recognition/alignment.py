@@ -13,6 +13,8 @@ from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, similarity
 # Face-mesh indices, MediaPipe numbering, image left before image right.
 _EYE_CORNERS = ((263,), (362,), (33,), (133,))
 _NOSE_BASE = (2,)
+# Picture pixels per chip pixel that are read without halving the picture first.
+_LARGEST_STEP = 1.5
 _FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
 
 
@@ -68,7 +70,10 @@ MOBILEFACE = _five_point(112, 1.0)
 
 
 def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
-    """Cuts faces out, upright and in the template's scale, antialiased where that shrinks them.
+    """Cuts faces out, upright and in the template's scale.
+
+    Where that shrinks them, pictures are halved until what is left to do is at most 1.5, then read bilinearly: what
+    dlib does too, and several times faster on the way back than one antialiased resize.
 
     Args:
         images: (B, 3, H, W) float.
@@ -81,12 +86,13 @@ def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
     found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
     to_image = similarity(found.new_tensor(template.points), found)
     scale = float(to_image.detach()[:, :, 0].norm(dim=1).max())
+    unit = 1
+    while scale > _LARGEST_STEP * unit and min(images.shape[2:]) > 1:
+        images = F.avg_pool2d(images, 2)
+        unit *= 2
     height, width = images.shape[2:]
-    if scale > 1:
-        small = (max(1, round(height / scale)), max(1, round(width / scale)))
-        images = F.interpolate(images, small, mode="bilinear", antialias=True, align_corners=False)
     centres = torch.arange(template.size, device=images.device, dtype=images.dtype) + 0.5
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], -1) @ to_image.to(images.dtype).transpose(1, 2)[:, None]
-    grid = 2 * places / places.new_tensor([width, height]) - 1
+    grid = 2 * places / (unit * places.new_tensor([width, height])) - 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

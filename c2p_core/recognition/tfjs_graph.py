@@ -151,10 +151,16 @@ class _Conv(_Weighted):
             return self.activated(rows).view(*x.shape[:3], -1)
         x = x.permute(0, 3, 1, 2)
         top, bottom, left, right = self.pads if self.pads is not None else self._same(x)
+        weight = self.weight
         if (top, left) != (bottom, right):
-            x = F.pad(x, (left, right, top, bottom))
-            top, left = 0, 0
-        x = F.conv2d(x, self.weight, self.bias, self.strides, (top, left), self.dilations, self.groups)
+            if self.groups > 1 and (bottom - top, right - left) == (1, 1) and self.dilations == (1, 1):
+                # One pixel more after than before: as many on both sides, and a kernel that ignores the first one.
+                weight = F.pad(weight, (1, 0, 1, 0))
+                top, left = bottom, right
+            else:
+                x = F.pad(x, (left, right, top, bottom))
+                top, left = 0, 0
+        x = F.conv2d(x, weight, self.bias, self.strides, (top, left), self.dilations, self.groups)
         return self.activated(x).permute(0, 2, 3, 1)
 
     def _same(self, x: Tensor) -> tuple[int, int, int, int]:

@@ -83,12 +83,15 @@ def test_same_padding_gives_one_output_per_stride(size: int, kernel: int, stride
     assert 0 <= after - before <= 1
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("size", [8, 9])
-def test_a_convolution_with_stride_2_pads_more_at_the_far_end(tmp_path: Path, size: int) -> None:
-    weight = random(3, 3, 4, 5)
-    result = compiled(tmp_path, [conv("y", "x", "w", stride=2)], w=weight)(picture(size))
-    pads = (0, 1, 0, 1) if size == 8 else (1, 1, 1, 1)
-    expected = F.conv2d(F.pad(nchw(picture(size)), pads), torch.from_numpy(weight).permute(3, 2, 0, 1), stride=2)
+def test_a_convolution_with_stride_2_pads_more_at_the_far_end(tmp_path: Path, size: int, depthwise: bool) -> None:
+    weight = random(3, 3, 4, 1 if depthwise else 5)
+    node = conv("y", "x", "w", stride=2) | ({"op": "DepthwiseConv2dNative"} if depthwise else {})
+    result = compiled(tmp_path, [node], w=weight)(picture(size))
+    padded = F.pad(nchw(picture(size)), (0, 1, 0, 1) if size == 8 else (1, 1, 1, 1))
+    kernel = torch.from_numpy(weight).permute((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
+    expected = F.conv2d(padded, kernel, stride=2, groups=4 if depthwise else 1)
     torch.testing.assert_close(nchw(result), expected, atol=1e-5, rtol=1e-5)
 
 
