@@ -37,7 +37,7 @@ from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Code, Inverted, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.recognition.decoys import read_decoys
+from c2p_core.recognition.decoys import load_decoys
 
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
@@ -50,7 +50,7 @@ class _Models:
     optimised: tuple[Recogniser, ...]
     guidance: TextGuidance
     prior: Prior
-    decoys: dict[str, Tensor]
+    decoys: tuple[dict[str, Tensor], ...]
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -224,7 +224,7 @@ def _load(request: ProtectRequest, store: ModelStore, device: torch.device, warn
     recognisers = load_recognisers(request.recognisers, store, device, warnings)
     optimised = _split(recognisers, request.hold_out, warnings)
     prior = MakeupPrior(load_basis(store.path("complexion")), device)
-    decoys = read_decoys(store.path("decoys"), device) if request.mode == "decoy" else {}
+    decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
     return _Models(recognisers, optimised, TextGuidance(store, device), prior, decoys)
 
 
@@ -266,12 +266,9 @@ def _start(inverted: Inverted, prompt: str, guidance: TextGuidance, seed: int) -
     return {**start, "products": look.to(start["products"])}
 
 
-def _decoy(own: dict[str, Tensor], decoys: dict[str, Tensor]) -> dict[str, Tensor]:
+def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
-    if not decoys:
-        return {}
-    nearest = int(torch.stack([decoys[name] @ embedding for name, embedding in own.items()]).sum(0).argmax())
-    return {name: decoys[name][nearest] for name in own}
+    return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
 
 
 def _reports(

@@ -17,8 +17,9 @@ from torch import Tensor
 from c2p_core.errors import ModelUnavailable
 
 # Optical-density directions of what can happen to skin, red, green, blue: less or more light on it, melanin, blood.
+# Shade on skin is warm, because light that reaches it has passed through skin nearby; neutral grey looks like dirt.
 # Melanin and haemoglobin after Jacques, Optical properties of biological tissues (2013), integrated over sRGB primaries.
-_OPTICS = torch.tensor([[1.0, 1.0, 1.0], [0.45, 0.85, 1.35], [0.25, 1.30, 1.00]])
+_OPTICS = torch.tensor([[0.82, 1.0, 1.08], [0.45, 0.85, 1.35], [0.25, 1.30, 1.00]])
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def _five_point(size: int, zoom: float) -> Template:
 
 
 # dlib's is its own. The others' authors publish none: of several zooms these told people apart best (d' of 100 pairs
-# of photos of the same people against all other pairs: faceres 3.8 at zoom 0.85 to 1, 3.4 at 0.7, 3.7 at 1.15;
+# of photos of the same people against all other pairs: faceres 3.8 at zooms from 0.85 to 1, 3.4 at 0.7, 3.7 at 1.15;
 # mobileface 2.2 at 1, 1.9 at 0.9, 2.0 at 1.1).
 DLIB = _dlib(150, 0.25)
 FACERES = _five_point(224, 0.9)

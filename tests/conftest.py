@@ -1,0 +1,43 @@
+"""A real face for the tests: scikit-image's astronaut, found once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage import data
+
+from c2p_core import verify
+from c2p_core.api import Face, Photo
+from c2p_core.faces import find_faces
+from c2p_core.faces.landmarks import to_tensor
+from c2p_core.imageio import to_srgb
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.prior import CanvasFace
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_a_worker() -> None:
+    """Workers run side by side; more threads than cores would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def store() -> ModelStore:
+    return ModelStore()
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Photo:
+    return Photo(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def astronaut_face(astronaut: Photo, store: ModelStore) -> Face:
+    (face,) = find_faces(astronaut, store)
+    return face
+
+
+@pytest.fixture(scope="session")
+def astronaut_canvas(astronaut: Photo, astronaut_face: Face) -> CanvasFace:
+    seen = verify.see(to_tensor(to_srgb(astronaut)), astronaut_face)
+    return CanvasFace(seen.canvas, seen.mesh)

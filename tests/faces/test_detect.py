@@ -1,0 +1,55 @@
+"""All faces are found: turned, at the border, small, several."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from c2p_core.api import Face, Photo
+from c2p_core.faces import find_faces
+from c2p_core.faces.detect import MIN_EYE_DISTANCE
+from c2p_core.models.store import ModelStore
+
+
+def scaled(factor: float) -> np.ndarray:
+    picture = Image.fromarray(data.astronaut())
+    return np.asarray(picture.resize((round(512 * factor), round(512 * factor)), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_a_turned_picture_shows_the_same_face(astronaut_face: Face, store: ModelStore, quarter_turns: int) -> None:
+    (face,) = find_faces(Photo(np.ascontiguousarray(np.rot90(data.astronaut(), quarter_turns))), store)
+    assert face.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.02)
+
+
+def test_a_tilted_head_is_found(astronaut_face: Face, store: ModelStore) -> None:
+    tilted = Image.fromarray(data.astronaut()).rotate(30, Image.Resampling.BICUBIC)
+    (face,) = find_faces(Photo(np.asarray(tilted)), store)
+    assert face.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.05)
+
+
+def test_a_face_at_the_border_is_found(store: ModelStore) -> None:
+    cut = np.ascontiguousarray(data.astronaut()[60:400, 165:420])
+    (face,) = find_faces(Photo(cut), store)
+    assert not face.skipped
+
+
+def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
+    (face,) = find_faces(Photo(scaled(0.6)), store)
+    assert face.eye_distance < MIN_EYE_DISTANCE
+    assert "px apart" in face.skipped and "at least 40 px" in face.skipped
+
+
+def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
+    wide = np.zeros((768, 1200, 3), np.uint8) + 120
+    wide[:512, :512] = data.astronaut()
+    wide[:, 432:] = scaled(1.5)
+    faces = find_faces(Photo(wide), store)
+    assert [face.number for face in faces] == [1, 2]
+    assert faces[0].eye_distance > faces[1].eye_distance
+
+
+def test_no_face_no_result(store: ModelStore) -> None:
+    assert find_faces(Photo(data.coffee()), store) == ()

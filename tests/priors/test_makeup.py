@@ -1,0 +1,87 @@
+"""The makeup prior on a real face."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from c2p_core.api import Photo
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, Alignment
+from c2p_core.faces.paste import paste
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.makeup import MakeupFace, MakeupPrior
+from c2p_core.priors.prior import CanvasFace, Code
+
+
+@pytest.fixture(scope="module")
+def face(astronaut_canvas: CanvasFace, store: ModelStore) -> MakeupFace:
+    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+
+
+def heavy(face: MakeupFace) -> Code:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
+
+
+def test_the_start_is_the_face_itself(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    assert torch.allclose(face.render(face.start()), astronaut_canvas.pixels, atol=1e-4)
+
+
+def test_every_part_of_the_code_has_a_gradient(face: MakeupFace) -> None:
+    code = {name: part.clone().requires_grad_() for name, part in face.start().items()}
+    (face.render(code) ** 2).sum().backward()
+    for name, part in code.items():
+        assert part.grad is not None and float(part.grad.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize("part", ["products", "complexion", "relief", "shape"])
+def test_gradients_agree_with_differences(face: MakeupFace, part: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    code = heavy(face)
+    direction = torch.randn(code[part].shape, generator=generator)
+    weights = torch.randn(3, 256, 256, generator=generator)
+    point = code[part].clone().requires_grad_()
+    (face.render({**code, part: point}) * weights).sum().backward()
+    assert point.grad is not None
+    step = 2e-2
+    ends = [float((face.render({**code, part: code[part] + s * direction}) * weights).sum()) for s in (step, -step)]
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert float((point.grad * direction).sum()) == pytest.approx(slope, rel=0.12, abs=3.0)
+
+
+def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    """On a photo that is the canvas itself, the change for any resolution equals the rendering."""
+    code = heavy(face)
+    pixels = (astronaut_canvas.pixels.permute(1, 2, 0) * 255).round().byte().numpy()
+    straight = Alignment(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    pasted = paste(Photo(pixels), [(straight, face.change(code))]).pixels
+    rendered = (face.render(code).detach().permute(1, 2, 0) * 255).numpy()
+    assert np.abs(pasted - rendered).mean() < 1.0
+    assert np.percentile(np.abs(pasted - rendered), 99) < 12
+
+
+def test_eyes_stay_where_they_are(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    eyes = astronaut_canvas.mesh[list(LEFT_EYE + RIGHT_EYE)]
+    moved = face.moved(heavy(face), eyes)
+    assert float((moved - eyes).norm(dim=1).max()) < 0.01 * 72
+
+
+def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    code = {**face.start(), "complexion": heavy(face)["complexion"], "relief": heavy(face)["relief"]}
+    changed = (face.render(code) - astronaut_canvas.pixels).abs().amax(0)
+    mesh = astronaut_canvas.mesh
+    places = {"iris": mesh[[159, 145]].mean(0), "teeth": mesh[[13, 14]].mean(0)}
+    for name, (x, y) in places.items():
+        assert float(changed[int(y), int(x)]) < 0.02, name
+
+
+def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    differences = []
+    for strength in (0.3, 0.7, 1.0):
+        face = prior.invert(astronaut_canvas, strength)
+        code = {**heavy(face), "products": face.start()["products"]}
+        differences.append(float((face.render(code) - astronaut_canvas.pixels).square().mean()))
+    assert differences[0] < differences[1] < differences[2]

@@ -1,0 +1,54 @@
+"""Shape: symmetric, limited, still where it must be, straight where lines are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from c2p_core.faces.align import CANVAS
+from c2p_core.faces.canonical import cell_centres
+from c2p_core.priors.shape import SIZE, bending, build_field
+
+CELLS = 32
+
+
+def field(held: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+    canonical = cell_centres(CELLS).astype(np.float32)
+    return build_field(canonical, CELLS, np.zeros(CELLS * CELLS, np.float32) if held is None else held)
+
+
+def code(seed: int = 0, size: float = 1.0) -> torch.Tensor:
+    return size * torch.randn(2 * SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_no_code_no_movement() -> None:
+    assert torch.equal(field().displacement(torch.zeros(2 * SIZE), 3.0), torch.zeros(2, CELLS, CELLS))
+
+
+def test_left_and_right_move_alike() -> None:
+    moved = field().displacement(code(), 3.0)
+    mirrored = moved.flip(2)
+    assert torch.allclose(moved[0], -mirrored[0], atol=1e-4)
+    assert torch.allclose(moved[1], mirrored[1], atol=1e-4)
+
+
+def test_nothing_moves_farther_than_the_limit() -> None:
+    assert float(field().displacement(code(size=100.0), 3.0).norm(dim=0).max()) <= 3.0
+
+
+def test_what_is_held_stays() -> None:
+    held = np.zeros((CELLS, CELLS), np.float32)
+    held[10:14] = 1.0
+    moved = field(held.ravel()).displacement(code(), 3.0)
+    assert torch.equal(moved[:, 10:14], torch.zeros(2, 4, CELLS))
+    assert float(moved.abs().max()) > 0
+
+
+def test_a_straight_line_costs_when_it_bends_and_not_when_it_moves() -> None:
+    lines = torch.zeros(3, CELLS, CELLS)
+    lines[0, 16], lines[1] = 1.0, 1.0  # a horizontal line
+    across = torch.arange(CELLS) / CANVAS
+    shifted, bent = torch.zeros(2, CELLS, CELLS), torch.zeros(2, CELLS, CELLS)
+    shifted[1] = 1.0 + across
+    bent[1] = (10 * across) ** 2
+    assert float(bending(bent, lines)) > 1000 * float(bending(shifted, lines))
