@@ -155,11 +155,11 @@ NATURAL_COLUMNS: dict[str, tuple[str, int]] = {
     "flow_shift": ("moved by optical flow, %", 2),
     "flow_eye_shift": ("eyes by optical flow, %", 2),
     "skin_de_mean": ("skin ΔE 2000 mean", 2),
-    "skin_de_p95": ("95th percentile", 2),
+    "skin_de_p95": ("skin ΔE 2000 95th percentile", 2),
     "patch_face": ("patchiness face", 2),
-    "patch_skin": ("skin", 2),
+    "patch_skin": ("patchiness skin", 2),
     "patch_face_raw": ("unregistered face", 2),
-    "patch_skin_raw": ("skin", 2),
+    "patch_skin_raw": ("unregistered skin", 2),
 }
 
 
@@ -249,7 +249,6 @@ def _target_table(groups: Groups, natural: NaturalGroups, names: Names, extra: l
         }
         for name, target in targets.items():
             title, digits = NATURAL_COLUMNS[name]
-            title = "patchiness skin" if name == "patch_skin" else title
             lines.append([title, target, _number(natural_mean(pictures, name), digits)])
     return _table(["figure", "target", "measured"], [*lines, *extra])
 
