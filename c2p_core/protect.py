@@ -108,7 +108,8 @@ def search(
         rendered = inverted.render(code)
         arrived = transformations.picture(rendered, how, generator)[None]
         mesh = transformations.points(inverted.moved(code, face.mesh), how)[None]
-        losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in recognisers]
+        asked = _one_of_each_family(recognisers, step)
+        losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
         loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code)
         if text is not None:
             guidance, direction = text
@@ -125,6 +126,14 @@ def search(
                 break
     assert best is not None
     return best
+
+
+def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:
+    """Siblings take turns: they lead the same way, and each costs as much as a stranger."""
+    families: dict[str, list[Recogniser]] = {}
+    for recogniser in recognisers:
+        families.setdefault(recogniser.family, []).append(recogniser)
+    return [siblings[step % len(siblings)] for siblings in families.values()]
 
 
 def _adversarial(recogniser: Recogniser, embedding: Tensor, target: Target, margin: float) -> Tensor:

@@ -85,7 +85,7 @@ class MakeupFace:
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
-        held = 1.0 - face_regions.ramp(oval, -2.0, 12.0) * face_regions.ramp(-eyes, -16.0, -4.0)
+        held = 1.0 - face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
         self.field = build_field(canonical, _CELLS, _shrink(held).ravel())
         self.field = ShapeField(*(v.to(device) if isinstance(v, Tensor) else v for v in vars(self.field).values()))
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
