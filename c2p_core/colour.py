@@ -1,4 +1,4 @@
-"""The one place for colour conversion: sRGB encoding, optical density, CIE Lab."""
+"""The one place for colour conversion: encoding curves and optical density."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
     low = linear * 12.92
     high = 1.055 * linear.clamp(min=0.0031308) ** (1.0 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, low, high)
+
+
+def decode(encoded: Tensor, gamma: float | None) -> Tensor:
+    """A photo's own encoded values in 0..1 to linear light: by the sRGB curve when ``gamma`` is None, else a power."""
+    return srgb_to_linear(encoded) if gamma is None else encoded.clamp(min=0.0) ** gamma
+
+
+def encode(linear: Tensor, gamma: float | None) -> Tensor:
+    """The inverse of ``decode``, clipped at the ends."""
+    return linear_to_srgb(linear) if gamma is None else linear.clamp(0.0, 1.0) ** (1.0 / gamma)
 
 
 def density(linear: Tensor) -> Tensor:

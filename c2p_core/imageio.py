@@ -7,6 +7,7 @@ after reading: its EXIF orientation is applied to the pixels once and reset.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -39,6 +40,7 @@ FORMATS: dict[str, Format] = {
 }
 # For pictures that were not JPEG before; visually lossless.
 _JPEG_QUALITY = 95
+_MIDDLE = 128
 _WEBP_QUALITY = 95
 _DTYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error)
@@ -120,6 +122,18 @@ def to_srgb(photo: Photo) -> NDArray[np.float32]:
     if photo.icc and (converted := _through_profile(colour, photo.icc)) is not None:
         return converted.astype(np.float32) / np.float32(255)
     return np.repeat(_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _unit(colour)
+
+
+def own_gamma(photo: Photo) -> float | None:
+    """Exponent of the photo's own encoding curve, read off its profile at middle grey; None where it is sRGB's curve."""
+    if not photo.icc:
+        return None
+    grey = np.full((1, 1, 1 if photo.pixels.shape[2] < 3 else 3), _MIDDLE, np.uint8)
+    converted = _through_profile(grey, photo.icc)
+    if converted is None or abs(int(converted.ravel()[0]) - _MIDDLE) <= 1:
+        return None
+    linear = ((float(converted.ravel()[0]) / 255 + 0.055) / 1.055) ** 2.4
+    return math.log(linear) / math.log(_MIDDLE / 255)
 
 
 def profile_warning(photo: Photo) -> str:

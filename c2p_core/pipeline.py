@@ -24,20 +24,20 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces import find_faces, refine_face
+from c2p_core.faces import find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.paste import paste
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import starting_look
 from c2p_core.imageio import profile_warning, to_srgb
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import CanvasFace, Change, Code, Inverted, Prior
+from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys
+from c2p_core.verify import Seen
 
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
@@ -86,7 +86,8 @@ def protect(
     warnings = [w for w in (profile_warning(request.photo),) if w]
 
     tell(Progress("detect"))
-    faces = find_faces(request.photo, store)
+    photo = to_tensor(to_srgb(request.photo))
+    faces = find_faces_in(photo, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
 
@@ -95,10 +96,10 @@ def protect(
     warnings += _prompt_warnings(request.prompt, models.guidance)
     cancel.raise_if_cancelled()
 
-    photo = to_tensor(to_srgb(request.photo))
     settings = SearchSettings() if request.steps is None else replace(SearchSettings(), steps=request.steps)
     changes: list[tuple[Alignment, Change]] = []
-    spent: dict[int, tuple[int, float]] = {}
+    reports = {face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in faces}
+    seen_before: dict[int, Seen] = {}
     for index, face in enumerate(chosen):
         began = time.perf_counter()
 
@@ -106,14 +107,14 @@ def protect(
             tell(Progress(stage, at, len(chosen), step, steps))
 
         stepped("prepare")
-        seen = verify.see(photo, face)
+        seen = seen_before[face.number] = verify.see(photo, face)
         canvas = CanvasFace(seen.canvas.to(device), seen.mesh.to(device))
         inverted = models.prior.invert(canvas, request.strength)
         own = verify.embeddings(seen, models.optimised, device)
         found = search(
             inverted,
             canvas,
-            _start(inverted, request.prompt, models.guidance, request.seed),
+            inverted.start(request.prompt, models.guidance, request.seed),
             models.optimised,
             Target(own, _decoy(own, models.decoys)),
             (models.guidance, models.guidance.direction(request.prompt)) if request.prompt.strip() else None,
@@ -123,15 +124,28 @@ def protect(
             cancel,
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
-        spent[face.number] = (found.steps, time.perf_counter() - began)
+        reports[face.number] = replace(
+            reports[face.number], steps=found.steps, seconds=time.perf_counter() - began
+        )
     del photo
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
-    reports = _reports(request.photo, protected, faces, chosen, models, device, store, spent)
-    return ProtectResult(protected, reports, tuple(warnings))
+    after = to_tensor(to_srgb(protected))
+    for face in chosen:
+        rows = verify.similarities(
+            seen_before[face.number],
+            verify.see(after, refine_face(after, face, store)),
+            models.recognisers,
+            models.held_out,
+            device,
+        )
+        reports[face.number] = replace(reports[face.number], similarities=rows)
+    left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
+    reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
+    return ProtectResult(protected, tuple(reports.values()), tuple(warnings))
 
 
 def check(
@@ -150,11 +164,11 @@ def check(
         raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
     store = store or ModelStore()
     where = pick_device(device)
-    before, after = find_faces(original, store), find_faces(protected, store)
+    first, second = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
+    before, after = find_faces_in(first, store), find_faces_in(second, store)
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
     recognisers = load_recognisers("auto", store, where)
-    first, second = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
     reports = []
     for face in before:
         report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -254,48 +268,9 @@ def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
     ]
 
 
-def _start(inverted: Inverted, prompt: str, guidance: TextGuidance, seed: int) -> Code:
-    """The face's own code, with the look that the text model likes best where the prior has products."""
-    start = inverted.start()
-    if not prompt.strip() or "products" not in start:
-        return start
-    with torch.no_grad():
-        look = starting_look(
-            prompt, lambda products: inverted.render({**start, "products": products.to(start["products"])}), guidance, seed
-        )
-    return {**start, "products": look.to(start["products"])}
-
-
 def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
     return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
-
-
-def _reports(
-    original: Photo,
-    protected: Photo,
-    faces: Sequence[Face],
-    chosen: Sequence[Face],
-    models: _Models,
-    device: torch.device,
-    store: ModelStore,
-    spent: dict[int, tuple[int, float]],
-) -> tuple[FaceReport, ...]:
-    before, after = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
-    reports = []
-    for face in faces:
-        report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
-        if face in chosen:
-            found = refine_face(after, face, store)
-            rows = verify.similarities(
-                verify.see(before, face), verify.see(after, found), models.recognisers, models.held_out, device
-            )
-            steps, seconds = spent[face.number]
-            report = replace(report, similarities=rows, steps=steps, seconds=seconds)
-        elif not face.skipped:
-            report = replace(report, skipped="not chosen")
-        reports.append(report)
-    return tuple(reports)
 
 
 def _match(face: Face, candidates: Sequence[Face], ratio: tuple[float, float]) -> Face | None:

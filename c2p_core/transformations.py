@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
+from c2p_core.faces.mirror import MIRROR
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Draw:
         shrink: the canvas is resized to this share of its side and back, 0.5..1; 1 leaves it.
         gamma: exponent of the encoded values.
         noise: standard deviation of what coding and sensors add, in 0..1 units.
+        mirrored: recognisers take a person and their mirror image for the same; what fools both is less of an accident.
         scale, angle, shift: by how much the recogniser's crop misses, as factor, radians and canvas pixels (2,).
     """
 
     shrink: float
     gamma: float
     noise: float
+    mirrored: bool
     scale: float
     angle: float
     shift: Tensor
@@ -43,6 +46,7 @@ def draw(generator: torch.Generator) -> Draw:
         shrink=1.0 if uniform(0, 1) < 0.4 else uniform(0.4, 1.0),
         gamma=uniform(0.85, 1.18),
         noise=uniform(0.0, 0.02),
+        mirrored=uniform(0, 1) < 0.5,
         scale=uniform(0.96, 1.04),
         angle=uniform(-0.04, 0.04),
         shift=(torch.rand(2, generator=generator) - 0.5) * 0.06 * CANVAS_EYE_DISTANCE,
@@ -57,11 +61,14 @@ def picture(pixels: Tensor, how: Draw, generator: torch.Generator) -> Tensor:
         pixels = F.interpolate(pixels[None], (CANVAS, CANVAS), mode="bilinear", align_corners=False)[0]
     pixels = pixels.clamp(1e-4, 1.0) ** how.gamma
     noise = torch.randn(pixels.shape, generator=generator).to(pixels.device)
-    return pixels + how.noise * noise
+    pixels = pixels + how.noise * noise
+    return pixels.flip(-1) if how.mirrored else pixels
 
 
 def points(mesh: Tensor, how: Draw) -> Tensor:
     """(N, 2) landmarks as a detector that misses a little finds them."""
+    if how.mirrored:
+        mesh = torch.stack([CANVAS - mesh[:, 0], mesh[:, 1]], 1)[list(MIRROR)]
     centre = mesh.mean(0)
     turn = torch.tensor([how.angle]).to(mesh)
     cos, sin = torch.cos(turn) * how.scale, torch.sin(turn) * how.scale

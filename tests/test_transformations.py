@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 
 from c2p_core import transformations
+from c2p_core.faces.mirror import MIRROR
 from c2p_core.transformations import Draw
 
-STILL = Draw(shrink=1.0, gamma=1.0, noise=0.0, scale=1.0, angle=0.0, shift=torch.zeros(2))
+STILL = Draw(shrink=1.0, gamma=1.0, noise=0.0, mirrored=False, scale=1.0, angle=0.0, shift=torch.zeros(2))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -47,3 +48,19 @@ def test_gradients_reach_the_picture() -> None:
     pixels = torch.rand(3, 256, 256, requires_grad=True)
     transformations.picture(pixels, replace(STILL, shrink=0.6, gamma=0.9), generator()).sum().backward()
     assert pixels.grad is not None and float(pixels.grad.abs().min()) > 0
+
+
+def test_the_mirror_swaps_left_and_right_and_nothing_else() -> None:
+    mirror = torch.tensor(MIRROR)
+    assert torch.equal(mirror[mirror], torch.arange(468))
+    assert (MIRROR[33], MIRROR[61], MIRROR[1]) == (263, 291, 1)  # eye corners, mouth corners, tip of the nose
+
+
+def test_a_mirrored_picture_keeps_its_landmarks_on_the_face() -> None:
+    mesh = torch.rand(468, 2) * 256
+    pixels = torch.rand(3, 256, 256)
+    x, y = mesh[61].long().tolist()
+    seen = transformations.picture(pixels, replace(STILL, mirrored=True), generator())
+    points = transformations.points(mesh, replace(STILL, mirrored=True))
+    assert torch.allclose(points[291], torch.stack([256 - mesh[61, 0], mesh[61, 1]]), atol=1e-3)
+    assert torch.allclose(seen[:, y, 255 - x], pixels[:, y, x], atol=2e-4)

@@ -32,7 +32,12 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.imageio import to_srgb
 
-    return _detector(store.path("face-mesh"))(to_tensor(to_srgb(photo)))
+    return find_faces_in(to_tensor(to_srgb(photo)), store)
+
+
+def find_faces_in(photo: Tensor, store: ModelStore) -> tuple[Face, ...]:
+    """The same for a (3, H, W) sRGB picture."""
+    return _detector(store.path("face-mesh"))(photo)
 
 
 def refine_face(photo: Tensor, face: Face, store: ModelStore) -> Face:

@@ -48,11 +48,15 @@ class Detector:
         Args:
             photo: (3, H, W) float sRGB 0..1, on the CPU.
         """
-        height, width = photo.shape[-2:]
-        longest = max(height, width)
-        candidates = self._propose(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT), 0)
+        longest = max(photo.shape[-2:])
+        # Shrunk once: resizing a large photo costs more than searching it.
+        upright = _shrunk(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT))
+        turned = _shrunk(upright, _TURNED_SIDE)
+        candidates = self._propose(upright, 0)
         for quarter_turns in (1, 2, 3):
-            candidates += self._propose(photo, _TURNED_SIDE, quarter_turns)
+            candidates += self._propose(turned, quarter_turns)
+        to_photo = np.array(photo.shape[:0:-1], np.float32)
+        candidates = [(share * to_photo, probability) for share, probability in candidates]
         found: list[tuple[NDArray[np.float32], float]] = []
         for five, probability in sorted(candidates, key=lambda c: -c[1]):
             if any(_same(five, mesh) for mesh, _ in found):
@@ -69,26 +73,33 @@ class Detector:
         mesh, presence = self._mesh(photo, face.mesh[_FIVE])
         return _face(face.number, mesh, presence)
 
-    def _propose(self, photo: Tensor, side: float, quarter_turns: int) -> list[tuple[NDArray[np.float32], float]]:
-        height, width = photo.shape[-2:]
-        scale = min(1.0, side / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        small = F.interpolate(photo[None], size, mode="bilinear", antialias=True, align_corners=False)
-        pad = math.ceil(_PAD * max(size)) + 1
-        small = F.pad(small, (pad, pad, pad, pad), mode="replicate")[0]
-        turned = torch.rot90(small, quarter_turns, (1, 2))
+    def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[NDArray[np.float32], float]]:
+        """Five points, as shares of the picture's width and height, and the probability of each face."""
+        height, width = small.shape[-2:]
+        pad = math.ceil(_PAD * max(height, width)) + 1
+        padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
+        turned = torch.rot90(padded, quarter_turns, (1, 2))
         pixels = (turned.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         _, probabilities, points = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
         if points is None:
             return []
-        rows, columns = small.shape[1:]
+        rows, columns = padded.shape[1:]
         found = []
         for five, probability in zip(points, probabilities, strict=True):
-            if probability < _MIN_PROBABILITY:
-                continue
-            back = _turn_back(np.asarray(five, dtype=np.float32), quarter_turns, rows, columns)
-            found.append(((back - pad) / np.array([size[1] / width, size[0] / height], np.float32), float(probability)))
+            if probability >= _MIN_PROBABILITY:
+                back = _turn_back(np.asarray(five, dtype=np.float32), quarter_turns, rows, columns)
+                found.append(((back - pad) / np.array([width, height], np.float32), float(probability)))
         return found
+
+
+def _shrunk(photo: Tensor, side: float) -> Tensor:
+    """The picture with its longest side at most ``side``."""
+    height, width = photo.shape[-2:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return photo
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return F.interpolate(photo[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:

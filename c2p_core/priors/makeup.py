@@ -5,7 +5,9 @@ Anchored to the dense landmarks and free of resolution: what it finds moves and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,12 +19,18 @@ from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
+from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
 from c2p_core.priors.prior import CanvasFace, Change, Code
 from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, control_weights, elastic
 
+if TYPE_CHECKING:
+    from c2p_core.guidance.clip import TextGuidance
+
 _CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
+# How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
+_REACH = (0.5, 0.5, 0.5, 0.8, 2.0, 2.0)
 RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
 
@@ -35,6 +43,7 @@ class Settings:
         complexion: how much of one learned standard deviation a code of length one shows.
         mahalanobis: the longest code per dimension, in standard deviations.
         relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
+        opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
     """
 
@@ -42,6 +51,7 @@ class Settings:
     complexion: float
     mahalanobis: float
     relief: float
+    opacity: float
     limits: Limits
 
 
@@ -53,6 +63,7 @@ def settings(strength: float) -> Settings:
         complexion=0.25 * s,
         mahalanobis=1.5,
         relief=0.5 * s,
+        opacity=1.5 * math.log(max(s, 0.05)),
         limits=Limits(0.22 * s, 0.38 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
     )
 
@@ -96,18 +107,21 @@ class MakeupFace:
         laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE)
         lowpass = products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE)
         ground = products.ground(laid, lowpass)
+        self._look = products.bare_code().to(device)
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
 
-    def start(self) -> Code:
+    def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
+        if guidance is not None and prompt.strip():
+            self._look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
         return {
-            "products": products.bare_code().to(self._device),
+            "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),
             "relief": torch.zeros(len(RELIEF_BANDS) - 1, SIZE, device=self._device),
             "shape": torch.zeros(2 * SIZE, device=self._device),
         }
 
     def render(self, code: Code) -> Tensor:
-        density = _grow(self._density(code)) + products.paint_on(code["products"], self._ground).sum(0)
+        density = _grow(self._density(code)) + products.paint_on(self._products(code), self._ground).sum(0)
         painted = linear_to_srgb(self._linear * torch.exp(-density))
         shift = _grow(self._displacement(code)).permute(1, 2, 0)
         return F.grid_sample(
@@ -134,7 +148,7 @@ class MakeupFace:
     def change(self, code: Code) -> Change:
         still = {name: part.detach() for name, part in code.items()}
         ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
-        painted = still["products"].cpu()
+        painted = self._products(still).cpu()
         return Change(
             self._displacement(still).cpu(),
             _grow(self._density(still)).cpu(),
@@ -142,6 +156,17 @@ class MakeupFace:
             lambda maps: products.paint_on(painted, ground.on(maps)),
             products.PRODUCTS,
         )
+
+    def _wearing(self, look: Tensor) -> Tensor:
+        painted = products.paint_on(self._toned_down(look.to(self._device)), self._ground).sum(0)
+        return linear_to_srgb(self._linear * torch.exp(-painted))
+
+    def _products(self, code: Code) -> Tensor:
+        """Absolute product code: the look that the text asked for, varied within what still is that look."""
+        return self._toned_down(self._look) + self._look.new_tensor(_REACH) * torch.tanh(code["products"])
+
+    def _toned_down(self, look: Tensor) -> Tensor:
+        return look + look.new_tensor([0.0, 0.0, 0.0, self._settings.opacity, 0.0, 0.0])
 
     def _displacement(self, code: Code) -> Tensor:
         return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)

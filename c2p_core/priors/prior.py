@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from c2p_core.guidance.clip import TextGuidance
 
 Code = dict[str, Tensor]
 """A latent code in named parts, each free to move without bounds; the prior's own limits make it a face."""
@@ -50,8 +53,8 @@ class Change:
 class Inverted(Protocol):
     """One face as the prior sees it."""
 
-    def start(self) -> Code:
-        """The code that reproduces the face unchanged."""
+    def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
+        """Where the search starts: the face unchanged, or in the look that the text model likes best for the prompt."""
 
     def render(self, code: Code) -> Tensor:
         """(3, 256, 256) sRGB 0..1 canvas of the code, differentiable."""

@@ -9,6 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from PIL import ImageCms
+
 from c2p_core.api import Photo
 from c2p_core.faces import paste as paste_module
 from c2p_core.faces.align import CANVAS, Alignment
@@ -98,3 +100,12 @@ def test_a_shift_moves_the_photos_own_pixels() -> None:
     after = paste(Photo(ramp), [(straight, change(shift=4.0))]).pixels
     # The middle shows what was 4 canvas pixels, 2 photo pixels, to its right.
     assert (after[100, 100] - ramp[100, 100]) * SIZE == pytest.approx(2.0, abs=0.05)
+
+
+def test_an_srgb_profile_means_what_no_profile_means() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    plain = Photo(np.full((SIZE, SIZE, 3), 120, np.uint8))
+    srgb = Photo(plain.pixels, icc=profile.tobytes())
+    assert np.array_equal(
+        paste(srgb, [(ALIGNMENT, change(density=0.3))]).pixels, paste(plain, [(ALIGNMENT, change(density=0.3))]).pixels
+    )

@@ -1,0 +1,121 @@
+"""The whole way through a photo with the real models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+
+from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
+from c2p_core.errors import BadRequest, Cancelled, NoFace
+from c2p_core.models.store import ModelStore
+from c2p_core.pipeline import check, protect
+
+REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
+
+
+@pytest.fixture(scope="module")
+def result(store: ModelStore) -> ProtectResult:
+    return protect(REQUEST, store=store)
+
+
+@pytest.mark.slow
+def test_optimised_recognisers_lose_the_face_and_the_one_left_out_sees_less(result: ProtectResult) -> None:
+    (face,) = result.faces
+    optimised = [s for s in face.similarities if not s.held_out]
+    held_out = [s for s in face.similarities if s.held_out]
+    assert any(s.after < s.far1 for s in optimised)
+    assert held_out and all(s.after < s.before - 0.02 for s in held_out)
+
+
+@pytest.mark.slow
+def test_the_rest_of_the_photo_is_bit_identical(result: ProtectResult) -> None:
+    before, after = REQUEST.photo.pixels, result.photo.pixels
+    changed = (before != after).any(axis=2)
+    assert changed[60:190, 170:280].any()
+    changed[40:210, 150:300] = False
+    assert not changed.any()
+
+
+@pytest.mark.slow
+def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) -> None:
+    (face,) = check(REQUEST.photo, result.photo, store=store)
+    reported = {s.recogniser: s.after for s in result.faces[0].similarities}
+    for row in face.similarities:
+        assert row.after == pytest.approx(reported[row.recogniser], abs=0.05)
+
+
+@pytest.mark.slow
+def test_the_same_request_gives_the_same_bytes(store: ModelStore) -> None:
+    short = replace(REQUEST, steps=3)
+    assert np.array_equal(protect(short, store=store).photo.pixels, protect(short, store=store).photo.pixels)
+
+
+@pytest.mark.slow
+def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
+    from c2p_core.pipeline import _decoy, verify
+    from c2p_core.faces import find_faces
+    from c2p_core.faces.landmarks import to_tensor
+    from c2p_core.imageio import to_srgb
+    from c2p_core.recognition import load_recognisers
+    from c2p_core.recognition.decoys import load_decoys
+    import torch
+
+    device = torch.device("cpu")
+    recognisers = load_recognisers(("mobileface",), store, device)
+    decoys = load_decoys(store.path("decoys"), recognisers, device)
+
+    def nearest(photo: Photo) -> float:
+        (face,) = find_faces(photo, store)
+        own = verify.embeddings(verify.see(to_tensor(to_srgb(photo)), face), recognisers, device)
+        return float(own["mobileface"] @ wanted["mobileface"])
+
+    (face,) = find_faces(REQUEST.photo, store)
+    start = verify.embeddings(verify.see(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
+    wanted = _decoy(start, decoys)
+    moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
+    assert nearest(moved.photo) > nearest(REQUEST.photo) + 0.05
+
+
+@pytest.mark.slow
+def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> None:
+    token, steps = CancelToken(), []
+
+    def watch(progress: Progress) -> None:
+        if progress.stage == "search":
+            steps.append(progress.step)
+            token.cancel()
+
+    with pytest.raises(Cancelled):
+        protect(REQUEST, progress=watch, cancel=token, store=store)
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"strength": 7.0}, "0 to 1"),
+        ({"prior": "magic"}, "the priors are makeup"),
+        ({"recognisers": ("magic",)}, "no recogniser"),
+        ({"hold_out": "magic"}, "to hold out"),
+        ({"faces": (2,)}, "no face 2"),
+        ({"steps": 0}, "steps"),
+        ({"prompt": "red " * 100}, "300 characters"),
+        ({"mode": "hide"}, "dodge or decoy"),
+    ],
+)
+def test_a_request_without_meaning_is_refused(store: ModelStore, wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        protect(replace(REQUEST, **wrong), store=store)  # type: ignore[arg-type]
+
+
+def test_a_photo_without_a_face_says_what_to_do(store: ModelStore) -> None:
+    with pytest.raises(NoFace, match="use a photo"):
+        protect(replace(REQUEST, photo=Photo(data.coffee())), store=store)
+
+
+def test_pictures_of_other_proportions_are_not_compared(store: ModelStore) -> None:
+    with pytest.raises(BadRequest, match="proportions"):
+        check(REQUEST.photo, Photo(data.astronaut()[:300]), store=store)
