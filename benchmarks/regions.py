@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage  # type: ignore[import-untyped]
+from scipy import ndimage
 from skimage.draw import polygon2mask
 
 from c2p_core.faces.regions import (
     LEFT_BROW,
-    LEFT_EYE_OUTLINE,
+    LEFT_EYE,
     OUTER_LIPS,
     OVAL,
     RIGHT_BROW,
-    RIGHT_EYE_OUTLINE,
+    RIGHT_EYE,
 )
 
 Mask = NDArray[np.bool_]
@@ -46,13 +46,13 @@ def face_mask(shape: tuple[int, int], mesh: Mesh) -> Mask:
 
 def eye_mask(shape: tuple[int, int], mesh: Mesh) -> Mask:
     """Both eye openings."""
-    return contour_mask(shape, mesh, LEFT_EYE_OUTLINE) | contour_mask(shape, mesh, RIGHT_EYE_OUTLINE)
+    return contour_mask(shape, mesh, LEFT_EYE) | contour_mask(shape, mesh, RIGHT_EYE)
 
 
 def feature_mask(shape: tuple[int, int], mesh: Mesh, eye_distance: float) -> Mask:
     """Eyes, brows and lips with a margin of `FEATURE_MARGIN` eye distances around each."""
     features = np.zeros(shape, dtype=np.bool_)
-    for contour in (LEFT_EYE_OUTLINE, RIGHT_EYE_OUTLINE, LEFT_BROW, RIGHT_BROW, OUTER_LIPS):
+    for contour in (LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW, OUTER_LIPS):
         features |= contour_mask(shape, mesh, contour)
     if not features.any():
         return features

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from c2p_core.api import CancelToken, Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
 
-# Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as another
-# program needs the processor too.
+# Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as
+# another program needs the processor too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:

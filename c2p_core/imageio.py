@@ -125,7 +125,7 @@ def to_srgb(photo: Photo) -> NDArray[np.float32]:
 
 
 def own_gamma(photo: Photo) -> float | None:
-    """Exponent of the photo's own encoding curve, read off its profile at middle grey; None where it is sRGB's curve."""
+    """Exponent of the photo's own encoding curve, read off its profile at middle grey; None for sRGB's."""
     if not photo.icc:
         return None
     grey = np.full((1, 1, 1 if photo.pixels.shape[2] < 3 else 3), _MIDDLE, np.uint8)

@@ -124,9 +124,7 @@ def protect(
             cancel,
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
-        reports[face.number] = replace(
-            reports[face.number], steps=found.steps, seconds=time.perf_counter() - began
-        )
+        reports[face.number] = replace(reports[face.number], steps=found.steps, seconds=time.perf_counter() - began)
     del photo
 
     tell(Progress("paste"))

@@ -115,7 +115,7 @@ def search(
             guidance, direction = text
             loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered[None], direction)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         if (step + 1) % _LOOK_EVERY == 0 or step + 1 == settings.steps:

@@ -55,13 +55,14 @@ def test_the_same_request_gives_the_same_bytes(store: ModelStore) -> None:
 
 @pytest.mark.slow
 def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
-    from c2p_core.pipeline import _decoy, verify
+    import torch
+
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.imageio import to_srgb
+    from c2p_core.pipeline import _decoy, verify
     from c2p_core.recognition import load_recognisers
     from c2p_core.recognition.decoys import load_decoys
-    import torch
 
     device = torch.device("cpu")
     recognisers = load_recognisers(("mobileface",), store, device)

@@ -3,9 +3,9 @@
     python bundle/train/complexion.py FACES WORK
 
 WORK holds what ``canvases.py`` wrote. Uses the train split: frontal enough, without beards, glasses and hats by label.
-Each face's optical density is carried to the mean face, cells that are not its skin are filled from their neighbours, its
-own mean colour is removed, and the face and its mirror image enter the analysis (probabilistic PCA, Tipping and Bishop
-1999, by the dual eigenproblem). Writes bundle/mini/complexion.safetensors (float16) and prints the figures of its card.
+Each face's optical density is carried to the mean face, cells that are not its skin are filled from their neighbours,
+its own mean colour is removed, and the face and its mirror image enter the analysis (probabilistic PCA, Tipping and
+Bishop 1999, by the dual eigenproblem). Writes bundle/mini/complexion.safetensors (float16) and prints its figures.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Array | Non
     linear = srgb_to_linear(torch.from_numpy(canvas.pixels).float() / 255).numpy()
     smooth = np.stack([gaussian_filter(linear[..., c], 1.2) for c in range(3)], axis=-1)
     tone = density(torch.from_numpy(smooth)).numpy()
-    values = np.stack(
-        [map_coordinates(tone[..., c], [places[:, 1], places[:, 0]], order=1, mode="nearest") for c in range(3)], axis=-1
-    )
+    at = [places[:, 1], places[:, 0]]
+    values = np.stack([map_coordinates(tone[..., c], at, order=1, mode="nearest") for c in range(3)], axis=-1)
     flat = skin.ravel()
     away = values - np.median(values[flat], axis=0)
     hue = np.linalg.norm(away - away.mean(1, keepdims=True), axis=1)
@@ -131,7 +130,7 @@ def main() -> None:
         "extent": torch.from_numpy(extent).half(),
     }
     save_file(tensors, arguments.out)
-    print(f"{len(found)} of {len(chosen)} faces and their mirror images; {COMPONENTS} components, {share:.1%} of variance")
+    print(f"{len(found)} of {len(chosen)} faces, mirrored too; {COMPONENTS} components, {share:.1%} of the variance")
 
 
 if __name__ == "__main__":

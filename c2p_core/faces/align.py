@@ -19,7 +19,7 @@ CANVAS = 256
 CANVAS_EYE_DISTANCE = 72.0
 CANVAS_EYES = (128.0, 104.0)
 
-# Face-mesh indices, MediaPipe numbering; "left" is the image's left.
+# Eye outlines, in order: face-mesh indices, MediaPipe numbering; "left" is the image's left.
 LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 

@@ -19,6 +19,8 @@ from c2p_core import torchvision_ops
 from c2p_core.api import Face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
 
+Points = NDArray[np.float32]
+
 MIN_EYE_DISTANCE = 40.0
 """Below this many pixels a face is listed, but too coarse to be protected well."""
 
@@ -73,7 +75,7 @@ class Detector:
         mesh, presence = self._mesh(photo, face.mesh[_FIVE])
         return _face(face.number, mesh, presence)
 
-    def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[NDArray[np.float32], float]]:
+    def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
         """Five points, as shares of the picture's width and height, and the probability of each face."""
         height, width = small.shape[-2:]
         pad = math.ceil(_PAD * max(height, width)) + 1
@@ -84,11 +86,12 @@ class Detector:
         if points is None:
             return []
         rows, columns = padded.shape[1:]
-        found = []
+        found: list[tuple[Points, float]] = []
         for five, probability in zip(points, probabilities, strict=True):
             if probability >= _MIN_PROBABILITY:
                 back = _turn_back(np.asarray(five, dtype=np.float32), quarter_turns, rows, columns)
-                found.append(((back - pad) / np.array([width, height], np.float32), float(probability)))
+                share = ((back - pad) / np.array([width, height])).astype(np.float32)
+                found.append((share, float(probability)))
         return found
 
 

@@ -1,4 +1,6 @@
-"""Which mesh point takes which one's place in the mirror: found by matching the mean of 1,362 meshes with its mirror image."""
+"""Which mesh point takes which one's place in the mirror: found by matching the mean of 1,362 faces
+with its mirror image.
+"""
 
 from __future__ import annotations
 

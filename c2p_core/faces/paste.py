@@ -1,7 +1,7 @@
 """Put what was found on the canvas back into the photo, at the photo's own resolution and in its own colour space.
 
-The photo's own pixels are moved and multiplied, so that pores, hairs and grain stay. Work goes in strips, so that memory
-does not grow with the picture; pixels that nothing changes are not touched at all.
+The photo's own pixels are moved and multiplied, so that pores, hairs and grain stay. Work goes in strips, so that
+memory does not grow with the picture; pixels that nothing changes are not touched at all.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ def _fields(change: Change, side: int) -> Tensor:
     The products' edges are drawn here, finer than the canvas; from here on the photo only costs five channels a pixel.
     """
     fields = []
-    for rows in torch.arange(side).split(CANVAS):
-        gy, gx = torch.meshgrid((rows + 0.5) * (CANVAS / side), (torch.arange(side) + 0.5) * (CANVAS / side), indexing="ij")
+    centres = (torch.arange(side) + 0.5) * (CANVAS / side)
+    for rows in centres.split(CANVAS):
+        gy, gx = torch.meshgrid(rows, centres, indexing="ij")
         place = torch.stack([gx, gy], -1)
         shift = _sample(change.displacement, place, "bicubic")
         origin = place + shift.permute(1, 2, 0)
@@ -108,9 +109,9 @@ def _paste_strip(
     region = torch.from_numpy(source[sy0:sy1, sx0:sx1, :colours].astype(np.float32) / full).permute(2, 0, 1)
     at = (torch.stack([gx, gy], -1) + shift)[touched] - torch.tensor([sx0, sy0], dtype=torch.float32)
     grid = 2 * at / torch.tensor([sx1 - sx0, sy1 - sy0], dtype=torch.float32) - 1
-    fetched = F.grid_sample(
-        region[None], grid[None, None], mode="bicubic", padding_mode="border", align_corners=False
-    )[0, :, 0].clamp(0, 1)
+    fetched = F.grid_sample(region[None], grid[None, None], mode="bicubic", padding_mode="border", align_corners=False)[
+        0, :, 0
+    ].clamp(0, 1)
     still = region[:, y0 - sy0 : y1 - sy0, x0 - sx0 : x1 - sx0][:, touched]
     fetched = torch.where(moved[touched], fetched, still)
     density = here[2:, touched]

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.draw import polygon2mask
 
-from c2p_core.faces.align import CANVAS
+from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
 
-OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
-OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
-LEFT_EYE_OUTLINE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-RIGHT_EYE_OUTLINE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
@@ -38,7 +38,7 @@ def ramp(distance: Map, start: float, end: float) -> Map:
 
 def eyes_distance(mesh: NDArray[np.float32]) -> Map:
     """Signed distance to the nearer eye opening."""
-    return np.minimum(signed_distance(mesh, LEFT_EYE_OUTLINE), signed_distance(mesh, RIGHT_EYE_OUTLINE))
+    return np.minimum(signed_distance(mesh, LEFT_EYE), signed_distance(mesh, RIGHT_EYE))
 
 
 def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
@@ -64,7 +64,7 @@ def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
     typical_hue = np.median(hue[bare], axis=0)
     spread_hue = max(0.05, 2.0 * float(np.median(np.abs(hue[bare] - typical_hue).max(-1))))
     spread_light = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
-    away = np.sqrt((np.abs(hue - typical_hue).max(-1) / spread_hue) ** 2 + ((light - typical_light) / spread_light) ** 2)
+    away = np.hypot(np.abs(hue - typical_hue).max(-1) / spread_hue, (light - typical_light) / spread_light)
     material = ramp(gaussian_filter(away, 1.0).astype(np.float32), 1.6, 3.0)
     material = np.asarray(gaussian_filter(material, 2.0), dtype=np.float32)
     inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)

@@ -1,8 +1,8 @@
 """Complexion: light-and-tone patterns that real faces show, learned as a linear generative model.
 
 Probabilistic PCA (Tipping and Bishop 1999) of optical density over the mean face, each face's own mean colour removed,
-trained by ``bundle/train/complexion.py``. A code is whitened: under the model its coordinates are independent, mean 0 and
-variance 1, and its squared length is the Mahalanobis distance.
+trained by ``bundle/train/complexion.py``. A code is whitened: under the model its coordinates are independent, mean 0
+and variance 1, and its squared length is the Mahalanobis distance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from c2p_core.errors import ModelUnavailable
 
 # Optical-density directions of what can happen to skin, red, green, blue: less or more light on it, melanin, blood.
 # Shade on skin is warm, because light that reaches it has passed through skin nearby; neutral grey looks like dirt.
-# Melanin and haemoglobin after Jacques, Optical properties of biological tissues (2013), integrated over sRGB primaries.
+# Melanin and haemoglobin roughly after Jacques, Optical properties of biological tissues (2013), at sRGB's primaries.
 _OPTICS = torch.tensor([[0.82, 1.0, 1.08], [0.45, 0.85, 1.35], [0.25, 1.30, 1.00]])
 
 
@@ -66,7 +66,8 @@ def load_basis(path: Path) -> Basis:
         mesh, components, extent = tensors["mesh"], tensors["components"], tensors["extent"]
     except KeyError as missing:
         raise ModelUnavailable(f"{path.name} lacks {missing}; run 'c2p models fetch' to get it again.") from None
-    if mesh.shape != (468, 2) or components.ndim != 4 or components.shape[1] != 3 or extent.shape != components.shape[2:]:
+    count, side = len(components), extent.shape[0]
+    if mesh.shape != (468, 2) or extent.shape != (side, side) or components.shape != (count, 3, side, side):
         raise ModelUnavailable(f"{path.name} does not hold a complexion model; run 'c2p models fetch' to get it again.")
     return Basis(mesh.float(), components.float(), extent.float())
 

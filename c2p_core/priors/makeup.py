@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
 from c2p_core.priors.prior import CanvasFace, Change, Code
-from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, control_weights, elastic
+from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic
 
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
@@ -97,8 +98,7 @@ class MakeupFace:
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
         held = 1.0 - face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
-        self.field = build_field(canonical, _CELLS, _shrink(held).ravel())
-        self.field = ShapeField(*(v.to(device) if isinstance(v, Tensor) else v for v in vars(self.field).values()))
+        self.field = build_field(canonical, _CELLS, _shrink(held).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._bands = _bands(self._linear)
         even, _ = control_weights(canonical)
@@ -125,7 +125,9 @@ class MakeupFace:
         painted = linear_to_srgb(self._linear * torch.exp(-density))
         shift = _grow(self._displacement(code)).permute(1, 2, 0)
         return F.grid_sample(
-            painted[None], (_identity_grid(self._device) + shift * (2.0 / CANVAS))[None], align_corners=False,
+            painted[None],
+            (_identity_grid(self._device) + shift * (2.0 / CANVAS))[None],
+            align_corners=False,
             padding_mode="border",
         )[0]
 
@@ -194,7 +196,7 @@ def _bands(linear: Tensor) -> Tensor:
     luminance = (linear * linear.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0).clamp(min=2e-3)
     depth = -torch.log(luminance).cpu().numpy()
     blurred = [gaussian_filter(depth, width) for width in RELIEF_BANDS]
-    bands = [_shrink(fine - coarse) for fine, coarse in zip(blurred[:-1], blurred[1:], strict=True)]
+    bands = [_shrink(fine - coarse) for fine, coarse in pairwise(blurred)]
     return torch.from_numpy(np.stack(bands).astype(np.float32))[:, None].to(linear)
 
 

@@ -189,9 +189,7 @@ def bare_code() -> Tensor:
     return code
 
 
-def product_row(
-    product: str, colour: Rgb | None, opacity: float, extent: float = 0.5, softness: float = 0.5
-) -> Tensor:
+def product_row(product: str, colour: Rgb | None, opacity: float, extent: float = 0.5, softness: float = 0.5) -> Tensor:
     """One row of a code: a product from its sRGB colour (0..1) and shares 0..1 of its ranges.
 
     The colour is brought to the nearest that the product can have; None means the middle of its palette. Contour and
@@ -492,9 +490,7 @@ def _add_cheek(
     np.minimum(level["highlight"], glow, out=level["highlight"])
 
 
-def _add_centre(
-    points: NDArray[np.float64], xy: NDArray[np.float64], level: dict[str, NDArray[np.float64]]
-) -> None:
+def _add_centre(points: NDArray[np.float64], xy: NDArray[np.float64], level: dict[str, NDArray[np.float64]]) -> None:
     """Highlight on the nose bridge, the Cupid's bow and the chin; contour along both sides of the nose."""
     bridge = points[list(_NOSE)]
     glow = (_polyline(bridge, xy, 0.5)[0] / 0.055) ** 2

@@ -1,8 +1,8 @@
 """Shape: smooth local displacements of the photo's own pixels, as in a retoucher's liquify tool.
 
 A grid of control points lies over the mean face, about twelve cells across it; cubic B-splines between them. The field
-is left-right symmetric in the face's own frame, fades out at the face's outline, and holds the eyes still. Everything up
-to the final limit is linear in the code, so that one matrix per face holds it.
+is left-right symmetric in the face's own frame, fades out at the face's outline, and holds the eyes still. Everything
+up to the final limit is linear in the code, so that one matrix per face holds it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class ShapeField:
     vertical: Tensor
     axes: Tensor
 
+    def to(self, device: torch.device) -> ShapeField:
+        return ShapeField(self.cells, self.horizontal.to(device), self.vertical.to(device), self.axes.to(device))
+
     def displacement(self, code: Tensor, limit: float) -> Tensor:
         """Displacement in canvas pixels.
 
@@ -59,7 +62,6 @@ class ShapeField:
 def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cubic B-spline weights at points of the mean face: symmetric and antisymmetric, each (N, SIZE)."""
     middle = CANVAS / 2
-    side = np.sign(canonical[:, 0] - middle)
     columns = np.arange(-_HALF_COLUMNS + 1, _HALF_COLUMNS) * CELL + middle
     rows = np.arange(_ROWS) * CELL + _TOP
     x = _cubic((canonical[:, :1] - columns) / CELL)
@@ -70,7 +72,6 @@ def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32]
     even[:, 0] = x[:, centre]
     odd = right - left
     odd[:, 0] = 0.0
-    del side
     return _outer(even, y), _outer(odd, y)
 
 
@@ -83,7 +84,7 @@ def _cubic(t: NDArray[np.floating]) -> NDArray[np.float64]:
     a = np.abs(t)
     near = 2.0 / 3.0 - a**2 + a**3 / 2.0
     far = np.clip(2.0 - a, 0.0, None) ** 3 / 6.0
-    return np.where(a < 1.0, near, far)
+    return np.asarray(np.where(a < 1.0, near, far))
 
 
 def build_field(canonical: NDArray[np.float32], cells: int, held: NDArray[np.float32]) -> ShapeField:
@@ -109,7 +110,7 @@ def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     jacobian = np.stack([along_x, along_y], axis=-1).reshape(-1, 2, 2).astype(np.float64)
     flat = np.abs(np.linalg.det(jacobian)) < 0.2
     jacobian[flat] = np.eye(2)
-    return np.clip(np.linalg.inv(jacobian), -1.5, 1.5).astype(np.float32)
+    return np.asarray(np.clip(np.linalg.inv(jacobian), -1.5, 1.5), dtype=np.float32)
 
 
 def bending(displacement: Tensor, lines: Tensor) -> Tensor:
@@ -122,14 +123,16 @@ def bending(displacement: Tensor, lines: Tensor) -> Tensor:
     Returns:
         scalar, mean over the cells.
     """
-    strength, tx, ty = lines[:, 1:-1, 1:-1]
+    inner = lines[:, 1:-1, 1:-1]
+    strength, tx, ty = inner[0], inner[1], inner[2]
     d = displacement
     xx = d[:, 1:-1, 2:] - 2 * d[:, 1:-1, 1:-1] + d[:, 1:-1, :-2]
     yy = d[:, 2:, 1:-1] - 2 * d[:, 1:-1, 1:-1] + d[:, :-2, 1:-1]
     xy = (d[:, 2:, 2:] - d[:, 2:, :-2] - d[:, :-2, 2:] + d[:, :-2, :-2]) / 4
     along = xx * tx**2 + 2 * xy * tx * ty + yy * ty**2
     across = along[1] * tx - along[0] * ty
-    return (strength * across**2).mean()
+    bent: Tensor = (strength * across**2).mean()
+    return bent
 
 
 def elastic(displacement: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
 from PIL import ImageCms
 
 from c2p_core.api import Photo
