@@ -13,14 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from c2p_core.faces.regions import (
-    LEFT_BROW,
-    LEFT_EYE,
-    OUTER_LIPS,
-    OVAL,
-    RIGHT_BROW,
-    RIGHT_EYE,
-)
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
+from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, OVAL, RIGHT_BROW
 
 Mask = NDArray[np.bool_]
 Mesh = NDArray[np.floating[Any]]

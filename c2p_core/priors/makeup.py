@@ -24,6 +24,7 @@ from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
 from c2p_core.priors.prior import CanvasFace, Change, Code
+from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic
 
 if TYPE_CHECKING:
@@ -31,7 +32,19 @@ if TYPE_CHECKING:
 
 _CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
 # How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
-_REACH = (0.5, 0.5, 0.5, 0.8, 2.0, 2.0)
+_REACH = (0.5, 0.5, 0.5, 1.0, 2.0, 2.0)
+# What the search may add where the text says nothing, from next to nothing to what passes for light and grooming:
+# product, sRGB colour. Raw opacity goes from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
+_HINTS: tuple[tuple[str, Rgb | None], ...] = (
+    ("contour", None),
+    ("highlight", None),
+    ("eyeshadow", (0.36, 0.25, 0.20)),
+    ("brow", (0.27, 0.18, 0.12)),
+    ("eyeliner", (0.20, 0.14, 0.11)),
+    ("lashes", (0.10, 0.08, 0.07)),
+)
+_HINT = -3.0
+_HINT_REACH = 2.5
 RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
 
@@ -108,11 +121,13 @@ class MakeupFace:
         lowpass = products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE)
         ground = products.ground(laid, lowpass)
         self._look = products.bare_code().to(device)
+        self._reach = torch.zeros_like(self._look)
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         if guidance is not None and prompt.strip():
-            self._look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
+            look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
+            self._look, self._reach = _with_hints(look)
         return {
             "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),
@@ -165,7 +180,7 @@ class MakeupFace:
 
     def _products(self, code: Code) -> Tensor:
         """Absolute product code: the look that the text asked for, varied within what still is that look."""
-        return self._toned_down(self._look) + self._look.new_tensor(_REACH) * torch.tanh(code["products"])
+        return self._toned_down(self._look) + self._reach * torch.tanh(code["products"])
 
     def _toned_down(self, look: Tensor) -> Tensor:
         return look + look.new_tensor([0.0, 0.0, 0.0, self._settings.opacity, 0.0, 0.0])
@@ -181,6 +196,19 @@ class MakeupFace:
         tone = torch.einsum("k,kchw->chw", whitened, self._patterns) * self._settings.complexion
         gain = self._settings.relief * torch.tanh(code["relief"] @ self._controls.T).reshape(-1, 1, _CELLS, _CELLS)
         return within(tone + (gain * self._bands).sum(0), self._settings.limits) * self._skin
+
+
+def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
+    """The look with a trace of what it lacks, and how far each of its numbers may go."""
+    look = look.clone()
+    reach = look.new_tensor(_REACH).repeat(len(products.PRODUCTS), 1)
+    for name, colour in _HINTS:
+        index = products.PRODUCTS.index(name)
+        if float(look[index, 3]) <= products.ABSENT:
+            look[index] = products.product_row(name, colour, 0.5).to(look)
+            look[index, 3] = _HINT
+            reach[index, 3] = _HINT_REACH
+    return look, reach
 
 
 def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:

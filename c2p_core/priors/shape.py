@@ -106,8 +106,8 @@ def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     """Inverse Jacobian of the map to the mean face, kept within what a turned head can do."""
     step = CANVAS / cells
     grid = canonical.reshape(cells, cells, 2)
-    along_y, along_x = np.gradient(grid, step, axis=(0, 1))
-    jacobian = np.stack([along_x, along_y], axis=-1).reshape(-1, 2, 2).astype(np.float64)
+    slopes = np.gradient(grid, step, axis=(0, 1))
+    jacobian = np.stack([slopes[1], slopes[0]], axis=-1).reshape(-1, 2, 2).astype(np.float64)
     flat = np.abs(np.linalg.det(jacobian)) < 0.2
     jacobian[flat] = np.eye(2)
     return np.asarray(np.clip(np.linalg.inv(jacobian), -1.5, 1.5), dtype=np.float32)
