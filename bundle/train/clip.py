@@ -1,13 +1,18 @@
 """Trains the embedded CLIP on faces that the makeup renderer makes up, with captions from the grammar.
 
-    python bundle/train/clip.py prepare FACES WORK      faces found, aligned, reduced; region maps
-    python bundle/train/clip.py train WORK --steps N    resumes from WORK/state.safetensors
-    python bundle/train/clip.py check WORK              held-out faces and held-out phrasings
-    python bundle/train/clip.py export WORK OUT         float16 weights
+    python bundle/train/clip.py prepare FACES WORK --mesh-model FILE    faces found, aligned, reduced; region maps
+    python bundle/train/clip.py render WORK --faces N                   pictures with captions
+    python bundle/train/clip.py train WORK text --steps N               resumes from WORK/text.safetensors
+    python bundle/train/clip.py train WORK images --steps N             resumes from WORK/images.safetensors
+    python bundle/train/clip.py check WORK                              held-out faces and held-out phrasings
+    python bundle/train/clip.py export WORK OUT                         float16 weights
 
 FACES is a folder with photos/ and faces.csv (columns id, split, all_labels and five points). A batch holds several
-looks of each of a few faces, so that only makeup tells the captions apart. Two losses: image against caption, and the
-change that a look makes to the face against the change of words from "no makeup", which is what the guidance uses.
+looks of each of a few faces, so that only makeup tells the captions apart. Both towers learn by contrast against
+anchors: fixed unit vectors computed from what the renderer was told, so that a picture and its caption meet there, and
+so do the change that a look makes to a face and the change of words from "no makeup", which is what the guidance uses.
+The anchors spare a small machine the long start of contrastive training, in which neither tower knows anything that the
+other could learn from, and let each tower be trained alone.
 """
 
 from __future__ import annotations
@@ -45,7 +50,16 @@ from c2p_core.guidance.vocabulary import (
     sample_look,
     wrap,
 )
-from c2p_core.priors.products import Regions, build_regions, ground, paint_on, skin_map
+from c2p_core.priors.products import (
+    PRODUCTS,
+    Regions,
+    bare_code,
+    build_regions,
+    decode,
+    ground,
+    paint_on,
+    skin_map,
+)
 
 torchvision_ops.ensure()
 from open_clip import SimpleTokenizer  # noqa: E402
@@ -53,13 +67,14 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa:
 from open_clip.model import CLIP  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / "mini" / "clip-mini.json"
-# The part of the canvas that the guidance looks at (c2p_core/guidance/clip.py), with a margin for shifts, halved.
+# The part of the canvas that the guidance looks at (c2p_core/guidance/clip.py); faces are kept at half its resolution.
 CROP = slice(48, 240), slice(32, 224)
-MARGIN = 16
+MARGIN = 8
 INPUT = 96
-FACES_PER_BATCH = 20
+FACES_PER_BATCH = 10
 LOOKS_PER_FACE = 5
-DIRECTION_SCALE = 20.0
+# Inverse temperature of the contrast.
+SCALE = 20.0
 # Labels of the face sets that say something visible and nothing about makeup or colours.
 _SUBJECT = re.compile(r"^(man|woman|person|(old|typical) ad?ult|smiling|.*year old|african|asian|elderly)[a-z0-9 -]*$")
 _NO_SUBJECT = re.compile(r"hair|makeup|eye|lip|backgr|light|red|blue|green|purple|gold|pink|black|white|brown|blond")
@@ -82,7 +97,7 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader((faces / "faces.csv").open()))
     points = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    rows_, columns = (slice(part.start - MARGIN, part.stop + MARGIN) for part in CROP)
+    rows_, columns = (slice(part.start - 2 * MARGIN, part.stop + 2 * MARGIN) for part in CROP)
     rows_ = slice(rows_.start, min(rows_.stop, 256))
     for split in ("train", "val"):
         images, regions, subjects = [], [], []
@@ -126,6 +141,53 @@ def made_up(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
     return torch.stack([linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0))) for code in codes])
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Faces made up at random, ``LOOKS_PER_FACE`` in a row of the same face, the first without makeup.
+
+    Attributes:
+        images: (N, 3, 112, 112) uint8.
+        painted: (N, 128) anchors of what was painted.
+        told: (N, 128) anchors of what the captions say.
+        keys: (N,) equal for looks that are the same.
+        captions: what is said of each.
+    """
+
+    images: Tensor
+    painted: Tensor
+    told: Tensor
+    keys: Tensor
+    captions: tuple[str, ...]
+
+
+@torch.no_grad()
+def render(work: Path, count: int, seed: int) -> None:
+    """Make up ``count`` training faces (with repetition), several looks each."""
+    faces = load_faces(work, "train")
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    images, painted, told, captions, keys = [], [], [], [], []
+    for _ in range(count):
+        index = rng.randrange(len(faces.images))
+        chosen = looks_of_face(rng, faces.subjects[index])
+        codes = [jitter(look_code(look), generator) for look, _ in chosen]
+        images.append((made_up(faces, index, codes) * 255).round().to(torch.uint8))
+        painted += [anchor(code) for code in codes]
+        told += [anchor(look_code(look)) for look, _ in chosen]
+        captions += [caption for _, caption in chosen]
+        keys += [key(look) for look, _ in chosen]
+    tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "told": torch.stack(told)}
+    save_file(tensors, work / "pictures.safetensors")
+    (work / "pictures.json").write_text(json.dumps({"captions": captions, "keys": keys}))
+
+
+def load_pictures(work: Path) -> Pictures:
+    tensors = load_file(work / "pictures.safetensors")
+    said = json.loads((work / "pictures.json").read_text())
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(said["keys"]))}
+    keys = torch.tensor([numbers[name] for name in said["keys"]])
+    return Pictures(**tensors, keys=keys, captions=tuple(said["captions"]))
+
+
 def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
     """Neighbours of a code mean the same words; absent products stay absent."""
     noise = torch.randn(code.shape, generator=generator) * code.new_tensor([0.15, 0.15, 0.15, 0.25, 0.6, 0.6])
@@ -133,26 +195,21 @@ def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
     return code + noise
 
 
-def augmented(images: Tensor, generator: torch.Generator, groups: int) -> Tensor:
-    """Random shift, scale, mirror, brightness and contrast, the same for all looks of a face; the model's input."""
-    each = len(images) // groups
-    draw = torch.rand(groups, 6, generator=generator).repeat_interleave(each, 0)
-    scale = INPUT / images.shape[-1] * (0.93 + 0.14 * draw[:, 0])
-    mirror = torch.where(draw[:, 1] < 0.5, -1.0, 1.0)
-    shift = (draw[:, 2:4] - 0.5) * 0.12
-    matrix = torch.zeros(len(images), 2, 3)
-    matrix[:, 0, 0], matrix[:, 1, 1] = scale * mirror, scale
-    matrix[:, :, 2] = shift
-    grid = F.affine_grid(matrix, [len(images), 3, INPUT, INPUT], align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    gain = 0.85 + 0.3 * draw[:, 4, None, None, None]
-    gamma = 0.85 + 0.3 * draw[:, 5, None, None, None]
-    return (gain * moved.clamp(1e-4, 1) ** gamma).clamp(0, 1)
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shifted, mirrored, brightened and tinted, the same for all looks of a face; cut to the model's input."""
+    groups = len(images) // LOOKS_PER_FACE
+    top, left = torch.randint(MARGIN // 2, MARGIN + MARGIN // 2 + 1, (2,), generator=generator).tolist()
+    cut = images[..., top : top + INPUT, left : left + INPUT]
+    if torch.rand(1, generator=generator) < 0.5:
+        cut = cut.flip(-1)
+    gain = 0.85 + 0.3 * torch.rand(groups, 1, 1, 1, generator=generator)
+    tint = 0.95 + 0.1 * torch.rand(groups, 3, 1, 1, generator=generator)
+    return (cut * (gain * tint).repeat_interleave(LOOKS_PER_FACE, 0)).clamp(0, 1)
 
 
 def centred(images: Tensor) -> Tensor:
     """What the guidance sees: the crop without margin."""
-    return images[..., MARGIN // 2 : MARGIN // 2 + INPUT, MARGIN // 2 : MARGIN // 2 + INPUT]
+    return images[..., MARGIN : MARGIN + INPUT, MARGIN : MARGIN + INPUT]
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -178,11 +235,38 @@ def key(look: Look) -> str:
     return repr(sorted((touch.product, touch.colour or "", touch.intensity) for touch in look))
 
 
-def contrast(images: Tensor, texts: Tensor, keys: Sequence[str], scale: Tensor | float) -> Tensor:
-    """Symmetric InfoNCE between unit vectors; equal keys share the target."""
-    same = torch.tensor([[a == b for b in keys] for a in keys], dtype=torch.float32)
+def anchor(code: Tensor) -> Tensor:
+    """Unit vector (128,) of a product code: opacities, and opacities times opponent colours, on fixed axes."""
+    made = decode(code)
+    shown = made.opacity / _FULL * _VISIBLE
+    encoded = linear_to_srgb(made.pigment.clamp(0, 1))
+    red, green, blue = encoded.unbind(1)
+    colour = torch.stack([encoded.mean(1) - 0.45, red - green, (red + green) / 2 - blue], 1)
+    colour[_COLOURLESS] = 0.0
+    features = torch.cat([torch.tensor([0.7]), shown, (1.8 * colour * shown[:, None]).flatten()])
+    return F.normalize(features @ _AXES, dim=0)
+
+
+def _full_opacities() -> Tensor:
+    code = bare_code()
+    code[:, 3] = 20.0
+    return decode(code).opacity
+
+
+_FULL = _full_opacities()
+_AXES = torch.linalg.qr(torch.randn(128, 1 + 4 * len(PRODUCTS), generator=torch.Generator().manual_seed(20)))[0].T
+_PLAIN = ("lips", "eyeshadow", "eyeliner", "blush", "lip_liner")
+_COLOURLESS = [PRODUCTS.index(name) for name in ("contour", "highlight", "lashes")]
+# How much of a picture each product decides.
+_WEIGHTS = {"lips": 1.0, "eyeshadow": 1.0, "eyeliner": 0.7, "blush": 0.8, "brow": 0.5, "contour": 0.5, "highlight": 0.5}
+_VISIBLE = torch.tensor([_WEIGHTS.get(name, 0.35) for name in PRODUCTS])
+
+
+def contrast(made: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
+    """Symmetric InfoNCE between unit vectors; equal keys (N,) share the target."""
+    same = (keys[:, None] == keys).float()
     target = same / same.sum(1, keepdim=True)
-    logits = scale * images @ texts.T
+    logits = SCALE * made @ anchors.T
     return -0.5 * ((target * logits.log_softmax(1)).sum(1).mean() + (target * logits.T.log_softmax(1)).sum(1).mean())
 
 
@@ -194,68 +278,136 @@ def tokenizer(model: CLIP) -> SimpleTokenizer:
     return SimpleTokenizer(context_length=model.context_length)
 
 
-def train(work: Path, steps: int, rate: float, seed: int, threads: int) -> None:
-    """Train or go on training; the learning rate falls to zero at ``steps``."""
-    torch.set_num_threads(threads)
+@torch.no_grad()
+def start_image_tower(model: CLIP, pictures: Pictures, count: int = 3000) -> None:
+    """Start from closed-form answers instead of chance, on the first ``count`` pictures.
+
+    Canvases are aligned, so that each head of the attention pool but one is made to look at one of the 9 places of
+    the last feature map, at its principal components over makeup changes and over faces; the output is a ridge
+    regression of the anchors on what the heads see.
+    """
+    tower, pool = model.visual, model.visual.attnpool
+    norms = [module for module in tower.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    tower.train()
+    maps = []
+    for part in pictures.images[:count].split(100):
+        seen = tower.stem(normalised(centred(part.float() / 255)))
+        seen = tower.layer4(tower.layer3(tower.layer2(tower.layer1(seen))))
+        maps.append(seen.flatten(2).transpose(1, 2).contiguous())
+    for norm in norms:
+        norm.momentum = 0.1
+    features = torch.cat(maps)
+    mean = features.mean((0, 1))
+    features = features - mean
+    places, width = features.shape[1:]
+    size = width // pool.num_heads
+    sharpness = 12.0
+    pool.positional_embedding.zero_()
+    pool.positional_embedding[1:, :places] = sharpness * torch.eye(places)
+    for layer in (pool.q_proj, pool.k_proj):
+        layer.weight.normal_(0.0, 1e-3)
+        layer.bias.zero_()
+    heads = []
+    for head in range(pool.num_heads):
+        rows = slice(head * size, (head + 1) * size)
+        pool.k_proj.weight[rows.start : rows.start + places, :places] += torch.eye(places)
+        if head < places:
+            pool.q_proj.bias[rows.start + head] = size**0.5
+            looked, place = features[:, head], pool.positional_embedding[head + 1]
+        else:
+            looked, place = features.mean(1), pool.positional_embedding[1:].mean(0)
+        faces = looked.reshape(-1, LOOKS_PER_FACE, width)
+        makeup = _principal((faces[:, 1:] - faces[:, :1]).flatten(0, 1), size // 2)
+        units = torch.cat([makeup, _principal(looked, size - size // 2)], 1)
+        units = units / (looked @ units).std(0).clamp(min=1e-3)
+        pool.v_proj.weight[rows] = units.T
+        pool.v_proj.bias[rows] = -(units.T @ (mean + place))
+        heads.append(looked @ units)
+    known = torch.cat([*heads, torch.ones(len(features), 1)], 1)
+    shrink = 0.03 * len(known) * torch.eye(width + 1)
+    answer = torch.linalg.solve(known.T @ known + shrink, known.T @ pictures.painted[: len(known)])
+    pool.c_proj.weight.copy_(answer[:-1].T)
+    pool.c_proj.bias.copy_(answer[-1])
+
+
+def _principal(rows: Tensor, count: int) -> Tensor:
+    """(D, count) leading principal directions of (N, D) rows."""
+    vectors: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors
+    return vectors.flip(1)[:, :count]
+
+
+def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
+    """Train one tower or go on training it; the learning rate falls to zero at ``steps``."""
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = build().to(memory_format=torch.channels_last)
+    pictures, held = load_pictures(work), load_faces(work, "val")
     tokenize = tokenizer(model)
-    names = [name for name, _ in model.named_parameters()]
-    decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
-    kept = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=rate)
-    state = work / "state.safetensors"
-    start = _resume(state, model, optimiser, names) if state.exists() else 0
-    faces, held = load_faces(work, "train"), load_faces(work, "val")
+    state = work / f"{tower}.safetensors"
+    parameters = dict(_tower_parameters(model, tower))
+    optimiser = torch.optim.AdamW(parameters.values(), lr=rate, weight_decay=0.02 if tower == "images" else 0.0)
+    start = _resume(state, model, optimiser, parameters) if state.exists() else 0
+    if start == 0 and tower == "images":
+        start_image_tower(model, pictures)
     began = time.monotonic()
-    running = 0.0
+    running = torch.zeros(2)
+    model.train()
     for step in range(start, steps):
-        rng = random.Random(seed * 1_000_003 + step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        looks, pictures = [], []
-        with torch.no_grad():
-            for index in rng.sample(range(len(faces.images)), FACES_PER_BATCH):
-                chosen = looks_of_face(rng, faces.subjects[index])
-                looks += chosen
-                pictures.append(made_up(faces, index, [jitter(look_code(look), generator) for look, _ in chosen]))
-            inputs = normalised(augmented(torch.cat(pictures), generator, FACES_PER_BATCH))
-        model.train()
-        images = model.encode_image(inputs, normalize=True)
-        texts = model.encode_text(tokenize([caption for _, caption in looks]), normalize=True)
-        keys = [key(look) for look, _ in looks]
-        loss = contrast(images, texts, keys, model.logit_scale.exp())
-        loss = loss + _directional(images, texts, keys)
+            group["lr"] = rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        faces = torch.randperm(len(pictures.images) // LOOKS_PER_FACE, generator=generator)[:FACES_PER_BATCH]
+        chosen = (faces[:, None] * LOOKS_PER_FACE + torch.arange(LOOKS_PER_FACE)).flatten()
+        if tower == "images":
+            inputs = augmented(pictures.images[chosen].float() / 255, generator)
+            made, anchors = model.encode_image(normalised(inputs), normalize=True), pictures.painted[chosen]
+        else:
+            tokens = tokenize([pictures.captions[int(index)] for index in chosen])
+            made, anchors = model.encode_text(tokens, normalize=True), pictures.told[chosen]
+        alike = (made * anchors).sum(1).mean()
+        keys = pictures.keys[chosen]
+        loss = contrast(made, anchors, keys) + 4.0 * (1.0 - alike)
+        loss = loss + contrast(_changes(made), _changes(anchors), _made_up(keys))
         optimiser.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimiser.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(60))
-        running += float(loss.detach())
-        if (step + 1) % 25 == 0:
-            print(f"step {step + 1} loss {running / 25:.3f} {time.monotonic() - began:.0f} s", flush=True)
-            running = 0.0
-        if (step + 1) % 200 == 0 or step + 1 == steps:
-            _save(state, model, optimiser, names, step + 1)
-            print("top-1 of 16:", top1(model, held, 200, seed=1), flush=True)
+        running += torch.stack([loss.detach(), alike.detach()])
+        if (step + 1) % 100 == 0:
+            figures = " ".join(f"{value:.3f}" for value in running / 100)
+            print(f"{step + 1}: loss and cosine {figures}; {time.monotonic() - began:.0f} s", flush=True)
+            running = torch.zeros(2)
+        if (step + 1) % 250 == 0 or step + 1 == steps:
+            _save(state, model, optimiser, parameters, step + 1)
+            if tower == "images" and (work / "text.safetensors").exists():
+                both = load_trained(work)
+                shares = [top1(both, held, 150, 1, change=change) for change in (False, True)]
+                print("top-1 of 16 captions, by picture and by change:", *shares, flush=True)
 
 
-def _directional(images: Tensor, texts: Tensor, keys: Sequence[str]) -> Tensor:
-    """Change of the picture against change of the words, from no makeup; the first look of each face is bare."""
-    pictures = images.reshape(FACES_PER_BATCH, LOOKS_PER_FACE, -1)
-    words = texts.reshape(FACES_PER_BATCH, LOOKS_PER_FACE, -1)
-    change = F.normalize((pictures[:, 1:] - pictures[:, :1]).flatten(0, 1), dim=1)
-    said = F.normalize((words[:, 1:] - words[:, :1]).flatten(0, 1), dim=1)
-    made = [name for number, name in enumerate(keys) if number % LOOKS_PER_FACE]
-    return contrast(change, said, made, DIRECTION_SCALE)
+def _tower_parameters(model: CLIP, tower: str) -> list[tuple[str, torch.nn.Parameter]]:
+    """Names and parameters of the image tower or of all the rest."""
+    return [(n, p) for n, p in model.named_parameters() if n.startswith("visual.") == (tower == "images")]
 
 
-def _save(path: Path, model: CLIP, optimiser: torch.optim.Optimizer, names: Sequence[str], step: int) -> None:
+def _made_up(values: Tensor) -> Tensor:
+    """Every row but the first of each face, which is bare."""
+    return values.reshape(-1, LOOKS_PER_FACE, *values.shape[1:])[:, 1:].flatten(0, 1)
+
+
+def _changes(vectors: Tensor) -> Tensor:
+    """Unit vectors of the change from each face without makeup to its looks."""
+    faces = vectors.reshape(-1, LOOKS_PER_FACE, vectors.shape[1])
+    return F.normalize((faces[:, 1:] - faces[:, :1]).flatten(0, 1), dim=1)
+
+
+def _save(
+    path: Path, model: CLIP, optimiser: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], step: int
+) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for name, parameter in zip(names, model.parameters(), strict=True):
+    for name, parameter in parameters.items():
         for moment in ("exp_avg", "exp_avg_sq"):
             tensors[f"{moment}.{name}"] = optimiser.state[parameter][moment].contiguous()
     aside = path.with_suffix(".part")
@@ -263,19 +415,33 @@ def _save(path: Path, model: CLIP, optimiser: torch.optim.Optimizer, names: Sequ
     aside.rename(path)
 
 
-def _resume(path: Path, model: CLIP, optimiser: torch.optim.Optimizer, names: Sequence[str]) -> int:
+def _resume(
+    path: Path, model: CLIP, optimiser: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter]
+) -> int:
     with safe_open(path, "pt") as file:
         step = int(file.metadata()["step"])
         model.load_state_dict({name: file.get_tensor(f"model.{name}") for name in model.state_dict()})
-        for name, parameter in zip(names, model.parameters(), strict=True):
+        for name, parameter in parameters.items():
             moments = {moment: file.get_tensor(f"{moment}.{name}") for moment in ("exp_avg", "exp_avg_sq")}
             optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     return step
 
 
 @torch.no_grad()
-def top1(model: CLIP, faces: Faces, count: int, seed: int, held_out: bool = True) -> float:
-    """Share of made-up faces whose own caption is the best of 16; the other 15 describe other looks drawn alike."""
+def top1(
+    model: CLIP, faces: Faces, count: int, seed: int, held_out: bool = True, change: bool = False, visible: bool = False
+) -> float:
+    """Share of made-up faces whose own caption is the best of 16; the other 15 describe other looks drawn alike.
+
+    Args:
+        model: to be checked.
+        faces: to be made up.
+        count: how many draws.
+        seed: of the draws.
+        held_out: captions in phrasings that training never says.
+        change: judge the change from the bare face against the change of words, as the guidance does.
+        visible: leave out looks that say "light" or consist of brows, lashes, contour or highlight alone.
+    """
     rng = random.Random(seed)
     generator = torch.Generator().manual_seed(seed)
     model.eval()
@@ -284,23 +450,32 @@ def top1(model: CLIP, faces: Faces, count: int, seed: int, held_out: bool = True
     for number in range(count):
         index = number % len(faces.images)
         drawn: dict[str, tuple[Look, str]] = {}
-        if rng.random() < 1 / 16:
+        if not change and rng.random() < 1 / 16:
             drawn[key(())] = ((), wrap([describe_look(NO_MAKEUP, rng)], rng, held_out))
         while len(drawn) < 16:
             look, caption = sample_look(rng, held_out)
-            drawn.setdefault(key(look), (look, caption))
+            if not visible or any(touch.product in _PLAIN and touch.intensity > 0.4 for touch in look):
+                drawn.setdefault(key(look), (look, caption))
         looks = list(drawn.values())
-        picture = centred(made_up(faces, index, [jitter(look_code(looks[0][0]), generator)]))
-        image = model.encode_image(normalised(picture), normalize=True)
-        texts = model.encode_text(tokenize([caption for _, caption in looks]), normalize=True)
-        right += int((image @ texts.T).argmax()) == 0
+        code = jitter(look_code(looks[0][0]), generator)
+        picture = centred(made_up(faces, index, [code, bare_code()]))
+        image, bare = model.encode_image(normalised(picture), normalize=True)
+        texts = model.encode_text(tokenize([*(caption for _, caption in looks), NO_MAKEUP]), normalize=True)
+        if change:
+            image, texts = image - bare, F.normalize(texts - texts[-1:], dim=1)
+        right += int((texts[:-1] @ image).argmax()) == 0
     return right / count
 
 
 def load_trained(work: Path) -> CLIP:
+    """Both towers, each from its own training."""
     model = build()
-    with safe_open(work / "state.safetensors", "pt") as file:
-        model.load_state_dict({name: file.get_tensor(f"model.{name}") for name in model.state_dict()})
+    state: dict[str, Tensor] = {}
+    for tower in ("images", "text"):
+        with safe_open(work / f"{tower}.safetensors", "pt") as file:
+            names = [name for name in model.state_dict() if name.startswith("visual.") == (tower == "images")]
+            state |= {name: file.get_tensor(f"model.{name}") for name in names}
+    model.load_state_dict(state)
     return model.eval()
 
 
@@ -312,11 +487,23 @@ def export(work: Path, out: Path) -> None:
         for name, value in model.state_dict().items()
     }
     fresh = tensors["token_embedding.weight"]
-    with safe_open(work / "state.safetensors", "pt") as file:
+    with safe_open(work / "text.safetensors", "pt") as file:
         trained = file.get_tensor("exp_avg_sq.token_embedding.weight").abs().sum(1) > 0
     fresh[~trained] = 0
     save_file(tensors, out, metadata={"format": "pt"})
     print(out, out.stat().st_size, "bytes,", int(trained.sum()), "tokens trained")
+
+
+def check(work: Path, count: int) -> None:
+    """Print top-1 of 16 captions, by the picture alone and by the change from the bare face."""
+    torch.set_num_threads(1)
+    model = load_trained(work)
+    for split in ("train", "val"):
+        faces = load_faces(work, split)
+        for held_out in (False, True):
+            plain, changes = (100 * top1(model, faces, count, 7, held_out, change) for change in (False, True))
+            phrasings = "held-out" if held_out else "training"
+            print(f"{split} faces, {phrasings} phrasings: {plain:.1f} % by the picture, {changes:.1f} % by the change")
 
 
 def main() -> None:
@@ -326,12 +513,16 @@ def main() -> None:
     command.add_argument("faces", type=Path)
     command.add_argument("work", type=Path)
     command.add_argument("--mesh-model", type=Path, required=True, help="face_landmark.tflite")
+    command = commands.add_parser("render")
+    command.add_argument("work", type=Path)
+    command.add_argument("--faces", type=int, default=5000)
+    command.add_argument("--seed", type=int, default=3)
     command = commands.add_parser("train")
     command.add_argument("work", type=Path)
-    command.add_argument("--steps", type=int, default=1800)
-    command.add_argument("--rate", type=float, default=1.5e-3)
+    command.add_argument("tower", choices=("images", "text"))
+    command.add_argument("--steps", type=int, required=True)
+    command.add_argument("--rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--threads", type=int, default=1)
     command = commands.add_parser("check")
     command.add_argument("work", type=Path)
     command.add_argument("--count", type=int, default=1000)
@@ -341,15 +532,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "prepare":
         prepare(arguments.faces, arguments.work, arguments.mesh_model)
-    elif arguments.command == "train":
-        train(arguments.work, arguments.steps, arguments.rate, arguments.seed, arguments.threads)
-    elif arguments.command == "check":
+    elif arguments.command == "render":
         torch.set_num_threads(1)
-        model = load_trained(arguments.work)
-        for split in ("train", "val"):
-            for held_out in (False, True):
-                share = top1(model, load_faces(arguments.work, split), arguments.count, 7, held_out)
-                print(f"{split} faces, {'held-out' if held_out else 'training'} phrasings: {100 * share:.1f} %")
+        render(arguments.work, arguments.faces, arguments.seed)
+    elif arguments.command == "train":
+        train(arguments.work, arguments.tower, arguments.steps, arguments.rate, arguments.seed)
+    elif arguments.command == "check":
+        check(arguments.work, arguments.count)
     else:
         export(arguments.work, arguments.out)
 

@@ -24,7 +24,7 @@ class LikesColour:
         return self.liked
 
     def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
-        return (after.mean((0, 2, 3)) - direction).norm()
+        return torch.linalg.vector_norm(after.mean((0, 2, 3)) - direction)
 
 
 def lip_colour(code: Tensor) -> Tensor:
