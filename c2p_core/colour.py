@@ -1,4 +1,4 @@
-"""The one place for colour conversion: encoding curves and optical density."""
+"""The one place for colour conversion: encoding curves, optical density, CIE L*a*b*."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from torch import Tensor
 
 # Below this linear intensity the logarithm of optical density stops growing: black stays black.
 DARKEST = 1e-3
+# Rows X, Y, Z, each divided by that of D65 white.
+_TO_XYZ = torch.tensor(
+    [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]],
+)
 
 
 def srgb_to_linear(encoded: Tensor) -> Tensor:
@@ -32,6 +36,14 @@ def decode(encoded: Tensor, gamma: float | None) -> Tensor:
 def encode(linear: Tensor, gamma: float | None) -> Tensor:
     """The inverse of ``decode``, clipped at the ends."""
     return linear_to_srgb(linear) if gamma is None else linear.clamp(0.0, 1.0) ** (1.0 / gamma)
+
+
+def lab(linear: Tensor) -> Tensor:
+    """Linear sRGB (3, ...) to CIE L*a*b* (D65) of the same shape, differentiable."""
+    xyz = torch.tensordot(_TO_XYZ.to(linear), linear, dims=1)
+    cube = torch.where(xyz > 0.008856, xyz.clamp(min=0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116)
+    x, y, z = cube[0], cube[1], cube[2]
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def density(linear: Tensor) -> Tensor:

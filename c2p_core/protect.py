@@ -3,7 +3,9 @@
 Stage 1 finds the face's own latent code: ``prior.invert`` and the text's starting look.
 Stage 2 moves the code so that recognisers lose the person while the picture follows the text:
 
-    L = lambda_adv * L_adv + lambda_clip * L_clip + lambda_latent * L_latent
+    L = L_adv + lambda_clip * L_clip + lambda_latent * L_latent
+
+An identity guard of our own is added: it is 0 until the change is more visible than the strength allows.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class SearchSettings:
         margin: the search pushes a recogniser this far below its FAR 1 % threshold, in its own ``spread``.
         clip: lambda_clip, the pull of the text.
         latent: lambda_latent, the pull back to likely codes.
+        guard: weight of the identity guard, which is 0 as long as the change stays within what strength allows.
     """
 
     steps: int = 60
@@ -42,7 +45,8 @@ class SearchSettings:
     )
     margin: float = 2.0
     clip: float = 0.3
-    latent: float = 0.02
+    latent: float = 0.004
+    guard: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def search(
         asked = _one_of_each_family(recognisers, step)
         losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
         loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code)
+        loss = loss + settings.guard * inverted.guard(code)
         if text is not None:
             guidance, direction = text
             loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered[None], direction)

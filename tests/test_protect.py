@@ -32,6 +32,9 @@ class Tint:
     def regulariser(self, code: Code) -> Tensor:
         return code["tint"].square().sum()
 
+    def guard(self, code: Code) -> Tensor:
+        return torch.relu(code["tint"].abs() - 10.0).sum()
+
     def change(self, code: Code) -> Change:
         raise AssertionError("the search never asks for the full-size change")
 

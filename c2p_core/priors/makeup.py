@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, sobel
 from torch import Tensor
 
-from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.colour import lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
 # How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
-_REACH = (0.5, 0.5, 0.5, 1.0, 2.0, 2.0)
+_REACH = (0.2, 0.2, 0.2, 0.5, 2.0, 2.0)
 # What the search may add where the text says nothing, from next to nothing to what passes for light and grooming:
 # product, sRGB colour. Raw opacity goes from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
 _HINTS: tuple[tuple[str, Rgb | None], ...] = (
@@ -59,6 +59,8 @@ class Settings:
         relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
+        moved: how far landmarks may move on average, in eye distances, before the guard pulls back.
+        shifted: how far skin's colour may shift on average, as distance in CIE L*a*b*, before the guard pulls back.
     """
 
     shape: float
@@ -67,6 +69,8 @@ class Settings:
     relief: float
     opacity: float
     limits: Limits
+    moved: float
+    shifted: float
 
 
 def settings(strength: float) -> Settings:
@@ -78,7 +82,9 @@ def settings(strength: float) -> Settings:
         mahalanobis=1.5,
         relief=0.5 * s,
         opacity=1.5 * math.log(max(s, 0.05)),
-        limits=Limits(0.22 * s, 0.38 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
+        limits=Limits(0.25 * s, 0.36 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
+        moved=0.028 * s,
+        shifted=6.0 * s,
     )
 
 
@@ -114,6 +120,8 @@ class MakeupFace:
         self.field = build_field(canonical, _CELLS, _shrink(held).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._bands = _bands(self._linear)
+        self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
+        self._points = face.mesh.to(device)
         even, _ = control_weights(canonical)
         self._controls = torch.from_numpy(even).to(device)
 
@@ -161,6 +169,14 @@ class MakeupFace:
             + 4e4 * bending(shift, self._lines)
             + 0.1 * (code["relief"] ** 2).mean()
         )
+
+    def guard(self, code: Code) -> Tensor:
+        moved = (self.moved(code, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
+        before, after = lab(self._tone), lab(self._tone * torch.exp(-self._density(code)))
+        shifted = (((after - before) ** 2).sum(0) + 1e-4).sqrt()
+        shifted = (shifted * self._skin[0]).sum() / self._skin.sum().clamp(min=1.0)
+        ratios = torch.stack([moved / self._settings.moved, shifted / self._settings.shifted])
+        return torch.relu(ratios - 1.0).square().sum()
 
     def change(self, code: Code) -> Change:
         still = {name: part.detach() for name, part in code.items()}

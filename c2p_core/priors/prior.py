@@ -65,6 +65,9 @@ class Inverted(Protocol):
     def regulariser(self, code: Code) -> Tensor:
         """Scalar: how unlikely the code is under the prior (the paper's latent loss)."""
 
+    def guard(self, code: Code) -> Tensor:
+        """Scalar: by how much the change is more visible than the strength allows; 0 within the limits."""
+
     def change(self, code: Code) -> Change:
         """The same as ``render``, but for a photo of any size."""
 

@@ -20,24 +20,49 @@ def face(astronaut_canvas: CanvasFace, store: ModelStore) -> MakeupFace:
     return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
 
 
+class Lipstick:
+    """A text model that likes red lips on everybody, so that the search starts with products."""
+
+    def direction(self, prompt: str) -> torch.Tensor:
+        return torch.tensor([1.0, -0.5, -0.5])
+
+    def loss(self, before: torch.Tensor, after: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+        return -((after - before).mean((0, 2, 3)) @ direction)
+
+
+@pytest.fixture
+def made_up(astronaut_canvas: CanvasFace, store: ModelStore) -> MakeupFace:
+    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+    face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
+    return face
+
+
 def heavy(face: MakeupFace) -> Code:
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
+
+
+def test_the_text_dresses_the_start(made_up: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    change = made_up.render(made_up.start()) - astronaut_canvas.pixels
+    x, y = astronaut_canvas.mesh[[0, 17]].mean(0).long().tolist()
+    lips = change[:, y - 12 : y + 13, x - 12 : x + 13].mean((1, 2))
+    assert float(lips[0] - lips[1]) > 0.02
 
 
 def test_the_start_is_the_face_itself(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     assert torch.allclose(face.render(face.start()), astronaut_canvas.pixels, atol=1e-4)
 
 
-def test_every_part_of_the_code_has_a_gradient(face: MakeupFace) -> None:
-    code = {name: part.clone().requires_grad_() for name, part in face.start().items()}
-    (face.render(code) ** 2).sum().backward()
+def test_every_part_of_the_code_has_a_gradient(made_up: MakeupFace) -> None:
+    code = {name: part.clone().requires_grad_() for name, part in made_up.start().items()}
+    (made_up.render(code) ** 2).sum().backward()
     for name, part in code.items():
         assert part.grad is not None and float(part.grad.abs().max()) > 0, name
 
 
 @pytest.mark.parametrize("part", ["products", "complexion", "relief", "shape"])
-def test_gradients_agree_with_differences(face: MakeupFace, part: str) -> None:
+def test_gradients_agree_with_differences(made_up: MakeupFace, part: str) -> None:
+    face = made_up
     generator = torch.Generator().manual_seed(1)
     code = heavy(face)
     direction = torch.randn(code[part].shape, generator=generator)
@@ -85,3 +110,9 @@ def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: Mode
         code = {**heavy(face), "products": face.start()["products"]}
         differences.append(float((face.render(code) - astronaut_canvas.pixels).square().mean()))
     assert differences[0] < differences[1] < differences[2]
+
+
+def test_the_guard_sleeps_within_the_limits_and_wakes_beyond(face: MakeupFace) -> None:
+    start, far = face.start(), heavy(face)
+    assert float(face.guard(start)) == 0.0
+    assert float(face.guard({**start, "shape": 100 * far["shape"]})) > 0.0
