@@ -369,7 +369,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         alike = (made * anchors).sum(1).mean()
         keys = pictures.keys[chosen]
         loss = contrast(made, anchors, keys) + 4.0 * (1.0 - alike)
-        loss = loss + contrast(_changes(made), _changes(anchors), _made_up(keys))
+        loss = loss + 0.5 * contrast(_changes(made), _changes(anchors), _made_up(keys))
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -398,9 +398,11 @@ def _made_up(values: Tensor) -> Tensor:
 
 
 def _changes(vectors: Tensor) -> Tensor:
-    """Unit vectors of the change from each face without makeup to its looks."""
+    """About unit vectors of the change from each face without makeup to its looks; shorter where hardly any is seen."""
     faces = vectors.reshape(-1, LOOKS_PER_FACE, vectors.shape[1])
-    return F.normalize((faces[:, 1:] - faces[:, :1]).flatten(0, 1), dim=1)
+    changes = (faces[:, 1:] - faces[:, :1]).flatten(0, 1)
+    # The gradient of a normalised tiny change would drown all others.
+    return changes / torch.sqrt((changes * changes).sum(1, keepdim=True) + 0.2**2)
 
 
 def _save(

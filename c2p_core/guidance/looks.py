@@ -26,7 +26,8 @@ def look_code(look: Look) -> Tensor:
     """The (9, 6) product code of a look; products that it doesn't name are absent."""
     code = bare_code()
     for touch in look:
-        colour = None if touch.colour is None else COLOURS[touch.colour]
+        name = "black" if touch.product == "lashes" else touch.colour
+        colour = None if name is None else COLOURS[name]
         code[PRODUCTS.index(touch.product)] = product_row(touch.product, colour, touch.intensity, touch.spread)
     return code
 

@@ -76,7 +76,7 @@ _COLOURS: dict[str, tuple[str, tuple[str, ...]]] = {
     "olive": ("646428", ("khaki",)),
     "yellow": ("f0d228", ("lemon",)),
     "gold": ("d2a03c", ("golden",)),
-    "bronze": ("96602e", ("copper",)),
+    "bronze": ("985a34", ("copper",)),
     "grey": ("5c5c62", ("gray", "charcoal")),
     "silver": ("bec3cd", ("metallic",)),
     "white": ("f5f2ee", ("ivory",)),

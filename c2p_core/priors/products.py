@@ -66,7 +66,7 @@ _RANGES: dict[str, _Range] = {
     "highlight": _Range(0.90, (0.20, 1.10), (0.25, 0.60), 0.6, _GLOW, relative=True),
     "eyeshadow": _Range(0.95, (0.25, 0.85), (0.07, 0.22), 2.6),
     "brow": _Range(0.80, (-0.012, 0.012), (0.008, 0.022), 2.0, _BROWN_TO_BLACK),
-    "eyeliner": _Range(0.97, (0.012, 0.050), (0.004, 0.014), 3.5),
+    "eyeliner": _Range(0.97, (0.010, 0.040), (0.004, 0.014), 3.5),
     "lashes": _Range(0.90, (0.003, 0.014), (0.003, 0.006), 3.0, _BROWN_TO_BLACK),
     "lips": _Range(0.95, (-0.012, 0.012), (0.008, 0.030), 3.0),
     "lip_liner": _Range(0.85, (0.006, 0.022), (0.005, 0.014), 2.2),
@@ -416,13 +416,15 @@ def _add_eye(
     np.minimum(eyes, _polygon(outline, xy, 0.5), out=eyes)
 
     # Liner: thin at the inner corner, a wing that follows the lower lid's sweep.
-    sweep = _unit(_unit(corner - lower[-7]) + 0.9 * _unit(tail - corner))
+    sweep = _unit(_unit(corner - lower[-7]) + 0.7 * _unit(tail - corner))
     wing = corner + sweep * (0.42 * width) * np.linspace(0, 1, 9)[1:, None]
-    line, along = _polyline(np.concatenate([upper, wing]), xy, 0.6)
-    inner_share = len(upper) - 1
+    # It leaves the lid before the corner, where lids droop, and starts beside the tear duct.
+    drawn = _spline(np.concatenate([upper[3:-4:3], wing[1::3]]), 33)
+    line, along = _polyline(drawn, xy, 0.6)
+    inner_share = 24
     on_lid = np.clip(along / inner_share, 0, 1)
-    on_wing = np.clip((along - inner_share) / len(wing), 0, 1)
-    thick = (0.30 + 0.70 * on_lid**1.3) * (1.0 - 0.75 * on_wing)
+    on_wing = np.clip((along - inner_share) / (len(drawn) - 1 - inner_share), 0, 1)
+    thick = (0.22 + 0.78 * on_lid**1.3) * (1.0 - 0.75 * on_wing)
     np.minimum(level["eyeliner"], line / thick + 0.045 * on_wing, out=level["eyeliner"])
 
     # Shadow: 0 at the lash line, 1 at the brow; a narrow band under the eye; out to the temple it fades.

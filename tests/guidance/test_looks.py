@@ -24,7 +24,8 @@ class LikesColour:
         return self.liked
 
     def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(after.mean((0, 2, 3)) - direction)
+        distance: Tensor = torch.linalg.vector_norm(after.mean((0, 2, 3)) - direction)
+        return distance
 
 
 def lip_colour(code: Tensor) -> Tensor:
