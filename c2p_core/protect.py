@@ -39,13 +39,13 @@ class SearchSettings:
         guard: weight of the identity guard, which is 0 as long as the change stays within what strength allows.
     """
 
-    steps: int = 60
+    steps: int = 80
     rate: dict[str, float] = field(
-        default_factory=lambda: {"shape": 0.8, "complexion": 0.5, "relief": 0.5, "products": 0.06}
+        default_factory=lambda: {"shape": 1.0, "complexion": 0.7, "relief": 0.7, "products": 0.6}
     )
-    margin: float = 2.0
+    margin: float = 5.0
     clip: float = 0.3
-    latent: float = 0.004
+    latent: float = 0.01
     guard: float = 20.0
 
 

@@ -43,8 +43,12 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
     ("eyeliner", (0.20, 0.14, 0.11)),
     ("lashes", (0.10, 0.08, 0.07)),
 )
+# Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
+_STIFF = 1e4
+_STRAIGHT = 1e6
 _HINT = -3.0
 _HINT_REACH = 2.5
+_OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
 
@@ -74,14 +78,14 @@ class Settings:
 
 
 def settings(strength: float) -> Settings:
-    """Limits that grow with strength 0..1, measured at 0.7."""
-    s = strength / 0.7
+    """Limits that grow with strength 0..1, measured at 0.7; at 0 next to nothing is left of them."""
+    s = max(strength, 0.02) / 0.7
     return Settings(
         shape=0.04 * s,
-        complexion=0.25 * s,
+        complexion=0.4 * s,
         mahalanobis=1.5,
-        relief=0.5 * s,
-        opacity=1.5 * math.log(max(s, 0.05)),
+        relief=1.0 * s,
+        opacity=1.5 * math.log(s),
         limits=Limits(0.25 * s, 0.36 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
         moved=0.028 * s,
         shifted=6.0 * s,
@@ -116,8 +120,11 @@ class MakeupFace:
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
-        held = 1.0 - face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
-        self.field = build_field(canonical, _CELLS, _shrink(held).ravel()).to(device)
+        free = face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
+        if np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
+            teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
+            free = free * face_regions.ramp(-teeth, -9.0, -1.0)
+        self.field = build_field(canonical, _CELLS, 1.0 - _shrink(free).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._bands = _bands(self._linear)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
@@ -163,12 +170,7 @@ class MakeupFace:
     def regulariser(self, code: Code) -> Tensor:
         shift = self._displacement(code) / CANVAS_EYE_DISTANCE
         whitened = code["complexion"] / self._settings.mahalanobis
-        return (
-            (whitened**2).mean()
-            + 4e3 * elastic(shift)
-            + 4e4 * bending(shift, self._lines)
-            + 0.1 * (code["relief"] ** 2).mean()
-        )
+        return (whitened**2).mean() + _STIFF * elastic(shift) + _STRAIGHT * bending(shift, self._lines)
 
     def guard(self, code: Code) -> Tensor:
         moved = (self.moved(code, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
@@ -251,13 +253,12 @@ def _straight_lines(pixels: np.ndarray) -> np.ndarray:
     """
     grey = gaussian_filter(pixels.mean(-1), 1.0)
     gx, gy = sobel(grey, 1) / 8, sobel(grey, 0) / 8
-    xx, yy, xy = (gaussian_filter(v, 5.0) for v in (gx * gx, gy * gy, gx * gy))
+    xx, yy, xy = (_shrink(gaussian_filter(v, 5.0)) for v in (gx * gx, gy * gy, gx * gy))
     root = np.sqrt((xx - yy) ** 2 + 4 * xy**2)
     coherence = (root / (xx + yy + 1e-6)) ** 2
     edge = np.clip((xx + yy) / 0.002, 0.0, 1.0)
     angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
-    strength = _shrink(coherence * edge)
-    return np.stack([strength, _shrink(np.cos(angle)), _shrink(np.sin(angle))]).astype(np.float32)
+    return np.stack([coherence * edge, np.cos(angle), np.sin(angle)]).astype(np.float32)
 
 
 def _shrink(canvas: np.ndarray) -> np.ndarray:
