@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
 # How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
-_REACH = (0.2, 0.2, 0.2, 0.5, 2.0, 2.0)
+_REACH = (0.2, 0.2, 0.2, 0.3, 0.6, 0.5)
 # What the search may add where the text says nothing, from next to nothing to what passes for light and grooming:
 # product, sRGB colour. Raw opacity goes from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
 _HINTS: tuple[tuple[str, Rgb | None], ...] = (
@@ -84,8 +84,8 @@ def settings(strength: float) -> Settings:
         shape=0.04 * s,
         complexion=0.4 * s,
         mahalanobis=1.5,
-        relief=1.0 * s,
-        opacity=1.5 * math.log(s),
+        relief=0.8 * s,
+        opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.25 * s, 0.36 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
         moved=0.028 * s,
         shifted=6.0 * s,
@@ -225,7 +225,7 @@ def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
         if float(look[index, 3]) <= products.ABSENT:
             look[index] = products.product_row(name, colour, 0.5).to(look)
             look[index, 3] = _HINT
-            reach[index, 3] = _HINT_REACH
+            reach[index, 3:] = reach.new_tensor([_HINT_REACH, 1.5, 1.5])
     return look, reach
 
 
@@ -267,7 +267,7 @@ def _shrink(canvas: np.ndarray) -> np.ndarray:
 
 
 def _grow(field: Tensor) -> Tensor:
-    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bilinear", align_corners=False)[0]
+    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
 
 
 def _identity_grid(device: torch.device) -> Tensor:
