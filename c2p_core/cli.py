@@ -168,7 +168,8 @@ def protect(
             try:
                 outcome = _protect_one(photo, target, options, store, show(str(photo)), cancel)
             except Cancelled:
-                _write_report(report_file, reports)
+                if reports:
+                    _write_report(report_file, reports)
                 done = f"{len(reports)} of {len(photos)} photos were done" if reports else "nothing was changed"
                 return _fail(f"Stopped; {done}.", INTERRUPTED)
             except PER_PHOTO as error:

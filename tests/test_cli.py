@@ -402,7 +402,7 @@ def test_ctrl_c_cancels_through_the_token_and_leaves_nothing(
         raise AssertionError("not cancelled")
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", interrupted)
-    code, _, err = run("protect", photo)
+    code, _, err = run("protect", photo, "--report", photo.with_name("r.json"))
     assert code == 130 and "Stopped; nothing was changed" in only_sentence(err)
     assert [entry.name for entry in photo.parent.iterdir()] == ["me.png"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
