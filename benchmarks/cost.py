@@ -77,10 +77,9 @@ def enlarge(photo: Path, target: Path) -> None:
 
 def measure(small: Path, photo: Path, strength: float, steps: int | None, target: Path) -> Cost:
     """Protect ``photo`` in this process after a first call on ``small``, and write it to ``target``."""
-    from c2p_core.pipeline import protect
-
     from c2p_core import imageio
     from c2p_core.models.store import ModelStore
+    from c2p_core.pipeline import protect
 
     store = ModelStore()
     started = time.perf_counter()

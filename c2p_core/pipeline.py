@@ -132,10 +132,13 @@ def protect(
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
     after = to_tensor(to_srgb(protected))
+    found_after = find_faces_in(after, store)
     for face in chosen:
+        # A recogniser that has no detector of its own would still look where the face was.
+        again = _match(face, found_after, (1.0, 1.0)) or refine_face(after, face, store)
         rows = verify.similarities(
             seen_before[face.number],
-            verify.see(after, refine_face(after, face, store)),
+            verify.see(after, again),
             models.recognisers,
             models.held_out,
             device,

@@ -44,8 +44,7 @@ def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) 
     (face,) = check(REQUEST.photo, result.photo, store=store)
     reported = {s.recogniser: s.after for s in result.faces[0].similarities}
     for row in face.similarities:
-        # The landmarks are found from another start, and every recogniser crops by them.
-        assert row.after == pytest.approx(reported[row.recogniser], abs=0.12)
+        assert row.after == pytest.approx(reported[row.recogniser], abs=1e-4)
 
 
 @pytest.mark.slow

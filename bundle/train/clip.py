@@ -369,7 +369,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         alike = (made * anchors).sum(1).mean()
         keys = pictures.keys[chosen]
         loss = contrast(made, anchors, keys) + 4.0 * (1.0 - alike)
-        loss = loss + 0.5 * contrast(_changes(made), _changes(anchors), _made_up(keys))
+        loss = loss + 2.0 * contrast(_changes(made), _changes(anchors), _made_up(keys))
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -402,7 +402,7 @@ def _changes(vectors: Tensor) -> Tensor:
     faces = vectors.reshape(-1, LOOKS_PER_FACE, vectors.shape[1])
     changes = (faces[:, 1:] - faces[:, :1]).flatten(0, 1)
     # The gradient of a normalised tiny change would drown all others.
-    return changes / torch.sqrt((changes * changes).sum(1, keepdim=True) + 0.2**2)
+    return changes / torch.sqrt((changes * changes).sum(1, keepdim=True) + 0.1**2)
 
 
 def _save(

@@ -124,7 +124,7 @@ class MakeupFace:
         if np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
-        self.field = build_field(canonical, _CELLS, 1.0 - _shrink(free).ravel()).to(device)
+        self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._bands = _bands(self._linear)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
