@@ -46,6 +46,8 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
 _STIFF = 1e4
 _STRAIGHT = 1e6
+# On smooth pale skin tone shows by its edges, not by its depth.
+_SMOOTH = 500.0
 _HINT = -3.0
 _HINT_REACH = 2.5
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
@@ -82,11 +84,11 @@ def settings(strength: float) -> Settings:
     s = max(strength, 0.02) / 0.7
     return Settings(
         shape=0.04 * s,
-        complexion=0.4 * s,
+        complexion=0.3 * s,
         mahalanobis=1.5,
         relief=0.8 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
-        limits=Limits(0.25 * s, 0.36 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
+        limits=Limits(0.22 * s, 0.30 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
         moved=0.028 * s,
         shifted=6.0 * s,
     )
@@ -170,7 +172,8 @@ class MakeupFace:
     def regulariser(self, code: Code) -> Tensor:
         shift = self._displacement(code) / CANVAS_EYE_DISTANCE
         whitened = code["complexion"] / self._settings.mahalanobis
-        return (whitened**2).mean() + _STIFF * elastic(shift) + _STRAIGHT * bending(shift, self._lines)
+        bent = _STIFF * elastic(shift) + _STRAIGHT * bending(shift, self._lines)
+        return whitened.square().mean() + bent + _SMOOTH * elastic(self._density(code))
 
     def guard(self, code: Code) -> Tensor:
         moved = (self.moved(code, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE

@@ -136,5 +136,5 @@ def bending(displacement: Tensor, lines: Tensor) -> Tensor:
 
 
 def elastic(displacement: Tensor) -> Tensor:
-    """Elastic energy of a (2, n, n) field: mean squared strain between neighbouring cells."""
+    """Elastic energy of a (C, n, n) field: mean squared difference of neighbouring cells."""
     return (displacement.diff(dim=1) ** 2).mean() + (displacement.diff(dim=2) ** 2).mean()
