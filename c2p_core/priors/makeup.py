@@ -47,7 +47,7 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 _STIFF = 1e4
 _STRAIGHT = 1e6
 # On smooth pale skin tone shows by its edges, not by its depth.
-_SMOOTH = 500.0
+_SMOOTH = 4000.0
 _HINT = -3.0
 _HINT_REACH = 2.5
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
