@@ -6,7 +6,7 @@ Anchored to the dense landmarks and free of resolution: what it finds moves and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -44,12 +44,13 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
     ("lashes", (0.10, 0.08, 0.07)),
 )
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
-_STIFF = 1e4
-_STRAIGHT = 1e6
+_STIFF = 4e3
+_STRAIGHT = 5e4
 # On smooth pale skin tone shows by its edges, not by its depth.
-_SMOOTH = 4000.0
+_SMOOTH = 1500.0
 _HINT = -3.0
-_HINT_REACH = 2.5
+_HINT_REACH = 3.2
+_USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
@@ -84,12 +85,12 @@ def settings(strength: float) -> Settings:
     s = max(strength, 0.02) / 0.7
     return Settings(
         shape=0.04 * s,
-        complexion=0.3 * s,
+        complexion=0.35 * s,
         mahalanobis=1.5,
-        relief=0.8 * s,
+        relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
-        limits=Limits(0.22 * s, 0.30 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
-        moved=0.028 * s,
+        limits=Limits(0.24 * s, 0.34 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
+        moved=0.03 * s,
         shifted=6.0 * s,
     )
 
@@ -112,7 +113,6 @@ class MakeupFace:
     def __init__(self, face: CanvasFace, basis: Basis, limits: Settings, device: torch.device) -> None:
         mesh = face.mesh.cpu().numpy()
         pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
-        self._settings = limits
         self._device = device
         self._linear = srgb_to_linear(face.pixels).to(device)
         canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
@@ -130,6 +130,7 @@ class MakeupFace:
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._bands = _bands(self._linear)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
+        self._settings = _as_visible(limits, self._tone, self._skin)
         self._points = face.mesh.to(device)
         even, _ = control_weights(canonical)
         self._controls = torch.from_numpy(even).to(device)
@@ -173,7 +174,7 @@ class MakeupFace:
         shift = self._displacement(code) / CANVAS_EYE_DISTANCE
         whitened = code["complexion"] / self._settings.mahalanobis
         bent = _STIFF * elastic(shift) + _STRAIGHT * bending(shift, self._lines)
-        return whitened.square().mean() + bent + _SMOOTH * elastic(self._density(code))
+        return whitened.square().mean() + bent + _SMOOTH * elastic(self._complexion(code))
 
     def guard(self, code: Code) -> Tensor:
         moved = (self.moved(code, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
@@ -211,12 +212,26 @@ class MakeupFace:
 
     def _density(self, code: Code) -> Tensor:
         """(3, cells, cells) density change of complexion and relief within the limits of skin."""
+        gain = self._settings.relief * torch.tanh(code["relief"] @ self._controls.T).reshape(-1, 1, _CELLS, _CELLS)
+        return within(self._complexion(code) + (gain * self._bands).sum(0), self._settings.limits) * self._skin
+
+    def _complexion(self, code: Code) -> Tensor:
         whitened = code["complexion"]
         length = whitened.norm() / len(whitened) ** 0.5
         whitened = whitened * (self._settings.mahalanobis / torch.clamp(length, min=self._settings.mahalanobis))
-        tone = torch.einsum("k,kchw->chw", whitened, self._patterns) * self._settings.complexion
-        gain = self._settings.relief * torch.tanh(code["relief"] @ self._controls.T).reshape(-1, 1, _CELLS, _CELLS)
-        return within(tone + (gain * self._bands).sum(0), self._settings.limits) * self._skin
+        return torch.einsum("k,kchw->chw", whitened, self._patterns) * self._settings.complexion
+
+
+def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:
+    """The limits of skin tone such that they are equally visible on every skin.
+
+    In CIE L* a change of density shows in proportion to L* + 16: plain on pale skin, hardly seen on dark skin.
+    """
+    bright = lab(tone)[0][skin[0] > 0.5]
+    lightness = float(bright.median()) if len(bright) else _USUAL_LIGHTNESS
+    share = min(2.0, max(1.0, (_USUAL_LIGHTNESS + 16) / (lightness + 16)))
+    wider = Limits(*(share * getattr(limits.limits, f.name) for f in fields(Limits)))
+    return replace(limits, complexion=share * limits.complexion, limits=wider)
 
 
 def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:

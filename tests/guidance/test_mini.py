@@ -64,9 +64,7 @@ def test_the_change_of_the_face_is_nearest_to_its_own_words(
 
 
 @pytest.mark.parametrize("prompt", ["red lipstick", "green eyeshadow", "bold pink blush"])
-def test_the_search_starts_with_the_products_of_the_prompt(
-    guidance: TextGuidance, render: Render, prompt: str
-) -> None:
+def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidance, render: Render, prompt: str) -> None:
     opacity = decode(starting_look(prompt, render, guidance)).opacity
     expected = decode(painted(prompt)).opacity
     assert torch.equal(opacity > 0, expected > 0)
