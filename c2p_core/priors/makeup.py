@@ -145,7 +145,8 @@ class MakeupFace:
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         if guidance is not None and prompt.strip():
             look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
-            self._look, self._reach = _with_hints(look)
+            if bool((look[:, 3] > products.ABSENT).any()):
+                self._look, self._reach = _with_hints(look)
         return {
             "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),

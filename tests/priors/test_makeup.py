@@ -49,6 +49,13 @@ def test_the_text_dresses_the_start(made_up: MakeupFace, astronaut_canvas: Canva
     assert float(lips[0] - lips[1]) > 0.02
 
 
+def test_no_makeup_means_none(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+    start = face.start("no makeup", Lipstick())  # type: ignore[arg-type]
+    searched = {**start, "products": torch.randn(9, 6, generator=torch.Generator().manual_seed(0))}
+    assert torch.equal(face.render(searched), face.render(start))
+
+
 def test_the_start_is_the_face_itself(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     assert torch.allclose(face.render(face.start()), astronaut_canvas.pixels, atol=1e-4)
 
