@@ -24,6 +24,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from c2p_core.colour import DARKEST, density, srgb_to_linear
+from c2p_core.faces.regions import INNER_LIPS, OUTER_LIPS, OVAL
 
 Array = NDArray[np.float32]
 Rgb = tuple[float, float, float]
@@ -71,13 +72,6 @@ _RANGES: dict[str, _Range] = {
     "lips": _Range(0.95, (-0.012, 0.012), (0.008, 0.030), 3.0),
     "lip_liner": _Range(0.85, (0.006, 0.022), (0.005, 0.014), 2.2),
 }
-
-_OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-_INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-_OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
-    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
 
 
 @dataclass(frozen=True)
@@ -378,12 +372,12 @@ def build_regions(mesh: Array, size: int, eye_distance: float) -> Regions:
         _add_eye(points, side, xy, level, eyes)
         _add_cheek(points, side, xy, level)
     _add_centre(points, xy, level)
-    mouth = _polygon(points[list(_INNER_LIPS)], xy, 0.2)
-    outer = _polygon(_closed_spline(points[list(_OUTER_LIPS)]), xy, 0.3)
+    mouth = _polygon(points[list(INNER_LIPS)], xy, 0.2)
+    outer = _polygon(_closed_spline(points[list(OUTER_LIPS)]), xy, 0.3)
     level["lips"] = outer
     level["lip_liner"] = np.abs(outer + 0.006)
 
-    oval = _step(-_polygon(points[list(_OVAL)], xy, 0.5) + 0.02, 0.03)
+    oval = _step(-_polygon(points[list(OVAL)], xy, 0.5) + 0.02, 0.03)
     open_eyes = _step(eyes, max(0.006, 0.5 * pixel))
     open_mouth = _step(mouth, max(0.006, 0.5 * pixel))
     lips_out = _step(outer, 0.02)
