@@ -37,7 +37,6 @@ from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys
-from c2p_core.verify import Seen
 
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
@@ -97,9 +96,11 @@ def protect(
     cancel.raise_if_cancelled()
 
     settings = SearchSettings() if request.steps is None else replace(SearchSettings(), steps=request.steps)
+    guidance = models.guidance
+    text = (guidance, guidance.direction(request.prompt)) if request.prompt.strip() else None
     changes: list[tuple[Alignment, Change]] = []
     reports = {face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in faces}
-    seen_before: dict[int, Seen] = {}
+    seen_before: dict[int, CanvasFace] = {}
     for index, face in enumerate(chosen):
         began = time.perf_counter()
 
@@ -108,16 +109,16 @@ def protect(
 
         stepped("prepare")
         seen = seen_before[face.number] = verify.see(photo, face)
-        canvas = CanvasFace(seen.canvas.to(device), seen.mesh.to(device))
+        canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
         inverted = models.prior.invert(canvas, request.strength)
         own = verify.embeddings(seen, models.optimised, device)
         found = search(
             inverted,
             canvas,
-            inverted.start(request.prompt, models.guidance, request.seed),
+            inverted.start(request.prompt, guidance, request.seed),
             models.optimised,
             Target(own, _decoy(own, models.decoys)),
-            (models.guidance, models.guidance.direction(request.prompt)) if request.prompt.strip() else None,
+            text,
             settings,
             request.seed,
             lambda step, steps, say=stepped: say("search", step, steps),  # type: ignore[misc]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,41 +12,29 @@ from torch import Tensor
 
 from c2p_core.api import Face, Similarity
 from c2p_core.faces.align import CANVAS, align, apply, canvas_crop
+from c2p_core.priors.prior import CanvasFace
 from c2p_core.recognition import Recogniser
 
 _UPLOAD_QUALITY = 75
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A face as recognisers get it.
-
-    Attributes:
-        canvas: (3, 256, 256) sRGB 0..1.
-        mesh: (468, 2) in canvas pixels.
-    """
-
-    canvas: Tensor
-    mesh: Tensor
-
-
-def see(photo: Tensor, face: Face) -> Seen:
+def see(photo: Tensor, face: Face) -> CanvasFace:
     """Crop a face of a (3, H, W) sRGB photo to its own canvas."""
     alignment = align(face.mesh, face.eye_distance)
     mesh = torch.from_numpy(apply(alignment.to_canvas, face.mesh))
-    return Seen(canvas_crop(photo, alignment), mesh)
+    return CanvasFace(canvas_crop(photo, alignment), mesh)
 
 
-def embeddings(seen: Seen, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
+def embeddings(seen: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
     """Per recogniser name, the (D,) unit embedding."""
     with torch.no_grad():
-        canvas, mesh = seen.canvas[None].to(device), seen.mesh[None].to(device)
+        canvas, mesh = seen.pixels[None].to(device), seen.mesh[None].to(device)
         return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
 
 
 def similarities(
-    original: Seen,
-    after: Seen,
+    original: CanvasFace,
+    after: CanvasFace,
     recognisers: Sequence[Recogniser],
     held_out: Collection[str],
     device: torch.device,
@@ -62,7 +49,7 @@ def similarities(
         device: where the recognisers are.
     """
     own = embeddings(original, recognisers, device)
-    upload = embeddings(Seen(_uploaded(original.canvas), original.mesh), recognisers, device)
+    upload = embeddings(CanvasFace(_uploaded(original.pixels), original.mesh), recognisers, device)
     now = embeddings(after, recognisers, device)
     return tuple(
         Similarity(

@@ -39,5 +39,4 @@ def astronaut_face(astronaut: Photo, store: ModelStore) -> Face:
 
 @pytest.fixture(scope="session")
 def astronaut_canvas(astronaut: Photo, astronaut_face: Face) -> CanvasFace:
-    seen = verify.see(to_tensor(to_srgb(astronaut)), astronaut_face)
-    return CanvasFace(seen.canvas, seen.mesh)
+    return verify.see(to_tensor(to_srgb(astronaut)), astronaut_face)

@@ -114,6 +114,7 @@ class MakeupFace:
         mesh = face.mesh.cpu().numpy()
         pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
         self._device = device
+        self._everywhere = _identity_grid(device)
         self._linear = srgb_to_linear(face.pixels).to(device)
         canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
 
@@ -160,7 +161,7 @@ class MakeupFace:
         shift = _grow(self._displacement(code)).permute(1, 2, 0)
         return F.grid_sample(
             painted[None],
-            (_identity_grid(self._device) + shift * (2.0 / CANVAS))[None],
+            (self._everywhere + shift * (2.0 / CANVAS))[None],
             align_corners=False,
             padding_mode="border",
         )[0]

@@ -9,6 +9,7 @@ without a copy, so that reductions, reshapes and per-channel constants need no s
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -112,8 +113,9 @@ class _Weighted(_Step):
 
     bias: Tensor
 
+    @abstractmethod
     def scale(self, factor: Tensor) -> None:
-        raise NotImplementedError
+        """Multiply each channel of the result."""
 
     def shift(self, offset: Tensor) -> None:
         self.bias += offset
