@@ -46,6 +46,19 @@ def lab(linear: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
+def difference(before: Tensor, after: Tensor) -> Tensor:
+    """CIE94 colour difference of two CIE L*a*b* pictures (3, ...), differentiable also where nothing changed.
+
+    Within a few per cent of CIEDE2000 on skin, without its branches.
+    """
+    apart = after - before
+    chroma = before[1:].norm(dim=0)
+    away = (after[1:] ** 2).sum(0).clamp(min=1e-6).sqrt() - chroma
+    hue = ((apart[1:] ** 2).sum(0) - away**2).clamp(min=0.0)
+    squared = apart[0] ** 2 + (away / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2
+    return (squared + 1e-4).sqrt() - 1e-2
+
+
 def density(linear: Tensor) -> Tensor:
     """Optical density, the negative natural logarithm of linear light; 0 for white."""
     return -torch.log(linear.clamp(min=DARKEST))

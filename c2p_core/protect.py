@@ -19,7 +19,7 @@ from torch import Tensor
 from c2p_core import transformations
 from c2p_core.api import CancelToken
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.priors.prior import CanvasFace, Code, Inverted
+from c2p_core.priors.prior import CanvasFace, Code, Inverted, moved
 from c2p_core.recognition import Recogniser
 
 # Steps between two looks at the clean picture, which decide on the best code and on stopping early.
@@ -110,15 +110,15 @@ def search(
         on_step(step, settings.steps)
         how = transformations.draw(generator)
         rendered = inverted.render(code)
-        arrived = transformations.picture(rendered, how, generator)[None]
-        mesh = transformations.points(inverted.moved(code, face.mesh), how)[None]
+        arrived = transformations.picture(rendered.pixels, how, generator)[None]
+        mesh = transformations.points(moved(rendered.displacement, face.mesh), how)[None]
         asked = _one_of_each_family(recognisers, step)
         losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
-        loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code)
-        loss = loss + settings.guard * inverted.guard(code)
+        loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code, rendered)
+        loss = loss + settings.guard * inverted.guard(rendered)
         if text is not None:
             guidance, direction = text
-            loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered[None], direction)
+            loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered.pixels[None], direction)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -163,6 +163,7 @@ def _look(
 ) -> Found:
     """Where the search stands, without random transformations."""
     kept = {name: part.detach().clone() for name, part in code.items()}
-    rendered, mesh = inverted.render(kept)[None], inverted.moved(kept, face.mesh)[None]
-    loss = sum(float(_adversarial(r, r.embed(rendered, mesh)[0], target, margin)) for r in recognisers)
+    rendered = inverted.render(kept)
+    picture, mesh = rendered.pixels[None], moved(rendered.displacement, face.mesh)[None]
+    loss = sum(float(_adversarial(r, r.embed(picture, mesh)[0], target, margin)) for r in recognisers)
     return Found(kept, loss, steps)

@@ -17,6 +17,8 @@ OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+# Around the nose's tip and wings.
+NOSE = (4, 45, 220, 115, 48, 64, 98, 97, 2, 326, 327, 294, 278, 344, 440, 275)
 
 Map = NDArray[np.float32]
 
@@ -42,20 +44,31 @@ def eyes_distance(mesh: NDArray[np.float32]) -> Map:
 
 
 def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
-    """How much each canvas pixel is skin that may be toned, 0..1.
-
-    Eyeballs, mouth and everything beside the face's outline are none; hair over the forehead, beards and the frames of
-    glasses are told by their colour, which is not that of this face's cheeks, nose and chin.
+    """How much each canvas pixel is skin that may be toned, 0..1: ``like_skin`` less eyeballs, mouth and surroundings.
 
     Args:
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
-    oval = signed_distance(mesh, OVAL)
+    inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
+    face = ramp(signed_distance(mesh, OVAL), -10.0, 0.0)
+    return like_skin(pixels, mesh) * face * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
+
+
+def like_skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+    """How much each canvas pixel looks like this face's skin, 0..1, wherever it lies.
+
+    Hair over the forehead, beards, hats and the frames of glasses are told by their colour, which is not that of this
+    face's cheeks, nose and chin.
+
+    Args:
+        pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
+        mesh: (468, 2) canvas pixels.
+    """
     eyes = eyes_distance(mesh)
     lips = signed_distance(mesh, OUTER_LIPS)
     brows = np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
-    bare = (oval < -8) & (eyes > 8) & (lips > 3) & (brows > 3)
+    bare = (signed_distance(mesh, OVAL) < -8) & (eyes > 8) & (lips > 3) & (brows > 3)
     smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
     tone = np.log(np.clip(smooth, 0.02, 1.0))
     # Light changes all three channels alike; what differs from that is another material.
@@ -66,6 +79,4 @@ def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
     spread_light = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
     away = np.hypot(np.abs(hue - typical_hue).max(-1) / spread_hue, (light - typical_light) / spread_light)
     material = ramp(gaussian_filter(away, 1.0).astype(np.float32), 1.6, 3.0)
-    material = np.asarray(gaussian_filter(material, 2.0), dtype=np.float32)
-    inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
-    return material * ramp(oval, -10.0, 0.0) * ramp(-eyes, -7.0, -1.5) * inner
+    return np.asarray(gaussian_filter(material, 2.0), dtype=np.float32)

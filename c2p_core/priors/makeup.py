@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter, sobel
+from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 from torch import Tensor
 
-from c2p_core.colour import lab, linear_to_srgb, srgb_to_linear
+from c2p_core.colour import difference, lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
-from c2p_core.priors.prior import CanvasFace, Change, Code
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, moved
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic
 
@@ -44,15 +44,20 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
     ("lashes", (0.10, 0.08, 0.07)),
 )
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
-_STIFF = 4e3
+_STIFF = 2.5e4
+_FEATURES_STIFFER = 5.0
+# On smooth skin tone shows by its edges, not by its depth; cells.
+_GAIN_BLUR = 3.0
+_COMPLEXION_BLUR = 2.5
 _STRAIGHT = 5e4
-# On smooth pale skin tone shows by its edges, not by its depth.
-_SMOOTH = 1500.0
+_FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
+# A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
+_SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
-RELIEF_BANDS = (2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
+RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
 
 @dataclass(frozen=True)
@@ -78,20 +83,22 @@ class Settings:
     limits: Limits
     moved: float
     shifted: float
+    patchy: float
 
 
 def settings(strength: float) -> Settings:
     """Limits that grow with strength 0..1, measured at 0.7; at 0 next to nothing is left of them."""
     s = max(strength, 0.02) / 0.7
     return Settings(
-        shape=0.04 * s,
-        complexion=0.35 * s,
+        shape=0.07 * s,
+        complexion=1.0 * s,
         mahalanobis=1.5,
         relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.24 * s, 0.34 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
-        moved=0.03 * s,
-        shifted=6.0 * s,
+        moved=0.035 * s,
+        shifted=6.5 * s,
+        patchy=3.0 * s,
     )
 
 
@@ -119,7 +126,7 @@ class MakeupFace:
         canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
 
         skin = face_regions.skin(pixels, mesh)
-        self._skin = torch.from_numpy(_shrink(skin))[None].to(device)
+        self._skin = torch.from_numpy(skin)[None].to(device)
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
@@ -127,11 +134,16 @@ class MakeupFace:
         if np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
+        free = free * _movable(pixels, mesh)
         self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
-        self._bands = _bands(self._linear)
+        self._stiffness = torch.from_numpy(_shrink(1.0 + _FEATURES_STIFFER * _features(mesh))).to(device)
+        self._bands = _bands(self._linear, skin)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
-        self._settings = _as_visible(limits, self._tone, self._skin)
+        self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self._skin, CANVAS // _CELLS))
+        self._before = lab(srgb_to_linear(F.avg_pool2d(face.pixels.to(device), 2)))
+        self._seen = F.avg_pool2d(self._skin, 2)[0]
+        self._face = torch.from_numpy(_shrink(face_regions.ramp(oval, -1.0, 1.0))).to(device)
         self._points = face.mesh.to(device)
         even, _ = control_weights(canonical)
         self._controls = torch.from_numpy(even).to(device)
@@ -155,35 +167,34 @@ class MakeupFace:
             "shape": torch.zeros(2 * SIZE, device=self._device),
         }
 
-    def render(self, code: Code) -> Tensor:
-        density = _grow(self._density(code)) + products.paint_on(self._products(code), self._ground).sum(0)
+    def render(self, code: Code) -> Rendered:
+        density = self._density(code) + products.paint_on(self._products(code), self._ground).sum(0)
         painted = linear_to_srgb(self._linear * torch.exp(-density))
-        shift = _grow(self._displacement(code)).permute(1, 2, 0)
-        return F.grid_sample(
+        displacement = self._displacement(code)
+        shift = _grow(displacement).permute(1, 2, 0)
+        pixels = F.grid_sample(
             painted[None],
             (self._everywhere + shift * (2.0 / CANVAS))[None],
             align_corners=False,
             padding_mode="border",
         )[0]
+        return Rendered(pixels, displacement, density)
 
-    def moved(self, code: Code, points: Tensor) -> Tensor:
-        grid = (2 * points / CANVAS - 1)[None, None]
-        shift = F.grid_sample(self._displacement(code)[None], grid, align_corners=False)[0, :, 0].T
-        # The photo shows at p what was at p + shift, so that what was here went the other way.
-        return points - shift
-
-    def regulariser(self, code: Code) -> Tensor:
-        shift = self._displacement(code) / CANVAS_EYE_DISTANCE
+    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+        shift = rendered.displacement / CANVAS_EYE_DISTANCE
         whitened = code["complexion"] / self._settings.mahalanobis
-        bent = _STIFF * elastic(shift) + _STRAIGHT * bending(shift, self._lines)
-        return whitened.square().mean() + bent + _SMOOTH * elastic(self._complexion(code))
+        bent = _STIFF * elastic(shift, self._stiffness) + _STRAIGHT * bending(shift, self._lines)
+        return whitened.square().mean() + bent
 
-    def guard(self, code: Code) -> Tensor:
-        moved = (self.moved(code, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
-        before, after = lab(self._tone), lab(self._tone * torch.exp(-self._density(code)))
-        shifted = (((after - before) ** 2).sum(0) + 1e-4).sqrt()
-        shifted = (shifted * self._skin[0]).sum() / self._skin.sum().clamp(min=1.0)
-        ratios = torch.stack([moved / self._settings.moved, shifted / self._settings.shifted])
+    def guard(self, rendered: Rendered) -> Tensor:
+        limits = self._settings
+        went = (moved(rendered.displacement, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
+        # Where edges moved, colour shifts too, and everybody's measure of it counts that.
+        after = lab(srgb_to_linear(F.avg_pool2d(rendered.pixels, 2)))
+        shifted = _mean(difference(self._before, after), self._seen)
+        toned = lab(self._tone * torch.exp(-F.avg_pool2d(rendered.density, CANVAS // _CELLS))) - lab(self._tone)
+        patchy = (_mean(_band(toned).square().sum(0), self._face) + 1e-6).sqrt()
+        ratios = torch.stack([went / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
         return torch.relu(ratios - 1.0).square().sum()
 
     def change(self, code: Code) -> Change:
@@ -192,7 +203,7 @@ class MakeupFace:
         painted = self._products(still).cpu()
         return Change(
             self._displacement(still).cpu(),
-            _grow(self._density(still)).cpu(),
+            self._density(still).cpu(),
             ground.maps,
             lambda maps: products.paint_on(painted, ground.on(maps)),
             products.PRODUCTS,
@@ -213,9 +224,12 @@ class MakeupFace:
         return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
     def _density(self, code: Code) -> Tensor:
-        """(3, cells, cells) density change of complexion and relief within the limits of skin."""
-        gain = self._settings.relief * torch.tanh(code["relief"] @ self._controls.T).reshape(-1, 1, _CELLS, _CELLS)
-        return within(self._complexion(code) + (gain * self._bands).sum(0), self._settings.limits) * self._skin
+        """(3, 256, 256) density change of complexion and relief within the limits of skin."""
+        gain = torch.tanh(code["relief"] @ self._controls.T).reshape(-1, _CELLS, _CELLS)
+        # Blurred where it is bounded already, so that no gain changes faster than light does on a face.
+        gain = self._settings.relief * _blur(gain, _GAIN_BLUR)
+        relief = (_grow(gain) * self._bands).sum(0)
+        return within(_grow(self._complexion(code)) + relief, self._settings.limits) * self._skin
 
     def _complexion(self, code: Code) -> Tensor:
         whitened = code["complexion"]
@@ -254,16 +268,39 @@ def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, _CELLS, _CELLS, 2)
     flat = basis.components.flatten(0, 1)[None]
     worn = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return worn.reshape(-1, 3, _CELLS, _CELLS)
+    return _blur(worn, _COMPLEXION_BLUR).reshape(-1, 3, _CELLS, _CELLS)
 
 
-def _bands(linear: Tensor) -> Tensor:
-    """(bands, 1, cells, cells) the face's own relief: its density between neighbouring Gaussian widths."""
+def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
+    """(bands, 256, 256) the face's own relief: its density between neighbouring Gaussian widths.
+
+    Blurring sees skin only: what lies beside it, such as dark hair, is no relief of the face.
+    """
     luminance = (linear * linear.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0).clamp(min=2e-3)
     depth = -torch.log(luminance).cpu().numpy()
-    blurred = [gaussian_filter(depth, width) for width in RELIEF_BANDS]
-    bands = [_shrink(fine - coarse) for fine, coarse in pairwise(blurred)]
-    return torch.from_numpy(np.stack(bands).astype(np.float32))[:, None].to(linear)
+    weight = np.maximum(skin, 1e-3)
+    blurred = [gaussian_filter(depth * weight, w) / gaussian_filter(weight, w) for w in RELIEF_BANDS]
+    bands = [fine - coarse for fine, coarse in pairwise(blurred)]
+    return torch.from_numpy(np.stack(bands).astype(np.float32)).to(linear)
+
+
+def _features(mesh: np.ndarray) -> np.ndarray:
+    """(256, 256) 1 on lips, brows and the nose's wings, fading over a few pixels."""
+    outlines = (face_regions.OUTER_LIPS, face_regions.LEFT_BROW, face_regions.RIGHT_BROW, face_regions.NOSE)
+    nearest = np.minimum.reduce([face_regions.signed_distance(mesh, outline) for outline in outlines])
+    return face_regions.ramp(nearest, 0.0, 8.0)
+
+
+def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """(256, 256) 1 where the face may move, 0 on hats, glasses and hair: their lines would show every wave.
+
+    From the upper lip downwards everything may move: beards have no straight lines, and without them nothing would.
+    """
+    other = (1.0 - face_regions.like_skin(pixels, mesh)) * (1.0 - _features(mesh))
+    other = gaussian_filter(maximum_filter(other * face_regions.ramp(-face_regions.eyes_distance(mesh), -6, -3), 5), 4.0)
+    nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
+    below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
+    return np.asarray(np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0)), dtype=np.float32)
 
 
 def _straight_lines(pixels: np.ndarray) -> np.ndarray:
@@ -288,6 +325,27 @@ def _shrink(canvas: np.ndarray) -> np.ndarray:
 
 def _grow(field: Tensor) -> Tensor:
     return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
+
+
+def _band(change: Tensor) -> Tensor:
+    """What a (3, cells, cells) change holds between 4 and 32 cells across the face: spots and blotches.
+
+    The same band as ``patchiness`` in the benchmarks: two Gaussians whose half-amplitude frequencies these are.
+    """
+    fine, coarse = (_FACE_WIDTH / n * _SIGMA_PER_CELL / (CANVAS / _CELLS) for n in (32, 4))
+    return _blur(change, fine) - _blur(change, coarse)
+
+
+def _blur(field: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of a (C, n, n) field."""
+    at = torch.arange(field.shape[-1], device=field.device, dtype=field.dtype)
+    weights = torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
+    weights = weights / weights.sum(1, keepdim=True)
+    return weights @ field @ weights.T
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1.0)
 
 
 def _identity_grid(device: torch.device) -> Tensor:

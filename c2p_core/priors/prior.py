@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor
+
+from c2p_core.faces.align import CANVAS
 
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
@@ -50,22 +53,42 @@ class Change:
     products: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A code's picture, and what was done to the face to get it; differentiable.
+
+    Attributes:
+        pixels: (3, 256, 256) sRGB 0..1.
+        displacement: (2, h, w) canvas pixels, over the whole canvas, as in ``Change``.
+        density: (3, 256, 256) optical density added before the pixels moved, products included.
+    """
+
+    pixels: Tensor
+    displacement: Tensor
+    density: Tensor
+
+
+def moved(displacement: Tensor, points: Tensor) -> Tensor:
+    """Where (N, 2) canvas points of the face go."""
+    grid = (2 * points / CANVAS - 1)[None, None]
+    shift = F.grid_sample(displacement[None], grid, align_corners=False)[0, :, 0].T
+    # The photo shows at p what was at p + shift, so that what was here went the other way.
+    return points - shift
+
+
 class Inverted(Protocol):
     """One face as the prior sees it."""
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         """Where the search starts: the face unchanged, or in the look that the text model likes best for the prompt."""
 
-    def render(self, code: Code) -> Tensor:
-        """(3, 256, 256) sRGB 0..1 canvas of the code, differentiable."""
+    def render(self, code: Code) -> Rendered:
+        """The code's picture, differentiable."""
 
-    def moved(self, code: Code, points: Tensor) -> Tensor:
-        """Where (N, 2) canvas points of the face go."""
-
-    def regulariser(self, code: Code) -> Tensor:
+    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
         """Scalar: how unlikely the code is under the prior (the paper's latent loss)."""
 
-    def guard(self, code: Code) -> Tensor:
+    def guard(self, rendered: Rendered) -> Tensor:
         """Scalar: by how much the change is more visible than the strength allows; 0 within the limits."""
 
     def change(self, code: Code) -> Change:

@@ -135,6 +135,12 @@ def bending(displacement: Tensor, lines: Tensor) -> Tensor:
     return bent
 
 
-def elastic(displacement: Tensor) -> Tensor:
-    """Elastic energy of a (C, n, n) field: mean squared difference of neighbouring cells."""
-    return (displacement.diff(dim=1) ** 2).mean() + (displacement.diff(dim=2) ** 2).mean()
+def elastic(displacement: Tensor, stiffness: Tensor) -> Tensor:
+    """Elastic energy of a (2, n, n) displacement: mean squared difference of neighbouring cells.
+
+    Args:
+        displacement: (2, n, n).
+        stiffness: (n, n), the weight of each cell; features that are stiffer than the skin around keep their form.
+    """
+    across, down = displacement.diff(dim=2)[:, :-1] ** 2, displacement.diff(dim=1)[:, :, :-1] ** 2
+    return ((across + down) * stiffness[:-1, :-1]).mean()
