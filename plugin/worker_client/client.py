@@ -299,6 +299,12 @@ def _reach(place, client, wants, waited=None):
     except StreamClosed:
         stream.close()
         return None
+    except WorkerProblem as problem:
+        stream.close()
+        now = read_endpoint(place)
+        if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
+            return None  # another worker has just taken the place of the one whose token we had
+        raise
     except OtherVersion as error:
         stream.close()
         raise _other_version(error.version)
@@ -329,7 +335,7 @@ def _shake_hands(stream, token, client, wants, waited):
             raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
     hello, _ = read_message(stream)
     if hello.get("kind") == "error":
-        raise WorkerProblem("refused", "%s" % (hello.get("sentence"),))
+        raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
     if hello.get("kind") != "hello" or not isinstance(told, TEXT):
         raise ProtocolError("it does not say hello")
