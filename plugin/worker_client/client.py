@@ -4,7 +4,7 @@ import binascii
 import os
 import time
 
-from worker_client.place import START_LOG, find_place, read_endpoint, tail
+from worker_client.place import START_LOG, find_place, native, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
@@ -229,7 +229,7 @@ def diagnose():
     found["start log"] = tail(os.path.join(place.run, START_LOG))
     if endpoint is not None:
         found["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        found["log"] = tail(str(endpoint.get("log")))
+        found["log"] = tail(native(endpoint.get("log")))
     try:
         reached = _reach(place, "diagnosis", "control")
         if reached is not None:
@@ -291,7 +291,7 @@ def _reach(place, client, wants, waited=None):
     if endpoint["protocol"] != PROTOCOL:
         raise _other_version(endpoint["protocol"])
     try:
-        stream = open_stream(endpoint["transport"], endpoint["address"])
+        stream = open_stream(endpoint["transport"], native(endpoint["address"]))
     except StreamClosed:
         return None
     try:

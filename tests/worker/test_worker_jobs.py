@@ -118,7 +118,7 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
 
 
 def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
-    close = np.concatenate([ASTRONAUT[:, 120:330], ASTRONAUT[:, 120:330]], 1)
+    close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
     (region,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
     assert region["faces"] == [1, 2]
 
