@@ -157,7 +157,7 @@ def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call
             job = worker.submit("protect", {"does": "count", "steps": 1000})
             next(event for event in job.events() if event.kind in ("progress", "queued"))
         os.kill(killed[0].pid, signal.SIGKILL)
-        until(lambda: is_gone(killed[0]))
+        killed[0].wait(10)
         if when != "idle":
             last = events(job)[-1]
             assert last.kind == "error" and last.header["code"] == "gone" and "try again" in last.header["sentence"]
