@@ -24,12 +24,12 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces import find_faces_in, refine_face
+from c2p_core.faces import find_again, find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
-from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.paste import paste
+from c2p_core.faces.view import View
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.imageio import profile_warning, to_srgb
+from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
@@ -85,7 +85,7 @@ def protect(
     warnings = [w for w in (profile_warning(request.photo),) if w]
 
     tell(Progress("detect"))
-    photo = to_tensor(to_srgb(request.photo))
+    photo = View(request.photo)
     faces = find_faces_in(photo, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
@@ -126,17 +126,15 @@ def protect(
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
         reports[face.number] = replace(reports[face.number], steps=found.steps, seconds=time.perf_counter() - began)
-    del photo
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
-    after = to_tensor(to_srgb(protected))
-    found_after = find_faces_in(after, store)
+    after = View(protected)
     for face in chosen:
         # A recogniser that has no detector of its own would still look where the face was.
-        again = _match(face, found_after, (1.0, 1.0)) or refine_face(after, face, store)
+        again = find_again(after, face, store) or refine_face(after, face, store)
         rows = verify.similarities(
             seen_before[face.number],
             verify.see(after, again),
@@ -166,8 +164,8 @@ def check(
         raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
     store = store or ModelStore()
     where = pick_device(device)
-    first, second = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
-    before, after = find_faces_in(first, store), find_faces_in(second, store)
+    first, second = View(original), View(protected)
+    before = find_faces_in(first, store)
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
     recognisers = load_recognisers("auto", store, where)
@@ -175,7 +173,7 @@ def check(
     for face in before:
         report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
         if not face.skipped:
-            match = _match(face, after, ratio)
+            match = find_again(second, _resized(face, ratio), store)
             if match is None:
                 report = replace(report, skipped="no face is found in its place in the second picture")
             else:
@@ -275,9 +273,7 @@ def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[
     return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
 
 
-def _match(face: Face, candidates: Sequence[Face], ratio: tuple[float, float]) -> Face | None:
-    """The face of the second picture that lies where ``face`` lies in the first."""
-    scale = np.array(ratio)
-    centre = face.mesh.mean(0) * scale
-    near = [c for c in candidates if np.linalg.norm(c.mesh.mean(0) - centre) < 0.5 * face.eye_distance * scale[0]]
-    return min(near, key=lambda c: float(np.linalg.norm(c.mesh.mean(0) - centre)), default=None)
+def _resized(face: Face, ratio: tuple[float, float]) -> Face:
+    """Where the face lies in a picture that was resized by ``ratio`` across and down."""
+    mesh = (face.mesh * np.array(ratio)).astype(np.float32)
+    return replace(face, mesh=mesh, eye_distance=face.eye_distance * ratio[0])
