@@ -36,7 +36,8 @@ class View:
         part = self._photo.pixels[y0:y1, x0:x1]
         if shrink > 1:
             part = _averaged(part, shrink)
-        return torch.from_numpy(to_srgb(replace(self._photo, pixels=part))).permute(2, 0, 1)
+        converted = to_srgb(replace(self._photo, pixels=part))
+        return torch.from_numpy(np.require(converted, requirements="W")).permute(2, 0, 1)
 
 
 def _averaged(pixels: NDArray[Any], shrink: int) -> NDArray[Any]:
