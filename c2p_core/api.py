@@ -10,19 +10,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2p_core.errors import Cancelled
 
+if TYPE_CHECKING:
+    from c2p_core.faces.layers import Layer
+
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
-FaceChoice = Literal["all", "largest"] | tuple[int, ...]
+Box = tuple[float, float, float, float]
+FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.7
+DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,18 @@ class Progress:
         return self.step / self.steps if self.steps else 0.0
 
 
+@dataclass(frozen=True)
+class Preview:
+    """How a face looks at a step of its search (step 0: unchanged): (256, 256, 3) uint8 sRGB, upright."""
+
+    face: int
+    step: int
+    steps: int
+    pixels: NDArray[np.uint8]
+
+
 ProgressCallback = Callable[[Progress], None]
+PreviewCallback = Callable[[Preview], None]
 
 
 class CancelToken:
@@ -129,13 +145,17 @@ class ProtectRequest:
         prompt: makeup style in words.
         strength: 0..1, one dial from discreet to heavy stage makeup; `docs/strength.md` says what it changes.
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
-        faces: "all", "largest", or face numbers as ``c2p faces`` prints them.
+        faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) where the
+            faces were found before.
         prior: name of the generative prior.
         recognisers: "auto" for all that are present, or names.
         hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
         steps: search steps per face, None for the measured default.
         seed: of every random draw.
         device: "auto", "cpu" or "cuda".
+        original: the photo before it was protected and edited, of the same size; the search then starts from
+            ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
+        layers: whether the result is also wanted as one layer per makeup product.
     """
 
     photo: Photo
@@ -149,6 +169,8 @@ class ProtectRequest:
     steps: int | None = None
     seed: int = 0
     device: Device = "auto"
+    original: Photo | None = None
+    layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,8 +224,10 @@ class ProtectResult:
         photo: the protected picture.
         faces: one report per face.
         warnings: sentences for the user (unknown prompt words, recognisers that are not there).
+        layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
     """
 
     photo: Photo
     faces: tuple[FaceReport, ...]
     warnings: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from c2p_core.api import CancelToken
 from c2p_core.errors import Cancelled
-from c2p_core.priors.prior import CanvasFace, Change, Code
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered
 from c2p_core.protect import Found, SearchSettings, Target, search
 from c2p_core.recognition import Recogniser
 
@@ -23,17 +23,15 @@ class Tint:
     def start(self) -> Code:
         return {"tint": torch.zeros(1)}
 
-    def render(self, code: Code) -> Tensor:
-        return (self.pixels + code["tint"] * torch.tensor([0.2, -0.1, 0.0])[:, None, None]).clamp(0, 1)
+    def render(self, code: Code) -> Rendered:
+        density = -code["tint"] * torch.tensor([0.2, -0.1, 0.0])[:, None, None]
+        return Rendered((self.pixels - density).clamp(0, 1), torch.zeros(2, 4, 4), density)
 
-    def moved(self, code: Code, points: Tensor) -> Tensor:
-        return points
-
-    def regulariser(self, code: Code) -> Tensor:
+    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
         return code["tint"].square().sum()
 
-    def guard(self, code: Code) -> Tensor:
-        return torch.relu(code["tint"].abs() - 10.0).sum()
+    def guard(self, rendered: Rendered) -> Tensor:
+        return torch.relu(5 * rendered.density.abs().max() - 10.0)
 
     def change(self, code: Code) -> Change:
         raise AssertionError("the search never asks for the full-size change")
@@ -58,7 +56,7 @@ def run(settings: SearchSettings = PLAIN, seed: int = 0, **more: object) -> Foun
 
 
 def similarity(found: Found) -> float:
-    before, after = FACE.pixels[None], Tint(FACE.pixels).render(found.code)[None]
+    before, after = FACE.pixels[None], Tint(FACE.pixels).render(found.code).pixels[None]
     return float((mean_colour(before, FACE.mesh) * mean_colour(after, FACE.mesh)).sum())
 
 
@@ -87,7 +85,7 @@ def test_a_decoy_pulls_towards_itself() -> None:
     decoy = F.normalize(torch.tensor([1.0, -0.3, 0.1]), dim=0)
     target = Target({"red": own}, {"red": decoy})
     found = search(prior, FACE, prior.start(), [recogniser()], target, None, PLAIN, 0)
-    after = mean_colour(prior.render(found.code)[None], FACE.mesh[None])[0]
+    after = mean_colour(prior.render(found.code).pixels[None], FACE.mesh[None])[0]
     assert float(after @ decoy) > float(own @ decoy) + 0.3
 
 

@@ -1,0 +1,92 @@
+"""What goes back to the host: the rectangle that changed, and a mask of what changed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing
+
+from c2p_core.api import FaceReport, Photo, ProtectResult
+from c2p_core.errors import BadRequest
+from c2p_core.faces.boxes import overlap
+from c2p_core.faces.layers import Layer
+from c2p_core.worker.protocol import Picture
+
+# Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.
+_HOLE = 2
+
+
+def as_photo(picture: Picture) -> Photo:
+    """The picture as the library takes it: hosts may have values beyond black and white, and what is no number."""
+    pixels = picture.pixels
+    if pixels.dtype == np.float32:
+        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
+    return Photo(pixels, picture.icc)
+
+
+def pictures_of(
+    photo: Picture, result: ProtectResult, selection: Picture | None, numbers: Mapping[int, int]
+) -> list[Picture]:
+    """The pictures of a result for one region; none when nothing changed.
+
+    Args:
+        photo: the region as it came from the host.
+        result: its protection.
+        selection: of the same bounds; the mask is multiplied with it.
+        numbers: from a face's number in the result to what the client calls it, where that is another.
+    """
+    protected = result.photo.pixels
+    changed = (protected != as_photo(photo).pixels).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if not len(rows):
+        return []
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    side = 2 * _HOLE + 1
+    filled = changed[part] | binary_closing(changed[part], np.ones((side, side), bool))
+    mask = filled.astype(np.uint8) * np.uint8(255) if selection is None else selection.pixels[part][..., 0] * filled
+    x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
+    layers = [_layer(layer, photo, numbers.get(layer.face, layer.face)) for layer in result.layers]
+    if not layers:
+        # Where nothing changed the host's own values stay, even those that no photo has.
+        pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
+        layers = [Picture("protected", x, y, pixels, photo.icc)]
+    return [*layers, Picture("mask", x, y, mask[..., None])]
+
+
+def _layer(layer: Layer, photo: Picture, face: int) -> Picture:
+    name = "skin" if layer.mode == "normal" else "product"
+    about = {"product": layer.name, "face": face, "mode": layer.mode, "space": "encoded"}
+    return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
+
+
+def blended(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
+    """What a viewer sees of the protected pixels through a (H, W, 1) uint8 selection."""
+    touched = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
+    opacity = selection[touched].astype(np.float32) / 255
+    before, after = photo[touched].astype(np.float32), protected[touched].astype(np.float32)
+    mixed = before + (after - before) * opacity
+    seen = protected.copy()
+    seen[touched] = mixed if photo.dtype == np.float32 else np.rint(mixed).astype(photo.dtype)
+    return seen
+
+
+def check_cover(selection: Picture, photo: Picture) -> None:
+    """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
+    if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
+        raise BadRequest("A selection has one channel of 8 bits; this is an error of the plug-in.")
+    if selection.bounds[2:] != photo.bounds[2:]:
+        raise BadRequest("The selection and the photo have different sizes; this is an error of the plug-in.")
+
+
+def measured_again(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
+    """A protected face with the figures of what is seen of it."""
+    again = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
+    if not face.similarities or again is None or not again.similarities:
+        return face
+    held_out = {row.recogniser for row in face.similarities if row.held_out}
+    rows = tuple(replace(row, held_out=row.recogniser in held_out) for row in again.similarities)
+    return replace(face, similarities=rows)
