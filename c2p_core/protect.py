@@ -39,7 +39,7 @@ class SearchSettings:
         guard: weight of the identity guard, which is 0 as long as the change stays within what strength allows.
     """
 
-    steps: int = 80
+    steps: int = 120
     rate: dict[str, float] = field(
         default_factory=lambda: {"shape": 1.0, "complexion": 0.7, "relief": 0.7, "products": 0.6}
     )

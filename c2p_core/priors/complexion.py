@@ -1,4 +1,4 @@
-"""Complexion: light-and-tone patterns that real faces show, learned as a linear generative model.
+"""Complexion: patterns of light and tone that real faces show, learned as a linear generative model.
 
 Probabilistic PCA (Tipping and Bishop 1999) of optical density over the mean face, each face's own mean colour removed,
 trained by ``bundle/train/complexion.py``. A code is whitened: under the model its coordinates are independent, mean 0
@@ -16,28 +16,17 @@ from torch import Tensor
 
 from c2p_core.errors import ModelUnavailable
 
-# Optical-density directions of what can happen to skin, red, green, blue: less or more light on it, melanin, blood.
-# Shade on skin is warm, because light that reaches it has passed through skin nearby; neutral grey looks like dirt.
-# Melanin and haemoglobin roughly after Jacques, Optical properties of biological tissues (2013), at sRGB's primaries.
-_OPTICS = torch.tensor([[0.82, 1.0, 1.08], [0.45, 0.85, 1.35], [0.25, 1.30, 1.00]])
+# Optical density, red, green, blue, of less light on skin. Shade on skin is warm, because light that reaches it has
+# passed through skin nearby; neutral grey looks like dirt.
+_SHADE = torch.tensor([0.82, 1.0, 1.08])
 
 
 @dataclass(frozen=True)
 class Limits:
-    """One-sided limits of the change in optical density.
-
-    Attributes:
-        lighter, darker: of light on the skin (shine, shade).
-        paler, tanner: of melanin.
-        blanched, flushed: of blood.
-    """
+    """The most that light on the skin may grow (``lighter``) or fall (``darker``), in optical density."""
 
     lighter: float
     darker: float
-    paler: float
-    tanner: float
-    blanched: float
-    flushed: float
 
 
 @dataclass(frozen=True)
@@ -72,19 +61,8 @@ def load_basis(path: Path) -> Basis:
     return Basis(mesh.float(), components.float(), extent.float())
 
 
-def within(density: Tensor, limits: Limits) -> Tensor:
-    """Bring a (3, H, W) density change into what skin can do, smoothly: never green, never a rainbow."""
-    optics = _OPTICS.to(density)
-    shade, melanin, blood = torch.einsum("ij,jhw->ihw", torch.linalg.inv(optics.T), density)
-    parts = torch.stack(
-        [
-            _one_sided(shade, limits.lighter, limits.darker),
-            _one_sided(melanin, limits.paler, limits.tanner),
-            _one_sided(blood, limits.blanched, limits.flushed),
-        ]
-    )
-    return torch.einsum("ji,jhw->ihw", optics, parts)
-
-
-def _one_sided(x: Tensor, below: float, above: float) -> Tensor:
-    return above * torch.tanh(x.clamp(min=0) / above) - below * torch.tanh((-x).clamp(min=0) / below)
+def within(shade: Tensor, limits: Limits) -> Tensor:
+    """A (H, W) change of light as (3, H, W) density that skin can show: bounded smoothly, never another hue."""
+    lit = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
+    lit = lit - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
+    return _SHADE.to(shade)[:, None, None] * lit

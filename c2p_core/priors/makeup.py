@@ -71,8 +71,9 @@ class Settings:
         relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
-        moved: how far landmarks may move on average, in eye distances, before the guard pulls back.
-        shifted: how far skin's colour may shift on average, as distance in CIE L*a*b*, before the guard pulls back.
+        moved: how far landmarks may move on average, in eye distances; this and the following are where the guard wakes.
+        shifted: how far skin's colour may shift on average, moved edges included, as CIE94 difference.
+        patchy: how strong the change may be between 4 and 32 cells across the face, root mean square in CIE L*a*b*.
     """
 
     shape: float
@@ -90,15 +91,15 @@ def settings(strength: float) -> Settings:
     """Limits that grow with strength 0..1, measured at 0.7; at 0 next to nothing is left of them."""
     s = max(strength, 0.02) / 0.7
     return Settings(
-        shape=0.07 * s,
+        shape=0.06 * s,
         complexion=1.0 * s,
         mahalanobis=1.5,
         relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
-        limits=Limits(0.24 * s, 0.34 * s, 0.05 * s, 0.12 * s, 0.04 * s, 0.10 * s),
-        moved=0.035 * s,
-        shifted=6.5 * s,
-        patchy=3.0 * s,
+        limits=Limits(0.24 * s, 0.34 * s),
+        moved=0.042 * s,
+        shifted=6.6 * s,
+        patchy=2.7 * s,
     )
 
 
@@ -229,13 +230,14 @@ class MakeupFace:
         # Blurred where it is bounded already, so that no gain changes faster than light does on a face.
         gain = self._settings.relief * _blur(gain, _GAIN_BLUR)
         relief = (_grow(gain) * self._bands).sum(0)
-        return within(_grow(self._complexion(code)) + relief, self._settings.limits) * self._skin
+        return within(_grow(self._complexion(code)[None])[0] + relief, self._settings.limits) * self._skin
 
     def _complexion(self, code: Code) -> Tensor:
+        """(cells, cells) change of light."""
         whitened = code["complexion"]
         length = whitened.norm() / len(whitened) ** 0.5
         whitened = whitened * (self._settings.mahalanobis / torch.clamp(length, min=self._settings.mahalanobis))
-        return torch.einsum("k,kchw->chw", whitened, self._patterns) * self._settings.complexion
+        return torch.einsum("k,khw->hw", whitened, self._patterns) * self._settings.complexion
 
 
 def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:
@@ -264,11 +266,14 @@ def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
-    """(K, 3, cells, cells) the learned patterns as this face wears them."""
+    """(K, cells, cells) the learned patterns of light as this face wears them.
+
+    Their hues and their edges are left out: on one face at a time both look like blotches, not like light.
+    """
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, _CELLS, _CELLS, 2)
-    flat = basis.components.flatten(0, 1)[None]
-    worn = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return _blur(worn, _COMPLEXION_BLUR).reshape(-1, 3, _CELLS, _CELLS)
+    light = basis.components.mean(1)[None]
+    worn = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    return _blur(worn, _COMPLEXION_BLUR)
 
 
 def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
@@ -297,7 +302,9 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     From the upper lip downwards everything may move: beards have no straight lines, and without them nothing would.
     """
     other = (1.0 - face_regions.like_skin(pixels, mesh)) * (1.0 - _features(mesh))
-    other = gaussian_filter(maximum_filter(other * face_regions.ramp(-face_regions.eyes_distance(mesh), -6, -3), 5), 4.0)
+    other = gaussian_filter(
+        maximum_filter(other * face_regions.ramp(-face_regions.eyes_distance(mesh), -6, -3), 5), 4.0
+    )
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
     return np.asarray(np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0)), dtype=np.float32)

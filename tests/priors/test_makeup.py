@@ -78,7 +78,9 @@ def test_gradients_agree_with_differences(made_up: MakeupFace, part: str) -> Non
     (face.render({**code, part: point}).pixels * weights).sum().backward()
     assert point.grad is not None
     step = 2e-2
-    ends = [float((face.render({**code, part: code[part] + s * direction}).pixels * weights).sum()) for s in (step, -step)]
+    ends = [
+        float((face.render({**code, part: code[part] + s * direction}).pixels * weights).sum()) for s in (step, -step)
+    ]
     slope = (ends[0] - ends[1]) / (2 * step)
     assert float((point.grad * direction).sum()) == pytest.approx(slope, rel=0.12, abs=3.0)
 

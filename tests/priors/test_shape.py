@@ -7,7 +7,7 @@ import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
-from c2p_core.priors.shape import SIZE, bending, build_field
+from c2p_core.priors.shape import SIZE, bending, build_field, elastic
 
 CELLS = 32
 
@@ -52,3 +52,11 @@ def test_a_straight_line_costs_when_it_bends_and_not_when_it_moves() -> None:
     shifted[1] = 1.0 + across
     bent[1] = (10 * across) ** 2
     assert float(bending(bent, lines)) > 1000 * float(bending(shifted, lines))
+
+
+def test_the_same_bend_costs_more_where_a_feature_is_stiff() -> None:
+    bent = torch.zeros(2, CELLS, CELLS)
+    bent[0, 8] = 1.0
+    stiff = torch.ones(CELLS, CELLS)
+    stiff[6:10] = 5.0
+    assert float(elastic(bent, stiff)) == 5 * float(elastic(bent, torch.ones(CELLS, CELLS)))
