@@ -1,0 +1,132 @@
+"""Puts the plug-in into every GIMP, asks each GIMP whether it has it, and takes it out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from installer import plug_in, worker
+from installer.environment import Say
+from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
+from installer.places import Places, is_ours, remove
+from installer.problems import Stop
+
+PROCEDURES = ("plug-in-protect-face", "plug-in-protect-face-check", "plug-in-protect-face-worker")
+PROCEDURE_2 = "python-fu-protect-face"
+
+Answer = Literal["there", "missing", "no Python", "no answer"]
+
+_ASK_3 = f"assert all(Gimp.get_pdb().procedure_exists(name) for name in {PROCEDURES!r})"
+_ASK_2 = (
+    '(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{}")))'
+    ' (display (car (gimp-procedural-db-proc-exists "python-fu-eval"))) (newline) (gimp-quit 0))'
+).format(PROCEDURE_2)
+# What GIMP 3 ends with: a script that raised, and a language that it has not.
+_RAISED, _UNKNOWN_LANGUAGE = 64, 69
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went in one GIMP; ``trouble`` is a sentence, empty when all is well."""
+
+    name: str
+    trouble: str = ""
+
+
+def install(where: Places, say: Say) -> list[Outcome]:
+    """Installs or repairs the plug-in in every GIMP.
+
+    Args:
+        where: the environment and models that the worker uses.
+        say: gets a line for each thing done.
+
+    Returns:
+        one outcome per folder and per GIMP that was asked.
+
+    Raises:
+        Stop: there is no GIMP.
+    """
+    found = programs()
+    for program in found:
+        if not expected_profile(program).is_dir():
+            # GIMP makes its folder itself, with the settings of an older GIMP; it would not, were the folder there.
+            say(f"starting GIMP {program.version} once, so that it makes its folder")
+            program.run(*_quit(program))
+    folders = profiles()
+    if not folders:
+        raise Stop(
+            "No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6
+        )
+    outcomes = [_install_in(profile, where, say) for profile in folders]
+    for program in found:
+        say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
+        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", _trouble(program)))
+    if worker.end(where):
+        say("ended the running worker, so that the next filter starts the new one")
+    return outcomes
+
+
+def remove_everywhere() -> list[str]:
+    """Takes the plug-in out of every GIMP; says what went.
+
+    Raises:
+        Stop: a folder can't be removed.
+    """
+    said = []
+    for profile in profiles():
+        folder = plug_in.folder_in(profile)
+        if is_ours(folder):
+            said.append(remove(folder))
+        elif folder.exists():
+            said.append(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.")
+    return said
+
+
+def ask(program: Program) -> Answer:
+    """Whether a GIMP knows the filter; GIMP starts without a window, reads its plug-ins, and ends."""
+    if program.generation == 3:
+        ended = program.run("--batch-interpreter=python-fu-eval", "-b", _ASK_3, "--quit")
+        answers: dict[int, Answer] = {0: "there", _RAISED: "missing", _UNKNOWN_LANGUAGE: "no Python"}
+        return answers.get(ended.returncode, "no answer")
+    # GIMP 2.10 ends with 0 whatever a script does.
+    said = program.run("-b", _ASK_2).stdout
+    if "PROTECT-FACE 1" in said:
+        return "there"
+    if "PROTECT-FACE 00" in said:
+        return "no Python"
+    return "missing" if "PROTECT-FACE 01" in said else "no answer"
+
+
+def sandbox_advice() -> str:
+    """What a user of a confined GIMP has to know, empty when there is none."""
+    if flatpak_installed() or any(profile.confined for profile in profiles()):
+        return "GIMP from Flatpak or Snap may not start the worker: run 'c2p worker run' in a terminal and keep it open."
+    return ""
+
+
+def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
+    folder = plug_in.folder_in(profile)
+    try:
+        changed = plug_in.write(profile, worker.pointer(where))
+    except Stop as problem:
+        return Outcome(str(folder), str(problem))
+    say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
+    strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
+    return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
+
+
+def _trouble(program: Program) -> str:
+    answer = ask(program)
+    if answer == "there":
+        return ""
+    if answer == "no Python":
+        if program.generation == 2:
+            return "This GIMP has no Python-Fu, which the filter needs; install GIMP 3 and repeat."
+        return "This GIMP has no Python, which the filter needs; install its Python support and repeat."
+    if answer == "missing":
+        return "It does not see the filter; run 'python3 install.py --doctor' and report what it prints."
+    return "It could not be asked; start GIMP and look under Filters > Privacy."
+
+
+def _quit(program: Program) -> tuple[str, ...]:
+    return ("--quit",) if program.generation == 3 else ("-b", "(gimp-quit 0)")
