@@ -10,13 +10,12 @@ import shutil
 import stat
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from installer import plug_in, worker
-from installer.environment import CHECKOUT, child_environment
+from installer.environment import child_environment, release
 from installer.gimp import ask, sandbox_advice
 from installer.gimps import misplaced, profiles, programs
 from installer.places import Places, data_home, is_ours, read_marker
@@ -56,14 +55,19 @@ def discreet(line: str, home: Path | None = None) -> str:
 
 
 def _system(where: Places, problems: list[str]) -> Iterator[str]:
-    with (CHECKOUT / "pyproject.toml").open("rb") as stream:
-        version = tomllib.load(stream)["project"]["version"]
-    yield f"Protect Face {version}"
+    yield f"Protect Face {release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
     free = shutil.disk_usage(next(path for path in (data_home(), *data_home().parents) if path.exists())).free
     yield f"{free / 1e9:.1f} GB free where the data lies"
-    for name in ("C2P_HOME", "C2P_MODELS", "C2P_WORKER_POINTER", "C2P_WORKER_PYTHON", "GIMP2_DIRECTORY", "GIMP3_DIRECTORY"):
+    for name in (
+        "C2P_HOME",
+        "C2P_MODELS",
+        "C2P_WORKER_POINTER",
+        "C2P_WORKER_PYTHON",
+        "GIMP2_DIRECTORY",
+        "GIMP3_DIRECTORY",
+    ):
         if os.environ.get(name):
             yield f"{name}={os.environ[name]}"
 

@@ -28,7 +28,9 @@ NEEDED_BYTES = 2_500_000_000
 Say = Callable[[str], None]
 
 
-def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
+def prepare(
+    places: Places, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
+) -> None:
     """Brings the environment to the state that the checkout asks for; does nothing where it is there.
 
     Args:
@@ -36,6 +38,7 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
         tests: whether the test tools are needed too.
         offline: never let pip fetch.
         say: gets a line for each thing that takes time.
+        before_change: called before anything is replaced; ends what uses it.
 
     Raises:
         Stop: something can't be had; the sentence says what to do.
@@ -45,6 +48,7 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
     known = read_marker(places.venv)
     interpreter = f"{platform.python_version()} {platform.machine()}"
     if known.get("interpreter") != interpreter or not _runs(places.python):
+        before_change()
         say(f"making a virtual environment in {places.venv}")
         _make(places.venv)
         known = {"interpreter": interpreter}
@@ -58,6 +62,7 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
         if known.get(what) == stamp:
             continue
         _check_space(places.venv)
+        before_change()
         say(f"installing {what} with pip" + ("" if offline else " (downloads; minutes the first time)"))
         # Missing until pip ends: a killed run is taken up again by the next one.
         known.pop(what, None)
@@ -70,6 +75,7 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
 
     stamp = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
     if known.get("own package") != stamp:
+        before_change()
         say("installing c2p from this checkout")
         known.pop("own package", None)
         write_marker(places.venv, known)
@@ -77,6 +83,12 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
         pip(places, own, offline=True, say=say)
         known["own package"] = stamp
         write_marker(places.venv, known)
+
+
+def release() -> str:
+    """The version that the checkout has."""
+    found = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else "unknown"
 
 
 def content_hash(paths: Iterable[Path], root: Path) -> str:

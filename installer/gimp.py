@@ -18,9 +18,9 @@ Answer = Literal["there", "missing", "no Python", "no answer"]
 
 _ASK_3 = f"assert all(Gimp.get_pdb().procedure_exists(name) for name in {PROCEDURES!r})"
 _ASK_2 = (
-    '(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{}")))'
+    f'(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{PROCEDURE_2}")))'
     ' (display (car (gimp-procedural-db-proc-exists "python-fu-eval"))) (newline) (gimp-quit 0))'
-).format(PROCEDURE_2)
+)
 # What GIMP 3 ends with: a script that raised, and a language that it has not.
 _RAISED, _UNKNOWN_LANGUAGE = 64, 69
 
@@ -54,15 +54,11 @@ def install(where: Places, say: Say) -> list[Outcome]:
             program.run(*_quit(program))
     folders = profiles()
     if not folders:
-        raise Stop(
-            "No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6
-        )
+        raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
     outcomes = [_install_in(profile, where, say) for profile in folders]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
         outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", _trouble(program)))
-    if worker.end(where):
-        say("ended the running worker, so that the next filter starts the new one")
     return outcomes
 
 
@@ -100,7 +96,9 @@ def ask(program: Program) -> Answer:
 def sandbox_advice() -> str:
     """What a user of a confined GIMP has to know, empty when there is none."""
     if flatpak_installed() or any(profile.confined for profile in profiles()):
-        return "GIMP from Flatpak or Snap may not start the worker: run 'c2p worker run' in a terminal and keep it open."
+        return (
+            "GIMP from Flatpak or Snap may not start the worker: run 'c2p worker run' in a terminal and keep it open."
+        )
     return ""
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import shutil
+import subprocess
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from installer.environment import CHECKOUT
-from installer.places import Places, data_home
+from installer.environment import CHECKOUT, child_environment
+from installer.places import Places, data_home, log_home
 from installer.problems import Stop
 
-if TYPE_CHECKING:
-    from worker_client.place import Place
+RUN = "run"
 
 
 def pointer(where: Places) -> tuple[str, bytes]:
@@ -21,10 +22,10 @@ def pointer(where: Places) -> tuple[str, bytes]:
     content = {
         "protocol": _client().PROTOCOL,
         "command": _command(where),
-        "run": str(data_home().absolute() / "run"),
+        "run": _run_folder(),
         "environment": _environment(where),
     }
-    return _place_module().POINTER, (json.dumps(content, indent=1) + "\n").encode()
+    return _client().place.POINTER, (json.dumps(content, indent=1) + "\n").encode()
 
 
 def diagnosis(where: Places) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def diagnosis(where: Places) -> dict[str, Any]:
 
 
 def end(where: Places) -> bool:
-    """Ends a running worker, so that its files can go or the next one runs the new code; False when none runs.
+    """Ends a running worker, so that its files can be replaced or removed; False when none runs.
 
     Raises:
         Stop: it does not listen.
@@ -43,46 +44,45 @@ def end(where: Places) -> bool:
     try:
         return bool(client.stop(_place(where)))
     except client.WorkerProblem as problem:
-        raise Stop(problem.sentence) from problem
+        # The environment's own command speaks the language of the worker that was installed with it.
+        with contextlib.suppress(OSError):
+            command = [str(where.c2p), "worker", "stop"]
+            if subprocess.run(command, capture_output=True, env=child_environment(), timeout=60).returncode == 0:
+                return True
+        raise Stop(f"{problem.sentence}") from problem
 
 
 def remove_traces() -> list[str]:
     """Removes the worker's socket, lock and logs; says what went."""
-    gone = []
-    for name in ("run", "logs"):
-        folder = data_home() / name
+    said = []
+    for folder in (data_home() / RUN, log_home()):
         if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
-            gone.append(f"Removed '{folder}'.")
-    return gone
+            said.append(f"Removed '{folder}'.")
+    with contextlib.suppress(OSError):
+        log_home().parent.rmdir()  # only when it is empty
+    return said
 
 
 def _command(where: Places) -> list[str]:
     return [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
 
 
+def _run_folder() -> str:
+    return str(data_home().absolute() / RUN)
+
+
 def _environment(where: Places) -> dict[str, str]:
     return {"C2P_MODELS": str(where.models)}
 
 
-def _place(where: Places) -> Place:
-    run = str(data_home().absolute() / "run")
-    found: Place = _place_module().Place("install.py", _command(where), run, _environment(where))
-    return found
+def _place(where: Places) -> Any:
+    return _client().place.Place("install.py", _command(where), _run_folder(), _environment(where))
 
 
-def _client() -> ModuleType:
+def _client() -> Any:
     """The plug-ins' own client, which is standard library only; so both agree on the protocol and the files' names."""
     folder = str(CHECKOUT / "plugin")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    import worker_client
-
-    return worker_client
-
-
-def _place_module() -> ModuleType:
-    _client()
-    import worker_client.place
-
-    return worker_client.place
+    return importlib.import_module("worker_client")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import tomllib
 import zipfile
 from pathlib import Path
 
-from installer.environment import CHECKOUT
+from installer.environment import CHECKOUT, release
 from installer.places import MARKER
 from installer.plug_in import NAMES, contents, is_program
 from installer.problems import Stop
@@ -38,15 +37,13 @@ def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
     Raises:
         Stop: the folder can't be written.
     """
-    with (CHECKOUT / "pyproject.toml").open("rb") as stream:
-        release = tomllib.load(stream)["project"]["version"]
     made = []
     for generation, name in NAMES.items():
         files = contents(generation)
         for platform, place in PLATFORMS.items():
             version = "2.10" if generation == 2 else "3.0"
             words = _INSTRUCTIONS.format(
-                release=release,
+                release=release(),
                 generation="2.10" if generation == 2 else "3",
                 name=name,
                 folder=place.format(version=version),
@@ -56,12 +53,14 @@ def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
                 words = words.replace("\n", "\r\n")
             # The marker lets install.py know the folder as its own.
             extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": "from a zip"}).encode()}
-            path = target / f"{name}-{release}-{platform}.zip"
+            path = target / f"{name}-{release()}-{platform}.zip"
             try:
                 target.mkdir(parents=True, exist_ok=True)
                 _write(path, name, files | extra, generation)
             except OSError as error:
-                raise Stop(f"Can't write '{path}' ({error.strerror}); free some space or repair the folder.", 5) from error
+                raise Stop(
+                    f"Can't write '{path}' ({error.strerror}); free some space or repair the folder.", 5
+                ) from error
             made.append(path)
     return made
 
