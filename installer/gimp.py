@@ -8,17 +8,16 @@ from typing import Literal
 from installer import plug_in, worker
 from installer.environment import Say
 from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
-from installer.places import Places, is_ours, remove
+from installer.places import Places, remove
 from installer.problems import Stop
 
-PROCEDURES = ("plug-in-protect-face", "plug-in-protect-face-check", "plug-in-protect-face-worker")
-PROCEDURE_2 = "python-fu-protect-face"
+PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 
 Answer = Literal["there", "missing", "no Python", "no answer"]
 
-_ASK_3 = f"assert all(Gimp.get_pdb().procedure_exists(name) for name in {PROCEDURES!r})"
+_ASK_3 = f"assert Gimp.get_pdb().procedure_exists({PROCEDURES[3]!r})"
 _ASK_2 = (
-    f'(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{PROCEDURE_2}")))'
+    f'(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{PROCEDURES[2]}")))'
     ' (display (car (gimp-procedural-db-proc-exists "python-fu-eval"))) (newline) (gimp-quit 0))'
 )
 # What GIMP 3 ends with: a script that raised, and a language that it has not.
@@ -62,20 +61,14 @@ def install(where: Places, say: Say) -> list[Outcome]:
     return outcomes
 
 
-def remove_everywhere() -> list[str]:
-    """Takes the plug-in out of every GIMP; says what went.
+def remove_from(profile: Profile) -> list[str]:
+    """Takes the plug-in out of one GIMP; says what went.
 
     Raises:
-        Stop: a folder can't be removed.
+        Stop: it is not ours or can't be removed.
     """
-    said = []
-    for profile in profiles():
-        folder = plug_in.folder_in(profile)
-        if is_ours(folder):
-            said.append(remove(folder))
-        elif folder.exists():
-            said.append(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.")
-    return said
+    folder = plug_in.folder_in(profile)
+    return [remove(folder)] if folder.exists() or folder.is_symlink() else []
 
 
 def ask(program: Program) -> Answer:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, prepare
+from installer.gimps import profiles
 from installer.places import Places, claim, data_home, places, remove
 from installer.problems import Stop, disk_problem
 
@@ -155,7 +157,7 @@ def uninstall(where: Places) -> int:
     # The worker goes first, while what it runs on is there; whatever fails, the rest still goes.
     steps: list[Callable[[], list[str]]] = [
         lambda: ["Ended the worker."] if worker.end(where) else [],
-        gimp.remove_everywhere,
+        *(partial(gimp.remove_from, profile) for profile in profiles()),
         worker.remove_traces,
         lambda: [remove(where.venv)],
         lambda: [remove(where.models)],

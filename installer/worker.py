@@ -53,11 +53,18 @@ def end(where: Places) -> bool:
 
 
 def remove_traces() -> list[str]:
-    """Removes the worker's socket, lock and logs; says what went."""
+    """Removes the worker's socket, lock and logs; says what went.
+
+    Raises:
+        Stop: one of them can't be removed.
+    """
     said = []
     for folder in (data_home() / RUN, log_home()):
         if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
             said.append(f"Removed '{folder}'.")
     with contextlib.suppress(OSError):
         log_home().parent.rmdir()  # only when it is empty
