@@ -1,0 +1,152 @@
+"""Where the worker is: which Python runs it, and the folder in which it says how to reach it."""
+
+import io
+import json
+import os
+import sys
+
+from worker_client.problem import WorkerProblem
+from worker_client.protocol import PROTOCOL
+
+# Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.
+POINTER = "protect-face-worker.json"
+# Names such a file somewhere else.
+POINTER_VARIABLE = "C2P_WORKER_POINTER"
+# Names a Python that has c2p_core.
+PYTHON_VARIABLE = "C2P_WORKER_PYTHON"
+HOME_VARIABLE = "C2P_HOME"
+
+ENDPOINT = "worker.json"
+START_LOG = "start.log"
+
+_INSTALL = "run install.py of Protect Face once, then try again."
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Place(object):
+    """How to start the worker and where to find it.
+
+    Attributes:
+        source: for diagnoses: what said so.
+        command: program and arguments; ``--run`` and the folder are added.
+        run: folder with the endpoint file, the lock and the socket.
+        environment: variables to set for the worker.
+    """
+
+    def __init__(self, source, command, run, environment):
+        # type: (str, list[str], str, dict[str, str]) -> None
+        self.source = source
+        self.command = command
+        self.run = run
+        self.environment = environment
+
+
+def find_place():
+    # type: () -> Place
+    """The worker that belongs to this plug-in.
+
+    Raises:
+        WorkerProblem: none is installed, or it was installed for another version of the plug-in.
+    """
+    python = os.environ.get(PYTHON_VARIABLE)
+    if python:
+        return Place(PYTHON_VARIABLE, _command(python), run_folder(), {})
+    chosen = os.environ.get(POINTER_VARIABLE)
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), POINTER)
+    for path in [chosen] if chosen else [beside]:
+        if os.path.isfile(path):
+            return _from_pointer(path)
+    python = os.path.join(data_home(), "venv", *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
+    if os.path.isfile(python):
+        return Place(python, _command(python), run_folder(), {})
+    raise WorkerProblem("not-installed", "Protect Face's worker is not installed; " + _INSTALL)
+
+
+def data_home():
+    # type: () -> str
+    """Where the installer puts things, as ``installer/places.py`` has it."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return home
+    user = os.path.expanduser("~")
+    if os.name == "nt":
+        local = os.environ.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")
+        return os.path.join(local, "protect-face", "protect-face")
+    if sys.platform == "darwin":
+        return os.path.join(user, "Library", "Application Support", "protect-face")
+    return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.join(user, ".local", "share"), "protect-face")
+
+
+def run_folder():
+    # type: () -> str
+    """Where a worker is found that no pointer file names."""
+    return os.path.join(data_home(), "run")
+
+
+def read_endpoint(place):
+    # type: (Place) -> dict[str, Any] | None
+    """What a running worker wrote, None when there is nothing of ours to read."""
+    path = os.path.join(place.run, ENDPOINT)
+    try:
+        if os.name != "nt":
+            for name in (place.run, path):
+                entry = os.lstat(name)
+                # Somebody else's file could lead the photo to somebody else's socket.
+                if entry.st_uid != os.geteuid() or entry.st_mode & 0o077:
+                    return None
+        with io.open(path, encoding="utf-8") as stream:
+            content = json.loads(stream.read(65536))
+    except (IOError, OSError, ValueError, RuntimeError):
+        return None
+    if not isinstance(content, dict) or not {"transport", "address", "token", "protocol"} <= set(content):
+        return None
+    return content
+
+
+def tail(path, size=4000):
+    # type: (str, int) -> str
+    """The end of a log, empty when there is none."""
+    try:
+        with io.open(path, "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read().decode("utf-8", "replace")
+    except (IOError, OSError):
+        return u""
+
+
+def _command(python):
+    # type: (str) -> list[str]
+    return [python, "-I", "-u", "-m", "c2p_core.worker"]
+
+
+def _from_pointer(path):
+    # type: (str) -> Place
+    try:
+        with io.open(path, encoding="utf-8") as stream:
+            content = json.loads(stream.read(65536))
+        protocol, command, run = int(content["protocol"]), content["command"], content["run"]
+        environment = dict(content.get("environment", {}))
+        words = [run] + list(command) + list(environment) + list(environment.values())
+        if not command or not all(isinstance(word, type(u"")) for word in words):
+            raise ValueError("not text")
+    except (IOError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        raise WorkerProblem("not-installed", "The file %s can't be read; %s" % (path, _INSTALL))
+    if protocol != PROTOCOL:
+        raise WorkerProblem(
+            "version",
+            "The plug-in (protocol %d) and the installed worker (protocol %d) do not fit together; %s"
+            % (PROTOCOL, protocol, _INSTALL),
+        )
+    return Place(path, [_native(word) for word in command], _native(run), environment)
+
+
+def _native(text):
+    # type: (Any) -> str
+    """Python 2 wants file names as bytes, or fails where the locale is C."""
+    if sys.version_info[0] == 2 and os.name != "nt":
+        return text.encode("utf-8")  # type: ignore[no-any-return]
+    return str(text)

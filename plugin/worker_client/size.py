@@ -1,0 +1,16 @@
+"""How far a host may shrink a layer before it asks for faces."""
+
+SEARCH_SIDE = 1024.0
+# The search for faces works on a picture this much smaller than the layer, or on SEARCH_SIDE where that is larger.
+SHRINK = 3.5
+
+
+def search_size(width, height):
+    # type: (int, int) -> tuple[int, int]
+    """Width and height at which "find" sees every face that can be protected; more pixels would only cost time."""
+    longest = max(width, height)
+    side = max(SEARCH_SIDE, longest / SHRINK)
+    if side >= longest:
+        return width, height
+    scale = side / longest
+    return max(1, int(round(width * scale))), max(1, int(round(height * scale)))
