@@ -1,35 +1,25 @@
 """Which layer is meant, what of it travels, and the new layer that comes of it.
 
-GIMP lets the user edit the image while the worker searches. So what is needed is copied at the start (``Source``,
-``Patch``), the result is built aside, and the image is only touched by one insertion at the end.
+GIMP lets the user edit the image while the worker searches. So what is needed is noted at the start (``Source``,
+``Limit``), the result is built aside, and the image is only touched by one insertion at the end.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 
-from pixels import (
-    MASK_FORMAT,
-    Format,
-    Rect,
-    changed,
-    cut_out,
-    extent,
-    merge,
-    read,
-    strips,
-    times,
-    travel_format,
-    write,
-)
+from pixels import MASK_FORMAT, Format, Rect, cut_out, extent, merge, read, times, travel_format, write
 from texts import Refused, _
+from worker_client import Picture
 
 PARASITE = "protect-face"
+
+_CLOSED = _("The image was closed during the run; open it and try again.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,7 @@ class Source:
     area: Rect
     offset: tuple[int, int]
     opacity: float
+    base_type: Gimp.ImageBaseType
 
     def still_there(self) -> Gimp.Layer | None:
         """The layer, unless it was deleted or the image closed."""
@@ -58,18 +49,48 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Patch:
-    """A rectangle that travels.
+class Limit:
+    """Where the selection and the layer's own mask let a change show, as it was when the run began.
 
     Attributes:
         rect: in pixels of the layer.
-        before: its bytes in the travel format.
-        limit: one byte a pixel, where the selection and the layer's own mask let a change show; None for everywhere.
+        mask: one byte a pixel.
     """
 
     rect: Rect
-    before: bytes
-    limit: bytes | None
+    mask: bytes
+
+    def part(self, rect: Rect) -> bytes:
+        """The mask over a rectangle that lies within."""
+        left = rect.x - self.rect.x
+        rows = range(rect.y - self.rect.y, rect.y - self.rect.y + rect.height)
+        starts = (row * self.rect.width + left for row in rows)
+        return b"".join(self.mask[start : start + rect.width] for start in starts)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle that came back.
+
+    Attributes:
+        pixels: in the travel format.
+        changed: one byte a pixel, 255 where a pixel differs from what was sent and 0 elsewhere.
+        visible: one byte a pixel, how far it is to be seen.
+    """
+
+    pixels: Picture
+    changed: bytes
+    visible: bytes
+
+    def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
+        """Strip by strip: where, and the strip's share of the three."""
+        top = start = 0
+        for strip in self.pixels.strips:
+            rows = len(strip) // self.pixels.row_bytes
+            end = start + rows * self.pixels.width
+            rect = Rect(self.pixels.x, self.pixels.y + top, self.pixels.width, rows)
+            yield rect, strip, self.changed[start:end], self.visible[start:end]
+            top, start = top + rows, end
 
 
 def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
@@ -88,22 +109,28 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     if not isinstance(layer, Gimp.Layer):
         raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
     _known, x, y = layer.get_offsets()
-    return Source(image, layer, layer.get_tattoo(), travel_format(layer), extent(layer), (x, y), layer.get_opacity())
-
-
-def take(source: Source, rect: Rect) -> Patch:
-    """Copies a rectangle of the layer and what limits the change in it."""
-    before = b"".join(
-        read(source.layer.get_buffer(), strip, source.form.name) for strip in strips(rect, source.form.pixel_bytes)
+    return Source(
+        image,
+        layer,
+        layer.get_tattoo(),
+        travel_format(layer),
+        extent(layer),
+        (x, y),
+        layer.get_opacity(),
+        image.get_base_type(),
     )
-    limit = None
+
+
+def limit_of(source: Source, rect: Rect) -> Limit | None:
+    """What keeps a change of a rectangle from being seen; None when nothing does."""
+    mask = None
     if not Gimp.Selection.is_empty(source.image):
-        limit = selected(source, rect)
-    mask = source.layer.get_mask()
-    if mask is not None and source.layer.get_apply_mask():
-        hidden = read(mask.get_buffer(), rect, MASK_FORMAT)
-        limit = hidden if limit is None else times(hidden, limit)
-    return Patch(rect, before, limit)
+        mask = selected(source, rect)
+    own = source.layer.get_mask()
+    if own is not None and source.layer.get_apply_mask():
+        shown = read(own.get_buffer(), rect, MASK_FORMAT)
+        mask = shown if mask is None else times(mask, shown)
+    return None if mask is None else Limit(rect, mask)
 
 
 def selected(source: Source, rect: Rect) -> bytes:
@@ -111,73 +138,74 @@ def selected(source: Source, rect: Rect) -> bytes:
     return read(source.image.get_selection().get_buffer(), rect.moved(*source.offset), MASK_FORMAT)
 
 
-def result_layer(source: Source, name: str, patches: Sequence[Patch], after: Sequence[bytes]) -> Gimp.Layer:
-    """A layer, not yet in the image, that shows the changed pixels and nothing else.
-
-    Args:
-        source: what was protected.
-        name: of the new layer.
-        patches: what was sent, none overlapping another.
-        after: the bytes that came back for each of them.
-    """
+def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+    """A layer, not yet in the image, that shows the changed pixels and nothing else."""
     layer = _empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
     pixels, shown = layer.get_buffer(), mask.get_buffer()
-    for patch, bytes_after in zip(patches, after, strict=True):
-        for strip, old, new, limit in _bands(source.form, patch, bytes_after):
-            touched = changed(old, new, source.form.pixel_bytes)
-            write(pixels, strip, source.form.name, cut_out(new, touched, source.form.pixel_bytes), source.form.pixel_bytes)
-            write(shown, strip, MASK_FORMAT, touched if limit is None else times(touched, limit), 1)
+    form = source.form
+    for region in regions:
+        for rect, strip, changed, visible in region.bands():
+            write(pixels, rect, form.name, cut_out(strip, changed, form.pixel_bytes), form.pixel_bytes)
+            write(shown, rect, MASK_FORMAT, visible, 1)
     return _finish(layer, pixels, mask, shown)
 
 
-def whole_layer(source: Source, name: str, patches: Sequence[Patch], after: Sequence[bytes]) -> Gimp.Layer:
-    """A layer, not yet in the image, that is a full copy with the changed pixels in it; arguments as above.
+def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+    """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
     It has a mask only where the selection or the source's mask asks for one. When the source was deleted or resized
     meanwhile there is nothing to copy, and only the changed pixels are shown.
     """
     original = source.still_there()
     if original is None or extent(original) != source.area:
-        return result_layer(source, name, patches, after)
-    layer = _empty_layer(source, name)
+        return result_layer(source, name, regions)
+    layer = _empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
     original.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
     own = original.get_mask() if original.get_apply_mask() else None
     mask = shown = None
-    if own is not None or any(patch.limit is not None for patch in patches):
+    if own is not None or any(region.visible != region.changed for region in regions):
         mask = layer.create_mask(Gimp.AddMaskType.WHITE)
         shown = mask.get_buffer()
         if own is not None:
             own.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.gegl())
     native, native_bytes = _native(layer)
-    for patch, bytes_after in zip(patches, after, strict=True):
-        for strip, old, new, limit in _bands(source.form, patch, bytes_after):
-            touched = changed(old, new, source.form.pixel_bytes)
+    form = source.form
+    for region in regions:
+        for rect, strip, changed, visible in region.bands():
             # Only changed pixels may pass through the travel format: the others stay exact at every precision.
-            kept = read(pixels, strip, native)
-            write(pixels, strip, source.form.name, new, source.form.pixel_bytes)
-            write(pixels, strip, native, merge(kept, read(pixels, strip, native), touched, native_bytes), native_bytes)
-            if shown is not None and limit is not None:
-                write(shown, strip, MASK_FORMAT, merge(read(shown, strip, MASK_FORMAT), limit, touched, 1), 1)
+            kept = read(pixels, rect, native)
+            write(pixels, rect, form.name, strip, form.pixel_bytes)
+            write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
+            if shown is not None:
+                write(shown, rect, MASK_FORMAT, merge(read(shown, rect, MASK_FORMAT), visible, changed, 1), 1)
     return _finish(layer, pixels, mask, shown)
 
 
-def insert(source: Source, layer: Gimp.Layer) -> None:
+def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
     """Puts a finished layer above its source as one undo step.
 
+    Args:
+        source: what was protected; when it is gone, the layer goes to the top.
+        layer: to insert.
+        fill: called when the layer is in the image, for groups.
+        on_top: above everything instead.
+
     Raises:
-        Refused: the image is no longer there or has become indexed.
+        Refused: the image is no longer there, or GIMP does not want the layer.
     """
     image = source.image
     if not image.is_valid():
-        raise Refused(_("The image was closed during the run; open it and try again."))
-    below = source.still_there()
+        raise Refused(_CLOSED)
+    below = None if on_top else source.still_there()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
     image.undo_group_start()
     try:
         if not image.insert_layer(layer, parent, position):
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
+        if fill is not None:
+            fill()
         image.set_selected_layers([layer])
     finally:
         image.undo_group_end()
@@ -201,32 +229,39 @@ def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def _empty_layer(source: Source, name: str) -> Gimp.Layer:
+def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:
+    """A layer for the source's image, fully visible: of type ``like`` if that still fits, else with alpha.
+
+    Raises:
+        Refused: the image was closed or has become indexed.
+    """
     image = source.image
     if not image.is_valid():
-        raise Refused(_("The image was closed during the run; open it and try again."))
+        raise Refused(_CLOSED)
     kinds = {Gimp.ImageBaseType.RGB: Gimp.ImageType.RGBA_IMAGE, Gimp.ImageBaseType.GRAY: Gimp.ImageType.GRAYA_IMAGE}
     kind = kinds.get(image.get_base_type())
     if kind is None:
         raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
-    area, mode = source.area, Gimp.LayerMode.NORMAL
-    layer = Gimp.Layer.new(image, name, area.width, area.height, kind, source.opacity, mode)
-    original = source.still_there()
-    offset = source.offset
-    if original is not None:
-        _known, *offset = original.get_offsets()
-    layer.set_offsets(*offset)
+    if like is not None and image.get_base_type() == source.base_type:
+        kind = like
+    return Gimp.Layer.new(image, name, width, height, kind, 100, Gimp.LayerMode.NORMAL)
+
+
+def place_of(source: Source) -> tuple[int, int]:
+    """Where the source lies now, or lay when it is gone."""
+    layer = source.still_there()
+    if layer is None:
+        return source.offset
+    _known, x, y = layer.get_offsets()
+    return x, y
+
+
+def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
+    """A layer of the source's size, place and opacity."""
+    layer = new_layer(source, name, source.area.width, source.area.height, like)
+    layer.set_opacity(source.opacity)
+    layer.set_offsets(*place_of(source))
     return layer
-
-
-def _bands(form: Format, patch: Patch, after: bytes) -> Iterator[tuple[Rect, bytes, bytes, bytes | None]]:
-    """Strips of a patch: where, the bytes before, the bytes after and the limit."""
-    start = 0
-    for strip in strips(patch.rect, form.pixel_bytes):
-        end = start + strip.width * strip.height
-        span = slice(start * form.pixel_bytes, end * form.pixel_bytes)
-        yield strip, patch.before[span], after[span], None if patch.limit is None else patch.limit[start:end]
-        start = end
 
 
 def _native(layer: Gimp.Layer) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Pixels out of GIMP and back: which format travels, in strips, and what was changed in them.
+"""Pixels out of GIMP and back: which format travels, strip by strip, and how masks apply.
 
 GIMP's own Python has no NumPy. Whole strips are treated as one big number instead: Python's ``&``, ``|`` and ``^`` on
 those run about as fast as memory does.
@@ -16,10 +16,9 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 
-STRIP_BYTES = 4 << 20
+STRIP_BYTES = 1 << 22
 MASK_FORMAT = "Y u8"
 
-_NOT_ZERO = bytes([0]) + bytes([255]) * 255
 _SIZES = {"u8": 1, "u16": 2, "float": 4}
 _U8 = (Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.U8_PERCEPTUAL)
 _U16 = (
@@ -43,6 +42,10 @@ class Rect:
     def empty(self) -> bool:
         return self.width <= 0 or self.height <= 0
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
     def moved(self, dx: int, dy: int) -> Rect:
         return Rect(self.x + dx, self.y + dy, self.width, self.height)
 
@@ -52,13 +55,6 @@ class Rect:
         x1 = min(self.x + self.width, other.x + other.width)
         y1 = min(self.y + self.height, other.y + other.height)
         return Rect(x0, y0, max(0, x1 - x0), max(0, y1 - y0))
-
-    def around(self, other: Rect) -> Rect:
-        """The smallest rectangle that holds both."""
-        x0, y0 = min(self.x, other.x), min(self.y, other.y)
-        x1 = max(self.x + self.width, other.x + other.width)
-        y1 = max(self.y + self.height, other.y + other.height)
-        return Rect(x0, y0, x1 - x0, y1 - y0)
 
     def gegl(self) -> Gegl.Rectangle:
         return Gegl.Rectangle.new(self.x, self.y, self.width, self.height)
@@ -127,22 +123,12 @@ def write(buffer: Gegl.Buffer, rect: Rect, name: str, pixels: bytes, pixel_bytes
     buffer.set(rect.gegl(), name, pixels)
 
 
-def reduced(drawable: Gimp.Drawable, form: Format, longest: int) -> tuple[Rect, bytes, float]:
-    """The whole drawable at most ``longest`` pixels long: its size there, its bytes, and drawable pixels per pixel."""
-    full = extent(drawable)
-    scale = max(1.0, max(full.width, full.height) / longest)
-    small = Rect(0, 0, max(1, int(full.width / scale)), max(1, int(full.height / scale)))
-    data = drawable.get_buffer().get(small.gegl(), 1.0 / scale, form.name, Gegl.AbyssPolicy.CLAMP)
-    return small, bytes(data), scale
-
-
-def changed(before: bytes, after: bytes, pixel_bytes: int) -> bytes:
-    """One byte a pixel: 255 where any bit differs, else 0."""
-    differs = (_number(before) ^ _number(after)).to_bytes(len(before), "little")
-    any_byte = 0
-    for place in range(pixel_bytes):
-        any_byte |= _number(differs[place::pixel_bytes])
-    return any_byte.to_bytes(len(before) // pixel_bytes, "little").translate(_NOT_ZERO)
+def reduced(drawable: Gimp.Drawable, form: Format, size: tuple[int, int]) -> Iterator[bytes]:
+    """The whole drawable shrunk to ``size`` (width, height), in strips."""
+    scale = size[0] / drawable.get_width()
+    buffer = drawable.get_buffer()
+    for strip in strips(Rect(0, 0, *size), form.pixel_bytes):
+        yield bytes(buffer.get(strip.gegl(), scale, form.name, Gegl.AbyssPolicy.CLAMP))
 
 
 def cut_out(pixels: bytes, mask: bytes, pixel_bytes: int) -> bytes:
