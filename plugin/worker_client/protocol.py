@@ -177,9 +177,7 @@ def read_message(stream):
 def _strips(stream, picture):
     # type: (Stream, Picture) -> list[bytes]
     rows = max(1, STRIP_BYTES // picture.row_bytes)
-    return [
-        stream.read(min(rows, picture.height - top) * picture.row_bytes) for top in range(0, picture.height, rows)
-    ]
+    return [stream.read(min(rows, picture.height - top) * picture.row_bytes) for top in range(0, picture.height, rows)]
 
 
 def _parsed(text):
@@ -201,7 +199,7 @@ def _picture(entry):
     width, height = (_whole(entry, key, 1, SIDE_LIMIT) for key in ("width", "height"))
     channels, icc = _whole(entry, "channels", 1, 4), _whole(entry, "icc", 0, ICC_LIMIT)
     name, depth, about = entry.get("name"), entry.get("depth"), entry.get("about", {})
-    if not isinstance(name, type(u"")) or not isinstance(depth, type(u"")) or depth not in DEPTHS:
+    if not isinstance(name, type("")) or not isinstance(depth, type("")) or depth not in DEPTHS:
         raise ProtocolError("a picture has no name or no depth")
     if width * height > PIXELS_LIMIT or not isinstance(about, dict):
         raise ProtocolError("a picture is larger than a picture may be")

@@ -9,7 +9,21 @@ from worker_client.place import START_LOG
 from worker_client.problem import WorkerProblem
 
 # GIMP's own libraries and Python settings must not reach another Python.
-_ASTRAY = ("LD_", "DYLD_", "PYTHON", "GI_", "GIO_", "GTK_", "GDK_", "GEGL_", "BABL_", "GIMP", "GST_", "QT_", "VIRTUAL_ENV")
+_ASTRAY = (
+    "LD_",
+    "DYLD_",
+    "PYTHON",
+    "GI_",
+    "GIO_",
+    "GTK_",
+    "GDK_",
+    "GEGL_",
+    "BABL_",
+    "GIMP",
+    "GST_",
+    "QT_",
+    "VIRTUAL_ENV",
+)
 _DETACHED, _NEW_GROUP, _NO_WINDOW = 0x00000008, 0x00000200, 0x08000000
 
 TYPE_CHECKING = False
@@ -39,7 +53,8 @@ def start(place):
     except (OSError, IOError) as error:
         raise WorkerProblem(
             "not-started",
-            "The folder %s can't be written (%s); free some space or repair its permissions." % (place.run, error.strerror),
+            "The folder %s can't be written (%s); free some space or repair its permissions."
+            % (place.run, error.strerror),
         )
     command = place.command + ["--run", place.run]
     environment = clean_environment(os.environ)

@@ -1,0 +1,148 @@
+"""The process that computes: takes jobs from its parent through a pipe, one at a time, and dies with it."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+from c2p_core.api import CancelToken
+from c2p_core.errors import (
+    BadRequest,
+    C2PError,
+    Cancelled,
+    CannotWrite,
+    ModelUnavailable,
+    NoFace,
+    UnreadableImage,
+)
+from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, read, write
+from c2p_core.worker.transport import FileStream
+
+Tell = Callable[[Message], None]
+Run = Callable[[Message, Tell, CancelToken], Message]
+"""Does a job: its message, a function for progress and previews, a token. Gives the result."""
+
+_CODES: dict[type[C2PError], str] = {
+    BadRequest: "bad-request",
+    UnreadableImage: "bad-request",
+    NoFace: "no-face",
+    CannotWrite: "cannot-write",
+    ModelUnavailable: "model-unavailable",
+    Cancelled: "cancelled",
+}
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def main() -> None:
+    """Serves the parent with the real jobs."""
+
+    def prepare() -> tuple[Header, Run]:
+        from c2p_core.worker.jobs import Jobs
+
+        jobs = Jobs()
+        return jobs.about(), jobs.run
+
+    serve(prepare)
+
+
+def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
+    """Says that it is ready, then does what the parent asks for until that has gone.
+
+    Args:
+        prepare: loads what every job needs; gives what is told about this process, and what does the jobs.
+    """
+    faulthandler.enable()
+    stream = _stream()
+    about, run = prepare()
+    jobs: queue.SimpleQueue[tuple[Message, CancelToken]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(stream, jobs), daemon=True).start()
+    write(stream, Message({"kind": "ready", **about}))
+    while True:
+        job, cancel = jobs.get()
+        if not _one(job, cancel, run, stream):
+            # After an error that was not foreseen nothing is certain any more; the parent starts another process.
+            return
+        del job
+        _give_back_memory()
+
+
+def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> bool:
+    """Does a job; whether this process can do another."""
+    number = job.header["job"]
+
+    def tell(said: Message) -> None:
+        write(stream, Message({**said.header, "job": number}, said.described, said.payload))
+
+    def fail(code: str, sentence: str) -> None:
+        tell(Message({"kind": "error", "code": code, "sentence": sentence}))
+
+    try:
+        cancel.raise_if_cancelled()
+        result = run(job, tell, cancel)
+        tell(Message({**result.header, "kind": "result"}, result.described, result.payload))
+    except StreamClosed:
+        return False
+    except C2PError as error:
+        fail(next((code for kind, code in _CODES.items() if isinstance(error, kind)), "unexpected"), str(error))
+    except Exception as error:
+        traceback.print_exc()
+        if _is_memory(error):
+            card = "cuda" in str(error).lower()
+            where = "The graphics card" if card else "This computer"
+            other = "use the processor instead" if card else "protect fewer faces at once"
+            fail("memory", f"{where} has too little free memory for this; close other programs, or {other}.")
+        else:
+            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+            fail("unexpected", f"Unexpected {what} (nothing was changed; please report this with the worker's log).")
+        return False
+    return True
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelToken]]) -> None:
+    """Hands on jobs and cancels them; ends the whole process when the parent has gone."""
+    tokens: dict[object, CancelToken] = {}
+    try:
+        while True:
+            said = read(stream)
+            number = said.header["job"]
+            if said.header["kind"] == "cancel":
+                if number in tokens:
+                    tokens[number].cancel()
+            else:
+                tokens = {number: CancelToken()}
+                jobs.put((said, tokens[number]))
+    except (StreamClosed, ProtocolError):
+        os._exit(0)
+
+
+def _stream() -> FileStream:
+    """The parent's pipes; what libraries print goes to the log instead."""
+    source, target = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for file in (source, target):
+            msvcrt.setmode(file.fileno(), os.O_BINARY)
+    return FileStream(source, target)
+
+
+def _give_back_memory() -> None:
+    """glibc keeps what was freed; other programs have a better use for it."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

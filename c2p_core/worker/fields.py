@@ -1,0 +1,133 @@
+"""Reads a job's header: everything that comes from outside is checked here, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from c2p_core.api import Box
+from c2p_core.errors import BadRequest
+
+_TEXT_LIMIT = 1000
+_LIST_LIMIT = 1000
+_SIDE_LIMIT = 262_144
+
+
+@dataclass(frozen=True)
+class Known:
+    """A face that was found before."""
+
+    number: int
+    box: Box
+
+
+Asked = Literal["all", "largest"] | tuple[int, ...] | tuple[Known, ...]
+
+
+class Fields:
+    """A header whose values are taken with their meaning; raises ``BadRequest`` for those that have none."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self._header = header
+
+    def text(self, key: str, default: str) -> str:
+        value = self._header.get(key, default)
+        if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+            raise _meaningless(key, value)
+        return value
+
+    def word(self, key: str, default: str, allowed: Sequence[str]) -> str:
+        value = self.text(key, default)
+        if value not in allowed:
+            raise BadRequest(f"There is no {key} {value[:40]!r}; use {' or '.join(allowed)}.")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._header.get(key, False)
+        if not isinstance(value, bool):
+            raise _meaningless(key, value)
+        return value
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        value = self._header.get(key, default)
+        if not _is_number(value) or not low <= value <= high:
+            raise BadRequest(f"The {key} {str(value)[:40]} has no meaning; it goes from {low:g} to {high:g}.")
+        return float(value)
+
+    def whole(self, key: str, default: int, low: int, high: int) -> int:
+        value = self._header.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, int):
+            raise _meaningless(key, value)
+        return int(self.number(key, default, low, high))
+
+    def size(self, key: str) -> tuple[int, int] | None:
+        """Width and height."""
+        value = self._header.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != 2 or not all(_is_number(v) for v in value):
+            raise _meaningless(key, value)
+        if not all(1 <= v <= _SIDE_LIMIT for v in value):
+            raise _meaningless(key, value)
+        return int(value[0]), int(value[1])
+
+    def all_of(self, key: str) -> bool:
+        """Whether everything is asked for rather than names."""
+        return self._header.get(key) is True
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Names, none when it is missing, false or "auto"."""
+        value = self._header.get(key)
+        if value in (None, False, "auto"):
+            return ()
+        if not isinstance(value, list) or len(value) > _LIST_LIMIT or not all(isinstance(v, str) for v in value):
+            raise _meaningless(key, value)
+        return tuple(value)
+
+    def choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
+        """Which of the faces that are found get a region."""
+        value = self._header.get("choose", "all")
+        if value in ("all", "largest", "selected"):
+            return value  # type: ignore[no-any-return]
+        return _numbers("choose", value)
+
+    def faces(self) -> Asked:
+        """Which faces a job is about."""
+        value = self._header.get("faces", "all")
+        if value in ("all", "largest"):
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, list) and value and all(isinstance(face, dict) for face in value):
+            return tuple(_known(face) for face in value[:_LIST_LIMIT])
+        return _numbers("faces", value)
+
+
+def _numbers(key: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or len(value) > _LIST_LIMIT:
+        raise _meaningless(key, value)
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+        raise _meaningless(key, value)
+    return tuple(value)
+
+
+def _known(face: dict[str, Any]) -> Known:
+    number, box = face.get("number"), face.get("box")
+    if not isinstance(number, int) or not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise _meaningless("faces", face)
+    x0, y0, x1, y1 = (float(v) for v in box)
+    if not (x0 < x1 and y0 < y1 and all(abs(v) <= 4 * _SIDE_LIMIT for v in box)):
+        raise _meaningless("faces", face)
+    return Known(number, (x0, y0, x1, y1))
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 2**53 and math.isfinite(value)
+
+
+def _meaningless(key: str, value: Any) -> BadRequest:
+    return BadRequest(f"The worker can't make sense of {key} = {str(value)[:60]}; this is an error of the plug-in.")

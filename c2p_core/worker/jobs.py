@@ -1,0 +1,386 @@
+"""What the worker can do: from a job's header and pictures to a result's. ``docs/worker-protocol.md`` has the words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from c2p_core import pipeline
+from c2p_core.api import (
+    DEFAULT_PROMPT,
+    DEFAULT_STRENGTH,
+    CancelToken,
+    FaceChoice,
+    FaceReport,
+    Mode,
+    Photo,
+    Preview,
+    Progress,
+    ProtectRequest,
+    ProtectResult,
+)
+from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
+from c2p_core.faces import find_faces
+from c2p_core.guidance.vocabulary import PRESETS
+from c2p_core.imageio import MIN_SIDE
+from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.protect import SearchSettings
+from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
+from c2p_core.verify import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
+from c2p_core.worker.compute import Tell
+from c2p_core.worker.fields import Fields
+from c2p_core.worker.layers import blended, changed_pixels, check_cover, measured_again
+from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, message, pictures
+from c2p_core.worker.regions import (
+    choose,
+    described,
+    enlarged,
+    largest,
+    numbered,
+    on_layer,
+    only,
+    regions_of,
+    selected,
+    split,
+)
+from c2p_core.worker.share import Share
+
+PREVIEW_STEPS = 10
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A part of the layer that is to be protected: the photo, and what may come with it, all of the same bounds."""
+
+    photo: Picture
+    selection: Picture | None
+    original: Picture | None
+
+
+class Jobs:
+    """Does jobs, with models that stay loaded."""
+
+    def __init__(self) -> None:
+        # Nothing is fetched behind the user's back; the plug-in offers what is missing.
+        self._store = ModelStore(offline=True)
+        self._warm = pipeline.WarmModels()
+
+    def about(self) -> Header:
+        """What the hello says of this process; loads the models that a usual job needs."""
+        device = pipeline.pick_device("auto")
+        known = self._known_models()
+        # What is missing is offered by the plug-in; it must be able to connect for that.
+        with contextlib.suppress(ModelUnavailable):
+            pipeline.warm_up(self._store, "auto", self._warm)
+        cores = os.cpu_count() or 1
+        return {
+            "device": device.type,
+            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
+            "priors": list(pipeline.PRIORS),
+            "modes": list(get_args(Mode)),
+            "presets": list(PRESETS),
+            "defaults": {
+                "prompt": DEFAULT_PROMPT,
+                "strength": DEFAULT_STRENGTH,
+                "mode": "dodge",
+                "prior": pipeline.PRIORS[0],
+                "steps": SearchSettings().steps,
+            },
+            "models": {name: known[name] for name in ("present", "missing")},
+        }
+
+    def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
+        """Does a job; see ``compute.Run``."""
+        does = {
+            "find": self._find,
+            "protect": self._protect,
+            "preview": self._preview,
+            "check": self._check,
+            "models": self._models,
+        }
+        return does[job.header["kind"]](Fields(job.header), pictures(job), tell, cancel)
+
+    # Faces
+
+    def _find(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        picture = _one_named("photo", sent)
+        selection = next((p for p in sent if p.name == "selection"), None)
+        if selection is not None:
+            check_cover(selection, picture)
+        height, width = picture.pixels.shape[:2]
+        full = fields.size("full") or (width, height)
+        scale = np.array([full[0] / width, full[1] / height])
+        tell(Message(_progress(Progress("detect"), 0.0, None)))
+        found = find_faces(_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
+        faces = [enlarged(face, scale) for face in found]
+        shares = [1.0 if selection is None else selected(face, selection.pixels) for face in found]
+        chosen = choose(fields.choice(), faces, shares)
+        return Message(
+            {
+                "faces": [described(face, share) for face, share in zip(faces, shares, strict=True)],
+                "chosen": [face.number for face in chosen],
+                "regions": regions_of(chosen, full),
+            }
+        )
+
+    # Protection
+
+    def _protect(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        output = fields.word("output", "single", ("single", "products"))
+        began = time.perf_counter()
+        regions = _sorted_out(sent)
+        request = _request(fields)
+        every = fields.whole("preview_every", 0, 0, 10_000)
+        work = split(fields.faces(), [region.photo for region in regions])
+        reports: list[FaceReport] = []
+        warnings: list[str] = []
+        made: list[Picture] = []
+        for index, task in enumerate(work):
+            region = regions[task.index]
+            share = Share(index, len(work), request.steps or SearchSettings().steps)
+            result = self._protect_region(region, task.choice, request, share, every, tell, cancel)
+            reports += on_layer(result.faces, task, region.photo)
+            warnings += [w for w in result.warnings if w not in warnings]
+            made += changed_pixels(region.photo, result.photo.pixels, region.selection, output)
+        reports = numbered(reports, work)
+        return message(
+            {
+                **_told(reports),
+                "warnings": warnings,
+                "settings": _settings(request, fields, reports, output),
+                "seconds": round(time.perf_counter() - began, 2),
+                "seconds_per_face": _usual_seconds(request, reports),
+            },
+            made,
+        )
+
+    def _protect_region(
+        self,
+        region: _Region,
+        choice: FaceChoice,
+        request: ProtectRequest,
+        share: Share,
+        every: int,
+        tell: Tell,
+        cancel: CancelToken,
+    ) -> ProtectResult:
+        """The result; its figures are those of what the selection leaves of it."""
+        photo = _photo(region.photo)
+        if min(photo.width, photo.height) < MIN_SIDE:
+            raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
+        original = None if region.original is None else _photo(region.original)
+        shown_at = 0
+
+        def show(preview: Preview) -> None:
+            nonlocal shown_at
+            if preview.step and preview.step < shown_at + every and preview.step < preview.steps:
+                return
+            shown_at = preview.step
+            header = {"kind": "preview", "face": preview.face, "step": preview.step, "steps": preview.steps}
+            tell(message(header, [Picture("preview", 0, 0, preview.pixels)]))
+
+        result = pipeline.protect(
+            replace(request, photo=photo, faces=choice, original=original),
+            progress=lambda p: tell(Message(_progress(p, *share.of(p)))),
+            preview=show if every else None,
+            cancel=cancel,
+            store=self._store,
+            warm=self._warm,
+        )
+        if region.selection is None:
+            return result
+        pixels = blended(photo.pixels, result.photo.pixels, region.selection.pixels)
+        if np.array_equal(pixels, photo.pixels):
+            raise BadRequest("The selection leaves nothing of the change; select the face, or select nothing.")
+        if np.array_equal(pixels, result.photo.pixels):
+            return result
+        cancel.raise_if_cancelled()
+        seen = pipeline.check(
+            original or photo, photo.with_pixels(pixels), store=self._store, device=request.device, warm=self._warm
+        )
+        return replace(result, faces=tuple(measured_again(face, seen) for face in result.faces))
+
+    def _preview(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        steps = fields.whole("steps", PREVIEW_STEPS, 1, 1000)
+        request = replace(_request(fields), steps=steps)
+        regions = _sorted_out(sent)
+        work = split(fields.faces(), [region.photo for region in regions])
+        task = largest(work, [region.photo for region in regions])
+        region = regions[task.index]
+        seen: list[Preview] = []
+        result = pipeline.protect(
+            replace(request, photo=_photo(region.photo), faces=task.choice),
+            progress=lambda p: tell(Message(_progress(p, *Share(0, 1, steps).of(p)))),
+            preview=seen.append,
+            cancel=cancel,
+            store=self._store,
+            warm=self._warm,
+        )
+        reports = [face for face in on_layer(result.faces, task, region.photo) if face.similarities]
+        made = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
+        return message({**_told(reports), "warnings": list(result.warnings)}, made)
+
+    # Check
+
+    def _check(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        originals = [p for p in sent if p.name == "original"]
+        currents = [p for p in sent if p.name == "current"]
+        if not originals or len(originals) != len(currents):
+            raise BadRequest("A check needs an original and a current picture of each part; send both.")
+        device = fields.word("device", "auto", ("auto", "cpu", "cuda"))
+        upload = fields.flag("upload")
+        full = fields.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
+        work = split(fields.faces(), originals)
+        parts = len(work) * (2 if upload else 1)
+        now: list[FaceReport] = []
+        later: list[FaceReport] = []
+        for index, task in enumerate(work):
+            original, current = _photo(originals[task.index]), _photo(currents[task.index])
+            versions = [(now, current)]
+            if upload:
+                versions.append((later, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
+            for part, (reports, shown) in enumerate(versions):
+                cancel.raise_if_cancelled()
+                done = (index * len(versions) + part) / parts
+                tell(Message(_progress(Progress("verify", step=0), done, None)))
+                found = pipeline.check(original, shown, store=self._store, device=device, warm=self._warm)  # type: ignore[arg-type]
+                reports += on_layer(only(found, task.choice), task, originals[task.index])
+        now, later = numbered(now, work), numbered(later, work)
+        answer = _told(now)
+        if upload:
+            answer["upload"] = {**_told(later), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
+        return Message(answer)
+
+    # Models
+
+    def _models(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        known = [entry.name for entry in self._store.entries()]
+        missing = [name for name in known if not self._store.is_present(name)]
+        wanted = missing if fields.all_of("fetch") else list(fields.names("fetch"))
+        for name in wanted:
+            self._store.entry(name)
+        store = ModelStore(offline=bool(os.environ.get("C2P_OFFLINE")))
+        for index, name in enumerate(wanted):
+            cancel.raise_if_cancelled()
+
+            def fetched(done: int, size: int, at: int = index) -> None:
+                cancel.raise_if_cancelled()
+                fraction = (at + done / max(size, 1)) / len(wanted)
+                tell(Message(_progress(Progress("fetch", step=done, steps=size), fraction, None)))
+
+            fetched(0, 1)
+            store.fetch(name, fetched)
+        if wanted:
+            self._warm.release()
+        return Message(self._known_models())
+
+    def _known_models(self) -> Header:
+        entries = self._store.entries()
+        present = {entry.name: self._store.is_present(entry.name) for entry in entries}
+        return {
+            "present": [name for name, there in present.items() if there],
+            "missing": [
+                {
+                    "name": entry.name,
+                    "role": entry.role,
+                    "licence": entry.licence,
+                    "size": entry.size,
+                    "can_be_fetched": can_be_fetched(entry),
+                }
+                for entry in entries
+                if not present[entry.name]
+            ],
+            "licences": {entry.name: entry.licence for entry in entries},
+        }
+
+
+# Requests
+
+
+def _request(fields: Fields) -> ProtectRequest:
+    """What to do with each region; ``pipeline`` checks what the values mean."""
+    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+    steps = fields.whole("steps", 0, 0, 10_000)
+    names = fields.names("recognisers")
+    return ProtectRequest(
+        nothing,
+        prompt=fields.text("prompt", DEFAULT_PROMPT),
+        strength=fields.number("strength", DEFAULT_STRENGTH, 0, 1),
+        mode=fields.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
+        prior=fields.text("prior", pipeline.PRIORS[0]),
+        recognisers=names or "auto",
+        hold_out=fields.text("hold_out", "auto"),
+        steps=steps or None,
+        seed=fields.whole("seed", 0, 0, 2**31 - 1),
+        device=fields.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
+    )
+
+
+def _settings(request: ProtectRequest, fields: Fields, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
+    """Everything that decided the result, for the layer's parasite."""
+    kept = {name: value for name, value in vars(request).items() if name not in ("photo", "original", "faces")}
+    kept["steps"] = request.steps or SearchSettings().steps
+    done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
+    return {**kept, "output": output, "faces": done, "program": version(), "protocol": PROTOCOL}
+
+
+def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:
+    """What was measured, for programs and for people."""
+    return {
+        "faces": [face_report(face) for face in reports],
+        "sentences": [*(face_sentence(face) for face in reports), NO_PROMISE],
+    }
+
+
+def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
+    where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
+    left = None if seconds_left is None else round(seconds_left, 1)
+    return {"kind": "progress", **where, "fraction": round(fraction, 4), "seconds_left": left}
+
+
+def _usual_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:
+    """Seconds per face, when the number of steps was the usual one."""
+    seconds = [face.seconds for face in reports if face.steps]
+    return round(sum(seconds) / len(seconds), 1) if seconds and request.steps is None else None
+
+
+# Pictures
+
+
+def _one_named(name: str, sent: Sequence[Picture]) -> Picture:
+    found = [picture for picture in sent if picture.name == name]
+    if len(found) != 1:
+        raise BadRequest(f"{len(found)} pictures named {name!r} were sent and exactly one is needed.")
+    return found[0]
+
+
+def _sorted_out(sent: Sequence[Picture]) -> list[_Region]:
+    """The regions that were sent, with what belongs to each."""
+    photos = [picture for picture in sent if picture.name == "photo"]
+    if not photos:
+        raise BadRequest("No photo was sent; there is nothing to protect.")
+
+    def partner(name: str, photo: Picture) -> Picture | None:
+        found = next((p for p in sent if p.name == name and p.bounds == photo.bounds), None)
+        if found is None and any(p.name == name for p in sent):
+            raise BadRequest(f"There is no {name} of the same place and size as each photo; send one for each.")
+        if found is not None and name == "selection":
+            check_cover(found, photo)
+        return found
+
+    return [_Region(photo, partner("selection", photo), partner("original", photo)) for photo in photos]
+
+
+def _photo(picture: Picture) -> Photo:
+    """The picture as the library takes it: hosts may have values beyond black and white, and no numbers at all."""
+    pixels = picture.pixels
+    if pixels.dtype == np.float32:
+        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
+    return Photo(pixels, picture.icc)

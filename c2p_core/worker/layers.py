@@ -1,0 +1,73 @@
+"""What goes back to the host: the rectangle that changed, and a mask of what changed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing
+
+from c2p_core.api import FaceReport
+from c2p_core.errors import BadRequest
+from c2p_core.faces.boxes import overlap
+from c2p_core.worker.protocol import Picture
+
+# Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.
+_HOLE = 2
+
+
+def changed_pixels(photo: Picture, protected: NDArray[Any], selection: Picture | None, output: str) -> list[Picture]:
+    """The pictures of a result for one region; none when nothing changed.
+
+    Args:
+        photo: the region as it came from the host.
+        protected: its protected pixels, of the same shape.
+        selection: of the same bounds; the mask is multiplied with it.
+        output: "single", or "products" for one layer per makeup product.
+    """
+    if output == "products":
+        raise BadRequest("One layer per product is not available yet; choose a single layer.")
+    changed = (protected != photo.pixels).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if not len(rows):
+        return []
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    side = 2 * _HOLE + 1
+    filled = changed[part] | binary_closing(changed[part], np.ones((side, side), bool))
+    mask = filled.astype(np.uint8) * np.uint8(255) if selection is None else selection.pixels[part][..., 0] * filled
+    # Where nothing changed the host's own values stay, even those that no photo has.
+    pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
+    x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
+    return [Picture("protected", x, y, pixels, photo.icc), Picture("mask", x, y, mask[..., None])]
+
+
+def blended(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
+    """What a viewer sees of the protected pixels through a (H, W, 1) uint8 selection."""
+    touched = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
+    opacity = selection[touched].astype(np.float32) / 255
+    before, after = photo[touched].astype(np.float32), protected[touched].astype(np.float32)
+    mixed = before + (after - before) * opacity
+    seen = protected.copy()
+    seen[touched] = mixed if photo.dtype == np.float32 else np.rint(mixed).astype(photo.dtype)
+    return seen
+
+
+def check_cover(selection: Picture, photo: Picture) -> None:
+    """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
+    if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
+        raise BadRequest("A selection has one channel of 8 bits; this is an error of the plug-in.")
+    if selection.bounds[2:] != photo.bounds[2:]:
+        raise BadRequest("The selection and the photo have different sizes; this is an error of the plug-in.")
+
+
+def measured_again(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
+    """A protected face with the figures of what is seen of it."""
+    again = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
+    if not face.similarities or again is None or not again.similarities:
+        return face
+    held_out = {row.recogniser for row in face.similarities if row.held_out}
+    rows = tuple(replace(row, held_out=row.recogniser in held_out) for row in again.similarities)
+    return replace(face, similarities=rows)

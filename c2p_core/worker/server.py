@@ -1,0 +1,507 @@
+"""The process that listens: clients, their jobs in a row, and the life of the process that computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from c2p_core.report import version
+from c2p_core.worker import place
+from c2p_core.worker.log import LOG
+from c2p_core.worker.protocol import (
+    PAYLOAD_LIMIT,
+    PROTOCOL,
+    Header,
+    Message,
+    OtherVersion,
+    ProtocolError,
+    StreamClosed,
+    proof,
+    read,
+    same,
+    write,
+)
+from c2p_core.worker.supervise import Compute, ComputeFailed, usual_command
+from c2p_core.worker.transport import Connected, Listener, listen
+
+JOBS = ("find", "protect", "preview", "check", "models")
+_CONNECTIONS = 32
+_HANDSHAKE_SECONDS = 10.0
+# A job that takes longer than this to stop is stopped the hard way.
+_STOP_SECONDS = 10.0
+# Of pixels that wait for their turn, all clients together.
+_HELD_LIMIT = PAYLOAD_LIMIT
+_TICK = 0.5
+# With less free memory than this the models are not worth their place; not while somebody is about to use them.
+_SHORT_OF_MEMORY = 1_000_000_000
+_SHORT_IDLE_SECONDS = 20.0
+_SPEED = "speed.json"
+_STOPPED = "Stopped on request; nothing was changed."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the worker lives.
+
+    Attributes:
+        folder: its run folder, private to the user.
+        log: its log file.
+        idle: seconds without a job after which models are dropped, and without clients the worker ends.
+        tcp: listen on the loopback interface instead of a private socket.
+        compute: starts the process that computes.
+    """
+
+    folder: Path
+    log: Path
+    idle: float = 600.0
+    tcp: bool = False
+    compute: Sequence[str] = field(default_factory=usual_command)
+
+
+class _Refused(Exception):
+    """A client that is not served; the sentence goes to it."""
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, stream: Connected) -> None:
+        self.stream = stream
+        self.job: _Job | None = None
+        self.trusted = False
+        self._writing = threading.Lock()
+
+    def tell(self, header: Header) -> None:
+        self.pass_on(Message(header))
+
+    def pass_on(self, sent: Message) -> None:
+        """Sends; a client that has gone is noticed by the thread that reads from it."""
+        try:
+            with self._writing:
+                write(self.stream, sent)
+        except StreamClosed:
+            self.stream.shut()
+
+
+@dataclass(eq=False)
+class _Job:
+    """One job.
+
+    Attributes:
+        client: who asked.
+        number: what the client calls it.
+        serial: what the process that computes calls it; numbers of several clients may be the same.
+        sent: header and pixels; None when the process that computes has them.
+        over: whether the client has had the last word on it.
+        position: in the queue, as the client was told.
+    """
+
+    client: _Client
+    number: int
+    serial: int
+    kind: str
+    sent: Message | None
+    over: bool = False
+    position: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.sent.payload) if self.sent else 0
+
+    def tell(self, kind: str, **more: Any) -> None:
+        self.client.tell({"kind": kind, "job": self.number, **more})
+
+
+class Server:
+    """The worker; ``run`` returns when it has ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._token = secrets.token_hex(32)
+        self._began = self._used = time.monotonic()
+        self._lock = threading.Condition()
+        # Everything below is looked at and changed with the lock held.
+        self._clients: set[_Client] = set()
+        self._queue: deque[_Job] = deque()
+        self._running: _Job | None = None
+        self._jobs_seen = self._jobs_done = 0
+        self._wanted = True
+        self._stopping = False
+        self._compute: Compute | None = None
+        self._about: Header | None = None
+        self._problem = ""
+
+    def run(self) -> None:
+        """Serves until it is told to stop or nobody needs it any more."""
+        folder = self._settings.folder
+        listener = listen(folder, self._settings.tcp)
+        try:
+            place.write_endpoint(folder, self._endpoint(listener))
+            LOG.info("worker %s listens on %s", version(), listener.transport)
+            for work in (self._accept, self._dispatch):
+                threading.Thread(target=work, args=(listener,) if work == self._accept else (), daemon=True).start()
+            self._watch()
+        finally:
+            place.remove_endpoint(folder)
+            listener.close()
+            self._end_everything()
+            LOG.info("worker ended")
+
+    def stop(self) -> None:
+        """Ends ``run`` soon; from any thread or signal handler."""
+        self._stopping = True
+
+    # Lifetime
+
+    def _endpoint(self, listener: Listener) -> dict[str, Any]:
+        return {
+            "protocol": PROTOCOL,
+            "version": version(),
+            "pid": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "transport": listener.transport,
+            "address": listener.address,
+            "token": self._token,
+            "log": str(self._settings.log),
+        }
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            time.sleep(_TICK)
+            with self._lock:
+                if self._running or self._queue or self._wanted:
+                    continue
+                idle = time.monotonic() - self._used
+                if idle > self._settings.idle and not self._clients:
+                    LOG.info("nothing to do for %.0f s", idle)
+                    return
+                short = idle > _SHORT_IDLE_SECONDS and psutil.virtual_memory().available < _SHORT_OF_MEMORY
+                if self._compute is not None and (short or idle > self._settings.idle):
+                    LOG.info("models dropped: %s", "memory is short" if short else "idle")
+                    self._compute.end()
+                    self._compute = None
+
+    def _end_everything(self) -> None:
+        with self._lock:
+            self._stopping = True
+            waiting = [job for job in (*self._queue, self._running) if job]
+            self._queue.clear()
+            clients = list(self._clients)
+            self._lock.notify_all()
+        for job in waiting:
+            self._finish(job, "error", code="cancelled", sentence="The worker was ended; nothing was changed.")
+        for client in clients:
+            client.stream.shut()
+        if self._compute is not None:
+            self._compute.end()
+
+    # Clients
+
+    def _accept(self, listener: Listener) -> None:
+        while not self._stopping:
+            try:
+                client = _Client(listener.accept())
+            except StreamClosed as error:
+                if not self._stopping:
+                    LOG.error("can't accept: %s", error)
+                    time.sleep(_TICK)
+                continue
+            with self._lock:
+                crowded = len(self._clients) >= _CONNECTIONS
+                if not crowded:
+                    self._clients.add(client)
+            if crowded:
+                client.stream.close()
+                continue
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: _Client) -> None:
+        try:
+            client.stream.limit(_HANDSHAKE_SECONDS)
+            self._shake_hands(client)
+            client.stream.limit(None)
+            while True:
+                client.stream.wait()
+                self._heard(client, read(client.stream, self._reserve))
+        except StreamClosed:
+            pass
+        except _Refused as refusal:
+            LOG.warning("client refused: %s", refusal)
+            client.tell({"kind": "error", "code": "refused", "sentence": str(refusal)})
+        except OtherVersion as error:
+            LOG.warning("client of another version: %s", error)
+            sentence = f"The plug-in and the worker do not fit together ({error}); run install.py and restart GIMP."
+            client.tell({"kind": "error", "code": "version", "sentence": sentence})
+        except ProtocolError as error:
+            LOG.warning("client cut off: %s", error)
+            if client.trusted:
+                sentence = f"The worker did not understand the plug-in ({error}); please report this with its log."
+                number = client.job.number if client.job else None
+                client.tell({"kind": "error", "job": number, "code": "bad", "sentence": sentence})
+        except Exception:
+            LOG.exception("a client's thread failed")
+        finally:
+            with self._lock:
+                self._clients.discard(client)
+                job = client.job
+            if job is not None:
+                self._cancel(job)
+            client.stream.shut()
+            client.stream.close()
+
+    def _shake_hands(self, client: _Client) -> None:
+        ours = secrets.token_hex(16)
+        client.tell({"kind": "greeting", "challenge": ours})
+        hello = read(client.stream, first=True).header
+        theirs, told = hello.get("challenge"), hello.get("proof")
+        if hello.get("kind") != "hello" or not isinstance(theirs, str) or not isinstance(told, str):
+            raise ProtocolError("it does not say hello")
+        if not same(told, proof(self._token, "client", ours, theirs)):
+            raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.")
+        client.trusted = True
+        client.stream.limit(None)
+        LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
+        about = self._ready(client) if hello.get("wants") == "work" else {}
+        answer = {"kind": "hello", "version": version(), "protocol": PROTOCOL, "pid": os.getpid()}
+        log = {"log": str(self._settings.log)}
+        client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
+
+    def _ready(self, client: _Client) -> Header:
+        """What the process that computes says of itself; waits until it can."""
+        with self._lock:
+            self._used = time.monotonic()
+            self._wanted = True
+            self._problem = ""
+            self._lock.notify_all()
+            while self._about is None and not self._problem and not self._stopping:
+                self._lock.wait()
+            if self._about is None:
+                why = self._problem or "it is just ending"
+                raise _Refused(f"The worker can't compute ({why}); run install.py of Protect Face again.")
+            return dict(self._about)
+
+    def _reserve(self, size: int) -> None:
+        with self._lock:
+            held = sum(job.size for job in (*self._queue, self._running) if job)
+            if held + size > _HELD_LIMIT:
+                raise _Refused("Too many pixels wait for the worker; try again when other jobs are done.")
+
+    def _heard(self, client: _Client, received: Message) -> None:
+        kind, number = received.header.get("kind"), received.header.get("job")
+        if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
+            raise ProtocolError("it names no job")
+        if kind == "cancel":
+            job = client.job
+            if job is not None and job.number == number:
+                self._cancel(job)
+        elif kind == "status":
+            client.tell({"kind": "result", "job": number, **self._status()})
+        elif kind == "stop":
+            LOG.info("asked to stop")
+            client.tell({"kind": "result", "job": number})
+            self.stop()
+        elif kind not in JOBS:
+            self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; update it with install.py.")
+        elif client.job is not None:
+            self._say_bad(client, number, "A job of this connection is still running; wait for it or cancel it.")
+        else:
+            self._enqueue(client, number, received)
+
+    def _say_bad(self, client: _Client, number: int, sentence: str) -> None:
+        client.tell({"kind": "error", "job": number, "code": "bad-request", "sentence": sentence})
+
+    def _status(self) -> Header:
+        with self._lock:
+            compute = self._compute
+            return {
+                "version": version(),
+                "pid": os.getpid(),
+                "seconds_running": round(time.monotonic() - self._began, 1),
+                "device": (self._about or {}).get("device"),
+                "queue": len(self._queue) + (self._running is not None),
+                "connections": len(self._clients),
+                "jobs_done": self._jobs_done,
+                "memory": psutil.Process().memory_info().rss + (compute.memory() if compute else 0),
+                "computing": compute is not None,
+                "log": str(self._settings.log),
+            }
+
+    # Jobs
+
+    def _enqueue(self, client: _Client, number: int, received: Message) -> None:
+        with self._lock:
+            self._jobs_seen += 1
+            job = _Job(client, number, self._jobs_seen, str(received.header["kind"]), received)
+            client.job = job
+            self._queue.append(job)
+            self._lock.notify_all()
+        self._tell_positions()
+
+    def _tell_positions(self) -> None:
+        with self._lock:
+            ahead = int(self._running is not None)
+            places = [(job, index + ahead) for index, job in enumerate(self._queue)]
+            moved = [(job, position) for job, position in places if position not in (0, job.position)]
+            for job, position in moved:
+                job.position = position
+        for job, position in moved:
+            job.tell("queued", position=position)
+
+    def _cancel(self, job: _Job) -> None:
+        """Answers at once; the computation follows."""
+        with self._lock:
+            if job in self._queue:
+                self._queue.remove(job)
+            compute = self._compute if job is self._running else None
+        self._finish(job, "error", code="cancelled", sentence=_STOPPED)
+        self._tell_positions()
+        if compute is not None:
+            threading.Thread(target=self._insist, args=(job, compute), daemon=True).start()
+
+    def _insist(self, job: _Job, compute: Compute) -> None:
+        """Ends a computation that was cancelled, by force if it must be."""
+        until = time.monotonic() + _STOP_SECONDS
+        try:
+            compute.send(Message({"kind": "cancel", "job": job.serial}))
+        except ComputeFailed:
+            return
+        with self._lock:
+            while self._running is job and time.monotonic() < until:
+                self._lock.wait(until - time.monotonic())
+            if self._running is job:
+                LOG.warning("a cancelled job does not stop and is ended by force")
+                compute.end()
+
+    def _finish(self, job: _Job, kind: str, **more: Any) -> None:
+        """The last word on a job, unless it was said already."""
+        with self._lock:
+            if job.over:
+                return
+            job.over = True
+            job.client.job = None
+        job.tell(kind, **more)
+
+    def _dispatch(self) -> None:
+        """Takes one job after the other; the only thread that starts the process that computes."""
+        while True:
+            with self._lock:
+                while not (self._queue or self._wanted or self._stopping):
+                    self._lock.wait()
+                if self._stopping:
+                    return
+                job = self._queue.popleft() if self._queue else None
+                self._running = job
+                self._wanted = False
+            try:
+                self._work(job)
+            except Exception:
+                LOG.exception("the dispatcher failed at a job")
+                if job is not None:
+                    self._finish(job, "error", code="unexpected", sentence=self._unexpected())
+            with self._lock:
+                self._jobs_done += job is not None
+                self._running = None
+                self._used = time.monotonic()
+                self._lock.notify_all()
+
+    def _work(self, job: _Job | None) -> None:
+        if job is not None:
+            self._tell_positions()
+            job.tell("queued", position=0)
+        try:
+            compute = self._started()
+        except ComputeFailed as error:
+            with self._lock:
+                self._problem = str(error)
+                self._lock.notify_all()
+            if job is not None:
+                sentence = f"The worker can't compute ({error}); run install.py of Protect Face again."
+                self._finish(job, "error", code="refused", sentence=sentence)
+            return
+        if job is None or job.over:
+            return
+        began = time.monotonic()
+        try:
+            sent, job.sent = job.sent, None
+            assert sent is not None  # a job is worked on once
+            compute.send(Message({**sent.header, "job": job.serial}, sent.described, sent.payload))
+            del sent
+            ended = self._relay(job, compute)
+        except ComputeFailed as error:
+            with self._lock:
+                self._compute = None
+                self._wanted = True
+            sentence = (
+                f"The process that computes died ({error}) and nothing was changed; close other programs if memory may"
+                " be short, and try again."
+            )
+            self._finish(job, "error", code="crashed", sentence=sentence)
+            ended = "crash"
+        LOG.info("%s: %s after %.1f s", job.kind, ended, time.monotonic() - began)
+
+    def _started(self) -> Compute:
+        with self._lock:
+            if self._compute is not None and self._compute.alive:
+                return self._compute
+        compute = Compute(self._settings.compute)
+        with self._lock:
+            self._compute = compute
+            self._about = {**compute.about, "seconds_per_face": self._speeds().get(str(compute.about.get("device")))}
+            self._lock.notify_all()
+        LOG.info("ready to compute on %s", compute.about.get("device"))
+        return compute
+
+    def _relay(self, job: _Job, compute: Compute) -> str:
+        """Passes on what is said of a job, up to its end; gives the kind or code of that."""
+        while True:
+            heard = compute.receive()
+            said = Message({**heard.header, "job": job.number}, heard.described, heard.payload)
+            kind = said.header.get("kind")
+            if kind not in ("result", "error"):
+                if not job.over:
+                    job.client.pass_on(said)
+                continue
+            if kind == "result":
+                self._learn(said.header)
+            with self._lock:
+                last = not job.over
+                if last:
+                    job.over = True
+                    job.client.job = None
+            if last:
+                job.client.pass_on(said)
+            return str(said.header.get("code", kind))
+
+    def _learn(self, result: Header) -> None:
+        """Keeps what a result says about speed and models for the next hello."""
+        with self._lock:
+            if self._about is None:
+                return
+            if "missing" in result:
+                self._about["models"] = {"present": result["present"], "missing": result["missing"]}
+            seconds = result.get("seconds_per_face")
+            if seconds is not None:
+                self._about["seconds_per_face"] = seconds
+                speeds = {**self._speeds(), str(self._about.get("device")): seconds}
+                (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
+
+    def _speeds(self) -> dict[str, float]:
+        """Seconds per face by device, as measured in earlier jobs."""
+        try:
+            speeds = json.loads((self._settings.folder / _SPEED).read_text(encoding="utf-8"))
+            return {str(device): float(seconds) for device, seconds in speeds.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def _unexpected(self) -> str:
+        return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
