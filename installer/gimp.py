@@ -17,8 +17,9 @@ Answer = Literal["there", "missing", "no Python", "no answer"]
 
 _ASK_3 = f"assert Gimp.get_pdb().procedure_exists({PROCEDURES[3]!r})"
 _ASK_2 = (
-    f'(begin (display "PROTECT-FACE ") (display (car (gimp-procedural-db-proc-exists "{PROCEDURES[2]}")))'
-    ' (display (car (gimp-procedural-db-proc-exists "python-fu-eval"))) (newline) (gimp-quit 0))'
+    '(begin (gimp-message (string-append "PROTECT-FACE "'
+    f' (number->string (car (gimp-procedural-db-proc-exists "{PROCEDURES[2]}")))'
+    ' (number->string (car (gimp-procedural-db-proc-exists "python-fu-eval"))))) (gimp-quit 0))'
 )
 # What GIMP 3 ends with: a script that raised, and a language that it has not.
 _RAISED, _UNKNOWN_LANGUAGE = 64, 69
