@@ -32,6 +32,7 @@ from c2p_core.faces import find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import face_at
 from c2p_core.faces.landmarks import to_tensor
+from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.imageio import profile_warning, to_srgb
@@ -168,6 +169,7 @@ def protect(
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
+    made = layers(request.photo, changes) if request.layers else []
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
     after = to_tensor(to_srgb(protected))
@@ -185,7 +187,8 @@ def protect(
         reports[face.number] = replace(reports[face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
-    return ProtectResult(protected, tuple(reports.values()), tuple(warnings))
+    named = tuple(replace(layer, face=chosen[layer.face].number) for layer in made)
+    return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named)
 
 
 def check(

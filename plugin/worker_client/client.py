@@ -8,6 +8,7 @@ from worker_client.place import START_LOG, find_place, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
+    TEXT,
     OtherVersion,
     ProtocolError,
     proof,
@@ -25,7 +26,7 @@ CANCEL_SECONDS = 5.0
 _POLL = 0.1
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
@@ -189,7 +190,7 @@ class Job(object):
         kind = header.get("kind")
         if kind not in ("queued", "progress", "preview", "result", "error"):
             raise ProtocolError("it is a message of an unknown kind")
-        if kind == "error" and not isinstance(header.get("sentence"), type("")):
+        if kind == "error" and not isinstance(header.get("sentence"), TEXT):
             raise ProtocolError("it is an error without words")
         return Event(str(kind), header, pictures)
 
@@ -315,7 +316,7 @@ def _shake_hands(stream, token, client, wants, waited):
     """Both sides prove that they know the token before either says more."""
     greeting, _ = read_message(stream)
     theirs = greeting.get("challenge")
-    if greeting.get("kind") != "greeting" or not isinstance(theirs, type("")):
+    if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
         raise ProtocolError("it does not greet")
     ours = binascii.hexlify(os.urandom(16)).decode("ascii")
     said = {"kind": "hello", "client": client, "wants": wants, "challenge": ours}
@@ -330,7 +331,7 @@ def _shake_hands(stream, token, client, wants, waited):
     if hello.get("kind") == "error":
         raise WorkerProblem("refused", "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
-    if hello.get("kind") != "hello" or not isinstance(told, type("")):
+    if hello.get("kind") != "hello" or not isinstance(told, TEXT):
         raise ProtocolError("it does not say hello")
     if not same(told, proof(token, "worker", ours, theirs)):
         raise ProtocolError("it does not know the token")
@@ -341,6 +342,6 @@ def _other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem(
         "version",
-        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker with"
-        " 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
+        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker"
+        " with 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
     )
