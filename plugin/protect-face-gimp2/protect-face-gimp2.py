@@ -72,6 +72,8 @@ def _protect(image, drawable, wishes, faces, output):
         found = _finished(worker, "find", {"full": full, "choose": choose}, pictures).header
         chosen = [face for face in found["faces"] if face["number"] in found["chosen"]]
         rects = [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
+        if not rects:
+            raise Refused(_why_nothing_to_do(found["faces"], faces))
 
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
         result = _finished(worker, "protect", dict(wishes, faces=chosen, full=full, output="single"), pictures)
@@ -120,6 +122,15 @@ def _check(image, drawable):
             raise Refused(_("The protected face lies outside of the image; move the layer back and try again."))
         header = {"full": list(source.size), "faces": settings["faces"]}
         return _say(_finished(worker, "check", header, pictures).header["sentences"])
+
+
+def _why_nothing_to_do(found, faces):
+    # type: (list[dict[str, Any]], str) -> str
+    if not found:
+        return _("No face was found; use a photo in which a face can be seen from the front.")
+    if faces == SELECTED and not all(face["skipped"] for face in found):
+        return _("No face lies inside the selection; select at least half of one and try again.")
+    return _("No face can be protected: %s; use a larger version of the photo.") % native(found[0]["skipped"])
 
 
 def _picture(name, drawable, source, rect, offset=(0, 0)):
