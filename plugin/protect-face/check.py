@@ -16,7 +16,7 @@ import run
 from guard import connected, progress
 from layers import Limit, Source, source_of
 from pixels import Rect, extent
-from report import text_report, write_report
+from report import summary, text_report, write_report
 from texts import Refused, _
 from wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, ONE_LAYER, Wishes
 from worker_client import Picture, Worker
@@ -91,7 +91,7 @@ def run_check(
     if config.get_property("report"):
         write_report(Path(config.get_property("report")), text_report(image.get_name(), figures))
     if stronger:
-        Gimp.message("\n".join(_strengthen(selected, original)))
+        Gimp.message(summary(_strengthen(selected, original)))
     return [json.dumps(figures)]
 
 
@@ -101,7 +101,13 @@ def declare_strengthen(procedure: Gimp.Procedure) -> None:
         "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
     )
     procedure.add_int_argument(
-        "steps", _("Search s_teps"), _("More take longer and protect better; 0 is the usual number"), 0, 10000, 0, _FLAGS
+        "steps",
+        _("Search s_teps"),
+        _("More take longer and protect better; 0 for the usual number"),
+        0,
+        10000,
+        0,
+        _FLAGS,
     )
 
 
@@ -119,13 +125,13 @@ def run_strengthen(
     original = _original(selected, config.get_property("original"), interactive)
     if original is None:
         return None
-    sentences = _strengthen(selected, original, config.get_property("steps"))
+    result = _strengthen(selected, original, config.get_property("steps"))
     if interactive:
-        Gimp.message("\n".join(sentences))
+        Gimp.message(summary(result))
     return []
 
 
-def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> list[str]:
+def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
     image = selected.image
     settings = _settings(image, selected.layer) or {}
     wishes = Wishes(**(_DEFAULTS | settings.get("wishes", {}) | {"output": ONE_LAYER, "steps": steps}))
@@ -145,7 +151,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> list[
         layers.insert(pair.original, layer, on_top=True)
     Gimp.progress_end()
     Gimp.displays_flush()
-    return [*result.header["warnings"], *result.header["sentences"]]
+    return result.header
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -230,4 +236,3 @@ def _every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
 def _selection_only(source: Source, rect: Rect) -> Limit | None:
     """What is visible has been through every mask already."""
     return None if Gimp.Selection.is_empty(source.image) else Limit(rect, layers.selected(source, rect))
-

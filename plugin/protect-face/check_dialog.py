@@ -150,9 +150,7 @@ def _small(text: str) -> Gtk.Label:
 
 
 def _save(parent: Gtk.Dialog, name: str, figures: dict[str, Any]) -> None:
-    chooser = Gtk.FileChooserNative.new(
-        _("Save Report"), parent, Gtk.FileChooserAction.SAVE, _("_Save"), _("_Cancel")
-    )
+    chooser = Gtk.FileChooserNative.new(_("Save Report"), parent, Gtk.FileChooserAction.SAVE, _("_Save"), _("_Cancel"))
     chooser.set_do_overwrite_confirmation(True)
     chooser.set_current_name(f"{Path(name).stem}.protection.txt")
     if chooser.run() == Gtk.ResponseType.ACCEPT:

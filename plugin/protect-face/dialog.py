@@ -16,7 +16,7 @@ import recent  # noqa: E402
 import run  # noqa: E402
 from layers import Source  # noqa: E402
 from texts import Refused, _, duration, megabytes, ngettext, stage  # noqa: E402
-from wishes import ALL, LARGEST, PRESETS, SELECTED, wishes_of  # noqa: E402
+from wishes import ALL, LARGEST, SELECTED, wishes_of  # noqa: E402
 from worker_client import Event, Picture, Worker  # noqa: E402
 
 _PREVIEW_SIDE = 256
@@ -34,6 +34,17 @@ def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source)
     if wanted:
         recent.add(config.get_property("prompt"))
     return wanted
+
+
+def tell_result(words: str) -> None:
+    """Says what came of a run."""
+    GimpUi.init("protect-face")
+    dialog = Gtk.MessageDialog(
+        title=_("Protect Face"), message_type=Gtk.MessageType.INFO, buttons=Gtk.ButtonsType.CLOSE, text=_("Protected")
+    )
+    dialog.format_secondary_text(words)
+    dialog.run()
+    dialog.destroy()
 
 
 class _ProtectDialog:
@@ -73,8 +84,8 @@ class _ProtectDialog:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
         label = Gtk.Label(label=_("Ma_keup style"), use_underline=True, xalign=0)
         prompt = Gtk.ComboBoxText.new_with_entry()
-        for text in dict.fromkeys([*recent.recent(), *PRESETS]):
-            prompt.append_text(text)
+        self._prompts = prompt
+        self._offer([])
         entry = prompt.get_child()
         entry.set_max_length(300)
         entry.set_width_chars(34)
@@ -97,26 +108,32 @@ class _ProtectDialog:
         box.pack_start(more, False, False, 0)
         return box
 
+    def _offer(self, presets: list[str]) -> None:
+        """Fills the list of prompts: those used last, then the worker's presets."""
+        self._prompts.remove_all()
+        for text in dict.fromkeys([*recent.recent(), *presets]):
+            self._prompts.append_text(text)
+
     def _preview(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         pair = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
         self._images = []
         for caption in (_("Before"), _("After, roughly")):
             column = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=4)
-            frame = Gtk.Frame()
-            image = Gtk.Image()
-            image.set_size_request(_PREVIEW_SIDE, _PREVIEW_SIDE)
-            frame.add(image)
-            column.pack_start(frame, False, False, 0)
+            image = Gtk.Image.new_from_pixbuf(_empty_pixbuf())
+            column.pack_start(image, False, False, 0)
             column.pack_start(Gtk.Label(label=caption), False, False, 0)
             pair.pack_start(column, False, False, 0)
             self._images.append(image)
         box.pack_start(pair, False, False, 0)
         self._button = Gtk.Button(label=_("Pre_view the largest face"), use_underline=True, sensitive=False)
         self._button.connect("clicked", lambda _button: self._start_preview())
-        self._bar = Gtk.ProgressBar(show_text=True, text="", no_show_all=True)
-        box.pack_start(self._button, False, False, 0)
-        box.pack_start(self._bar, False, False, 0)
+        self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
+        # One in place of the other, so that the dialog keeps its size.
+        self._button_or_bar = Gtk.Stack()
+        self._button_or_bar.add_named(self._button, "button")
+        self._button_or_bar.add_named(self._bar, "bar")
+        box.pack_start(self._button_or_bar, False, False, 0)
         return box
 
     def _live_line(self) -> Gtk.Widget:
@@ -134,6 +151,7 @@ class _ProtectDialog:
     def _look(self) -> None:
         """Connects, tells what the worker is, and counts the faces."""
         worker = self._worker = run.connect()
+        self._later(self._offer, worker.hello["presets"])
         self._later(self._show_estimate)
         if self._pictures:
             header = {"full": self._source.area.size, "choose": "largest"}
@@ -145,9 +163,7 @@ class _ProtectDialog:
     def _start_preview(self) -> None:
         source = self._source
         # Read here, because only this thread may call GIMP.
-        pictures = [
-            _in_memory(run.photo_of(source.layer, source.form, rect)) for rect in run.regions_of(self._found)
-        ]
+        pictures = [_in_memory(run.photo_of(source.layer, source.form, rect)) for rect in run.regions_of(self._found)]
         header = run.job_settings(wishes_of(self._config))
         header |= {"faces": run.chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
         header["output"] = "single"
@@ -171,14 +187,14 @@ class _ProtectDialog:
         button.set_sensitive(False)
         self._bar.set_fraction(0)
         self._bar.set_text(_("Working…"))
-        self._bar.show()
+        self._button_or_bar.set_visible_child_name("bar")
 
         def work() -> None:
             try:
                 event = run.finished(run.submit(worker, kind, header, pictures), lambda e: self._later(self._tell, e))
                 self._later(done, event)
             finally:
-                self._later(self._bar.hide)
+                self._later(self._button_or_bar.set_visible_child_name, "button")
                 self._later(button.set_sensitive, True)
 
         self._in_background(work)
@@ -223,14 +239,10 @@ class _ProtectDialog:
         hello = self._worker.hello
         words = [self._faces_and_time(hello["seconds_per_face"])] if self._found else []
         missing = hello["models"]["missing"]
-        present = hello["models"]["present"]
-        device = hello["device_name"]
-        words.append(
-            ngettext("Worker {version} on {device} with {count} model.", "Worker {version} on {device} with {count} models.",
-                     len(present)).format(version=hello["version"], device=device, count=len(present))
-        )  # fmt: skip
+        about = _("Worker {version} on {device}; models: {models}.")
+        models = ", ".join(hello["models"]["present"])
+        words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))
         self._line.set_text("\n".join(words))
-        self._line.set_tooltip_text(", ".join(present))
         self._fetch.set_visible(bool(missing))
         if missing:
             size = megabytes(sum(model["size"] or 0 for model in missing))
@@ -264,6 +276,12 @@ class _ProtectDialog:
 def _in_memory(picture: Picture) -> Picture:
     picture.strips = list(picture.strips)
     return picture
+
+
+def _empty_pixbuf() -> GdkPixbuf.Pixbuf:
+    pixbuf = GdkPixbuf.Pixbuf.new(GdkPixbuf.Colorspace.RGB, True, 8, _PREVIEW_SIDE, _PREVIEW_SIDE)
+    pixbuf.fill(0x80808030)
+    return pixbuf
 
 
 def _pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:

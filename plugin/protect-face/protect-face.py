@@ -20,6 +20,7 @@ import wishes  # noqa: E402
 import worker_menu  # noqa: E402
 from guard import connected, guarded, progress  # noqa: E402
 from layers import source_of  # noqa: E402
+from report import summary  # noqa: E402
 from texts import _  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
@@ -115,11 +116,13 @@ def _run_protect(
         if not dialog.ask(procedure, config, source):
             return None
     with connected() as worker:
-        sentences = run.protect(worker, source, wishes.wishes_of(config), progress)
+        result = run.protect(worker, source, wishes.wishes_of(config), progress)
     Gimp.progress_end()
-    if mode != Gimp.RunMode.NONINTERACTIVE:
-        Gimp.displays_flush()
-        Gimp.message("\n".join(sentences))
+    Gimp.displays_flush()
+    if mode == Gimp.RunMode.INTERACTIVE:
+        dialog.tell_result(summary(result))
+    elif mode == Gimp.RunMode.WITH_LAST_VALS:
+        Gimp.message(summary(result))
     return []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from texts import Refused, _
+from texts import Refused, _, sentence
 
 
 def verdict(similarity: dict[str, Any]) -> str:
@@ -27,6 +27,21 @@ def headline(face: dict[str, Any]) -> str:
     return _("Face {number}: {lost} of {count} recognisers no longer match it.").format(
         number=face["number"], lost=lost, count=len(rows)
     )
+
+
+def summary(result: dict[str, Any]) -> str:
+    """What a run came to, in a few lines; ``result`` is the header of "protect"."""
+    lines = [sentence(warning) for warning in result["warnings"]]
+    for face in result["faces"]:
+        lines.append(headline(face))
+        lines += [
+            _("{recogniser}, which never saw the photo, finds them {after:.2f} alike (threshold {far1:.2f}).").format(
+                **row
+            )
+            for row in face["similarities"]
+            if row["held_out"]
+        ]
+    return "\n".join([*lines, no_promise()])
 
 
 def text_report(name: str, figures: dict[str, Any]) -> str:

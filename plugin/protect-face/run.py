@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -86,8 +86,8 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
     return finished(submit(worker, "find", header, find_pictures(source)), tell).header
 
 
-def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> list[str]:
-    """Searches, puts the new layer in and returns the sentences to show.
+def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[str, Any]:
+    """Searches, puts the new layer in and returns what the worker said of it.
 
     Raises:
         Refused: with nothing changed.
@@ -101,7 +101,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> list[
     layer, fill = built(source, wishes, result.pictures, limits)
     layers.remember(layer, memory(source, wishes, result))
     layers.insert(source, layer, fill)
-    return [*result.header["warnings"], *result.header["sentences"]]
+    return result.header
 
 
 def regions_of(found: dict[str, Any]) -> list[Rect]:

@@ -10,14 +10,6 @@ from texts import _
 
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.7
-PRESETS = (
-    DEFAULT_PROMPT,
-    "red lipstick",
-    "red lipstick and smoky eyes",
-    "nude lips and soft blush",
-    "bronze eyeshadow and contour",
-    "heavy evening makeup",
-)
 
 ALL, SELECTED, LARGEST = "all", "selection", "largest"
 ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
@@ -51,7 +43,7 @@ class Wishes:
 def declare(procedure: Gimp.Procedure) -> None:
     """Adds the arguments; they appear in this order in Script-Fu and in the dialog."""
     procedure.add_string_argument(
-        "prompt", _("Ma_keup"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
+        "prompt", _("Ma_keup style"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
     )
     procedure.add_double_argument(
         "strength", _("Stren_gth"), _("0 is discreet, 1 is heavy stage makeup"), 0.0, 1.0, DEFAULT_STRENGTH, _FLAGS
@@ -59,12 +51,18 @@ def declare(procedure: Gimp.Procedure) -> None:
     _choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
     _choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
     _choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
-    _choice(procedure, "prior", _("Chan_ge by"), _("What draws the change"), PRIORS)
+    _choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
     procedure.add_int_argument(
-        "steps", _("Search s_teps"), _("More take longer and protect better; 0 is the usual number"), 0, 10000, 0, _FLAGS
+        "steps",
+        _("Search s_teps"),
+        _("More take longer and protect better; 0 for the usual number"),
+        0,
+        10000,
+        0,
+        _FLAGS,
     )
     procedure.add_int_argument(
-        "seed", _("Random see_d"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
+        "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
     )
 
 

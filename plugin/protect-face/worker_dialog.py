@@ -53,7 +53,9 @@ def _words(what: str) -> str:
     except Refused as refused:
         return str(refused)
     if what == DIAGNOSE:
-        return "\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in told.items())
+        return "\n".join(
+            f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in told.items()
+        )
     if what == FETCH:
         return _models(told)
     hello = told["hello"]
@@ -75,3 +77,7 @@ def _models(models: dict[str, list[object]]) -> str:
         assert isinstance(model, dict)
         lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
     return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

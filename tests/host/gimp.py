@@ -1,4 +1,4 @@
-"""A real GIMP 3 for the tests: runs Python scripts in its console with the plug-in installed in a profile of its own."""
+"""A real GIMP 3 for the tests: runs scripts in its console, with the plug-in in a profile of its own."""
 
 from __future__ import annotations
 
@@ -141,7 +141,12 @@ def _install(gimp: Gimp) -> None:
     client = CHECKOUT / "plugin" / "worker_client"
     shutil.copytree(client, gimp.plug_in / "worker_client", ignore=shutil.ignore_patterns("__pycache__"))
     models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
-    variables = {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HOME": str(Path.home())}
+    variables = {
+        "PYTHONPATH": str(CHECKOUT),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HOME": str(Path.home()),
+    }
     leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]
     if gimp.prefix:

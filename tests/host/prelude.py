@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import gi
 
@@ -10,14 +11,13 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp, Gio  # noqa: E402
 
-SHARE = os.environ["SHARE"]
+SHARE = Path(os.environ["SHARE"])
 U8 = "R'G'B'A u8"
 
 
 def tell(**found):
     """Hands values to the test."""
-    with open(os.path.join(SHARE, "told.json"), "w") as stream:
-        json.dump(found, stream)
+    (SHARE / "told.json").write_text(json.dumps(found))
 
 
 def call(name, image=None, layers=None, **arguments):
@@ -38,14 +38,14 @@ def call(name, image=None, layers=None, **arguments):
 
 def protect(image, layer, **arguments):
     """A short run of the plug-in; (status, error text)."""
-    settings = dict(steps=2, seed=0)
+    settings = {"steps": 2, "seed": 0}
     settings.update(arguments)
     return call("plug-in-protect-face", image, [layer], **settings)[:2]
 
 
 def load(name):
     """An image from the share."""
-    return Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(os.path.join(SHARE, name)))
+    return Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(str(SHARE / name)))
 
 
 def portrait():

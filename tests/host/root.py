@@ -1,7 +1,7 @@
 """A folder with Debian 13 and GIMP 3 in it, for tests on systems that have no GIMP 3.
 
-It is built once (80 s) and kept in the user's cache folder. Programs run in it by ``chroot`` in a mount namespace of their own,
-so that no mount is ever left behind.
+It is built once (80 s) and kept in the user's cache folder. Programs run in it by ``chroot`` in a mount namespace of
+their own, so that no mount is ever left behind.
 """
 
 from __future__ import annotations
@@ -82,9 +82,17 @@ def inside(root: Path, share: Path) -> list[str]:
 def _build(root: Path) -> None:
     log = root.with_suffix(".log")
     install = (
-        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends " + _PACKAGES
+        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
+        + _PACKAGES
     )
-    mounted = f"mount --bind /proc '{root}/proc'; mount --rbind /dev '{root}/dev'; chroot '{root}' bash -c '{install}'"
+    mounted = "; ".join(
+        [
+            "export DEBIAN_FRONTEND=noninteractive",
+            f"mount --bind /proc '{root}/proc'",
+            f"mount --rbind /dev '{root}/dev'",
+            f"chroot '{root}' bash -c '{install}'",
+        ]
+    )
     steps = [
         ["debootstrap", "--variant=minbase", "--include=ca-certificates", _SUITE, str(root)],
         ["cp", "--dereference", "/etc/resolv.conf", f"{root}/etc/resolv.conf"],
