@@ -31,10 +31,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from gimpfu import Drawable, Image, Layer
-    from worker_client import Picture
+    from gimpfu import Channel, Drawable, Image, Layer
 
     from gimp2_pixels import Rect
+    from worker_client import Picture
 
 
 class Source(object):
@@ -68,8 +68,8 @@ class Source(object):
         self.copy = _copied(drawable, self._scratch)
         self.channels = self.copy.bpp // SIZES[self.depth]
         self._selection = None if pdb.gimp_selection_is_empty(image) else _copied(image.selection, self._masks)
-        own = drawable.mask is not None and pdb.gimp_layer_get_apply_mask(drawable)
-        self._own_mask = _copied(drawable.mask, self._masks) if own else None
+        own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) else None
+        self._own_mask = None if own is None else _copied(own, self._masks)
         if self.copy.mask is not None:
             self.copy.remove_mask(MASK_DISCARD)
 
@@ -140,12 +140,12 @@ class Source(object):
         kind = GRAYA_IMAGE if self.channels < 3 else RGBA_IMAGE
         layer = gimp.Layer(self._scratch, name, self.size[0], self.size[1], kind, self.opacity, LAYER_MODE_NORMAL)
         self._scratch.add_layer(layer, 0)
-        layer.add_mask(layer.create_mask(ADD_MASK_BLACK))
+        mask = _black_mask(layer)
         for picture, changed in regions:
             rect = (picture.x, picture.y, picture.width, picture.height)
             write(layer, rect, [with_alpha(b"".join(picture.strips), self.channels, self.depth, changed)])
             limit = self.limit(rect)
-            write(layer.mask, rect, [levels(changed if limit is None else times(changed, limit), self.depth)])
+            write(mask, rect, [levels(changed if limit is None else times(changed, limit), self.depth)])
         return self._for_the_image(layer, name)
 
     def whole_layer(self, name, regions):
@@ -158,8 +158,7 @@ class Source(object):
             write(layer, rect, [with_alpha(b"".join(picture.strips), self.channels, self.depth)])
         limit = self.limit(self.area)
         if limit is not None:
-            layer.add_mask(layer.create_mask(ADD_MASK_BLACK))
-            write(layer.mask, self.area, [levels(limit, self.depth)])
+            write(_black_mask(layer), self.area, [levels(limit, self.depth)])
         return self._for_the_image(layer, name)
 
     def insert(self, layer, settings):
@@ -221,6 +220,14 @@ def _scratch(image, precision):
     if count:
         pdb.gimp_image_set_color_profile(scratch, count, profile)
     return scratch  # type: ignore[no-any-return]
+
+
+def _black_mask(layer):
+    # type: (Layer) -> Channel
+    """Gives the layer a mask that hides all of it."""
+    mask = layer.create_mask(ADD_MASK_BLACK)
+    layer.add_mask(mask)
+    return mask
 
 
 def _copied(drawable, image):

@@ -1,6 +1,6 @@
 """Pixels out of GIMP 2.10 and back; Python 2.7.
 
-GIMP hands a plug-in the pixels in the image's own precision, once it has been asked to, and then they travel as they are.
+GIMP hands a plug-in the pixels in the image's own precision once it has been asked to, so that 16 bits stay 16 bits.
 32-bit integer, 16-bit float and 64-bit float travel as 32-bit float: GIMP itself converts a copy.
 """
 

@@ -17,7 +17,7 @@ def _(text):
 def native(text):
     # type: (object) -> str
     """A sentence of the worker's, which is Unicode, as GIMP 2.10 takes it."""
-    return text if isinstance(text, str) else text.encode("utf-8")  # type: ignore[attr-defined,no-any-return]
+    return text if isinstance(text, str) else text.encode("utf-8")  # type: ignore[attr-defined]
 
 
 class Refused(Exception):

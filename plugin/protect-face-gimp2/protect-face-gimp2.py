@@ -36,10 +36,13 @@ SELECTED, WHOLE = "selection", "whole"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from gimpfu import Drawable, Image, Layer
+
     from worker_client import Event, Worker
+
+    T = TypeVar("T")
 
 
 def protect_face(image, drawable, prompt, strength, faces, output, mode, steps, seed):
@@ -189,7 +192,7 @@ def _say(sentences):
 
 
 def _guarded(work):
-    # type: (Callable[[], Any]) -> Any
+    # type: (Callable[[], T]) -> T
     """Runs ``work``; what goes wrong becomes one message, and gimpfu closes its dialog without more of them."""
     try:
         pdb.gimp_plugin_enable_precision()

@@ -1,7 +1,7 @@
 """A folder with GIMP 2.10 and real Python-Fu in it, which no current system has; as ``root`` makes one of GIMP 3.
 
-Building it takes about 3 minutes, so that it is only built where ``C2P_TEST_GIMP210`` asks for it; then it is kept in the user's
-cache folder and used from then on.
+Building it takes 3 to 4 minutes, so it is only built where ``C2P_TEST_GIMP210`` asks for it; then it is kept in the
+user's cache folder and used from then on.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ def gimp210_root() -> Path:
 def _build(root: Path) -> None:
     """Builds it in a mount namespace of its own: whatever kills this, no mount is left behind."""
     log = root.with_suffix(".log")
+    sources = f"{root}/etc/apt/sources.list"
     steps = [
         f"debootstrap --variant=minbase --include=ca-certificates {_SUITE} '{root}'",
         f"cp --dereference /etc/resolv.conf '{root}/etc/resolv.conf'",
         f"cp --dereference /etc/ssl/certs/ca-certificates.crt '{root}/etc/ssl/certs/ca-certificates.crt'",
-        f"sed -i -n 'p; s/^deb \\(.*\\) {_SUITE} main.*/deb-src \\1 {_SOURCE_SUITE} main/p' '{root}/etc/apt/sources.list'",
+        f"sed -i -n 'p; s/^deb \\(.*\\) {_SUITE} main.*/deb-src \\1 {_SOURCE_SUITE} main/p' '{sources}'",
         f"cp '{_SCRIPT}' '{root}/gimp210.sh'",
         f"mountpoint -q '{root}/proc' || mount --bind /proc '{root}/proc'",
         f"mount --rbind /dev '{root}/dev'",

@@ -117,7 +117,12 @@ def gimp210() -> Iterator[Gimp210]:
         profile = share / ".config" / "GIMP" / "2.10"
         profile.mkdir(parents=True)
         kept = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
-        kept |= {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HOME": str(Path.home())}
+        kept |= {
+            "PYTHONPATH": str(CHECKOUT),
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "HOME": str(Path.home()),
+        }
         outside = ["/usr/sbin/chroot", "/host", "env", *(f"{name}={value}" for name, value in kept.items())]
         command = [*outside, sys.executable, "-u", "-m", "c2p_core.worker"]
         pointer = {"protocol": 1, "command": command, "run": str(share / "run"), "environment": {}}
