@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from installer import plug_in, worker
-from installer.environment import child_environment, release
-from installer.gimp import ask, sandbox_advice
+from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, release, wanted_stamps
+from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import misplaced, profiles, programs
 from installer.places import Places, data_home, is_ours, read_marker
 
@@ -79,9 +79,10 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         problems.append("The environment is not there; run 'python3 install.py --gimp'.")
         return
     known = read_marker(where.venv)
-    missing = [what for what in ("interpreter", "packages", "own package") if what not in known]
-    if missing:
-        problems.append(f"The environment is unfinished ({', '.join(missing)}); run 'python3 install.py --gimp'.")
+    for what in (PACKAGES, OWN_PACKAGE):
+        if known.get(what) != wanted_stamps()[what]:
+            state = "of another version than this folder" if what in known else "unfinished"
+            problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
     code, words = _run([where.python, "-I", "-c", _PACKAGES])
     yield from words
     if code:
@@ -101,7 +102,7 @@ def _models(where: Places, problems: list[str]) -> Iterator[str]:
 def _worker(where: Places, problems: list[str]) -> Iterator[str]:
     found = worker.diagnosis(where)
     logs = {name: str(found.pop(name, "")) for name in ("start log", "log")}
-    run = Path(str(found.get("run folder", "")))
+    run = Path(str(found.pop("run folder")))
     yield f"run folder: {run} ({_access(run)})"
     if os.name == "posix" and run.is_dir() and stat.S_IMODE(run.stat().st_mode) != 0o700:
         problems.append(f"'{run}' can be entered by others, so the worker won't use it; run 'chmod 700' on it.")
@@ -141,7 +142,7 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         answer = ask(program)
         yield f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}: {answers[answer]}"
         if answer != "there":
-            problems.append(f"GIMP {program.version} ({program.packaging}) {answers[answer].replace('NOT', 'not')}.")
+            problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
     if not folders and not asked:
         problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
     if advice := sandbox_advice():

@@ -21,6 +21,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
 # What the installed package is built from.
 SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini")
+# Parts of an environment, as its marker names them.
+PACKAGES, TEST_TOOLS, OWN_PACKAGE = "packages", "test tools", "own package"
+REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST_TOOLS: ("requirements-test.txt",)}
 LOG = "protect-face-pip.log"
 # Without the CUDA libraries, measured; with them pip itself says that there is no space.
 NEEDED_BYTES = 2_500_000_000
@@ -54,12 +57,9 @@ def prepare(
         known = {"interpreter": interpreter}
         write_marker(places.venv, known)
 
-    wanted = {"packages": ["requirements.txt", "requirements-no-deps.txt"]}
-    if tests:
-        wanted["test tools"] = ["requirements-test.txt"]
-    for what, files in wanted.items():
-        stamp = content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
-        if known.get(what) == stamp:
+    stamps = wanted_stamps()
+    for what, files in REQUIREMENTS.items():
+        if known.get(what) == stamps[what] or (what == TEST_TOOLS and not tests):
             continue
         _check_space(places.venv)
         before_change()
@@ -70,19 +70,27 @@ def prepare(
         for name in files:
             extra = ["--no-deps"] if name.endswith("no-deps.txt") else ["--constraint", str(BUNDLE / "constraints.txt")]
             pip(places, ["--requirement", str(BUNDLE / name), *extra], offline=offline, say=say)
-        known[what] = stamp
+        known[what] = stamps[what]
         write_marker(places.venv, known)
 
-    stamp = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
-    if known.get("own package") != stamp:
+    if known.get(OWN_PACKAGE) != stamps[OWN_PACKAGE]:
         before_change()
         say("installing c2p from this checkout")
-        known.pop("own package", None)
+        known.pop(OWN_PACKAGE, None)
         write_marker(places.venv, known)
         own = ["--no-deps", "--no-build-isolation", "--force-reinstall", str(CHECKOUT)]
         pip(places, own, offline=True, say=say)
-        known["own package"] = stamp
+        known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
         write_marker(places.venv, known)
+
+
+def wanted_stamps() -> dict[str, str]:
+    """What the environment's marker says of each part when that is as this checkout wants it."""
+    stamps = {
+        what: content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
+        for what, files in REQUIREMENTS.items()
+    }
+    return stamps | {OWN_PACKAGE: content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)}
 
 
 def release() -> str:

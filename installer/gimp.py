@@ -58,7 +58,7 @@ def install(where: Places, say: Say) -> list[Outcome]:
     outcomes = [_install_in(profile, where, say) for profile in folders]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
-        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", _trouble(program)))
+        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble(program, ask(program))))
     return outcomes
 
 
@@ -87,6 +87,21 @@ def ask(program: Program) -> Answer:
     return "missing" if "PROTECT-FACE 01" in said else "no answer"
 
 
+def trouble(program: Program, answer: Answer) -> str:
+    """What is wrong with that answer and what to do, as a sentence; empty when all is well."""
+    if answer == "there":
+        return ""
+    if answer == "no Python":
+        if program.generation == 2:
+            return "It has no Python-Fu, which the filter needs; install GIMP 3 and run 'python3 install.py --gimp'."
+        return "It has no Python, which the filter needs; install GIMP's Python support and restart it."
+    if answer == "missing":
+        return (
+            "It does not see the filter; run 'python3 install.py --gimp', and report what --doctor prints if it stays."
+        )
+    return "It could not be asked; start it and look under Filters > Privacy."
+
+
 def sandbox_advice() -> str:
     """What a user of a confined GIMP has to know, empty when there is none."""
     if flatpak_installed() or any(profile.confined for profile in profiles()):
@@ -105,19 +120,6 @@ def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
     strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
     return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
-
-
-def _trouble(program: Program) -> str:
-    answer = ask(program)
-    if answer == "there":
-        return ""
-    if answer == "no Python":
-        if program.generation == 2:
-            return "This GIMP has no Python-Fu, which the filter needs; install GIMP 3 and repeat."
-        return "This GIMP has no Python, which the filter needs; install its Python support and repeat."
-    if answer == "missing":
-        return "It does not see the filter; run 'python3 install.py --doctor' and report what it prints."
-    return "It could not be asked; start GIMP and look under Filters > Privacy."
 
 
 def _quit(program: Program) -> tuple[str, ...]:
