@@ -328,6 +328,7 @@ def run(idle: float, tcp: bool) -> int:
     """Runs the worker here until it is not needed or Ctrl-C; plug-ins that can start it need not this."""
     from c2p_core.worker import run as serve
 
+    click.echo("Plug-ins can use the worker while this runs; Ctrl-C ends it.")
     return serve.run(idle=idle, tcp=tcp)
 
 

@@ -14,6 +14,7 @@ from c2p_core.errors import C2PError
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.server import Server, Settings
+from c2p_core.worker.supervise import usual_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def run(folder: Path | None = None, idle: float = DEFAULT_IDLE, tcp: bool = False, **more: object) -> int:
-    """Serves until idle, a signal or a client's ``stop``; ``more`` are further settings of ``Server``.
+def run(
+    folder: Path | None = None,
+    idle: float = DEFAULT_IDLE,
+    tcp: bool = False,
+    compute: Sequence[str] = (),
+) -> int:
+    """Serves until idle, a signal or a client's ``stop``; 0 also when another worker runs already.
+
+    Args:
+        folder: the run folder, the usual one when None.
+        idle: seconds without work.
+        tcp: listen on 127.0.0.1.
+        compute: command that starts the process that computes, the usual one when empty.
 
     Raises:
         CannotWrite: its folders can't be written.
@@ -46,7 +58,7 @@ def run(folder: Path | None = None, idle: float = DEFAULT_IDLE, tcp: bool = Fals
             print("worker: another one runs already", file=sys.stderr)
             return 0
         log = open_log(logs)
-        server = Server(Settings(folder, log, idle, tcp, **more))  # type: ignore[arg-type]
+        server = Server(Settings(folder, log, idle, tcp, compute or usual_command()))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         try:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from c2p_core.worker.protocol import (
     same,
     write,
 )
-from c2p_core.worker.supervise import Compute, ComputeFailed, usual_command
+from c2p_core.worker.supervise import Compute, ComputeFailed
 from c2p_core.worker.transport import Connected, Listener, listen
 
 JOBS = ("find", "protect", "preview", "check", "models")
@@ -63,9 +63,9 @@ class Settings:
 
     folder: Path
     log: Path
-    idle: float = 600.0
-    tcp: bool = False
-    compute: Sequence[str] = field(default_factory=usual_command)
+    idle: float
+    tcp: bool
+    compute: Sequence[str]
 
 
 class _Refused(Exception):
