@@ -12,6 +12,8 @@ from installer.places import Places, remove
 from installer.problems import Stop
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
+# Under this name the plug-in keeps recent prompts in GIMP.
+RECENT = "protect-face-recent"
 
 Answer = Literal["there", "missing", "no Python", "no answer"]
 
@@ -63,13 +65,24 @@ def install(where: Places, say: Say) -> list[Outcome]:
 
 
 def remove_from(profile: Profile) -> list[str]:
-    """Takes the plug-in out of one GIMP; says what went.
+    """Takes the plug-in and what GIMP saved of its dialogs out of one GIMP; says what went.
 
     Raises:
         Stop: it is not ours or can't be removed.
     """
+    for saved in profile.folder.glob(f"plug-in-settings/*{PROCEDURES[3]}*"):
+        saved.unlink()
     folder = plug_in.folder_in(profile)
     return [remove(folder)] if folder.exists() or folder.is_symlink() else []
+
+
+def forget_prompts(program: Program) -> list[str]:
+    """Has GIMP drop the list of recent prompts, which it keeps among its own settings."""
+    kept = expected_profile(program) / "parasiterc"
+    if program.generation != 3 or not kept.is_file() or RECENT.encode() not in kept.read_bytes():
+        return []
+    program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
+    return [f"Removed the recent prompts from GIMP {program.version}."]
 
 
 def ask(program: Program) -> Answer:

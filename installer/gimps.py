@@ -18,6 +18,7 @@ SNAP_PROGRAMS = Path("/snap/bin")
 MAC_PROGRAMS = Path("/Applications")
 # A first start reads every plug-in there is; 5 s measured, much more on a slow disk.
 START_SECONDS = 180
+VERSION_SECONDS = 30
 
 _PROFILE_NAME = re.compile(r"2\.10|3\.\d+")
 
@@ -96,7 +97,7 @@ def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     """Every GIMP 2.10 or 3 that can be started, each once."""
     found: dict[str, Program] = {}
     for command, packaging in _commands(environment, platform):
-        words = _output([*command, "--version"], START_SECONDS).stdout
+        words = _output([*command, "--version"], VERSION_SECONDS).stdout
         if match := re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", words):
             found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
     return tuple(found.values())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, prepare
-from installer.gimps import profiles
+from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove
 from installer.problems import Stop, disk_problem
 
@@ -157,6 +157,7 @@ def uninstall(where: Places) -> int:
     # The worker goes first, while what it runs on is there; whatever fails, the rest still goes.
     steps: list[Callable[[], list[str]]] = [
         lambda: ["Ended the worker."] if worker.end(where) else [],
+        *(partial(gimp.forget_prompts, program) for program in programs()),
         *(partial(gimp.remove_from, profile) for profile in profiles()),
         worker.remove_traces,
         lambda: [remove(where.venv)],
@@ -169,6 +170,9 @@ def uninstall(where: Places) -> int:
         except Stop as problem:
             print(f"install.py: {problem}", file=sys.stderr)
             code = problem.exit_code
+        except OSError as error:
+            print(f"install.py: {disk_problem(error, Path(error.filename or data_home()))}", file=sys.stderr)
+            code = 5
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,18 @@ def test_copies_in_wrong_places_are_named(home: Path, where: Places) -> None:
     ]
 
 
+@POSIX
+def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    assert main.main(["--gimp"]) == 1
+    words = capsys.readouterr().out
+    assert f"wrote {home}" in words and "GIMP 3.0.4 (system): It does not see the filter" in words
+    assert "install.py --uninstall" in words and "install.py --doctor" in words
+
+
 # Translations
 
 
@@ -495,6 +508,45 @@ def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.Capt
     for empty in ("GIMP", "protect-face"):
         assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
     assert not places.data_home().exists() and not places.log_home().exists() and before == []
+
+
+def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
+    saved = profile_in(home, "3.0") / "plug-in-settings"
+    saved.mkdir()
+    for name in ("GimpProcedureConfig-plug-in-protect-face.last", "GimpProcedureConfig-plug-in-other.last"):
+        (saved / name).touch()
+    assert main.main(["--uninstall"]) == 0
+    assert [path.name for path in saved.iterdir()] == ["GimpProcedureConfig-plug-in-other.last"]
+
+
+@POSIX
+@pytest.mark.parametrize(("parasites", "started"), [("protect-face-recent", True), ("other", False)])
+def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
+    tmp_path: Path, home: Path, parasites: str, started: bool
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    (profile_in(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
+    assert main.main(["--uninstall"]) == 0
+    assert (home / "started").exists() == started
+
+
+@POSIX
+def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment
+    )
+    try:
+        until = time.monotonic() + 60
+        while not (places.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert diagnosis(where)[1].count("running: true") == 1
+        assert main.main(["--uninstall"]) == 0
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+    assert "Ended the worker." in capsys.readouterr().out
+    assert not places.data_home().exists() and not places.log_home().exists()
 
 
 def test_uninstall_goes_on_after_a_folder_that_is_not_ours(

@@ -14,6 +14,12 @@ def _(text):
     return native(_translations.gettext(text))
 
 
+def N_(text):
+    # type: (str) -> str
+    """Marks a text that GIMP or gimpfu translates when it shows it."""
+    return text
+
+
 def native(text):
     # type: (object) -> str
     """A sentence of the worker's, which is Unicode, as GIMP 2.10 takes it."""

@@ -25,12 +25,12 @@ from gimpfu import (
 import worker_client
 from gimp2_layers import Source, remembered
 from gimp2_pixels import SIZES, read
-from gimp2_texts import DOMAIN, LOCALE, Refused, _, native
+from gimp2_texts import DOMAIN, LOCALE, N_, Refused, _, native
 from worker_client import Picture, WorkerProblem
 
 PROTECT = "python-fu-protect-face"
 CHECK = "python-fu-protect-face-check"
-MENU = "<Image>/Filters/" + _("Privacy")
+MENU = N_("<Image>/Filters/Privacy")
 SELECTED, WHOLE = "selection", "whole"
 
 TYPE_CHECKING = False
@@ -207,12 +207,12 @@ def _guarded(work):
 
 register(
     PROTECT,
-    _("Keeps people unrecognisable to face recognition while they stay themselves to everyone else"),
-    _("Adds a layer with makeup, light and shape that face-recognition software does not see through."),
+    N_("Keeps people unrecognisable to face recognition while they stay themselves to everyone else"),
+    N_("Adds a layer with makeup, light and shape that face-recognition software does not see through."),
     "Protect Face",
     "Protect Face",
     "2026",
-    _("_Protect Face..."),
+    N_("_Protect Face..."),
     "RGB*, GRAY*",
     [
         (PF_IMAGE, "image", _("Image"), None),
@@ -250,12 +250,12 @@ register(
 )
 register(
     CHECK,
-    _("Tells what recognisers say of the image as it looks now"),
-    _("Compares the visible image with the layer that was protected, face by face and recogniser by recogniser."),
+    N_("Tells what recognisers say of the image as it looks now"),
+    N_("Compares the visible image with the layer that was protected, face by face and recogniser by recogniser."),
     "Protect Face",
     "Protect Face",
     "2026",
-    _("_Check Protection"),
+    N_("_Check Protection"),
     "RGB*, GRAY*",
     [(PF_IMAGE, "image", _("Image"), None), (PF_DRAWABLE, "drawable", _("Layer that Protect Face made"), None)],
     [(PF_STRING, "report", _("One line per face"))],

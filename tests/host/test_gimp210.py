@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +20,8 @@ from skimage import data
 from installer import gimp as installing
 from installer import plug_in
 from installer.gimps import Profile, Program
+from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import CHECKOUT
 from tests.host.root import NoRoot, inside
 from tests.host.root210 import gimp210_root
 
@@ -70,18 +68,19 @@ class Gimp210:
     prefix: list[str]
     share: Path
 
-    @property
-    def program(self) -> list[str]:
+    def program(self, **more: str) -> list[str]:
+        """How to start it, with ``more`` in its environment."""
         variables = {
             "HOME": str(self.share),
             "LANG": "C.UTF-8",
             "PATH": "/usr/bin:/bin",
             "SHARE": str(self.share),
+            **more,
         }
         words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         return [*self.prefix, *words, "gimp-console-2.10"]
 
-    def script(self, text: str) -> tuple[dict[str, Any], str]:
+    def script(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
         """Runs Python 2.7 in GIMP's console; what it told, and what GIMP printed."""
         told = self.share / "told.json"
         told.unlink(missing_ok=True)
@@ -89,7 +88,7 @@ class Gimp210:
         batch = f"execfile('{self.share}/script.py')"
         options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
         run = subprocess.run(
-            [*self.program, *options, "-b", batch, "-b", "pdb.gimp_quit(1)"],
+            [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -116,17 +115,8 @@ def gimp210() -> Iterator[Gimp210]:
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
         profile = share / ".config" / "GIMP" / "2.10"
         profile.mkdir(parents=True)
-        kept = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
-        kept |= {
-            "PYTHONPATH": str(CHECKOUT),
-            "OMP_NUM_THREADS": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "HOME": str(Path.home()),
-        }
-        outside = ["/usr/sbin/chroot", "/host", "env", *(f"{name}={value}" for name, value in kept.items())]
-        command = [*outside, sys.executable, "-u", "-m", "c2p_core.worker"]
-        pointer = {"protocol": 1, "command": command, "run": str(share / "run"), "environment": {}}
-        plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", json.dumps(pointer).encode()))
+        content = host.pointer(share / "run", in_root=True)
+        plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()))
         try:
             yield Gimp210(inside(root, share), share)
         finally:
@@ -137,7 +127,7 @@ def gimp210() -> Iterator[Gimp210]:
 
 def test_gimp_knows_the_filter_when_the_installer_asks(gimp210: Gimp210) -> None:
     console = gimp210.share / "gimp-console-2.10"
-    console.write_text(f'#!/bin/sh\nexec {shlex.join(gimp210.program)} "$@"\n')
+    console.write_text(f'#!/bin/sh\nexec {shlex.join(gimp210.program())} "$@"\n')
     console.chmod(0o755)
     assert installing.ask(Program((str(console),), "system", "2.10.22")) == "there"
 
@@ -264,3 +254,15 @@ tell(refused=[indexed, nothing, masked, tiny, beside, unmade], layers=[len(image
         "Select the layer that Protect Face made",
     ):
         assert sentence in words
+
+
+def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:
+    _, words = gimp210.script(
+        """
+image, layer = portrait()
+refused(protect, image, layer, "selection")
+tell()
+""",
+        LANGUAGE="de",
+    )
+    assert "Es ist nichts ausgewählt" in words

@@ -55,7 +55,11 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
     assert [outcome.trouble for outcome in gimp.install(where, print)] == ["", ""]
     assert gimp.ask(program) == "there"
 
+    keep = f"Gimp.attach_parasite(Gimp.Parasite.new({gimp.RECENT!r}, Gimp.PARASITE_PERSISTENT, b'[]'))"
+    program.run("--batch-interpreter=python-fu-eval", "-b", keep, "--quit")
+    assert gimp.RECENT in (profile / "parasiterc").read_text()
     assert main.main(["--uninstall"]) == 0
+    assert gimp.RECENT not in (profile / "parasiterc").read_text()
     assert gimp.ask(program) == "missing"
     assert list((profile / "plug-ins").iterdir()) == []
     assert not [path for path in home.rglob("*") if "protect-face" in path.name]
