@@ -46,9 +46,9 @@ def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
     return 1 if problems else 0
 
 
-def discreet(line: str, home: Path | None = None) -> str:
-    """The line without the home folder's name, the user's name in other paths, and secrets in hexadecimal."""
-    own = str(home or Path.home())
+def discreet(line: str) -> str:
+    """The line with ~ for the home folder, and without anything that looks like the worker's token."""
+    own = str(Path.home())
     if len(own) > 1:
         line = line.replace(own, "~").replace(own.replace("\\", "\\\\"), "~")
     return re.sub(r"\b[0-9a-f]{32,}\b", "(secret)", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,29 +36,35 @@ class Outcome:
     trouble: str = ""
 
 
-def install(where: Places, say: Say) -> list[Outcome]:
+def present() -> tuple[Program, ...]:
+    """The GIMPs that can be asked; there may be none where GIMP has run and can't be found.
+
+    Raises:
+        Stop: there is no sign of any GIMP.
+    """
+    found = programs()
+    if not found and not profiles():
+        raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
+    return found
+
+
+def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
     """Installs or repairs the plug-in in every GIMP.
 
     Args:
         where: the environment and models that the worker uses.
+        found: the GIMPs to ask afterwards, as ``present`` gave them.
         say: gets a line for each thing done.
 
     Returns:
         one outcome per folder and per GIMP that was asked.
-
-    Raises:
-        Stop: there is no GIMP.
     """
-    found = programs()
     for program in found:
         if not expected_profile(program).is_dir():
             # GIMP makes its folder itself, with the settings of an older GIMP; it would not, were the folder there.
             say(f"starting GIMP {program.version} once, so that it makes its folder")
             program.run(*_quit(program))
-    folders = profiles()
-    if not folders:
-        raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
-    outcomes = [_install_in(profile, where, say) for profile in folders]
+    outcomes = [_install_in(profile, where, say) for profile in profiles()]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
         outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble(program, ask(program))))

@@ -131,9 +131,10 @@ def test(where: Places, offline: bool) -> int:
 
 def into_gimp(where: Places, offline: bool) -> int:
     """Sets up and puts the filter into every GIMP; returns 1 when one of them does not have it afterwards."""
+    found = gimp.present()
     _set_up(where, tests=False, offline=offline)
     _step("Installing into GIMP")
-    outcomes = gimp.install(where, _say)
+    outcomes = gimp.install(where, found, _say)
     _step("Result")
     for outcome in outcomes:
         _say(f"{outcome.name}: {outcome.trouble or 'good'}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, child_environment
@@ -80,7 +82,9 @@ def _run_folder() -> str:
 
 
 def _environment(where: Places) -> dict[str, str]:
-    return {"C2P_MODELS": str(where.models)}
+    """What the worker has to know of this installation; a GIMP that starts it may have another environment."""
+    home = os.environ.get("C2P_HOME")
+    return {"C2P_MODELS": str(where.models)} | ({"C2P_HOME": str(Path(home).absolute())} if home else {})
 
 
 def _place(where: Places) -> Any:

@@ -214,6 +214,15 @@ def test_the_pointer_leads_to_this_environment(where: Places) -> None:
     assert Path(said["run"]) == places.data_home() / "run" and Path(said["run"]).is_absolute()
 
 
+def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2P_HOME", str(home / "all"))
+    said = json.loads(worker.pointer(places.places(None, None))[1])
+    assert said["run"] == str(home / "all" / "run")
+    assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
+
+
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
     tmp_path: Path, where: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,21 +331,24 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(home: Path, where: Plac
 def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Places) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    first, second = gimp.install(where, quiet)
+    first, second = gimp.install(where, gimp.present(), quiet)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
 def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Places) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, asked = gimp.install(where, quiet)
+    folder, asked = gimp.install(where, gimp.present(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
     assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
 
 
-def test_without_any_gimp_the_advice_is_to_get_one(where: Places) -> None:
-    with pytest.raises(Stop, match="Install GIMP 3"):
-        gimp.install(where, quiet)
+def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["--gimp"]) == 6
+    assert "Install GIMP 3" in capsys.readouterr().err
+    assert list(home.iterdir()) == []
 
 
 @POSIX
@@ -444,7 +456,7 @@ def test_the_diagnosis_works_before_anything_is_installed(where: Places) -> None
 @POSIX
 def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Places) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    gimp.install(where, quiet)
+    gimp.install(where, gimp.present(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
     _, words = diagnosis(where)
     assert "protect-face: part.py is missing" in words

@@ -39,7 +39,7 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
     profile = home / ".config" / "GIMP" / "3.0"
     # The tests' own environment stands for the one that install.py makes.
     where = Places(Path(sys.prefix), places.places(None, None).models)
-    outcomes = gimp.install(where, print)
+    outcomes = gimp.install(where, gimp.present(), print)
     assert [outcome.trouble for outcome in outcomes] == ["", ""]
     # GIMP made its folder itself, with everything that belongs there.
     assert (profile / "gimprc").exists() and (profile / "plug-ins" / "protect-face" / "protect-face.py").exists()
@@ -52,7 +52,7 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
     assert any("does NOT see the filter" in line for line in lines)
     assert any("protect-face.py is not executable" in line for line in lines)
 
-    assert [outcome.trouble for outcome in gimp.install(where, print)] == ["", ""]
+    assert [outcome.trouble for outcome in gimp.install(where, gimp.present(), print)] == ["", ""]
     assert gimp.ask(program) == "there"
 
     keep = f"Gimp.attach_parasite(Gimp.Parasite.new({gimp.RECENT!r}, Gimp.PARASITE_PERSISTENT, b'[]'))"
