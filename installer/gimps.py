@@ -30,7 +30,7 @@ class Profile:
     Attributes:
         folder: the folder, which exists; plug-ins lie in its ``plug-ins``.
         version: "2.10" or "3.0", "3.2" …
-        confined: it belongs to a GIMP from Flatpak or Snap alone, which can start nothing outside its sandbox.
+        confined: it belongs to a GIMP from Snap, which can start nothing outside its sandbox.
     """
 
     folder: Path
@@ -97,8 +97,9 @@ def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     """Every GIMP 2.10 or 3 that can be started, each once."""
     found: dict[str, Program] = {}
     for command, packaging in _commands(environment, platform):
-        words = _output([*command, "--version"], VERSION_SECONDS).stdout
-        if match := re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", words):
+        said = _output([*command, "--version"], VERSION_SECONDS)
+        match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", said.stdout)
+        if match and said.returncode == 0:
             found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
     return tuple(found.values())
 

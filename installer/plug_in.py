@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from installer.translations import compiled
 NAMES = {2: "protect-face-gimp2", 3: "protect-face"}
 CLIENT = "worker_client"
 SOURCE = CHECKOUT / "plugin"
+# What GIMP's Python leaves behind: Python 3 in __pycache__, Python 2.7 beside the sources.
+_COMPILED = ".pyc"
 
 
 def contents(generation: int) -> dict[str, bytes]:
@@ -66,8 +67,8 @@ def write(profile: Profile, pointer: tuple[str, bytes]) -> bool:
         _put(folder / MARKER, _marker("incomplete"))
         for stale in _present(folder) - set(wanted):
             (folder / stale).unlink()
-        for cache in folder.rglob("__pycache__"):
-            shutil.rmtree(cache)
+        for cached in folder.rglob(f"*{_COMPILED}"):
+            cached.unlink()
         for path, body in wanted.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             _put(folder / path, body, executable=is_program(profile.generation, path))
@@ -117,7 +118,7 @@ def _marker(state: str) -> bytes:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != _COMPILED)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

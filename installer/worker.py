@@ -47,11 +47,11 @@ def end(where: Places) -> bool:
         return bool(client.stop(_place(where)))
     except client.WorkerProblem as problem:
         # The environment's own command speaks the language of the worker that was installed with it.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             command = [str(where.c2p), "worker", "stop"]
             if subprocess.run(command, capture_output=True, env=child_environment(), timeout=60).returncode == 0:
                 return True
-        raise Stop(f"{problem.sentence}") from problem
+        raise Stop(str(problem)) from problem
 
 
 def remove_traces() -> list[str]:

@@ -170,6 +170,15 @@ def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home:
 
 
 @POSIX
+def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "gimp-console-3.0"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'libexample.so.3.1 not found'; exit 127\n")
+    broken.chmod(0o755)
+    assert gimps.programs() == ()
+
+
+@POSIX
 def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
     environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
     fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
@@ -240,6 +249,20 @@ def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
     before = {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")}
     assert not plug_in.write(profile, worker.pointer(where))
     assert {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")} == before
+
+
+def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Places) -> None:
+    profile_in(home, "3.0")
+    (profile,) = gimps.profiles()
+    plug_in.write(profile, worker.pointer(where))
+    compiled = [plug_in.folder_in(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
+    for path in compiled:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert plug_in.differences(profile, worker.pointer(where)) == []
+    spoil(plug_in.folder_in(profile), "edited")
+    plug_in.write(profile, worker.pointer(where))
+    assert not any(path.exists() for path in compiled)
 
 
 def spoil(folder: Path, how: str) -> None:
