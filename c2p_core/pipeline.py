@@ -117,6 +117,7 @@ def protect(
     photo = to_tensor(to_srgb(request.photo))
     original = photo if request.original is None else to_tensor(to_srgb(request.original))
     faces = find_faces_in(photo, store)
+    faces_before = faces if request.original is None else find_faces_in(original, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
 
@@ -141,7 +142,8 @@ def protect(
         seen = seen_before[face.number] = verify.see(photo, face)
         canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
         if request.original is not None:
-            seen_before[face.number] = verify.see(original, refine_face(original, face, store))
+            unchanged = _match(face, faces_before, (1.0, 1.0)) or refine_face(original, face, store)
+            seen_before[face.number] = verify.see(original, unchanged)
         inverted = models.prior.invert(canvas, request.strength)
         own = verify.embeddings(seen_before[face.number], models.optimised, device)
 

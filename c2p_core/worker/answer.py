@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing
 
-from c2p_core.api import FaceReport, ProtectResult
+from c2p_core.api import FaceReport, Photo, ProtectResult
 from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import overlap
 from c2p_core.faces.layers import Layer
@@ -18,6 +18,14 @@ from c2p_core.worker.protocol import Picture
 
 # Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.
 _HOLE = 2
+
+
+def as_photo(picture: Picture) -> Photo:
+    """The picture as the library takes it: hosts may have values beyond black and white, and what is no number."""
+    pixels = picture.pixels
+    if pixels.dtype == np.float32:
+        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
+    return Photo(pixels, picture.icc)
 
 
 def pictures_of(
@@ -32,7 +40,7 @@ def pictures_of(
         numbers: from a face's number in the result to what the client calls it, where that is another.
     """
     protected = result.photo.pixels
-    changed = (protected != photo.pixels).any(axis=2)
+    changed = (protected != as_photo(photo).pixels).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     if not len(rows):
         return []

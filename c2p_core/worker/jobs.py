@@ -34,7 +34,7 @@ from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.protect import SearchSettings
 from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
 from c2p_core.verify import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
-from c2p_core.worker.answer import blended, check_cover, measured_again, pictures_of
+from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
 from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, message, pictures
@@ -121,7 +121,7 @@ class Jobs:
         full = fields.size("full") or (width, height)
         scale = np.array([full[0] / width, full[1] / height])
         tell(Message(_progress(Progress("detect"), 0.0, None)))
-        found = find_faces(_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
+        found = find_faces(as_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
         faces = [enlarged(face, scale) for face in found]
         shares = [1.0 if selection is None else selected(face, selection.pixels) for face in found]
         chosen = choose(fields.choice(), faces, shares)
@@ -175,10 +175,10 @@ class Jobs:
         cancel: CancelToken,
     ) -> ProtectResult:
         """The result; its figures are those of what the selection leaves of it."""
-        photo = _photo(region.photo)
+        photo = as_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
             raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
-        original = None if region.original is None else _photo(region.original)
+        original = None if region.original is None else as_photo(region.original)
         shown_at = 0
 
         def show(preview: Preview) -> None:
@@ -219,7 +219,7 @@ class Jobs:
         region = regions[task.index]
         seen: list[Preview] = []
         result = pipeline.protect(
-            replace(request, photo=_photo(region.photo), faces=task.choice),
+            replace(request, photo=as_photo(region.photo), faces=task.choice),
             progress=lambda p: tell(Message(_progress(p, *Share(0, 1, steps).of(p)))),
             preview=seen.append,
             cancel=cancel,
@@ -245,7 +245,7 @@ class Jobs:
         now: list[FaceReport] = []
         later: list[FaceReport] = []
         for index, task in enumerate(work):
-            original, current = _photo(originals[task.index]), _photo(currents[task.index])
+            original, current = as_photo(originals[task.index]), as_photo(currents[task.index])
             versions = [(now, current)]
             if upload:
                 versions.append((later, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
@@ -378,11 +378,3 @@ def _sorted_out(sent: Sequence[Picture]) -> list[_Region]:
         return found
 
     return [_Region(photo, partner("selection", photo), partner("original", photo)) for photo in photos]
-
-
-def _photo(picture: Picture) -> Photo:
-    """The picture as the library takes it: hosts may have values beyond black and white, and no numbers at all."""
-    pixels = picture.pixels
-    if pixels.dtype == np.float32:
-        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
-    return Photo(pixels, picture.icc)

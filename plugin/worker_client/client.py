@@ -4,7 +4,7 @@ import binascii
 import os
 import time
 
-from worker_client.place import START_LOG, find_place, read_endpoint, tail
+from worker_client.place import START_LOG, find_place, native, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
@@ -229,7 +229,7 @@ def diagnose(place=None):
     found["start log"] = tail(os.path.join(place.run, START_LOG))
     if endpoint is not None:
         found["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        found["log"] = tail(str(endpoint.get("log")))
+        found["log"] = tail(native(endpoint.get("log")))
     try:
         reached = _reach(place, "diagnosis", "control")
         if reached is not None:
@@ -291,7 +291,7 @@ def _reach(place, client, wants, waited=None):
     if endpoint["protocol"] != PROTOCOL:
         raise _other_version(endpoint["protocol"])
     try:
-        stream = open_stream(endpoint["transport"], endpoint["address"])
+        stream = open_stream(endpoint["transport"], native(endpoint["address"]))
     except StreamClosed:
         return None
     try:
@@ -299,6 +299,12 @@ def _reach(place, client, wants, waited=None):
     except StreamClosed:
         stream.close()
         return None
+    except WorkerProblem as problem:
+        stream.close()
+        now = read_endpoint(place)
+        if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
+            return None  # another worker has just taken the place of the one whose token we had
+        raise
     except OtherVersion as error:
         stream.close()
         raise _other_version(error.version)
@@ -329,7 +335,7 @@ def _shake_hands(stream, token, client, wants, waited):
             raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
     hello, _ = read_message(stream)
     if hello.get("kind") == "error":
-        raise WorkerProblem("refused", "%s" % (hello.get("sentence"),))
+        raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
     if hello.get("kind") != "hello" or not isinstance(told, TEXT):
         raise ProtocolError("it does not say hello")

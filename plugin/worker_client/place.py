@@ -141,12 +141,13 @@ def _from_pointer(path):
             "The plug-in (protocol %d) and the installed worker (protocol %d) do not fit together; %s"
             % (PROTOCOL, protocol, _INSTALL),
         )
-    return Place(path, [_native(word) for word in command], _native(run), environment)
+    named = {native(name): native(value) for name, value in environment.items()}
+    return Place(path, [native(word) for word in command], native(run), named)
 
 
-def _native(text):
+def native(text):
     # type: (Any) -> str
-    """Python 2 wants file names as bytes, or fails where the locale is C."""
-    if sys.version_info[0] == 2 and os.name != "nt":
+    """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
+    if sys.version_info[0] == 2 and os.name != "nt" and isinstance(text, TEXT):
         return text.encode("utf-8")  # type: ignore[no-any-return]
     return str(text)
