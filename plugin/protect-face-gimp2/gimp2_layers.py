@@ -28,7 +28,7 @@ PARASITE = "protect-face"
 PARASITE_FLAGS = 3  # persistent, undoable
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Channel, Drawable, Image, Layer

@@ -48,7 +48,7 @@ _LEVELS = {
 _OPAQUE = {"u8": b"\xff", "u16": b"\xff\xff", "float": struct.pack("<f", 1.0)}
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Iterable, Iterator
 
     from gimpfu import Drawable, Image

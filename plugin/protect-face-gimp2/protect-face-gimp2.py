@@ -34,7 +34,7 @@ MENU = N_("<Image>/Filters/Privacy")
 SELECTED, WHOLE = "selection", "whole"
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 

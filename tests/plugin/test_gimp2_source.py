@@ -1,4 +1,4 @@
-"""The words of the plug-in for GIMP 2.10: all of them are translated, and translations fit where they go."""
+"""What the plug-in for GIMP 2.10 is written in: Python 2.7 and words that are all translated."""
 
 from __future__ import annotations
 
@@ -6,14 +6,45 @@ import ast
 import gettext
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from installer.translations import compiled
 
-PLUG_IN = Path(__file__).resolve().parent.parent / "plugin" / "protect-face-gimp2"
+PLUG_IN = Path(__file__).resolve().parents[2] / "plugin" / "protect-face-gimp2"
 CATALOGUES = sorted(PLUG_IN.glob("locale/*/LC_MESSAGES/*.po"))
+
+
+# "gimpfu" is the host's, the others are the plug-in's own; those for type checkers only stand behind TYPE_CHECKING.
+IMPORTS = {
+    "gettext",
+    "json",
+    "os",
+    "struct",
+    "sys",
+    "gimpfu",
+    "worker_client",
+    "gimp2_layers",
+    "gimp2_pixels",
+    "gimp2_texts",
+}
+
+
+@pytest.mark.parametrize("path", sorted(PLUG_IN.glob("*.py")), ids=lambda path: path.name)
+def test_it_imports_the_standard_library_and_its_host_only(path: Path) -> None:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert set(names) <= IMPORTS
+
+
+def test_it_is_python_2_7() -> None:
+    command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "--no-tips", str(PLUG_IN)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
 
 
 def texts() -> set[str]:

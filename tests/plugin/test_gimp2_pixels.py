@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-PLUGIN = Path(__file__).resolve().parent.parent / "plugin"
+PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
 TYPES = {"u8": ("u1", 255), "u16": ("<u2", 65535), "float": ("<f4", 1.0)}
 
 
