@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -27,8 +28,6 @@ Protect Face {release} for GIMP {generation}
    It sets up the worker, and repairs this folder too.
 3. Start GIMP: Filters > Privacy > Protect Face.
 """
-# The earliest time that a zip can hold: the same content gives the same bytes.
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
@@ -67,9 +66,11 @@ def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
 
 def _write(path: Path, top: str, files: dict[str, bytes], generation: int) -> None:
     aside = path.with_name(f"{path.name}.part")
+    # GIMP reads a plug-in anew only when its file has another time.
+    now = time.localtime()[:6]
     with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in sorted(files.items()):
-            entry = zipfile.ZipInfo(f"{top}/{name}", _TIME)
+            entry = zipfile.ZipInfo(f"{top}/{name}", now)
             entry.create_system = 3  # Unix, so that the bits below are read wherever it was made
             entry.external_attr = (0o100755 if is_program(generation, name) else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
