@@ -1,0 +1,238 @@
+"""Check Protection and Strengthen: both compare what the image looks like now with the layer it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gi.repository import Gimp, GObject
+
+import layers
+import run
+from guard import connected, progress
+from layers import Limit, Source, source_of
+from pixels import Rect, extent
+from report import summary, text_report, write_report
+from texts import Refused, _
+from wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, ONE_LAYER, Wishes
+from worker_client import Picture, Worker
+
+VISIBLE, LAYER = "visible", "layer"
+# Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
+_WHOLE_PIXELS = 4_000_000
+_FLAGS = GObject.ParamFlags.READWRITE
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What is compared.
+
+    Attributes:
+        original: the unprotected layer.
+        current: the layer to be judged.
+        shift: from pixels of the original to pixels of ``current``.
+    """
+
+    original: Source
+    current: Gimp.Layer
+    shift: tuple[int, int]
+
+    def common(self, rect: Rect) -> Rect:
+        """The part of a rectangle of the original that ``current`` covers."""
+        return rect.within(extent(self.current).moved(-self.shift[0], -self.shift[1])).within(self.original.area)
+
+    def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
+        form = self.original.form
+        taken = []
+        for rect in rects:
+            taken.append(run.photo_of(self.original.layer, form, rect, original))
+            taken.append(run.photo_of(self.current, form, rect, current, self.shift))
+        return taken
+
+
+def declare(procedure: Gimp.Procedure) -> None:
+    """Adds the arguments and the return value of Check."""
+    choice = Gimp.Choice.new()
+    choice.add(VISIBLE, 0, _("The visible image"), "")
+    choice.add(LAYER, 1, _("The selected layer"), "")
+    procedure.add_choice_argument("what", _("_What"), _("What is judged"), choice, VISIBLE, _FLAGS)
+    procedure.add_layer_argument(
+        "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
+    )
+    procedure.add_boolean_argument(
+        "upload", _("As _uploaded"), _("Judge it as a JPEG of quality 75, 1080 pixels wide, too"), False, _FLAGS
+    )
+    procedure.add_string_argument("report", _("_Report"), _("File for a text report; none when empty"), "", _FLAGS)
+    procedure.add_string_return_value("figures", _("Figures"), _("What was measured, as JSON"), "", _FLAGS)
+
+
+def run_check(
+    _procedure: Gimp.Procedure,
+    mode: Gimp.RunMode,
+    image: Gimp.Image,
+    drawables: list[Gimp.Drawable],
+    config: Gimp.ProcedureConfig,
+    _data: object,
+) -> list[Any] | None:
+    """Compares, shows or returns what recognisers say."""
+    interactive = mode != Gimp.RunMode.NONINTERACTIVE
+    selected = source_of(image, drawables)
+    original = _original(selected, config.get_property("original"), interactive)
+    if original is None:
+        return None
+    with _pair(selected, original, config.get_property("what")) as pair, connected() as worker:
+        figures = _figures(worker, pair, config.get_property("upload") and not interactive)
+        Gimp.progress_end()
+        stronger = interactive and _show(image, figures, lambda: _figures(worker, pair, True))
+    if config.get_property("report"):
+        write_report(Path(config.get_property("report")), text_report(image.get_name(), figures))
+    if stronger:
+        Gimp.message(summary(_strengthen(selected, original)))
+    return [json.dumps(figures)]
+
+
+def declare_strengthen(procedure: Gimp.Procedure) -> None:
+    """Adds the arguments of Strengthen."""
+    procedure.add_layer_argument(
+        "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
+    )
+    procedure.add_int_argument(
+        "steps",
+        _("Search s_teps"),
+        _("More take longer and protect better; 0 for the usual number"),
+        0,
+        10000,
+        0,
+        _FLAGS,
+    )
+
+
+def run_strengthen(
+    _procedure: Gimp.Procedure,
+    mode: Gimp.RunMode,
+    image: Gimp.Image,
+    drawables: list[Gimp.Drawable],
+    config: Gimp.ProcedureConfig,
+    _data: object,
+) -> list[Any] | None:
+    """Searches again from the visible pixels and puts one more layer on top."""
+    interactive = mode != Gimp.RunMode.NONINTERACTIVE
+    selected = source_of(image, drawables)
+    original = _original(selected, config.get_property("original"), interactive)
+    if original is None:
+        return None
+    result = _strengthen(selected, original, config.get_property("steps"))
+    if interactive:
+        Gimp.message(summary(result))
+    return []
+
+
+def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
+    image = selected.image
+    settings = _settings(image, selected.layer) or {}
+    wishes = Wishes(**(_DEFAULTS | settings.get("wishes", {}) | {"output": ONE_LAYER, "steps": steps}))
+    with _pair(selected, original, VISIBLE) as pair, connected() as worker:
+        found = run.find(worker, pair.original, wishes.faces, progress)
+        rects = [rect for rect in map(pair.common, run.regions_of(found)) if not rect.empty]
+        if not rects:
+            raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+        limits = [_selection_only(pair.original, rect) for rect in rects]
+        header = run.job_settings(wishes) | {"faces": run.chosen(found), "full": pair.original.area.size}
+        job = run.submit(worker, "protect", header, pair.pictures(rects, "original", "photo"))
+        result = run.finished(job, progress)
+        layer, _fill = run.built(pair.original, wishes, result.pictures, limits)
+        layer.set_name(_("{} (strengthened)").format(wishes.prompt.strip() or _("Protected face")))
+        layer.set_opacity(100)
+        layers.remember(layer, run.memory(pair.original, wishes, result))
+        layers.insert(pair.original, layer, on_top=True)
+    Gimp.progress_end()
+    Gimp.displays_flush()
+    return result.header
+
+
+_DEFAULTS: dict[str, Any] = {
+    "prompt": DEFAULT_PROMPT,
+    "strength": DEFAULT_STRENGTH,
+    "prior": "makeup",
+    "faces": "all",
+    "mode": "dodge",
+    "output": ONE_LAYER,
+    "steps": 0,
+    "seed": 0,
+}
+
+
+@contextmanager
+def _pair(selected: Source, original: Gimp.Layer, what: str) -> Iterator[_Pair]:
+    source = source_of(selected.image, [original])
+    if what == LAYER:
+        x, y = selected.offset
+        yield _Pair(source, selected.layer, (source.offset[0] - x, source.offset[1] - y))
+        return
+    current = Gimp.Layer.new_from_visible(selected.image, selected.image, "visible")
+    try:
+        yield _Pair(source, current, source.offset)
+    finally:
+        current.delete()
+
+
+def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
+    """The result of "check"."""
+    header: dict[str, Any] = {"full": pair.original.area.size, "upload": upload}
+    rects = [pair.original.area]
+    if pair.original.area.width * pair.original.area.height > _WHOLE_PIXELS:
+        found = run.find(worker, pair.original, "all", progress)
+        rects = run.regions_of(found)
+        header["faces"] = run.chosen(found)
+    rects = [rect for rect in map(pair.common, rects) if not rect.empty]
+    if not rects:
+        raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+    job = run.submit(worker, "check", header, pair.pictures(rects, "original", "current"))
+    return run.finished(job, progress).header
+
+
+def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> Gimp.Layer | None:
+    """The unprotected layer: the one that was named, or that a result of ours came from, or that the user names.
+
+    Raises:
+        Refused: nobody knows, and there is nobody to ask.
+    """
+    settings = _settings(selected.image, selected.layer)
+    if named is None and settings is not None:
+        named = selected.image.get_layer_by_tattoo(settings["source"])
+    if named is None and interactive:
+        import check_dialog
+
+        return check_dialog.ask_original(selected.image)
+    if named is None:
+        raise Refused(_("Which layer is the original is not known; name it in the argument 'original'."))
+    return named
+
+
+def _show(image: Gimp.Image, figures: dict[str, Any], with_upload: Callable[[], dict[str, Any]]) -> bool:
+    import check_dialog
+
+    return check_dialog.show(figures, image.get_name(), with_upload)
+
+
+def _settings(image: Gimp.Image, selected: Gimp.Layer) -> dict[str, Any] | None:
+    """The settings of the run that made the selected layer, else of the topmost that a run made."""
+    candidates = [selected, *_every_layer(image.get_layers())]
+    return next((settings for layer in candidates if (settings := layers.remembered(layer))), None)
+
+
+def _every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
+    """Layers and what is in groups, from the top."""
+    for layer in some:
+        yield layer
+        if isinstance(layer, Gimp.GroupLayer):
+            yield from _every_layer(layer.get_children())
+
+
+def _selection_only(source: Source, rect: Rect) -> Limit | None:
+    """What is visible has been through every mask already."""
+    return None if Gimp.Selection.is_empty(source.image) else Limit(rect, layers.selected(source, rect))

@@ -1,0 +1,290 @@
+"""The dialog of Protect Face: settings, a line that says what will do the work and how long, and a quick preview."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gi
+
+gi.require_version("GimpUi", "3.0")
+gi.require_version("Gtk", "3.0")
+from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
+
+import recent  # noqa: E402
+import run  # noqa: E402
+from layers import Source  # noqa: E402
+from texts import Refused, _, duration, megabytes, ngettext, stage  # noqa: E402
+from wishes import ALL, LARGEST, SELECTED, wishes_of  # noqa: E402
+from worker_client import Event, Picture, Worker  # noqa: E402
+
+_PREVIEW_SIDE = 256
+_PREVIEW_STEPS = 12
+_GAP = 12
+# A reduced copy above this many bytes is not read just to count faces while the dialog is open.
+_FIND_LIMIT = 64 << 20
+
+
+def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> bool:
+    """Shows the dialog; True when the user wants the run, with the settings in ``config``."""
+    GimpUi.init("protect-face")
+    asked = _ProtectDialog(procedure, config, source)
+    wanted = asked.run()
+    if wanted:
+        recent.add(config.get_property("prompt"))
+    return wanted
+
+
+def tell_result(words: str) -> None:
+    """Says what came of a run."""
+    GimpUi.init("protect-face")
+    dialog = Gtk.MessageDialog(
+        title=_("Protect Face"), message_type=Gtk.MessageType.INFO, buttons=Gtk.ButtonsType.CLOSE, text=_("Protected")
+    )
+    dialog.format_secondary_text(words)
+    dialog.run()
+    dialog.destroy()
+
+
+class _ProtectDialog:
+    """Talks to the worker in threads, on connections of its own, which end with it. GIMP is only called from here."""
+
+    def __init__(self, procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> None:
+        self._config = config
+        self._source = source
+        self._worker: Worker | None = None
+        self._found: dict[str, Any] = {}
+        self._closed = False
+        self._dialog = GimpUi.ProcedureDialog.new(procedure, config, _("Protect Face"))
+        self._dialog.set_ok_label(_("_Protect"))
+        columns = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=2 * _GAP)
+        columns.pack_start(self._settings(), True, True, 0)
+        columns.pack_start(self._preview(), False, False, 0)
+        area = self._dialog.get_content_area()
+        area.set_spacing(_GAP)
+        area.pack_start(columns, True, True, 0)
+        area.pack_start(self._live_line(), False, False, 0)
+        columns.show_all()
+        config.connect("notify::faces", lambda *_: self._show_estimate())
+
+    def run(self) -> bool:
+        self._pictures = self._find_pictures()
+        self._in_background(self._look)
+        wanted = bool(self._dialog.run())
+        self._closed = True
+        if self._worker is not None:
+            self._worker.close()
+        self._dialog.destroy()
+        return wanted
+
+    # Widgets
+
+    def _settings(self) -> Gtk.Widget:
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
+        label = Gtk.Label(label=_("Ma_keup style"), use_underline=True, xalign=0)
+        prompt = Gtk.ComboBoxText.new_with_entry()
+        self._prompts = prompt
+        self._offer([])
+        entry = prompt.get_child()
+        entry.set_max_length(300)
+        entry.set_width_chars(34)
+        entry.set_activates_default(True)
+        self._config.bind_property(
+            "prompt", entry, "text", GObject.BindingFlags.BIDIRECTIONAL | GObject.BindingFlags.SYNC_CREATE
+        )
+        label.set_mnemonic_widget(prompt)
+        top = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=4)
+        top.pack_start(label, False, False, 0)
+        top.pack_start(prompt, False, False, 0)
+        box.pack_start(top, False, False, 0)
+        self._dialog.get_scale_entry("strength", 1.0)
+        box.pack_start(self._dialog.fill_box("main", ["strength", "faces", "output"]), False, False, 0)
+        more = Gtk.Expander(label=_("_More"), use_underline=True)
+        details = self._dialog.fill_box("details", ["mode", "prior", "steps", "seed"])
+        details.set_margin_top(6)
+        details.set_margin_start(_GAP)
+        more.add(details)
+        box.pack_start(more, False, False, 0)
+        return box
+
+    def _offer(self, presets: list[str]) -> None:
+        """Fills the list of prompts: those used last, then the worker's presets."""
+        self._prompts.remove_all()
+        for text in dict.fromkeys([*recent.recent(), *presets]):
+            self._prompts.append_text(text)
+
+    def _preview(self) -> Gtk.Widget:
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+        pair = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
+        self._images = []
+        for caption in (_("Before"), _("After, roughly")):
+            column = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=4)
+            image = Gtk.Image.new_from_pixbuf(_empty_pixbuf())
+            column.pack_start(image, False, False, 0)
+            column.pack_start(Gtk.Label(label=caption), False, False, 0)
+            pair.pack_start(column, False, False, 0)
+            self._images.append(image)
+        box.pack_start(pair, False, False, 0)
+        self._button = Gtk.Button(label=_("Pre_view the largest face"), use_underline=True, sensitive=False)
+        self._button.connect("clicked", lambda _button: self._start_preview())
+        self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
+        # One in place of the other, so that the dialog keeps its size.
+        self._button_or_bar = Gtk.Stack()
+        self._button_or_bar.add_named(self._button, "button")
+        self._button_or_bar.add_named(self._bar, "bar")
+        box.pack_start(self._button_or_bar, False, False, 0)
+        return box
+
+    def _live_line(self) -> Gtk.Widget:
+        box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
+        self._line = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
+        self._fetch = Gtk.Button(no_show_all=True)
+        self._fetch.connect("clicked", lambda _button: self._start_fetch())
+        box.pack_start(self._line, True, True, 0)
+        box.pack_start(self._fetch, False, False, 0)
+        box.show_all()
+        return box
+
+    # In the background
+
+    def _look(self) -> None:
+        """Connects, tells what the worker is, and counts the faces."""
+        worker = self._worker = run.connect()
+        self._later(self._offer, worker.hello["presets"])
+        self._later(self._show_estimate)
+        if self._pictures:
+            header = {"full": self._source.area.size, "choose": "largest"}
+            event = run.finished(run.submit(worker, "find", header, self._pictures), lambda _event: None)
+            self._found = event.header
+            self._later(self._show_estimate)
+            self._later(self._button.set_sensitive, True)
+
+    def _start_preview(self) -> None:
+        source = self._source
+        # Read here, because only this thread may call GIMP.
+        pictures = [_in_memory(run.photo_of(source.layer, source.form, rect)) for rect in run.regions_of(self._found)]
+        header = run.job_settings(wishes_of(self._config))
+        header |= {"faces": run.chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
+        header["output"] = "single"
+        self._work_on(self._button, "preview", header, pictures, self._show_pair)
+
+    def _start_fetch(self) -> None:
+        self._work_on(self._fetch, "models", {"fetch": True}, [], lambda _event: self._in_background(self._look))
+
+    def _work_on(
+        self,
+        button: Gtk.Button,
+        kind: str,
+        header: dict[str, Any],
+        pictures: list[Picture],
+        done: Callable[[Event], object],
+    ) -> None:
+        """Runs a job that a button started, with the bar in its place."""
+        worker = self._worker
+        if worker is None:
+            return
+        button.set_sensitive(False)
+        self._bar.set_fraction(0)
+        self._bar.set_text(_("Working…"))
+        self._button_or_bar.set_visible_child_name("bar")
+
+        def work() -> None:
+            try:
+                event = run.finished(run.submit(worker, kind, header, pictures), lambda e: self._later(self._tell, e))
+                self._later(done, event)
+            finally:
+                self._later(self._button_or_bar.set_visible_child_name, "button")
+                self._later(button.set_sensitive, True)
+
+        self._in_background(work)
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        def safely() -> None:
+            try:
+                work()
+            except Refused as refused:
+                self._later(self._line.set_text, str(refused))
+
+        threading.Thread(target=safely, daemon=True).start()
+
+    def _later(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Calls in GIMP's thread, unless the dialog has been closed meanwhile."""
+
+        def now() -> bool:
+            if not self._closed:
+                call(*arguments)
+            return False
+
+        GLib.idle_add(now)
+
+    # What comes of it
+
+    def _tell(self, event: Event) -> None:
+        if event.kind in ("queued", "progress"):
+            self._bar.set_text(stage(event.header))
+        if event.kind == "progress":
+            self._bar.set_fraction(event.header["fraction"])
+        if event.kind == "preview":
+            self._images[1].set_from_pixbuf(_pixbuf(event.pictures[0]))
+
+    def _show_pair(self, event: Event) -> None:
+        by_name = {picture.name: picture for picture in event.pictures}
+        for image, name in zip(self._images, ("before", "after"), strict=True):
+            image.set_from_pixbuf(_pixbuf(by_name[name]))
+
+    def _show_estimate(self) -> None:
+        if self._worker is None:
+            return
+        hello = self._worker.hello
+        words = [self._faces_and_time(hello["seconds_per_face"])] if self._found else []
+        missing = hello["models"]["missing"]
+        about = _("Worker {version} on {device}; models: {models}.")
+        models = ", ".join(hello["models"]["present"])
+        words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))
+        self._line.set_text("\n".join(words))
+        self._fetch.set_visible(bool(missing))
+        if missing:
+            size = megabytes(sum(model["size"] or 0 for model in missing))
+            self._fetch.set_label(
+                ngettext("Fetch {count} missing model ({size})", "Fetch {count} missing models ({size})",
+                         len(missing)).format(count=len(missing), size=size)
+            )  # fmt: skip
+
+    def _faces_and_time(self, seconds_per_face: float | None) -> str:
+        usable = [face for face in self._found["faces"] if not face["skipped"]]
+        choice = self._config.get_property("faces")
+        count = {
+            ALL: len(usable),
+            LARGEST: min(1, len(usable)),
+            SELECTED: sum(face["selected"] >= 0.5 for face in usable),
+        }[choice]
+        words = ngettext("{} face will be protected.", "{} faces will be protected.", count).format(count)
+        if not count:
+            return _("There is no face in it that can be protected.")
+        if seconds_per_face is None:
+            return words + " " + _("How long it takes is known after the first run.")
+        return words + " " + _("It takes about {}.").format(duration(seconds_per_face * count))
+
+    def _find_pictures(self) -> list[Picture]:
+        pictures = run.find_pictures(self._source)
+        if sum(picture.size for picture in pictures) > _FIND_LIMIT:
+            return []
+        return [_in_memory(picture) for picture in pictures]
+
+
+def _in_memory(picture: Picture) -> Picture:
+    picture.strips = list(picture.strips)
+    return picture
+
+
+def _empty_pixbuf() -> GdkPixbuf.Pixbuf:
+    pixbuf = GdkPixbuf.Pixbuf.new(GdkPixbuf.Colorspace.RGB, True, 8, _PREVIEW_SIDE, _PREVIEW_SIDE)
+    pixbuf.fill(0x80808030)
+    return pixbuf
+
+
+def _pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:
+    data = GLib.Bytes.new(b"".join(picture.strips))
+    width, height = picture.width, picture.height
+    return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, False, 8, width, height, 3 * width)

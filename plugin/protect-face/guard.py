@@ -1,0 +1,84 @@
+"""Around every procedure: progress in GIMP's status bar, and errors as one sentence instead of a stack trace."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gi.repository import Gimp, GLib
+
+import run
+from texts import Refused, _, stage
+from worker_client import Event, Worker
+
+LOG = "protect-face.log"
+
+
+def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]:
+    """A procedure's function as GIMP wants it.
+
+    ``procedure_run`` gets GIMP's arguments. It returns a list of values to hand out, or None when the user cancelled;
+    ``Refused`` becomes the text that GIMP shows, and so does every other exception.
+    """
+
+    def called(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
+        try:
+            values = procedure_run(procedure, *arguments)
+        except Refused as refused:
+            return _error(procedure, str(refused))
+        except Exception as error:
+            where = _logged(traceback.format_exc())
+            words = _("Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says.")
+            return _error(procedure, words.format(error=type(error).__name__, log=where))
+        status = Gimp.PDBStatusType.CANCEL if values is None else Gimp.PDBStatusType.SUCCESS
+        result = procedure.new_return_values(status, None)
+        for number, value in enumerate(values or [], 1):
+            result.remove(number)
+            result.insert(number, value)
+        return result
+
+    return called
+
+
+def progress(event: Event) -> None:
+    """Shows an event of a job in the status bar."""
+    if event.kind in ("queued", "progress"):
+        Gimp.progress_set_text(stage(event.header))
+    if event.kind == "progress":
+        Gimp.progress_update(event.header["fraction"])
+
+
+def connected() -> Worker:
+    """The worker, with the start of it in the status bar.
+
+    Raises:
+        Refused: there is none that fits.
+    """
+    Gimp.progress_init(_("Protect Face"))
+    shown = False
+
+    def waiting(seconds: float) -> None:
+        nonlocal shown
+        if seconds > 0.5 and not shown:
+            Gimp.progress_set_text(_("Starting the worker…"))
+            shown = True
+        if shown:
+            Gimp.progress_pulse()
+
+    return run.connect(waiting)
+
+
+def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
+    return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(words))
+
+
+def _logged(trace: str) -> Path:
+    """Keeps a stack trace in GIMP's own folder: what a plug-in prints is lost on most systems."""
+    log = Path(Gimp.directory()) / LOG
+    try:
+        log.write_text(trace, encoding="utf-8")
+    except OSError:
+        print(trace)
+    return log

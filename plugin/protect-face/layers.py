@@ -1,0 +1,281 @@
+"""Which layer is meant, what of it travels, and the new layer that comes of it.
+
+GIMP lets the user edit the image while the worker searches. So what is needed is noted at the start (``Source``,
+``Limit``), the result is built aside, and the image is only touched by one insertion at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gi.repository import Babl, Gegl, Gimp
+
+from pixels import MASK_FORMAT, Format, Rect, cut_out, extent, merge, read, times, travel_format, write
+from texts import Refused, _
+from worker_client import Picture
+
+PARASITE = "protect-face"
+
+_CLOSED = _("The image was closed during the run; open it and try again.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The layer to protect, as it was when the run began.
+
+    Attributes:
+        layer: valid at the start only; ``still_there`` looks it up again.
+        area: its size, at (0, 0).
+        offset: of the layer in the image.
+        opacity: in percent.
+    """
+
+    image: Gimp.Image
+    layer: Gimp.Layer
+    tattoo: int
+    form: Format
+    area: Rect
+    offset: tuple[int, int]
+    opacity: float
+    base_type: Gimp.ImageBaseType
+
+    def still_there(self) -> Gimp.Layer | None:
+        """The layer, unless it was deleted or the image closed."""
+        layer = self.image.get_layer_by_tattoo(self.tattoo) if self.image.is_valid() else None
+        return layer if layer is not None and layer.is_valid() else None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where the selection and the layer's own mask let a change show, as it was when the run began.
+
+    Attributes:
+        rect: in pixels of the layer.
+        mask: one byte a pixel.
+    """
+
+    rect: Rect
+    mask: bytes
+
+    def part(self, rect: Rect) -> bytes:
+        """The mask over a rectangle that lies within."""
+        left = rect.x - self.rect.x
+        rows = range(rect.y - self.rect.y, rect.y - self.rect.y + rect.height)
+        starts = (row * self.rect.width + left for row in rows)
+        return b"".join(self.mask[start : start + rect.width] for start in starts)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle that came back.
+
+    Attributes:
+        pixels: in the travel format.
+        changed: one byte a pixel, 255 where a pixel differs from what was sent and 0 elsewhere.
+        visible: one byte a pixel, how far it is to be seen.
+    """
+
+    pixels: Picture
+    changed: bytes
+    visible: bytes
+
+    def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
+        """Strip by strip: where, and the strip's share of the three."""
+        top = start = 0
+        for strip in self.pixels.strips:
+            rows = len(strip) // self.pixels.row_bytes
+            end = start + rows * self.pixels.width
+            rect = Rect(self.pixels.x, self.pixels.y + top, self.pixels.width, rows)
+            yield rect, strip, self.changed[start:end], self.visible[start:end]
+            top, start = top + rows, end
+
+
+def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
+    """The one layer that a procedure was called with.
+
+    Raises:
+        Refused: there are none or several, it is no layer, or its kind can't be worked on.
+    """
+    if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
+        raise Refused(_("An indexed image has too few colours; choose Image > Mode > RGB and try again."))
+    if image.get_floating_sel() is not None:
+        raise Refused(_("There is a floating selection; anchor it or make it a layer and try again."))
+    if len(drawables) != 1:
+        raise Refused(_("Select exactly one layer, the one with the photo, and try again."))
+    layer = drawables[0]
+    if not isinstance(layer, Gimp.Layer):
+        raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
+    _known, x, y = layer.get_offsets()
+    return Source(
+        image,
+        layer,
+        layer.get_tattoo(),
+        travel_format(layer),
+        extent(layer),
+        (x, y),
+        layer.get_opacity(),
+        image.get_base_type(),
+    )
+
+
+def limit_of(source: Source, rect: Rect) -> Limit | None:
+    """What keeps a change of a rectangle from being seen; None when nothing does."""
+    mask = None
+    if not Gimp.Selection.is_empty(source.image):
+        mask = selected(source, rect)
+    own = source.layer.get_mask()
+    if own is not None and source.layer.get_apply_mask():
+        shown = read(own.get_buffer(), rect, MASK_FORMAT)
+        mask = shown if mask is None else times(mask, shown)
+    return None if mask is None else Limit(rect, mask)
+
+
+def selected(source: Source, rect: Rect) -> bytes:
+    """The selection over a rectangle of the layer, one byte a pixel; 0 outside of the canvas."""
+    return read(source.image.get_selection().get_buffer(), rect.moved(*source.offset), MASK_FORMAT)
+
+
+def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+    """A layer, not yet in the image, that shows the changed pixels and nothing else."""
+    layer = _empty_layer(source, name)
+    mask = layer.create_mask(Gimp.AddMaskType.BLACK)
+    pixels, shown = layer.get_buffer(), mask.get_buffer()
+    form = source.form
+    for region in regions:
+        for rect, strip, changed, visible in region.bands():
+            write(pixels, rect, form.name, cut_out(strip, changed, form.pixel_bytes), form.pixel_bytes)
+            write(shown, rect, MASK_FORMAT, visible, 1)
+    return _finish(layer, pixels, mask, shown)
+
+
+def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+    """A layer, not yet in the image, that is a full copy with the changed pixels in it.
+
+    It has a mask only where the selection or the source's mask asks for one. When the source was deleted or resized
+    meanwhile there is nothing to copy, and only the changed pixels are shown.
+    """
+    original = source.still_there()
+    if original is None or extent(original) != source.area:
+        return result_layer(source, name, regions)
+    layer = _empty_layer(source, name, original.type())
+    pixels = layer.get_buffer()
+    original.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
+    own = original.get_mask() if original.get_apply_mask() else None
+    mask = shown = None
+    if own is not None or any(region.visible != region.changed for region in regions):
+        mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+        shown = mask.get_buffer()
+        if own is not None:
+            own.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.gegl())
+    native, native_bytes = _native(layer)
+    form = source.form
+    for region in regions:
+        for rect, strip, changed, visible in region.bands():
+            # Only changed pixels may pass through the travel format: the others stay exact at every precision.
+            kept = read(pixels, rect, native)
+            write(pixels, rect, form.name, strip, form.pixel_bytes)
+            write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
+            if shown is not None:
+                write(shown, rect, MASK_FORMAT, merge(read(shown, rect, MASK_FORMAT), visible, changed, 1), 1)
+    return _finish(layer, pixels, mask, shown)
+
+
+def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
+    """Puts a finished layer above its source as one undo step.
+
+    Args:
+        source: what was protected; when it is gone, the layer goes to the top.
+        layer: to insert.
+        fill: called when the layer is in the image, for groups.
+        on_top: above everything instead.
+
+    Raises:
+        Refused: the image is no longer there, or GIMP does not want the layer.
+    """
+    image = source.image
+    if not image.is_valid():
+        raise Refused(_CLOSED)
+    below = None if on_top else source.still_there()
+    parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
+    image.undo_group_start()
+    try:
+        if not image.insert_layer(layer, parent, position):
+            raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
+        if fill is not None:
+            fill()
+        image.set_selected_layers([layer])
+    finally:
+        image.undo_group_end()
+
+
+def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
+    """Keeps the settings of the run with the layer, in the XCF file too."""
+    flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
+    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, json.dumps(settings).encode()))
+
+
+def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
+    """The settings of the run that made the layer, None when it was none of ours."""
+    parasite = layer.get_parasite(PARASITE)
+    if parasite is None:
+        return None
+    try:
+        settings = json.loads(bytes(parasite.get_data()))
+    except ValueError:
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:
+    """A layer for the source's image, fully visible: of type ``like`` if that still fits, else with alpha.
+
+    Raises:
+        Refused: the image was closed or has become indexed.
+    """
+    image = source.image
+    if not image.is_valid():
+        raise Refused(_CLOSED)
+    kinds = {Gimp.ImageBaseType.RGB: Gimp.ImageType.RGBA_IMAGE, Gimp.ImageBaseType.GRAY: Gimp.ImageType.GRAYA_IMAGE}
+    kind = kinds.get(image.get_base_type())
+    if kind is None:
+        raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
+    if like is not None and image.get_base_type() == source.base_type:
+        kind = like
+    return Gimp.Layer.new(image, name, width, height, kind, 100, Gimp.LayerMode.NORMAL)
+
+
+def place_of(source: Source) -> tuple[int, int]:
+    """Where the source lies now, or lay when it is gone."""
+    layer = source.still_there()
+    if layer is None:
+        return source.offset
+    _known, x, y = layer.get_offsets()
+    return x, y
+
+
+def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
+    """A layer of the source's size, place and opacity."""
+    layer = new_layer(source, name, source.area.width, source.area.height, like)
+    layer.set_opacity(source.opacity)
+    layer.set_offsets(*place_of(source))
+    return layer
+
+
+def _native(layer: Gimp.Layer) -> tuple[str, int]:
+    """The layer's own format: its name and bytes per pixel."""
+    form = layer.get_format()
+    return Babl.get_name(form), Babl.format_get_bytes_per_pixel(form)
+
+
+def _finish(
+    layer: Gimp.Layer, pixels: Gegl.Buffer, mask: Gimp.LayerMask | None, shown: Gegl.Buffer | None
+) -> Gimp.Layer:
+    pixels.flush()
+    if mask is not None and shown is not None:
+        shown.flush()
+        layer.add_mask(mask)
+        layer.set_edit_mask(False)  # or the user would paint on the mask
+    return layer

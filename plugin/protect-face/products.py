@@ -1,0 +1,80 @@
+"""One layer per makeup product, in a group that looks like the single layer and can be turned down piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gi.repository import Gimp
+
+from layers import Source, new_layer, place_of
+from pixels import MASK_FORMAT, Rect, write
+from texts import _
+from worker_client import Picture
+
+_MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
+# The worker names products in English; the catalogue knows these.
+_NAMES = {
+    "Reshaped skin": _("Reshaped skin"),
+    "Foundation": _("Foundation"),
+    "Lipstick": _("Lipstick"),
+    "Eyeshadow": _("Eyeshadow"),
+    "Eyeliner": _("Eyeliner"),
+    "Mascara": _("Mascara"),
+    "Brows": _("Brows"),
+    "Blush": _("Blush"),
+    "Contour": _("Contour"),
+    "Highlighter": _("Highlighter"),
+}
+
+
+def product_group(
+    source: Source, name: str, pictures: Sequence[Picture], shown: Sequence[tuple[Rect, bytes]]
+) -> tuple[Gimp.GroupLayer, Callable[[], None]]:
+    """A group, not yet in the image, and what fills it as soon as it is.
+
+    Args:
+        source: what was protected.
+        name: of the group.
+        pictures: the layers from the bottom to the top, as the worker sends them.
+        shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel.
+    """
+    made = [_layer(source, picture) for picture in pictures]
+    group = Gimp.GroupLayer.new(source.image, name)
+    group.set_opacity(source.opacity)
+    origin = place_of(source)
+
+    def fill() -> None:
+        for layer in made:
+            source.image.insert_layer(layer, group, 0)
+        _known, left, top = group.get_offsets()
+        mask = group.create_mask(Gimp.AddMaskType.BLACK)
+        buffer = mask.get_buffer()
+        for rect, visible in shown:
+            write(buffer, rect.moved(origin[0] - left, origin[1] - top), MASK_FORMAT, visible, 1)
+        buffer.flush()
+        group.add_mask(mask)
+        group.set_edit_mask(False)
+
+    return group, fill
+
+
+def _layer(source: Source, picture: Picture) -> Gimp.Layer:
+    """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
+    name = _NAMES.get(picture.about["product"], picture.about["product"])
+    layer = new_layer(source, name, picture.width, picture.height)
+    left, top = place_of(source)
+    layer.set_offsets(left + picture.x, top + picture.y)
+    buffer = layer.get_buffer()
+    start = 0
+    for strip in picture.strips:
+        rows = len(strip) // picture.row_bytes
+        write(buffer, Rect(0, start, picture.width, rows), source.form.name, strip, source.form.pixel_bytes)
+        start += rows
+    buffer.flush()
+    space = Gimp.LayerColorSpace.RGB_PERCEPTUAL if "~" in source.form.name else Gimp.LayerColorSpace.RGB_NON_LINEAR
+    layer.set_mode(_MODES[picture.about["mode"]])
+    layer.set_blend_space(space)
+    layer.set_composite_space(space)
+    if picture.about["mode"] != "normal":
+        layer.set_composite_mode(Gimp.LayerCompositeMode.CLIP_TO_BACKDROP)
+    return layer

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Protect Face for GIMP 3: registers, asks, sends, shows progress, inserts. The worker does the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gi
+
+gi.require_version("Gimp", "3.0")
+from gi.repository import Gimp, GObject  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import check  # noqa: E402
+import run  # noqa: E402
+import wishes  # noqa: E402
+import worker_menu  # noqa: E402
+from guard import connected, guarded, progress  # noqa: E402
+from layers import source_of  # noqa: E402
+from report import summary  # noqa: E402
+from texts import _  # noqa: E402
+
+PROTECT = "plug-in-protect-face"
+CHECK = "plug-in-protect-face-check"
+STRENGTHEN = "plug-in-protect-face-strengthen"
+WORKER = "plug-in-protect-face-worker"
+MENU = "<Image>/Filters/" + _("Privacy")
+
+
+class ProtectFace(Gimp.PlugIn):
+    """The plug-in that GIMP sees."""
+
+    def do_set_i18n(self, _procedure: str) -> bool:
+        return False  # texts.py does it, also for the words of the worker
+
+    def do_query_procedures(self) -> list[str]:
+        return [PROTECT, CHECK, STRENGTHEN, WORKER]
+
+    def do_create_procedure(self, name: str) -> Gimp.Procedure:
+        make = {PROTECT: _protect, CHECK: _check, STRENGTHEN: _strengthen, WORKER: _worker}[name]
+        return make(self)
+
+
+def _protect(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _image_procedure(plug_in, PROTECT, _run_protect, _("_Protect Face…"))
+    procedure.set_documentation(
+        _("Keeps people unrecognisable to face recognition while they stay themselves to everyone else"),
+        _("Adds a layer with makeup, light and shape that face-recognition software does not see through."),
+        PROTECT,
+    )
+    wishes.declare(procedure)
+    return procedure
+
+
+def _check(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _image_procedure(plug_in, CHECK, check.run_check, _("_Check Protection…"))
+    procedure.set_documentation(
+        _("Tells what recognisers say of the image as it looks now"),
+        _("Compares the visible image with the original layer, face by face and recogniser by recogniser."),
+        CHECK,
+    )
+    check.declare(procedure)
+    return procedure
+
+
+def _strengthen(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _image_procedure(plug_in, STRENGTHEN, check.run_strengthen, _("_Strengthen Protection"))
+    procedure.set_documentation(
+        _("Searches again from the image as it looks now, and keeps your edits"),
+        _("Adds one more layer on top that makes up for what your edits took away from the protection."),
+        STRENGTHEN,
+    )
+    check.declare_strengthen(procedure)
+    return procedure
+
+
+def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = Gimp.Procedure.new(plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guarded(worker_menu.run_worker), None)
+    procedure.set_menu_label(_("Protect Face _Worker…"))
+    procedure.add_menu_path(MENU)
+    procedure.set_documentation(
+        _("Shows, restarts and examines the program behind Protect Face"),
+        _("The worker holds the models and does the searching; it starts by itself and ends when idle."),
+        WORKER,
+    )
+    procedure.set_attribution("Protect Face", "Protect Face", "2026")
+    worker_menu.declare(procedure)
+    return procedure
+
+
+def _image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., object], label: str) -> Gimp.Procedure:
+    procedure = Gimp.ImageProcedure.new(plug_in, name, Gimp.PDBProcType.PLUGIN, guarded(run), None)
+    procedure.set_image_types("RGB*, GRAY*")
+    procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
+    procedure.set_menu_label(label)
+    procedure.add_menu_path(MENU)
+    procedure.set_attribution("Protect Face", "Protect Face", "2026")
+    return procedure
+
+
+def _run_protect(
+    procedure: Gimp.Procedure,
+    mode: Gimp.RunMode,
+    image: Gimp.Image,
+    drawables: list[Gimp.Drawable],
+    config: Gimp.ProcedureConfig,
+    _data: object,
+) -> list[GObject.Value] | None:
+    source = source_of(image, drawables)
+    if mode == Gimp.RunMode.INTERACTIVE:
+        import dialog  # GTK is only loaded where there is a window
+
+        if not dialog.ask(procedure, config, source):
+            return None
+    with connected() as worker:
+        result = run.protect(worker, source, wishes.wishes_of(config), progress)
+    Gimp.progress_end()
+    Gimp.displays_flush()
+    if mode == Gimp.RunMode.INTERACTIVE:
+        dialog.tell_result(summary(result))
+    elif mode == Gimp.RunMode.WITH_LAST_VALS:
+        Gimp.message(summary(result))
+    return []
+
+
+Gimp.main(ProtectFace.__gtype__, sys.argv)

@@ -1,0 +1,28 @@
+"""The prompts that were used last, kept by GIMP for its user."""
+
+from __future__ import annotations
+
+import json
+
+from gi.repository import Gimp
+
+_PARASITE = "protect-face-recent"
+_KEPT = 8
+
+
+def recent() -> list[str]:
+    """Latest first."""
+    parasite = Gimp.get_parasite(_PARASITE)
+    if parasite is None:
+        return []
+    try:
+        prompts = json.loads(bytes(parasite.get_data()))
+    except ValueError:
+        return []
+    return [str(prompt) for prompt in prompts][:_KEPT] if isinstance(prompts, list) else []
+
+
+def add(prompt: str) -> None:
+    """Makes a prompt the latest."""
+    prompts = [prompt, *(other for other in recent() if other != prompt)][:_KEPT]
+    Gimp.attach_parasite(Gimp.Parasite.new(_PARASITE, Gimp.PARASITE_PERSISTENT, json.dumps(prompts).encode()))

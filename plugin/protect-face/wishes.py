@@ -1,0 +1,78 @@
+"""What the user can ask for: the procedure's arguments, and what they mean for one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gi.repository import Gimp, GObject
+
+from texts import _
+
+DEFAULT_PROMPT = "natural makeup"
+DEFAULT_STRENGTH = 0.7
+
+ALL, SELECTED, LARGEST = "all", "selection", "largest"
+ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
+
+FACES = ((ALL, _("All")), (SELECTED, _("Inside the selection")), (LARGEST, _("The largest")))
+MODES = (("dodge", _("Away from the person")), ("decoy", _("Towards a made-up person")))
+OUTPUTS = (
+    (ONE_LAYER, _("New layer with the changes")),
+    (WHOLE_LAYER, _("New layer with the whole photo")),
+    (PRODUCTS, _("One layer per makeup product")),
+)
+PRIORS = (("makeup", _("Makeup, light and shape")),)
+
+_FLAGS = GObject.ParamFlags.READWRITE
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """One run's settings; names and ranges as in the worker's protocol, ``steps`` 0 for the measured default."""
+
+    prompt: str
+    strength: float
+    prior: str
+    faces: str
+    mode: str
+    output: str
+    steps: int
+    seed: int
+
+
+def declare(procedure: Gimp.Procedure) -> None:
+    """Adds the arguments; they appear in this order in Script-Fu and in the dialog."""
+    procedure.add_string_argument(
+        "prompt", _("Ma_keup style"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
+    )
+    procedure.add_double_argument(
+        "strength", _("Stren_gth"), _("0 is discreet, 1 is heavy stage makeup"), 0.0, 1.0, DEFAULT_STRENGTH, _FLAGS
+    )
+    _choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
+    _choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
+    _choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
+    _choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
+    procedure.add_int_argument(
+        "steps",
+        _("Search s_teps"),
+        _("More take longer and protect better; 0 for the usual number"),
+        0,
+        10000,
+        0,
+        _FLAGS,
+    )
+    procedure.add_int_argument(
+        "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
+    )
+
+
+def wishes_of(config: Gimp.ProcedureConfig) -> Wishes:
+    """What the arguments say."""
+    return Wishes(**{name: config.get_property(name) for name in Wishes.__dataclass_fields__})
+
+
+def _choice(procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]) -> None:
+    choice = Gimp.Choice.new()
+    for number, (value, text) in enumerate(values):
+        choice.add(value, number, text, "")
+    procedure.add_choice_argument(name, label, blurb, choice, values[0][0], _FLAGS)

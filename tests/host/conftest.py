@@ -1,0 +1,43 @@
+"""A real GIMP 3 and a worker of its own for the tests in this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.host import gimp as host
+from tests.host.gimp import Gimp
+from tests.host.root import NoRoot
+
+
+@pytest.fixture(scope="session")
+def gimp() -> Iterator[Gimp]:
+    share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
+    try:
+        Image.fromarray(data.astronaut()).save(share / "astronaut.png")
+        try:
+            yield host.prepared(share)
+        except NoRoot as reason:
+            pytest.skip(f"NOT TESTED IN A REAL GIMP: {reason}")
+        finally:
+            stop_worker(share / "run")
+    finally:
+        shutil.rmtree(share)
+
+
+def stop_worker(run: Path) -> None:
+    """Ends the worker that GIMP started there, if any."""
+    try:
+        pid = json.loads((run / "worker.json").read_text())["pid"]
+    except (OSError, ValueError):
+        return
+    os.kill(int(pid), signal.SIGTERM)

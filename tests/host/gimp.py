@@ -1,0 +1,166 @@
+"""A real GIMP 3 for the tests: runs scripts in its console, with the plug-in in a profile of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.host.root import NoRoot, gimp_root, inside
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+# Only these of GIMP's own plug-ins are needed; it starts faster without the others.
+_LEAN = ("python-eval", "file-png", "file-tiff")
+_PLUG_IN = "protect-face"
+_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a script ended.
+
+    Attributes:
+        told: what it handed to ``tell``.
+        words: what GIMP printed.
+    """
+
+    told: dict[str, Any]
+    words: str
+
+
+@dataclass
+class Gimp:
+    """A GIMP 3 and a profile.
+
+    Attributes:
+        prefix: beginning of every command; empty where GIMP is installed.
+        share: folder that GIMP and the tests both see under this name.
+        plug_ins: where GIMP's own plug-ins are, as GIMP sees it.
+    """
+
+    prefix: list[str]
+    share: Path
+    plug_ins: Path
+    lean: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run_folder(self) -> Path:
+        """The worker's."""
+        return self.share / "run"
+
+    @property
+    def plug_in(self) -> Path:
+        return self.share / "profile" / "plug-ins" / _PLUG_IN
+
+    def script(self, text: str, **environment: str) -> Outcome:
+        """Runs Python in GIMP's console, after ``tests/host/prelude.py``.
+
+        Raises:
+            AssertionError: the script raised; with what GIMP printed.
+        """
+        told = self.share / "told.json"
+        told.unlink(missing_ok=True)
+        (self.share / "script.py").write_text(textwrap.dedent(text), encoding="utf-8")
+        process = self.start(**environment)
+        output, _ = process.communicate(timeout=_SECONDS)
+        words = output.decode(errors="replace")
+        assert process.returncode == 0, words
+        return Outcome(json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}, words)
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Starts GIMP's console on ``script.py`` in the share."""
+        prelude = self.share / "prelude.py"
+        batch = f"exec(open('{prelude}').read()); exec(open('{self.share}/script.py').read())"
+        arguments = ["--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval", "-b", batch]
+        return self.program("gimp-console-3.0", *arguments, **environment)
+
+    def program(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Starts a program where GIMP is, in a clean environment."""
+        variables = {
+            "HOME": str(self.share),
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "GIMP3_DIRECTORY": str(self.share / "profile"),
+            "TMPDIR": "/tmp",
+            "SHARE": str(self.share),
+            **self.environment,
+            **environment,
+        }
+        words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
+        return subprocess.Popen([*self.prefix, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def prepared(share: Path) -> Gimp:
+    """A GIMP with the plug-in in a fresh profile.
+
+    Raises:
+        NoRoot: there is no GIMP 3 here and none can be had.
+    """
+    gimp = _found(share)
+    shutil.copy(CHECKOUT / "tests" / "host" / "prelude.py", share)
+    _write_profile(gimp)
+    _install(gimp)
+    return gimp
+
+
+def _found(share: Path) -> Gimp:
+    if shutil.which("gimp-console-3.0"):
+        folders = sorted(Path("/usr/lib").glob("**/gimp/3.0/plug-ins"))
+        if folders:
+            return Gimp([], share, folders[0])
+    root = gimp_root()
+    folders = sorted((root / "usr" / "lib").glob("*/gimp/3.0/plug-ins"))
+    if not folders:
+        raise NoRoot(f"{root} has no GIMP 3 in it")
+    return Gimp(inside(root, share), share, Path("/") / folders[0].relative_to(root))
+
+
+def _write_profile(gimp: Gimp) -> None:
+    profile = gimp.share / "profile"
+    (profile / "plug-ins").mkdir(parents=True)
+    lean = profile / "lean"
+    lean.mkdir()
+    for name in _LEAN:
+        (lean / name).symlink_to(gimp.plug_ins / name)
+    (profile / "gimprc").write_text(
+        f'(plug-in-path "{lean if gimp.lean else gimp.plug_ins}:{profile}/plug-ins")\n'
+        "(check-updates no)\n(show-welcome-dialog no)\n(color-profile-policy keep)\n"
+    )
+
+
+def _install(gimp: Gimp) -> None:
+    """Lays the plug-in out as the installer does: with the client and a file that leads to the worker."""
+    shutil.copytree(CHECKOUT / "plugin" / _PLUG_IN, gimp.plug_in, ignore=shutil.ignore_patterns("__pycache__"))
+    client = CHECKOUT / "plugin" / "worker_client"
+    shutil.copytree(client, gimp.plug_in / "worker_client", ignore=shutil.ignore_patterns("__pycache__"))
+    content = pointer(gimp.run_folder, in_root=bool(gimp.prefix))
+    (gimp.plug_in / "protect-face-worker.json").write_text(content)
+
+
+def pointer(run_folder: Path, *, in_root: bool) -> str:
+    """Content of the file that leads a plug-in to a worker on these tests' own Python.
+
+    Args:
+        run_folder: the worker's.
+        in_root: GIMP runs in a root folder, with the outer system at /host.
+    """
+    models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
+    variables = {
+        "PYTHONPATH": str(CHECKOUT),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HOME": str(Path.home()),
+    }
+    leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
+    command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]
+    if in_root:
+        # GIMP starts the worker itself, on the outer system.
+        command = ["/usr/sbin/chroot", "/host", *command]
+    return json.dumps({"protocol": 1, "command": command, "run": str(run_folder), "environment": {}})
