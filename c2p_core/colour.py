@@ -56,7 +56,8 @@ def difference(before: Tensor, after: Tensor) -> Tensor:
     away = (after[1:] ** 2).sum(0).clamp(min=1e-6).sqrt() - chroma
     hue = ((apart[1:] ** 2).sum(0) - away**2).clamp(min=0.0)
     squared = apart[0] ** 2 + (away / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2
-    return (squared + 1e-4).sqrt() - 1e-2
+    length: Tensor = (squared + 1e-4).sqrt() - 1e-2
+    return length
 
 
 def density(linear: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from skimage.color import rgb2lab
+from skimage.color import deltaE_ciede94, rgb2lab
 
 from c2p_core import colour
 
@@ -31,3 +31,19 @@ def test_density_is_the_logarithm_of_light() -> None:
     light = torch.tensor([1.0, 0.5, 0.0])
     assert torch.allclose(torch.exp(-colour.density(light))[:2], light[:2])
     assert torch.isfinite(colour.density(light)).all()
+
+
+def test_the_colour_difference_agrees_with_scikit_image() -> None:
+    generator = np.random.default_rng(0)
+    before = rgb2lab(generator.random((8, 8, 3)))
+    after = before + generator.normal(0, 4, before.shape)
+    ours = colour.difference(*(torch.from_numpy(p).permute(2, 0, 1) for p in (before, after)))
+    assert np.allclose(ours.numpy(), deltaE_ciede94(before, after), atol=0.05)
+
+
+def test_the_colour_difference_of_nothing_has_a_slope() -> None:
+    after = torch.full((3, 2, 2), 30.0, requires_grad=True)
+    difference = colour.difference(torch.full((3, 2, 2), 30.0), after)
+    difference.sum().backward()
+    assert float(difference.detach().abs().max()) < 1e-3
+    assert after.grad is not None and bool(torch.isfinite(after.grad).all())

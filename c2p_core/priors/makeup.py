@@ -71,7 +71,7 @@ class Settings:
         relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
-        moved: how far landmarks may move on average, in eye distances; this and the following are where the guard wakes.
+        moved: how far landmarks may move on average, in eye distances; the guard wakes here and at the next two.
         shifted: how far skin's colour may shift on average, moved edges included, as CIE94 difference.
         patchy: how strong the change may be between 4 and 32 cells across the face, root mean square in CIE L*a*b*.
     """
