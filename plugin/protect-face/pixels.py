@@ -123,12 +123,19 @@ def write(buffer: Gegl.Buffer, rect: Rect, name: str, pixels: bytes, pixel_bytes
     buffer.set(rect.gegl(), name, pixels)
 
 
-def reduced(drawable: Gimp.Drawable, form: Format, size: tuple[int, int]) -> Iterator[bytes]:
-    """The whole drawable shrunk to ``size`` (width, height), in strips."""
-    scale = size[0] / drawable.get_width()
-    buffer = drawable.get_buffer()
-    for strip in strips(Rect(0, 0, *size), form.pixel_bytes):
-        yield bytes(buffer.get(strip.gegl(), scale, form.name, Gegl.AbyssPolicy.CLAMP))
+def reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_bytes: int) -> Iterator[bytes]:
+    """A buffer shrunk by ``scale``, in strips; what lies outside of it is 0.
+
+    Args:
+        buffer: to read from.
+        rect: in pixels of the shrunk buffer.
+        scale: 0..1.
+        name: of the babl format.
+        pixel_bytes: of the format.
+    """
+    Gegl.init(None)  # or GEGL answers every scale but 1 with zeros
+    for strip in strips(rect, pixel_bytes):
+        yield bytes(buffer.get(strip.gegl(), scale, name, Gegl.AbyssPolicy.NONE))
 
 
 def cut_out(pixels: bytes, mask: bytes, pixel_bytes: int) -> bytes:

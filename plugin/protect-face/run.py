@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gi.repository import Gegl, Gimp
+from gi.repository import Gimp
 
 import layers
 import worker_client
@@ -62,11 +62,14 @@ def submit(worker: Worker, kind: str, header: dict[str, Any], pictures: Sequence
 def find_pictures(source: Source) -> list[Picture]:
     """What "find" looks at: the layer and the selection, both reduced."""
     width, height = worker_client.search_size(source.area.width, source.area.height)
-    form = source.form
-    strip = reduced(source.layer, form, (width, height))
+    scale = width / source.area.width
+    form, small = source.form, Rect(0, 0, width, height)
+    strip = reduced(source.layer.get_buffer(), small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if not Gimp.Selection.is_empty(source.image):
-        pictures.append(_reduced_selection(source, width, height))
+        there = small.moved(round(source.offset[0] * scale), round(source.offset[1] * scale))
+        strip = reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
+        pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=strip))
     return pictures
 
 
@@ -83,7 +86,10 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
         "full": source.area.size,
         "choose": "selected" if faces == SELECTED else faces,
     }
-    return finished(submit(worker, "find", header, find_pictures(source)), tell).header
+    found = finished(submit(worker, "find", header, find_pictures(source)), tell).header
+    if not found["chosen"]:
+        raise Refused(_nobody(found["faces"]))
+    return found
 
 
 def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[str, Any]:
@@ -193,13 +199,11 @@ def bounds(picture: Picture) -> Rect:
     return Rect(picture.x, picture.y, picture.width, picture.height)
 
 
-def _reduced_selection(source: Source, width: int, height: int) -> Picture:
-    """The selection over the layer, as large as the reduced photo."""
-    buffer = source.image.get_selection().get_buffer()
-    scale = width / source.area.width
-    left, top = round(source.offset[0] * scale), round(source.offset[1] * scale)
-    bands = (
-        bytes(buffer.get(strip.moved(left, top).gegl(), scale, MASK_FORMAT, Gegl.AbyssPolicy.NONE))
-        for strip in strips(Rect(0, 0, width, height), 1)
-    )
-    return Picture("selection", 0, 0, width, height, 1, "u8", strips=bands)
+def _nobody(faces: list[dict[str, Any]]) -> str:
+    """Why no face was chosen."""
+    if not faces:
+        return _("No face was found; use a photo in which a face can be seen from the front.")
+    if all(face["skipped"] for face in faces):
+        words = _("No face can be protected: {reason}; use a larger version of the photo.")
+        return words.format(reason=faces[0]["skipped"])
+    return _("There is no face inside the selection; select one or choose all faces, and try again.")
