@@ -10,12 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2p_core.errors import Cancelled
+
+if TYPE_CHECKING:
+    from c2p_core.faces.layers import Layer
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -24,6 +27,7 @@ FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.7
+DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class ProtectRequest:
         device: "auto", "cpu" or "cuda".
         original: the photo before it was protected and edited, of the same size; the search then starts from
             ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
+        layers: whether the result is also wanted as one layer per makeup product.
     """
 
     photo: Photo
@@ -165,6 +170,7 @@ class ProtectRequest:
     seed: int = 0
     device: Device = "auto"
     original: Photo | None = None
+    layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,8 +224,10 @@ class ProtectResult:
         photo: the protected picture.
         faces: one report per face.
         warnings: sentences for the user (unknown prompt words, recognisers that are not there).
+        layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
     """
 
     photo: Photo
     faces: tuple[FaceReport, ...]
     warnings: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()

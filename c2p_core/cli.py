@@ -17,6 +17,7 @@ import click
 
 from c2p_core import report
 from c2p_core.api import (
+    DEFAULT_IDLE,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     CancelToken,
@@ -313,6 +314,43 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
         else:
             click.echo(f"{name}: good")
     return failed
+
+
+@c2p.group()
+def worker() -> None:
+    """Runs, asks and ends the process that plug-ins use."""
+
+
+@worker.command()
+@click.option("--idle", type=float, default=DEFAULT_IDLE, show_default=True, help="Seconds to wait for work.")
+@click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
+def run(idle: float, tcp: bool) -> int:
+    """Runs the worker here until it is not needed or Ctrl-C; plug-ins that can start it need not this."""
+    from c2p_core.worker import run as serve
+
+    click.echo("Plug-ins can use the worker while this runs; Ctrl-C ends it.")
+    return serve.run(idle=idle, tcp=tcp)
+
+
+@worker.command()
+@click.option("--json", "as_json", is_flag=True, help="Print what it says as JSON.")
+def status(as_json: bool) -> None:
+    """Says what the worker is doing."""
+    from c2p_core.worker.ask import ask
+
+    said = ask("status")
+    if as_json:
+        click.echo(json.dumps(said, indent=2))
+        return
+    _print_table(("", ""), [(name, str(value)) for name, value in said.items() if name not in ("kind", "job")])
+
+
+@worker.command()
+def stop() -> None:
+    """Ends the worker; what it is working on is cancelled."""
+    from c2p_core.worker.ask import stop as end
+
+    click.echo(end())
 
 
 def _bytes_into(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:

@@ -32,6 +32,7 @@ from c2p_core.faces import find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import face_at
 from c2p_core.faces.landmarks import to_tensor
+from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.imageio import profile_warning, to_srgb
@@ -116,6 +117,7 @@ def protect(
     photo = to_tensor(to_srgb(request.photo))
     original = photo if request.original is None else to_tensor(to_srgb(request.original))
     faces = find_faces_in(photo, store)
+    faces_before = faces if request.original is None else find_faces_in(original, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
 
@@ -140,7 +142,8 @@ def protect(
         seen = seen_before[face.number] = verify.see(photo, face)
         canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
         if request.original is not None:
-            seen_before[face.number] = verify.see(original, refine_face(original, face, store))
+            unchanged = _match(face, faces_before, (1.0, 1.0)) or refine_face(original, face, store)
+            seen_before[face.number] = verify.see(original, unchanged)
         inverted = models.prior.invert(canvas, request.strength)
         own = verify.embeddings(seen_before[face.number], models.optimised, device)
 
@@ -168,6 +171,7 @@ def protect(
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
+    made = layers(request.photo, changes) if request.layers else []
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
     after = to_tensor(to_srgb(protected))
@@ -185,7 +189,8 @@ def protect(
         reports[face.number] = replace(reports[face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
-    return ProtectResult(protected, tuple(reports.values()), tuple(warnings))
+    named = tuple(replace(layer, face=chosen[layer.face].number) for layer in made)
+    return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named)
 
 
 def check(

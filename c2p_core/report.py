@@ -57,7 +57,7 @@ def photo_report(
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
-        settings = {name: value for name, value in vars(request).items() if name not in ("photo", "original")}
+        settings = {name: value for name, value in vars(request).items() if name not in ("photo", "original", "layers")}
         report["settings"] = settings
     report["faces"] = [face_report(face) for face in faces]
     report["warnings"] = list(warnings)

@@ -6,6 +6,10 @@ memory does not grow with the picture; pixels that nothing changes are not touch
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,9 +27,36 @@ _STRIP_PIXELS = 1_000_000
 _FINEST = 4
 # Below these a change can't be seen and would only cost a rounding.
 _STILL = 0.004  # photo px
-_PALE = 2e-4  # density
+PALE = 2e-4  # density
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What becomes of the pixels of some of the photo's rows and columns; N of them change.
+
+    Attributes:
+        rows, columns: where it lies in the photo.
+        touched: (rows, columns) which pixels change.
+        fetched: (C, N) their colours after the move, encoded 0..1, C being 1 or 3.
+        toned: (N,) which of them also change their density.
+        density: (C, N) that is added to them altogether.
+        increments: (products, C, N) what the products asked for have in it.
+    """
+
+    rows: slice
+    columns: slice
+    touched: NDArray[np.bool_]
+    fetched: Tensor
+    toned: Tensor
+    density: Tensor
+    increments: Tensor
+
+    def painted(self, gamma: float | None) -> Tensor:
+        """(C, N) encoded 0..1: moved and toned."""
+        toned = encode(decode(self.fetched, gamma) * torch.exp(-self.density), gamma)
+        return torch.where(self.toned, toned, self.fetched)
 
 
 def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
@@ -39,33 +70,68 @@ def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
     gamma = own_gamma(photo)
     for alignment, change in changes:
         # Each face is read from what earlier ones left, so that overlapping faces add up.
-        _paste_one(pixels.copy() if len(changes) > 1 else photo.pixels, pixels, alignment, change, gamma)
+        source = pixels.copy() if len(changes) > 1 else photo.pixels
+        for strip in strips(source, alignment, change):
+            put(pixels, strip, strip.painted(gamma))
     return photo.with_pixels(pixels)
 
 
-def _paste_one(
-    source: NDArray[np.generic],
-    target: NDArray[np.generic],
-    alignment: Alignment,
-    change: Change,
-    gamma: float | None,
-) -> None:
+def put(pixels: NDArray[Any], strip: Strip, colours: Tensor) -> None:
+    """Write (C, N) encoded colours in 0..1 to the strip's pixels of a photo, in the photo's own numbers."""
+    target = pixels[strip.rows, strip.columns, : len(colours)]
+    target[strip.touched] = stored(colours.T.numpy(), pixels.dtype)
+
+
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """The number that stands for 1.0."""
+    return _FULL_SCALE[dtype]
+
+
+def stored(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values in 0..1 as numbers of the photo's own type."""
+    scaled = values * np.float32(full_scale(dtype))
+    return scaled if dtype == np.float32 else np.rint(scaled).astype(dtype)
+
+
+def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """The inverse of ``stored``."""
+    return pixels.astype(np.float32) / np.float32(full_scale(pixels.dtype))
+
+
+def box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) of the face's canvas within the photo; x1 <= x0 or y1 <= y0 when it lies outside."""
     height, width = source.shape[:2]
     corners = apply(alignment.to_photo, np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64))
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)), 0, [width, height]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0)), 0, [width, height]))
+    return x0, y0, x1, y1
+
+
+def strips(source: NDArray[Any], alignment: Alignment, change: Change, products: Sequence[int] = ()) -> Iterator[Strip]:
+    """What a change does to a photo, in strips from top to bottom; those without any changed pixel are left out.
+
+    Args:
+        source: (H, W, channels) the photo's pixels as they were.
+        alignment: where the face lies.
+        change: what to do with it.
+        products: numbers of those whose own increments the strips shall carry.
+    """
+    x0, y0, x1, y1 = box(source, alignment)
     if x1 <= x0 or y1 <= y0:
         return
-    fields = _fields(change, CANVAS * int(np.clip(np.ceil(alignment.scale), 1, _FINEST)))
+    fields = _fields(change, CANVAS * int(np.clip(np.ceil(alignment.scale), 1, _FINEST)), products)
     rows = max(1, _STRIP_PIXELS // (x1 - x0))
     for top in range(y0, y1, rows):
-        _paste_strip(source, target, (x0, top, x1, min(y1, top + rows)), alignment, fields, gamma)
+        strip = _strip(source, (x0, top, x1, min(y1, top + rows)), alignment, fields)
+        if strip is not None:
+            yield strip
 
 
-def _fields(change: Change, side: int) -> Tensor:
-    """(5, side, side) over the canvas: displacement in canvas pixels, and the density that each place ends up with.
+def _fields(change: Change, side: int, products: Sequence[int]) -> Tensor:
+    """(5 + 3 per product asked for, side, side) over the canvas: displacement in canvas pixels, the density that each
+    place ends up with, and what each product has in it.
 
-    The products' edges are drawn here, finer than the canvas; from here on the photo only costs five channels a pixel.
+    The products' edges are drawn here, finer than the canvas; from here on the photo only costs some channels a pixel.
     """
     fields = []
     centres = (torch.arange(side) + 0.5) * (CANVAS / side)
@@ -75,19 +141,15 @@ def _fields(change: Change, side: int) -> Tensor:
         shift = _sample(change.displacement, place, "bicubic")
         origin = place + shift.permute(1, 2, 0)
         density = _sample(change.density, origin, "bicubic")
-        fields.append(torch.cat([shift, density + change.paint(_sample(change.maps, origin, "bicubic")).sum(0)]))
+        paint = change.paint(_sample(change.maps, origin, "bicubic"))
+        fields.append(torch.cat([shift, density + paint.sum(0), *paint[list(products)]]))
     return torch.cat(fields, 1)
 
 
-def _paste_strip(
-    source: NDArray[np.generic],
-    target: NDArray[np.generic],
-    box: tuple[int, int, int, int],
-    alignment: Alignment,
-    fields: Tensor,
-    gamma: float | None,
-) -> None:
-    x0, y0, x1, y1 = box
+def _strip(
+    source: NDArray[Any], where: tuple[int, int, int, int], alignment: Alignment, fields: Tensor
+) -> Strip | None:
+    x0, y0, x1, y1 = where
     to_canvas = torch.as_tensor(alignment.to_canvas, dtype=torch.float32)
     to_photo = torch.as_tensor(alignment.to_photo, dtype=torch.float32)
     gy, gx = torch.meshgrid(torch.arange(y0, y1) + 0.5, torch.arange(x0, x1) + 0.5, indexing="ij")
@@ -96,32 +158,34 @@ def _paste_strip(
     shift = here[:2].permute(1, 2, 0) @ to_photo[:, :2].T
     on_canvas = ((place > 0) & (place < CANVAS)).all(-1)
     moved = (shift.norm(dim=-1) > _STILL) & on_canvas
-    toned = (here[2:].abs().amax(0) > _PALE) & on_canvas
+    toned = (here[2:5].abs().amax(0) > PALE) & on_canvas
     touched = moved | toned
     if not bool(touched.any()):
-        return
+        return None
 
     height, width = source.shape[:2]
     reach = int(np.ceil(float(shift.abs().max()))) + 3
     sx0, sy0, sx1, sy1 = max(0, x0 - reach), max(0, y0 - reach), min(width, x1 + reach), min(height, y1 + reach)
     colours = source.shape[2] if source.shape[2] in (1, 3) else source.shape[2] - 1
-    full = _FULL_SCALE[source.dtype]
-    region = torch.from_numpy(source[sy0:sy1, sx0:sx1, :colours].astype(np.float32) / full).permute(2, 0, 1)
+    region = torch.from_numpy(unit(source[sy0:sy1, sx0:sx1, :colours])).permute(2, 0, 1)
     at = (torch.stack([gx, gy], -1) + shift)[touched] - torch.tensor([sx0, sy0], dtype=torch.float32)
     grid = 2 * at / torch.tensor([sx1 - sx0, sy1 - sy0], dtype=torch.float32) - 1
     fetched = F.grid_sample(region[None], grid[None, None], mode="bicubic", padding_mode="border", align_corners=False)[
         0, :, 0
     ].clamp(0, 1)
     still = region[:, y0 - sy0 : y1 - sy0, x0 - sx0 : x1 - sx0][:, touched]
-    fetched = torch.where(moved[touched], fetched, still)
-    density = here[2:, touched]
+    density = here[2:, touched].unflatten(0, (-1, 3))
     if colours == 1:
-        density = (density * torch.tensor([0.2126, 0.7152, 0.0722])[:, None]).sum(0, keepdim=True)
-    painted = encode(decode(fetched, gamma) * torch.exp(-density), gamma)
-    result = torch.where(toned[touched], painted, fetched).T.numpy() * full
-    if source.dtype != np.float32:
-        result = np.rint(result)
-    target[y0:y1, x0:x1, :colours][touched.numpy()] = result.astype(source.dtype)
+        density = (density * torch.tensor([0.2126, 0.7152, 0.0722])[:, None]).sum(1, keepdim=True)
+    return Strip(
+        slice(y0, y1),
+        slice(x0, x1),
+        touched.numpy(),
+        torch.where(moved[touched], fetched, still),
+        toned[touched],
+        density[0],
+        density[1:],
+    )
 
 
 def _sample(field: Tensor, place: Tensor, mode: str) -> Tensor:

@@ -65,43 +65,42 @@ def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
     write(stream, Message({"kind": "ready", **about}))
     while True:
         job, cancel = jobs.get()
-        if not _one(job, cancel, run, stream):
-            # After an error that was not foreseen nothing is certain any more; the parent starts another process.
-            return
+        _one(job, cancel, run, stream)
         del job
         _give_back_memory()
 
 
-def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> bool:
-    """Does a job; whether this process can do another."""
+def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
+    """Does a job, to its result or error."""
     number = job.header["job"]
 
     def tell(said: Message) -> None:
         write(stream, Message({**said.header, "job": number}, said.described, said.payload))
 
-    def fail(code: str, sentence: str) -> None:
-        tell(Message({"kind": "error", "code": code, "sentence": sentence}))
+    def fail(code: str, sentence: str, **more: bool) -> None:
+        tell(Message({"kind": "error", "code": code, "sentence": sentence, **more}))
 
     try:
         cancel.raise_if_cancelled()
         result = run(job, tell, cancel)
         tell(Message({**result.header, "kind": "result"}, result.described, result.payload))
-    except StreamClosed:
-        return False
     except C2PError as error:
         fail(next((code for kind, code in _CODES.items() if isinstance(error, kind)), "unexpected"), str(error))
+    except StreamClosed:
+        raise
     except Exception as error:
         traceback.print_exc()
         if _is_memory(error):
             card = "cuda" in str(error).lower()
             where = "The graphics card" if card else "This computer"
             other = "use the processor instead" if card else "protect fewer faces at once"
-            fail("memory", f"{where} has too little free memory for this; close other programs, or {other}.")
+            sentence = f"{where} has too little free memory for this; close other programs, or {other}."
+            fail("memory", sentence, spent=True)
         else:
             what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-            fail("unexpected", f"Unexpected {what} (nothing was changed; please report this with the worker's log).")
-        return False
-    return True
+            sentence = f"Unexpected {what} (nothing was changed; please report this with the worker's log)."
+            # Nothing is certain any more; the parent starts another process for the next job.
+            fail("unexpected", sentence, spent=True)
 
 
 def _is_memory(error: Exception) -> bool:

@@ -34,15 +34,16 @@ from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.protect import SearchSettings
 from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
 from c2p_core.verify import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
+from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
-from c2p_core.worker.layers import blended, changed_pixels, check_cover, measured_again
 from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, message, pictures
 from c2p_core.worker.regions import (
     choose,
     described,
     enlarged,
     largest,
+    names,
     numbered,
     on_layer,
     only,
@@ -53,6 +54,8 @@ from c2p_core.worker.regions import (
 from c2p_core.worker.share import Share
 
 PREVIEW_STEPS = 10
+# Of a request: pixels, and what the protocol says in its own words.
+_NOT_KEPT = ("photo", "original", "faces", "layers")
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Jobs:
         full = fields.size("full") or (width, height)
         scale = np.array([full[0] / width, full[1] / height])
         tell(Message(_progress(Progress("detect"), 0.0, None)))
-        found = find_faces(_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
+        found = find_faces(as_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
         faces = [enlarged(face, scale) for face in found]
         shares = [1.0 if selection is None else selected(face, selection.pixels) for face in found]
         chosen = choose(fields.choice(), faces, shares)
@@ -136,7 +139,7 @@ class Jobs:
         output = fields.word("output", "single", ("single", "products"))
         began = time.perf_counter()
         regions = _sorted_out(sent)
-        request = _request(fields)
+        request = replace(_request(fields), layers=output == "products")
         every = fields.whole("preview_every", 0, 0, 10_000)
         work = split(fields.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
@@ -148,7 +151,7 @@ class Jobs:
             result = self._protect_region(region, task.choice, request, share, every, tell, cancel)
             reports += on_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
-            made += changed_pixels(region.photo, result.photo.pixels, region.selection, output)
+            made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
         reports = numbered(reports, work)
         return message(
             {
@@ -172,10 +175,10 @@ class Jobs:
         cancel: CancelToken,
     ) -> ProtectResult:
         """The result; its figures are those of what the selection leaves of it."""
-        photo = _photo(region.photo)
+        photo = as_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
             raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
-        original = None if region.original is None else _photo(region.original)
+        original = None if region.original is None else as_photo(region.original)
         shown_at = 0
 
         def show(preview: Preview) -> None:
@@ -216,7 +219,7 @@ class Jobs:
         region = regions[task.index]
         seen: list[Preview] = []
         result = pipeline.protect(
-            replace(request, photo=_photo(region.photo), faces=task.choice),
+            replace(request, photo=as_photo(region.photo), faces=task.choice),
             progress=lambda p: tell(Message(_progress(p, *Share(0, 1, steps).of(p)))),
             preview=seen.append,
             cancel=cancel,
@@ -242,7 +245,7 @@ class Jobs:
         now: list[FaceReport] = []
         later: list[FaceReport] = []
         for index, task in enumerate(work):
-            original, current = _photo(originals[task.index]), _photo(currents[task.index])
+            original, current = as_photo(originals[task.index]), as_photo(currents[task.index])
             versions = [(now, current)]
             if upload:
                 versions.append((later, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
@@ -308,14 +311,13 @@ def _request(fields: Fields) -> ProtectRequest:
     """What to do with each region; ``pipeline`` checks what the values mean."""
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
     steps = fields.whole("steps", 0, 0, 10_000)
-    names = fields.names("recognisers")
     return ProtectRequest(
         nothing,
         prompt=fields.text("prompt", DEFAULT_PROMPT),
         strength=fields.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=fields.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
         prior=fields.text("prior", pipeline.PRIORS[0]),
-        recognisers=names or "auto",
+        recognisers=fields.names("recognisers") or "auto",
         hold_out=fields.text("hold_out", "auto"),
         steps=steps or None,
         seed=fields.whole("seed", 0, 0, 2**31 - 1),
@@ -325,7 +327,7 @@ def _request(fields: Fields) -> ProtectRequest:
 
 def _settings(request: ProtectRequest, fields: Fields, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
     """Everything that decided the result, for the layer's parasite."""
-    kept = {name: value for name, value in vars(request).items() if name not in ("photo", "original", "faces")}
+    kept = {name: value for name, value in vars(request).items() if name not in _NOT_KEPT}
     kept["steps"] = request.steps or SearchSettings().steps
     done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
     return {**kept, "output": output, "faces": done, "program": version(), "protocol": PROTOCOL}
@@ -376,11 +378,3 @@ def _sorted_out(sent: Sequence[Picture]) -> list[_Region]:
         return found
 
     return [_Region(photo, partner("selection", photo), partner("original", photo)) for photo in photos]
-
-
-def _photo(picture: Picture) -> Photo:
-    """The picture as the library takes it: hosts may have values beyond black and white, and no numbers at all."""
-    pixels = picture.pixels
-    if pixels.dtype == np.float32:
-        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
-    return Photo(pixels, picture.icc)

@@ -146,15 +146,17 @@ def largest(work: Sequence[Task], parts: Sequence[Picture]) -> Task:
     return Task(task.index, (min(numbers),) if numbers else "largest")
 
 
+def names(reports: Sequence[FaceReport], task: Task) -> dict[int, int]:
+    """From a face's number in its part to what the client calls it; empty where the client did not name faces."""
+    boxes = [box for box in task.choice if isinstance(box, tuple)] if task.numbers else []
+    return {face_at(box, reports): number for box, number in zip(boxes, task.numbers, strict=True)}
+
+
 def on_layer(reports: Sequence[FaceReport], task: Task, part: Picture) -> list[FaceReport]:
     """What was found in a part, in layer pixels and with the client's numbers; without faces that nobody named."""
     if task.numbers:
-        by_number = {report.number: report for report in reports}
-        boxes = [box for box in task.choice if isinstance(box, tuple)]
-        reports = [
-            replace(by_number[face_at(box, reports)], number=number)
-            for box, number in zip(boxes, task.numbers, strict=True)
-        ]
+        called = names(reports, task)
+        reports = [replace(report, number=called[report.number]) for report in reports if report.number in called]
     return [replace(report, box=_moved(report.box, part.x, part.y)) for report in reports]
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from c2p_core.worker.protocol import (
     same,
     write,
 )
-from c2p_core.worker.supervise import Compute, ComputeFailed, usual_command
+from c2p_core.worker.supervise import Compute, ComputeFailed
 from c2p_core.worker.transport import Connected, Listener, listen
 
 JOBS = ("find", "protect", "preview", "check", "models")
@@ -63,13 +63,17 @@ class Settings:
 
     folder: Path
     log: Path
-    idle: float = 600.0
-    tcp: bool = False
-    compute: Sequence[str] = field(default_factory=usual_command)
+    idle: float
+    tcp: bool
+    compute: Sequence[str]
 
 
 class _Refused(Exception):
-    """A client that is not served; the sentence goes to it."""
+    """A client that is not served; code and sentence go to it."""
+
+    def __init__(self, sentence: str, code: str = "refused") -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class _Client:
@@ -144,6 +148,8 @@ class Server:
     def run(self) -> None:
         """Serves until it is told to stop or nobody needs it any more."""
         folder = self._settings.folder
+        # A killed worker's endpoint must not lead clients here: its token is another one.
+        place.remove_endpoint(folder)
         listener = listen(folder, self._settings.tcp)
         try:
             place.write_endpoint(folder, self._endpoint(listener))
@@ -237,7 +243,7 @@ class Server:
             pass
         except _Refused as refusal:
             LOG.warning("client refused: %s", refusal)
-            client.tell({"kind": "error", "code": "refused", "sentence": str(refusal)})
+            client.tell({"kind": "error", "code": refusal.code, "sentence": str(refusal)})
         except OtherVersion as error:
             LOG.warning("client of another version: %s", error)
             sentence = f"The plug-in and the worker do not fit together ({error}); run install.py and restart GIMP."
@@ -267,7 +273,7 @@ class Server:
         if hello.get("kind") != "hello" or not isinstance(theirs, str) or not isinstance(told, str):
             raise ProtocolError("it does not say hello")
         if not same(told, proof(self._token, "client", ours, theirs)):
-            raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.")
+            raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.", "token")
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
@@ -438,9 +444,7 @@ class Server:
             del sent
             ended = self._relay(job, compute)
         except ComputeFailed as error:
-            with self._lock:
-                self._compute = None
-                self._wanted = True
+            self._drop(compute)
             sentence = (
                 f"The process that computes died ({error}) and nothing was changed; close other programs if memory may"
                 " be short, and try again."
@@ -473,6 +477,8 @@ class Server:
                 continue
             if kind == "result":
                 self._learn(said.header)
+            if said.header.pop("spent", False):
+                self._drop(compute)
             with self._lock:
                 last = not job.over
                 if last:
@@ -481,6 +487,13 @@ class Server:
             if last:
                 job.client.pass_on(said)
             return str(said.header.get("code", kind))
+
+    def _drop(self, compute: Compute) -> None:
+        """Ends a process that can't go on; another one gets ready in its place."""
+        compute.end()
+        with self._lock:
+            self._compute = None
+            self._wanted = True
 
     def _learn(self, result: Header) -> None:
         """Keeps what a result says about speed and models for the next hello."""

@@ -4,10 +4,11 @@ import binascii
 import os
 import time
 
-from worker_client.place import START_LOG, find_place, read_endpoint, tail
+from worker_client.place import START_LOG, find_place, native, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
+    TEXT,
     OtherVersion,
     ProtocolError,
     proof,
@@ -25,7 +26,7 @@ CANCEL_SECONDS = 5.0
 _POLL = 0.1
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
@@ -189,7 +190,7 @@ class Job(object):
         kind = header.get("kind")
         if kind not in ("queued", "progress", "preview", "result", "error"):
             raise ProtocolError("it is a message of an unknown kind")
-        if kind == "error" and not isinstance(header.get("sentence"), type("")):
+        if kind == "error" and not isinstance(header.get("sentence"), TEXT):
             raise ProtocolError("it is an error without words")
         return Event(str(kind), header, pictures)
 
@@ -228,7 +229,7 @@ def diagnose():
     found["start log"] = tail(os.path.join(place.run, START_LOG))
     if endpoint is not None:
         found["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        found["log"] = tail(str(endpoint.get("log")))
+        found["log"] = tail(native(endpoint.get("log")))
     try:
         reached = _reach(place, "diagnosis", "control")
         if reached is not None:
@@ -290,7 +291,7 @@ def _reach(place, client, wants, waited=None):
     if endpoint["protocol"] != PROTOCOL:
         raise _other_version(endpoint["protocol"])
     try:
-        stream = open_stream(endpoint["transport"], endpoint["address"])
+        stream = open_stream(endpoint["transport"], native(endpoint["address"]))
     except StreamClosed:
         return None
     try:
@@ -298,6 +299,12 @@ def _reach(place, client, wants, waited=None):
     except StreamClosed:
         stream.close()
         return None
+    except WorkerProblem as problem:
+        stream.close()
+        now = read_endpoint(place)
+        if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
+            return None  # another worker has just taken the place of the one whose token we had
+        raise
     except OtherVersion as error:
         stream.close()
         raise _other_version(error.version)
@@ -315,7 +322,7 @@ def _shake_hands(stream, token, client, wants, waited):
     """Both sides prove that they know the token before either says more."""
     greeting, _ = read_message(stream)
     theirs = greeting.get("challenge")
-    if greeting.get("kind") != "greeting" or not isinstance(theirs, type("")):
+    if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
         raise ProtocolError("it does not greet")
     ours = binascii.hexlify(os.urandom(16)).decode("ascii")
     said = {"kind": "hello", "client": client, "wants": wants, "challenge": ours}
@@ -328,9 +335,9 @@ def _shake_hands(stream, token, client, wants, waited):
             raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
     hello, _ = read_message(stream)
     if hello.get("kind") == "error":
-        raise WorkerProblem("refused", "%s" % (hello.get("sentence"),))
+        raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
-    if hello.get("kind") != "hello" or not isinstance(told, type("")):
+    if hello.get("kind") != "hello" or not isinstance(told, TEXT):
         raise ProtocolError("it does not say hello")
     if not same(told, proof(token, "worker", ours, theirs)):
         raise ProtocolError("it does not know the token")
@@ -341,6 +348,6 @@ def _other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem(
         "version",
-        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker with"
-        " 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
+        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker"
+        " with 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
     )

@@ -6,7 +6,7 @@ import os
 import sys
 
 from worker_client.problem import WorkerProblem
-from worker_client.protocol import PROTOCOL
+from worker_client.protocol import PROTOCOL, TEXT
 
 # Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.
 POINTER = "protect-face-worker.json"
@@ -22,7 +22,7 @@ START_LOG = "start.log"
 _INSTALL = "run install.py of Protect Face once, then try again."
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from typing import Any
 
 
@@ -131,7 +131,7 @@ def _from_pointer(path):
         protocol, command, run = int(content["protocol"]), content["command"], content["run"]
         environment = dict(content.get("environment", {}))
         words = [run] + list(command) + list(environment) + list(environment.values())
-        if not command or not all(isinstance(word, type("")) for word in words):
+        if not command or not all(isinstance(word, TEXT) for word in words):
             raise ValueError("not text")
     except (IOError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         raise WorkerProblem("not-installed", "The file %s can't be read; %s" % (path, _INSTALL))
@@ -141,12 +141,13 @@ def _from_pointer(path):
             "The plug-in (protocol %d) and the installed worker (protocol %d) do not fit together; %s"
             % (PROTOCOL, protocol, _INSTALL),
         )
-    return Place(path, [_native(word) for word in command], _native(run), environment)
+    named = {native(name): native(value) for name, value in environment.items()}
+    return Place(path, [native(word) for word in command], native(run), named)
 
 
-def _native(text):
+def native(text):
     # type: (Any) -> str
-    """Python 2 wants file names as bytes, or fails where the locale is C."""
-    if sys.version_info[0] == 2 and os.name != "nt":
+    """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
+    if sys.version_info[0] == 2 and os.name != "nt" and isinstance(text, TEXT):
         return text.encode("utf-8")  # type: ignore[no-any-return]
     return str(text)

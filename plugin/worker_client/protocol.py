@@ -19,10 +19,12 @@ SIDE_LIMIT = 262144
 PIXELS_LIMIT = 178956970
 ICC_LIMIT = 1 << 24
 STRIP_BYTES = 1 << 22
+# What JSON gives for text: unicode in Python 2, str in Python 3.
+TEXT = type(b"".decode("ascii"))
 DEPTHS = {"u8": 1, "u16": 2, "float": 4}
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Iterable
     from typing import Any, Protocol
 
@@ -199,7 +201,7 @@ def _picture(entry):
     width, height = (_whole(entry, key, 1, SIDE_LIMIT) for key in ("width", "height"))
     channels, icc = _whole(entry, "channels", 1, 4), _whole(entry, "icc", 0, ICC_LIMIT)
     name, depth, about = entry.get("name"), entry.get("depth"), entry.get("about", {})
-    if not isinstance(name, type("")) or not isinstance(depth, type("")) or depth not in DEPTHS:
+    if not isinstance(name, TEXT) or not isinstance(depth, TEXT) or depth not in DEPTHS:
         raise ProtocolError("a picture has no name or no depth")
     if width * height > PIXELS_LIMIT or not isinstance(about, dict):
         raise ProtocolError("a picture is larger than a picture may be")

@@ -27,7 +27,7 @@ _ASTRAY = (
 _DETACHED, _NEW_GROUP, _NO_WINDOW = 0x00000008, 0x00000200, 0x08000000
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from collections.abc import Mapping
     from typing import Any
 

@@ -10,7 +10,7 @@ STALL_SECONDS = 30.0
 _CHUNK = 1 << 20
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # novm
     from typing import Any
 
 
@@ -56,7 +56,7 @@ class SocketStream(object):
         view = memoryview(data)
         done = 0
         while done < count:
-            got = self._patiently(lambda: self._socket.recv_into(view[done:], min(_CHUNK, count - done)))
+            got = self._patiently(lambda at=done: self._socket.recv_into(view[at : at + _CHUNK]))
             if got == 0:
                 raise StreamClosed("the connection was closed")
             done += got
@@ -67,7 +67,7 @@ class SocketStream(object):
         view = memoryview(data)
         done = 0
         while done < len(data):
-            done += self._patiently(lambda: self._socket.send(view[done : done + _CHUNK]))
+            done += self._patiently(lambda at=done: self._socket.send(view[at : at + _CHUNK]))
 
     def wait(self, seconds):
         # type: (float) -> bool
@@ -76,7 +76,7 @@ class SocketStream(object):
         while True:
             try:
                 return bool(select.select([self._socket], [], [], max(0.0, until - time.time()))[0])
-            except (OSError, select.error, ValueError) as error:
+            except (OSError, socket.error, select.error, ValueError) as error:
                 # Python 2 breaks off when a signal comes.
                 if error.args[:1] != (errno.EINTR,):
                     raise StreamClosed(str(error))

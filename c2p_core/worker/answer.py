@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,27 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing
 
-from c2p_core.api import FaceReport
+from c2p_core.api import FaceReport, Photo, ProtectResult
 from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import overlap
+from c2p_core.faces.layers import Layer
 from c2p_core.worker.protocol import Picture
 
 # Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.
 _HOLE = 2
 
 
-def changed_pixels(photo: Picture, protected: NDArray[Any], selection: Picture | None, output: str) -> list[Picture]:
+def as_photo(picture: Picture) -> Photo:
+    """The picture as the library takes it: hosts may have values beyond black and white, and what is no number."""
+    pixels = picture.pixels
+    if pixels.dtype == np.float32:
+        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
+    return Photo(pixels, picture.icc)
+
+
+def pictures_of(
+    photo: Picture, result: ProtectResult, selection: Picture | None, numbers: Mapping[int, int]
+) -> list[Picture]:
     """The pictures of a result for one region; none when nothing changed.
 
     Args:
         photo: the region as it came from the host.
-        protected: its protected pixels, of the same shape.
+        result: its protection.
         selection: of the same bounds; the mask is multiplied with it.
-        output: "single", or "products" for one layer per makeup product.
+        numbers: from a face's number in the result to what the client calls it, where that is another.
     """
-    if output == "products":
-        raise BadRequest("One layer per product is not available yet; choose a single layer.")
-    changed = (protected != photo.pixels).any(axis=2)
+    protected = result.photo.pixels
+    changed = (protected != as_photo(photo).pixels).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     if not len(rows):
         return []
@@ -38,10 +48,19 @@ def changed_pixels(photo: Picture, protected: NDArray[Any], selection: Picture |
     side = 2 * _HOLE + 1
     filled = changed[part] | binary_closing(changed[part], np.ones((side, side), bool))
     mask = filled.astype(np.uint8) * np.uint8(255) if selection is None else selection.pixels[part][..., 0] * filled
-    # Where nothing changed the host's own values stay, even those that no photo has.
-    pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
     x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
-    return [Picture("protected", x, y, pixels, photo.icc), Picture("mask", x, y, mask[..., None])]
+    layers = [_layer(layer, photo, numbers.get(layer.face, layer.face)) for layer in result.layers]
+    if not layers:
+        # Where nothing changed the host's own values stay, even those that no photo has.
+        pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
+        layers = [Picture("protected", x, y, pixels, photo.icc)]
+    return [*layers, Picture("mask", x, y, mask[..., None])]
+
+
+def _layer(layer: Layer, photo: Picture, face: int) -> Picture:
+    name = "skin" if layer.mode == "normal" else "product"
+    about = {"product": layer.name, "face": face, "mode": layer.mode, "space": "encoded"}
+    return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
 
 
 def blended(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:

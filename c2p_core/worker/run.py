@@ -1,0 +1,69 @@
+"""The worker's process from its start to its end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from c2p_core.api import DEFAULT_IDLE
+from c2p_core.errors import C2PError
+from c2p_core.worker import place
+from c2p_core.worker.log import LOG, open_log
+from c2p_core.worker.server import Server, Settings
+from c2p_core.worker.supervise import usual_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the worker until it is not needed any more; 0 also when another one runs already."""
+    parser = argparse.ArgumentParser(prog="python -m c2p_core.worker", description="The worker that plug-ins use.")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run folder")
+    parser.add_argument("--idle", type=float, default=DEFAULT_IDLE, metavar="SECONDS", help="how long to wait for work")
+    parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a private socket")
+    options = parser.parse_args(arguments)
+    try:
+        return run(options.run, options.idle, options.tcp)
+    except C2PError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def run(
+    folder: Path | None = None,
+    idle: float = DEFAULT_IDLE,
+    tcp: bool = False,
+    compute: Sequence[str] = (),
+) -> int:
+    """Serves until idle, a signal or a client's ``stop``; 0 also when another worker runs already.
+
+    Args:
+        folder: the run folder, the usual one when None.
+        idle: seconds without work.
+        tcp: listen on 127.0.0.1.
+        compute: command that starts the process that computes, the usual one when empty.
+
+    Raises:
+        CannotWrite: its folders can't be written.
+    """
+    os.umask(0o077)
+    folder = folder or place.run_folder()
+    logs = place.log_folder()
+    for needed in (folder, logs):
+        place.make_private(needed)
+    with place.only_one(folder) as alone:
+        if not alone:
+            print("worker: another one runs already", file=sys.stderr)
+            return 0
+        log = open_log(logs)
+        server = Server(Settings(folder, log, idle, tcp, compute or usual_command()))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        try:
+            server.run()
+        except Exception:
+            LOG.exception("the worker failed")
+            raise
+    return 0

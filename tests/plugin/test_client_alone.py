@@ -1,0 +1,235 @@
+"""The client without a worker: how it finds one, what environment it gives it, and what it is written in."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_client import WorkerProblem, connect, diagnose, place, search_size, start, stop
+from worker_client.place import Place, find_place
+
+CLIENT = Path(start.__file__).parent
+FAKE = Path(__file__).parents[1] / "worker" / "fake_worker.py"
+GOOD = {
+    "protocol": 1,
+    "command": ["/opt/python", "-m", "c2p_core.worker"],
+    "run": "/opt/run",
+    "environment": {"A": "b"},
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (place.PYTHON_VARIABLE, place.POINTER_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(place.HOME_VARIABLE, str(tmp_path / "home"))
+
+
+def write(path: Path, content: Any) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_without_any_worker_the_user_reads_what_to_do() -> None:
+    for call in (connect, stop):
+        with pytest.raises(WorkerProblem, match=r"install\.py") as caught:
+            call()
+        assert caught.value.code == "not-installed"
+    assert "install.py" in diagnose()["problem"]
+
+
+def test_the_pointer_file_says_how_to_start_it_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
+    found = find_place()
+    assert (found.command, found.run, found.environment) == (GOOD["command"], "/opt/run", {"A": "b"})
+
+
+def test_the_pointer_file_beside_the_plug_in_is_found(tmp_path: Path) -> None:
+    shutil.copytree(CLIENT, tmp_path / "protect-face" / "worker_client")
+    write(tmp_path / "protect-face" / place.POINTER, GOOD)
+    code = "import worker_client.place as p; print(p.find_place().run)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "protect-face")}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.stdout.strip() == "/opt/run", ran.stderr
+
+
+def test_a_chosen_python_comes_before_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
+    monkeypatch.setenv(place.PYTHON_VARIABLE, "/my/python")
+    assert find_place().command == ["/my/python", "-I", "-u", "-m", "c2p_core.worker"]
+
+
+def test_the_installers_folder_is_known(tmp_path: Path) -> None:
+    python = tmp_path / "home" / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert find_place().command[0] == str(python)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "not JSON",
+        "[]",
+        "{}",
+        {**GOOD, "command": []},
+        {**GOOD, "command": [1]},
+        {**GOOD, "run": None},
+        {**GOOD, "environment": {"A": 1}},
+        {**GOOD, "protocol": "one"},
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_pointer_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any) -> None:
+    path = write(tmp_path / "pointer", content)
+    monkeypatch.setenv(place.POINTER_VARIABLE, path)
+    with pytest.raises(WorkerProblem, match=r"install\.py") as caught:
+        find_place()
+    assert path in str(caught.value) and caught.value.code == "not-installed"
+
+
+def test_a_worker_installed_for_another_protocol_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", {**GOOD, "protocol": 2}))
+    with pytest.raises(WorkerProblem, match="protocol 2") as caught:
+        find_place()
+    assert caught.value.code == "version"
+
+
+def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/.flatpak-info" or exists(path))
+    with pytest.raises(WorkerProblem, match="c2p worker run") as caught:
+        connect(place=Place("test", [sys.executable], str(tmp_path / "run"), {}))
+    assert caught.value.code == "sandbox"
+
+
+def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkerProblem, match="can't be written") as caught:
+        connect(place=Place("test", [sys.executable], str(tmp_path / "file" / "run"), {}))
+    assert caught.value.code == "not-started"
+
+
+def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
+    theirs = {
+        "LD_PRELOAD": "x",
+        "LD_LIBRARY_PATH": "x",
+        "PYTHONHOME": "x",
+        "PYTHONPATH": "x",
+        "GI_TYPELIB_PATH": "x",
+        "GTK_PATH": "x",
+        "GDK_BACKEND": "x",
+        "GEGL_PATH": "x",
+        "BABL_PATH": "x",
+        "GIMP3_DATADIR": "x",
+        "DYLD_LIBRARY_PATH": "x",
+    }
+    kept = {"HOME": "/home/a", "LANG": "de_DE.UTF-8", "XDG_DATA_HOME": "/d", "CUDA_VISIBLE_DEVICES": "0"}
+    packed = {"APPDIR": "/tmp/.mount_GIMP", "PATH": "/tmp/.mount_GIMP/usr/bin:/usr/bin"}
+    clean = start.clean_environment({**theirs, **kept, **packed})
+    assert clean == {**kept, "APPDIR": "/tmp/.mount_GIMP", "PATH": "/usr/bin"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted"),
+    [((800, 600), (800, 600)), ((6000, 4000), (1714, 1143)), ((30_000, 10), (8571, 3)), ((30_000, 1), (8571, 1))],
+)
+def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int, int], wanted: tuple[int, int]) -> None:
+    assert search_size(*layer) == wanted
+
+
+# What it is written in
+
+STANDARD = {
+    *("binascii", "errno", "hashlib", "hmac", "io", "json", "multiprocessing", "os", "select", "socket", "struct"),
+    *("subprocess", "sys", "time"),
+}
+# For type checkers only, behind TYPE_CHECKING.
+TYPES = {"typing", "collections"}
+
+
+@pytest.mark.parametrize("path", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
+def test_it_imports_nothing_beyond_the_standard_library(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    guarded: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            guarded |= set(ast.walk(node))
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            allowed = STANDARD | {"worker_client"} | (TYPES if node in guarded else set())
+            assert name.partition(".")[0] in allowed
+
+
+def test_it_is_python_2_7_too() -> None:
+    command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "-t=3.3", "--no-tips", str(CLIENT)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+
+
+def python2() -> str | None:
+    """A Python 2.7 that runs: on the path, or among pyenv's."""
+    candidates = [shutil.which("python2.7"), *map(str, (Path.home() / ".pyenv/versions").glob("2.7*/bin/python2.7"))]
+    for candidate in filter(None, candidates):
+        if subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return candidate
+    return None
+
+
+CONVERSATION = """
+# -*- coding: utf-8 -*-
+import sys
+sys.path.insert(0, sys.argv[1])
+import worker_client
+assert sys.version_info[0] == 2
+with worker_client.connect() as worker:
+    def sent():
+        return worker_client.Picture("photo", 0, 0, 300, 200, 3, "u16", b"icc", (b"x" * 1800 for _ in range(200)))
+    for event in worker.submit("protect", {"text": u"gr\\xfcn"}, [sent()]).events():
+        pass
+    assert event.kind == "result" and event.header["said"] == u"gr\\xfcn", event.header
+    assert b"".join(event.pictures[0].strips) == b"x" * 360000
+    job = worker.submit("protect", {"does": "count", "steps": 1000}, [sent()])
+    for event in job.events(0.05):
+        if event.kind == "progress":
+            job.cancel()
+    assert event.header["code"] == "cancelled"
+    for event in worker.submit("protect", {"does": "exit"}).events():
+        pass
+    assert event.header["code"] == "crashed"
+assert worker_client.diagnose()["status"]["device"] == "cpu"
+assert worker_client.stop() and not worker_client.stop()
+print("all of it")
+"""
+
+
+def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = python2()
+    if python is None:
+        pytest.skip("there is no Python 2.7 here")
+    # A home with letters that Python 2 likes to trip over.
+    home = tmp_path / "zuhause ü"
+    home.mkdir()
+    pointer = {
+        "protocol": 1,
+        "command": [sys.executable, "-I", "-u", str(FAKE)],
+        "run": str(home / "run"),
+        "environment": {"C2P_HOME": str(home)},
+    }
+    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", pointer))
+    script = write(tmp_path / "conversation.py", CONVERSATION.lstrip())
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}
+    ran = subprocess.run([python, script, str(CLIENT.parent)], env=environment, capture_output=True, text=True)
+    assert ran.stdout == "all of it\n", ran.stderr

@@ -1,0 +1,50 @@
+"""The process that computes, with jobs that do as their header says: fast, and able to go wrong."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from c2p_core.api import CancelToken
+from c2p_core.errors import NoFace
+from c2p_core.worker import compute
+from c2p_core.worker.protocol import Header, Message
+
+
+def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
+    header = job.header
+    does = header.get("does", "echo")
+    if does == "count":
+        for step in range(header["steps"]):
+            cancel.raise_if_cancelled()
+            tell(Message({"kind": "progress", "step": step, "steps": header["steps"]}))
+            time.sleep(header.get("seconds", 0.02))
+    elif does == "not listen":
+        tell(Message({"kind": "progress", "step": 0}))
+        time.sleep(header["seconds"])
+    elif does == "die":
+        os.kill(os.getpid(), getattr(signal, header["signal"]))
+    elif does == "exit":
+        os._exit(3)
+    elif does == "run out of memory":
+        raise MemoryError("DefaultCPUAllocator: can't allocate memory")
+    elif does == "fail":
+        raise ZeroDivisionError("what nobody foresaw")
+    elif does == "find nobody":
+        raise NoFace("No face was found; use a photo in which a face can be seen from the front.")
+    elif does == "print":
+        print("a library is chatty")
+    return Message({"said": header.get("text")}, job.described, job.payload)
+
+
+def prepare() -> tuple[Header, compute.Run]:
+    if "--fail" in sys.argv:
+        raise ImportError("No module named torch")
+    return {"device": "cpu", "priors": ["makeup"], "models": {"present": [], "missing": []}}, run
+
+
+if __name__ == "__main__":
+    compute.serve(prepare)

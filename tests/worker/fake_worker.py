@@ -1,0 +1,25 @@
+"""The real worker with ``fake_compute``; ``--tune`` sets constants of its server, so that tests need not wait."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from c2p_core.worker import run, server  # noqa: E402
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--idle", type=float, default=600)
+    parser.add_argument("--tcp", action="store_true")
+    parser.add_argument("--tune", type=json.loads, default={})
+    parser.add_argument("--broken", action="store_true")
+    options = parser.parse_args()
+    for name, value in options.tune.items():
+        assert hasattr(server, name)
+        setattr(server, name, value)
+    compute = [sys.executable, "-I", "-u", str(HERE / "fake_compute.py"), *(["--fail"] if options.broken else [])]
+    sys.exit(run.run(options.run, options.idle, options.tcp, compute))

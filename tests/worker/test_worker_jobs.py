@@ -1,0 +1,423 @@
+"""What the worker's jobs answer, with the real models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import worker_client
+from skimage import data, transform
+from talk import events
+from worker_client.place import Place
+from worker_client.size import SEARCH_SIDE, SHRINK
+
+from c2p_core import pipeline
+from c2p_core.api import CancelToken, FaceReport, Photo, Preview, ProtectRequest, ProtectResult, Similarity
+from c2p_core.errors import BadRequest, NoFace
+from c2p_core.faces import detect
+from c2p_core.faces.boxes import overlap
+from c2p_core.guidance.vocabulary import PRESETS, read_prompt
+from c2p_core.models.store import ModelStore
+from c2p_core.report import face_report
+from c2p_core.worker.answer import pictures_of
+from c2p_core.worker.jobs import Jobs
+from c2p_core.worker.protocol import Message, Picture, message, pictures
+
+ASTRONAUT = data.astronaut()
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Jobs:
+    return Jobs()
+
+
+def run(
+    jobs: Jobs, kind: str, sent: list[Picture], **header: Any
+) -> tuple[dict[str, Any], list[Picture], list[Message]]:
+    """A job's result, its pictures, and what it said on the way."""
+    told: list[Message] = []
+    result = jobs.run(
+        message({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
+    )
+    return result.header, pictures(result), told
+
+
+def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None) -> Picture:
+    """A rectangle of a layer's pixels."""
+    width, height = size or (pixels.shape[1] - x, pixels.shape[0] - y)
+    return Picture(name, x, y, np.ascontiguousarray(pixels[y : y + height, x : x + width]))
+
+
+def region_of(pixels: np.ndarray, region: dict[str, Any], name: str = "photo") -> Picture:
+    return at(pixels, region["x"], region["y"], name, (region["width"], region["height"]))
+
+
+# Looking for faces
+
+
+@pytest.fixture(scope="module")
+def large() -> np.ndarray:
+    """A 12 MP layer with the face far from its corner."""
+    canvas = np.full((3000, 4000, 3), 90, np.uint8)
+    face = transform.resize(ASTRONAUT, (1536, 1536), order=1, preserve_range=True).astype(np.uint8)
+    canvas[700:2236, 1500:3036] = face
+    return canvas
+
+
+@pytest.fixture(scope="module")
+def reduced(large: np.ndarray) -> np.ndarray:
+    width, height = worker_client.search_size(4000, 3000)
+    return transform.resize(large, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
+
+
+def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
+    jobs: Jobs, large: np.ndarray, reduced: np.ndarray
+) -> None:
+    answer, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
+    (face,) = answer["faces"]
+    (region,) = answer["regions"]
+    (again,), _, _ = (
+        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [region_of(large, region)])
+    )
+    moved = [
+        again["box"][0] + region["x"],
+        again["box"][1] + region["y"],
+        again["box"][2] + region["x"],
+        again["box"][3] + region["y"],
+    ]
+    assert overlap(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
+    assert face["eye_distance"] == pytest.approx(again["eye_distance"], rel=0.05)
+    assert region["width"] * region["height"] < 0.15 * large.size / 3
+    assert face["skipped"] == "" and answer["chosen"] == [1] == region["faces"]
+
+
+def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs) -> None:
+    half = ASTRONAUT[::2, ::2]
+    (small,) = run(jobs, "find", [at(half, 0, 0)])[0]["faces"]
+    (same,) = run(jobs, "find", [at(half, 0, 0)], full=[1024, 1024])[0]["faces"]
+    assert "at least 40 px" in small["skipped"] and same["skipped"] == ""
+
+
+def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
+    pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
+    selection = np.zeros((512, 1024, 1), np.uint8)
+    selection[:, 512:] = 255
+    answer, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="selected")
+    assert sorted(face["selected"] for face in answer["faces"]) == [0.0, 1.0]
+    (region,) = answer["regions"]
+    assert region["x"] >= 500
+    both = run(jobs, "find", [at(pair, 0, 0)])[0]
+    assert len(both["regions"]) == 2 and len(run(jobs, "find", [at(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
+
+
+def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
+    close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
+    (region,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
+    assert region["faces"] == [1, 2]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (15, 15)])
+def test_a_layer_too_small_for_a_face_has_none(jobs: Jobs, shape: tuple[int, int]) -> None:
+    tiny = np.zeros((*shape, 3), np.uint8)
+    assert run(jobs, "find", [at(tiny, 0, 0)])[0]["faces"] == []
+    with pytest.raises(NoFace, match="larger layer"):
+        run(jobs, "protect", [at(tiny, 0, 0)])
+
+
+def test_the_client_reduces_a_layer_as_far_as_the_search_for_faces_does() -> None:
+    assert SEARCH_SIDE == detect._UPRIGHT_SIDE and SHRINK == detect._SHRINK_LIMIT
+
+
+# Protection
+
+
+@pytest.fixture(scope="module")
+def direct(store: ModelStore) -> ProtectResult:
+    return pipeline.protect(ProtectRequest(Photo(ASTRONAUT), prompt="red lipstick", steps=STEPS), store=store)
+
+
+def pasted(below: np.ndarray, made: list[Picture]) -> np.ndarray:
+    """The layer with what came back laid over it through its mask."""
+    shown = below.copy()
+    for protected, mask in zip(made[::2], made[1::2], strict=True):
+        x, y, width, height = protected.bounds
+        assert mask.bounds == protected.bounds and (protected.name, mask.name) == ("protected", "mask")
+        part = shown[y : y + height, x : x + width]
+        opacity = mask.pixels.astype(np.float64) / 255
+        part[:] = np.rint(part + opacity * (protected.pixels.astype(np.float64) - part)).astype(part.dtype)
+    return shown
+
+
+@pytest.fixture(scope="module")
+def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_client.Worker]:
+    home = tmp_path_factory.mktemp("home")
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from c2p_core.worker.run import main; sys.exit(main())"
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-I", "-u", "-c", code, root]
+    place = Place("test", command, str(home / "run"), {"C2P_HOME": str(home), "OMP_NUM_THREADS": "1"})
+    with worker_client.connect(place=place) as worker:
+        yield worker
+        worker_client.stop(place)
+
+
+@pytest.mark.slow
+def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
+    real_worker: worker_client.Worker, direct: ProtectResult
+) -> None:
+    sent = worker_client.Picture("photo", 0, 0, 512, 512, 3, "u8", b"", (row.tobytes() for row in ASTRONAUT))
+    told = events(real_worker.submit("protect", {"prompt": "red lipstick", "steps": STEPS, "preview_every": 1}, [sent]))
+    result = told[-1]
+    assert result.kind == "result", result.header
+    made = []
+    for picture in result.pictures:
+        shape = (picture.height, picture.width, picture.channels)
+        pixels = np.frombuffer(b"".join(picture.strips), np.uint8).reshape(shape)
+        made.append(Picture(picture.name, picture.x, picture.y, pixels))
+    assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
+    told_faces = [{**face, "seconds": 0, "box": tuple(face["box"])} for face in result.header["faces"]]
+    assert told_faces == [
+        {**face_report(face), "seconds": 0, "similarities": told_faces[0]["similarities"]} for face in direct.faces
+    ]
+    for mine, theirs in zip(told_faces[0]["similarities"], direct.faces[0].similarities, strict=True):
+        assert mine["after"] == pytest.approx(theirs.after, abs=1e-6) and mine["held_out"] == theirs.held_out
+    kinds = [event.kind for event in told]
+    assert kinds[0] == "queued" and kinds.count("preview") >= 2
+    stages = [event.header["stage"] for event in told if event.kind == "progress"]
+    assert list(dict.fromkeys(stages)) == ["detect", "load", "prepare", "search", "paste", "verify"]
+    fractions = [event.header["fraction"] for event in told if event.kind == "progress"]
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
+
+
+@pytest.mark.slow
+def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
+    found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
+    part = region_of(large, found["regions"][0])
+    faces = [{**found["faces"][0], "number": 7}]
+    answer, made, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
+    (face,) = answer["faces"]
+    assert face["number"] == 7 and overlap(tuple(face["box"]), tuple(faces[0]["box"])) > 0.9
+    shown = pasted(large, made)
+    changed = (shown != large).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    x, y, width, height = part.bounds
+    # What reaches the edge of what was sent would have been cut off.
+    assert x + 5 < columns[0] and columns[-1] < x + width - 5 and y + 5 < rows[0] and rows[-1] < y + height - 5
+    whole = pipeline.protect(ProtectRequest(Photo(large), steps=STEPS), store=ModelStore(offline=True))
+    difference = np.abs(shown.astype(int) - whole.photo.pixels)[y : y + height, x : x + width]
+    assert difference.mean() < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_every_kind_of_pixels_comes_back_as_it_went(jobs: Jobs, dtype: Any, channels: int) -> None:
+    unit = ASTRONAUT[..., :1] / 255 if channels < 3 else ASTRONAUT / 255
+    if channels in (2, 4):
+        unit = np.concatenate([unit, np.tile(np.linspace(0, 1, 512)[None, :, None], (512, 1, 1))], 2)
+    pixels = (unit * 65535).astype(np.uint16) if dtype == np.uint16 else unit.astype(np.float32)
+    if dtype == np.float32:
+        pixels[0, 0], pixels[1, 1], pixels[2, 2] = 7.0, -1.0, np.nan
+    answer, (protected, mask), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
+    assert protected.pixels.dtype == pixels.dtype and protected.pixels.shape[2] == channels and answer["faces"]
+    x, y, width, height = protected.bounds
+    assert width < 300 and mask.pixels.max() == 255
+    if channels in (2, 4):
+        assert np.array_equal(protected.pixels[..., -1], pixels[y : y + height, x : x + width, -1])
+
+
+@pytest.mark.slow
+def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs: Jobs) -> None:
+    selection = np.zeros((512, 512, 1), np.uint8)
+    selection[:, :225] = 255
+    selection[:, 225:235] = 128
+    whole, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=STEPS)
+    sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
+    half, made, _ = run(jobs, "protect", sent, steps=STEPS)
+    x, y, width, height = made[1].bounds
+    assert (made[1].pixels <= selection[y : y + height, x : x + width]).all() and 128 in made[1].pixels
+    shown = pasted(ASTRONAUT, made)
+    assert np.array_equal(shown[:, 235:], ASTRONAUT[:, 235:])
+    checked, _, _ = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(shown, 0, 0, "current")])
+    for seen, told, all_of_it in zip(*(a["faces"][0]["similarities"] for a in (checked, half, whole)), strict=True):
+        assert told["after"] == pytest.approx(seen["after"], abs=2e-3)
+        assert told["held_out"] == all_of_it["held_out"]
+    nothing = at(np.zeros_like(selection), 0, 0, "selection")
+    with pytest.raises(BadRequest, match="selection leaves nothing"):
+        run(jobs, "protect", [sent[0], nothing], steps=1)
+
+
+@pytest.mark.slow
+def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) -> None:
+    box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
+    faces = [{"number": 4, "box": box}]
+    _, made, _ = run(
+        jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=faces, steps=STEPS, prompt="red lipstick", output="products"
+    )
+    *layers, mask = made
+    assert [layer.name for layer in layers] == ["skin"] + ["product"] * (len(layers) - 1) and len(layers) > 2
+    assert [layer.about["product"] for layer in layers][:2] == ["Reshaped skin", "Foundation"]
+    assert "Lipstick" in [layer.about["product"] for layer in layers]
+    assert all(layer.about["face"] == 4 and layer.about["space"] == "encoded" for layer in layers)
+    assert {layer.about["mode"] for layer in layers[1:]} == {"hard-light"}
+    assert mask.name == "mask" and all(layer.pixels.shape[2] == 4 for layer in layers)
+
+
+@pytest.mark.slow
+def test_strengthening_starts_from_the_edited_pixels_and_leads_away_from_the_original(jobs: Jobs) -> None:
+    edited = ASTRONAUT.copy()
+    edited[150:160, 200:210] = (0, 255, 0)
+    sent = [at(edited, 0, 0), at(ASTRONAUT, 0, 0, "original")]
+    answer, made, _ = run(jobs, "protect", sent, steps=STEPS)
+    shown = pasted(edited, made)
+    green = shown[152:158, 202:208].astype(int)
+    assert (green[..., 1] > green[..., 0] + 60).all()
+    (checked,) = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(shown, 0, 0, "current")])[0]["faces"]
+    for told, seen in zip(answer["faces"][0]["similarities"], checked["similarities"], strict=True):
+        assert told["after"] == pytest.approx(seen["after"], abs=2e-3)
+
+
+@pytest.mark.slow
+def test_the_same_request_gives_the_same_bytes_with_warm_models(jobs: Jobs, direct: ProtectResult) -> None:
+    for _ in range(2):
+        _, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
+        assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
+
+
+@pytest.mark.slow
+def test_a_preview_shows_the_largest_face_before_and_after(jobs: Jobs) -> None:
+    answer, made, told = run(jobs, "preview", [at(ASTRONAUT, 0, 0)], steps=STEPS)
+    before, after = made
+    assert [p.name for p in made] == ["before", "after"] and before.pixels.shape == (256, 256, 3)
+    assert 1 < np.abs(before.pixels.astype(int) - after.pixels).mean() < 40
+    assert len(answer["faces"]) == 1 and any(said.header["kind"] == "progress" for said in told)
+
+
+def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
+    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
+    settings = answer["settings"]
+    wanted = {"prompt": "red lipstick", "strength": 0.4, "mode": "dodge", "prior": "makeup", "steps": 1, "seed": 5}
+    assert settings.items() >= wanted.items() and settings["faces"][0]["number"] == 1 and settings["program"]
+    again, _, _ = run(
+        jobs, "protect", [at(ASTRONAUT, 0, 0)], **{k: settings[k] for k in wanted}, faces=settings["faces"]
+    )
+    assert [s["after"] for s in again["faces"][0]["similarities"]] == [
+        s["after"] for s in answer["faces"][0]["similarities"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"strength": 7}, "from 0 to 1"),
+        ({"strength": "much"}, "from 0 to 1"),
+        ({"mode": "hide"}, "no mode"),
+        ({"prior": "magic"}, "no prior"),
+        ({"recognisers": ["magic"]}, "no recogniser"),
+        ({"steps": -1}, "from 0 to"),
+        ({"output": "gif"}, "no output"),
+        ({"faces": []}, "faces"),
+        ({"faces": [2]}, "no face 2"),
+        ({"faces": [{"number": 1, "box": [1000, 1000, 1100, 1100]}]}, "none of the regions"),
+        ({"device": "tpu"}, "no device"),
+    ],
+)
+def test_a_header_without_meaning_is_refused_in_words(jobs: Jobs, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **wrong)
+
+
+def test_a_face_that_is_not_there_any_more_is_said_so(jobs: Jobs) -> None:
+    with pytest.raises(NoFace, match="look for the faces again"):
+        run(jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=[{"number": 1, "box": [400, 400, 480, 480]}])
+
+
+def test_pictures_that_do_not_belong_together_are_refused(jobs: Jobs) -> None:
+    photo = at(ASTRONAUT, 0, 0)
+    narrow = np.zeros((512, 500, 1), np.uint8)
+    for sent in ([], [photo, at(narrow, 0, 0, "selection")], [photo, at(ASTRONAUT, 5, 5, "original")]):
+        with pytest.raises(BadRequest):
+            run(jobs, "protect", sent)
+    with pytest.raises(BadRequest, match="8 bits"):
+        run(jobs, "protect", [photo, at(ASTRONAUT, 0, 0, "selection")])
+
+
+# Check
+
+
+def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None:
+    darker = (ASTRONAUT * 0.8).astype(np.uint8)
+    sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
+    answer, _, _ = run(jobs, "check", sent, upload=True)
+    (direct,) = pipeline.check(Photo(ASTRONAUT), Photo(darker), store=store)
+    assert answer["faces"] == [face_report(direct)]
+    assert answer["sentences"][-1].startswith("No protection holds")
+    upload = answer["upload"]
+    assert (upload["width"], upload["quality"]) == (1080, 75)
+    pairs = zip(answer["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
+    differences = [abs(now["after"] - later["after"]) for now, later in pairs]
+    assert 0 < max(differences) < 0.2
+
+
+def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
+    box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
+    sent = [at(ASTRONAUT, 100, 20, name, (260, 220)) for name in ("original", "current")]
+    answer, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
+    (face,) = answer["faces"]
+    assert face["number"] == 3 and overlap(tuple(face["box"]), tuple(box)) > 0.9
+
+
+# Models and words
+
+
+def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
+    answer, _, _ = run(jobs, "models", [])
+    assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
+    about = jobs.about()
+    assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10 and about["priors"] == ["makeup"]
+
+
+def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = Jobs.__new__(Jobs)
+    bare._store, bare._warm = ModelStore(tmp_path, offline=True), pipeline.WarmModels()
+    missing = {entry["name"]: entry for entry in run(bare, "models", [])[0]["missing"]}
+    assert missing["mobileface"]["can_be_fetched"] and missing["mobileface"]["size"] > 1_000_000
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_word_of_every_preset_is_known() -> None:
+    for preset in PRESETS:
+        assert not read_prompt(preset).unknown
+
+
+# The mask
+
+
+def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() -> None:
+    before = np.zeros((60, 60, 3), np.uint8)
+    after = before.copy()
+    after[20:40, 20:40] = 9
+    after[30, 30] = 0
+    similarity = Similarity("r", "f", False, 1.0, 0.1, 0.3, 0.4)
+    report = FaceReport(1, (20, 20, 40, 40), 10.0, similarities=(similarity,))
+    result = ProtectResult(Photo(after), (report,))
+    protected, mask = pictures_of(Picture("photo", 5, 6, before), result, None, {})
+    assert protected.bounds == mask.bounds == (25, 26, 20, 20) and (mask.pixels == 255).all()
+    assert protected.pixels[10, 10].tolist() == [0, 0, 0]
+    assert pictures_of(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []
+
+
+@pytest.mark.slow
+def test_previews_begin_with_the_face_as_it_is(store: ModelStore) -> None:
+    seen: list[Preview] = []
+    pipeline.protect(ProtectRequest(Photo(ASTRONAUT), steps=STEPS), store=store, preview=seen.append)
+    assert [preview.step for preview in seen] == [0, STEPS]
+    assert seen[0].pixels.dtype == np.uint8 and seen[0].pixels.shape == (256, 256, 3)

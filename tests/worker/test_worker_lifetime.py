@@ -1,0 +1,345 @@
+"""One worker per user: how it starts, who may reach it, how it ends, and what is left when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import worker_client
+from talk import ask, events, status, until
+from worker_client import WorkerProblem
+from worker_client.place import Place, read_endpoint
+from worker_client.start import start
+
+from c2p_core.errors import CannotWrite
+from c2p_core.worker import ask as asking
+from c2p_core.worker import place as places
+from c2p_core.worker import protocol
+from c2p_core.worker.log import LOG, open_log
+
+MakePlace = Callable[..., Place]
+
+
+def pid(place: Place) -> int:
+    endpoint = read_endpoint(place)
+    assert endpoint is not None
+    return int(endpoint["pid"])
+
+
+def family(place: Place) -> list[psutil.Process]:
+    worker = psutil.Process(pid(place))
+    return [worker, *worker.children(recursive=True)]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_place: MakePlace) -> None:
+    place = make_place()
+    waited: list[float] = []
+    with worker_client.connect(waited.append, place=place) as first:
+        with worker_client.connect(place=place) as second:
+            assert first.hello["pid"] == second.hello["pid"] == pid(place)
+        assert waited and waited == sorted(waited)
+        assert first.hello["device"] == "cpu" and first.hello["protocol"] == 1 and first.hello["version"]
+
+
+def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/gimp/lib")
+    monkeypatch.setenv("PYTHONPATH", "/gimp/python")
+    place = make_place()
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)
+    with worker_client.connect(place=place):
+        worker = psutil.Process(pid(place))
+        assert os.getsid(worker.pid) == worker.pid != os.getsid(0)
+        assert not {"LD_LIBRARY_PATH", "PYTHONPATH"} & set(worker.environ())
+    os.close(theirs)
+    assert os.read(ours, 1) == b"", "the worker holds a pipe of its parent"
+    os.close(ours)
+
+
+def test_of_two_that_start_at_once_one_serves_both(make_place: MakePlace) -> None:
+    place = make_place()
+    pids: list[int] = []
+
+    def connect() -> None:
+        with worker_client.connect(place=place) as worker:
+            pids.append(worker.hello["pid"])
+            assert ask(worker).kind == "result"
+
+    threads = [threading.Thread(target=connect) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pids) == 5 and set(pids) == {pid(place)}
+
+
+def test_only_the_user_may_enter_the_folder_and_open_the_socket(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        run = Path(place.run)
+        assert stat.S_IMODE(run.stat().st_mode) == 0o700
+        for name in ("worker.sock", "worker.json", "worker.lock", "start.log"):
+            assert stat.S_IMODE((run / name).stat().st_mode) == 0o600, name
+        log = Path(place.environment["C2P_HOME"]) / "log"
+        assert stat.S_IMODE(log.stat().st_mode) == 0o700
+        assert stat.S_IMODE((log / "worker.log").stat().st_mode) == 0o600
+
+
+def test_an_endpoint_that_others_could_have_written_is_not_believed(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        assert read_endpoint(place) is not None
+        Path(place.run).chmod(0o755)
+        assert read_endpoint(place) is None
+        Path(place.run).chmod(0o700)
+        (Path(place.run) / "worker.json").chmod(0o644)
+        assert read_endpoint(place) is None
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    with pytest.raises(CannotWrite, match="somebody else"):
+        places.make_private(tmp_path)
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_gets_one_elsewhere(make_place: MakePlace) -> None:
+    place = make_place()
+    place.run = str(Path(place.run).parent / ("deep" * 25) / "run")
+    with worker_client.connect(place=place) as worker:
+        endpoint = read_endpoint(place)
+        assert endpoint is not None
+        socket = Path(endpoint["address"])
+        assert len(str(socket)) < 100
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700 and stat.S_IMODE(socket.stat().st_mode) == 0o600
+        assert ask(worker).kind == "result"
+    worker_client.stop(place)
+    until(lambda: not socket.parent.exists())
+
+
+def test_loopback_tcp_serves_who_knows_the_token(make_place: MakePlace) -> None:
+    place = make_place("--tcp")
+    with worker_client.connect(place=place) as worker:
+        endpoint = read_endpoint(place)
+        assert endpoint is not None and endpoint["transport"] == "tcp"
+        (listening,) = psutil.Process(pid(place)).net_connections()[:1]
+        assert listening.laddr.ip == "127.0.0.1"
+        assert ask(worker).kind == "result"
+
+
+@pytest.mark.parametrize("when", ["idle", "working", "waiting for its turn"])
+def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call_starts_another(
+    make_place: MakePlace, when: str
+) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker, worker_client.connect(place=place) as other:
+        killed = family(place)
+        if when == "waiting for its turn":
+            busy = other.submit("protect", {"does": "count", "steps": 1000})
+            next(event for event in busy.events() if event.kind == "progress")
+        if when != "idle":
+            job = worker.submit("protect", {"does": "count", "steps": 1000})
+            next(event for event in job.events() if event.kind in ("progress", "queued"))
+        os.kill(killed[0].pid, signal.SIGKILL)
+        until(lambda: is_gone(killed[0]))
+        if when != "idle":
+            last = events(job)[-1]
+            assert last.kind == "error" and last.header["code"] == "gone" and "try again" in last.header["sentence"]
+        assert ask(worker, text="again").header["said"] == "again"
+        assert pid(place) != killed[0].pid
+        until(lambda: all(is_gone(process) for process in killed))
+
+
+def test_killed_at_any_moment_it_leaves_nothing_that_stops_the_next(make_place: MakePlace) -> None:
+    place = make_place()
+    for delay in (0.0, 0.05, 0.15, 0.3, 0.45, 0.6):
+        process = start(place)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        with worker_client.connect(place=place) as worker:
+            assert ask(worker).kind == "result"
+            left = family(place)
+        os.kill(pid(place), signal.SIGKILL)
+        until(lambda family=left: all(is_gone(process) for process in family))
+
+
+def test_a_stale_socket_and_endpoint_are_replaced(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        pass
+    first = pid(place)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: is_gone(psutil.Process(first)) if psutil.pid_exists(first) else True)
+    assert (Path(place.run) / "worker.sock").exists() and read_endpoint(place) is not None
+    with worker_client.connect(place=place) as worker:
+        assert worker.hello["pid"] != first
+
+
+def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:
+    place = make_place("--idle", "0.5")
+    with worker_client.connect(place=place) as worker:
+        ask(worker)
+        processes = family(place)
+    until(lambda: all(is_gone(process) for process in processes))
+    assert read_endpoint(place) is None and not (Path(place.run) / "worker.sock").exists()
+
+
+def test_with_a_client_connected_it_drops_its_models_and_stays(make_place: MakePlace) -> None:
+    place = make_place("--idle", "0.5")
+    with worker_client.connect(place=place) as worker:
+        ask(worker)
+        until(lambda: not status(worker)["computing"])
+        assert ask(worker, text="awake").header["said"] == "awake"
+
+
+def test_it_drops_its_models_earlier_when_memory_is_short(make_place: MakePlace) -> None:
+    place = make_place(tune={"_SHORT_OF_MEMORY": 1 << 60, "_SHORT_IDLE_SECONDS": 0.3})
+    with worker_client.connect(place=place) as worker:
+        ask(worker)
+        until(lambda: not status(worker)["computing"])
+
+
+def test_it_stops_on_request_and_cancels_what_it_does(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker:
+        processes = family(place)
+        job = worker.submit("protect", {"does": "count", "steps": 1000})
+        next(event for event in job.events() if event.kind == "progress")
+        assert worker_client.stop(place) is True
+        assert events(job)[-1].kind == "error"
+    until(lambda: all(is_gone(process) for process in processes))
+    assert worker_client.stop(place) is False
+
+
+def test_a_signal_ends_it_cleanly(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        processes = family(place)
+        processes[0].terminate()
+        until(lambda: all(is_gone(process) for process in processes))
+    assert read_endpoint(place) is None
+
+
+def test_the_command_line_asks_and_stops_it(make_place: MakePlace) -> None:
+    place = make_place()
+    folder = Path(place.run)
+    with pytest.raises(asking.NoWorker, match="starts by itself"):
+        asking.ask("status", folder)
+    assert "No worker" in asking.stop(folder)
+    with worker_client.connect(place=place):
+        assert asking.ask("status", folder)["pid"] == pid(place)
+        assert asking.stop(folder) == "The worker has ended."
+    assert read_endpoint(place) is None
+
+
+def test_a_worker_that_hangs_is_stopped_by_force(make_place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_ANSWER_SECONDS", 0.3)
+    place = make_place()
+    with worker_client.connect(place=place):
+        processes = family(place)
+        os.kill(pid(place), signal.SIGSTOP)
+        assert "killed" in asking.stop(Path(place.run))
+    until(lambda: all(is_gone(process) for process in processes))
+
+
+def test_a_worker_of_another_version_is_refused_in_words(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        path = Path(place.run) / "worker.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": 99}))
+        with pytest.raises(WorkerProblem, match="protocol 99") as caught:
+            worker_client.connect(place=place)
+        assert caught.value.code == "version" and "install.py" in str(caught.value)
+
+
+def test_something_else_behind_the_socket_gets_no_picture(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        path = Path(place.run) / "worker.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "token": "0" * 64}))
+        with pytest.raises(WorkerProblem, match="token is wrong"):
+            worker_client.connect(place=place)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["/no/such/python"], "can't be started"),
+        ([sys.executable, "-c", "import c2p_core_that_is_not_there"], "No module named"),
+        ([sys.executable, "-c", "import sys; sys.exit('the disk is full')"], "the disk is full"),
+    ],
+)
+def test_a_worker_that_can_not_start_says_why(tmp_path: Path, command: list[str], words: str) -> None:
+    with pytest.raises(WorkerProblem, match=words) as caught:
+        worker_client.connect(place=Place("test", command, str(tmp_path / "run"), {}))
+    assert caught.value.code == "not-started" and "\n" not in str(caught.value)
+
+
+def test_a_worker_that_can_not_compute_says_why_and_tries_again(make_place: MakePlace) -> None:
+    place = make_place("--broken")
+    for _ in range(2):
+        with pytest.raises(WorkerProblem, match="No module named torch") as caught:
+            worker_client.connect(place=place)
+        assert caught.value.code == "refused"
+
+
+def test_who_gives_up_waiting_leaves_no_trace(make_place: MakePlace) -> None:
+    place = make_place()
+
+    def give_up(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker_client.connect(give_up, place=place)
+    with worker_client.connect(place=place) as worker:
+        assert status(worker)["connections"] == 1
+
+
+def test_the_log_begins_a_new_file_before_it_grows_too_large(tmp_path: Path) -> None:
+    path = open_log(tmp_path)
+    try:
+        for _ in range(400):
+            LOG.info("x" * 10_000)
+    finally:
+        handler = LOG.handlers.pop()
+        handler.close()
+    files = sorted(file.name for file in tmp_path.iterdir())
+    assert files == ["worker.log", "worker.log.1", "worker.log.2"]
+    assert all(file.stat().st_size <= 1_010_000 for file in tmp_path.iterdir())
+    assert path == tmp_path / "worker.log"
+
+
+def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        code = (
+            "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from c2p_core.worker import place;"
+            "place._LOCK_SECONDS = 0.1; from c2p_core.worker.run import run; sys.exit(run(pathlib.Path(sys.argv[1])))"
+        )
+        root = str(Path(__file__).parents[2])
+        environment = {**os.environ, **place.environment}
+        second = subprocess.run(
+            [sys.executable, "-c", code, place.run, root], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert second.returncode == 0 and "another one runs" in second.stderr
+
+
+def test_its_protocol_is_the_one_of_the_client() -> None:
+    assert worker_client.PROTOCOL == protocol.PROTOCOL

@@ -1,0 +1,195 @@
+"""The two readings of the protocol, the client's and the worker's, agree, and neither is led astray by any bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from worker_client import protocol as client
+
+from c2p_core import imageio
+from c2p_core.errors import BadRequest
+from c2p_core.worker import protocol as worker
+from c2p_core.worker.fields import Fields
+
+SETTINGS = settings(max_examples=200, deadline=None)
+
+DTYPES = {"u8": np.uint8, "u16": np.uint16, "float": np.float32}
+
+
+class Bytes:
+    """A stream that ends."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+
+    def read(self, count: int) -> Any:
+        if count > len(self.data):
+            raise worker.StreamClosed("no more")
+        part, self.data = self.data[:count], self.data[count:]
+        return part
+
+    def write(self, data: Any) -> None:
+        self.data += data
+
+
+class ClientBytes(Bytes):
+    def read(self, count: int) -> bytes:
+        return bytes(super().read(count))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+headers = st.dictionaries(st.text(max_size=10).filter(lambda key: key != "pictures"), json_values, max_size=6)
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> np.ndarray:
+    dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))]
+    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
+    return np.random.default_rng(draw(st.integers(0, 9))).integers(0, 255, shape).astype(dtype)
+
+
+@SETTINGS
+@given(headers, st.lists(arrays(), max_size=3), st.binary(max_size=20))
+def test_what_the_worker_says_the_client_hears(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
+    stream = ClientBytes()
+    sent = [worker.Picture("photo", 3, -4, pixels, icc or None, {"mode": "normal"}) for pixels in made]
+    worker.write(stream, worker.message(header, sent))
+    heard, pictures = client.read_message(stream)
+    assert heard == header and not stream.data
+    for picture, pixels in zip(pictures, made, strict=True):
+        assert b"".join(picture.strips) == pixels.tobytes()
+        assert (picture.width, picture.height, picture.channels) == (pixels.shape[1], pixels.shape[0], pixels.shape[2])
+        assert (picture.icc, picture.about, picture.x, picture.y) == (icc, {"mode": "normal"}, 3, -4)
+
+
+@SETTINGS
+@given(headers, st.lists(arrays(), max_size=3), st.binary(max_size=20))
+def test_what_the_client_says_the_worker_hears(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
+    stream = Bytes()
+    depths = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+    sent = [
+        client.Picture(
+            "p", 1, 2, a.shape[1], a.shape[0], a.shape[2], depths[a.dtype], icc, [row.tobytes() for row in a]
+        )
+        for a in made
+    ]
+    client.write_message(stream, header, sent)
+    heard = worker.read(stream)
+    assert heard.header == header and not stream.data
+    for picture, pixels in zip(worker.pictures(heard), made, strict=True):
+        assert np.array_equal(picture.pixels, pixels) and picture.pixels.dtype == pixels.dtype
+        assert (picture.icc or b"", picture.x, picture.y) == (icc, 1, 2)
+
+
+def framed(header: bytes, payload: bytes, version: int = 1) -> bytes:
+    return struct.pack(">4sHHIQ", b"C2PW", version, 0, len(header), len(payload)) + header + payload
+
+
+entries = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.just("p") | json_values,
+        "x": st.integers() | json_values,
+        "y": st.integers(-9, 9) | json_values,
+        "width": st.integers(-2, 9) | st.integers() | json_values,
+        "height": st.integers(-2, 9) | st.integers() | json_values,
+        "channels": st.integers(0, 5) | json_values,
+        "depth": st.sampled_from(["u8", "u16", "float", "u4"]) | json_values,
+        "icc": st.integers(-1, 9) | json_values,
+        "about": json_values,
+    },
+)
+messages = st.one_of(
+    st.binary(max_size=200),
+    st.builds(framed, st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 3)),
+    st.builds(
+        lambda header, pictures, payload: framed(json.dumps({**header, "pictures": pictures}).encode(), payload),
+        headers,
+        json_values | st.lists(entries, max_size=3),
+        st.binary(max_size=60),
+    ),
+)
+
+
+@SETTINGS
+@given(messages)
+def test_any_bytes_are_a_message_or_an_error_for_the_worker(data: bytes) -> None:
+    with contextlib.suppress(worker.ProtocolError, worker.StreamClosed):
+        worker.pictures(worker.read(Bytes(data)))
+
+
+@SETTINGS
+@given(messages)
+def test_any_bytes_are_a_message_or_an_error_for_the_client(data: bytes) -> None:
+    with contextlib.suppress(client.ProtocolError, worker.StreamClosed):
+        client.read_message(ClientBytes(data))
+
+
+keys = ["prompt", "strength", "steps", "full", "faces", "choose", "fetch", "upload", "device", "recognisers"]
+
+
+@SETTINGS
+@given(
+    st.dictionaries(
+        st.sampled_from(keys),
+        json_values | st.lists(st.fixed_dictionaries({"number": json_values, "box": json_values}), max_size=2),
+    )
+)
+def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) -> None:
+    fields = Fields(header)
+    for read in (
+        lambda: fields.text("prompt", ""),
+        lambda: fields.number("strength", 0, 0, 1),
+        lambda: fields.whole("steps", 0, 0, 100),
+        lambda: fields.size("full"),
+        fields.faces,
+        fields.choice,
+        lambda: fields.names("fetch"),
+        lambda: fields.flag("upload"),
+        lambda: fields.word("device", "auto", ("auto", "cpu")),
+        lambda: fields.names("recognisers"),
+    ):
+        try:
+            read()
+        except BadRequest as refusal:
+            assert str(refusal).endswith(".")
+
+
+def test_a_message_of_another_protocol_is_known_as_such() -> None:
+    data = framed(b"what a future header looks like nobody knows", b"", version=2)
+    with pytest.raises(worker.OtherVersion):
+        worker.read(Bytes(data))
+    with pytest.raises(client.OtherVersion) as caught:
+        client.read_message(ClientBytes(data))
+    assert caught.value.version == 2
+
+
+def test_both_sides_have_the_same_limits_and_proofs() -> None:
+    assert client.PROTOCOL == worker.PROTOCOL
+    assert client.PIXELS_LIMIT == worker.PIXELS_LIMIT == imageio.MAX_PIXELS
+    assert client.PAYLOAD_LIMIT == worker.PAYLOAD_LIMIT
+    assert client.proof("t", "client", "a", "b") == worker.proof("t", "client", "a", "b")
+    assert worker.proof("t", "client", "a", "b") != worker.proof("t", "worker", "a", "b")
+
+
+def test_a_payload_is_refused_before_it_is_read() -> None:
+    def refuse(size: int) -> None:
+        raise MemoryError(size)
+
+    pixels = np.zeros((4, 4, 1), np.uint8)
+    stream = Bytes()
+    worker.write(stream, worker.message({}, [worker.Picture("p", 0, 0, pixels)]))
+    with pytest.raises(MemoryError, match="16"):
+        worker.read(stream, refuse)
+    assert len(stream.data) == 16

@@ -1,0 +1,342 @@
+"""The worker and its client, over a real socket: jobs in a row, cancelling, crashes, and clients that mean harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import worker_client
+from talk import ask, events, status, until
+from worker_client import Picture
+from worker_client.place import Place, read_endpoint
+from worker_client.protocol import proof
+
+from c2p_core.worker import protocol
+from c2p_core.worker.transport import SocketStream
+
+HUGE = 1 << 62
+
+
+def picture(depth: str = "u8", channels: int = 3, width: int = 40, height: int = 30) -> Picture:
+    made = Picture("photo", -3, 7, width, height, channels, depth, icc=b"a profile")
+    rows = os.urandom(made.row_bytes)
+    made.strips = [rows * 10] * (height // 10)
+    return made
+
+
+@pytest.mark.parametrize("depth", ["u8", "u16", "float"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pictures_arrive_and_come_back_byte_for_byte(worker: worker_client.Worker, depth: str, channels: int) -> None:
+    sent = picture(depth, channels)
+    (back,) = ask(worker, [sent]).pictures
+    assert b"".join(back.strips) == b"".join(sent.strips)
+    assert vars(back) | {"strips": 0} == vars(sent) | {"strips": 0}
+
+
+def test_strips_may_come_from_a_generator_and_come_back_in_whole_rows(worker: worker_client.Worker) -> None:
+    wide = Picture("photo", 0, 0, 4000, 600, 4, "u8")
+    wide.strips = (bytes(wide.row_bytes * 200) for _ in range(3))
+    (back,) = ask(worker, [wide]).pictures
+    strips = list(back.strips)
+    assert len(strips) > 1 and all(len(strip) % wide.row_bytes == 0 for strip in strips)
+
+
+def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(place: Place) -> None:
+    with worker_client.connect(place=place) as worker:
+        short = picture()
+        short.strips = [b"x"]
+        with pytest.raises(worker_client.WorkerProblem, match="too few"):
+            worker.submit("protect", {}, [short])
+    with worker_client.connect(place=place) as again:
+        assert ask(again).kind == "result"
+
+
+def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place(
+    place: Place, worker: worker_client.Worker
+) -> None:
+    with (
+        worker_client.connect(place=place) as first,
+        worker_client.connect(place=place) as second,
+        worker_client.connect(place=place) as third,
+    ):
+        jobs = []
+        for client in (first, second, third):
+            jobs.append(client.submit("protect", {"does": "count", "steps": 20}))
+            until(lambda: status(worker)["queue"] == len(jobs))
+        told = [events(job) for job in jobs]
+    positions = [[event.header["position"] for event in own if event.kind == "queued"] for own in told]
+    assert positions == [[0], [1, 0], [2, 1, 0]]
+    assert all(own[-1].kind == "result" for own in told)
+
+
+def test_a_second_job_on_the_same_connection_is_refused_in_words(worker: worker_client.Worker) -> None:
+    running = worker.submit("protect", {"does": "count", "steps": 20})
+    refused = events(worker.submit("protect"))[-1]
+    assert refused.header["code"] == "bad-request" and "still running" in refused.header["sentence"]
+    running.cancel()
+
+
+def test_cancel_is_answered_at_once_and_ends_the_work_within_a_step(worker: worker_client.Worker) -> None:
+    job = worker.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.1})
+    for event in job.events():
+        if event.kind == "progress":
+            began = time.monotonic()
+            job.cancel()
+    assert event.header["code"] == "cancelled" and "nothing was changed" in event.header["sentence"]
+    assert time.monotonic() - began < 0.2
+    until(lambda: status(worker)["queue"] == 0, 0.5)
+    assert ask(worker, text="next").header["said"] == "next"
+
+
+def test_a_job_that_waits_can_be_cancelled_too(place: Place, worker: worker_client.Worker) -> None:
+    running = worker.submit("protect", {"does": "count", "steps": 30})
+    with worker_client.connect(place=place) as other:
+        waiting = other.submit("protect")
+        waiting.cancel()
+        assert events(waiting)[-1].header["code"] == "cancelled"
+    assert events(running)[-1].kind == "result"
+
+
+def test_a_client_that_goes_away_takes_its_job_with_it(place: Place, worker: worker_client.Worker) -> None:
+    leaving = worker_client.connect(place=place)
+    job = leaving.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.05})
+    next(event for event in job.events() if event.kind == "progress")
+    leaving.close()
+    until(lambda: status(worker)["queue"] == 0, 2)
+
+
+def test_work_that_does_not_listen_is_ended_by_force(worker: worker_client.Worker) -> None:
+    job = worker.submit("protect", {"does": "not listen", "seconds": 60})
+    next(event for event in job.events() if event.kind == "progress")
+    job.cancel()
+    assert events(job)[-1].header["code"] == "cancelled"
+    assert ask(worker, text="next").header["said"] == "next"
+
+
+@pytest.mark.parametrize(
+    "death", [{"does": "die", "signal": "SIGKILL"}, {"does": "die", "signal": "SIGSEGV"}, {"does": "exit"}]
+)
+def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
+    place: Place, worker: worker_client.Worker, death: dict[str, str]
+) -> None:
+    with worker_client.connect(place=place) as other:
+        blocking = worker.submit("protect", {"does": "count", "steps": 5})
+        crashing = other.submit("protect", death)
+        with worker_client.connect(place=place) as third:
+            waiting = third.submit("protect", {"text": "I waited"})
+            assert events(blocking)[-1].kind == "result"
+            crashed = events(crashing)[-1].header
+            assert crashed["code"] == "crashed" and "try again" in crashed["sentence"]
+            assert events(waiting)[-1].header["said"] == "I waited"
+        assert ask(other, text="again").header["said"] == "again"
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "words"),
+    [
+        ("fail", "unexpected", "ZeroDivisionError"),
+        ("run out of memory", "memory", "close other programs"),
+        ("find nobody", "no-face", "No face was found"),
+    ],
+)
+def test_an_error_in_a_job_is_one_sentence_and_the_next_job_runs(
+    worker: worker_client.Worker, does: str, code: str, words: str
+) -> None:
+    failed = ask(worker, does=does).header
+    assert failed["code"] == code and words in failed["sentence"] and "\n" not in failed["sentence"]
+    assert ask(worker).kind == "result"
+
+
+def test_what_libraries_print_does_not_disturb_the_conversation(worker: worker_client.Worker) -> None:
+    assert ask(worker, does="print").kind == "result"
+
+
+def test_an_unknown_job_is_named(worker: worker_client.Worker) -> None:
+    (answer,) = events(worker.submit("paint"))
+    assert "'paint'" in answer.header["sentence"]
+
+
+def test_status_tells_what_runs(worker: worker_client.Worker) -> None:
+    ask(worker)
+    told = status(worker)
+    assert told["computing"] and told["queue"] == 0 and told["connections"] >= 1 and told["jobs_done"] >= 1
+    assert 10e6 < told["memory"] < 1e9
+
+
+# Clients that mean harm
+
+
+def dial(place: Place) -> tuple[SocketStream, str]:
+    """A connection that has only been greeted, and the challenge."""
+    endpoint = read_endpoint(place)
+    assert endpoint is not None
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(endpoint["address"])
+    stream = SocketStream(sock)
+    return stream, protocol.read(stream).header["challenge"]
+
+
+def intrude(place: Place) -> SocketStream:
+    """A connection of somebody who knows the token and does not know how to behave."""
+    stream, challenge = dial(place)
+    endpoint = read_endpoint(place)
+    assert endpoint is not None
+    hello = {"kind": "hello", "challenge": "00", "proof": proof(endpoint["token"], "client", challenge, "00")}
+    protocol.write(stream, protocol.Message(hello))
+    assert protocol.read(stream).header["kind"] == "hello"
+    return stream
+
+
+def frame(header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int = 1, size: int | None = None) -> bytes:
+    return struct.pack(">4sHHIQ", magic, version, 0, len(header) if size is None else size, payload) + header
+
+
+def is_cut_off(stream: SocketStream) -> bool:
+    """Whether the other side ends the connection, after a last word at most."""
+    stream.limit(5)
+    try:
+        while True:
+            protocol.read(stream)
+    except protocol.StreamClosed as end:
+        return "timed out" not in str(end) and "slow" not in str(end)
+
+
+def test_without_the_token_nothing_is_said(place: Place, worker: worker_client.Worker) -> None:
+    stream, _ = dial(place)
+    protocol.write(stream, protocol.Message({"kind": "hello", "challenge": "00", "proof": "0" * 64}))
+    answer = protocol.read(stream).header
+    assert answer["code"] == "token" and "proof" not in answer
+    assert is_cut_off(stream)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET / HTTP/1.1\r\n\r\n" * 3,
+        frame(b"{}", magic=b"EVIL"),
+        frame(b"not JSON"),
+        frame(b"[]"),
+        frame(b'{"kind": "hello"}'),
+        frame(b'{"kind": "hello", "challenge": 1, "proof": []}'),
+        frame(b"{", size=1 << 31),
+        frame(b"{}", payload=HUGE),
+        frame(json.dumps({"kind": "hello", "x": "y" * 5000}).encode()),
+    ],
+)
+def test_nonsense_instead_of_a_hello_ends_the_connection(
+    place: Place, worker: worker_client.Worker, words: bytes
+) -> None:
+    stream, _ = dial(place)
+    stream.write(words)
+    assert is_cut_off(stream)
+    assert ask(worker).kind == "result"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        frame(b"{}"),
+        frame(b'{"kind": "protect"}'),
+        frame(b'{"kind": "protect", "job": true}'),
+        frame(b'{"kind": 7, "job": 1}'),
+        frame(b'{"kind": "protect", "job": NaN}'),
+        frame(b'{"a":' * 100_000),
+        frame(b'{"kind": "protect", "job": 1}', payload=HUGE),
+        frame(b'{"kind": "protect", "job": 1}', payload=10) + b"0123456789",
+        frame(b'{"kind": "protect", "job": 1, "pictures": 5}'),
+        frame(b'{"kind": "protect", "job": 1, "pictures": [5]}'),
+        frame(json.dumps({"kind": "protect", "job": 1, "pictures": [{}] * 300}).encode()),
+        frame(
+            json.dumps(
+                {
+                    "kind": "protect",
+                    "job": 1,
+                    "pictures": [
+                        {"name": "a", "x": 0, "y": 0, "width": 9**5, "height": 9**5, "channels": 4, "depth": "float"}
+                    ],
+                }
+            ).encode(),
+            payload=16 * 9**10,
+        ),
+    ],
+)
+def test_nonsense_after_the_hello_ends_the_connection_and_nothing_else(
+    place: Place, worker: worker_client.Worker, words: bytes
+) -> None:
+    stream = intrude(place)
+    stream.write(words)
+    assert is_cut_off(stream)
+    assert ask(worker).kind == "result"
+
+
+def test_slow_bytes_end_with_the_time_of_the_handshake(place: Place, worker: worker_client.Worker) -> None:
+    stream, _ = dial(place)
+    began = time.monotonic()
+    with pytest.raises(protocol.StreamClosed):
+        for byte in frame(b'{"kind": "hello"}'):
+            stream.write(bytes([byte]))
+            time.sleep(0.1)
+    assert time.monotonic() - began < 3
+    assert ask(worker).kind == "result"
+
+
+def test_half_a_frame_and_the_end_leaves_nothing_behind(place: Place, worker: worker_client.Worker) -> None:
+    stream = intrude(place)
+    shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
+    header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
+    stream.write(frame(header, payload=4_000_000) + bytes(1000))
+    before = status(worker)["connections"]
+    stream.close()
+    until(lambda: status(worker)["connections"] == before - 1)
+    assert status(worker)["queue"] == 0
+
+
+def test_another_version_of_the_plug_in_is_told_so(place: Place, worker: worker_client.Worker) -> None:
+    stream, _ = dial(place)
+    stream.write(frame(b'{"kind": "hello"}', version=2))
+    answer = protocol.read(stream).header
+    assert answer["code"] == "version" and "do not fit together" in answer["sentence"]
+
+
+def test_many_connections_are_refused_and_not_piled_up(place: Place, worker: worker_client.Worker) -> None:
+    endpoint = read_endpoint(place)
+    assert endpoint is not None
+    held = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+    for sock in held:
+        sock.connect(endpoint["address"])
+        sock.settimeout(5)
+    closed = sum(sock.recv(1) == b"" for sock in held)
+    for sock in held:
+        sock.close()
+    assert closed >= 50 - 32
+    until(lambda: status(worker)["connections"] == 1)
+
+
+# What must not be
+
+
+def test_nothing_of_a_picture_is_written_to_disk(make_place: Callable[..., Place], tmp_path: Path) -> None:
+    place = make_place()
+    place.environment["TMPDIR"] = str(tmp_path)
+    home = Path(place.environment["C2P_HOME"])
+    with worker_client.connect(place=place) as worker:
+        pid = worker.hello["pid"]
+        job = worker.submit("protect", {"does": "count", "steps": 5, "text": "a prompt"}, [picture(width=900)])
+        opened: set[Any] = set()
+        for event in job.events(0.01):  # noqa: B007
+            for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+                opened |= {file.path for file in process.open_files() if file.mode not in ("r",)}
+        assert event.kind == "result"
+    assert not list(tmp_path.iterdir())
+    allowed = {str(home / "log/worker.log"), str(home / "run/worker.lock"), str(home / "run/start.log")}
+    assert opened <= allowed
+    logged = (home / "log" / "worker.log").read_text()
+    assert "protect: result" in logged and "a prompt" not in logged
