@@ -6,26 +6,26 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
 import pytest
-import worker_client
 
+import worker_client
 from tests.host.gimp import Gimp, add_saboteur
+from worker_client.place import Place
 
 pytestmark = pytest.mark.host
 
-LONG_RUN = """
+A_RUN = """
     image, source = portrait()
-    (SHARE / "go").touch()
     status, error = protect(image, source, **{arguments})
+    there = image.is_valid()
     tell(
-        status=status, error=error, interfered=(SHARE / "done").exists(), valid=image.is_valid(),
-        names=names(image) if image.is_valid() else [],
-        offsets=list(image.get_layers()[0].get_offsets())[1:] if image.is_valid() else [],
+        status=status, error=error, names=names(image) if there else [],
+        offsets=list(image.get_layers()[0].get_offsets())[1:] if there else [],
     )
 """
 
@@ -37,19 +37,20 @@ def watched(gimp: Gimp) -> Gimp:
     return gimp
 
 
-@pytest.fixture(autouse=True)
-def no_leftovers(gimp: Gimp) -> Iterator[None]:
-    yield
-    for name in ("go", "done"):
-        (gimp.share / name).unlink(missing_ok=True)
-
-
-def run_while(gimp: Gimp, sabotage: str, arguments: str = "{'steps': 12}") -> dict[str, Any]:
+def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
     """A run during which ``sabotage`` happens to ``image``."""
     (gimp.share / "sabotage.py").write_text(sabotage)
-    told = gimp.script(LONG_RUN.replace("{arguments}", arguments)).told
-    assert told["interfered"]
-    return told
+    done = gimp.share / "done"
+    done.unlink(missing_ok=True)
+
+    def interfere() -> None:
+        (gimp.share / "go").touch()
+        until = time.monotonic() + 30
+        while not done.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    return during_a_run(gimp, interfere, steps=30, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -59,7 +60,7 @@ def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> Non
 
 
 def test_a_whole_layer_of_a_deleted_source_shows_what_changed(watched: Gimp) -> None:
-    told = run_while(watched, "image.remove_layer(image.get_layers()[0])", '{"steps": 12, "output": "whole"}')
+    told = run_while(watched, "image.remove_layer(image.get_layers()[0])", output="whole")
     assert told["status"] == "success", told["error"]
     assert told["names"] == ["natural makeup"]
 
@@ -82,7 +83,9 @@ def test_an_image_that_is_closed_meanwhile_gets_a_sentence(watched: Gimp) -> Non
 
 
 def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) -> None:
-    convert = "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')"
+    convert = (
+        "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')"
+    )
     told = run_while(watched, convert)
     assert told["status"] == "execution-error" and "became indexed" in told["error"]
     assert len(told["names"]) == 1
@@ -90,7 +93,7 @@ def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) 
 
 def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gimp) -> None:
     """GIMP's Cancel is SIGKILL to the plug-in."""
-    told = during_the_search(gimp, lambda: kill_plug_in(gimp))
+    told = during_a_run(gimp, lambda: kill_plug_in(gimp), settle=4, steps=5000)
     assert told["status"] != "success" and told["names"] == ["Background"]
     until = time.monotonic() + 5
     while jobs(gimp):
@@ -99,25 +102,22 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
 
 
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
-    told = during_the_search(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL))
+    told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), settle=4, steps=5000)
     assert told["status"] == "execution-error" and "try again, it starts by itself" in told["error"]
     assert told["names"] == ["Background"]
     assert gimp.script("tell(said=protect(*portrait()))").told["said"][0] == "success"
 
 
-def during_the_search(gimp: Gimp, action: Callable[[], object]) -> dict[str, Any]:
-    """A run of many minutes, with ``action`` done as soon as the worker has its job."""
+def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
+    """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
     gimp.script("tell(said=call('plug-in-protect-face-worker', do='status')[0])")
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(gimp.script, """
-            image, source = portrait()
-            status, error = protect(image, source, steps=5000)
-            tell(status=status, error=error, names=names(image))
-        """)  # fmt: skip
+        run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
         until = time.monotonic() + 60
-        while "protect" not in jobs(gimp):
+        while not jobs(gimp):
             assert time.monotonic() < until and not run.done(), run
-            time.sleep(0.1)
+            time.sleep(0.05)
+        time.sleep(settle)
         action()
         return run.result().told
 
@@ -126,12 +126,12 @@ def endpoint(gimp: Gimp) -> dict[str, Any]:
     return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
 
 
-def jobs(gimp: Gimp) -> list[str]:
-    """Kinds of the jobs that the worker has, without this question."""
-    place = worker_client.Place("tests", [], str(gimp.run_folder), {})
+def jobs(gimp: Gimp) -> int:
+    """How many jobs wait or run in the worker."""
+    place = Place("tests", [], str(gimp.run_folder), {})
     with worker_client.connect(client="tests", place=place) as worker:
         (status,) = [event for event in worker.submit("status").events() if event.kind == "result"]
-    return status.header["queue"]
+    return int(status.header["queue"])
 
 
 def kill_plug_in(gimp: Gimp) -> None:
