@@ -16,14 +16,15 @@ _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGH
 _NAMES = {
     "Reshaped skin": _("Reshaped skin"),
     "Foundation": _("Foundation"),
-    "Lipstick": _("Lipstick"),
-    "Eyeshadow": _("Eyeshadow"),
-    "Eyeliner": _("Eyeliner"),
-    "Mascara": _("Mascara"),
-    "Brows": _("Brows"),
-    "Blush": _("Blush"),
     "Contour": _("Contour"),
-    "Highlighter": _("Highlighter"),
+    "Blush": _("Blush"),
+    "Highlight": _("Highlight"),
+    "Eyeshadow": _("Eyeshadow"),
+    "Brows": _("Brows"),
+    "Eyeliner": _("Eyeliner"),
+    "Lashes": _("Lashes"),
+    "Lipstick": _("Lipstick"),
+    "Lip liner": _("Lip liner"),
 }
 
 
@@ -71,6 +72,7 @@ def _layer(source: Source, picture: Picture) -> Gimp.Layer:
         write(buffer, Rect(0, start, picture.width, rows), source.form.name, strip, source.form.pixel_bytes)
         start += rows
     buffer.flush()
+    # "~" is sRGB's curve, which is not that of a linear image.
     space = Gimp.LayerColorSpace.RGB_PERCEPTUAL if "~" in source.form.name else Gimp.LayerColorSpace.RGB_NON_LINEAR
     layer.set_mode(_MODES[picture.about["mode"]])
     layer.set_blend_space(space)
