@@ -21,6 +21,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
 # What the installed package is built from.
 SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini")
+# Parts of an environment, as its marker names them.
+PACKAGES, TEST_TOOLS, OWN_PACKAGE = "packages", "test tools", "own package"
+REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST_TOOLS: ("requirements-test.txt",)}
 LOG = "protect-face-pip.log"
 # Without the CUDA libraries, measured; with them pip itself says that there is no space.
 NEEDED_BYTES = 2_500_000_000
@@ -28,7 +31,9 @@ NEEDED_BYTES = 2_500_000_000
 Say = Callable[[str], None]
 
 
-def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
+def prepare(
+    places: Places, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
+) -> None:
     """Brings the environment to the state that the checkout asks for; does nothing where it is there.
 
     Args:
@@ -36,6 +41,7 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
         tests: whether the test tools are needed too.
         offline: never let pip fetch.
         say: gets a line for each thing that takes time.
+        before_change: called before anything is replaced; ends what uses it.
 
     Raises:
         Stop: something can't be had; the sentence says what to do.
@@ -45,19 +51,18 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
     known = read_marker(places.venv)
     interpreter = f"{platform.python_version()} {platform.machine()}"
     if known.get("interpreter") != interpreter or not _runs(places.python):
+        before_change()
         say(f"making a virtual environment in {places.venv}")
         _make(places.venv)
         known = {"interpreter": interpreter}
         write_marker(places.venv, known)
 
-    wanted = {"packages": ["requirements.txt", "requirements-no-deps.txt"]}
-    if tests:
-        wanted["test tools"] = ["requirements-test.txt"]
-    for what, files in wanted.items():
-        stamp = content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
-        if known.get(what) == stamp:
+    stamps = wanted_stamps()
+    for what, files in REQUIREMENTS.items():
+        if known.get(what) == stamps[what] or (what == TEST_TOOLS and not tests):
             continue
         _check_space(places.venv)
+        before_change()
         say(f"installing {what} with pip" + ("" if offline else " (downloads; minutes the first time)"))
         # Missing until pip ends: a killed run is taken up again by the next one.
         known.pop(what, None)
@@ -65,18 +70,33 @@ def prepare(places: Places, *, tests: bool, offline: bool, say: Say) -> None:
         for name in files:
             extra = ["--no-deps"] if name.endswith("no-deps.txt") else ["--constraint", str(BUNDLE / "constraints.txt")]
             pip(places, ["--requirement", str(BUNDLE / name), *extra], offline=offline, say=say)
-        known[what] = stamp
+        known[what] = stamps[what]
         write_marker(places.venv, known)
 
-    stamp = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
-    if known.get("own package") != stamp:
+    if known.get(OWN_PACKAGE) != stamps[OWN_PACKAGE]:
+        before_change()
         say("installing c2p from this checkout")
-        known.pop("own package", None)
+        known.pop(OWN_PACKAGE, None)
         write_marker(places.venv, known)
         own = ["--no-deps", "--no-build-isolation", "--force-reinstall", str(CHECKOUT)]
         pip(places, own, offline=True, say=say)
-        known["own package"] = stamp
+        known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
         write_marker(places.venv, known)
+
+
+def wanted_stamps() -> dict[str, str]:
+    """What the environment's marker says of each part when that is as this checkout wants it."""
+    stamps = {
+        what: content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
+        for what, files in REQUIREMENTS.items()
+    }
+    return stamps | {OWN_PACKAGE: content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)}
+
+
+def release() -> str:
+    """The version that the checkout has."""
+    found = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else "unknown"
 
 
 def content_hash(paths: Iterable[Path], root: Path) -> str:

@@ -7,13 +7,23 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, prepare
+from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove
 from installer.problems import Stop, disk_problem
 
+JOBS = (
+    ("gimp", "put the filter into every GIMP of yours, or repair it there"),
+    ("doctor", "print what is installed and what is wrong, to paste into a report"),
+    ("make-zip", "write zips of the GIMP plug-ins into dist/"),
+    ("test", "run all checks and tests"),
+    ("uninstall", "remove what install.py made, from every GIMP too"),
+)
 # Handed on to `c2p protect` as they are; `c2p` checks them.
 PASSED_ON = (
     ("--prompt", "makeup style in words"),
@@ -39,14 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the installer; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.protect is None and not options.test and not options.uninstall:
+    if options.protect is None and options.job is None:
         parser.print_help()
         return 2
     where = places(options.venv, options.models)
     try:
-        if options.uninstall:
+        if options.job == "uninstall":
             return uninstall(where)
-        return test(where, options.offline) if options.test else protect(where, options)
+        if options.job == "gimp":
+            return into_gimp(where, options.offline)
+        if options.job == "doctor":
+            return doctor.diagnose(where)
+        if options.job == "make-zip":
+            return zip_plug_ins()
+        return test(where, options.offline) if options.job == "test" else protect(where, options)
     except Stop as problem:
         print(f"install.py: {problem}", file=sys.stderr)
         return problem.exit_code
@@ -113,15 +129,51 @@ def test(where: Places, offline: bool) -> int:
     return code or (1 if failed else 0)
 
 
+def into_gimp(where: Places, offline: bool) -> int:
+    """Sets up and puts the filter into every GIMP; returns 1 when one of them does not have it afterwards."""
+    found = gimp.present()
+    _set_up(where, tests=False, offline=offline)
+    _step("Installing into GIMP")
+    outcomes = gimp.install(where, found, _say)
+    _step("Result")
+    for outcome in outcomes:
+        _say(f"{outcome.name}: {outcome.trouble or 'good'}")
+    if advice := gimp.sandbox_advice():
+        _say(advice)
+    _say("Start GIMP anew: Filters > Privacy > Protect Face.")
+    _say("To undo all of it: python3 install.py --uninstall. If something is wrong: python3 install.py --doctor")
+    return 1 if any(outcome.trouble for outcome in outcomes) else 0
+
+
+def zip_plug_ins() -> int:
+    """Writes the zips and says where they are."""
+    for path in zips.make_zips():
+        print(path)
+    return 0
+
+
 def uninstall(where: Places) -> int:
     """Removes what ``install.py`` made, and only that; returns 2 when a folder turned out not to be ours."""
     code = 0
-    for folder in (where.venv, where.models):
+    # The worker goes first, while what it runs on is there; whatever fails, the rest still goes.
+    steps: list[Callable[[], list[str]]] = [
+        lambda: ["Ended the worker."] if worker.end(where) else [],
+        *(partial(gimp.forget_prompts, program) for program in programs()),
+        *(partial(gimp.remove_from, profile) for profile in profiles()),
+        worker.remove_traces,
+        lambda: [remove(where.venv)],
+        lambda: [remove(where.models)],
+    ]
+    for step in steps:
         try:
-            print(remove(folder))
+            for words in step():
+                print(words)
         except Stop as problem:
             print(f"install.py: {problem}", file=sys.stderr)
             code = problem.exit_code
+        except OSError as error:
+            print(f"install.py: {disk_problem(error, Path(error.filename or data_home()))}", file=sys.stderr)
+            code = 5
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code
@@ -130,7 +182,7 @@ def uninstall(where: Places) -> int:
 def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
     started = time.monotonic()
     _step("Setting up")
-    prepare(where, tests=tests, offline=offline, say=_say)
+    prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end(where))
     claim(where.models)
     # Fetching tells on stderr what can't be had; protecting works with what is there, and says so again.
     _run([where.c2p, "models", "fetch"], where, offline)
@@ -172,8 +224,8 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_argument(
         "--protect", nargs="?", const="", metavar="PHOTO", help="protect a photo (without one: a sample portrait)"
     )
-    jobs.add_argument("--test", action="store_true", help="run all checks and tests")
-    jobs.add_argument("--uninstall", action="store_true", help="remove what install.py made")
+    for job, words in JOBS:
+        jobs.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=words)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="file or folder for the protected photo")
     parser.add_argument("--venv", type=Path, metavar="DIR", help="folder of the virtual environment")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models")

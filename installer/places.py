@@ -58,6 +58,18 @@ def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.p
     return (Path(shared) if shared else Path.home() / ".local" / "share") / "protect-face"
 
 
+def log_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where the worker keeps its log: platformdirs' ``user_log_path("protect-face")``, or below C2P_HOME."""
+    if environment.get("C2P_HOME"):
+        return Path(environment["C2P_HOME"]) / "log"
+    if platform == "win32":
+        return data_home(environment, platform) / "Logs"
+    if platform == "darwin":
+        return Path.home() / "Library" / "Logs" / "protect-face"
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "protect-face" / "log"
+
+
 def claim(folder: Path) -> bool:
     """Makes ``folder`` ours when it is new or empty; says whether it is ours.
 

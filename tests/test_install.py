@@ -18,6 +18,17 @@ from installer.problems import Stop
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, so that no test touches this user's GIMP or worker."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    for name in ("APPDATA", "LOCALAPPDATA", "C2P_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
 @pytest.fixture
 def where(tmp_path: Path) -> Places:
     return Places(tmp_path / "venv", tmp_path / "models")
@@ -51,9 +62,9 @@ def test_options_win_over_the_environment() -> None:
     assert found == Places(Path("/v"), Path("/m"))
 
 
-def test_the_default_is_where_c2p_itself_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("C2P_HOME", raising=False)
+def test_the_default_is_where_c2p_itself_looks() -> None:
     assert places.data_home() == platformdirs.user_data_path("protect-face")
+    assert places.log_home() == platformdirs.user_log_path("protect-face")
 
 
 @pytest.mark.parametrize("content", [None, {}])

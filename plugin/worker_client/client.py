@@ -216,11 +216,11 @@ def stop(place=None):
     return True
 
 
-def diagnose():
-    # type: () -> dict[str, Any]
+def diagnose(place=None):
+    # type: (Place | None) -> dict[str, Any]
     """Everything that helps to find out why it does not work, as words; starts nothing and raises nothing."""
     try:
-        place = find_place()
+        place = place or find_place()
     except WorkerProblem as problem:
         return {"problem": problem.sentence}
     found = {"protocol": PROTOCOL, "found by": place.source, "command": place.command, "run folder": place.run}

@@ -157,6 +157,17 @@ def _install(gimp: Gimp) -> None:
     shutil.copytree(CHECKOUT / "plugin" / _PLUG_IN, gimp.plug_in, ignore=shutil.ignore_patterns("__pycache__"))
     client = CHECKOUT / "plugin" / "worker_client"
     shutil.copytree(client, gimp.plug_in / "worker_client", ignore=shutil.ignore_patterns("__pycache__"))
+    content = pointer(gimp.run_folder, in_root=bool(gimp.prefix))
+    (gimp.plug_in / "protect-face-worker.json").write_text(content)
+
+
+def pointer(run_folder: Path, *, in_root: bool) -> str:
+    """Content of the file that leads a plug-in to a worker on these tests' own Python.
+
+    Args:
+        run_folder: the worker's.
+        in_root: GIMP runs in a root folder, with the outer system at /host.
+    """
     models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
     variables = {
         "PYTHONPATH": str(CHECKOUT),
@@ -166,8 +177,7 @@ def _install(gimp: Gimp) -> None:
     }
     leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]
-    if gimp.prefix:
+    if in_root:
         # GIMP starts the worker itself, on the outer system.
         command = ["/usr/sbin/chroot", "/host", *command]
-    pointer = {"protocol": 1, "command": command, "run": str(gimp.run_folder), "environment": {}}
-    (gimp.plug_in / "protect-face-worker.json").write_text(json.dumps(pointer))
+    return json.dumps({"protocol": 1, "command": command, "run": str(run_folder), "environment": {}})

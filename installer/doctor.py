@@ -1,0 +1,205 @@
+"""What ``install.py --doctor`` prints: everything that helps to find a fault, and nothing that is secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from installer import plug_in, worker
+from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, release, wanted_stamps
+from installer.gimp import ask, sandbox_advice, trouble
+from installer.gimps import misplaced, profiles, programs
+from installer.places import Places, data_home, is_ours, read_marker
+
+# Runs in the environment; what it prints is a list of words.
+_PACKAGES = """
+import importlib.metadata as m, torch
+for name in ("protect-face", "torch", "torchvision", "numpy", "pillow", "open_clip_torch"):
+    try: print(name, m.version(name))
+    except m.PackageNotFoundError: print(name, "MISSING")
+print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
+"""
+_LOG_LINES = 20
+
+
+def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
+    """Prints the diagnosis, ready to be pasted; returns 0 when nothing was found, else 1."""
+    problems: list[str] = []
+    for title, section in _SECTIONS:
+        say(f"== {title}")
+        for line in section(where, problems):
+            say(f"   {discreet(line)}")
+    say("== Found")
+    for number, problem in enumerate(problems, 1):
+        say(f"   {number}. {discreet(problem)}")
+    if not problems:
+        say("   nothing wrong")
+    return 1 if problems else 0
+
+
+def discreet(line: str) -> str:
+    """The line with ~ for the home folder, and without anything that looks like the worker's token."""
+    own = str(Path.home())
+    if len(own) > 1:
+        line = line.replace(own, "~").replace(own.replace("\\", "\\\\"), "~")
+    return re.sub(r"\b[0-9a-f]{32,}\b", "(secret)", line)
+
+
+def _system(where: Places, problems: list[str]) -> Iterator[str]:
+    yield f"Protect Face {release()}"
+    yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
+    yield f"Python {platform.python_version()} at {sys.executable}"
+    free = shutil.disk_usage(next(path for path in (data_home(), *data_home().parents) if path.exists())).free
+    yield f"{free / 1e9:.1f} GB free where the data lies"
+    for name in (
+        "C2P_HOME",
+        "C2P_MODELS",
+        "C2P_WORKER_POINTER",
+        "C2P_WORKER_PYTHON",
+        "GIMP2_DIRECTORY",
+        "GIMP3_DIRECTORY",
+    ):
+        if os.environ.get(name):
+            yield f"{name}={os.environ[name]}"
+
+
+def _environment(where: Places, problems: list[str]) -> Iterator[str]:
+    for name, folder in (("environment", where.venv), ("models", where.models), ("data", data_home())):
+        yield f"{name}: {folder} ({_access(folder)})"
+    if not where.python.exists():
+        problems.append("The environment is not there; run 'python3 install.py --gimp'.")
+        return
+    known = read_marker(where.venv)
+    for what in (PACKAGES, OWN_PACKAGE):
+        if known.get(what) != wanted_stamps()[what]:
+            state = "of another version than this folder" if what in known else "unfinished"
+            problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
+    code, words = _run([where.python, "-I", "-c", _PACKAGES])
+    yield from words
+    if code:
+        problems.append("The environment's Python does not run what it should; run 'python3 install.py --gimp'.")
+
+
+def _models(where: Places, problems: list[str]) -> Iterator[str]:
+    if not where.c2p.exists():
+        yield "unknown without the environment"
+        return
+    code, words = _run([where.c2p, "models", "verify"], C2P_MODELS=str(where.models), C2P_OFFLINE="1")
+    yield from words
+    if code:
+        problems.append("Models are missing or damaged (see above); run 'python3 install.py --gimp'.")
+
+
+def _worker(where: Places, problems: list[str]) -> Iterator[str]:
+    found = worker.diagnosis(where)
+    logs = {name: str(found.pop(name, "")) for name in ("start log", "log")}
+    run = Path(str(found.pop("run folder")))
+    yield f"run folder: {run} ({_access(run)})"
+    if os.name == "posix" and run.is_dir() and stat.S_IMODE(run.stat().st_mode) != 0o700:
+        problems.append(f"'{run}' can be entered by others, so the worker won't use it; run 'chmod 700' on it.")
+    for name, value in found.items():
+        yield f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}"
+    if found.get("problem"):
+        problems.append(str(found["problem"]))
+    for name, text in logs.items():
+        lines = text.strip().splitlines()[-_LOG_LINES:]
+        yield f"{name}: {'' if lines else 'empty'}"
+        yield from (f"  {line}" for line in lines)
+
+
+def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
+    folders = profiles()
+    wanted = worker.pointer(where)
+    for profile in folders:
+        yield f"{profile.folder} ({_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
+        folder = plug_in.folder_in(profile)
+        wrong = plug_in.differences(profile, wanted)
+        yield f"  {folder.name}: {'; '.join(wrong) if wrong else 'as it should be'}"
+        if wrong:
+            problems.append(f"'{folder}' is not as it should be ({wrong[0]}); run 'python3 install.py --gimp'.")
+        yield from (f"  {line}" for line in _pointer(folder / wanted[0], problems))
+        for stray in plug_in.strays(profile):
+            problems.append(f"'{stray}' does not belong there and may confuse GIMP; remove it.")
+    for path in misplaced():
+        problems.append(f"GIMP 3 does not read '{path}', though it comes from Flatpak; remove it.")
+    answers = {
+        "there": "has the filter",
+        "missing": "does NOT see the filter",
+        "no Python": "has no Python",
+        "no answer": "did not answer",
+    }
+    asked = programs()
+    for program in asked:
+        answer = ask(program)
+        yield f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}: {answers[answer]}"
+        if answer != "there":
+            problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
+    if not folders and not asked:
+        problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
+    if advice := sandbox_advice():
+        yield advice
+
+
+def _pointer(path: Path, problems: list[str]) -> Iterator[str]:
+    """What a pointer file says, and whether what it says is there."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        python = Path(content["command"][0])
+        yield f"{path.name}: protocol {content['protocol']}, {python}, run folder {content['run']}"
+        if not os.access(python, os.X_OK):
+            problems.append(f"'{path}' leads to '{python}', which is not there; run 'python3 install.py --gimp'.")
+    except FileNotFoundError:
+        yield f"{path.name}: not there"
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        problems.append(f"'{path}' can't be read ({error}); run 'python3 install.py --gimp'.")
+
+
+_SECTIONS = (
+    ("System", _system),
+    ("Environment", _environment),
+    ("Models", _models),
+    ("Worker", _worker),
+    ("GIMP", _gimps),
+)
+
+
+def _access(path: Path) -> str:
+    """Who may do what with a folder of ours."""
+    if not path.exists():
+        return "not there"
+    entry = path.stat()
+    words = [stat.filemode(entry.st_mode)]
+    if os.name == "posix" and entry.st_uid != os.geteuid():
+        words.append("of another user")
+    if not os.access(path, os.W_OK):
+        words.append("not writable")
+    if is_ours(path):
+        words.append("made by install.py")
+    return ", ".join(words)
+
+
+def _run(command: Sequence[str | Path], **more: str) -> tuple[int, list[str]]:
+    """Exit code and lines of a program, of a kind that ends by itself."""
+    try:
+        ended = subprocess.run(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(**more),
+            timeout=120,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, [str(error)]
+    return ended.returncode, ended.stdout.splitlines()

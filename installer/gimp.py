@@ -1,0 +1,146 @@
+"""Puts the plug-in into every GIMP, asks each GIMP whether it has it, and takes it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from installer import plug_in, worker
+from installer.environment import Say
+from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
+from installer.places import Places, remove
+from installer.problems import Stop
+
+PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
+# Under this name the plug-in keeps recent prompts in GIMP.
+RECENT = "protect-face-recent"
+
+Answer = Literal["there", "missing", "no Python", "no answer"]
+
+_ASK_3 = f"assert Gimp.get_pdb().procedure_exists({PROCEDURES[3]!r})"
+_ASK_2 = (
+    '(begin (gimp-message (string-append "PROTECT-FACE "'
+    f' (number->string (car (gimp-procedural-db-proc-exists "{PROCEDURES[2]}")))'
+    ' (number->string (car (gimp-procedural-db-proc-exists "python-fu-eval"))))) (gimp-quit 0))'
+)
+# What GIMP 3 ends with: a script that raised, and a language that it has not.
+_RAISED, _UNKNOWN_LANGUAGE = 64, 69
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went in one GIMP; ``trouble`` is a sentence, empty when all is well."""
+
+    name: str
+    trouble: str = ""
+
+
+def present() -> tuple[Program, ...]:
+    """The GIMPs that can be asked; there may be none where GIMP has run and can't be found.
+
+    Raises:
+        Stop: there is no sign of any GIMP.
+    """
+    found = programs()
+    if not found and not profiles():
+        raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
+    return found
+
+
+def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
+    """Installs or repairs the plug-in in every GIMP.
+
+    Args:
+        where: the environment and models that the worker uses.
+        found: the GIMPs to ask afterwards, as ``present`` gave them.
+        say: gets a line for each thing done.
+
+    Returns:
+        one outcome per folder and per GIMP that was asked.
+    """
+    for program in found:
+        if not expected_profile(program).is_dir():
+            # GIMP makes its folder itself, with the settings of an older GIMP; it would not, were the folder there.
+            say(f"starting GIMP {program.version} once, so that it makes its folder")
+            program.run(*_quit(program))
+    outcomes = [_install_in(profile, where, say) for profile in profiles()]
+    for program in found:
+        say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
+        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble(program, ask(program))))
+    return outcomes
+
+
+def remove_from(profile: Profile) -> list[str]:
+    """Takes the plug-in and what GIMP saved of its dialogs out of one GIMP; says what went.
+
+    Raises:
+        Stop: it is not ours or can't be removed.
+    """
+    for saved in profile.folder.glob(f"plug-in-settings/*{PROCEDURES[3]}*"):
+        saved.unlink()
+    folder = plug_in.folder_in(profile)
+    return [remove(folder)] if folder.exists() or folder.is_symlink() else []
+
+
+def forget_prompts(program: Program) -> list[str]:
+    """Has GIMP drop the list of recent prompts, which it keeps among its own settings."""
+    kept = expected_profile(program) / "parasiterc"
+    if program.generation != 3 or not kept.is_file() or RECENT.encode() not in kept.read_bytes():
+        return []
+    program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
+    return [f"Removed the recent prompts from GIMP {program.version}."]
+
+
+def ask(program: Program) -> Answer:
+    """Whether a GIMP knows the filter; GIMP starts without a window, reads its plug-ins, and ends."""
+    if program.generation == 3:
+        ended = program.run("--batch-interpreter=python-fu-eval", "-b", _ASK_3, "--quit")
+        answers: dict[int, Answer] = {0: "there", _RAISED: "missing", _UNKNOWN_LANGUAGE: "no Python"}
+        return answers.get(ended.returncode, "no answer")
+    # GIMP 2.10 ends with 0 whatever a script does.
+    said = program.run("-b", _ASK_2).stdout
+    if "PROTECT-FACE 1" in said:
+        return "there"
+    if "PROTECT-FACE 00" in said:
+        return "no Python"
+    return "missing" if "PROTECT-FACE 01" in said else "no answer"
+
+
+def trouble(program: Program, answer: Answer) -> str:
+    """What is wrong with that answer and what to do, as a sentence; empty when all is well."""
+    if answer == "there":
+        return ""
+    if answer == "no Python":
+        if program.generation == 2:
+            return "It has no Python-Fu, which the filter needs; install GIMP 3 and run 'python3 install.py --gimp'."
+        return "It has no Python, which the filter needs; install GIMP's Python support and restart it."
+    if answer == "missing":
+        return (
+            "It does not see the filter; run 'python3 install.py --gimp', and report what --doctor prints if it stays."
+        )
+    return "It could not be asked; start it and look under Filters > Privacy."
+
+
+def sandbox_advice() -> str:
+    """What a user of a confined GIMP has to know, empty when there is none."""
+    if flatpak_installed() or any(profile.confined for profile in profiles()):
+        return (
+            "GIMP from Flatpak or Snap may not start the worker: run 'c2p worker run' in a terminal and keep it open."
+        )
+    return ""
+
+
+def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
+    folder = plug_in.folder_in(profile)
+    try:
+        changed = plug_in.write(profile, worker.pointer(where))
+    except Stop as problem:
+        return Outcome(str(folder), str(problem))
+    say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
+    strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
+    return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
+
+
+def _quit(program: Program) -> tuple[str, ...]:
+    return ("--quit",) if program.generation == 3 else ("-b", "(gimp-quit 0)")

@@ -1,0 +1,213 @@
+"""Every GIMP of this user: the folders that they read and the programs that can be asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.environment import child_environment
+
+FLATPAK = "org.gimp.GIMP"
+FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
+SNAP_PROGRAMS = Path("/snap/bin")
+MAC_PROGRAMS = Path("/Applications")
+# A first start reads every plug-in there is; 5 s measured, much more on a slow disk.
+START_SECONDS = 180
+VERSION_SECONDS = 30
+
+_PROFILE_NAME = re.compile(r"2\.10|3\.\d+")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A folder that some GIMP reads as its own, such as ``~/.config/GIMP/3.0``.
+
+    Attributes:
+        folder: the folder, which exists; plug-ins lie in its ``plug-ins``.
+        version: "2.10" or "3.0", "3.2" …
+        confined: it belongs to a GIMP from Snap, which can start nothing outside its sandbox.
+    """
+
+    folder: Path
+    version: str
+    confined: bool = False
+
+    @property
+    def generation(self) -> int:
+        """2 or 3: which of the two plug-ins it takes."""
+        return int(self.version.partition(".")[0])
+
+    @property
+    def plug_ins(self) -> Path:
+        return self.folder / "plug-ins"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A GIMP that can be started.
+
+    Attributes:
+        command: its first words; options go behind.
+        packaging: "system", "Flatpak", "Snap" or "AppImage".
+        version: all of it, such as "3.0.4".
+    """
+
+    command: tuple[str, ...]
+    packaging: str
+    version: str
+
+    @property
+    def generation(self) -> int:
+        return int(self.version.partition(".")[0])
+
+    @property
+    def profile_version(self) -> str:
+        """What its folder is called: the first two numbers."""
+        return ".".join(self.version.split(".")[:2])
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Runs it without a window and waits; a GIMP that hangs or can't be started counts as failed."""
+        command = [*self.command, "--no-interface", "--no-data", "--no-fonts", *options]
+        return _output(command, START_SECONDS)
+
+
+def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Profile, ...]:
+    """The folders of every GIMP 2.10 and 3 that has been started once."""
+    found: dict[Path, Profile] = {}
+    for base, confined in _bases(environment, platform):
+        for folder in sorted(base.glob("*")):
+            if _PROFILE_NAME.fullmatch(folder.name) and folder.is_dir():
+                found.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
+    # GIMP's own variables for a folder elsewhere, whatever its name; a relative one counts from home.
+    for variable, version in (("GIMP2_DIRECTORY", "2.10"), ("GIMP3_DIRECTORY", "3.0")):
+        if environment.get(variable):
+            folder = _home(environment, platform) / environment[variable]
+            if folder.is_dir():
+                name = folder.name if _PROFILE_NAME.fullmatch(folder.name) else version
+                found.setdefault(folder.resolve(), Profile(folder, name))
+    return tuple(found.values())
+
+
+def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Program, ...]:
+    """Every GIMP 2.10 or 3 that can be started, each once."""
+    found: dict[str, Program] = {}
+    for command, packaging in _commands(environment, platform):
+        said = _output([*command, "--version"], VERSION_SECONDS)
+        match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", said.stdout)
+        if match and said.returncode == 0:
+            found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
+    return tuple(found.values())
+
+
+def expected_profile(
+    program: Program, environment: Mapping[str, str] = os.environ, platform: str = sys.platform
+) -> Path:
+    """The folder that ``program`` makes at its first start."""
+    variable = f"GIMP{program.generation}_DIRECTORY"
+    if environment.get(variable):
+        return _home(environment, platform) / environment[variable]
+    base = _snap_base(environment, platform) if program.packaging == "Snap" else _main_base(environment, platform)
+    return base / program.profile_version
+
+
+def flatpak_installed(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
+    """Whether GIMP is here as a Flatpak, which shares ``~/.config/GIMP`` with other GIMPs."""
+    own = _home(environment, platform) / ".local" / "share" / "flatpak" / "app"
+    return platform.startswith("linux") and any((apps / FLATPAK).is_dir() for apps in (FLATPAK_SYSTEM, own))
+
+
+def misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Path, ...]:
+    """Plug-in folders of a GIMP 3 from Flatpak in the place where other Flatpaks look and GIMP does not."""
+    base = _flatpak_base(environment, platform)
+    return tuple(sorted(path for path in base.glob("3.*/plug-ins/protect-face*")))
+
+
+def _bases(environment: Mapping[str, str], platform: str) -> Iterator[tuple[Path, bool]]:
+    yield _main_base(environment, platform), False
+    if platform.startswith("linux"):
+        yield _snap_base(environment, platform), True
+    if platform == "win32" and environment.get("LOCALAPPDATA"):
+        # A GIMP from Microsoft's store sees its own copy of the user's folders.
+        for package in sorted(Path(environment["LOCALAPPDATA"], "Packages").glob("*GIMP*")):
+            yield package / "LocalCache" / "Roaming" / "GIMP", False
+
+
+def _home(environment: Mapping[str, str], platform: str) -> Path:
+    named = environment.get("USERPROFILE" if platform == "win32" else "HOME")
+    return Path(named) if named else Path.home()
+
+
+def _main_base(environment: Mapping[str, str], platform: str) -> Path:
+    home = _home(environment, platform)
+    if platform == "win32":
+        roaming = environment.get("APPDATA")
+        return (Path(roaming) if roaming else home / "AppData" / "Roaming") / "GIMP"
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / "GIMP"
+    shared = environment.get("XDG_CONFIG_HOME")
+    return (Path(shared) if shared else home / ".config") / "GIMP"
+
+
+def _snap_base(environment: Mapping[str, str], platform: str) -> Path:
+    return _home(environment, platform) / "snap" / "gimp" / "current" / ".config" / "GIMP"
+
+
+def _flatpak_base(environment: Mapping[str, str], platform: str) -> Path:
+    return _home(environment, platform) / ".var" / "app" / FLATPAK / "config" / "GIMP"
+
+
+def _commands(environment: Mapping[str, str], platform: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What may start a GIMP, console programs first."""
+    home = _home(environment, platform)
+    folders = [Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder]
+    if platform == "win32":
+        roots = [environment.get(name) for name in ("ProgramFiles", "ProgramW6432")]
+        local = environment.get("LOCALAPPDATA")
+        parents = [Path(root) for root in roots if root] + ([Path(local, "Programs")] if local else [])
+        folders += [folder for parent in parents for folder in sorted(parent.glob("GIMP*/bin"))]
+        patterns = ["gimp-console-*.exe", "gimp-console.exe"]
+    elif platform == "darwin":
+        apps = [app for parent in (MAC_PROGRAMS, home / "Applications") for app in sorted(parent.glob("GIMP*.app"))]
+        folders += [app / "Contents" / "MacOS" for app in apps]
+        patterns = ["gimp-console-*", "gimp-console", "gimp"]
+    else:
+        patterns = ["gimp-console-*", "gimp-console", "gimp-[23].*", "gimp"]
+    # /snap/bin/gimp is a link to snap itself, as every other program of a snap is.
+    plain = [folder for folder in folders if folder != SNAP_PROGRAMS]
+    seen: set[Path] = set()
+    for pattern in patterns:
+        for program in (path for folder in plain for path in sorted(folder.glob(pattern))):
+            if program.resolve() not in seen and os.access(program, os.X_OK):
+                seen.add(program.resolve())
+                yield (str(program),), "system"
+    if not platform.startswith("linux"):
+        return
+    if flatpak_installed(environment, platform):
+        yield ("flatpak", "run", FLATPAK), "Flatpak"
+    if (SNAP_PROGRAMS / "gimp").exists():
+        yield (str(SNAP_PROGRAMS / "gimp"),), "Snap"
+    for folder in (home / "Applications", home / "Downloads", home / "Desktop", home / "bin", home / ".local" / "bin"):
+        for image in sorted(folder.glob("GIMP-*.AppImage")):
+            if os.access(image, os.X_OK):
+                yield (str(image),), "AppImage"
+
+
+def _output(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(),
+            timeout=seconds,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, str(error), "")

@@ -1,0 +1,99 @@
+"""The worker, as far as the installer has to do with it: how plug-ins find it, whether it runs, ending it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from installer.environment import CHECKOUT, child_environment
+from installer.places import Places, data_home, log_home
+from installer.problems import Stop
+
+RUN = "run"
+
+
+def pointer(where: Places) -> tuple[str, bytes]:
+    """Name and content of the file beside a plug-in that leads it to this installation's worker."""
+    content = {
+        "protocol": _client().PROTOCOL,
+        "command": _command(where),
+        "run": _run_folder(),
+        "environment": _environment(where),
+    }
+    return _client().place.POINTER, (json.dumps(content, indent=1) + "\n").encode()
+
+
+def diagnosis(where: Places) -> dict[str, Any]:
+    """What the plug-ins' client says of the worker; starts none."""
+    said = _client().diagnose(_place(where))
+    return dict(said)
+
+
+def end(where: Places) -> bool:
+    """Ends a running worker, so that its files can be replaced or removed; False when none runs.
+
+    Raises:
+        Stop: it does not listen.
+    """
+    client = _client()
+    try:
+        return bool(client.stop(_place(where)))
+    except client.WorkerProblem as problem:
+        # The environment's own command speaks the language of the worker that was installed with it.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            command = [str(where.c2p), "worker", "stop"]
+            if subprocess.run(command, capture_output=True, env=child_environment(), timeout=60).returncode == 0:
+                return True
+        raise Stop(str(problem)) from problem
+
+
+def remove_traces() -> list[str]:
+    """Removes the worker's socket, lock and logs; says what went.
+
+    Raises:
+        Stop: one of them can't be removed.
+    """
+    said = []
+    for folder in (data_home() / RUN, log_home()):
+        if folder.is_dir() and not folder.is_symlink():
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
+            said.append(f"Removed '{folder}'.")
+    with contextlib.suppress(OSError):
+        log_home().parent.rmdir()  # only when it is empty
+    return said
+
+
+def _command(where: Places) -> list[str]:
+    return [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
+
+
+def _run_folder() -> str:
+    return str(data_home().absolute() / RUN)
+
+
+def _environment(where: Places) -> dict[str, str]:
+    """What the worker has to know of this installation; a GIMP that starts it may have another environment."""
+    home = os.environ.get("C2P_HOME")
+    return {"C2P_MODELS": str(where.models)} | ({"C2P_HOME": str(Path(home).absolute())} if home else {})
+
+
+def _place(where: Places) -> Any:
+    return _client().place.Place("install.py", _command(where), _run_folder(), _environment(where))
+
+
+def _client() -> Any:
+    """The plug-ins' own client, which is standard library only; so both agree on the protocol and the files' names."""
+    folder = str(CHECKOUT / "plugin")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module("worker_client")

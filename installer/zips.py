@@ -1,0 +1,78 @@
+"""Zips of the plug-in for people who unpack it themselves: one top folder, right for GIMP as it is."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from pathlib import Path
+
+from installer.environment import CHECKOUT, release
+from installer.places import MARKER
+from installer.plug_in import NAMES, contents, is_program
+from installer.problems import Stop
+
+PLATFORMS = {
+    "linux": "~/.config/GIMP/{version}/plug-ins (Snap: ~/snap/gimp/current/.config/GIMP/{version}/plug-ins)",
+    "windows": "%APPDATA%\\GIMP\\{version}\\plug-ins",
+    "macos": "~/Library/Application Support/GIMP/{version}/plug-ins",
+}
+_INSTRUCTIONS = """\
+Protect Face {release} for GIMP {generation}
+
+1. Close GIMP and move the folder "{name}" as it is into
+   {folder}
+   so that it holds {name}/{name}.py and not one folder more.
+2. The filter needs Protect Face's worker. In Protect Face's own folder run
+   {python} install.py --gimp
+   It sets up the worker, and repairs this folder too.
+3. Start GIMP: Filters > Privacy > Protect Face.
+"""
+
+
+def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
+    """Writes one zip per platform and plug-in; returns their paths.
+
+    Raises:
+        Stop: the folder can't be written.
+    """
+    made = []
+    for generation, name in NAMES.items():
+        files = contents(generation)
+        for platform, place in PLATFORMS.items():
+            version = "2.10" if generation == 2 else "3.0"
+            words = _INSTRUCTIONS.format(
+                release=release(),
+                generation="2.10" if generation == 2 else "3",
+                name=name,
+                folder=place.format(version=version),
+                python="py" if platform == "windows" else "python3",
+            )
+            if platform == "windows":
+                words = words.replace("\n", "\r\n")
+            # The marker lets install.py know the folder as its own.
+            extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": "from a zip"}).encode()}
+            path = target / f"{name}-{release()}-{platform}.zip"
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                _write(path, name, files | extra, generation)
+            except OSError as error:
+                raise Stop(
+                    f"Can't write '{path}' ({error.strerror}); free some space or repair the folder.", 5
+                ) from error
+            made.append(path)
+    return made
+
+
+def _write(path: Path, top: str, files: dict[str, bytes], generation: int) -> None:
+    aside = path.with_name(f"{path.name}.part")
+    # GIMP reads a plug-in anew only when its file has another time.
+    now = time.localtime()[:6]
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{top}/{name}", now)
+            entry.create_system = 3  # Unix, so that the bits below are read wherever it was made
+            entry.external_attr = (0o100755 if is_program(generation, name) else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, body)
+    aside.replace(path)

@@ -1,0 +1,114 @@
+# What the plug-in for GIMP 2.10 uses of gimpfu, which exists only inside of GIMP and only for Python 2.7.
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PF_DRAWABLE: int
+PF_IMAGE: int
+PF_INT: int
+PF_LAYER: int
+PF_RADIO: int
+PF_SLIDER: int
+PF_STRING: int
+
+ADD_MASK_BLACK: int
+GRAY: int
+GRAY_IMAGE: int
+GRAYA_IMAGE: int
+INDEXED: int
+INTERPOLATION_LINEAR: int
+LAYER_MODE_NORMAL: int
+MASK_DISCARD: int
+PRECISION_DOUBLE_GAMMA: int
+PRECISION_DOUBLE_LINEAR: int
+PRECISION_FLOAT_GAMMA: int
+PRECISION_FLOAT_LINEAR: int
+PRECISION_HALF_GAMMA: int
+PRECISION_HALF_LINEAR: int
+PRECISION_U8_GAMMA: int
+PRECISION_U8_LINEAR: int
+PRECISION_U16_GAMMA: int
+PRECISION_U16_LINEAR: int
+PRECISION_U32_GAMMA: int
+PRECISION_U32_LINEAR: int
+RGBA_IMAGE: int
+
+# GIMP's procedures, by name.
+pdb: Any
+
+class CancelError(RuntimeError): ...
+
+class PixelRgn:
+    # [x0:x1, y0:y1]: bytes of whole rows.
+    def __getitem__(self, area: tuple[slice, slice]) -> bytes: ...
+    def __setitem__(self, area: tuple[slice, slice], pixels: bytes) -> None: ...
+
+class Drawable:
+    bpp: int
+    height: int
+    width: int
+    image: Image
+    offsets: tuple[int, int]
+    tattoo: int
+    def flush(self) -> None: ...
+    def get_pixel_rgn(self, x: int, y: int, width: int, height: int, dirty: bool, shadow: bool) -> PixelRgn: ...
+    def update(self, x: int, y: int, width: int, height: int) -> None: ...
+
+class Channel(Drawable): ...
+
+class Layer(Drawable):
+    mask: Channel | None
+    mode: int
+    name: str
+    opacity: float
+    parent: Layer | None
+    visible: bool
+    def __init__(
+        self, image: Image, name: str, width: int, height: int, type: int, opacity: float, mode: int
+    ) -> None: ...
+    def add_mask(self, mask: Channel) -> None: ...
+    def copy(self, add_alpha: bool) -> Layer: ...
+    def create_mask(self, type: int) -> Channel: ...
+    def parasite_attach(self, parasite: Parasite) -> None: ...
+    def parasite_find(self, name: str) -> Parasite | None: ...
+    def remove_mask(self, mode: int) -> None: ...
+    def set_offsets(self, x: int, y: int) -> None: ...
+
+class Image:
+    floating_selection: Layer | None
+    height: int
+    precision: int
+    selection: Channel
+    width: int
+    def add_layer(self, layer: Layer, position: int) -> None: ...
+    def get_layer_by_tattoo(self, tattoo: int) -> Layer | None: ...
+
+class Parasite:
+    data: str
+    def __init__(self, name: str, flags: int, data: str) -> None: ...
+
+class _Gimp:
+    Layer: type[Layer]
+    Parasite: type[Parasite]
+    def message(self, text: str) -> None: ...
+    def progress_init(self, text: str) -> None: ...
+    def progress_update(self, fraction: float) -> None: ...
+
+gimp: _Gimp
+
+def register(
+    name: str,
+    blurb: str,
+    help: str,
+    author: str,
+    copyright: str,
+    date: str,
+    label: str,
+    imagetypes: str,
+    params: Sequence[tuple[Any, ...]],
+    results: Sequence[tuple[Any, ...]],
+    function: Callable[..., Any],
+    menu: str,
+    domain: tuple[str, str],
+) -> None: ...
+def main() -> None: ...

@@ -1,0 +1,615 @@
+"""GIMP's part of the installer: homes as each platform lays them out, repair, zips, the diagnosis, and removal."""
+
+from __future__ import annotations
+
+import gettext
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
+from installer.gimps import Profile, Program
+from installer.places import MARKER, Places
+from installer.problems import Stop
+
+ROOT = Path(__file__).resolve().parent.parent
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and programs as on Unix")
+PO = """
+msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=2; plural=(n != 1);\\n"
+
+msgid "Face"
+msgstr "Gesicht ü"
+
+msgctxt "menu"
+msgid "Face"
+msgstr ""
+"Ge"
+"sicht"
+
+#, fuzzy
+msgid "Guess"
+msgstr "Falsch"
+
+msgid "%d face"
+msgid_plural "%d faces"
+msgstr[0] "%d Gesicht"
+msgstr[1] "%d Gesichter"
+
+#~ msgid "Old"
+#~ msgstr "Alt"
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, no GIMP on this machine, and a small plug-in to install."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "APPDATA", "LOCALAPPDATA", "C2P_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("GIMP2_DIRECTORY", "GIMP3_DIRECTORY", "C2P_WORKER_POINTER", "C2P_WORKER_PYTHON", "C2P_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("FLATPAK_SYSTEM", "SNAP_PROGRAMS", "MAC_PROGRAMS"):
+        monkeypatch.setattr(gimps, name, tmp_path / "system" / name)
+    source = tmp_path / "plugin"
+    for name in plug_in.NAMES.values():
+        (source / name / "locale" / "de" / "LC_MESSAGES").mkdir(parents=True)
+        (source / name / f"{name}.py").write_text("print('the program')\n")
+        (source / name / "part.py").write_text("")
+        (source / name / "locale" / "de" / "LC_MESSAGES" / f"{name}.po").write_text(PO, encoding="utf-8")
+    (source / "worker_client" / "__pycache__").mkdir(parents=True)
+    (source / "worker_client" / "__init__.py").write_text("")
+    (source / "worker_client" / "__pycache__" / "x.pyc").write_bytes(b"")
+    monkeypatch.setattr(plug_in, "SOURCE", source)
+    return folder
+
+
+@pytest.fixture
+def where(home: Path) -> Places:
+    return places.places(None, None)
+
+
+def profile_in(home: Path, version: str, base: str = ".config/GIMP") -> Path:
+    folder = home / base / version
+    (folder / "plug-ins").mkdir(parents=True)
+    return folder
+
+
+def fake_gimp(folder: Path, name: str, version: str, *, knows: bool = True, python: bool = True) -> Path:
+    """A program that answers as GIMP does, and makes its folder at its first start."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / name
+    short = ".".join(version.split(".")[:2])
+    code = 0 if knows else 64 if python else 69
+    program.write_text(
+        f"""#!{sys.executable}
+import os, sys
+if "--version" in sys.argv:
+    print("GNU Image Manipulation Program version {version}")
+    sys.exit()
+os.makedirs(os.path.expanduser("~/.config/GIMP/{short}/plug-ins"), exist_ok=True)
+open(os.path.expanduser("~/started"), "a").write("x")
+print("PROTECT-FACE {int(knows)}{int(python)}")
+sys.exit({code} if "--batch-interpreter=python-fu-eval" in sys.argv else 0)
+"""
+    )
+    program.chmod(0o755)
+    return program
+
+
+def quiet(words: str) -> None:
+    pass
+
+
+# Which folders
+
+
+@pytest.mark.parametrize(
+    ("platform", "folders", "variables"),
+    [
+        ("linux", [".config/GIMP/2.10", ".config/GIMP/3.0", ".config/GIMP/3.2"], {}),
+        ("linux", ["other/GIMP/3.0"], {"XDG_CONFIG_HOME": "other"}),
+        ("linux", ["snap/gimp/current/.config/GIMP/3.0"], {}),
+        ("win32", ["roaming/GIMP/2.10", "roaming/GIMP/3.0"], {"APPDATA": "roaming"}),
+        ("win32", ["AppData/Roaming/GIMP/3.0"], {}),
+        (
+            "win32",
+            ["local/Packages/GIMP.GIMP_x1/LocalCache/Roaming/GIMP/3.2"],
+            {"LOCALAPPDATA": "local"},
+        ),
+        ("darwin", ["Library/Application Support/GIMP/3.0"], {}),
+    ],
+)
+def test_every_gimp_folder_is_found(home: Path, platform: str, folders: list[str], variables: dict[str, str]) -> None:
+    for folder in [
+        *folders,
+        *(f"{Path(folder).parent.as_posix()}/{other}" for folder in folders for other in ("2.8", "x")),
+    ]:
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    environment = {"HOME": str(home), "USERPROFILE": str(home)}
+    environment |= {name: str(home / value) for name, value in variables.items()}
+    found = gimps.profiles(environment, platform)
+    assert [profile.folder for profile in found] == [home / folder for folder in folders]
+    assert [profile.version for profile in found] == [Path(folder).name for folder in folders]
+
+
+def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
+    (home / "portable").mkdir()
+    (profile,) = gimps.profiles({"HOME": str(home), "GIMP3_DIRECTORY": "portable"}, "linux")
+    assert (profile.folder, profile.generation) == (home / "portable", 3)
+
+
+def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> None:
+    profile_in(home, "3.0")
+    profile_in(home, "3.0", "snap/gimp/current/.config/GIMP")
+    assert [profile.confined for profile in gimps.profiles()] == [False, True]
+
+
+@POSIX
+def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home: Path) -> None:
+    console = fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    (tmp_path / "bin" / "gimp-console").symlink_to(console)
+    fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
+    fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
+    image = fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
+    found = {(program.version, program.packaging): program.command for program in gimps.programs()}
+    assert set(found) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
+    assert found["3.0.4", "system"] == (str(console),) and found["3.2.0", "AppImage"] == (str(image),)
+
+
+@POSIX
+def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "gimp-console-3.0"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'libexample.so.3.1 not found'; exit 127\n")
+    broken.chmod(0o755)
+    assert gimps.programs() == ()
+
+
+@POSIX
+def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
+    environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
+    fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
+    fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
+    assert [program.version for program in gimps.programs(environment, "win32")] == ["3.0.4"]
+    assert [program.version for program in gimps.programs(environment, "darwin")] == ["3.0.2"]
+
+
+# Installing and repairing
+
+
+def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
+    for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
+        folder = profile_in(home, version) / "plug-ins" / name
+        profile = next(p for p in gimps.profiles() if p.version == version)
+        assert plug_in.write(profile, worker.pointer(where))
+        assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+            MARKER,
+            f"locale/de/LC_MESSAGES/{name}.mo",
+            "part.py",
+            "protect-face-worker.json",
+            f"{name}.py",
+            "worker_client/__init__.py",
+        }
+        assert plug_in.differences(profile, worker.pointer(where)) == []
+
+
+@POSIX
+def test_the_program_alone_is_executable(home: Path, where: Places) -> None:
+    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    plug_in.write(gimps.profiles()[0], worker.pointer(where))
+    runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
+    assert runnable == ["protect-face.py"]
+
+
+def test_the_pointer_leads_to_this_environment(where: Places) -> None:
+    name, content = worker.pointer(where)
+    said = json.loads(content)
+    assert name == "protect-face-worker.json"
+    assert said["command"] == [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
+    assert said["environment"] == {"C2P_MODELS": str(where.models)}
+    assert Path(said["run"]) == places.data_home() / "run" and Path(said["run"]).is_absolute()
+
+
+def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2P_HOME", str(home / "all"))
+    said = json.loads(worker.pointer(places.places(None, None))[1])
+    assert said["run"] == str(home / "all" / "run")
+    assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
+
+
+def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
+    tmp_path: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content = worker.pointer(where)
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
+    place = worker._client().place.find_place()
+    assert place.command[0] == str(where.python) and place.run == str(places.data_home() / "run")
+
+
+def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
+    profile_in(home, "3.0")
+    (profile,) = gimps.profiles()
+    assert plug_in.write(profile, worker.pointer(where))
+    before = {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")}
+    assert not plug_in.write(profile, worker.pointer(where))
+    assert {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")} == before
+
+
+def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Places) -> None:
+    profile_in(home, "3.0")
+    (profile,) = gimps.profiles()
+    plug_in.write(profile, worker.pointer(where))
+    compiled = [plug_in.folder_in(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
+    for path in compiled:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert plug_in.differences(profile, worker.pointer(where)) == []
+    spoil(plug_in.folder_in(profile), "edited")
+    plug_in.write(profile, worker.pointer(where))
+    assert not any(path.exists() for path in compiled)
+
+
+def spoil(folder: Path, how: str) -> None:
+    if how == "missing":
+        (folder / "part.py").unlink()
+    elif how == "edited":
+        (folder / "part.py").write_text("old")
+    elif how == "stale":
+        (folder / "gone.py").touch()
+    elif how == "not executable":
+        (folder / "protect-face.py").chmod(0o644)
+    elif how == "pointer":
+        (folder / "protect-face-worker.json").write_text("{}")
+    else:
+        (folder / MARKER).write_text('{"state": "incomplete"}')
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("missing", "part.py is missing"),
+        ("edited", "part.py is of another version"),
+        ("stale", "gone.py does not belong there"),
+        pytest.param("not executable", "protect-face.py is not executable", marks=POSIX),
+        ("pointer", "protect-face-worker.json leads elsewhere"),
+        ("incomplete", "an installation was cut short"),
+    ],
+)
+def test_what_is_wrong_is_named_and_repaired(home: Path, where: Places, how: str, expected: str) -> None:
+    profile_in(home, "3.0")
+    (profile,) = gimps.profiles()
+    plug_in.write(profile, worker.pointer(where))
+    spoil(plug_in.folder_in(profile), how)
+    (words,) = plug_in.differences(profile, worker.pointer(where))
+    assert expected in words
+    assert plug_in.write(profile, worker.pointer(where))
+    assert plug_in.differences(profile, worker.pointer(where)) == []
+
+
+def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
+    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_in(home, "3.0")
+    (profile,) = gimps.profiles()
+    put, left = plug_in._put, iter(range(3))
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        put(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plug_in, "_put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plug_in.write(profile, worker.pointer(where))
+    assert "incomplete: an installation was cut short" in plug_in.differences(profile, worker.pointer(where))
+    plug_in.write(profile, worker.pointer(where))
+    assert plug_in.differences(profile, worker.pointer(where)) == []
+
+
+def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Places) -> None:
+    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    folder.mkdir()
+    (folder / "mine.py").touch()
+    with pytest.raises(Stop, match="was not made by"):
+        plug_in.write(gimps.profiles()[0], worker.pointer(where))
+    with pytest.raises(Stop):
+        gimp.remove_from(gimps.profiles()[0])
+    assert [path.name for path in folder.iterdir()] == ["mine.py"]
+
+
+@POSIX
+def test_a_link_to_a_checkout_stays(home: Path, where: Places, tmp_path: Path) -> None:
+    link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    link.symlink_to(tmp_path / "plugin" / "protect-face")
+    with pytest.raises(Stop, match="was not made by"):
+        plug_in.write(gimps.profiles()[0], worker.pointer(where))
+
+
+def test_a_folder_that_cannot_be_written_gets_a_sentence(home: Path, where: Places) -> None:
+    profile = Profile(profile_in(home, "3.0"), "3.0")
+    profile.plug_ins.rmdir()
+    profile.plug_ins.touch()
+    with pytest.raises(Stop, match="make it writable for you and repeat"):
+        plug_in.write(profile, worker.pointer(where))
+
+
+@POSIX
+def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Places) -> None:
+    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    profile_in(home, "3.0")
+    first, second = gimp.install(where, gimp.present(), quiet)
+    assert "was not made by" in first.trouble and not second.trouble
+
+
+@POSIX
+def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Places) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    folder, asked = gimp.install(where, gimp.present(), quiet)
+    assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
+    assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
+
+
+def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["--gimp"]) == 6
+    assert "Install GIMP 3" in capsys.readouterr().err
+    assert list(home.iterdir()) == []
+
+
+@POSIX
+@pytest.mark.parametrize("version", ["3.0.4", "2.10.22"])
+@pytest.mark.parametrize(
+    ("knows", "python", "expected"), [(True, True, "there"), (False, True, "missing"), (False, False, "no Python")]
+)
+def test_a_gimp_is_asked_whether_it_has_the_filter(
+    tmp_path: Path, version: str, knows: bool, python: bool, expected: str
+) -> None:
+    program = fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
+    assert gimp.ask(Program((str(program),), "system", version)) == expected
+
+
+def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
+    assert gimp.ask(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
+
+
+def test_copies_in_wrong_places_are_named(home: Path, where: Places) -> None:
+    plug_ins = profile_in(home, "3.0") / "plug-ins"
+    (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
+    for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
+        (plug_ins / stray).touch()
+    assert plug_in.strays(gimps.profiles()[0]) == [
+        plug_ins / "protect-face.py",
+        plug_ins / "protect-face" / "protect-face" / "protect-face.py",
+    ]
+
+
+@POSIX
+def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    assert main.main(["--gimp"]) == 1
+    words = capsys.readouterr().out
+    assert f"wrote {home}" in words and "GIMP 3.0.4 (system): It does not see the filter" in words
+    assert "install.py --uninstall" in words and "install.py --doctor" in words
+
+
+# Translations
+
+
+def test_translations_are_read_by_gettext() -> None:
+    catalogue = gettext.GNUTranslations(io.BytesIO(translations.compiled(PO)))
+    assert catalogue.gettext("Face") == "Gesicht ü"
+    assert catalogue.pgettext("menu", "Face") == "Gesicht"
+    assert catalogue.ngettext("%d face", "%d faces", 2) == "%d Gesichter"
+    assert catalogue.gettext("Guess") == "Guess" and catalogue.gettext("Old") == "Old"
+
+
+@pytest.mark.parametrize("line", ["nonsense", "msgid no quotes", 'msgwhat "x"'])
+def test_a_broken_translation_names_its_line(line: str) -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        translations.compiled(line)
+
+
+# Zips
+
+
+def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: Path) -> None:
+    made = zips.make_zips(tmp_path / "dist")
+    assert len(made) == 6
+    for path in made:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            (top,) = {name.partition("/")[0] for name in names}
+            assert {f"{top}/{top}.py", f"{top}/worker_client/__init__.py", f"{top}/INSTALL.txt"} <= set(names)
+            assert f"{top}/locale/de/LC_MESSAGES/{top}.mo" in names
+            modes = {name: archive.getinfo(name).external_attr >> 16 & 0o777 for name in names}
+            assert [name for name, mode in modes.items() if mode & 0o111] == [f"{top}/{top}.py"]
+            words = archive.read(f"{top}/INSTALL.txt").decode()
+            assert ("%APPDATA%" in words) == ("windows" in path.name)
+
+
+def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> None:
+    before = time.localtime()[:5]
+    with zipfile.ZipFile(zips.make_zips(tmp_path / "dist")[0]) as archive:
+        assert all(entry.date_time[:5] >= before for entry in archive.infolist())
+
+
+def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Places) -> None:
+    path = next(path for path in zips.make_zips(tmp_path / "dist") if path.name.startswith("protect-face-0"))
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(profile_in(home, "3.0") / "plug-ins")
+    (profile,) = gimps.profiles()
+    assert plug_in.write(profile, worker.pointer(where))
+    assert plug_in.differences(profile, worker.pointer(where)) == []
+
+
+# Diagnosis
+
+
+def diagnosis(where: Places) -> tuple[int, str]:
+    lines: list[str] = []
+    return doctor.diagnose(where, lines.append), "\n".join(lines)
+
+
+def test_the_diagnosis_works_before_anything_is_installed(where: Places) -> None:
+    code, words = diagnosis(where)
+    assert code == 1
+    assert "The environment is not there" in words and "No GIMP was found" in words
+
+
+@POSIX
+def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Places) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    gimp.install(where, gimp.present(), quiet)
+    (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
+    _, words = diagnosis(where)
+    assert "protect-face: part.py is missing" in words
+    assert "protect-face-worker.json: protocol 1, ~" in words
+    assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
+
+
+def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Places) -> None:
+    profile_in(home, "3.0")
+    plug_in.write(gimps.profiles()[0], worker.pointer(where))
+    _, words = diagnosis(where)
+    assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
+
+
+def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Places) -> None:
+    profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
+    if sys.platform.startswith("linux"):
+        assert "GIMP 3 does not read '~/.var" in diagnosis(where)[1]
+
+
+@POSIX
+def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where: Places) -> None:
+    run, log = places.data_home() / "run", places.log_home() / "worker.log"
+    for folder in (run, log.parent):
+        folder.mkdir(parents=True)
+    run.chmod(0o700)
+    token = "0123456789abcdef" * 4
+    log.write_text("".join(f"line {number} in {home}/photos, {token}\n" for number in range(100)))
+    endpoint = {"protocol": 1, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
+    (run / "worker.json").touch(mode=0o600)
+    (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
+    code, words = diagnosis(where)
+    assert "line 99 in ~/photos" in words and "line 10 " not in words
+    assert token not in words and str(home) not in words
+    assert code == 1
+
+
+@POSIX
+def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Places) -> None:
+    run = places.data_home() / "run"
+    run.mkdir(parents=True)
+    run.chmod(0o755)
+    assert "can be entered by others" in diagnosis(where)[1]
+
+
+# Removing
+
+
+def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(home.rglob("*"))
+    folders = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
+    for profile in gimps.profiles():
+        plug_in.write(profile, worker.pointer(where))
+    for folder in (where.venv, where.models):
+        places.claim(folder)
+    for folder in (places.data_home() / "run", places.log_home()):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    assert main.main(["--uninstall"]) == 0
+    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in folders)
+    for empty in ("GIMP", "protect-face"):
+        assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
+    assert not places.data_home().exists() and not places.log_home().exists() and before == []
+
+
+def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
+    saved = profile_in(home, "3.0") / "plug-in-settings"
+    saved.mkdir()
+    for name in ("GimpProcedureConfig-plug-in-protect-face.last", "GimpProcedureConfig-plug-in-other.last"):
+        (saved / name).touch()
+    assert main.main(["--uninstall"]) == 0
+    assert [path.name for path in saved.iterdir()] == ["GimpProcedureConfig-plug-in-other.last"]
+
+
+@POSIX
+@pytest.mark.parametrize(("parasites", "started"), [("protect-face-recent", True), ("other", False)])
+def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
+    tmp_path: Path, home: Path, parasites: str, started: bool
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    (profile_in(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
+    assert main.main(["--uninstall"]) == 0
+    assert (home / "started").exists() == started
+
+
+@POSIX
+def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment
+    )
+    try:
+        until = time.monotonic() + 60
+        while not (places.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert diagnosis(where)[1].count("running: true") == 1
+        assert main.main(["--uninstall"]) == 0
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+    assert "Ended the worker." in capsys.readouterr().out
+    assert not places.data_home().exists() and not places.log_home().exists()
+
+
+def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
+    home: Path, where: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    profile_in(home, "3.0")
+    plug_in.write(next(p for p in gimps.profiles() if p.generation == 3), worker.pointer(where))
+    assert main.main(["--uninstall"]) == 2
+    assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
+    assert "was not made by install.py" in capsys.readouterr().err
+
+
+# The real plug-ins
+
+
+@pytest.mark.parametrize(("generation", "name"), plug_in.NAMES.items())
+def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plug_in, "SOURCE", ROOT / "plugin")
+    found = plug_in.contents(generation)
+    assert f"{name}.py" in found and "worker_client/client.py" in found
+    assert not [path for path in found if path.endswith((".po", ".pyc"))]
+
+
+def test_the_installer_with_gimp_needs_the_standard_library_only() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import installer.worker as w; w._client(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    foreign = {name.partition(".")[0] for name in run.stdout.split()} - set(sys.stdlib_module_names)
+    assert {name for name in foreign if not name.startswith("_")} == {"installer", "worker_client"}
