@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from installer import plug_in
 from tests.host.root import NoRoot, gimp_root, inside
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -153,10 +154,13 @@ def add_saboteur(gimp: Gimp) -> None:
 
 
 def _install(gimp: Gimp) -> None:
-    """Lays the plug-in out as the installer does: with the client and a file that leads to the worker."""
-    shutil.copytree(CHECKOUT / "plugin" / _PLUG_IN, gimp.plug_in, ignore=shutil.ignore_patterns("__pycache__"))
-    client = CHECKOUT / "plugin" / "worker_client"
-    shutil.copytree(client, gimp.plug_in / "worker_client", ignore=shutil.ignore_patterns("__pycache__"))
+    """Lays the plug-in out as the installer does, with a file that leads to a worker from this checkout."""
+    for path, body in plug_in.contents(3).items():
+        target = gimp.plug_in / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(body)
+        if plug_in.is_program(3, path):
+            target.chmod(0o755)
     content = pointer(gimp.run_folder, in_root=bool(gimp.prefix))
     (gimp.plug_in / "protect-face-worker.json").write_text(content)
 

@@ -50,7 +50,7 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
             assert time.monotonic() < until
             time.sleep(0.05)
 
-    return during_a_run(gimp, interfere, steps=30, **arguments)
+    return during_a_run(gimp, interfere, settle=4, steps=40, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -110,6 +110,7 @@ def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> N
 
 def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
+    # The worker shall be warm, so that the search begins soon.
     gimp.script("tell(said=call('plug-in-protect-face-worker', do='status')[0])")
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
@@ -118,6 +119,7 @@ def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0,
             assert time.monotonic() < until and not run.done(), run
             time.sleep(0.05)
         time.sleep(settle)
+        assert not run.done(), "the run was over before anything could happen to it"
         action()
         return run.result().told
 
