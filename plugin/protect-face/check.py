@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gi.repository import Gimp, GObject
+from worker_client import Picture, Worker
 
 import layers
 import run
@@ -19,7 +20,6 @@ from pixels import Rect, extent
 from report import summary, text_report, write_report
 from texts import Refused, _
 from wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, ONE_LAYER, Wishes
-from worker_client import Picture, Worker
 
 VISIBLE, LAYER = "visible", "layer"
 # Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.

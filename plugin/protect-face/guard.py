@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gi.repository import Gimp, GLib
+from worker_client import Event, Worker
 
 import run
 from texts import Refused, _, stage
-from worker_client import Event, Worker
 
 LOG = "protect-face.log"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
+from worker_client import Picture
 
 from pixels import MASK_FORMAT, Format, Rect, cut_out, extent, merge, read, times, travel_format, write
 from texts import Refused, _
-from worker_client import Picture
 
 PARASITE = "protect-face"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gi.repository import Gimp
+from worker_client import Picture
 
 from layers import Source, new_layer, place_of
 from pixels import MASK_FORMAT, Rect, write
 from texts import _
-from worker_client import Picture
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
 # The worker names products in English; the catalogue knows these.

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import worker_client
 from gi.repository import Gimp
+from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 import layers
-import worker_client
 from layers import Limit, Region, Source
 from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips, times
 from products import product_group
 from texts import Refused, _, sentence
 from wishes import PRODUCTS, SELECTED, WHOLE_LAYER, Wishes
-from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 Tell = Callable[[Event], None]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-
 import worker_client
-from tests.host.gimp import Gimp, add_saboteur
 from worker_client.place import Place
+
+from tests.host.gimp import Gimp, add_saboteur
 
 pytestmark = pytest.mark.host
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from worker_client import WorkerProblem, connect, diagnose, place, search_size, start, stop
 from worker_client.place import Place, find_place
 
