@@ -16,7 +16,7 @@ import layers
 import run
 from guard import connected, progress
 from layers import Limit, Source, source_of
-from pixels import Rect, extent
+from pixels import Rect, extent, travel_format
 from report import summary, text_report, write_report
 from texts import Refused, _
 from wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, ONE_LAYER, Wishes
@@ -46,10 +46,10 @@ class _Pair:
         return rect.within(extent(self.current).moved(-self.shift[0], -self.shift[1])).within(self.original.area)
 
     def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
-        form = self.original.form
+        form = travel_format(self.current)
         taken = []
         for rect in rects:
-            taken.append(run.photo_of(self.original.layer, form, rect, original))
+            taken.append(run.photo_of(self.original.layer, self.original.form, rect, original))
             taken.append(run.photo_of(self.current, form, rect, current, self.shift))
         return taken
 

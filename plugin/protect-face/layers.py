@@ -14,7 +14,7 @@ from typing import Any
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
 
-from pixels import MASK_FORMAT, Format, Rect, cut_out, extent, merge, read, times, travel_format, write
+from pixels import MASK_FORMAT, Format, Rect, add_alpha, cut_out, extent, merge, read, times, travel_format, write
 from texts import Refused, _
 
 PARASITE = "protect-face"
@@ -82,15 +82,26 @@ class Region:
     changed: bytes
     visible: bytes
 
+    @property
+    def pixel_bytes(self) -> int:
+        return self.pixels.row_bytes // self.pixels.width
+
     def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
         """Strip by strip: where, and the strip's share of the three."""
-        top = start = 0
-        for strip in self.pixels.strips:
-            rows = len(strip) // self.pixels.row_bytes
-            end = start + rows * self.pixels.width
-            rect = Rect(self.pixels.x, self.pixels.y + top, self.pixels.width, rows)
+        start = 0
+        for rect, strip in strips_of(self.pixels):
+            end = start + rect.width * rect.height
             yield rect, strip, self.changed[start:end], self.visible[start:end]
-            top, start = top + rows, end
+            start = end
+
+
+def strips_of(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
+    """A received picture's strips and where each of them lies."""
+    top = picture.y
+    for strip in picture.strips:
+        rows = len(strip) // picture.row_bytes
+        yield Rect(picture.x, top, picture.width, rows), strip
+        top += rows
 
 
 def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
@@ -146,7 +157,10 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.bands():
-            write(pixels, rect, form.name, cut_out(strip, changed, form.pixel_bytes), form.pixel_bytes)
+            cut = cut_out(strip, changed, region.pixel_bytes)
+            if region.pixels.channels in (1, 3):
+                cut = add_alpha(cut, changed, region.pixel_bytes, form.depth)
+            write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
             write(shown, rect, MASK_FORMAT, visible, 1)
     return _finish(layer, pixels, mask, shown)
 

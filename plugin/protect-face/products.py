@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from gi.repository import Gimp
 from worker_client import Picture
 
-from layers import Source, new_layer, place_of
+from layers import Source, new_layer, place_of, strips_of
 from pixels import MASK_FORMAT, Rect, write
 from texts import _
 
@@ -66,11 +66,9 @@ def _layer(source: Source, picture: Picture) -> Gimp.Layer:
     left, top = place_of(source)
     layer.set_offsets(left + picture.x, top + picture.y)
     buffer = layer.get_buffer()
-    start = 0
-    for strip in picture.strips:
-        rows = len(strip) // picture.row_bytes
-        write(buffer, Rect(0, start, picture.width, rows), source.form.name, strip, source.form.pixel_bytes)
-        start += rows
+    for rect, strip in strips_of(picture):
+        there = rect.moved(-picture.x, -picture.y)
+        write(buffer, there, source.form.with_alpha, strip, picture.row_bytes // picture.width)
     buffer.flush()
     # "~" is sRGB's curve, which is not that of a linear image.
     space = Gimp.LayerColorSpace.RGB_PERCEPTUAL if "~" in source.form.name else Gimp.LayerColorSpace.RGB_NON_LINEAR
