@@ -70,6 +70,18 @@ def connected() -> Worker:
     return run.connect(waiting)
 
 
+def tell(mode: Gimp.RunMode, words: str) -> None:
+    """Says what came of a run, unless a script asked for it."""
+    Gimp.progress_end()
+    Gimp.displays_flush()
+    if mode == Gimp.RunMode.INTERACTIVE:
+        import dialog  # GTK is only loaded where there is a window
+
+        dialog.tell_result(words)
+    elif mode == Gimp.RunMode.WITH_LAST_VALS:
+        Gimp.message(words)
+
+
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
     return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(words))
 

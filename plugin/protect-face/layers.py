@@ -218,8 +218,12 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
     try:
         if not image.insert_layer(layer, parent, position):
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
-        if fill is not None:
-            fill()
+        try:
+            if fill is not None:
+                fill()
+        except BaseException:
+            image.remove_layer(layer)
+            raise
         image.set_selected_layers([layer])
     finally:
         image.undo_group_end()
@@ -232,7 +236,7 @@ def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
 
 
 def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
-    """The settings of the run that made the layer, None when it was none of ours."""
+    """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
     if parasite is None:
         return None
@@ -240,7 +244,9 @@ def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
         settings = json.loads(bytes(parasite.get_data()))
     except ValueError:
         return None
-    return settings if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
+        return None
+    return settings if isinstance(settings.get("wishes"), dict) else None
 
 
 def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:

@@ -79,6 +79,7 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
     Raises:
         Refused: there is no face, or none in the selection.
     """
+    Gimp.progress_set_text(_("Looking for faces…"))
     inside = not Gimp.Selection.is_empty(source.image)
     if faces == SELECTED and not inside:
         raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
