@@ -17,6 +17,9 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 
+# Every pixel is read once, so that GEGL need not keep half of the computer's memory full of them.
+Gegl.config().set_property("tile-cache-size", 16 << 20)
+
 STRIP_BYTES = 1 << 22
 MASK_FORMAT = "Y u8"
 
