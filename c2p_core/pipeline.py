@@ -28,14 +28,14 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces import find_faces_in, refine_face
+from c2p_core.faces import find_again, find_faces_in, refine_face
 from c2p_core.faces.align import Alignment, align
-from c2p_core.faces.boxes import face_at
-from c2p_core.faces.landmarks import to_tensor
+from c2p_core.faces.boxes import SAME, face_at, overlap
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
+from c2p_core.faces.view import View
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.imageio import profile_warning, to_srgb
+from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
@@ -114,9 +114,9 @@ def protect(
     warnings = [w for w in (profile_warning(request.photo),) if w]
 
     tell(Progress("detect"))
-    photo = to_tensor(to_srgb(request.photo))
-    original = photo if request.original is None else to_tensor(to_srgb(request.original))
+    photo = View(request.photo)
     faces = find_faces_in(photo, store)
+    original = photo if request.original is None else View(request.original)
     faces_before = faces if request.original is None else find_faces_in(original, store)
     chosen = _choose(faces, request.faces)
     cancel.raise_if_cancelled()
@@ -131,6 +131,7 @@ def protect(
     text = (guidance, guidance.direction(request.prompt)) if request.prompt.strip() else None
     changes: list[tuple[Alignment, Change]] = []
     reports = {face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in faces}
+    unchanged: dict[int, Face] = {}
     seen_before: dict[int, CanvasFace] = {}
     for index, face in enumerate(chosen):
         began = time.perf_counter()
@@ -139,11 +140,14 @@ def protect(
             tell(Progress(stage, at, len(chosen), step, steps))
 
         stepped("prepare")
-        seen = seen_before[face.number] = verify.see(photo, face)
+        seen = verify.see(photo, face)
         canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
-        if request.original is not None:
-            unchanged = _match(face, faces_before, (1.0, 1.0)) or refine_face(original, face, store)
-            seen_before[face.number] = verify.see(original, unchanged)
+        if request.original is None:
+            unchanged[face.number], seen_before[face.number] = face, seen
+        else:
+            there = next((f for f in faces_before if overlap(f.box, face.box) > SAME), None)
+            unchanged[face.number] = there or refine_face(original, face, store)
+            seen_before[face.number] = verify.see(original, unchanged[face.number])
         inverted = models.prior.invert(canvas, request.strength)
         own = verify.embeddings(seen_before[face.number], models.optimised, device)
 
@@ -167,18 +171,16 @@ def protect(
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
         reports[face.number] = replace(reports[face.number], steps=found.steps, seconds=time.perf_counter() - began)
-    del photo, original
 
     tell(Progress("paste"))
     protected = paste(request.photo, changes)
     made = layers(request.photo, changes) if request.layers else []
     cancel.raise_if_cancelled()
     tell(Progress("verify"))
-    after = to_tensor(to_srgb(protected))
-    found_after = find_faces_in(after, store)
+    after = View(protected)
     for face in chosen:
         # A recogniser that has no detector of its own would still look where the face was.
-        again = _match(face, found_after, (1.0, 1.0)) or refine_face(after, face, store)
+        again = find_again(after, unchanged[face.number], store) or refine_face(after, face, store)
         rows = verify.similarities(
             seen_before[face.number],
             verify.see(after, again),
@@ -214,8 +216,8 @@ def check(
         raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
     store = store or ModelStore()
     where = pick_device(device)
-    first, second = to_tensor(to_srgb(original)), to_tensor(to_srgb(protected))
-    before, after = find_faces_in(first, store), find_faces_in(second, store)
+    first, second = View(original), View(protected)
+    before = find_faces_in(first, store)
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
     recognisers, _ = _recognisers("auto", store, where, warm or WarmModels())
@@ -223,7 +225,7 @@ def check(
     for face in before:
         report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
         if not face.skipped:
-            match = _match(face, after, ratio)
+            match = find_again(second, _resized(face, ratio), store)
             if match is None:
                 report = replace(report, skipped="no face is found in its place in the second picture")
             else:
@@ -359,9 +361,7 @@ def _as_bytes(canvas: Tensor) -> NDArray[np.uint8]:
     return (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
-def _match(face: Face, candidates: Sequence[Face], ratio: tuple[float, float]) -> Face | None:
-    """The face of the second picture that lies where ``face`` lies in the first."""
-    scale = np.array(ratio)
-    centre = face.mesh.mean(0) * scale
-    near = [c for c in candidates if np.linalg.norm(c.mesh.mean(0) - centre) < 0.5 * face.eye_distance * scale[0]]
-    return min(near, key=lambda c: float(np.linalg.norm(c.mesh.mean(0) - centre)), default=None)
+def _resized(face: Face, ratio: tuple[float, float]) -> Face:
+    """Where the face lies in a picture that was resized by ``ratio`` across and down."""
+    mesh = (face.mesh * np.array(ratio)).astype(np.float32)
+    return replace(face, mesh=mesh, eye_distance=face.eye_distance * ratio[0])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from c2p_core.api import Face, Photo, Similarity
 from c2p_core.faces.align import CANVAS, align, apply, canvas_crop
+from c2p_core.faces.view import View
 from c2p_core.imageio import to_srgb
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.recognition import Recogniser
@@ -21,8 +22,8 @@ UPLOAD_QUALITY = 75
 UPLOAD_WIDTH = 1080
 
 
-def see(photo: Tensor, face: Face) -> CanvasFace:
-    """Crop a face of a (3, H, W) sRGB photo to its own canvas."""
+def see(photo: Tensor | View, face: Face) -> CanvasFace:
+    """Crop a face of a (3, H, W) sRGB picture, or of the view of a photo, to its own canvas."""
     alignment = align(face.mesh, face.eye_distance)
     mesh = torch.from_numpy(apply(alignment.to_canvas, face.mesh))
     return CanvasFace(canvas_crop(photo, alignment), mesh)

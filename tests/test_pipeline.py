@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
@@ -45,6 +46,21 @@ def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) 
     reported = {s.recogniser: s.after for s in result.faces[0].similarities}
     for row in face.similarities:
         assert row.after == pytest.approx(reported[row.recogniser], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_check_finds_the_face_in_a_resized_copy_and_says_when_it_is_gone(
+    result: ProtectResult, store: ModelStore
+) -> None:
+    upload = Image.fromarray(result.photo.pixels).resize((700, 700), Image.Resampling.LANCZOS)
+    (face,) = check(REQUEST.photo, Photo(np.asarray(upload)), store=store)
+    reported = {s.recogniser: s.after for s in result.faces[0].similarities}
+    assert all(row.after == pytest.approx(reported[row.recogniser], abs=0.05) for row in face.similarities)
+
+    blacked_out = result.photo.pixels.copy()
+    blacked_out[40:210, 150:300] = 0
+    (face,) = check(REQUEST.photo, Photo(blacked_out), store=store)
+    assert face.skipped == "no face is found in its place in the second picture"
 
 
 @pytest.mark.slow

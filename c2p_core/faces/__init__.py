@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from c2p_core.faces.detect import Detector
+    from c2p_core.faces.view import View
     from c2p_core.models.store import ModelStore
 
 
@@ -29,17 +30,21 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
     Raises:
         ModelUnavailable: the face mesh is not there.
     """
-    from c2p_core.faces.landmarks import to_tensor
-    from c2p_core.imageio import to_srgb
+    from c2p_core.faces.view import View
 
-    return find_faces_in(to_tensor(to_srgb(photo)), store)
+    return find_faces_in(View(photo), store)
 
 
-def find_faces_in(photo: Tensor, store: ModelStore) -> tuple[Face, ...]:
-    """The same for a (3, H, W) sRGB picture."""
+def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
+    """The same for a (3, H, W) sRGB picture or the view of a photo."""
     return _detector(store.path("face-mesh"))(photo)
 
 
-def refine_face(photo: Tensor, face: Face, store: ModelStore) -> Face:
-    """The same face with its mesh found anew in a (3, H, W) sRGB picture in which it may have changed."""
+def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | None:
+    """A known face, in pixels of this picture, searched anew around its place; None when nothing there is a face."""
+    return _detector(store.path("face-mesh")).again(photo, face)
+
+
+def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
+    """The same face with its mesh found anew in a picture in which it may have changed."""
     return _detector(store.path("face-mesh")).refine(photo, face)

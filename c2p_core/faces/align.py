@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from c2p_core.faces.view import View
 
 CANVAS = 256
 CANVAS_EYE_DISTANCE = 72.0
@@ -86,11 +90,11 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
     return torch.cat([linear, shift], -1)
 
 
-def crop(photo: Tensor, to_photo: NDArray[np.float64], size: int) -> Tensor:
+def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tensor:
     """Sample a square of a picture through a similarity transform, antialiased; the border repeats outside.
 
     Args:
-        photo: (C, H, W) float.
+        photo: (C, H, W) float, or the view of a photo, of which only the neighbourhood is converted.
         to_photo: (2, 3), maps coordinates of the square to coordinates of the picture.
         size: side of the square in pixels.
 
@@ -103,8 +107,14 @@ def crop(photo: Tensor, to_photo: NDArray[np.float64], size: int) -> Tensor:
     margin = 2 + 2 * scale
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, [width - 1, height - 1]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), [x0 + 1, y0 + 1], [width, height]))
-    region = photo[None, :, y0:y1, x0:x1]
     ratio_x = ratio_y = 1.0
+    if isinstance(photo, Tensor):
+        region = photo[None, :, y0:y1, x0:x1]
+    else:
+        # Half of the way by averaging whole pixels, which needs no floats; the rest is antialiased as ever.
+        step = max(1, int(scale / 2))
+        region = photo.region(x0, y0, x1, y1, step)[None]
+        x1, y1 = x0 + step * region.shape[-1], y0 + step * region.shape[-2]
     if scale > 1:
         shrunk = (max(1, round((y1 - y0) / scale)), max(1, round((x1 - x0) / scale)))
         ratio_x, ratio_y = shrunk[1] / (x1 - x0), shrunk[0] / (y1 - y0)
@@ -114,11 +124,11 @@ def crop(photo: Tensor, to_photo: NDArray[np.float64], size: int) -> Tensor:
     m = torch.as_tensor(to_photo, dtype=torch.float64)
     px = (m[0, 0] * gx + m[0, 1] * gy + m[0, 2] - x0) * ratio_x
     py = (m[1, 0] * gx + m[1, 1] * gy + m[1, 2] - y0) * ratio_y
-    grid = torch.stack([2 * px / region.shape[-1] - 1, 2 * py / region.shape[-2] - 1], -1).to(photo)[None]
+    grid = torch.stack([2 * px / region.shape[-1] - 1, 2 * py / region.shape[-2] - 1], -1).to(region)[None]
     sampled = F.grid_sample(region, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled[0]
 
 
-def canvas_crop(photo: Tensor, alignment: Alignment) -> Tensor:
-    """The (3, CANVAS, CANVAS) canvas of a face from a (3, H, W) picture."""
+def canvas_crop(photo: Tensor | View, alignment: Alignment) -> Tensor:
+    """The (3, CANVAS, CANVAS) canvas of a face from a (3, H, W) picture or the view of a photo."""
     return crop(photo, alignment.to_photo, CANVAS)

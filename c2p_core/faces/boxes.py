@@ -9,7 +9,7 @@ from c2p_core.api import Box
 from c2p_core.errors import NoFace
 
 # Of the union of two boxes: the same face found again lies far above, a neighbour far below.
-_SAME = 0.3
+SAME = 0.3
 
 
 class _Numbered(Protocol):
@@ -36,7 +36,7 @@ def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
         NoFace: none does.
     """
     best = max(faces, key=lambda face: overlap(face.box, box), default=None)
-    if best is None or overlap(best.box, box) < _SAME:
+    if best is None or overlap(best.box, box) < SAME:
         raise NoFace("A face that was there before is not found any more; look for the faces again.")
     return best.number
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from c2p_core import torchvision_ops
 from c2p_core.api import Face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
+from c2p_core.faces.view import View
 
 Points = NDArray[np.float32]
 
@@ -28,9 +29,13 @@ _MIN_DETECT = 20  # px of face side in the search picture
 _UPRIGHT_SIDE = 1024  # longest side of the search picture, unless faces of MIN_EYE_DISTANCE would get lost in it
 _TURNED_SIDE = 640
 _SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must keep _MIN_DETECT and some
-_PAD = 0.12  # of the picture's side: MTCNN misses faces that touch the border
+_PAD = 0.12  # of the picture's side, up to the usual one: MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
 _MIN_PRESENCE = 0.5
+# A known face is searched in a square of this many eye distances to each side, in which the eyes are so many px apart.
+_AROUND = 3.0
+_EYES_AROUND = 44.0
+_SAME_PLACE = 0.5  # eye distances between the centres of what counts as the same face
 _FIVE = [33, 263, 1, 61, 291]  # mesh points that stand for eyes, nose and mouth corners
 
 
@@ -44,11 +49,11 @@ class Detector:
         self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_MIN_DETECT, device=torch.device("cpu"))
         self._mesh = mesh
 
-    def __call__(self, photo: Tensor) -> tuple[Face, ...]:
+    def __call__(self, photo: Tensor | View) -> tuple[Face, ...]:
         """Faces of a photo, largest first, numbered from 1.
 
         Args:
-            photo: (3, H, W) float sRGB 0..1, on the CPU.
+            photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
         """
         longest = max(photo.shape[-2:])
         # Shrunk once: resizing a large photo costs more than searching it.
@@ -58,7 +63,49 @@ class Detector:
         for quarter_turns in (1, 2, 3):
             candidates += self._propose(turned, quarter_turns)
         to_photo = np.array(photo.shape[:0:-1], np.float32)
-        candidates = [(share * to_photo, probability) for share, probability in candidates]
+        found = self._confirmed(photo, [(share * to_photo, probability) for share, probability in candidates])
+        found.sort(key=lambda f: -eye_distance(f[0]))
+        return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+
+    def again(self, photo: Tensor | View, face: Face) -> Face | None:
+        """A face that was found before in another version of the photo, searched anew around its place.
+
+        Args:
+            photo: like above.
+            face: where it should be, in pixels of this photo.
+
+        Returns:
+            The face with the same number, None when there is none that could be it.
+        """
+        height, width = photo.shape[-2:]
+        centre, reach = face.mesh.mean(0), _AROUND * face.eye_distance
+        x0, y0 = (int(v) for v in np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]))
+        x1, y1 = (int(v) for v in np.clip(np.ceil(centre + reach), [x0 + 1, y0 + 1], [width, height]))
+        step = max(1, int(face.eye_distance / _EYES_AROUND))
+        region = photo[:, y0:y1, x0:x1] if isinstance(photo, Tensor) else photo.region(x0, y0, x1, y1, step)
+        small = _shrunk(region, max(x1 - x0, y1 - y0) * min(1.0, _EYES_AROUND / face.eye_distance))
+        to_photo = np.array([x1 - x0, y1 - y0], np.float32)
+        eyes = face.mesh[_FIVE[1]] - face.mesh[_FIVE[0]]
+        upright = round(math.atan2(eyes[1], eyes[0]) / (math.pi / 2))
+        # First as it was found, then as a whole photo would be searched.
+        for quarter_turns in (upright, upright + 1, upright + 2, upright + 3):
+            candidates = self._propose(small, quarter_turns % 4)
+            placed = [(share * to_photo + np.array([x0, y0], np.float32), p) for share, p in candidates]
+            found = [_face(face.number, mesh, score) for mesh, score in self._confirmed(photo, placed)]
+            near = [f for f in found if np.linalg.norm(f.mesh.mean(0) - centre) < _SAME_PLACE * face.eye_distance]
+            if near:
+                return min(near, key=lambda f: float(np.linalg.norm(f.mesh.mean(0) - centre)))
+        return None
+
+    def refine(self, photo: Tensor | View, face: Face) -> Face:
+        """A known face with its mesh found anew; the proposal step is left out."""
+        mesh, presence = self._mesh(photo, face.mesh[_FIVE])
+        return _face(face.number, mesh, presence)
+
+    def _confirmed(
+        self, photo: Tensor | View, candidates: list[tuple[Points, float]]
+    ) -> list[tuple[NDArray[np.float32], float]]:
+        """(468, 3) mesh and score of every face among the proposals, each once."""
         found: list[tuple[NDArray[np.float32], float]] = []
         for five, probability in sorted(candidates, key=lambda c: -c[1]):
             if any(_same(five, mesh) for mesh, _ in found):
@@ -67,18 +114,12 @@ class Detector:
             if presence < _MIN_PRESENCE or any(_same(mesh[_FIVE, :2], m) for m, _ in found):
                 continue
             found.append((mesh, probability * presence))
-        found.sort(key=lambda f: -eye_distance(f[0]))
-        return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
-
-    def refine(self, photo: Tensor, face: Face) -> Face:
-        """A known face with its mesh found anew; the proposal step is left out."""
-        mesh, presence = self._mesh(photo, face.mesh[_FIVE])
-        return _face(face.number, mesh, presence)
+        return found
 
     def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
         """Five points, as shares of the picture's width and height, and the probability of each face."""
         height, width = small.shape[-2:]
-        pad = math.ceil(_PAD * max(height, width)) + 1
+        pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
         turned = torch.rot90(padded, quarter_turns, (1, 2))
         pixels = (turned.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -95,14 +136,17 @@ class Detector:
         return found
 
 
-def _shrunk(photo: Tensor, side: float) -> Tensor:
-    """The picture with its longest side at most ``side``."""
-    height, width = photo.shape[-2:]
+def _shrunk(picture: Tensor | View, side: float) -> Tensor:
+    """The whole picture with its longest side at most ``side``."""
+    height, width = picture.shape[-2:]
     scale = side / max(height, width)
+    if not isinstance(picture, Tensor):
+        # Averaging whole pixels needs no floats; what is left of the way is interpolated.
+        picture = picture.region(0, 0, width, height, max(1, int(1 / scale)))
     if scale >= 1:
-        return photo
+        return picture
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return F.interpolate(photo[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    return F.interpolate(picture[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:

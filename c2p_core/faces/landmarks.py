@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, apply, crop
+
+if TYPE_CHECKING:
+    from c2p_core.faces.view import View
 
 POINTS = 468
 _INPUT = 192
@@ -36,11 +39,11 @@ class FaceMesh:
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())
 
-    def __call__(self, photo: Tensor, five: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    def __call__(self, photo: Tensor | View, five: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Mesh from five rough points.
 
         Args:
-            photo: (3, H, W) float sRGB 0..1.
+            photo: (3, H, W) float sRGB 0..1, or the view of a photo.
             five: (5, 2) eyes, nose, mouth corners in photo pixels, image left before right.
 
         Returns:
@@ -60,7 +63,7 @@ class FaceMesh:
             to_photo = _square(rotation @ ((low + high) / 2), float((high - low).max()) * _MARGIN, left, right)
         return mesh, presence
 
-    def _run(self, photo: Tensor, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+    def _run(self, photo: Tensor | View, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
         square = crop(photo, to_photo, _INPUT).clamp(0, 1).permute(1, 2, 0)[None].contiguous()
         self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
         self._interpreter.invoke()

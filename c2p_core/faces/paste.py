@@ -25,6 +25,8 @@ from c2p_core.priors.prior import Change
 _STRIP_PIXELS = 1_000_000
 # The products' edges are drawn at up to this many points per canvas pixel.
 _FINEST = 4
+# In pixels of the maps: what lies farther from all paint is not painted by any finer drawing either.
+_AROUND_PAINT = 5
 # Below these a change can't be seen and would only cost a rounding.
 _STILL = 0.004  # photo px
 PALE = 2e-4  # density
@@ -134,6 +136,7 @@ def _fields(change: Change, side: int, products: Sequence[int]) -> Tensor:
     The products' edges are drawn here, finer than the canvas; from here on the photo only costs some channels a pixel.
     """
     fields = []
+    near_paint = _near_paint(change)
     centres = (torch.arange(side) + 0.5) * (CANVAS / side)
     for rows in centres.split(CANVAS):
         gy, gx = torch.meshgrid(rows, centres, indexing="ij")
@@ -141,9 +144,20 @@ def _fields(change: Change, side: int, products: Sequence[int]) -> Tensor:
         shift = _sample(change.displacement, place, "bicubic")
         origin = place + shift.permute(1, 2, 0)
         density = _sample(change.density, origin, "bicubic")
-        paint = change.paint(_sample(change.maps, origin, "bicubic"))
-        fields.append(torch.cat([shift, density + paint.sum(0), *paint[list(products)]]))
+        increments = torch.zeros(len(products), *density.shape)
+        near = _sample(near_paint, origin, "nearest")[0] > 0
+        if bool(near.any()):
+            paint = change.paint(_sample(change.maps, origin[near][None], "bicubic"))[:, :, 0]
+            density[:, near] += paint.sum(0)
+            increments[:, :, near] = paint[list(products)]
+        fields.append(torch.cat([shift, density, *increments]))
     return torch.cat(fields, 1)
+
+
+def _near_paint(change: Change) -> Tensor:
+    """(1, H, W) on the grid of the maps: 1 wherever a product may paint something, 0 where it is not worth a try."""
+    painted = change.paint(change.maps).abs().amax((0, 1)) > PALE / 10
+    return F.max_pool2d(painted.float()[None], 2 * _AROUND_PAINT + 1, 1, _AROUND_PAINT)
 
 
 def _strip(

@@ -120,6 +120,8 @@ def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelTok
             else:
                 tokens = {number: CancelToken()}
                 jobs.put((said, tokens[number]))
+            # Its pixels would stay here until the next message.
+            del said
     except (StreamClosed, ProtocolError):
         os._exit(0)
 

@@ -138,6 +138,7 @@ class Server:
         self._clients: set[_Client] = set()
         self._queue: deque[_Job] = deque()
         self._running: _Job | None = None
+        self._busy = False
         self._jobs_seen = self._jobs_done = 0
         self._wanted = True
         self._stopping = False
@@ -185,7 +186,7 @@ class Server:
         while not self._stopping:
             time.sleep(_TICK)
             with self._lock:
-                if self._running or self._queue or self._wanted:
+                if self._busy or self._queue or self._wanted:
                     continue
                 idle = time.monotonic() - self._used
                 if idle > self._settings.idle and not self._clients:
@@ -277,12 +278,12 @@ class Server:
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._ready(client) if hello.get("wants") == "work" else {}
+        about = self._ready() if hello.get("wants") == "work" else {}
         answer = {"kind": "hello", "version": version(), "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
         client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
 
-    def _ready(self, client: _Client) -> Header:
+    def _ready(self) -> Header:
         """What the process that computes says of itself; waits until it can."""
         with self._lock:
             self._used = time.monotonic()
@@ -407,6 +408,7 @@ class Server:
                     return
                 job = self._queue.popleft() if self._queue else None
                 self._running = job
+                self._busy = True
                 self._wanted = False
             try:
                 self._work(job)
@@ -417,6 +419,7 @@ class Server:
             with self._lock:
                 self._jobs_done += job is not None
                 self._running = None
+                self._busy = False
                 self._used = time.monotonic()
                 self._lock.notify_all()
 
@@ -457,12 +460,18 @@ class Server:
         with self._lock:
             if self._compute is not None and self._compute.alive:
                 return self._compute
-        compute = Compute(self._settings.compute)
+            self._compute = compute = Compute(self._settings.compute)
+        try:
+            about = compute.wait_until_ready()
+        except ComputeFailed:
+            with self._lock:
+                self._compute = None
+            raise
+        device = about.get("device")
         with self._lock:
-            self._compute = compute
-            self._about = {**compute.about, "seconds_per_face": self._speeds().get(str(compute.about.get("device")))}
+            self._about = {**about, "seconds_per_face": self._speeds().get(str(device))}
             self._lock.notify_all()
-        LOG.info("ready to compute on %s", compute.about.get("device"))
+        LOG.info("ready to compute on %s", device)
         return compute
 
     def _relay(self, job: _Job, compute: Compute) -> str:
@@ -506,7 +515,10 @@ class Server:
             if seconds is not None:
                 self._about["seconds_per_face"] = seconds
                 speeds = {**self._speeds(), str(self._about.get("device")): seconds}
-                (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
+                try:
+                    (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
+                except OSError as error:
+                    LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
 
     def _speeds(self) -> dict[str, float]:
         """Seconds per face by device, as measured in earlier jobs."""

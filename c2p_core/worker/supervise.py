@@ -20,6 +20,7 @@ from c2p_core.worker.transport import FileStream
 
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
 _LINE = 2000
+_START_SECONDS = 120.0
 _CREATE_NO_WINDOW = 0x08000000
 
 
@@ -33,17 +34,13 @@ class ComputeFailed(Exception):
 
 
 class Compute:
-    """A running process that computes.
-
-    Attributes:
-        about: what it said of itself when it was ready.
-    """
+    """A running process that computes."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Starts it and waits until it is ready.
+        """Starts it.
 
         Raises:
-            ComputeFailed: it could not start.
+            ComputeFailed: there is no such program.
         """
         try:
             self._process = subprocess.Popen(
@@ -63,7 +60,20 @@ class Compute:
         self._writing = threading.Lock()
         self._listener = threading.Thread(target=self._log_words, daemon=True)
         self._listener.start()
-        self.about: Header = self.receive().header
+
+    def wait_until_ready(self) -> Header:
+        """What it says of itself when it has loaded what it needs.
+
+        Raises:
+            ComputeFailed: it could not, or not in time.
+        """
+        too_long = threading.Timer(_START_SECONDS, self.end)
+        too_long.daemon = True
+        too_long.start()
+        try:
+            return self.receive().header
+        finally:
+            too_long.cancel()
 
     def send(self, sent: Message) -> None:
         """Gives it a job or a word.

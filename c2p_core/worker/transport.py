@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
+from c2p_core.worker.place import make_private
 from c2p_core.worker.protocol import StreamClosed
 
 Transport = Literal["unix", "pipe", "tcp"]
@@ -23,6 +25,7 @@ STALL_SECONDS = 30.0
 _CHUNK = 1 << 20
 # A path of a Unix socket is at most 108 bytes long on Linux and 104 on macOS, with a final zero.
 _LONGEST_PATH = 100
+_ELSEWHERE = "protect-face-"
 
 
 class Connected(Protocol):
@@ -68,7 +71,13 @@ def listen(folder: Path, tcp: bool) -> Listener:
         return PipeListener()
     path = folder / "worker.sock"
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        path = Path(tempfile.mkdtemp(prefix="protect-face-")) / "worker.sock"
+        # Always the same one for the same folder, so that killed workers leave no more than one behind.
+        path = (
+            Path(tempfile.gettempdir())
+            / f"{_ELSEWHERE}{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+            / path.name
+        )
+        make_private(path.parent)
     path.unlink(missing_ok=True)
     return SocketListener("unix", socket.AF_UNIX, str(path))
 
@@ -99,7 +108,7 @@ class SocketListener:
         if isinstance(self.address, str):
             path = Path(self.address)
             path.unlink(missing_ok=True)
-            if path.parent.name.startswith("protect-face-"):
+            if path.parent.name.startswith(_ELSEWHERE):
                 path.parent.rmdir()
 
 

@@ -1,6 +1,8 @@
-"""All faces are found: turned, at the border, small, several."""
+"""All faces are found: turned, at the border, small, several; and known ones are found again."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.api import Face, Photo
-from c2p_core.faces import find_faces
+from c2p_core.faces import find_again, find_faces
 from c2p_core.faces.detect import MIN_EYE_DISTANCE
+from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 
 
@@ -53,3 +56,35 @@ def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
 
 def test_no_face_no_result(store: ModelStore) -> None:
     assert find_faces(Photo(data.coffee()), store) == ()
+
+
+def moved(face: Face, scale: float) -> Face:
+    return replace(face, mesh=face.mesh * np.float32(scale), eye_distance=face.eye_distance * scale)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+def test_a_known_face_is_found_again_after_resizing(astronaut_face: Face, store: ModelStore, factor: float) -> None:
+    again = find_again(View(Photo(scaled(factor))), moved(astronaut_face, factor), store)
+    assert again is not None
+    assert np.abs(again.mesh / factor - astronaut_face.mesh).mean() < 0.03 * astronaut_face.eye_distance
+
+
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quarter_turns: int) -> None:
+    turned = Photo(np.ascontiguousarray(np.rot90(data.astronaut(), quarter_turns)))
+    (face,) = find_faces(turned, store)
+    again = find_again(View(turned), face, store)
+    assert again is not None
+    assert np.abs(again.mesh - face.mesh).mean() < 0.02 * face.eye_distance
+
+
+def test_a_known_face_that_is_gone_is_not_found_again(astronaut_face: Face, store: ModelStore) -> None:
+    gone = data.astronaut().copy()
+    gone[40:210, 150:300] = 120
+    assert find_again(View(Photo(gone)), astronaut_face, store) is None
+
+
+def test_a_neighbour_is_not_taken_for_the_known_face(astronaut_face: Face, store: ModelStore) -> None:
+    beside = moved(astronaut_face, 1.0)
+    beside.mesh[:, 0] += 1.5 * astronaut_face.eye_distance
+    assert find_again(View(Photo(data.astronaut())), beside, store) is None

@@ -157,7 +157,7 @@ def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call
             job = worker.submit("protect", {"does": "count", "steps": 1000})
             next(event for event in job.events() if event.kind in ("progress", "queued"))
         os.kill(killed[0].pid, signal.SIGKILL)
-        until(lambda: is_gone(killed[0]))
+        killed[0].wait(10)
         if when != "idle":
             last = events(job)[-1]
             assert last.kind == "error" and last.header["code"] == "gone" and "try again" in last.header["sentence"]
@@ -190,6 +190,23 @@ def test_a_stale_socket_and_endpoint_are_replaced(make_place: MakePlace) -> None
     assert (Path(place.run) / "worker.sock").exists() and read_endpoint(place) is not None
     with worker_client.connect(place=place) as worker:
         assert worker.hello["pid"] != first
+
+
+def test_how_fast_it_was_is_told_to_the_next_client_even_after_a_restart(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker:
+        assert worker.hello["seconds_per_face"] is None
+        ask(worker, speed=12.5)
+    worker_client.stop(place)
+    with worker_client.connect(place=place) as worker:
+        assert worker.hello["seconds_per_face"] == 12.5
+
+
+def test_a_disk_that_takes_nothing_costs_no_result(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker:
+        (Path(place.run) / "speed.json").mkdir()
+        assert ask(worker, speed=12.5).kind == "result"
 
 
 def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import struct
+import threading
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from worker_client import protocol as client
+from worker_client import transport as client_side
 
 from c2p_core import imageio
 from c2p_core.errors import BadRequest
 from c2p_core.worker import protocol as worker
+from c2p_core.worker import transport as server_side
 from c2p_core.worker.fields import Fields
 
 SETTINGS = settings(max_examples=200, deadline=None)
@@ -164,6 +168,26 @@ def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) ->
             read()
         except BadRequest as refusal:
             assert str(refusal).endswith(".")
+
+
+def test_both_sides_understand_each_other_over_the_connections_that_windows_needs() -> None:
+    first, second = multiprocessing.Pipe()
+    ours, theirs = server_side.PipeStream(first), client_side.PipeStream(second)
+    pixels = np.arange(3_000_000, dtype=np.uint8).reshape(1000, 1000, 3)
+    sent = worker.message({"kind": "result"}, [worker.Picture("p", 0, 0, pixels)])
+    writing = threading.Thread(target=worker.write, args=(ours, sent))
+    writing.start()
+    assert theirs.wait(5)
+    header, (picture,) = client.read_message(theirs)
+    writing.join()
+    assert header == {"kind": "result"} and b"".join(picture.strips) == pixels.tobytes()
+    assert not theirs.wait(0)
+    client.write_message(theirs, {"kind": "cancel", "job": 1})
+    ours.wait()
+    assert worker.read(ours).header == {"kind": "cancel", "job": 1}
+    theirs.close()
+    with pytest.raises(worker.StreamClosed):
+        worker.read(ours)
 
 
 def test_a_message_of_another_protocol_is_known_as_such() -> None:
