@@ -157,7 +157,7 @@ class Jobs:
             {
                 **_told(reports),
                 "warnings": warnings,
-                "settings": _settings(request, fields, reports, output),
+                "settings": _settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
                 "seconds_per_face": _usual_seconds(request, reports),
             },
@@ -325,7 +325,7 @@ def _request(fields: Fields) -> ProtectRequest:
     )
 
 
-def _settings(request: ProtectRequest, fields: Fields, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
+def _settings(request: ProtectRequest, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
     """Everything that decided the result, for the layer's parasite."""
     kept = {name: value for name, value in vars(request).items() if name not in _NOT_KEPT}
     kept["steps"] = request.steps or SearchSettings().steps

@@ -278,12 +278,12 @@ class Server:
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._ready(client) if hello.get("wants") == "work" else {}
+        about = self._ready() if hello.get("wants") == "work" else {}
         answer = {"kind": "hello", "version": version(), "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
         client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
 
-    def _ready(self, client: _Client) -> Header:
+    def _ready(self) -> Header:
         """What the process that computes says of itself; waits until it can."""
         with self._lock:
             self._used = time.monotonic()
@@ -515,7 +515,10 @@ class Server:
             if seconds is not None:
                 self._about["seconds_per_face"] = seconds
                 speeds = {**self._speeds(), str(self._about.get("device")): seconds}
-                (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
+                try:
+                    (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
+                except OSError as error:
+                    LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
 
     def _speeds(self) -> dict[str, float]:
         """Seconds per face by device, as measured in earlier jobs."""

@@ -32,9 +32,9 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Channel, Drawable, Image, Layer
+    from worker_client import Picture
 
     from gimp2_pixels import Rect
-    from worker_client import Picture
 
 
 class Source(object):

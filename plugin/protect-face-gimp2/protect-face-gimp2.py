@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import worker_client
 from gimpfu import (
     PF_DRAWABLE,
     PF_IMAGE,
@@ -21,12 +22,11 @@ from gimpfu import (
     pdb,
     register,
 )
+from worker_client import Picture, WorkerProblem
 
-import worker_client
 from gimp2_layers import Source, remembered
 from gimp2_pixels import SIZES, read
 from gimp2_texts import DOMAIN, LOCALE, N_, Refused, _, native
-from worker_client import Picture, WorkerProblem
 
 PROTECT = "python-fu-protect-face"
 CHECK = "python-fu-protect-face-check"
@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # novm
     from typing import Any, TypeVar
 
     from gimpfu import Drawable, Image, Layer
-
     from worker_client import Event, Worker
 
     T = TypeVar("T")

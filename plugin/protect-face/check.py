@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gi.repository import Gimp, GObject
+from worker_client import Picture, Worker
 
 import layers
 import run
-from guard import connected, progress
+from guard import connected, progress, tell
 from layers import Limit, Source, source_of
-from pixels import Rect, extent
+from pixels import Rect, extent, travel_format
 from report import summary, text_report, write_report
 from texts import Refused, _
-from wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, ONE_LAYER, Wishes
-from worker_client import Picture, Worker
+from wishes import ONE_LAYER, wishes_from
 
 VISIBLE, LAYER = "visible", "layer"
 # Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
@@ -46,10 +46,10 @@ class _Pair:
         return rect.within(extent(self.current).moved(-self.shift[0], -self.shift[1])).within(self.original.area)
 
     def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
-        form = self.original.form
+        form = travel_format(self.current)
         taken = []
         for rect in rects:
-            taken.append(run.photo_of(self.original.layer, form, rect, original))
+            taken.append(run.photo_of(self.original.layer, self.original.form, rect, original))
             taken.append(run.photo_of(self.current, form, rect, current, self.shift))
         return taken
 
@@ -91,7 +91,7 @@ def run_check(
     if config.get_property("report"):
         write_report(Path(config.get_property("report")), text_report(image.get_name(), figures))
     if stronger:
-        Gimp.message(summary(_strengthen(selected, original)))
+        tell(mode, summary(_strengthen(selected, original)))
     return [json.dumps(figures)]
 
 
@@ -126,15 +126,14 @@ def run_strengthen(
     if original is None:
         return None
     result = _strengthen(selected, original, config.get_property("steps"))
-    if interactive:
-        Gimp.message(summary(result))
+    tell(mode, summary(result))
     return []
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
     image = selected.image
-    settings = _settings(image, selected.layer) or {}
-    wishes = Wishes(**(_DEFAULTS | settings.get("wishes", {}) | {"output": ONE_LAYER, "steps": steps}))
+    settings = _settings(image, selected.layer) or {"wishes": {}}
+    wishes = wishes_from(settings["wishes"], output=ONE_LAYER, steps=steps)
     with _pair(selected, original, VISIBLE) as pair, connected() as worker:
         found = run.find(worker, pair.original, wishes.faces, progress)
         rects = [rect for rect in map(pair.common, run.regions_of(found)) if not rect.empty]
@@ -149,21 +148,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         layer.set_opacity(100)
         layers.remember(layer, run.memory(pair.original, wishes, result))
         layers.insert(pair.original, layer, on_top=True)
-    Gimp.progress_end()
-    Gimp.displays_flush()
     return result.header
-
-
-_DEFAULTS: dict[str, Any] = {
-    "prompt": DEFAULT_PROMPT,
-    "strength": DEFAULT_STRENGTH,
-    "prior": "makeup",
-    "faces": "all",
-    "mode": "dodge",
-    "output": ONE_LAYER,
-    "steps": 0,
-    "seed": 0,
-}
 
 
 @contextmanager

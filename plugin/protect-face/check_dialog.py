@@ -98,8 +98,8 @@ def _content(figures: dict[str, Any]) -> Gtk.Widget:
         box.pack_start(_bold(upload_title(figures["upload"])), False, False, 0)
         for face in figures["upload"]["faces"]:
             box.pack_start(_face(face), False, False, 0)
-    explained = _("Bars show how alike a recogniser finds the face and the original; left of the mark it no longer")
-    explained += " " + _("matches them.") + "\n" + no_promise()
+    explained = _("Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them.")
+    explained += "\n" + no_promise()
     box.pack_start(_small(explained), False, False, 0)
     return box
 

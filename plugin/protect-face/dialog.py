@@ -11,13 +11,13 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
+from worker_client import Event, Picture, Worker  # noqa: E402
 
 import recent  # noqa: E402
 import run  # noqa: E402
 from layers import Source  # noqa: E402
 from texts import Refused, _, duration, megabytes, ngettext, stage  # noqa: E402
 from wishes import ALL, LARGEST, SELECTED, wishes_of  # noqa: E402
-from worker_client import Event, Picture, Worker  # noqa: E402
 
 _PREVIEW_SIDE = 256
 _PREVIEW_STEPS = 12

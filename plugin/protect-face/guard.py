@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gi.repository import Gimp, GLib
+from worker_client import Event, Worker
 
 import run
 from texts import Refused, _, stage
-from worker_client import Event, Worker
 
 LOG = "protect-face.log"
 
@@ -68,6 +68,18 @@ def connected() -> Worker:
             Gimp.progress_pulse()
 
     return run.connect(waiting)
+
+
+def tell(mode: Gimp.RunMode, words: str) -> None:
+    """Says what came of a run, unless a script asked for it."""
+    Gimp.progress_end()
+    Gimp.displays_flush()
+    if mode == Gimp.RunMode.INTERACTIVE:
+        import dialog  # GTK is only loaded where there is a window
+
+        dialog.tell_result(words)
+    elif mode == Gimp.RunMode.WITH_LAST_VALS:
+        Gimp.message(words)
 
 
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
-
-from pixels import MASK_FORMAT, Format, Rect, cut_out, extent, merge, read, times, travel_format, write
-from texts import Refused, _
 from worker_client import Picture
+
+from pixels import MASK_FORMAT, Format, Rect, add_alpha, cut_out, extent, merge, read, times, travel_format, write
+from texts import Refused, _
 
 PARASITE = "protect-face"
 
@@ -82,15 +82,26 @@ class Region:
     changed: bytes
     visible: bytes
 
+    @property
+    def pixel_bytes(self) -> int:
+        return self.pixels.row_bytes // self.pixels.width
+
     def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
         """Strip by strip: where, and the strip's share of the three."""
-        top = start = 0
-        for strip in self.pixels.strips:
-            rows = len(strip) // self.pixels.row_bytes
-            end = start + rows * self.pixels.width
-            rect = Rect(self.pixels.x, self.pixels.y + top, self.pixels.width, rows)
+        start = 0
+        for rect, strip in strips_of(self.pixels):
+            end = start + rect.width * rect.height
             yield rect, strip, self.changed[start:end], self.visible[start:end]
-            top, start = top + rows, end
+            start = end
+
+
+def strips_of(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
+    """A received picture's strips and where each of them lies."""
+    top = picture.y
+    for strip in picture.strips:
+        rows = len(strip) // picture.row_bytes
+        yield Rect(picture.x, top, picture.width, rows), strip
+        top += rows
 
 
 def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
@@ -146,7 +157,10 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.bands():
-            write(pixels, rect, form.name, cut_out(strip, changed, form.pixel_bytes), form.pixel_bytes)
+            cut = cut_out(strip, changed, region.pixel_bytes)
+            if region.pixels.channels in (1, 3):
+                cut = add_alpha(cut, changed, region.pixel_bytes, form.depth)
+            write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
             write(shown, rect, MASK_FORMAT, visible, 1)
     return _finish(layer, pixels, mask, shown)
 
@@ -204,8 +218,12 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
     try:
         if not image.insert_layer(layer, parent, position):
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
-        if fill is not None:
-            fill()
+        try:
+            if fill is not None:
+                fill()
+        except BaseException:
+            image.remove_layer(layer)
+            raise
         image.set_selected_layers([layer])
     finally:
         image.undo_group_end()
@@ -218,7 +236,7 @@ def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
 
 
 def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
-    """The settings of the run that made the layer, None when it was none of ours."""
+    """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
     if parasite is None:
         return None
@@ -226,7 +244,9 @@ def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
         settings = json.loads(bytes(parasite.get_data()))
     except ValueError:
         return None
-    return settings if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
+        return None
+    return settings if isinstance(settings.get("wishes"), dict) else None
 
 
 def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:

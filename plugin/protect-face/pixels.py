@@ -6,6 +6,7 @@ those run about as fast as memory does.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,10 +17,15 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 
+# Every pixel is read once, so that GEGL need not keep half of the computer's memory full of them.
+Gegl.config().set_property("tile-cache-size", 16 << 20)
+
 STRIP_BYTES = 1 << 22
 MASK_FORMAT = "Y u8"
 
 _SIZES = {"u8": 1, "u16": 2, "float": 4}
+# 1.0, little-endian as all pixels that travel.
+_OPAQUE = {"u8": b"\xff", "u16": b"\xff\xff", "float": struct.pack("<f", 1)}
 _U8 = (Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.U8_PERCEPTUAL)
 _U16 = (
     Gimp.Precision.U8_LINEAR,
@@ -62,16 +68,18 @@ class Rect:
 
 @dataclass(frozen=True)
 class Format:
-    """How the pixels of an image travel: straight alpha last, encoded as ``icc`` says.
+    """How the pixels of a layer travel: encoded as ``icc`` says, straight alpha last where the layer has alpha.
 
     Attributes:
         name: of the babl format, in the image's own space, so that wide gamuts are not clipped.
-        channels: 2 grey + alpha, 4 RGB + alpha.
+        with_alpha: the name of the same with alpha.
+        channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
         depth: "u8", "u16" or "float".
         icc: profile that describes the bytes.
     """
 
     name: str
+    with_alpha: str
     channels: int
     depth: str
     icc: bytes
@@ -84,7 +92,8 @@ class Format:
 def travel_format(drawable: Gimp.Drawable) -> Format:
     """The format in which a drawable's pixels go to the worker and come back.
 
-    The pixels of a linear image travel with sRGB's curve: 16 bits of light are too few for dark skin.
+    Where it can it is the drawable's own, because babl takes 350 MB for a moment to find a conversion. The pixels of a
+    linear image travel with sRGB's curve: 16 bits of light are too few for dark skin.
     """
     image = drawable.get_image()
     precision = image.get_precision()
@@ -94,10 +103,14 @@ def travel_format(drawable: Gimp.Drawable) -> Format:
     if curved:
         profile = profile.new_srgb_trc_from_color_profile()
     grey = image.get_base_type() == Gimp.ImageBaseType.GRAY
-    letters = {(False, False): "R'G'B'A", (False, True): "R~G~B~A", (True, False): "Y'A", (True, True): "Y~A"}
+    letters = {(False, False): "R'G'B'", (False, True): "R~G~B~", (True, False): "Y'", (True, True): "Y~"}[grey, curved]
     space = Babl.format_get_space(drawable.get_format())
-    name = Babl.get_name(Babl.format_with_space(f"{letters[grey, curved]} {depth}", space))
-    return Format(name, 2 if grey else 4, depth, bytes(profile.get_icc_profile()))
+    plain, with_alpha = (
+        Babl.get_name(Babl.format_with_space(f"{letters}{alpha} {depth}", space)) for alpha in ("", "A")
+    )
+    alpha = drawable.has_alpha()
+    channels = (1 if grey else 3) + alpha
+    return Format(with_alpha if alpha else plain, with_alpha, channels, depth, bytes(profile.get_icc_profile()))
 
 
 def extent(drawable: Gimp.Drawable) -> Rect:
@@ -123,17 +136,36 @@ def write(buffer: Gegl.Buffer, rect: Rect, name: str, pixels: bytes, pixel_bytes
     buffer.set(rect.gegl(), name, pixels)
 
 
-def reduced(drawable: Gimp.Drawable, form: Format, size: tuple[int, int]) -> Iterator[bytes]:
-    """The whole drawable shrunk to ``size`` (width, height), in strips."""
-    scale = size[0] / drawable.get_width()
-    buffer = drawable.get_buffer()
-    for strip in strips(Rect(0, 0, *size), form.pixel_bytes):
-        yield bytes(buffer.get(strip.gegl(), scale, form.name, Gegl.AbyssPolicy.CLAMP))
+def reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_bytes: int) -> Iterator[bytes]:
+    """A buffer shrunk by ``scale``, in strips; what lies outside of it is 0.
+
+    Args:
+        buffer: to read from.
+        rect: in pixels of the shrunk buffer.
+        scale: 0..1.
+        name: of the babl format.
+        pixel_bytes: of the format.
+    """
+    Gegl.init(None)  # or GEGL answers every scale but 1 with zeros
+    for strip in strips(rect, pixel_bytes):
+        yield bytes(buffer.get(strip.gegl(), scale, name, Gegl.AbyssPolicy.NONE))
 
 
 def cut_out(pixels: bytes, mask: bytes, pixel_bytes: int) -> bytes:
     """The pixels where ``mask`` is 255 and zeros where it is 0."""
     return (_number(pixels) & _number(_spread(mask, pixel_bytes))).to_bytes(len(pixels), "little")
+
+
+def add_alpha(pixels: bytes, mask: bytes, pixel_bytes: int, depth: str) -> bytes:
+    """Pixels without alpha, made opaque where ``mask`` is 255 and transparent where it is 0."""
+    opaque = _OPAQUE[depth]
+    wide = pixel_bytes + len(opaque)
+    out = bytearray(len(mask) * wide)
+    for place in range(pixel_bytes):
+        out[place::wide] = pixels[place::pixel_bytes]
+    for place, value in enumerate(opaque, pixel_bytes):
+        out[place::wide] = mask.translate(bytes(255) + bytes([value]))
+    return bytes(out)
 
 
 def merge(below: bytes, above: bytes, mask: bytes, pixel_bytes: int) -> bytes:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gi.repository import Gimp
+from worker_client import Picture
 
-from layers import Source, new_layer, place_of
+from layers import Source, new_layer, place_of, strips_of
 from pixels import MASK_FORMAT, Rect, write
 from texts import _
-from worker_client import Picture
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
 # The worker names products in English; the catalogue knows these.
 _NAMES = {
     "Reshaped skin": _("Reshaped skin"),
     "Foundation": _("Foundation"),
-    "Lipstick": _("Lipstick"),
-    "Eyeshadow": _("Eyeshadow"),
-    "Eyeliner": _("Eyeliner"),
-    "Mascara": _("Mascara"),
-    "Brows": _("Brows"),
-    "Blush": _("Blush"),
     "Contour": _("Contour"),
-    "Highlighter": _("Highlighter"),
+    "Blush": _("Blush"),
+    "Highlight": _("Highlight"),
+    "Eyeshadow": _("Eyeshadow"),
+    "Brows": _("Brows"),
+    "Eyeliner": _("Eyeliner"),
+    "Lashes": _("Lashes"),
+    "Lipstick": _("Lipstick"),
+    "Lip liner": _("Lip liner"),
 }
 
 
@@ -65,12 +66,11 @@ def _layer(source: Source, picture: Picture) -> Gimp.Layer:
     left, top = place_of(source)
     layer.set_offsets(left + picture.x, top + picture.y)
     buffer = layer.get_buffer()
-    start = 0
-    for strip in picture.strips:
-        rows = len(strip) // picture.row_bytes
-        write(buffer, Rect(0, start, picture.width, rows), source.form.name, strip, source.form.pixel_bytes)
-        start += rows
+    for rect, strip in strips_of(picture):
+        there = rect.moved(-picture.x, -picture.y)
+        write(buffer, there, source.form.with_alpha, strip, picture.row_bytes // picture.width)
     buffer.flush()
+    # "~" is sRGB's curve, which is not that of a linear image.
     space = Gimp.LayerColorSpace.RGB_PERCEPTUAL if "~" in source.form.name else Gimp.LayerColorSpace.RGB_NON_LINEAR
     layer.set_mode(_MODES[picture.about["mode"]])
     layer.set_blend_space(space)

@@ -18,7 +18,7 @@ import check  # noqa: E402
 import run  # noqa: E402
 import wishes  # noqa: E402
 import worker_menu  # noqa: E402
-from guard import connected, guarded, progress  # noqa: E402
+from guard import connected, guarded, progress, tell  # noqa: E402
 from layers import source_of  # noqa: E402
 from report import summary  # noqa: E402
 from texts import _  # noqa: E402
@@ -117,12 +117,7 @@ def _run_protect(
             return None
     with connected() as worker:
         result = run.protect(worker, source, wishes.wishes_of(config), progress)
-    Gimp.progress_end()
-    Gimp.displays_flush()
-    if mode == Gimp.RunMode.INTERACTIVE:
-        dialog.tell_result(summary(result))
-    elif mode == Gimp.RunMode.WITH_LAST_VALS:
-        Gimp.message(summary(result))
+    tell(mode, summary(result))
     return []
 
 

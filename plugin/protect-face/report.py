@@ -35,9 +35,7 @@ def summary(result: dict[str, Any]) -> str:
     for face in result["faces"]:
         lines.append(headline(face))
         lines += [
-            _("{recogniser}, which never saw the photo, finds them {after:.2f} alike (threshold {far1:.2f}).").format(
-                **row
-            )
+            _("{recogniser}, which never saw the photo, scores {after:.2f} (threshold {far1:.2f}).").format(**row)
             for row in face["similarities"]
             if row["held_out"]
         ]

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gi.repository import Gegl, Gimp
+import worker_client
+from gi.repository import Gimp
+from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 import layers
-import worker_client
 from layers import Limit, Region, Source
 from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips, times
 from products import product_group
 from texts import Refused, _, sentence
 from wishes import PRODUCTS, SELECTED, WHOLE_LAYER, Wishes
-from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 Tell = Callable[[Event], None]
 
@@ -62,11 +62,14 @@ def submit(worker: Worker, kind: str, header: dict[str, Any], pictures: Sequence
 def find_pictures(source: Source) -> list[Picture]:
     """What "find" looks at: the layer and the selection, both reduced."""
     width, height = worker_client.search_size(source.area.width, source.area.height)
-    form = source.form
-    strip = reduced(source.layer, form, (width, height))
+    scale = width / source.area.width
+    form, small = source.form, Rect(0, 0, width, height)
+    strip = reduced(source.layer.get_buffer(), small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if not Gimp.Selection.is_empty(source.image):
-        pictures.append(_reduced_selection(source, width, height))
+        there = small.moved(round(source.offset[0] * scale), round(source.offset[1] * scale))
+        strip = reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
+        pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=strip))
     return pictures
 
 
@@ -76,6 +79,7 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
     Raises:
         Refused: there is no face, or none in the selection.
     """
+    Gimp.progress_set_text(_("Looking for faces…"))
     inside = not Gimp.Selection.is_empty(source.image)
     if faces == SELECTED and not inside:
         raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
@@ -83,7 +87,10 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
         "full": source.area.size,
         "choose": "selected" if faces == SELECTED else faces,
     }
-    return finished(submit(worker, "find", header, find_pictures(source)), tell).header
+    found = finished(submit(worker, "find", header, find_pictures(source)), tell).header
+    if not found["chosen"]:
+        raise Refused(_nobody(found["faces"]))
+    return found
 
 
 def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[str, Any]:
@@ -93,6 +100,8 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
         Refused: with nothing changed.
     """
     found = find(worker, source, wishes.faces, tell)
+    if source.still_there() is None:
+        raise Refused(_("The layer was deleted during the run; select the layer with the photo and try again."))
     rects = regions_of(found)
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(wishes) | {"faces": chosen(found), "full": source.area.size}
@@ -193,13 +202,11 @@ def bounds(picture: Picture) -> Rect:
     return Rect(picture.x, picture.y, picture.width, picture.height)
 
 
-def _reduced_selection(source: Source, width: int, height: int) -> Picture:
-    """The selection over the layer, as large as the reduced photo."""
-    buffer = source.image.get_selection().get_buffer()
-    scale = width / source.area.width
-    left, top = round(source.offset[0] * scale), round(source.offset[1] * scale)
-    bands = (
-        bytes(buffer.get(strip.moved(left, top).gegl(), scale, MASK_FORMAT, Gegl.AbyssPolicy.NONE))
-        for strip in strips(Rect(0, 0, width, height), 1)
-    )
-    return Picture("selection", 0, 0, width, height, 1, "u8", strips=bands)
+def _nobody(faces: list[dict[str, Any]]) -> str:
+    """Why no face was chosen."""
+    if not faces:
+        return _("No face was found; use a photo in which a face can be seen from the front.")
+    if all(face["skipped"] for face in faces):
+        words = _("No face can be protected: {reason}; use a larger version of the photo.")
+        return words.format(reason=faces[0]["skipped"])
+    return _("There is no face inside the selection; select one or choose all faces, and try again.")

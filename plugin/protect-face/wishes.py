@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gi.repository import Gimp, GObject
 
@@ -30,14 +31,14 @@ _FLAGS = GObject.ParamFlags.READWRITE
 class Wishes:
     """One run's settings; names and ranges as in the worker's protocol, ``steps`` 0 for the measured default."""
 
-    prompt: str
-    strength: float
-    prior: str
-    faces: str
-    mode: str
-    output: str
-    steps: int
-    seed: int
+    prompt: str = DEFAULT_PROMPT
+    strength: float = DEFAULT_STRENGTH
+    prior: str = PRIORS[0][0]
+    faces: str = ALL
+    mode: str = MODES[0][0]
+    output: str = ONE_LAYER
+    steps: int = 0
+    seed: int = 0
 
 
 def declare(procedure: Gimp.Procedure) -> None:
@@ -69,6 +70,12 @@ def declare(procedure: Gimp.Procedure) -> None:
 def wishes_of(config: Gimp.ProcedureConfig) -> Wishes:
     """What the arguments say."""
     return Wishes(**{name: config.get_property(name) for name in Wishes.__dataclass_fields__})
+
+
+def wishes_from(kept: dict[str, Any], **others: Any) -> Wishes:
+    """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
+    known = {name: kept[name] for name in Wishes.__dataclass_fields__ if name in kept}
+    return Wishes(**(known | others))
 
 
 def _choice(procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]) -> None:

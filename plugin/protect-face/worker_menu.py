@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import worker_client
 from gi.repository import Gimp, GObject
+from worker_client import WorkerProblem
 
 import run
-import worker_client
 from guard import connected, progress
 from texts import Refused, _, sentence
-from worker_client import WorkerProblem
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
 _FLAGS = GObject.ParamFlags.READWRITE

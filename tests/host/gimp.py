@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from installer import plug_in
 from tests.host.root import NoRoot, gimp_root, inside
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -34,7 +35,7 @@ class Outcome:
     words: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Gimp:
     """A GIMP 3 and a profile.
 
@@ -47,8 +48,6 @@ class Gimp:
     prefix: list[str]
     share: Path
     plug_ins: Path
-    lean: bool = True
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def run_folder(self) -> Path:
@@ -74,6 +73,18 @@ class Gimp:
         assert process.returncode == 0, words
         return Outcome(json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}, words)
 
+    def script_fu(self, command: str) -> str:
+        """Runs Script-Fu in GIMP's console; what it printed."""
+        folder = self.share / "script-fu"
+        folder.mkdir()
+        (folder / "script-fu").symlink_to(self.plug_ins / "script-fu")
+        gimprc = self.share / "gimprc-script-fu"
+        gimprc.write_text((self.share / "profile" / "gimprc").read_text().replace('path "', f'path "{folder}:'))
+        arguments = ["--no-data", "--no-fonts", "--quit", f"--gimprc={gimprc}", "-b", command]
+        interpreter = "--batch-interpreter=plug-in-script-fu-eval"
+        output, _ = self.program("gimp-console-3.0", interpreter, *arguments).communicate(timeout=_SECONDS)
+        return output.decode(errors="replace")
+
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
         """Starts GIMP's console on ``script.py`` in the share."""
         prelude = self.share / "prelude.py"
@@ -90,7 +101,6 @@ class Gimp:
             "GIMP3_DIRECTORY": str(self.share / "profile"),
             "TMPDIR": "/tmp",
             "SHARE": str(self.share),
-            **self.environment,
             **environment,
         }
         words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
@@ -130,16 +140,27 @@ def _write_profile(gimp: Gimp) -> None:
     for name in _LEAN:
         (lean / name).symlink_to(gimp.plug_ins / name)
     (profile / "gimprc").write_text(
-        f'(plug-in-path "{lean if gimp.lean else gimp.plug_ins}:{profile}/plug-ins")\n'
+        f'(plug-in-path "{lean}:{profile}/plug-ins")\n'
         "(check-updates no)\n(show-welcome-dialog no)\n(color-profile-policy keep)\n"
     )
 
 
+def add_saboteur(gimp: Gimp) -> None:
+    """Adds the plug-in that does things to the image during a run."""
+    folder = gimp.share / "profile" / "plug-ins" / "saboteur"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(CHECKOUT / "tests" / "host" / "saboteur.py", folder)
+    (folder / "saboteur.py").chmod(0o755)
+
+
 def _install(gimp: Gimp) -> None:
-    """Lays the plug-in out as the installer does: with the client and a file that leads to the worker."""
-    shutil.copytree(CHECKOUT / "plugin" / _PLUG_IN, gimp.plug_in, ignore=shutil.ignore_patterns("__pycache__"))
-    client = CHECKOUT / "plugin" / "worker_client"
-    shutil.copytree(client, gimp.plug_in / "worker_client", ignore=shutil.ignore_patterns("__pycache__"))
+    """Lays the plug-in out as the installer does, with a file that leads to a worker from this checkout."""
+    for path, body in plug_in.contents(3).items():
+        target = gimp.plug_in / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(body)
+        if plug_in.is_program(3, path):
+            target.chmod(0o755)
     content = pointer(gimp.run_folder, in_root=bool(gimp.prefix))
     (gimp.plug_in / "protect-face-worker.json").write_text(content)
 

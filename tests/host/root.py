@@ -55,7 +55,7 @@ def gimp_root() -> Path:
     root = cache / f"gimp3-root-{recipe}"
     with _locked(cache / "gimp3-root.lock"):
         if not (root / _READY).exists():
-            for stale in cache.glob("gimp3-root-*"):
+            for stale in cache.glob("gimp3-root-*/"):
                 shutil.rmtree(stale)
             _build(root)
     return root

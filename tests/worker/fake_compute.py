@@ -37,7 +37,7 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
         raise NoFace("No face was found; use a photo in which a face can be seen from the front.")
     elif does == "print":
         print("a library is chatty")
-    return Message({"said": header.get("text")}, job.described, job.payload)
+    return Message({"said": header.get("text"), "seconds_per_face": header.get("speed")}, job.described, job.payload)
 
 
 def prepare() -> tuple[Header, compute.Run]:

@@ -1,0 +1,129 @@
+"""Check Protection and Strengthen: figures that equal the command line's, and a search that keeps the user's edits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from c2p_core.cli import c2p
+from tests.host.gimp import Gimp
+
+pytestmark = pytest.mark.host
+
+PROTECTED = """
+    image, source = portrait()
+    print(protect(image, source, prompt="red lipstick", steps=6))
+    result = image.get_layers()[0]
+"""
+
+
+def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [result])
+    (SHARE / "protected.raw").write_bytes(visible(image, "R'G'B' u8"))
+    tell(status=status, error=error, figures=json.loads(figures))
+    """
+    ).told
+    protected = gimp.share / "protected.png"
+    Image.frombytes("RGB", (512, 512), (gimp.share / "protected.raw").read_bytes()).save(protected)
+    printed = CliRunner().invoke(c2p, ["check", str(gimp.share / "astronaut.png"), str(protected), "--json"]).stdout
+    (face,) = json.loads(printed)["photos"][0]["faces"]
+    (ours,) = told["figures"]["faces"]
+    assert len(ours["similarities"]) == len(face["similarities"]) == 4
+    for mine, theirs in zip(ours["similarities"], face["similarities"], strict=True):
+        assert mine["recogniser"] == theirs["recogniser"] and mine["verdict"] == theirs["verdict"]
+        assert mine["after"] == pytest.approx(theirs["after"], abs=1e-4)
+
+
+def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    def after():
+        (figures,) = call("plug-in-protect-face-check", image, [source])[2]
+        return [row["after"] for row in json.loads(figures)["faces"][0]["similarities"]]
+
+    strong = after()
+    result.set_opacity(0)
+    tell(strong=strong, faded=after())
+    """
+    ).told
+    assert all(faded > 0.99 for faded in told["faded"])
+    assert all(strong < 0.99 for strong in told["strong"])
+
+
+def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    wishes = {"upload": True, "report": str(SHARE / "report.txt")}
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [result], **wishes)
+    tell(status=status, error=error, upload=json.loads(figures)["upload"])
+    """
+    ).told
+    report = (gimp.share / "report.txt").read_text()
+    assert told["upload"]["width"] == 1080 and told["upload"]["quality"] == 75
+    assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and "mobileface" in report
+    assert "No protection holds against every present or future recogniser." in report
+
+
+def test_a_report_that_cannot_be_written_gets_a_sentence(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    tell(said=call("plug-in-protect-face-check", image, [source], original=source, report="/nowhere/report.txt")[:2])
+    """
+    ).told
+    assert told["said"][0] == "execution-error" and "choose another file" in told["said"][1]
+
+
+def test_an_image_that_was_never_protected_asks_for_the_original(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    tell(said=call("plug-in-protect-face-check", image, [source])[:2])
+    """
+    ).told
+    assert told["said"][0] == "execution-error" and "original" in told["said"][1]
+
+
+def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    paint = Gimp.Layer.new(image, "edit", 20, 20, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    fill(paint, "R'G'B' u8", bytes([0, 255, 0]) * 400)
+    image.insert_layer(paint, None, 0)
+    paint.set_offsets(215, 100)
+    green = 4 * (110 * 512 + 225)
+    status, error, _ = call("plug-in-protect-face-strengthen", image, [result], steps=2)
+    tell(status=status, error=error, names=names(image), green=list(visible(image)[green : green + 3]))
+    """
+    ).told
+    assert told["status"] == "success", told["error"]
+    assert told["names"][:3] == ["red lipstick (strengthened)", "edit", "red lipstick"]
+    red, green, blue = told["green"]
+    assert green > 100 and red < 100 and blue < 100
+
+
+def test_restart_gives_another_process(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    def pid(do):
+        return json.loads(call("plug-in-protect-face-worker", do=do)[2][0])["pid"]
+
+    tell(before=pid("status"), after=pid("restart"), again=pid("status"))
+    """
+    ).told
+    assert told["before"] != told["after"] == told["again"]
+
+
+def test_the_diagnosis_says_how_the_worker_is_found(gimp: Gimp) -> None:
+    told = gimp.script('tell(**json.loads(call("plug-in-protect-face-worker", do="diagnose")[2][0]))').told
+    assert told["found by"] == str(gimp.plug_in / "protect-face-worker.json") and Path(told["run folder"]).is_dir()

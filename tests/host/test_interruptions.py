@@ -1,0 +1,144 @@
+"""What happens to a run when the user, GIMP or the system gets in its way: the image is never half-changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+import worker_client
+from worker_client.place import Place
+
+from tests.host.gimp import Gimp, add_saboteur
+
+pytestmark = pytest.mark.host
+
+A_RUN = """
+    image, source = portrait()
+    status, error = protect(image, source, **{arguments})
+    there = image.is_valid()
+    tell(
+        status=status, error=error, images=len(Gimp.get_images()), names=names(image) if there else [],
+        offsets=list(image.get_layers()[0].get_offsets())[1:] if there else [],
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def watched(gimp: Gimp) -> Gimp:
+    """A GIMP in which something can be done to the image during a run."""
+    add_saboteur(gimp)
+    return gimp
+
+
+def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
+    """A run during which ``sabotage`` happens to ``image``."""
+    (gimp.share / "sabotage.py").write_text(sabotage)
+    done = gimp.share / "done"
+    done.unlink(missing_ok=True)
+
+    def interfere() -> None:
+        (gimp.share / "go").touch()
+        until = time.monotonic() + 30
+        while not done.exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    return during_a_run(gimp, interfere, settle=4, steps=40, **arguments)
+
+
+def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
+    told = run_while(watched, "image.remove_layer(image.get_layers()[0])")
+    assert told["status"] == "success", told["error"]
+    assert told["names"] == ["natural makeup"]
+
+
+def test_a_whole_layer_of_a_deleted_source_shows_what_changed(watched: Gimp) -> None:
+    told = run_while(watched, "image.remove_layer(image.get_layers()[0])", output="whole")
+    assert told["status"] == "success", told["error"]
+    assert told["names"] == ["natural makeup"]
+
+
+def test_when_the_source_is_moved_the_result_follows_it(watched: Gimp) -> None:
+    told = run_while(watched, "image.get_layers()[0].set_offsets(12, 34)")
+    assert told["status"] == "success", told["error"]
+    assert told["offsets"] == [12, 34]
+
+
+def test_a_source_that_is_locked_meanwhile_does_not_matter(watched: Gimp) -> None:
+    told = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
+    assert told["status"] == "success", told["error"]
+    assert told["names"][0] == "natural makeup"
+
+
+def test_an_image_that_is_closed_meanwhile_stays_closed(watched: Gimp) -> None:
+    """GIMP keeps it until the procedure ends, or the plug-in says that it was closed; either way nothing is left."""
+    told = run_while(watched, "image.delete()")
+    assert told["status"] == "success" or told["error"].startswith("The image was closed during the run;")
+    assert told["images"] == 0
+
+
+def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) -> None:
+    convert = (
+        "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')"
+    )
+    told = run_while(watched, convert)
+    assert told["status"] == "execution-error" and "became indexed" in told["error"]
+    assert len(told["names"]) == 1
+
+
+def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gimp) -> None:
+    """GIMP's Cancel is SIGKILL to the plug-in."""
+    told = during_a_run(gimp, lambda: kill_plug_in(gimp), settle=4, steps=5000)
+    assert told["status"] != "success" and told["names"] == ["Background"]
+    until = time.monotonic() + 5
+    while jobs(gimp):
+        assert time.monotonic() < until, "the worker went on after its client had gone"
+        time.sleep(0.1)
+
+
+def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
+    told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), settle=4, steps=5000)
+    assert told["status"] == "execution-error" and "try again, it starts by itself" in told["error"]
+    assert told["names"] == ["Background"]
+    assert gimp.script("tell(said=protect(*portrait()))").told["said"][0] == "success"
+
+
+def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
+    """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
+    # The worker shall be warm, so that the search begins soon.
+    gimp.script("tell(said=call('plug-in-protect-face-worker', do='status')[0])")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
+        until = time.monotonic() + 60
+        while not jobs(gimp):
+            assert time.monotonic() < until and not run.done(), run
+            time.sleep(0.05)
+        time.sleep(settle)
+        assert not run.done(), "the run was over before anything could happen to it"
+        action()
+        return run.result().told
+
+
+def endpoint(gimp: Gimp) -> dict[str, Any]:
+    return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
+
+
+def jobs(gimp: Gimp) -> int:
+    """How many jobs wait or run in the worker."""
+    place = Place("tests", [], str(gimp.run_folder), {})
+    with worker_client.connect(client="tests", place=place) as worker:
+        (status,) = [event for event in worker.submit("status").events() if event.kind == "result"]
+    return int(status.header["queue"])
+
+
+def kill_plug_in(gimp: Gimp) -> None:
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(gimp.plug_in / "protect-face.py") in word for word in process.info["cmdline"] or []):
+            process.kill()

@@ -1,0 +1,111 @@
+"""What can't be done ends with one sentence that says what to do, and the image stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.host.gimp import Gimp
+
+pytestmark = pytest.mark.host
+
+# What is done to the astronaut (``image``, ``chosen``) and what the user then reads.
+CASES = {
+    "indexed": (
+        "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')",
+        "choose Image > Mode > RGB",
+    ),
+    "floating selection": (
+        "image.select_rectangle(Gimp.ChannelOps.REPLACE, 10, 10, 50, 50); Gimp.Selection.float(image, [source], 5, 5)",
+        "anchor it or make it a layer",
+    ),
+    "no layer": ("chosen = []", "Select exactly one layer"),
+    "two layers": (
+        "other = source.copy(); image.insert_layer(other, None, 0); chosen = [source, other]",
+        "Select exactly one layer",
+    ),
+    "a mask": (
+        "mask = source.create_mask(Gimp.AddMaskType.WHITE); source.add_mask(mask); chosen = [mask]",
+        "select the layer with the photo",
+    ),
+    "one pixel": (
+        "source = Gimp.Layer.new(image, 'dot', 1, 1, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL);"
+        "image.insert_layer(source, None, 0); chosen = [source]",
+        "No face was found",
+    ),
+    "30,000 pixels wide": (
+        "image.resize(30000, 600, 0, 0); source = Gimp.Layer.new(image, 'wide', 30000, 600, Gimp.ImageType.RGB_IMAGE,"
+        " 100, Gimp.LayerMode.NORMAL); image.insert_layer(source, None, 0); chosen = [source]",
+        "No face was found",
+    ),
+    "nothing selected": ("settings['faces'] = 'selection'", "select a face or choose all faces"),
+    "no face in the selection": (
+        "image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 300, 100, 100); settings['faces'] = 'selection'",
+        "There is no face inside the selection",
+    ),
+    "a prompt of 400 characters": ("settings['prompt'] = 'x' * 400", "a few words are enough"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_sentence_and_no_change(gimp: Gimp, case: str) -> None:
+    action, words = CASES[case]
+    told = gimp.script(f"""
+        image, source = portrait()
+        chosen, settings = [source], {{"steps": 2}}
+        {action}
+        before = len(image.get_layers())
+        status, error, _ = call("plug-in-protect-face", image, chosen, **settings)
+        tell(status=status, error=error, added=len(image.get_layers()) - before)
+    """).told
+    assert told["status"] == "execution-error" and told["added"] == 0
+    assert words in told["error"] and told["error"].endswith(".") and "\n" not in told["error"]
+
+
+def test_a_face_in_a_layer_of_30000_pixels_is_protected(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        source.scale(1024, 1024, False)
+        wide = Gimp.Layer.new(image, "wide", 30000, 1024, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+        image.insert_layer(wide, None, 0)
+        buffer = wide.get_buffer()
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(20000, 0, 1024, 1024))
+        buffer.flush()
+        status, error = protect(image, wide)
+        tell(status=status, error=error, names=names(image))
+    """).told
+    assert told["names"][0] == "natural makeup", told["error"]
+
+
+def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) -> None:
+    pointer = gimp.plug_in / "protect-face-worker.json"
+    hidden = pointer.rename(pointer.with_suffix(".hidden"))
+    try:
+        told = gimp.script("tell(said=protect(*portrait()))").told
+    finally:
+        hidden.rename(pointer)
+    assert told["said"] == ["execution-error", "Protect Face's worker is not installed; "
+                            "run install.py of Protect Face once, then try again."]  # fmt: skip
+
+
+def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
+    pointer = gimp.plug_in / "protect-face-worker.json"
+    right = pointer.read_text()
+    pointer.write_text(right.replace('"protocol": 1', '"protocol": 7'))
+    try:
+        status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
+    finally:
+        pointer.write_text(right)
+    assert status == "execution-error" and "protocol 7" in error and "install.py" in error
+
+
+def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
+    module = gimp.plug_in / "run.py"
+    right = module.read_text()
+    module.write_text(right.replace("def find(", "def find(*_):\n    return 1 / 0\n\n\ndef unused(", 1))
+    try:
+        status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
+    finally:
+        module.write_text(right)
+    log = gimp.share / "profile" / "protect-face.log"
+    assert status == "execution-error" and "ZeroDivisionError" in error and str(log) in error
+    assert "1 / 0" in log.read_text()

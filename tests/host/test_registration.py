@@ -1,0 +1,44 @@
+"""What GIMP knows of the plug-in after its first start."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.host.gimp import Gimp
+
+pytestmark = pytest.mark.host
+
+
+def test_gimp_registers_every_procedure_in_the_privacy_menu(gimp: Gimp) -> None:
+    told = gimp.script("""
+        pdb = Gimp.get_pdb()
+        found = pdb.query_procedures("plug-in-protect-face.*", *[".*"] * 7)
+        tell(menus={name: pdb.lookup_procedure(name).get_menu_paths() for name in found})
+    """).told
+    parts = ("", "-check", "-strengthen", "-worker")
+    assert told["menus"] == {f"plug-in-protect-face{part}": ["<Image>/Filters/Privacy"] for part in parts}
+
+
+def test_defaults_are_those_of_the_worker(gimp: Gimp) -> None:
+    told = gimp.script("""
+        config = Gimp.get_pdb().lookup_procedure("plug-in-protect-face").create_config()
+        ours = {name: config.get_property(name) for name in ("prompt", "strength", "mode", "prior")}
+        _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
+        tell(ours=ours, theirs=json.loads(answer)["hello"]["defaults"])
+    """).told
+    assert told["ours"].items() <= told["theirs"].items()
+
+
+def test_registration_prints_no_complaint_of_ours(gimp: Gimp) -> None:
+    words = gimp.script("tell()").words
+    assert "plug-in-protect-face" not in words and "Traceback" not in words
+
+
+def test_script_fu_can_call_it(gimp: Gimp) -> None:
+    words = gimp.script_fu(f"""
+        (let* ((image (car (gimp-file-load RUN-NONINTERACTIVE "{gimp.share}/astronaut.png")))
+               (layers (car (gimp-image-get-layers image))))
+          (plug-in-protect-face #:run-mode RUN-NONINTERACTIVE #:image image #:drawables layers #:steps 2)
+          (gimp-message (number->string (vector-length (car (gimp-image-get-layers image))))))
+    """)
+    assert "Warning: 2\n" in words

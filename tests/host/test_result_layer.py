@@ -1,0 +1,117 @@
+"""What comes back from a run: one layer that shows the change and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import data
+
+from tests.host.gimp import Gimp
+
+pytestmark = pytest.mark.host
+
+ONE_RUN = """
+    image, source = portrait()
+    source.set_offsets(0, 0)
+    before = pixels(source)
+    status, error = protect(image, source, prompt="red lipstick", {arguments})
+    result = image.get_layers()[0]
+    (SHARE / "visible.raw").write_bytes(visible(image, "R'G'B' u8"))
+    mask = result.get_mask()
+    if mask:
+        (SHARE / "mask.raw").write_bytes(pixels(mask, "Y u8"))
+    (SHARE / "result.raw").write_bytes(pixels(result, U8))
+    parasite = result.get_parasite("protect-face")
+    tell(
+        status=status, error=error, names=names(image), same_source=before == pixels(source),
+        kind=result.type().value_nick, offsets=list(result.get_offsets())[1:], opacity=result.get_opacity(),
+        size=[result.get_width(), result.get_height()], edit_mask=bool(mask) and result.get_edit_mask(),
+        selected=[layer.get_name() for layer in image.get_selected_layers()],
+        settings=json.loads(bytes(parasite.get_data())) if parasite else None, tattoo=source.get_tattoo(),
+    )
+"""
+
+
+def one_run(gimp: Gimp, arguments: str = "") -> dict[str, object]:
+    return gimp.script(ONE_RUN.replace("{arguments}", arguments)).told
+
+
+def raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
+    return np.frombuffer((gimp.share / f"{name}.raw").read_bytes(), np.uint8).reshape(512, 512, channels)
+
+
+@pytest.fixture(scope="module")
+def told(gimp: Gimp) -> dict[str, object]:
+    return one_run(gimp)
+
+
+def test_a_layer_named_after_the_prompt_lies_above_the_untouched_source(told: dict[str, object]) -> None:
+    assert told["status"] == "success", told["error"]
+    assert told["names"][0] == "red lipstick" and len(told["names"]) == 2 and told["same_source"]
+    assert told["selected"] == ["red lipstick"]
+
+
+def test_it_has_the_sources_size_place_and_opacity_and_an_alpha_channel(told: dict[str, object]) -> None:
+    assert told["size"] == [512, 512] and told["offsets"] == [0, 0]
+    assert told["opacity"] == 100 and told["kind"] == "rgba-image"
+
+
+def test_brushes_paint_on_the_layer_and_not_on_its_mask(told: dict[str, object]) -> None:
+    assert told["edit_mask"] is False
+
+
+def test_pixels_outside_of_the_mask_are_bit_identical(gimp: Gimp, told: dict[str, object]) -> None:
+    changed = (raw(gimp, "visible", 3) != data.astronaut()).any(-1)
+    mask = raw(gimp, "mask", 1)[..., 0]
+    assert changed.sum() > 2000 and not changed[mask == 0].any()
+    assert set(np.unique(mask)) == {0, 255}
+
+
+def test_the_layer_is_transparent_where_nothing_changed(gimp: Gimp, told: dict[str, object]) -> None:
+    alpha, mask = raw(gimp, "result", 4)[..., 3], raw(gimp, "mask", 1)[..., 0]
+    assert np.array_equal(alpha, mask)
+
+
+def test_its_settings_are_kept_with_it(told: dict[str, object]) -> None:
+    kept = told["settings"]
+    assert kept["source"] == told["tattoo"]
+    assert kept["wishes"]["prompt"] == kept["settings"]["prompt"] == "red lipstick"
+    assert kept["faces"][0]["similarities"]
+
+
+def test_the_whole_layer_shows_the_same_without_a_mask(gimp: Gimp, told: dict[str, object]) -> None:
+    shown = raw(gimp, "visible", 3).copy()
+    whole = one_run(gimp, 'output="whole"')
+    assert whole["kind"] == "rgb-image" and whole["edit_mask"] is False
+    assert np.array_equal(raw(gimp, "visible", 3), shown)
+    assert np.array_equal(raw(gimp, "result", 4)[..., :3], shown)
+
+
+def test_the_last_values_are_used_again(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        procedure = Gimp.get_pdb().lookup_procedure("plug-in-protect-face")
+        first = protect(image, source, prompt="pink lipstick", steps=3)
+        config = procedure.create_config()
+        config.set_property("image", image)
+        config.set_core_object_array("drawables", [source])
+        config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
+        procedure.run(config)
+        kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
+        tell(names=names(image), steps=kept["wishes"]["steps"])
+    """).told
+    assert told["names"][:1] == ["pink lipstick"] and told["steps"] == 3
+
+
+def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        protect(image, source)
+        there = Gio.File.new_for_path(str(SHARE / "kept.xcf"))
+        Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, there, None)
+        again = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, there)
+        result, source = again.get_layers()
+        kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
+        tell(found=again.get_layer_by_tattoo(kept["source"]).get_name(), source=source.get_name())
+    """).told
+    assert told["found"] == told["source"]

@@ -1,0 +1,114 @@
+"""What a user does with the mouse and the keyboard, in GIMP's real window on a virtual screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from tests.host.gimp import Gimp
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+
+PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
+
+
+@dataclass
+class Window:
+    """GIMP's window, with the astronaut in it."""
+
+    gimp: Gimp
+    display: str
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *command: str) -> None:
+        profile = str(self.gimp.share / "profile-window")
+        self.processes.append(
+            self.gimp.program(*command, DISPLAY=self.display, GIMP3_DIRECTORY=profile, NO_AT_BRIDGE="1")
+        )
+
+    def do(self, *command: str) -> str:
+        process = self.gimp.program(*command, DISPLAY=self.display)
+        return process.communicate(timeout=60)[0].decode(errors="replace")
+
+    def titles(self) -> list[str]:
+        return [line.split(None, 3)[-1] for line in self.do("wmctrl", "-l").splitlines()]
+
+    def wait(self, seconds: float, wanted: Callable[[list[str]], bool]) -> None:
+        until = time.monotonic() + seconds
+        while not wanted(self.titles()):
+            assert time.monotonic() < until, self.titles()
+            time.sleep(0.3)
+
+    def keys(self, *names: str) -> None:
+        self.do("xdotool", "key", *names)
+
+    def choose(self, action: str, title: str) -> None:
+        """Starts a menu entry by GIMP's search for actions, and waits for its window."""
+        self.do("wmctrl", "-a", "astronaut")
+        self.keys("slash")
+        time.sleep(2)
+        self.do("xdotool", "type", "--delay", "40", action)
+        time.sleep(2)
+        self.keys("Return")
+        self.wait(60, lambda titles: title in titles)
+        self.do("wmctrl", "-a", title)
+
+    def layers(self, count: int, seconds: float = 30) -> None:
+        words = "1 layer)" if count == 1 else f"{count} layers)"
+        self.wait(seconds, lambda titles: any(words in title for title in titles))
+
+
+@pytest.fixture
+def window(gimp: Gimp) -> Iterator[Window]:
+    folders = ("/usr/local/bin", "/usr/bin", "/bin")
+    missing = [name for name in PROGRAMS if not gimp.prefix and shutil.which(name, path=":".join(folders)) is None]
+    if missing:
+        pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
+    profile = gimp.share / "profile-window"
+    shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
+    (profile / "gimprc").write_text(
+        '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
+    )
+    shown = Window(gimp, f":{100 + os.getpid() % 400}")
+    try:
+        shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
+        time.sleep(2)
+        shown.start("openbox")
+        portrait = str(gimp.share / "astronaut.png")
+        shown.start("dbus-run-session", "--", "gimp", "--new-instance", "--no-splash", portrait)
+        shown.layers(1, 120)
+        yield shown
+    finally:
+        for process in shown.processes:
+            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                child.kill()
+            process.wait()
+        shutil.rmtree(profile)
+
+
+def test_a_user_protects_undoes_redoes_and_checks(window: Window) -> None:
+    window.choose("Protect Face", "Protect Face")
+    time.sleep(3)
+    window.keys("Return")
+    window.layers(2, 180)
+    window.wait(30, lambda titles: "Protect Face" in titles)
+    window.do("wmctrl", "-c", "Protect Face")
+    window.wait(30, lambda titles: "Protect Face" not in titles)
+
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+z")
+    window.layers(1)
+    window.keys("ctrl+y")
+    window.layers(2)
+
+    window.choose("Check Protection", "Check Protection")
+    picture = window.gimp.share / "check.png"
+    window.do("import", "-window", "Check Protection", str(picture))
+    assert picture.stat().st_size > 2000
