@@ -144,9 +144,10 @@ def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Re
 
 
 def _adversarial(recogniser: Recogniser, embedding: Tensor, target: Target, margin: float) -> Tensor:
-    """L_adv of one recogniser: 1 for the unchanged face, 0 when it is fooled with the margin."""
+    """L_adv of one recogniser: 0 when it is fooled with the margin; steeper as long as it still matches."""
     goal = recogniser.far1 - margin * recogniser.spread
-    loss = torch.relu((embedding @ target.own[recogniser.name] - goal) / (1.0 - goal))
+    own = embedding @ target.own[recogniser.name]
+    loss = (torch.relu(own - goal) + torch.relu(own - recogniser.far1)) / (1.0 - goal)
     if target.decoy:
         wanted = recogniser.far1 + 0.5 * margin * recogniser.spread
         loss = 0.5 * loss + 0.5 * torch.relu((wanted - embedding @ target.decoy[recogniser.name]) / wanted)
