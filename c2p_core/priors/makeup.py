@@ -45,7 +45,9 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 )
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
 _STIFF = 2.5e4
-_FEATURES_STIFFER = 5.0
+# Brows, nose and the outline of the face keep their form, and lips above all: a bulge is seen there at once.
+_STIFFER = 8.0
+_LIPS_STIFFER = 25.0
 # On smooth skin tone shows by its edges, not by its depth; cells.
 _GAIN_BLUR = 3.0
 _COMPLEXION_BLUR = 2.5
@@ -97,7 +99,7 @@ def settings(strength: float) -> Settings:
         relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.24 * s, 0.34 * s),
-        moved=0.042 * s,
+        moved=0.043 * s,
         shifted=6.6 * s,
         patchy=2.7 * s,
     )
@@ -138,7 +140,9 @@ class MakeupFace:
         free = free * _movable(pixels, mesh)
         self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
-        self._stiffness = torch.from_numpy(_shrink(1.0 + _FEATURES_STIFFER * _features(mesh))).to(device)
+        stiff = _STIFFER * np.maximum(_features(mesh), face_regions.ramp(np.abs(oval), 6.0, 18.0))
+        lips = _LIPS_STIFFER * face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OUTER_LIPS), 2.0, 14.0)
+        self._stiffness = torch.from_numpy(_shrink(1.0 + np.maximum(stiff, lips))).to(device)
         self._bands = _bands(self._linear, skin)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
         self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self._skin, CANVAS // _CELLS))
