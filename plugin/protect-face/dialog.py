@@ -157,7 +157,7 @@ class _ProtectDialog:
             event = run.finished(run.submit(worker, "find", header, pictures), lambda _event: None)
             self._found = event.header
             self._later(self._show_estimate)
-            self._later(self._button.set_sensitive, True)
+            self._later(self._button.set_sensitive, bool(event.header["chosen"]))
 
     def _start_preview(self) -> None:
         source = self._source
