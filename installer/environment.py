@@ -78,7 +78,7 @@ def prepare(
         say("installing c2p from this checkout")
         known.pop(OWN_PACKAGE, None)
         write_marker(places.venv, known)
-        own = ["--no-deps", "--no-build-isolation", "--force-reinstall", str(CHECKOUT)]
+        own = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--force-reinstall", str(CHECKOUT)]
         pip(places, own, offline=True, say=say)
         known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
         write_marker(places.venv, known)
