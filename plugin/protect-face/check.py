@@ -19,7 +19,7 @@ from layers import Limit, Source, source_of
 from pixels import Rect, extent, travel_format
 from report import summary, text_report, write_report
 from texts import Refused, _
-from wishes import ONE_LAYER, wishes_from
+from wishes import ALL, ONE_LAYER, wishes_from
 
 VISIBLE, LAYER = "visible", "layer"
 # Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
@@ -131,11 +131,10 @@ def run_strengthen(
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
-    image = selected.image
-    settings = _settings(image, selected.layer) or {"wishes": {}}
+    settings = _settings(selected.image, selected.layer) or {"wishes": {}}
     wishes = wishes_from(settings["wishes"], output=ONE_LAYER, steps=steps)
     with _pair(selected, original, VISIBLE) as pair, connected() as worker:
-        found = run.find(worker, pair.original, wishes.faces, progress)
+        found = run.find(worker, pair.original, _same_faces(settings), progress)
         rects = [rect for rect in map(pair.common, run.regions_of(found)) if not rect.empty]
         if not rects:
             raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
@@ -149,6 +148,11 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         layers.remember(layer, run.memory(pair.original, wishes, result))
         layers.insert(pair.original, layer, on_top=True)
     return result.header
+
+
+def _same_faces(settings: dict[str, Any]) -> str | list[int]:
+    """The faces of the run that is to be made up for; all of them when that is not known."""
+    return [face["number"] for face in settings.get("faces", []) if face["similarities"]] or ALL
 
 
 @contextmanager

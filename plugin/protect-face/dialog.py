@@ -69,8 +69,7 @@ class _ProtectDialog:
         config.connect("notify::faces", lambda *_: self._show_estimate())
 
     def run(self) -> bool:
-        self._pictures = self._find_pictures()
-        self._in_background(self._look)
+        self._start_look()
         wanted = bool(self._dialog.run())
         self._closed = True
         if self._worker is not None:
@@ -148,17 +147,17 @@ class _ProtectDialog:
 
     # In the background
 
-    def _look(self) -> None:
+    def _look(self, pictures: list[Picture]) -> None:
         """Connects, tells what the worker is, and counts the faces."""
         worker = self._worker = run.connect()
         self._later(self._offer, worker.hello["presets"])
         self._later(self._show_estimate)
-        if self._pictures:
+        if pictures:
             header = {"full": self._source.area.size, "choose": "largest"}
-            event = run.finished(run.submit(worker, "find", header, self._pictures), lambda _event: None)
+            event = run.finished(run.submit(worker, "find", header, pictures), lambda _event: None)
             self._found = event.header
             self._later(self._show_estimate)
-            self._later(self._button.set_sensitive, True)
+            self._later(self._button.set_sensitive, bool(event.header["chosen"]))
 
     def _start_preview(self) -> None:
         source = self._source
@@ -170,7 +169,11 @@ class _ProtectDialog:
         self._work_on(self._button, "preview", header, pictures, self._show_pair)
 
     def _start_fetch(self) -> None:
-        self._work_on(self._fetch, "models", {"fetch": True}, [], lambda _event: self._in_background(self._look))
+        self._work_on(self._fetch, "models", {"fetch": True}, [], lambda _event: self._start_look())
+
+    def _start_look(self) -> None:
+        pictures = self._find_pictures()
+        self._in_background(lambda: self._look(pictures))
 
     def _work_on(
         self,

@@ -11,6 +11,7 @@ from gi.repository import Gimp, GLib
 from worker_client import Event, Worker
 
 import run
+from pixels import spare_memory
 from texts import Refused, _, stage
 
 LOG = "protect-face.log"
@@ -24,6 +25,7 @@ def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]
     """
 
     def called(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
+        spare_memory()
         try:
             values = procedure_run(procedure, *arguments)
         except Refused as refused:

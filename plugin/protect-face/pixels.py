@@ -17,10 +17,7 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 
-# Every pixel is read once, so that GEGL need not keep half of the computer's memory full of them.
-Gegl.config().set_property("tile-cache-size", 16 << 20)
-
-STRIP_BYTES = 1 << 22
+STRIP_BYTES = 1 << 20
 MASK_FORMAT = "Y u8"
 
 _SIZES = {"u8": 1, "u16": 2, "float": 4}
@@ -87,6 +84,11 @@ class Format:
     @property
     def pixel_bytes(self) -> int:
         return self.channels * _SIZES[self.depth]
+
+
+def spare_memory() -> None:
+    """Keeps GEGL from holding every pixel that was read; GIMP allows it half of the computer's memory."""
+    Gegl.config().set_property("tile-cache-size", 16 << 20)
 
 
 def travel_format(drawable: Gimp.Drawable) -> Format:

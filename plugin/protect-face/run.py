@@ -73,8 +73,14 @@ def find_pictures(source: Source) -> list[Picture]:
     return pictures
 
 
-def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, Any]:
+def find(worker: Worker, source: Source, faces: str | list[int], tell: Tell) -> dict[str, Any]:
     """What the worker found, as its protocol describes the result of "find".
+
+    Args:
+        worker: to ask.
+        source: the layer to look at.
+        faces: as the procedure's argument, or the numbers that an earlier look gave.
+        tell: gets the events.
 
     Raises:
         Refused: there is no face, or none in the selection.
@@ -90,6 +96,8 @@ def find(worker: Worker, source: Source, faces: str, tell: Tell) -> dict[str, An
     found = finished(submit(worker, "find", header, find_pictures(source)), tell).header
     if not found["chosen"]:
         raise Refused(_nobody(found["faces"]))
+    if not any(face["selected"] > 0 for face in chosen(found)):
+        raise Refused(_("The selection holds no part of a face; select the face, or select nothing, and try again."))
     return found
 
 

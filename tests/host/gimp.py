@@ -178,6 +178,7 @@ def pointer(run_folder: Path, *, in_root: bool) -> str:
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "HOME": str(Path.home()),
+        "XDG_STATE_HOME": str(run_folder.parent / "state"),
     }
     leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]

@@ -42,6 +42,10 @@ CASES = {
         "image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 300, 100, 100); settings['faces'] = 'selection'",
         "There is no face inside the selection",
     ),
+    "a selection beside the face": (
+        "image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 300, 100, 100)",
+        "The selection holds no part of a face",
+    ),
     "a prompt of 400 characters": ("settings['prompt'] = 'x' * 400", "a few words are enough"),
 }
 
