@@ -43,6 +43,11 @@ def eyes_distance(mesh: NDArray[np.float32]) -> Map:
     return np.minimum(signed_distance(mesh, LEFT_EYE), signed_distance(mesh, RIGHT_EYE))
 
 
+def brows_distance(mesh: NDArray[np.float32]) -> Map:
+    """Signed distance to the nearer brow."""
+    return np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
+
+
 def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
     """How much each canvas pixel is skin that may be toned, 0..1: ``like_skin`` less eyeballs, mouth and surroundings.
 
@@ -65,10 +70,10 @@ def like_skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
-    eyes = eyes_distance(mesh)
     lips = signed_distance(mesh, OUTER_LIPS)
-    brows = np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
-    bare = (signed_distance(mesh, OVAL) < -8) & (eyes > 8) & (lips > 3) & (brows > 3)
+    # Below the eyes, where glasses and hair seldom are.
+    low = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
+    bare = low & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
     smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
     tone = np.log(np.clip(smooth, 0.02, 1.0))
     # Light changes all three channels alike; what differs from that is another material.

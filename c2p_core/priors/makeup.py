@@ -45,9 +45,8 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 )
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
 _STIFF = 2.5e4
-# Brows, nose and the outline of the face keep their form, and lips above all: a bulge is seen there at once.
-_STIFFER = 8.0
-_LIPS_STIFFER = 25.0
+# Where a bulge is seen at once: the nose and the outline of the face, and above all brows and lips.
+_STIFF_NOSE, _STIFF_LINES = 8.0, 25.0
 # On smooth skin tone shows by its edges, not by its depth; cells.
 _GAIN_BLUR = 3.0
 _COMPLEXION_BLUR = 2.5
@@ -58,6 +57,7 @@ _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
+_SUNGLASSES = 0.5  # share of what lies around the eyes, beyond the lids, that is no skin
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 
@@ -99,10 +99,23 @@ def settings(strength: float) -> Settings:
         relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.24 * s, 0.34 * s),
-        moved=0.043 * s,
+        moved=0.04 * s,
         shifted=6.6 * s,
         patchy=2.7 * s,
     )
+
+
+@dataclass(frozen=True)
+class _Unsearched:
+    """The face in the look that the text asked for, against which the guard measures: what was asked is no offence.
+
+    Attributes:
+        half: (3, 128, 128) CIE L*a*b*.
+        tone: (3, cells, cells) CIE L*a*b*.
+    """
+
+    half: Tensor
+    tone: Tensor
 
 
 class MakeupPrior:
@@ -140,13 +153,10 @@ class MakeupFace:
         free = free * _movable(pixels, mesh)
         self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel()).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
-        stiff = _STIFFER * np.maximum(_features(mesh), face_regions.ramp(np.abs(oval), 6.0, 18.0))
-        lips = _LIPS_STIFFER * face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OUTER_LIPS), 2.0, 14.0)
-        self._stiffness = torch.from_numpy(_shrink(1.0 + np.maximum(stiff, lips))).to(device)
+        self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
         self._bands = _bands(self._linear, skin)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
         self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self._skin, CANVAS // _CELLS))
-        self._before = lab(srgb_to_linear(F.avg_pool2d(face.pixels.to(device), 2)))
         self._seen = F.avg_pool2d(self._skin, 2)[0]
         self._face = torch.from_numpy(_shrink(face_regions.ramp(oval, -1.0, 1.0))).to(device)
         self._points = face.mesh.to(device)
@@ -158,6 +168,7 @@ class MakeupFace:
         ground = products.ground(laid, lowpass)
         self._look = products.bare_code().to(device)
         self._reach = torch.zeros_like(self._look)
+        self._unsearched = _Unsearched(lab(_half(face.pixels.to(device))), lab(self._tone))
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
@@ -165,6 +176,9 @@ class MakeupFace:
             look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
             if bool((look[:, 3] > products.ABSENT).any()):
                 self._look, self._reach = _with_hints(look)
+                worn = products.paint_on(self._toned_down(look), self._ground).sum(0)
+                painted = linear_to_srgb(self._linear * torch.exp(-worn))
+                self._unsearched = _Unsearched(lab(_half(painted)), lab(self._toned(worn)))
         return {
             "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),
@@ -195,9 +209,8 @@ class MakeupFace:
         limits = self._settings
         went = (moved(rendered.displacement, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
         # Where edges moved, colour shifts too, and everybody's measure of it counts that.
-        after = lab(srgb_to_linear(F.avg_pool2d(rendered.pixels, 2)))
-        shifted = _mean(difference(self._before, after), self._seen)
-        toned = lab(self._tone * torch.exp(-F.avg_pool2d(rendered.density, CANVAS // _CELLS))) - lab(self._tone)
+        shifted = _mean(difference(self._unsearched.half, lab(_half(rendered.pixels))), self._seen)
+        toned = lab(self._toned(rendered.density)) - self._unsearched.tone
         patchy = (_mean(_band(toned).square().sum(0), self._face) + 1e-6).sqrt()
         ratios = torch.stack([went / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
         return torch.relu(ratios - 1.0).square().sum()
@@ -213,6 +226,10 @@ class MakeupFace:
             lambda maps: products.paint_on(painted, ground.on(maps)),
             products.PRODUCTS,
         )
+
+    def _toned(self, density: Tensor) -> Tensor:
+        """(3, cells, cells) linear light of the face with a (3, 256, 256) density on it, nothing moved."""
+        return self._tone * torch.exp(-F.avg_pool2d(density, CANVAS // _CELLS))
 
     def _wearing(self, look: Tensor) -> Tensor:
         painted = products.paint_on(self._toned_down(look.to(self._device)), self._ground).sum(0)
@@ -293,11 +310,17 @@ def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(bands).astype(np.float32)).to(linear)
 
 
-def _features(mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) 1 on lips, brows and the nose's wings, fading over a few pixels."""
-    outlines = (face_regions.OUTER_LIPS, face_regions.LEFT_BROW, face_regions.RIGHT_BROW, face_regions.NOSE)
-    nearest = np.minimum.reduce([face_regions.signed_distance(mesh, outline) for outline in outlines])
-    return face_regions.ramp(nearest, 0.0, 8.0)
+def _stiffness(mesh: np.ndarray) -> np.ndarray:
+    """(256, 256) weight of the elastic energy: 1 on skin, more where a face keeps its form."""
+    nose = np.minimum(
+        face_regions.signed_distance(mesh, face_regions.NOSE),
+        np.abs(face_regions.signed_distance(mesh, face_regions.OVAL)) - 6.0,
+    )
+    lines = np.minimum(face_regions.brows_distance(mesh), face_regions.signed_distance(mesh, face_regions.OUTER_LIPS))
+    stiff = np.maximum(
+        _STIFF_NOSE * face_regions.ramp(nose, 0.0, 12.0), _STIFF_LINES * face_regions.ramp(lines, 2.0, 14.0)
+    )
+    return np.asarray(1.0 + stiff, dtype=np.float32)
 
 
 def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
@@ -305,10 +328,14 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
 
     From the upper lip downwards everything may move: beards have no straight lines, and without them nothing would.
     """
-    other = (1.0 - face_regions.like_skin(pixels, mesh)) * (1.0 - _features(mesh))
-    other = gaussian_filter(
-        maximum_filter(other * face_regions.ramp(-face_regions.eyes_distance(mesh), -6, -3), 5), 4.0
-    )
+    other = 1.0 - face_regions.like_skin(pixels, mesh)
+    eyes, brows = face_regions.eyes_distance(mesh), face_regions.brows_distance(mesh)
+    around = (eyes > 5) & (eyes < 14) & (brows > 3)
+    if float(other[around].mean()) < _SUNGLASSES:
+        # Eyes and brows are no skin either; behind dark glasses they can't be told apart from them.
+        other = other * face_regions.ramp(-np.minimum(eyes, brows), -6.0, -3.0)
+    other = other * face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.NOSE), -6.0, -3.0)
+    other = gaussian_filter(maximum_filter(other, 5), 4.0)
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
     return np.asarray(np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0)), dtype=np.float32)
@@ -336,6 +363,11 @@ def _shrink(canvas: np.ndarray) -> np.ndarray:
 
 def _grow(field: Tensor) -> Tensor:
     return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
+
+
+def _half(pixels: Tensor) -> Tensor:
+    """(3, 256, 256) sRGB to linear light of half the size."""
+    return srgb_to_linear(F.avg_pool2d(pixels, 2))
 
 
 def _band(change: Tensor) -> Tensor:
