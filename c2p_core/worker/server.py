@@ -18,6 +18,7 @@ import psutil
 from c2p_core.report import version
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG
+from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import (
     PAYLOAD_LIMIT,
     PROTOCOL,
@@ -422,6 +423,8 @@ class Server:
                 self._busy = False
                 self._used = time.monotonic()
                 self._lock.notify_all()
+            del job  # its pixels, if it was cancelled before it began
+            give_back()
 
     def _work(self, job: _Job | None) -> None:
         if job is not None:
