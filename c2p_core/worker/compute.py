@@ -117,10 +117,10 @@ def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelTok
             said = read(stream)
             number = said.header["job"]
             if said.header["kind"] == "cancel":
-                if number in tokens:
-                    tokens[number].cancel()
+                # It may overtake its job.
+                tokens.setdefault(number, CancelToken()).cancel()
             else:
-                tokens = {number: CancelToken()}
+                tokens = {number: tokens.get(number) or CancelToken()}
                 jobs.put((said, tokens[number]))
             # Its pixels would stay here until the next message.
             del said
