@@ -320,7 +320,7 @@ def _reach(place, client, wants, waited=None):
 def _shake_hands(stream, token, client, wants, waited):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
-    greeting, _ = read_message(stream)
+    greeting, _ = read_message(stream, 0)
     theirs = greeting.get("challenge")
     if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
         raise ProtocolError("it does not greet")
@@ -332,8 +332,8 @@ def _shake_hands(stream, token, client, wants, waited):
         if waited is not None:
             waited()
         if time.time() > until:
-            raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
-    hello, _ = read_message(stream)
+            raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
+    hello, _ = read_message(stream, 0)
     if hello.get("kind") == "error":
         raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
