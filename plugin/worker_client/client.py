@@ -4,7 +4,7 @@ import binascii
 import os
 import time
 
-from worker_client.place import START_LOG, find_place, native, read_endpoint, tail
+from worker_client.place import REPAIR, START_LOG, find_place, native, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
@@ -279,7 +279,7 @@ def _reason(place):
     # type: (Place) -> str
     said = tail(os.path.join(place.run, START_LOG)).strip().splitlines()
     why = " (%s)" % said[-1][:200] if said else ""
-    return why + "; run install.py of Protect Face again, which repairs it."
+    return "%s; %s, which repairs it." % (why, REPAIR)
 
 
 def _reach(place, client, wants, waited=None):
@@ -348,6 +348,6 @@ def _other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem(
         "version",
-        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker"
-        " with 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
+        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; %s and"
+        " restart GIMP." % (PROTOCOL, version, REPAIR),
     )
