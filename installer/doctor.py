@@ -145,7 +145,7 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
             problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
     if not folders and not asked:
         problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
-    if advice := sandbox_advice():
+    if advice := sandbox_advice(where):
         yield advice
 
 

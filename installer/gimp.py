@@ -122,11 +122,12 @@ def trouble(program: Program, answer: Answer) -> str:
     return "It could not be asked; start it and look under Filters > Privacy."
 
 
-def sandbox_advice() -> str:
+def sandbox_advice(where: Places) -> str:
     """What a user of a confined GIMP has to know, empty when there is none."""
     if flatpak_installed() or any(profile.confined for profile in profiles()):
         return (
-            "GIMP from Flatpak or Snap may not start the worker: run 'c2p worker run' in a terminal and keep it open."
+            f"GIMP from Flatpak or Snap may not start the worker: run '{where.c2p} worker run' in a terminal and keep"
+            " it open."
         )
     return ""
 

@@ -133,12 +133,14 @@ def into_gimp(where: Places, offline: bool) -> int:
     """Sets up and puts the filter into every GIMP; returns 1 when one of them does not have it afterwards."""
     found = gimp.present()
     _set_up(where, tests=False, offline=offline)
+    if worker.end(where):
+        _say("ended the worker; it starts anew when GIMP needs it")
     _step("Installing into GIMP")
     outcomes = gimp.install(where, found, _say)
     _step("Result")
     for outcome in outcomes:
         _say(f"{outcome.name}: {outcome.trouble or 'good'}")
-    if advice := gimp.sandbox_advice():
+    if advice := gimp.sandbox_advice(where):
         _say(advice)
     _say("Start GIMP anew: Filters > Privacy > Protect Face.")
     _say("To undo all of it: python3 install.py --uninstall. If something is wrong: python3 install.py --doctor")

@@ -413,6 +413,25 @@ def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
     assert "install.py --uninstall" in words and "install.py --doctor" in words
 
 
+@POSIX
+def test_install_py_gimp_ends_the_worker_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    ended: list[Places] = []
+    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    monkeypatch.setattr(worker, "end", lambda where: not ended.append(where))
+    main.main(["--gimp"])
+    assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
+
+
+def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
+    where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gimp, "flatpak_installed", lambda: True)
+    assert f"'{where.c2p} worker run'" in gimp.sandbox_advice(where)
+
+
 # Translations
 
 

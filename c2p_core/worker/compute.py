@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import queue
@@ -21,6 +20,7 @@ from c2p_core.errors import (
     NoFace,
     UnreadableImage,
 )
+from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, read, write
 from c2p_core.worker.transport import FileStream
 
@@ -43,6 +43,8 @@ def main() -> None:
     """Serves the parent with the real jobs."""
 
     def prepare() -> tuple[Header, Run]:
+        # open_clip does without, and only models that no job uses need these 25 MB.
+        sys.modules["timm"] = None  # type: ignore[assignment]
         from c2p_core.worker.jobs import Jobs
 
         jobs = Jobs()
@@ -67,7 +69,7 @@ def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
         job, cancel = jobs.get()
         _one(job, cancel, run, stream)
         del job
-        _give_back_memory()
+        give_back()
 
 
 def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
@@ -115,10 +117,10 @@ def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelTok
             said = read(stream)
             number = said.header["job"]
             if said.header["kind"] == "cancel":
-                if number in tokens:
-                    tokens[number].cancel()
+                # It may overtake its job.
+                tokens.setdefault(number, CancelToken()).cancel()
             else:
-                tokens = {number: CancelToken()}
+                tokens = {number: tokens.get(number) or CancelToken()}
                 jobs.put((said, tokens[number]))
             # Its pixels would stay here until the next message.
             del said
@@ -139,11 +141,3 @@ def _stream() -> FileStream:
         for file in (source, target):
             msvcrt.setmode(file.fileno(), os.O_BINARY)
     return FileStream(source, target)
-
-
-def _give_back_memory() -> None:
-    """glibc keeps what was freed; other programs have a better use for it."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

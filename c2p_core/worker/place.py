@@ -49,7 +49,9 @@ def make_private(folder: Path) -> None:
             raise CannotWrite(f"The folder '{folder}' belongs to somebody else; remove it or set {HOME_VARIABLE}.")
         folder.chmod(stat.S_IRWXU)
     except OSError as error:
-        raise CannotWrite(f"Could not make the folder '{folder}' ({error.strerror}); free some space.") from error
+        raise CannotWrite(
+            f"Could not make the folder '{folder}' ({error.strerror}); free some space or repair its permissions."
+        ) from error
 
 
 @contextmanager

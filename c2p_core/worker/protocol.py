@@ -21,7 +21,8 @@ _HEADER_LIMIT = 1 << 20
 PAYLOAD_LIMIT = 1 << 32
 # Before the handshake nobody needs more.
 _FIRST_LIMIT = 4096
-_PICTURES_LIMIT = 256
+# Of a large group each face has a picture per makeup product.
+PICTURES_LIMIT = 2048
 _SIDE_LIMIT = 262_144
 # As ``imageio.MAX_PIXELS``, whose libraries the process that listens does not need.
 PIXELS_LIMIT = 178_956_970
@@ -143,7 +144,7 @@ def read(stream: Stream, reserve: Callable[[int], None] = lambda size: None, fir
         raise ProtocolError("it is larger than a message may be")
     header = _parsed(stream.read(header_size))
     described = header.pop("pictures", [])
-    if not isinstance(described, list) or len(described) > _PICTURES_LIMIT:
+    if not isinstance(described, list) or len(described) > PICTURES_LIMIT:
         raise ProtocolError("its list of pictures is none")
     if payload_size != sum(_picture_size(entry) for entry in described):
         raise ProtocolError("its pictures have another size than it says")

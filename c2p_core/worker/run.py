@@ -13,6 +13,7 @@ from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG, open_log
+from c2p_core.worker.memory import share_one_heap
 from c2p_core.worker.server import Server, Settings
 from c2p_core.worker.supervise import usual_command
 
@@ -49,6 +50,7 @@ def run(
         CannotWrite: its folders can't be written.
     """
     os.umask(0o077)
+    share_one_heap()
     folder = folder or place.run_folder()
     logs = place.log_folder()
     for needed in (folder, logs):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import psutil
 from c2p_core.report import version
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG
+from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import (
     PAYLOAD_LIMIT,
     PROTOCOL,
@@ -46,6 +48,7 @@ _TICK = 0.5
 _SHORT_OF_MEMORY = 1_000_000_000
 _SHORT_IDLE_SECONDS = 20.0
 _SPEED = "speed.json"
+_REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
 _STOPPED = "Stopped on request; nothing was changed."
 
 
@@ -83,6 +86,8 @@ class _Client:
         self.stream = stream
         self.job: _Job | None = None
         self.trusted = False
+        # Bytes of pixels that it is sending, or that nobody has taken over yet.
+        self.arriving = 0
         self._writing = threading.Lock()
 
     def tell(self, header: Header) -> None:
@@ -191,6 +196,8 @@ class Server:
                 idle = time.monotonic() - self._used
                 if idle > self._settings.idle and not self._clients:
                     LOG.info("nothing to do for %.0f s", idle)
+                    # Before the listener closes, or the thread that accepts takes that for a fault.
+                    self._stopping = True
                     return
                 short = idle > _SHORT_IDLE_SECONDS and psutil.virtual_memory().available < _SHORT_OF_MEMORY
                 if self._compute is not None and (short or idle > self._settings.idle):
@@ -239,7 +246,9 @@ class Server:
             client.stream.limit(None)
             while True:
                 client.stream.wait()
-                self._heard(client, read(client.stream, self._reserve))
+                self._heard(client, read(client.stream, partial(self._reserve, client)))
+                with self._lock:
+                    client.arriving = 0
         except StreamClosed:
             pass
         except _Refused as refusal:
@@ -247,7 +256,7 @@ class Server:
             client.tell({"kind": "error", "code": refusal.code, "sentence": str(refusal)})
         except OtherVersion as error:
             LOG.warning("client of another version: %s", error)
-            sentence = f"The plug-in and the worker do not fit together ({error}); run install.py and restart GIMP."
+            sentence = f"The plug-in and the worker do not fit together ({error}); {_REPAIR} and restart GIMP."
             client.tell({"kind": "error", "code": "version", "sentence": sentence})
         except ProtocolError as error:
             LOG.warning("client cut off: %s", error)
@@ -294,14 +303,15 @@ class Server:
                 self._lock.wait()
             if self._about is None:
                 why = self._problem or "it is just ending"
-                raise _Refused(f"The worker can't compute ({why}); run install.py of Protect Face again.")
+                raise _Refused(_cannot_compute(why))
             return dict(self._about)
 
-    def _reserve(self, size: int) -> None:
+    def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
             held = sum(job.size for job in (*self._queue, self._running) if job)
-            if held + size > _HELD_LIMIT:
+            if held + sum(other.arriving for other in self._clients) + size > _HELD_LIMIT:
                 raise _Refused("Too many pixels wait for the worker; try again when other jobs are done.")
+            client.arriving = size
 
     def _heard(self, client: _Client, received: Message) -> None:
         kind, number = received.header.get("kind"), received.header.get("job")
@@ -318,7 +328,7 @@ class Server:
             client.tell({"kind": "result", "job": number})
             self.stop()
         elif kind not in JOBS:
-            self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; update it with install.py.")
+            self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; {_REPAIR}, which updates it.")
         elif client.job is not None:
             self._say_bad(client, number, "A job of this connection is still running; wait for it or cancel it.")
         else:
@@ -349,7 +359,7 @@ class Server:
         with self._lock:
             self._jobs_seen += 1
             job = _Job(client, number, self._jobs_seen, str(received.header["kind"]), received)
-            client.job = job
+            client.job, client.arriving = job, 0
             self._queue.append(job)
             self._lock.notify_all()
         self._tell_positions()
@@ -369,8 +379,11 @@ class Server:
         with self._lock:
             if job in self._queue:
                 self._queue.remove(job)
-            compute = self._compute if job is self._running else None
-        self._finish(job, "error", code="cancelled", sentence=_STOPPED)
+            # A process that only loads its models has not got the job and will not get it.
+            compute = self._compute if job is self._running and job.sent is None else None
+            last = self._conclude(job)
+        if last:
+            job.tell("error", code="cancelled", sentence=_STOPPED)
         self._tell_positions()
         if compute is not None:
             threading.Thread(target=self._insist, args=(job, compute), daemon=True).start()
@@ -391,12 +404,17 @@ class Server:
 
     def _finish(self, job: _Job, kind: str, **more: Any) -> None:
         """The last word on a job, unless it was said already."""
+        if self._conclude(job):
+            job.tell(kind, **more)
+
+    def _conclude(self, job: _Job) -> bool:
+        """Whether the last word on a job is still to be said; who gets True says it."""
         with self._lock:
             if job.over:
-                return
+                return False
             job.over = True
             job.client.job = None
-        job.tell(kind, **more)
+            return True
 
     def _dispatch(self) -> None:
         """Takes one job after the other; the only thread that starts the process that computes."""
@@ -422,6 +440,8 @@ class Server:
                 self._busy = False
                 self._used = time.monotonic()
                 self._lock.notify_all()
+            del job  # its pixels, if it was cancelled before it began
+            give_back()
 
     def _work(self, job: _Job | None) -> None:
         if job is not None:
@@ -434,15 +454,17 @@ class Server:
                 self._problem = str(error)
                 self._lock.notify_all()
             if job is not None:
-                sentence = f"The worker can't compute ({error}); run install.py of Protect Face again."
-                self._finish(job, "error", code="refused", sentence=sentence)
+                self._finish(job, "error", code="refused", sentence=_cannot_compute(str(error)))
             return
-        if job is None or job.over:
+        if job is None:
             return
+        with self._lock:
+            if job.over:
+                return
+            sent, job.sent = job.sent, None
+        assert sent is not None  # a job is worked on once
         began = time.monotonic()
         try:
-            sent, job.sent = job.sent, None
-            assert sent is not None  # a job is worked on once
             compute.send(Message({**sent.header, "job": job.serial}, sent.described, sent.payload))
             del sent
             ended = self._relay(job, compute)
@@ -488,12 +510,7 @@ class Server:
                 self._learn(said.header)
             if said.header.pop("spent", False):
                 self._drop(compute)
-            with self._lock:
-                last = not job.over
-                if last:
-                    job.over = True
-                    job.client.job = None
-            if last:
+            if self._conclude(job):
                 job.client.pass_on(said)
             return str(said.header.get("code", kind))
 
@@ -530,3 +547,7 @@ class Server:
 
     def _unexpected(self) -> str:
         return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
+
+
+def _cannot_compute(why: str) -> str:
+    return f"The worker can't compute ({why}); {_REPAIR}, which repairs it."

@@ -4,7 +4,7 @@ import binascii
 import os
 import time
 
-from worker_client.place import START_LOG, find_place, native, read_endpoint, tail
+from worker_client.place import REPAIR, START_LOG, find_place, native, read_endpoint, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
@@ -279,7 +279,7 @@ def _reason(place):
     # type: (Place) -> str
     said = tail(os.path.join(place.run, START_LOG)).strip().splitlines()
     why = " (%s)" % said[-1][:200] if said else ""
-    return why + "; run install.py of Protect Face again, which repairs it."
+    return "%s; %s, which repairs it." % (why, REPAIR)
 
 
 def _reach(place, client, wants, waited=None):
@@ -320,7 +320,7 @@ def _reach(place, client, wants, waited=None):
 def _shake_hands(stream, token, client, wants, waited):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
-    greeting, _ = read_message(stream)
+    greeting, _ = read_message(stream, 0)
     theirs = greeting.get("challenge")
     if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
         raise ProtocolError("it does not greet")
@@ -332,8 +332,8 @@ def _shake_hands(stream, token, client, wants, waited):
         if waited is not None:
             waited()
         if time.time() > until:
-            raise WorkerProblem("not-started", "The worker does not get ready; end it with 'c2p worker stop'.")
-    hello, _ = read_message(stream)
+            raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
+    hello, _ = read_message(stream, 0)
     if hello.get("kind") == "error":
         raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
     told = hello.get("proof")
@@ -348,6 +348,6 @@ def _other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem(
         "version",
-        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; end the worker"
-        " with 'c2p worker stop', run install.py of Protect Face again, and restart GIMP." % (PROTOCOL, version),
+        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; %s and"
+        " restart GIMP." % (PROTOCOL, version, REPAIR),
     )

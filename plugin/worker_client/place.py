@@ -19,7 +19,8 @@ HOME_VARIABLE = "C2P_HOME"
 ENDPOINT = "worker.json"
 START_LOG = "start.log"
 
-_INSTALL = "run install.py of Protect Face once, then try again."
+REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
+_INSTALL = REPAIR + ", then try again."
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -84,6 +85,13 @@ def run_folder():
     # type: () -> str
     """Where a worker is found that no pointer file names."""
     return os.path.join(data_home(), "run")
+
+
+def terminal_command(place):
+    # type: (Place) -> str
+    """The ``c2p`` that belongs to the worker, with its path, because no terminal finds it by its name alone."""
+    beside = os.path.join(os.path.dirname(place.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
+    return '"%s"' % beside if os.path.isfile(beside) else "c2p"
 
 
 def read_endpoint(place):

@@ -14,7 +14,7 @@ MAGIC = b"C2PW"
 PREFIX = struct.Struct(">4sHHIQ")  # magic, protocol, 0, header bytes, payload bytes
 HEADER_LIMIT = 1 << 20
 PAYLOAD_LIMIT = 1 << 32
-PICTURES_LIMIT = 256
+PICTURES_LIMIT = 2048
 SIDE_LIMIT = 262144
 PIXELS_LIMIT = 178956970
 ICC_LIMIT = 1 << 24
@@ -119,7 +119,8 @@ def proof(token, who, first, second):
 def same(first, second):
     # type: (str, str) -> bool
     """Compares secrets in a time that tells nothing."""
-    return hmac.compare_digest(first.encode("utf-8"), second.encode("utf-8"))
+    # What JSON lets through need not be text that can be encoded.
+    return hmac.compare_digest(first.encode("ascii", "replace"), second.encode("ascii", "replace"))
 
 
 def write_message(stream, header, pictures=()):
@@ -148,9 +149,13 @@ def write_message(stream, header, pictures=()):
             raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(left)))
 
 
-def read_message(stream):
-    # type: (Stream) -> tuple[dict[str, Any], list[Picture]]
+def read_message(stream, payload_limit=PAYLOAD_LIMIT):
+    # type: (Stream, int) -> tuple[dict[str, Any], list[Picture]]
     """Receives one message.
+
+    Args:
+        stream: where from.
+        payload_limit: bytes of pictures; 0 until the other side has proved who it is.
 
     Raises:
         ProtocolError: it is none, or larger than allowed.
@@ -161,7 +166,7 @@ def read_message(stream):
         raise ProtocolError("it does not begin as a message does")
     if version != PROTOCOL:
         raise OtherVersion(version)
-    if header_bytes > HEADER_LIMIT or payload > PAYLOAD_LIMIT:
+    if header_bytes > HEADER_LIMIT or payload > payload_limit:
         raise ProtocolError("it is larger than a message may be")
     header = _parsed(stream.read(header_bytes))
     described = header.pop("pictures", [])

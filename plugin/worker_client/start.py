@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from worker_client.place import START_LOG
+from worker_client.place import REPAIR, START_LOG, terminal_command
 from worker_client.problem import WorkerProblem
 
 # GIMP's own libraries and Python settings must not reach another Python.
@@ -44,8 +44,8 @@ def start(place):
     if os.path.exists("/.flatpak-info"):
         raise WorkerProblem(
             "sandbox",
-            "This GIMP comes from Flatpak and may not start programs; open a terminal, run 'c2p worker run', and try"
-            " again while it runs.",
+            "This GIMP comes from Flatpak and may not start programs; open a terminal, run '%s worker run', and try"
+            " again while it runs." % terminal_command(place),
         )
     try:
         make_private(place.run)
@@ -65,8 +65,8 @@ def start(place):
     except (OSError, IOError, ValueError) as error:
         raise WorkerProblem(
             "not-started",
-            "The worker's program %s can't be started (%s); run install.py of Protect Face again, which repairs it."
-            % (place.command[0], getattr(error, "strerror", None) or error),
+            "The worker's program %s can't be started (%s); %s, which repairs it."
+            % (place.command[0], getattr(error, "strerror", None) or error, REPAIR),
         )
     finally:
         os.close(log)

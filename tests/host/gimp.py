@@ -172,13 +172,14 @@ def pointer(run_folder: Path, *, in_root: bool) -> str:
         run_folder: the worker's.
         in_root: GIMP runs in a root folder, with the outer system at /host.
     """
-    models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_HOME", "C2P_OFFLINE") if name in os.environ}
+    models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_OFFLINE") if name in os.environ}
     variables = {
         "PYTHONPATH": str(CHECKOUT),
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "HOME": str(Path.home()),
-        "XDG_STATE_HOME": str(run_folder.parent / "state"),
+        # Its log is no part of the user's own.
+        "C2P_HOME": str(run_folder.parent),
     }
     leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]

@@ -87,8 +87,11 @@ def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) 
         told = gimp.script("tell(said=protect(*portrait()))").told
     finally:
         hidden.rename(pointer)
-    assert told["said"] == ["execution-error", "Protect Face's worker is not installed; "
-                            "run install.py of Protect Face once, then try again."]  # fmt: skip
+    assert told["said"] == [
+        "execution-error",
+        "Protect Face's worker is not installed; run 'python3 install.py --gimp' in the folder of Protect Face,"
+        " then try again.",
+    ]
 
 
 def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,9 +109,20 @@ def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
 ) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path == "/.flatpak-info" or exists(path))
-    with pytest.raises(WorkerProblem, match="c2p worker run") as caught:
-        connect(place=Place("test", [sys.executable], str(tmp_path / "run"), {}))
+    c2p = tmp_path / "c2p"
+    c2p.touch()
+    with pytest.raises(WorkerProblem, match=f'"{c2p}" worker run') as caught:
+        connect(place=Place("test", [str(tmp_path / "python")], str(tmp_path / "run"), {}))
     assert caught.value.code == "sandbox"
+
+
+def test_every_text_names_the_command_that_installs_into_gimp() -> None:
+    root = CLIENT.parents[1]
+    words = [*(root / "plugin").rglob("*.py"), *(root / "plugin").rglob("*.po"), root / "docs" / "gimp.md"]
+    words += (root / "c2p_core" / "worker").glob("*.py")
+    found = [line for path in words for line in path.read_text(encoding="utf-8").splitlines() if "install.py" in line]
+    assert found
+    assert [line for line in found if not re.search(r"python3 install\.py --(gimp|doctor)", line)] == []
 
 
 def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
 def prepare() -> tuple[Header, compute.Run]:
     if "--fail" in sys.argv:
         raise ImportError("No module named torch")
+    if "--slow" in sys.argv:
+        time.sleep(1)
     return {"device": "cpu", "priors": ["makeup"], "models": {"present": [], "missing": []}}, run
 
 

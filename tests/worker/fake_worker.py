@@ -17,9 +17,11 @@ if __name__ == "__main__":
     parser.add_argument("--tcp", action="store_true")
     parser.add_argument("--tune", type=json.loads, default={})
     parser.add_argument("--broken", action="store_true")
+    parser.add_argument("--slow", action="store_true")
     options = parser.parse_args()
     for name, value in options.tune.items():
         assert hasattr(server, name)
         setattr(server, name, value)
     compute = [sys.executable, "-I", "-u", str(HERE / "fake_compute.py"), *(["--fail"] if options.broken else [])]
+    compute += ["--slow"] if options.slow else []
     sys.exit(run.run(options.run, options.idle, options.tcp, compute))

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import worker_client
 from skimage import data, transform
-from talk import events
+from talk import ask, events, status, until
 from worker_client.place import Place
 from worker_client.size import SEARCH_SIDE, SHRINK
 
@@ -193,6 +194,16 @@ def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
     assert list(dict.fromkeys(stages)) == ["detect", "load", "prepare", "search", "paste", "verify"]
     fractions = [event.header["fraction"] for event in told if event.kind == "progress"]
     assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or torch.version.cuda is not None, reason="torch for CUDA alone is larger")
+def test_with_its_models_loaded_it_holds_at_most_700_mb_when_a_large_job_is_done(
+    real_worker: worker_client.Worker, large: np.ndarray
+) -> None:
+    sent = worker_client.Picture("photo", 0, 0, 4000, 3000, 3, "u8", b"", [large.tobytes()])
+    assert ask(real_worker, [sent], steps=1, output="products").kind == "result"
+    until(lambda: status(real_worker)["memory"] <= 700e6, 3)
 
 
 @pytest.mark.slow

@@ -45,6 +45,10 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+def log_of(place: Place) -> str:
+    return (Path(place.environment["C2P_HOME"]) / "log" / "worker.log").read_text()
+
+
 def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_place: MakePlace) -> None:
     place = make_place()
     waited: list[float] = []
@@ -216,6 +220,7 @@ def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:
         processes = family(place)
     until(lambda: all(is_gone(process) for process in processes))
     assert read_endpoint(place) is None and not (Path(place.run) / "worker.sock").exists()
+    assert " ERROR " not in log_of(place)
 
 
 def test_with_a_client_connected_it_drops_its_models_and_stays(make_place: MakePlace) -> None:
@@ -283,7 +288,7 @@ def test_a_worker_of_another_version_is_refused_in_words(make_place: MakePlace) 
         path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": 99}))
         with pytest.raises(WorkerProblem, match="protocol 99") as caught:
             worker_client.connect(place=place)
-        assert caught.value.code == "version" and "install.py" in str(caught.value)
+        assert caught.value.code == "version" and "'python3 install.py --gimp'" in str(caught.value)
 
 
 def test_something_else_behind_the_socket_gets_no_picture(make_place: MakePlace) -> None:
@@ -341,6 +346,18 @@ def test_the_log_begins_a_new_file_before_it_grows_too_large(tmp_path: Path) -> 
     assert files == ["worker.log", "worker.log.1", "worker.log.2"]
     assert all(file.stat().st_size <= 1_010_000 for file in tmp_path.iterdir())
     assert path == tmp_path / "worker.log"
+
+
+def test_a_job_cancelled_while_models_load_does_not_end_the_process_that_loads_them(make_place: MakePlace) -> None:
+    place = make_place("--slow", "--idle", "0.3", tune={"_STOP_SECONDS": 0.1})
+    with worker_client.connect(place=place) as worker:
+        until(lambda: not status(worker)["computing"])
+        job = worker.submit("protect")
+        next(event for event in job.events() if event.kind == "queued")
+        job.cancel()
+        assert events(job)[-1].header["code"] == "cancelled"
+        assert ask(worker, text="next").header["said"] == "next"
+    assert "ended by force" not in log_of(place)
 
 
 def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from worker_client import protocol as client
 from worker_client import transport as client_side
+from worker_client.client import _shake_hands
 
 from c2p_core import imageio
 from c2p_core.errors import BadRequest
@@ -203,8 +204,32 @@ def test_both_sides_have_the_same_limits_and_proofs() -> None:
     assert client.PROTOCOL == worker.PROTOCOL
     assert client.PIXELS_LIMIT == worker.PIXELS_LIMIT == imageio.MAX_PIXELS
     assert client.PAYLOAD_LIMIT == worker.PAYLOAD_LIMIT
+    assert client.PICTURES_LIMIT == worker.PICTURES_LIMIT
     assert client.proof("t", "client", "a", "b") == worker.proof("t", "client", "a", "b")
     assert worker.proof("t", "client", "a", "b") != worker.proof("t", "worker", "a", "b")
+
+
+@pytest.mark.parametrize("side", [(worker, Bytes, worker.ProtocolError), (client, ClientBytes, client.ProtocolError)])
+def test_as_many_pictures_as_a_large_group_has_and_no_more(side: Any) -> None:
+    module, stream, error = side
+    read = module.read if module is worker else module.read_message
+    entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
+
+    def said(count: int) -> bytes:
+        return framed(json.dumps({"pictures": [entry] * count}).encode(), bytes(count))
+
+    read(stream(said(worker.PICTURES_LIMIT)))
+    with pytest.raises(error, match="list of pictures"):
+        read(stream(said(worker.PICTURES_LIMIT + 1)))
+
+
+def test_a_stranger_gets_the_client_to_read_no_pixels_and_to_believe_no_proof() -> None:
+    entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
+    greeting = {"kind": "greeting", "challenge": "00", "pictures": [entry]}
+    stream: Any = ClientBytes(framed(json.dumps(greeting).encode(), b"x"))
+    with pytest.raises(client.ProtocolError, match="larger"):
+        _shake_hands(stream, "token", "test", "work", None)
+    assert not client.same("\ud800", "0" * 64)
 
 
 def test_a_payload_is_refused_before_it_is_read() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from worker_client.place import Place, read_endpoint
 from worker_client.protocol import proof
 
 from c2p_core.worker import protocol
+from c2p_core.worker.supervise import Compute
 from c2p_core.worker.transport import SocketStream
 
 HUGE = 1 << 62
@@ -119,6 +121,17 @@ def test_work_that_does_not_listen_is_ended_by_force(worker: worker_client.Worke
     job.cancel()
     assert events(job)[-1].header["code"] == "cancelled"
     assert ask(worker, text="next").header["said"] == "next"
+
+
+def test_a_cancellation_that_overtakes_its_job_holds() -> None:
+    compute = Compute([sys.executable, "-I", "-u", str(Path(__file__).with_name("fake_compute.py"))])
+    try:
+        compute.wait_until_ready()
+        compute.send(protocol.Message({"kind": "cancel", "job": 5}))
+        compute.send(protocol.Message({"kind": "protect", "job": 5}))
+        assert compute.receive().header["code"] == "cancelled"
+    finally:
+        compute.end()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +266,7 @@ def test_nonsense_instead_of_a_hello_ends_the_connection(
         frame(b'{"kind": "protect", "job": 1}', payload=10) + b"0123456789",
         frame(b'{"kind": "protect", "job": 1, "pictures": 5}'),
         frame(b'{"kind": "protect", "job": 1, "pictures": [5]}'),
-        frame(json.dumps({"kind": "protect", "job": 1, "pictures": [{}] * 300}).encode()),
+        frame(json.dumps({"kind": "protect", "job": 1, "pictures": [{}] * 3000}).encode()),
         frame(
             json.dumps(
                 {
@@ -286,6 +299,24 @@ def test_slow_bytes_end_with_the_time_of_the_handshake(place: Place, worker: wor
             time.sleep(0.1)
     assert time.monotonic() - began < 3
     assert ask(worker).kind == "result"
+
+
+def test_pixels_on_their_way_count_as_pixels_that_wait(make_place: Callable[..., Place]) -> None:
+    place = make_place(tune={"_HELD_LIMIT": 5_000_000})
+    shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
+    header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
+    with worker_client.connect(place=place) as worker:
+        slow = intrude(place)
+        slow.write(frame(header, payload=4_000_000) + bytes(1000))
+        time.sleep(0.2)
+        hasty = intrude(place)
+        hasty.write(frame(header, payload=4_000_000))
+        assert "Too many pixels" in protocol.read(hasty).header["sentence"]
+        slow.close()
+        until(lambda: status(worker)["connections"] == 1)
+        again = intrude(place)
+        again.write(frame(header, payload=4_000_000) + bytes(4_000_000))
+        assert protocol.read(again).header == {"kind": "queued", "job": 1, "position": 0}
 
 
 def test_half_a_frame_and_the_end_leaves_nothing_behind(place: Place, worker: worker_client.Worker) -> None:
