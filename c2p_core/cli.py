@@ -322,7 +322,9 @@ def worker() -> None:
 
 
 @worker.command()
-@click.option("--idle", type=float, default=DEFAULT_IDLE, show_default=True, help="Seconds to wait for work.")
+@click.option(
+    "--idle", type=float, default=DEFAULT_IDLE, envvar="C2P_IDLE", show_default=True, help="Seconds to wait for work."
+)
 @click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
 def run(idle: float, tcp: bool) -> int:
     """Runs the worker here until it is not needed or Ctrl-C; plug-ins that can start it need not this."""

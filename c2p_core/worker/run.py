@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the worker until it is not needed any more; 0 also when another one runs already."""
     parser = argparse.ArgumentParser(prog="python -m c2p_core.worker", description="The worker that plug-ins use.")
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder")
-    parser.add_argument("--idle", type=float, default=DEFAULT_IDLE, metavar="SECONDS", help="how long to wait for work")
+    # A worker that a plug-in starts gets its environment, and no options of the user's.
+    waiting = os.environ.get("C2P_IDLE") or DEFAULT_IDLE
+    parser.add_argument("--idle", type=float, default=waiting, metavar="SECONDS", help="how long to wait for work")
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a private socket")
     options = parser.parse_args(arguments)
     try:

@@ -25,6 +25,7 @@ from c2p_core.errors import CannotWrite
 from c2p_core.worker import ask as asking
 from c2p_core.worker import place as places
 from c2p_core.worker import protocol
+from c2p_core.worker import run as serve
 from c2p_core.worker.log import LOG, open_log
 
 MakePlace = Callable[..., Place]
@@ -221,6 +222,19 @@ def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:
     until(lambda: all(is_gone(process) for process in processes))
     assert read_endpoint(place) is None and not (Path(place.run) / "worker.sock").exists()
     assert " ERROR " not in log_of(place)
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(None, 600.0), ("5", 5.0)])
+def test_the_environment_says_how_long_a_worker_waits(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, waits: float
+) -> None:
+    seen = []
+    monkeypatch.setattr(serve, "run", lambda folder, idle, tcp: seen.append(idle) or 0)
+    monkeypatch.delenv("C2P_IDLE", raising=False)
+    if asked:
+        monkeypatch.setenv("C2P_IDLE", asked)
+    assert serve.main([]) == 0
+    assert seen == [waits]
 
 
 def test_with_a_client_connected_it_drops_its_models_and_stays(make_place: MakePlace) -> None:
