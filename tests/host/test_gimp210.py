@@ -22,8 +22,7 @@ from installer import plug_in
 from installer.gimps import Profile, Program
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.root import NoRoot, inside
-from tests.host.root210 import gimp210_root
+from tests.host.root import GIMP210, NoRoot, inside, root_of
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -109,7 +108,7 @@ def gimp210() -> Iterator[Gimp210]:
     share = Path(tempfile.mkdtemp(prefix="pf-gimp210-"))
     try:
         try:
-            root = gimp210_root()
+            root = root_of(GIMP210)
         except NoRoot as reason:
             pytest.skip(f"NOT TESTED IN A REAL GIMP 2.10: {reason}")
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
