@@ -249,6 +249,14 @@ def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     return settings if isinstance(settings.get("wishes"), dict) else None
 
 
+def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
+    """Layers and what is in groups, from the top."""
+    for layer in some:
+        yield layer
+        if isinstance(layer, Gimp.GroupLayer):
+            yield from every_layer(layer.get_children())
+
+
 def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:
     """A layer for the source's image, fully visible: of type ``like`` if that still fits, else with alpha.
 

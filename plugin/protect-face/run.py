@@ -26,8 +26,10 @@ def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
     Raises:
         Refused: there is none that fits.
     """
+    # Constants, because Gimp.version() asks GIMP, which only the main thread may; the dialog connects in another.
+    client = f"GIMP {Gimp.MAJOR_VERSION}.{Gimp.MINOR_VERSION}.{Gimp.MICRO_VERSION}"
     try:
-        return worker_client.connect(on_waiting, client=f"GIMP {Gimp.version()}")
+        return worker_client.connect(on_waiting, client=client)
     except WorkerProblem as problem:
         raise Refused(sentence(problem.sentence)) from problem
 

@@ -236,12 +236,13 @@ dot = gimp.Layer(one, "dot", 1, 1, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
 one.add_layer(dot, 0)
 tiny = refused(protect, one, dot)
 pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 400, 400, 50, 50)
-beside = refused(protect, image, layer, "selection")
+inside = refused(protect, image, layer, "selection")
+beside = refused(protect, image, layer)
 unmade = refused(pdb.python_fu_protect_face_check, image, layer)
-tell(refused=[indexed, nothing, masked, tiny, beside, unmade], layers=[len(image.layers), len(one.layers)],
+tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade], layers=[len(image.layers), len(one.layers)],
      images=len(gimp.image_list()))
 """)
-    assert told["refused"] == [True] * 6 and told["layers"] == [1, 1]
+    assert told["refused"] == [True] * 7 and told["layers"] == [1, 1]
     # The two portraits and the dot; no copy of ours is left over.
     assert told["images"] == 3
     for sentence in (
@@ -250,6 +251,7 @@ tell(refused=[indexed, nothing, masked, tiny, beside, unmade], layers=[len(image
         "A mask or channel can't be protected",
         "No face was found",
         "No face lies inside the selection",
+        "The selection holds no part of a face",
         "Select the layer that Protect Face made",
     ):
         assert sentence in words
