@@ -111,7 +111,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
     """
     found = find(worker, source, wishes.faces, tell)
     if source.still_there() is None:
-        raise Refused(_("The layer was deleted during the run; select the layer with the photo and try again."))
+        raise Refused(layers.DELETED)
     rects = regions_of(found)
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(wishes) | {"faces": chosen(found), "full": source.area.size}

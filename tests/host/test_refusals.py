@@ -127,6 +127,21 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
     assert told["said"] == ["success", ""]
 
 
+def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: Gimp) -> None:
+    dialog = gimp.plug_in / "dialog.py"
+    right = dialog.read_text()
+    dialog.write_text("def ask(_procedure, _config, source):\n    return source.image.remove_layer(source.layer)\n")
+    try:
+        told = gimp.script("""
+            image, source = portrait()
+            interactive = {"run-mode": Gimp.RunMode.INTERACTIVE}
+            tell(said=call("plug-in-protect-face", image, [source], **interactive)[:2])
+        """).told
+    finally:
+        dialog.write_text(right)
+    assert told["said"][0] == "execution-error" and "The layer was deleted" in told["said"][1]
+
+
 def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
     module = gimp.plug_in / "run.py"
     right = module.read_text()
