@@ -30,6 +30,12 @@ A_RUN = """
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm_worker(gimp: Gimp) -> None:
+    """So that the search begins soon after a run does."""
+    gimp.script("call('plug-in-protect-face-worker', do='status')")
+
+
 @pytest.fixture(scope="module")
 def watched(gimp: Gimp) -> Gimp:
     """A GIMP in which something can be done to the image during a run."""
@@ -115,8 +121,6 @@ def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> N
 
 def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
-    # The worker shall be warm, so that the search begins soon.
-    gimp.script("tell(said=call('plug-in-protect-face-worker', do='status')[0])")
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
         until = time.monotonic() + 60
