@@ -76,6 +76,10 @@ def _protect(image, drawable, wishes, faces, output):
         rects = [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
         if not rects:
             raise Refused(_why_nothing_to_do(found["faces"], faces))
+        if not any(face["selected"] > 0 for face in chosen):
+            raise Refused(
+                _("The selection holds no part of a face; select the face, or select nothing, and try again.")
+            )
 
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
         result = _finished(worker, "protect", dict(wishes, faces=chosen, full=full, output="single"), pictures)

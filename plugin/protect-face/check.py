@@ -19,7 +19,7 @@ from layers import Limit, Source, source_of
 from pixels import Rect, extent, travel_format
 from report import summary, text_report, write_report
 from texts import Refused, _
-from wishes import ALL, ONE_LAYER, wishes_from
+from wishes import ALL, ONE_LAYER, declare_steps, wishes_from
 
 VISIBLE, LAYER = "visible", "layer"
 # Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
@@ -60,9 +60,7 @@ def declare(procedure: Gimp.Procedure) -> None:
     choice.add(VISIBLE, 0, _("The visible image"), "")
     choice.add(LAYER, 1, _("The selected layer"), "")
     procedure.add_choice_argument("what", _("_What"), _("What is judged"), choice, VISIBLE, _FLAGS)
-    procedure.add_layer_argument(
-        "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
-    )
+    _declare_original(procedure)
     procedure.add_boolean_argument(
         "upload", _("As _uploaded"), _("Judge it as a JPEG of quality 75, 1080 pixels wide, too"), False, _FLAGS
     )
@@ -97,18 +95,8 @@ def run_check(
 
 def declare_strengthen(procedure: Gimp.Procedure) -> None:
     """Adds the arguments of Strengthen."""
-    procedure.add_layer_argument(
-        "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
-    )
-    procedure.add_int_argument(
-        "steps",
-        _("Search s_teps"),
-        _("More take longer and protect better; 0 for the usual number"),
-        0,
-        10000,
-        0,
-        _FLAGS,
-    )
+    _declare_original(procedure)
+    declare_steps(procedure)
 
 
 def run_strengthen(
@@ -128,6 +116,12 @@ def run_strengthen(
     result = _strengthen(selected, original, config.get_property("steps"))
     tell(mode, summary(result))
     return []
+
+
+def _declare_original(procedure: Gimp.Procedure) -> None:
+    procedure.add_layer_argument(
+        "original", _("_Original"), _("The unprotected layer; found by itself above a result of ours"), True, _FLAGS
+    )
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
@@ -210,16 +204,8 @@ def _show(image: Gimp.Image, figures: dict[str, Any], with_upload: Callable[[], 
 
 def _settings(image: Gimp.Image, selected: Gimp.Layer) -> dict[str, Any] | None:
     """The settings of the run that made the selected layer, else of the topmost that a run made."""
-    candidates = [selected, *_every_layer(image.get_layers())]
+    candidates = [selected, *layers.every_layer(image.get_layers())]
     return next((settings for layer in candidates if (settings := layers.remembered(layer))), None)
-
-
-def _every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
-    """Layers and what is in groups, from the top."""
-    for layer in some:
-        yield layer
-        if isinstance(layer, Gimp.GroupLayer):
-            yield from _every_layer(layer.get_children())
 
 
 def _selection_only(source: Source, rect: Rect) -> Limit | None:

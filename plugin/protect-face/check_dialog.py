@@ -12,6 +12,7 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402
 
+from layers import every_layer  # noqa: E402
 from report import headline, no_promise, text_report, upload_title, verdict, write_report  # noqa: E402
 from texts import Refused, _  # noqa: E402
 
@@ -77,17 +78,17 @@ def ask_original(image: Gimp.Image) -> Gimp.Layer | None:
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, border_width=_GAP)
     box.pack_start(Gtk.Label(label=_("Which layer is the photo before it was protected?"), xalign=0), False, False, 0)
     rows = Gtk.ComboBoxText()
-    names = image.get_layers()
-    for layer in names:
+    choices = list(every_layer(image.get_layers()))
+    for layer in choices:
         rows.append_text(layer.get_name())
-    rows.set_active(len(names) - 1)
+    rows.set_active(len(choices) - 1)
     box.pack_start(rows, False, False, 0)
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
     answer = dialog.run()
     chosen = rows.get_active()
     dialog.destroy()
-    return names[chosen] if answer == Gtk.ResponseType.OK else None
+    return choices[chosen] if answer == Gtk.ResponseType.OK else None
 
 
 def _content(figures: dict[str, Any]) -> Gtk.Widget:

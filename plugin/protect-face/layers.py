@@ -19,6 +19,7 @@ from texts import Refused, _
 
 PARASITE = "protect-face"
 
+DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
 
 
@@ -108,8 +109,10 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     """The one layer that a procedure was called with.
 
     Raises:
-        Refused: there are none or several, it is no layer, or its kind can't be worked on.
+        Refused: there are none or several, it is no layer, it is gone, or its kind can't be worked on.
     """
+    if not image.is_valid():
+        raise Refused(_CLOSED)
     if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused(_("An indexed image has too few colours; choose Image > Mode > RGB and try again."))
     if image.get_floating_sel() is not None:
@@ -117,6 +120,8 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     if len(drawables) != 1:
         raise Refused(_("Select exactly one layer, the one with the photo, and try again."))
     layer = drawables[0]
+    if not layer.is_valid():
+        raise Refused(DELETED)
     if not isinstance(layer, Gimp.Layer):
         raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
     _known, x, y = layer.get_offsets()
@@ -247,6 +252,14 @@ def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
         return None
     return settings if isinstance(settings.get("wishes"), dict) else None
+
+
+def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
+    """Layers and what is in groups, from the top."""
+    for layer in some:
+        yield layer
+        if isinstance(layer, Gimp.GroupLayer):
+            yield from every_layer(layer.get_children())
 
 
 def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:

@@ -115,6 +115,7 @@ def _run_protect(
 
         if not dialog.ask(procedure, config, source):
             return None
+        source = source_of(image, drawables)  # the image could be edited while the dialog was open
     with connected() as worker:
         result = run.protect(worker, source, wishes.wishes_of(config), progress)
     tell(mode, summary(result))

@@ -26,8 +26,10 @@ def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
     Raises:
         Refused: there is none that fits.
     """
+    # Constants, because Gimp.version() asks GIMP, which only the main thread may; the dialog connects in another.
+    client = f"GIMP {Gimp.MAJOR_VERSION}.{Gimp.MINOR_VERSION}.{Gimp.MICRO_VERSION}"
     try:
-        return worker_client.connect(on_waiting, client=f"GIMP {Gimp.version()}")
+        return worker_client.connect(on_waiting, client=client)
     except WorkerProblem as problem:
         raise Refused(sentence(problem.sentence)) from problem
 
@@ -109,7 +111,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
     """
     found = find(worker, source, wishes.faces, tell)
     if source.still_there() is None:
-        raise Refused(_("The layer was deleted during the run; select the layer with the photo and try again."))
+        raise Refused(layers.DELETED)
     rects = regions_of(found)
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(wishes) | {"faces": chosen(found), "full": source.area.size}

@@ -53,6 +53,14 @@ def declare(procedure: Gimp.Procedure) -> None:
     _choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
     _choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
     _choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
+    declare_steps(procedure)
+    procedure.add_int_argument(
+        "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
+    )
+
+
+def declare_steps(procedure: Gimp.Procedure) -> None:
+    """Adds the argument that says how long to search."""
     procedure.add_int_argument(
         "steps",
         _("Search s_teps"),
@@ -61,9 +69,6 @@ def declare(procedure: Gimp.Procedure) -> None:
         10000,
         0,
         _FLAGS,
-    )
-    procedure.add_int_argument(
-        "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
     )
 
 

@@ -53,9 +53,7 @@ def _words(what: str) -> str:
     except Refused as refused:
         return str(refused)
     if what == DIAGNOSE:
-        return "\n".join(
-            f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in told.items()
-        )
+        return "\n".join(f"{key}: {_plain(value)}" for key, value in told.items())
     if what == FETCH:
         return _models(told)
     hello = told["hello"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import worker_client
 from PIL import Image
 from skimage import data
+from worker_client.place import Place
 
 from tests.host import gimp as host
 from tests.host.gimp import Gimp
@@ -35,9 +34,5 @@ def gimp() -> Iterator[Gimp]:
 
 
 def stop_worker(run: Path) -> None:
-    """Ends the worker that GIMP started there, if any."""
-    try:
-        pid = json.loads((run / "worker.json").read_text())["pid"]
-    except (OSError, ValueError):
-        return
-    os.kill(int(pid), signal.SIGTERM)
+    """Ends the worker that GIMP started there, if any, and waits for it."""
+    worker_client.stop(Place("tests", [], str(run), {}))

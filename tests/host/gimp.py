@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from installer import plug_in
-from tests.host.root import NoRoot, gimp_root, inside
+from tests.host.root import GIMP3, NoRoot, inside, root_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
@@ -125,7 +125,7 @@ def _found(share: Path) -> Gimp:
         folders = sorted(Path("/usr/lib").glob("**/gimp/3.0/plug-ins"))
         if folders:
             return Gimp([], share, folders[0])
-    root = gimp_root()
+    root = root_of(GIMP3)
     folders = sorted((root / "usr" / "lib").glob("*/gimp/3.0/plug-ins"))
     if not folders:
         raise NoRoot(f"{root} has no GIMP 3 in it")

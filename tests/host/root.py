@@ -1,7 +1,7 @@
-"""A folder with Debian 13 and GIMP 3 in it, for tests on systems that have no GIMP 3.
+"""Folders with a whole Debian and a GIMP in them, for tests on systems that have no such GIMP.
 
-It is built once (80 s) and kept in the user's cache folder. Programs run in it by ``chroot`` in a mount namespace of
-their own, so that no mount is ever left behind.
+Each is built once and kept in the user's cache folder. Building and running happen by ``chroot`` in mount namespaces of
+their own: whatever kills them, no mount is left behind.
 """
 
 from __future__ import annotations
@@ -13,51 +13,92 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+import psutil
 
-# An existing root folder, for those who have one.
-ROOT_VARIABLE = "C2P_TEST_GIMP_ROOT"
-
-_SUITE = "trixie"
-_PACKAGES = (
-    "gimp gir1.2-gimp-3.0 python3-gi gir1.2-gtk-3.0 gimp-data "
-    "xvfb xauth openbox wmctrl xdotool imagemagick dbus-daemon fonts-dejavu-core"
-)
 _READY = "protect-face-ready"
-_PROGRAMS = ("debootstrap", "chroot", "unshare", "mount")
+_PROGRAMS = ("debootstrap", "chroot", "unshare", "mount", "mountpoint")
 
 
 class NoRoot(Exception):
     """Why there can be no root folder here."""
 
 
-def gimp_root() -> Path:
-    """The root folder, built when it is not there.
+@dataclass(frozen=True)
+class Recipe:
+    """How a root folder is made.
+
+    Attributes:
+        name: beginning of its folder's name.
+        suite: of Debian.
+        script: shell, run inside of the bare Debian.
+        identity: what the folder is made of; a change makes a new one.
+        variable: environment variable with the path of an existing one, for those who have it.
+        minutes: it takes to build when that is only done where ``variable`` is "build"; None to build it anywhere.
+        sources: shell, run on apt's list of sources (``$sources``) before ``script``.
+    """
+
+    name: str
+    suite: str
+    script: str
+    identity: str
+    variable: str
+    minutes: int | None = None
+    sources: str = ""
+
+
+def _gimp3() -> Recipe:
+    """The current GIMP, with what its window needs; built in 80 s."""
+    suite = "trixie"
+    packages = (
+        "gimp gir1.2-gimp-3.0 python3-gi gir1.2-gtk-3.0 gimp-data "
+        "xvfb xauth openbox wmctrl xdotool imagemagick dbus-daemon fonts-dejavu-core"
+    )
+    script = (
+        "export DEBIAN_FRONTEND=noninteractive\n"
+        f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {packages}"
+    )
+    return Recipe("gimp3-root", suite, script, f"{suite} {packages}", "C2P_TEST_GIMP_ROOT")
+
+
+def _gimp210() -> Recipe:
+    """GIMP 2.10 with real Python-Fu, which no current system has."""
+    script = Path(__file__).with_name("gimp210.sh").read_text(encoding="utf-8")
+    # Debian 11 has the libraries; its source of GIMP is no longer served, Debian 12's is.
+    suite, source_suite = "bullseye", "bookworm"
+    sources = f"sed -i -n 'p; s/^deb \\(.*\\) {suite} main.*/deb-src \\1 {source_suite} main/p' \"$sources\""
+    return Recipe("gimp210-root", suite, script, script, "C2P_TEST_GIMP210", 4, sources)
+
+
+GIMP3 = _gimp3()
+GIMP210 = _gimp210()
+
+
+def root_of(recipe: Recipe) -> Path:
+    """The recipe's root folder, built when it is not there.
 
     Raises:
-        NoRoot: it can't be built here.
+        NoRoot: there is none, and it can't be built here or nobody asked for it.
     """
-    given = os.environ.get(ROOT_VARIABLE)
-    if given:
+    given = os.environ.get(recipe.variable, "")
+    if given not in ("", "build"):
         return Path(given)
     if os.geteuid() != 0:
-        raise NoRoot("building a GIMP 3 root needs the rights of root")
-    if "debootstrap" in _missing():
-        subprocess.run(["apt-get", "install", "-y", "-qq", "debootstrap"], check=False, capture_output=True)
-    if missing := _missing():
-        raise NoRoot(f"there is no {', '.join(missing)} here")
-    if _run("unshare", "--mount", "true").returncode:
-        raise NoRoot("this system lets nobody mount anything")
-    recipe = hashlib.sha256(f"{_SUITE} {_PACKAGES}".encode()).hexdigest()[:12]
-    cache = platformdirs.user_cache_path("protect-face", ensure_exists=True)
-    root = cache / f"gimp3-root-{recipe}"
-    with _locked(cache / "gimp3-root.lock"):
+        raise NoRoot("a root folder needs the rights of root")
+    fingerprint = hashlib.sha256(recipe.identity.encode()).hexdigest()[:12]
+    cache = platformdirs.user_cache_path("protect-face", ensure_exists=True).resolve()
+    root = cache / f"{recipe.name}-{fingerprint}"
+    with _locked(cache / f"{recipe.name}.lock"):
         if not (root / _READY).exists():
-            for stale in cache.glob("gimp3-root-*/"):
-                shutil.rmtree(stale)
-            _build(root)
+            if recipe.minutes and given != "build":
+                raise NoRoot(f"set {recipe.variable}=build to have it built ({recipe.minutes} minutes, once)")
+            _check_system()
+            for stale in cache.glob(f"{recipe.name}-*/"):
+                _delete(stale)
+            _build(recipe, root)
     return root
 
 
@@ -76,42 +117,49 @@ def inside(root: Path, share: Path) -> list[str]:
         f"mount --rbind / '{root}/host'",
         f"exec chroot '{root}' \"$@\"",
     ]
-    return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", "; ".join(mounts), "inside"]
+    return _in_a_namespace("; ".join(mounts))
 
 
-def _build(root: Path) -> None:
+def _in_a_namespace(commands: str) -> list[str]:
+    """The beginning of a command: shell with "$@", whose mounts only it sees, and which go with it."""
+    return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", commands, "inside"]
+
+
+def _build(recipe: Recipe, root: Path) -> None:
     log = root.with_suffix(".log")
-    install = (
-        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "
-        + _PACKAGES
-    )
-    mounted = "; ".join(
-        [
-            "export DEBIAN_FRONTEND=noninteractive",
-            f"mount --bind /proc '{root}/proc'",
-            f"mount --rbind /dev '{root}/dev'",
-            f"chroot '{root}' bash -c '{install}'",
-        ]
-    )
     steps = [
-        ["debootstrap", "--variant=minbase", "--include=ca-certificates", _SUITE, str(root)],
-        ["cp", "--dereference", "/etc/resolv.conf", f"{root}/etc/resolv.conf"],
-        ["cp", "--dereference", "/etc/ssl/certs/ca-certificates.crt", f"{root}/etc/ssl/certs/ca-certificates.crt"],
-        ["unshare", "--mount", "--propagation", "private", "bash", "-ec", mounted],
+        f"debootstrap --variant=minbase --include=ca-certificates {recipe.suite} '{root}'",
+        f"cp --dereference /etc/resolv.conf '{root}/etc/resolv.conf'",
+        f"cp --dereference /etc/ssl/certs/ca-certificates.crt '{root}/etc/ssl/certs/ca-certificates.crt'",
+        f"sources='{root}/etc/apt/sources.list'",
+        recipe.sources,
+        f"mountpoint -q '{root}/proc' || mount --bind /proc '{root}/proc'",
+        f"mount --rbind /dev '{root}/dev'",
+        f"chroot '{root}' bash -c \"$1\"",
     ]
+    command = [*_in_a_namespace("\n".join(steps)), recipe.script]
     with log.open("w") as output:
-        for step in steps:
-            if subprocess.run(step, stdout=output, stderr=subprocess.STDOUT, check=False).returncode:
-                raise NoRoot(f"'{' '.join(step[:2])}' failed; its words are in {log}")
+        if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode:
+            raise NoRoot(f"building it failed; its words are in {log}")
     (root / _READY).touch()
 
 
-def _missing() -> list[str]:
-    return [name for name in _PROGRAMS if shutil.which(name) is None]
+def _delete(folder: Path) -> None:
+    """Deletes a root folder, unless something is mounted in it: that would be deleted too, be it all of the system."""
+    mounted = [point.mountpoint for point in psutil.disk_partitions(all=True)]
+    if below := [point for point in mounted if Path(point).is_relative_to(folder)]:
+        raise NoRoot(f"something is mounted at {below[0]}; unmount it")
+    shutil.rmtree(folder)
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, capture_output=True, check=False)
+def _check_system() -> None:
+    """Raises NoRoot when the system lacks what building needs."""
+    if shutil.which("debootstrap") is None:
+        subprocess.run(["apt-get", "install", "-y", "-qq", "debootstrap"], check=False, capture_output=True)
+    if missing := [name for name in _PROGRAMS if shutil.which(name) is None]:
+        raise NoRoot(f"there is no {', '.join(missing)} here")
+    if subprocess.run(_in_a_namespace("true"), check=False, capture_output=True).returncode:
+        raise NoRoot("this system lets nobody mount anything")
 
 
 @contextmanager

@@ -22,8 +22,7 @@ from installer import plug_in
 from installer.gimps import Profile, Program
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.root import NoRoot, inside
-from tests.host.root210 import gimp210_root
+from tests.host.root import GIMP210, NoRoot, inside, root_of
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -109,7 +108,7 @@ def gimp210() -> Iterator[Gimp210]:
     share = Path(tempfile.mkdtemp(prefix="pf-gimp210-"))
     try:
         try:
-            root = gimp210_root()
+            root = root_of(GIMP210)
         except NoRoot as reason:
             pytest.skip(f"NOT TESTED IN A REAL GIMP 2.10: {reason}")
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
@@ -237,12 +236,13 @@ dot = gimp.Layer(one, "dot", 1, 1, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
 one.add_layer(dot, 0)
 tiny = refused(protect, one, dot)
 pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 400, 400, 50, 50)
-beside = refused(protect, image, layer, "selection")
+inside = refused(protect, image, layer, "selection")
+beside = refused(protect, image, layer)
 unmade = refused(pdb.python_fu_protect_face_check, image, layer)
-tell(refused=[indexed, nothing, masked, tiny, beside, unmade], layers=[len(image.layers), len(one.layers)],
+tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade], layers=[len(image.layers), len(one.layers)],
      images=len(gimp.image_list()))
 """)
-    assert told["refused"] == [True] * 6 and told["layers"] == [1, 1]
+    assert told["refused"] == [True] * 7 and told["layers"] == [1, 1]
     # The two portraits and the dot; no copy of ours is left over.
     assert told["images"] == 3
     for sentence in (
@@ -251,6 +251,7 @@ tell(refused=[indexed, nothing, masked, tiny, beside, unmade], layers=[len(image
         "A mask or channel can't be protected",
         "No face was found",
         "No face lies inside the selection",
+        "The selection holds no part of a face",
         "Select the layer that Protect Face made",
     ):
         assert sentence in words

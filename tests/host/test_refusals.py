@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.host import gimp as host
+from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
@@ -103,6 +105,44 @@ def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
     finally:
         pointer.write_text(right)
     assert status == "execution-error" and "protocol 7" in error and "install.py" in error
+
+
+def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
+    gimp: Gimp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pointer, bare = gimp.plug_in / "protect-face-worker.json", gimp.share / "bare"
+    right = pointer.read_text()
+    monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
+    monkeypatch.setenv("C2P_OFFLINE", "1")
+    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
+    try:
+        told = gimp.script("""
+            _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
+            fetched = call("plug-in-protect-face-worker", do="fetch")[:2]
+            tell(missing=json.loads(answer)["hello"]["models"]["missing"], fetched=fetched, said=protect(*portrait()))
+        """).told
+    finally:
+        pointer.write_text(right)
+        stop_worker(bare / "run")
+    assert {model["name"] for model in told["missing"]} >= {"mobileface", "faceres"}
+    assert all(model["size"] > 1_000_000 for model in told["missing"])
+    assert told["fetched"][0] == "execution-error" and "once with a network" in told["fetched"][1]
+    assert told["said"] == ["success", ""]
+
+
+def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: Gimp) -> None:
+    dialog = gimp.plug_in / "dialog.py"
+    right = dialog.read_text()
+    dialog.write_text("def ask(_procedure, _config, source):\n    return source.image.remove_layer(source.layer)\n")
+    try:
+        told = gimp.script("""
+            image, source = portrait()
+            interactive = {"run-mode": Gimp.RunMode.INTERACTIVE}
+            tell(said=call("plug-in-protect-face", image, [source], **interactive)[:2])
+        """).told
+    finally:
+        dialog.write_text(right)
+    assert told["said"][0] == "execution-error" and "The layer was deleted" in told["said"][1]
 
 
 def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:

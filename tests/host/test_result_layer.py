@@ -87,20 +87,24 @@ def test_the_whole_layer_shows_the_same_without_a_mask(gimp: Gimp, told: dict[st
     assert np.array_equal(raw(gimp, "result", 4)[..., :3], shown)
 
 
-def test_the_last_values_are_used_again(gimp: Gimp) -> None:
+def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
+    # As GIMP keeps them.
+    last = gimp.share / "profile" / "plug-in-settings" / "GimpProcedureConfigRun-plug-in-protect-face.last"
+    last.parent.mkdir(exist_ok=True)
+    last.write_text('(prompt "pink lipstick")\n(output "whole")\n(steps 3)\n')
     told = gimp.script("""
         image, source = portrait()
         procedure = Gimp.get_pdb().lookup_procedure("plug-in-protect-face")
-        first = protect(image, source, prompt="pink lipstick", steps=3)
         config = procedure.create_config()
         config.set_property("image", image)
         config.set_core_object_array("drawables", [source])
         config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
         procedure.run(config)
         kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
-        tell(names=names(image), steps=kept["wishes"]["steps"])
+        tell(names=names(image), wishes=kept["wishes"])
     """).told
-    assert told["names"][:1] == ["pink lipstick"] and told["steps"] == 3
+    assert told["names"] == ["pink lipstick", "Background"]
+    assert told["wishes"]["output"] == "whole" and told["wishes"]["steps"] == 3
 
 
 def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:

@@ -81,6 +81,9 @@ def test_the_product_of_masks_is_rounded(pixels: Any) -> None:
     first, second = (grid.astype(np.uint8) for grid in np.mgrid[0:256, 0:256])
     product = np.frombuffer(pixels.times(first.tobytes(), second.tobytes()), np.uint8).reshape(256, 256)
     assert np.array_equal(product, np.rint(first / 255.0 * second).astype(np.uint8))
+    all_or_nothing = np.where(first > 99, 255, 0).astype(np.uint8)
+    product = np.frombuffer(pixels.times(all_or_nothing.tobytes(), second.tobytes()), np.uint8)
+    assert np.array_equal(product, np.where(first > 99, second, 0).ravel())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ CATALOGUES = sorted(PLUG_IN.glob("locale/*/LC_MESSAGES/*.po"))
 
 # "gimpfu" is the host's, the others are the plug-in's own; those for type checkers only stand behind TYPE_CHECKING.
 IMPORTS = {
+    "binascii",
     "gettext",
     "json",
     "os",

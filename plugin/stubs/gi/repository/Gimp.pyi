@@ -2,6 +2,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+MAJOR_VERSION: int
+MINOR_VERSION: int
+MICRO_VERSION: int
+
 def __getattr__(name: str) -> Any: ...
 
 class _Enum:
@@ -98,5 +102,4 @@ class Selection:
     def is_empty(image: Image) -> bool: ...
 
 def directory() -> str: ...
-def version() -> str: ...
 def main(plug_in: object, arguments: Sequence[str]) -> int: ...
