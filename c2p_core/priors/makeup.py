@@ -176,9 +176,8 @@ class MakeupFace:
             look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
             if bool((look[:, 3] > products.ABSENT).any()):
                 self._look, self._reach = _with_hints(look)
-                worn = products.paint_on(self._toned_down(look), self._ground).sum(0)
-                painted = linear_to_srgb(self._linear * torch.exp(-worn))
-                self._unsearched = _Unsearched(lab(_half(painted)), lab(self._toned(worn)))
+                worn = self._worn(look)
+                self._unsearched = _Unsearched(lab(_half(self._painted(worn))), lab(self._toned(worn)))
         return {
             "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),
@@ -188,11 +187,10 @@ class MakeupFace:
 
     def render(self, code: Code) -> Rendered:
         density = self._density(code) + products.paint_on(self._products(code), self._ground).sum(0)
-        painted = linear_to_srgb(self._linear * torch.exp(-density))
         displacement = self._displacement(code)
         shift = _grow(displacement).permute(1, 2, 0)
         pixels = F.grid_sample(
-            painted[None],
+            self._painted(density)[None],
             (self._everywhere + shift * (2.0 / CANVAS))[None],
             align_corners=False,
             padding_mode="border",
@@ -228,12 +226,19 @@ class MakeupFace:
         )
 
     def _toned(self, density: Tensor) -> Tensor:
-        """(3, cells, cells) linear light of the face with a (3, 256, 256) density on it, nothing moved."""
+        """(3, cells, cells) linear light of the same."""
         return self._tone * torch.exp(-F.avg_pool2d(density, CANVAS // _CELLS))
 
+    def _painted(self, density: Tensor) -> Tensor:
+        """(3, 256, 256) sRGB of the face with a (3, 256, 256) density on it, nothing moved."""
+        return linear_to_srgb(self._linear * torch.exp(-density))
+
+    def _worn(self, look: Tensor) -> Tensor:
+        """(3, 256, 256) density of a look in this strength."""
+        return products.paint_on(self._toned_down(look.to(self._device)), self._ground).sum(0)
+
     def _wearing(self, look: Tensor) -> Tensor:
-        painted = products.paint_on(self._toned_down(look.to(self._device)), self._ground).sum(0)
-        return linear_to_srgb(self._linear * torch.exp(-painted))
+        return self._painted(self._worn(look))
 
     def _products(self, code: Code) -> Tensor:
         """Absolute product code: the look that the text asked for, varied within what still is that look."""

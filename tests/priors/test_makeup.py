@@ -125,3 +125,24 @@ def test_the_guard_sleeps_within_the_limits_and_wakes_beyond(face: MakeupFace) -
     start, far = face.start(), heavy(face)
     assert float(face.guard(face.render(start))) == 0.0
     assert float(face.guard(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
+
+
+def test_the_look_that_the_text_asked_for_is_no_offence(made_up: MakeupFace) -> None:
+    assert float(made_up.guard(made_up.render(made_up.start()))) == 0.0
+
+
+def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+    mesh = astronaut_canvas.mesh
+    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    x, y = mesh[50].long().tolist()
+    bare = astronaut_canvas.pixels[:, y - 5 : y + 6, x - 5 : x + 6].mean((1, 2))
+    forehead = mesh[[10, 151, 9]].mean(0) + torch.stack([torch.linspace(-20, 20, 5), torch.zeros(5)], 1)
+    went = []
+    for colour in (bare, torch.tensor([0.1, 0.2, 0.6])):
+        pixels = astronaut_canvas.pixels.clone()
+        pixels[:, : int(mesh[105, 1]) - 6] = colour[:, None, None]
+        face = prior.invert(CanvasFace(pixels, mesh), 0.7)
+        places = moved(face.render(heavy(face)).displacement, forehead)
+        went.append(float((places - forehead).norm(dim=1).max()))
+    assert went[0] > 0.5
+    assert went[1] < 0.1
