@@ -66,8 +66,7 @@ class Gimp:
         """
         told = self.share / "told.json"
         told.unlink(missing_ok=True)
-        (self.share / "script.py").write_text(textwrap.dedent(text), encoding="utf-8")
-        process = self.start(**environment)
+        process = self.start(text, **environment)
         output, _ = process.communicate(timeout=_SECONDS)
         words = output.decode(errors="replace")
         assert process.returncode == 0, words
@@ -85,8 +84,9 @@ class Gimp:
         output, _ = self.program("gimp-console-3.0", interpreter, *arguments).communicate(timeout=_SECONDS)
         return output.decode(errors="replace")
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts GIMP's console on ``script.py`` in the share."""
+    def start(self, text: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Starts GIMP's console on a script; ``TOLD`` names another file in the share for what it tells."""
+        (self.share / "script.py").write_text(textwrap.dedent(text), encoding="utf-8")
         prelude = self.share / "prelude.py"
         batch = f"exec(open('{prelude}').read()); exec(open('{self.share}/script.py').read())"
         arguments = ["--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval", "-b", batch]

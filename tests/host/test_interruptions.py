@@ -119,6 +119,32 @@ def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> N
     assert gimp.script("tell(said=protect(*portrait()))").told["said"][0] == "success"
 
 
+def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
+    process = gimp.start(A_RUN.replace("{arguments}", repr({"steps": 5000})))
+    wait_until(lambda: jobs(gimp) == 1, 60)
+    process.kill()
+    process.communicate(timeout=30)
+    wait_until(lambda: not jobs(gimp), 5)
+    wait_until(lambda: not plug_ins(gimp), 5)
+
+
+def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
+    script = A_RUN.replace("{arguments}", "{}")
+    both = {name: gimp.start(script, TOLD=name) for name in ("first.json", "second.json")}
+    for name, process in both.items():
+        words, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, words
+        told = json.loads((gimp.share / name).read_text())
+        assert told["status"] == "success" and told["names"] == ["natural makeup", "Background"], told
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
     with ThreadPoolExecutor(1) as pool:
@@ -145,7 +171,13 @@ def jobs(gimp: Gimp) -> int:
     return int(status.header["queue"])
 
 
+def plug_ins(gimp: Gimp) -> list[psutil.Process]:
+    """The plug-in's processes."""
+    program = str(gimp.plug_in / "protect-face.py")
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if any(program in word for word in process.info["cmdline"] or [])]
+
+
 def kill_plug_in(gimp: Gimp) -> None:
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(gimp.plug_in / "protect-face.py") in word for word in process.info["cmdline"] or []):
-            process.kill()
+    for process in plug_ins(gimp):
+        process.kill()
