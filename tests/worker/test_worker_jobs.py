@@ -221,8 +221,14 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     # What reaches the edge of what was sent would have been cut off.
     assert x + 5 < columns[0] and columns[-1] < x + width - 5 and y + 5 < rows[0] and rows[-1] < y + height - 5
     whole = pipeline.protect(ProtectRequest(Photo(large), steps=STEPS), store=ModelStore(offline=True))
-    difference = np.abs(shown.astype(int) - whole.photo.pixels)[y : y + height, x : x + width]
-    assert difference.mean() < 1.5
+    here = slice(y, y + height), slice(x, x + width)
+    difference = np.abs(shown.astype(int) - whole.photo.pixels)[here].mean()
+    change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
+    # The face is found a little beside where it is in the whole photo, and so the first steps go a little another way.
+    assert difference < 0.6 * change, (difference, change)
+    there = {s.recogniser: s.after for s in whole.faces[0].similarities}
+    for row in face["similarities"]:
+        assert row["after"] == pytest.approx(there[row["recogniser"]], abs=0.12), row
 
 
 @pytest.mark.slow
