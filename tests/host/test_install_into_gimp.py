@@ -28,7 +28,8 @@ def home(gimp: Gimp, monkeypatch: pytest.MonkeyPatch) -> Path:
     console.chmod(0o755)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("PATH", str(folder / "bin"))
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "GIMP3_DIRECTORY", "C2P_HOME"):
+    # C2P_MODELS above all: what is uninstalled at the end must not be the models of whoever runs the tests.
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "GIMP3_DIRECTORY", "C2P_HOME", "C2P_MODELS"):
         monkeypatch.delenv(name, raising=False)
     return folder
 
