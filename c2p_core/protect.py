@@ -105,6 +105,7 @@ def search(
         [{"params": [part], "lr": settings.rate[name]} for name, part in code.items()], betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.8 * step / settings.steps)
+    wording = _wording(face, text)
     best: Found | None = None
     for step in range(settings.steps):
         if cancel is not None:
@@ -118,9 +119,8 @@ def search(
         losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
         loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code, rendered)
         loss = loss + settings.guard * inverted.guard(rendered)
-        if text is not None:
-            guidance, direction = text
-            loss = loss + settings.clip * guidance.loss(face.pixels[None], rendered.pixels[None], direction)
+        if wording is not None:
+            loss = loss + settings.clip * wording(rendered.pixels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -133,6 +133,15 @@ def search(
                 break
     assert best is not None
     return best
+
+
+def _wording(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """L_clip of a (3, H, W) picture of the face; the unchanged face is embedded only once."""
+    if text is None:
+        return None
+    guidance, direction = text
+    before = guidance.embed(face.pixels[None])
+    return lambda pixels: guidance.loss(before, pixels[None], direction)
 
 
 def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:

@@ -82,9 +82,15 @@ class TextGuidance:
     def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
         """Directional loss (StyleGAN-NADA, CLIP2Protect): 1 - cosine of the picture's change and the words', averaged.
 
-        1 without any change, 0 when the picture changes exactly as the words say, at most 2.
+        Args:
+            before: (B, D) embeddings of the unchanged pictures.
+            after: (B, 3, 256, 256) the changed pictures.
+            direction: (D,) of the words, see ``direction``.
+
+        Returns:
+            scalar: 1 without any change, 0 when the picture changes exactly as the words say, at most 2.
         """
-        change = self.embed(after) - self.embed(before)
+        change = self.embed(after) - before
         length = torch.sqrt((change * change).sum(1) + _SMALLEST_CHANGE**2)
         return (1.0 - change @ direction / length).mean()
 

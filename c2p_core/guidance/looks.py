@@ -71,7 +71,7 @@ def starting_look(prompt: str, render: Callable[[Tensor], Tensor], guidance: Tex
     if asked and not asked[0]:
         return bare_code()
     direction = guidance.direction(prompt)
-    before = render(bare_code())[None]
+    before = guidance.embed(render(bare_code())[None])
     best, best_score = bare_code(), float("-inf")
     for number, look in enumerate((*asked, *others)):
         code = look_code(look)

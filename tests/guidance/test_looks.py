@@ -23,8 +23,11 @@ class LikesColour:
     def direction(self, prompt: str) -> Tensor:
         return self.liked
 
+    def embed(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
     def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
-        distance: Tensor = torch.linalg.vector_norm(after.mean((0, 2, 3)) - direction)
+        distance: Tensor = torch.linalg.vector_norm(self.embed(after)[0] - direction)
         return distance
 
 

@@ -58,7 +58,7 @@ PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic ma
 def test_the_change_of_the_face_is_nearest_to_its_own_words(
     guidance: TextGuidance, render: Render, prompt: str
 ) -> None:
-    before, after = render(bare_code())[None], render(painted(prompt))[None]
+    before, after = guidance.embed(render(bare_code())[None]), render(painted(prompt))[None]
     losses = [float(guidance.loss(before, after, guidance.direction(other))) for other in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
@@ -74,7 +74,7 @@ def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, render:
     code = bare_code()
     code[PRODUCTS.index("lips"), 3] = -1.0
     start = decode(code).opacity[PRODUCTS.index("lips")]
-    before = render(bare_code())[None]
+    before = guidance.embed(render(bare_code())[None])
     direction = guidance.direction("bold red lipstick")
     code.requires_grad_()
     optimiser = torch.optim.Adam([code], lr=0.2)
