@@ -4,6 +4,7 @@
     python bundle/train/clip.py render WORK --faces N                   pictures with captions
     python bundle/train/clip.py train WORK text --steps N               resumes from WORK/text.safetensors
     python bundle/train/clip.py train WORK images --steps N             resumes from WORK/images.safetensors
+    python bundle/train/clip.py unpack WORK WEIGHTS --step N            goes on from exported weights
     python bundle/train/clip.py check WORK                              held-out faces and held-out phrasings
     python bundle/train/clip.py export WORK OUT                         float16 weights
 
@@ -496,6 +497,20 @@ def export(work: Path, out: Path) -> None:
     print(out, out.stat().st_size, "bytes,", int(trained.sum()), "tokens trained")
 
 
+def unpack(work: Path, weights: Path, step: int) -> None:
+    """Write both towers' states from exported weights, as if ``step`` steps had been made; the moments start anew."""
+    model = build()
+    model.load_state_dict(load_file(weights))
+    for tower in ("images", "text"):
+        parameters = dict(_tower_parameters(model, tower))
+        tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+        for name, parameter in parameters.items():
+            tensors[f"exp_avg.{name}"] = torch.zeros_like(parameter)
+            # Not 0 where a token was trained: that is how ``export`` knows them.
+            tensors[f"exp_avg_sq.{name}"] = 1e-8 * (parameter.detach() != 0).float()
+        save_file(tensors, work / f"{tower}.safetensors", metadata={"step": str(step)})
+
+
 def check(work: Path, count: int) -> None:
     """Print top-1 of 16 captions, by the picture alone and by the change from the bare face."""
     torch.set_num_threads(1)
@@ -525,6 +540,10 @@ def main() -> None:
     command.add_argument("--steps", type=int, required=True)
     command.add_argument("--rate", type=float, default=1e-3)
     command.add_argument("--seed", type=int, default=0)
+    command = commands.add_parser("unpack")
+    command.add_argument("work", type=Path)
+    command.add_argument("weights", type=Path)
+    command.add_argument("--step", type=int, default=0)
     command = commands.add_parser("check")
     command.add_argument("work", type=Path)
     command.add_argument("--count", type=int, default=1000)
@@ -539,6 +558,8 @@ def main() -> None:
         render(arguments.work, arguments.faces, arguments.seed)
     elif arguments.command == "train":
         train(arguments.work, arguments.tower, arguments.steps, arguments.rate, arguments.seed)
+    elif arguments.command == "unpack":
+        unpack(arguments.work, arguments.weights, arguments.step)
     elif arguments.command == "check":
         check(arguments.work, arguments.count)
     else:
