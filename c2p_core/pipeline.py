@@ -28,7 +28,7 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces import find_again, find_faces_in, refine_face
+from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import SAME, face_at, overlap
 from c2p_core.faces.layers import layers
@@ -168,6 +168,7 @@ def protect(
             lambda step, steps, say=stepped: say("search", step, steps),  # type: ignore[misc]
             cancel,
             looked,
+            lambda picture, mesh: landmarks_near(picture, mesh, store),
         )
         changes.append((align(face.mesh, face.eye_distance), inverted.change(found.code)))
         reports[face.number] = replace(reports[face.number], steps=found.steps, seconds=time.perf_counter() - began)

@@ -24,6 +24,8 @@ from c2p_core.recognition import Recogniser
 
 # Steps between two looks at the clean picture, which decide on the best code and on stopping early.
 _LOOK_EVERY = 10
+# How much more a recogniser pulls that still matches, beside those that are only to be fooled with a margin.
+_STILL_MATCHES = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class SearchSettings:
         guard: weight of the identity guard, which is 0 as long as the change stays within what strength allows.
     """
 
-    steps: int = 120
+    steps: int = 150
     rate: dict[str, float] = field(
         default_factory=lambda: {"shape": 1.0, "complexion": 0.7, "relief": 0.7, "products": 0.6}
     )
@@ -83,6 +85,7 @@ def search(
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     cancel: CancelToken | None = None,
     on_look: Callable[[int, Tensor], None] = lambda step, rendered: None,
+    find: Callable[[Tensor, Tensor], Tensor] = lambda picture, mesh: mesh,
 ) -> Found:
     """Stage 2: the adversarial search of one face.
 
@@ -98,6 +101,8 @@ def search(
         on_step: called before each step with its number and their count.
         cancel: ends the search within one step by raising ``Cancelled``.
         on_look: called with the number of steps so far and the (3, H, W) sRGB picture that they led to.
+        find: landmarks, (468, 2), that a detector finds in a (3, H, W) picture whose landmarks went about there.
+            Recognisers cut the face out by them, and they don't follow every small movement of the pixels.
     """
     generator = torch.Generator().manual_seed(seed)
     code = {name: part.clone().requires_grad_() for name, part in start.items()}
@@ -106,6 +111,8 @@ def search(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.8 * step / settings.steps)
     wording = _wording(face, text)
+    # How far the detector's landmarks lie from where the pixels went.
+    slip = torch.zeros_like(face.mesh)
     best: Found | None = None
     for step in range(settings.steps):
         if cancel is not None:
@@ -114,7 +121,7 @@ def search(
         how = transformations.draw(generator)
         rendered = inverted.render(code)
         arrived = transformations.picture(rendered.pixels, how, generator)[None]
-        mesh = transformations.points(moved(rendered.displacement, face.mesh), how)[None]
+        mesh = transformations.points(moved(rendered.displacement, face.mesh) + slip, how)[None]
         asked = _one_of_each_family(recognisers, step)
         losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
         loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code, rendered)
@@ -126,7 +133,7 @@ def search(
         optimiser.step()
         schedule.step()
         if (step + 1) % _LOOK_EVERY == 0 or step + 1 == settings.steps:
-            found = _look(inverted, face, recognisers, target, code, settings.margin, step + 1, on_look)
+            found, slip = _look(inverted, face, recognisers, target, code, settings.margin, step + 1, on_look, find)
             if best is None or found.loss <= best.loss:
                 best = found
             if found.loss == 0.0:
@@ -156,7 +163,7 @@ def _adversarial(recogniser: Recogniser, embedding: Tensor, target: Target, marg
     """L_adv of one recogniser: 0 when it is fooled with the margin; steeper as long as it still matches."""
     goal = recogniser.far1 - margin * recogniser.spread
     own = embedding @ target.own[recogniser.name]
-    loss = (torch.relu(own - goal) + torch.relu(own - recogniser.far1)) / (1.0 - goal)
+    loss = (torch.relu(own - goal) + _STILL_MATCHES * torch.relu(own - recogniser.far1)) / (1.0 - goal)
     if target.decoy:
         wanted = recogniser.far1 + 0.5 * margin * recogniser.spread
         loss = 0.5 * loss + 0.5 * torch.relu((wanted - embedding @ target.decoy[recogniser.name]) / wanted)
@@ -173,11 +180,15 @@ def _look(
     margin: float,
     steps: int,
     on_look: Callable[[int, Tensor], None],
-) -> Found:
-    """Where the search stands, without random transformations."""
+    find: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Found, Tensor]:
+    """Where the search stands, without random transformations, and how far landmarks lie from where the pixels went."""
     kept = {name: part.detach().clone() for name, part in code.items()}
     rendered = inverted.render(kept)
     on_look(steps, rendered.pixels)
-    picture, mesh = rendered.pixels[None], moved(rendered.displacement, face.mesh)[None]
-    loss = sum(float(_adversarial(r, r.embed(picture, mesh)[0], target, margin)) for r in recognisers)
-    return Found(kept, loss, steps)
+    went = moved(rendered.displacement, face.mesh)
+    mesh = find(rendered.pixels, went)
+    loss = sum(
+        float(_adversarial(r, r.embed(rendered.pixels[None], mesh[None])[0], target, margin)) for r in recognisers
+    )
+    return Found(kept, loss, steps), mesh - went

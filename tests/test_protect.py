@@ -75,7 +75,7 @@ def test_the_same_seed_finds_the_same_code() -> None:
 
 
 def test_the_latent_loss_keeps_the_code_near() -> None:
-    held = SearchSettings(steps=40, rate={"tint": 0.2}, latent=10.0)
+    held = SearchSettings(steps=40, rate={"tint": 0.2}, latent=20.0)
     assert float(run(held).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
 
 
@@ -106,3 +106,22 @@ def test_every_step_is_told() -> None:
     told: list[tuple[int, int]] = []
     found = run(on_step=lambda step, steps: told.append((step, steps)))
     assert told == [(n, PLAIN.steps) for n in range(found.steps)]
+
+
+def test_recognisers_cut_the_face_out_where_a_detector_finds_it() -> None:
+    asked: list[Tensor] = []
+
+    def embed(images: Tensor, mesh: Tensor) -> Tensor:
+        asked.append(mesh[0])
+        return mean_colour(images, mesh)
+
+    spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, spread=0.1, embed=embed)
+    own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
+    elsewhere = FACE.mesh + 40.0
+    settings = SearchSettings(steps=11, rate={"tint": 0.2})
+    prior = Tint(FACE.pixels)
+    search(prior, FACE, prior.start(), [spy], Target(own, {}), None, settings, 0, find=lambda picture, mesh: elsewhere)
+    looks, after_the_first = [asked[10], asked[12]], asked[11]
+    assert all(torch.equal(look, elsewhere) for look in looks)
+    # Between the looks they are mirrored and jittered, so that only their height is comparable.
+    assert abs(float((after_the_first - elsewhere)[:, 1].mean())) < 10.0

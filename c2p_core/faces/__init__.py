@@ -48,3 +48,9 @@ def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | No
 def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
     """The same face with its mesh found anew in a picture in which it may have changed."""
     return _detector(store.path("face-mesh")).refine(photo, face)
+
+
+def landmarks_near(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
+    """(468, 2) landmarks found anew in a (3, H, W) sRGB picture in which they went to about ``mesh``, on its device."""
+    found = _detector(store.path("face-mesh")).settled(picture.cpu(), mesh.cpu().numpy())
+    return mesh.new_tensor(found)

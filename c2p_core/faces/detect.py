@@ -102,6 +102,10 @@ class Detector:
         mesh, presence = self._mesh.settle(photo, face.mesh)
         return _face(face.number, mesh, presence)
 
+    def settled(self, picture: Tensor, mesh: Points) -> Points:
+        """(468, 2) landmarks of a (3, H, W) picture whose landmarks are about ``mesh``, (468, 2)."""
+        return self._mesh.settle(picture, mesh)[0][:, :2]
+
     def _confirmed(
         self, photo: Tensor | View, candidates: list[tuple[Points, float]]
     ) -> list[tuple[NDArray[np.float32], float]]:

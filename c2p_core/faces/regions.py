@@ -20,6 +20,9 @@ RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 # Around the nose's tip and wings.
 NOSE = (4, 45, 220, 115, 48, 64, 98, 97, 2, 326, 327, 294, 278, 344, 440, 275)
 
+# Canvas pixels over which what is done to the skin fades out towards the face's outline.
+_FADE, _FADE_ON_FOREHEAD = 10.0, 40.0
+
 Map = NDArray[np.float32]
 
 
@@ -56,8 +59,15 @@ def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
         mesh: (468, 2) canvas pixels.
     """
     inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
-    face = ramp(signed_distance(mesh, OVAL), -10.0, 0.0)
-    return like_skin(pixels, mesh) * face * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
+    return like_skin(pixels, mesh) * _inside(mesh) * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
+
+
+def _inside(mesh: NDArray[np.float32]) -> Map:
+    """1 well inside the face's outline, 0 from it on. The outline's top lies on bare skin, where an edge would show."""
+    top, brows = float(mesh[list(OVAL), 1].min()), float(mesh[[*LEFT_BROW, *RIGHT_BROW], 1].min())
+    forehead = np.clip((brows - np.arange(CANVAS)[:, None] - 0.5) / max(1.0, brows - top), 0.0, 1.0)
+    width = _FADE + (_FADE_ON_FOREHEAD - _FADE) * forehead
+    return ramp(np.asarray(signed_distance(mesh, OVAL) / width, dtype=np.float32), -1.0, 0.0)
 
 
 def like_skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
