@@ -43,6 +43,7 @@ from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys
+from c2p_core.survival import survival
 
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
@@ -202,10 +203,12 @@ def check(
     store: ModelStore | None = None,
     device: Device = "auto",
     warm: WarmModels | None = None,
+    survive: bool = False,
 ) -> tuple[FaceReport, ...]:
     """What every recogniser that is there says of each face of ``original`` in ``protected``.
 
-    The protected picture may have been resized; faces are matched by where they are.
+    The protected picture may have been resized; faces are matched by where they are. With ``survive`` the reports also
+    say what they make of it after ``degradations``.
 
     Raises:
         BadRequest: the pictures have different proportions.
@@ -234,6 +237,9 @@ def check(
                     verify.see(first, face), verify.see(second, match), recognisers, names, where
                 )
                 report = replace(report, similarities=rows)
+                if survive:
+                    lasting = survival(original, face, protected, match, recognisers, store, where)
+                    report = replace(report, survival=lasting)
         reports.append(report)
     return tuple(reports)
 
