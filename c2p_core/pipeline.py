@@ -42,7 +42,7 @@ from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.recognition.decoys import load_decoys
+from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.survival import survival
 
 PRIORS = ("makeup",)
@@ -162,7 +162,7 @@ def protect(
             canvas,
             inverted.start(request.prompt, guidance, request.seed),
             models.optimised,
-            Target(own, _decoy(own, models.decoys)),
+            Target(own, nearest(own, models.decoys)),
             text,
             settings,
             request.seed,
@@ -355,11 +355,6 @@ def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
         + (f"; closest known words: {', '.join(closest)}." if closest else ".")
         for word, closest in guidance.read_prompt(prompt).unknown
     ]
-
-
-def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
-    return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
 
 
 def _as_bytes(canvas: Tensor) -> NDArray[np.uint8]:

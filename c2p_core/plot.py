@@ -17,6 +17,7 @@ _WIDTH, _MARGIN, _THUMB, _GAP = 1400, 60, 300, 24
 _LINE, _BAR, _CELL = 46, 22, 34
 _INK, _GREY, _RULE, _PAPER = (34, 38, 46), (120, 126, 136), (224, 227, 232), (255, 255, 255)
 _COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
+_SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
 _NO_FACE = (150, 155, 165)
 _MEANING = {
     "protected": "no longer matches",
@@ -73,7 +74,7 @@ def _font(size: int) -> Font:
 
 def _height(face: FaceReport) -> int:
     bars = 70 + _LINE * len(face.similarities)
-    grid = 250 + _CELL * len(face.similarities) if face.survival else 0
+    grid = 215 + _CELL * len(face.similarities) if face.survival else 0
     return max(_THUMB + 100, bars + 60) + grid
 
 
@@ -128,7 +129,7 @@ def _draw_bar(at: _Place, left: int, y: int, similarity: Similarity) -> None:
 def _draw_survival(at: _Place, face: FaceReport) -> None:
     """A grid: a row per recogniser, a column per degradation, coloured by verdict."""
     at.draw.text((at.x, at.y), "The same after what happens to published pictures", _INK, _font(22))
-    names, top = 170, at.y + 190
+    names, top = 170, at.y + 150
     step = (_WIDTH - 2 * _MARGIN - names) / len(face.survival)
     for column, survived in enumerate(face.survival):
         x = round(at.x + names + column * step)
@@ -144,6 +145,9 @@ def _draw_survival(at: _Place, face: FaceReport) -> None:
             colour = _NO_FACE if verdict is None else _COLOURS[verdict]
             y = top + row * _CELL
             at.draw.rounded_rectangle((x + 4, y + 4, x + step - 4, y + _CELL - 4), 5, colour)
+            # Not by colour alone.
+            sign = "–" if verdict is None else _SIGNS[verdict]
+            at.draw.text((x + step / 2, y + _CELL / 2), sign, _PAPER, _font(20), anchor="mm")
     for row, similarity in enumerate(face.similarities):
         at.draw.text((at.x, top + row * _CELL + 5), similarity.recogniser, _INK, _font(20))
 
