@@ -2,13 +2,14 @@
 
 The noise methods get what the product gets: the same recognisers (one family held out), the same random
 transformations, one recogniser of each family a step and the same number of steps, each with a forward and a backward
-pass. They end at the last step; the product may stop earlier. What they find on the face's canvas is added to the photo.
+pass. They end at the last step; the product may stop earlier. What they find on the canvas is added to the photo.
 """
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,9 @@ def _momentum() -> Update:
     return update
 
 
-def pgd(photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore) -> Photo:
+def pgd(
+    photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
+) -> Photo:
     """Projected gradient descent (Madry et al. 2018) on the whole canvas: the noise of Fawkes and LowKey."""
     return _noise(photo, face, strength, hold_out, steps, seed, store, _pgd, masked=False)
 
@@ -158,10 +161,10 @@ def pixelate(photo: Photo, face: Face, strength: float) -> Photo:
     return Photo(_inside_face(picture, face, cells.repeat(side, 0).repeat(side, 1)[:height, :width]))
 
 
-def _inside_face(picture: Rgb8, face: Face, changed: NDArray[np.floating]) -> Rgb8:
+def _inside_face(picture: Rgb8, face: Face, changed: NDArray[np.floating[Any]]) -> Rgb8:
     mask = face_mask((picture.shape[0], picture.shape[1]), face.mesh)
     return np.where(mask[..., None], _as_bytes(changed), picture)
 
 
-def _as_bytes(values: NDArray[np.floating]) -> Rgb8:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+def _as_bytes(values: NDArray[np.floating[Any]]) -> Rgb8:
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)

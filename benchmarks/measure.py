@@ -289,6 +289,4 @@ def _extra(task: Task, seen: _Seen) -> ExtraRow:
     if seen.face is not None and seen.after is not None:
         said = judge(seen.original, seen.protected, seen.face, seen.after, [judges.extra(task.extra)])
         scores = tuple(replace(s, role="extra") for s in scores_of(said, task.setting.hold_out, searched=False))
-    return ExtraRow(
-        task.setting, task.extra, scores, seen.face is not None, seen.after is not None, task.code
-    )
+    return ExtraRow(task.setting, task.extra, scores, seen.face is not None, seen.after is not None, task.code)

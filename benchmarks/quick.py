@@ -1,4 +1,4 @@
-"""The small suite: a few faces and steps, in two minutes. It measures no size of an effect, only that each has its sign."""
+"""The small suite: a few faces and steps, in two minutes: no sizes of effects, only that each has its sign."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def wrong_signs(
     ranks = [s.rank for r in of["nothing", _STRENGTH] for s in r.scores]
     nothing, mild = similarity("nothing", _STRENGTH), "JPEG 95"
     kept = [b > s.far1 for r in survive for s, (b, _) in zip(r.undegraded, r.degraded.get(mild, ()), strict=False)]
-    moved = [abs(a - s.after) for r in survive for s, (_, a) in zip(r.undegraded, r.degraded.get(mild, ()), strict=False)]
+    moved = [
+        abs(a - s.after) for r in survive for s, (_, a) in zip(r.undegraded, r.degraded.get(mild, ()), strict=False)
+    ]
     checks = {
         "Doing nothing protects somebody.": rate("nothing", _STRENGTH) == 0.0,
         "Doing nothing changes similarities.": nothing > 0.98,

@@ -21,6 +21,7 @@ SURVIVE_FILE = "survive.jsonl"
 PAIRS_FILE = "pairs.jsonl"
 EXTRA_FILE = "extra.jsonl"
 PEOPLE_FILE = "people.jsonl"
+COST_FILE = "cost.jsonl"
 
 
 @dataclass(frozen=True, order=True)
@@ -220,6 +221,39 @@ class Person:
     label: str
 
 
+@dataclass(frozen=True)
+class CostRow:
+    """What one call in a fresh process took.
+
+    Attributes:
+        faces: protected in the photo.
+        megapixels: of the photo.
+        limit: of search steps a face; None for the product's default.
+        strength: of the request.
+        seconds: of ``protect``, with the models in memory, less what it spent in the stage "load".
+        stages: seconds by stage of the same call.
+        steps: search steps done, over all faces.
+        files: seconds for reading the JPEG and writing the result as one.
+        cold: seconds of the process's first call (one step), models loaded.
+        loaded_mib: high-water mark after that first call on a small photo.
+        peak_mib: high-water mark at the end.
+        code: fingerprint of the measured code.
+    """
+
+    faces: int
+    megapixels: float
+    limit: int | None
+    strength: float
+    seconds: float
+    stages: dict[str, float]
+    steps: int
+    files: float
+    cold: float
+    loaded_mib: float
+    peak_mib: float
+    code: str
+
+
 SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, ExtraRow)
 Row = TypeVar("Row")
 
@@ -268,6 +302,11 @@ def person(data: dict[str, Any]) -> Person:
     return Person(**data)
 
 
+def cost_row(data: dict[str, Any]) -> CostRow:
+    """The row that a parsed JSON line holds."""
+    return CostRow(**data)
+
+
 def _scores(data: Iterable[dict[str, Any]]) -> tuple[Score, ...]:
     return tuple(Score(**score) for score in data)
 
@@ -295,7 +334,7 @@ def drop_torn_end(path: Path) -> None:
         os.truncate(path, end)
 
 
-def append(path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person) -> None:
+def append(path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person | CostRow) -> None:
     """Add one row and see it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

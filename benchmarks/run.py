@@ -131,9 +131,7 @@ def tasks(plan: Plan, places: Places, code: str, people_file: Path | None = None
         if missing:
             others = tuple(photo for photo in plan.pairs if photo != wanted.photo) if "pairs" in missing else ()
             row_names = frozenset(missing)
-            todo.append(
-                Task(wanted.photo, wanted.setting, row_names, places, code, people_file, others, plan.extra)
-            )
+            todo.append(Task(wanted.photo, wanted.setting, row_names, places, code, people_file, others, plan.extra))
     return todo
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,13 @@ def typical_upload(photo: Photo, scale: float) -> Photo:
     return Photo(uploaded(_as_bytes(to_srgb(photo)), scale))
 
 
-def _as_bytes(values: NDArray[np.floating]) -> Rgb8:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+def as_floats(picture: Rgb8) -> NDArray[np.float32]:
+    """The same in 0..1."""
+    return np.asarray(picture, np.float32) / np.float32(255)
+
+
+def _as_bytes(values: NDArray[np.floating[Any]]) -> Rgb8:
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
 
 
 def _resized(picture: Rgb8, size: tuple[int, int]) -> Rgb8:
@@ -85,7 +91,7 @@ def _mean(picture: Rgb8, side: int) -> Rgb8:
 
 def _noisy(picture: Rgb8, sigma: float) -> Rgb8:
     noise = np.random.default_rng(0).standard_normal(picture.shape, dtype=np.float32)
-    return _as_bytes(picture / np.float32(255) + np.float32(sigma) * noise)
+    return _as_bytes(as_floats(picture) + np.float32(sigma) * noise)
 
 
 def _gamma(picture: Rgb8, exponent: float) -> Rgb8:
@@ -101,17 +107,15 @@ def _cropped(picture: Rgb8) -> Rgb8:
 def _total_variation(picture: Rgb8) -> Rgb8:
     from skimage.restoration import denoise_tv_chambolle
 
-    return _as_bytes(denoise_tv_chambolle(picture / np.float32(255), weight=_TV_WEIGHT, channel_axis=-1))
+    return _as_bytes(denoise_tv_chambolle(as_floats(picture), weight=_TV_WEIGHT, channel_axis=-1))
 
 
 def _non_local_means(picture: Rgb8) -> Rgb8:
     from skimage.restoration import denoise_nl_means
 
-    values = picture / np.float32(255)
+    values = as_floats(picture)
     return _as_bytes(
-        denoise_nl_means(
-            values, patch_size=5, patch_distance=6, h=0.8 * _NLM_SIGMA, sigma=_NLM_SIGMA, channel_axis=-1
-        )
+        denoise_nl_means(values, patch_size=5, patch_distance=6, h=0.8 * _NLM_SIGMA, sigma=_NLM_SIGMA, channel_axis=-1)
     )
 
 

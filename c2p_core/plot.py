@@ -82,7 +82,9 @@ def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
     at.draw.text((at.x, at.y), face_sentence(face), _INK, _font(22))
     top = at.y + 44
     ratio = (views[1].shape[2] / views[0].shape[2], views[1].shape[1] / views[0].shape[1])
-    for index, (view, name, scale) in enumerate(zip(views, ("original", "protected"), ((1.0, 1.0), ratio), strict=True)):
+    for index, (view, name, scale) in enumerate(
+        zip(views, ("original", "protected"), ((1.0, 1.0), ratio), strict=True)
+    ):
         x = at.x + index * (_THUMB + _GAP)
         at.page.paste(_thumbnail(view, face.box, scale), (x, top))
         at.draw.text((x, top + _THUMB + 6), name, _GREY, _font(18))
@@ -93,7 +95,9 @@ def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
         words = "similarity to the original; marks: thresholds at FAR 1 % and 0.1 %"
         at.draw.text((left, top + 14 + _LINE * len(face.similarities)), words, _GREY, _font(18))
     if face.survival:
-        _draw_survival(_Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _LINE * len(face.similarities))), face)
+        _draw_survival(
+            _Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _LINE * len(face.similarities))), face
+        )
 
 
 def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from c2p_core.api import Face, Photo, Similarity, Survived
-from c2p_core.degradations import DEGRADATIONS, UPLOAD_WIDTH, Degradation, Rgb8
+from c2p_core.degradations import DEGRADATIONS, UPLOAD_WIDTH, Degradation, Rgb8, as_floats
 from c2p_core.faces import find_again
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
@@ -59,7 +59,7 @@ def survival(
     arrived: dict[str, CanvasFace] = {}
     for degradation in DEGRADATIONS:
         picture, expected = _degraded(second, degradation)
-        found = find_again(to_tensor(picture / np.float32(255)), expected, store)
+        found = find_again(to_tensor(as_floats(picture)), expected, store)
         if found is not None:
             arrived[degradation.name] = _see(picture, found)
     before = _similarities(own, controls, recognisers, device)
@@ -100,7 +100,7 @@ def _degraded(cutout: _Cutout, degradation: Degradation) -> tuple[Rgb8, Face]:
 
 
 def _see(picture: Rgb8, face: Face) -> CanvasFace:
-    return see(to_tensor(picture / np.float32(255)), face)
+    return see(to_tensor(as_floats(picture)), face)
 
 
 def _similarities(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from c2p_core.api import Face, Similarity
-from c2p_core.degradations import UPLOAD_QUALITY, through_file
+from c2p_core.degradations import UPLOAD_QUALITY, as_floats, through_file
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
@@ -66,4 +65,4 @@ def similarities(
 
 def _uploaded(canvas: Tensor) -> Tensor:
     pixels = (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return to_tensor(through_file(pixels, "JPEG", UPLOAD_QUALITY) / np.float32(255))
+    return to_tensor(as_floats(through_file(pixels, "JPEG", UPLOAD_QUALITY)))
