@@ -96,6 +96,7 @@ def _table(costs: Sequence[CostRow]) -> str:
         speed = f"{c.steps / search:.1f}" if search else "–"
         seconds = [f"{c.stages.get(stage, 0.0):.1f}" for stage in stages]
         lines.append([c.faces, f"{c.megapixels:.0f}", f"{c.seconds:.1f}", f"{c.seconds / max(1, c.faces):.1f}",
-                      *seconds, c.steps, speed, f"{c.files:.1f}", f"{c.loaded_mib:.0f}", f"{c.peak_mib:.0f}"])  # fmt: skip
+                      *seconds, c.steps, speed, f"{c.files:.1f}", f"{c.loaded_mib:.0f}",
+                      f"{c.peak_mib:.0f}"])  # fmt: skip
     head = ["faces", "megapixels", "seconds", "a face", *(f"{stage}, s" for stage in stages), "steps", "steps a second"]
     return table([*head, "files, s", "MiB once loaded", "peak MiB"], lines)

@@ -219,7 +219,7 @@ class Survived:
 
 @dataclass(frozen=True)
 class FaceReport:
-    """What happened to one face; ``similarities`` is empty when it was skipped, ``survival`` when nobody asked for it."""
+    """What happened to one face; ``similarities`` is empty when it was skipped, ``survival`` if nobody asked."""
 
     number: int
     box: tuple[float, float, float, float]
