@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.metrics import PSNR_OF_IDENTICAL
 from benchmarks.rates import THRESHOLDS, Names, Rate, held_out_rate, held_out_runs, white_box_rate
 from benchmarks.rows import NaturalRow, ProtectRow
 from benchmarks.sweeps import CURVES
@@ -61,12 +60,10 @@ def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: 
 def protection_at(curve: Sequence[Point], figure: str, value: float) -> float | None:
     """Protection of one method where its pictures have a given SSIM or PSNR, between its points by straight lines.
 
-    A picture that was left alone protects nobody, which ends every curve. None where the method was not measured so
-    visible.
+    None where the method was not measured so visible, or so discreet.
     """
-    end = 1.0 if figure == "ssim" else PSNR_OF_IDENTICAL
-    known = sorted([(getattr(p, figure), p.held_out.value) for p in curve] + [(end, 0.0)])
-    if not curve or value < known[0][0]:
+    known = sorted((getattr(p, figure), p.held_out.value) for p in curve)
+    if not known or not known[0][0] <= value <= known[-1][0]:
         return None
     return float(np.interp(value, [x for x, _ in known], [y for _, y in known]))
 
@@ -82,14 +79,14 @@ def section(found: Sequence[Point]) -> str:
     ]  # fmt: skip
     head = ["method", "strength", "held-out", "white-box", "SSIM", "PSNR, dB", "FLIP", "pictures"]
     faces = found[0].held_out.count
-    text = f"The {faces} faces that all of these were measured on, FAR 1 %.\n\n{table(head, lines)}\n\n"
+    text = f"Faces that all of these were measured on: {faces}. FAR 1 %.\n\n{table(head, lines)}\n\n"
     for figure, title, values in (("ssim", "SSIM", SSIMS), ("psnr", "PSNR", PSNRS)):
         rows = []
         for method in dict.fromkeys(p.method for p in found):
             curve = [p for p in found if p.method == method]
             at = [protection_at(curve, figure, value) for value in values]
             rows.append([method, *("–" if rate is None else f"{100 * rate:.0f} %" for rate in at)])
-        text += f"Held-out protection at equal {title} (a dash: never measured so visible):\n\n"
+        text += f"Held-out protection at equal {title} (a dash: not measured at this visibility):\n\n"
         text += table(["method", *(f"{value:g}" for value in values)], rows) + "\n\n"
     return text.rstrip()
 
