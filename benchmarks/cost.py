@@ -62,7 +62,9 @@ def group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None
     sheet.save(target, "JPEG", quality=92)
 
 
-def measure(warm_up: Path, photo: Path, strength: float, steps: int | None, target: Path, code: str) -> CostRow:
+def measure(
+    warm_up: Path, photo: Path, portraits: int, strength: float, steps: int | None, target: Path, code: str
+) -> CostRow:
     """Protect all faces of ``photo`` in this process after a first call on ``warm_up``, and write it to ``target``."""
     from c2p_core import imageio
     from c2p_core.models.store import ModelStore
@@ -83,6 +85,7 @@ def measure(warm_up: Path, photo: Path, strength: float, steps: int | None, targ
     files += time.perf_counter() - started
     done = [report for report in result.faces if report.similarities]
     return CostRow(
+        portraits=portraits,
         faces=len(done),
         megapixels=original.width * original.height / 1e6,
         limit=steps,
@@ -106,7 +109,7 @@ def run(photos: Sequence[Path], strength: float, results: Path, say: Callable[[s
     path, code = results / COST_FILE, code_fingerprint()
     rows.drop_torn_end(path)
     known = {
-        (row.faces, round(row.megapixels), row.limit)
+        (row.portraits, round(row.megapixels), row.limit)
         for row in rows.read(path, rows.cost_row)
         if (row.code, row.strength) == (code, strength)
     }
@@ -123,9 +126,9 @@ def run(photos: Sequence[Path], strength: float, results: Path, say: Callable[[s
             group_photo(spread(photos, count), size, photo)
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as process:
-                row = process.submit(measure, photos[0], photo, strength, steps, target, code).result()
+                row = process.submit(measure, photos[0], photo, count, strength, steps, target, code).result()
             if row.faces != count:
-                say(f"Of {count} faces at {size:g} megapixels {row.faces} were found and protected.")
+                say(f"In {count} portraits at {size:g} megapixels {row.faces} faces were found and protected.")
             rows.append(path, row)
             stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row.stages.items())
             say(

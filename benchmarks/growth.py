@@ -31,7 +31,7 @@ def over_faces(costs: Sequence[CostRow]) -> list[CostRow]:
 
 def over_megapixels(costs: Sequence[CostRow]) -> list[CostRow]:
     """Rows that differ in megapixels alone, small first."""
-    return sorted((c for c in costs if c.limit == STEPS and c.faces == 1), key=lambda c: c.megapixels)
+    return sorted((c for c in costs if c.limit == STEPS and c.portraits == 1), key=lambda c: c.megapixels)
 
 
 def line(costs: Sequence[CostRow]) -> Line | None:

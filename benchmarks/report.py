@@ -199,8 +199,8 @@ NOTES = """\
   of other people, near duplicates left out. A gallery holds as many people as the table says.
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
 - Beside other methods: noise methods ask the same recognisers through the same random transformations as often as the
-  product may (`benchmarks/baselines.py`). Between measured strengths straight lines, beyond them nothing. Blur and large
-  pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone.
+  product may (`benchmarks/baselines.py`). Between measured strengths straight lines, beyond them nothing. Blur and
+  large pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
   unprotected photo is no longer recognised after the same, the degradation protects, not the product.
 - Groups: tone of skin is the individual typology angle of the skin in the original picture (over 41 degrees lighter, 10

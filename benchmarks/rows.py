@@ -226,7 +226,8 @@ class CostRow:
     """What one call in a fresh process took.
 
     Attributes:
-        faces: protected in the photo.
+        portraits: that were put into the photo.
+        faces: protected in it; a portrait may show somebody else in its background.
         megapixels: of the photo.
         limit: of search steps a face; None for the product's default.
         strength: of the request.
@@ -240,6 +241,7 @@ class CostRow:
         code: fingerprint of the measured code.
     """
 
+    portraits: int
     faces: int
     megapixels: float
     limit: int | None

@@ -202,7 +202,7 @@ def test_labels_name_groups_by_whole_words(label: str, expected: set[str]) -> No
 
 
 def test_cost_over_faces_is_a_straight_line() -> None:
-    costs = [cost_row(faces=n, seconds=3.0 + 5.0 * n) for n in (1, 2, 5)]
+    costs = [cost_row(portraits=n, faces=n, seconds=3.0 + 5.0 * n) for n in (1, 2, 5)]
     fit = growth.line([*costs, cost_row(megapixels=24.0)])
     assert fit is not None
     assert (fit.fixed, fit.per_face, fit.explained) == pytest.approx((3.0, 5.0, 1.0))
