@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, report, sheets, closeups, cost."""
+"""`python -m benchmarks`: run, report, sheets, closeups."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 
 import click
 
-from benchmarks.data import NoData, face_list, places
+from benchmarks.data import OUT, NoData, face_list, places, sample_portrait, spread
+from benchmarks.sweeps import ASIDE, CURVES
 from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
 
 OUT_HELP = "Folder of rows and pictures; benchmarks/results and benchmarks/out when not given."
 
 
-def _photos(faces: Path | None, photos: Path | None, limit: int | None, quick: bool = False) -> tuple[Path, ...]:
-    """The photos to measure; ends loudly, and in peace, when there are none to be had."""
-    from benchmarks.run import quick as six
+SUITES = ("protect", "natural", "survive", "speed", "all")
+DRAWN = CURVES | ASIDE
 
+
+def _photos(faces: Path | None, photos: Path | None, limit: int | None) -> tuple[Path, ...]:
+    """The photos to measure; ends loudly, and in peace, when there are none to be had."""
     try:
-        found = face_list(faces, photos)
+        return face_list(faces, photos)[:limit]
     except NoData as error:
         click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
         sys.exit(0)
-    return (six(found) if quick else found)[:limit]
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -50,18 +52,23 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--suite", type=click.Choice(["protect", "natural", "all"]), default="all", show_default=True)
+@click.option("--suite", type=click.Choice(SUITES), default="all", show_default=True)
 @click.option("--faces", type=click.Path(path_type=Path), help="Text file of photo names; benchmark40.txt by default.")
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos; the shared faces by default.")
-@click.option("--methods", default="c2p,look", show_default=True, help="Of c2p, look, nothing, blackout.")
-@click.option("--strength", "strengths", default="0.7,0.3,1.0", show_default=True, callback=_numbers)
+@click.option("--methods", default="c2p,look", show_default=True, help="Measured on every face.")
+@click.option("--strength", "strengths", default="0.7", show_default=True, callback=_numbers, help="Of these methods.")
+@click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
+@click.option("--curve-faces", type=int, default=6, show_default=True, help="How many faces the curves are drawn of.")
 @click.option("--hold-out", default="dlib,faceres,mobileface", show_default=True, help="Families to leave out in turn.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--prior", default="makeup", show_default=True)
 @click.option("--steps", type=int, help="Search steps, the product's default when not given.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
+@click.option("--gallery/--no-gallery", default=True, help="Also search for the person among others.")
+@click.option("--extra-recogniser", default="", metavar="MODULE:FUNCTION", help="A judge of your own.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
-@click.option("--quick", is_flag=True, help="Six faces at the default strength.")
+@click.option("--quick", is_flag=True, help="Six faces, few steps, into a folder of its own; checks signs, not sizes.")
 @click.option("--limit", type=int, help="Only the first N faces.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def run(
@@ -70,36 +77,99 @@ def run(
     photos: Path | None,
     methods: str,
     strengths: tuple[float, ...],
+    curves: str,
+    curve_faces: int,
     hold_out: str,
     prompt: str,
     prior: str,
     steps: int | None,
     seed: int,
+    pairs: bool,
+    gallery: bool,
+    extra_recogniser: str,
     workers: int,
     quick: bool,
     limit: int | None,
     out: Path | None,
 ) -> None:
     """Protect and measure; what has a row already is not measured again."""
+    from benchmarks import judges
     from benchmarks import run as runner
+    from benchmarks.gallery import candidates
     from benchmarks.methods import METHODS
     from benchmarks.process import code_fingerprint
 
-    plan = runner.Plan(
-        photos=_photos(faces, photos, limit, quick),
-        methods=_names(tuple(METHODS), methods),
-        strengths=(DEFAULT_STRENGTH,) if quick else strengths,
-        hold_out=_names(runner.FAMILIES, hold_out),
-        prompt=prompt,
-        prior=prior,
-        steps=steps,
-        seed=seed,
-        suite="protect" if suite == "protect" else "natural" if suite == "natural" else "all",
-    )
-    with runner.pool(workers) as executor:
-        outcome = runner.run(plan, places(out), code_fingerprint(), executor, click.echo)
-    click.echo(f"{outcome.measured} settings measured, {outcome.kept} were there, {outcome.failed} failed.")
-    sys.exit(1 if outcome.failed else 0)
+    if quick:
+        sys.exit(_quick(faces, photos, workers, out))
+    where = places(out)
+    chosen = _photos(faces, photos, limit)
+    if extra_recogniser:
+        try:
+            judges.extra(extra_recogniser)
+        except judges.BadRecogniser as error:
+            raise click.BadParameter(str(error), param_hint="--extra-recogniser") from error
+    failed = 0
+    if suite != "speed":
+        drawn = () if curves == "none" else _names(tuple(METHODS), curves)
+        plan = runner.Plan(
+            photos=chosen,
+            methods=_names(tuple(METHODS), methods),
+            strengths=strengths,
+            hold_out=_names(runner.FAMILIES, hold_out),
+            prompt=prompt,
+            prior=prior,
+            steps=steps,
+            seed=seed,
+            suites=frozenset({"protect", "natural", "survive"} if suite == "all" else {suite}),
+            curves={name: DRAWN.get(name, strengths) for name in drawn},
+            curve_photos=spread(chosen, curve_faces),
+            pairs=_pairs(where.pictures) if pairs and suite in ("protect", "all") else (),
+            extra=extra_recogniser,
+            search_among=candidates(chosen) if gallery else (),
+        )
+        with runner.pool(workers) as executor:
+            runner.describe(chosen, where, executor, click.echo)
+            outcome = runner.run(plan, where, code_fingerprint(), executor, click.echo)
+        click.echo(f"{outcome.measured} settings measured, {outcome.kept} were there, {outcome.failed} failed.")
+        failed = outcome.failed
+    if suite in ("speed", "all"):
+        from benchmarks import cost
+
+        cost.run(chosen, strengths[0], where.rows, click.echo)
+    sys.exit(1 if failed else 0)
+
+
+def _pairs(folder: Path) -> tuple[Path, ...]:
+    """Photos of one person; without them the rest goes on."""
+    from benchmarks import pairs
+
+    try:
+        return pairs.photos(folder / "pairs")
+    except NoData as error:
+        click.secho(f"NO OTHER PHOTO OF THE SAME PERSON WAS ASKED. {error}", fg="red", bold=True, err=True)
+        return ()
+
+
+def _quick(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> int:
+    """The small suite: the exit code is 0 when every effect has the sign it should have."""
+    from benchmarks import quick
+
+    folder = (out or OUT) / "quick"
+    try:
+        chosen = spread(face_list(faces, photos), quick.FACES)
+    except NoData as error:
+        click.secho(
+            f"THE SHARED FACES WERE SKIPPED. {error} One sample portrait is measured instead.",
+            fg="red",
+            bold=True,
+            err=True,
+        )
+        chosen = (sample_portrait(folder),)
+    problems = quick.measure(chosen, folder, workers, click.echo)
+    for problem in problems:
+        click.secho(problem, fg="red", err=True)
+    click.echo("Every effect has its sign." if not problems else f"{len(problems)} effects have the wrong sign.")
+    return 1 if problems else 0
 
 
 @main.command()
@@ -150,23 +220,6 @@ def sheets_command(
 def closeups(method: str, strength: float, hold_out: str, photos: Path | None, out: Path | None) -> None:
     """One picture a face: before and after side by side at full size, at least 700 px wide each."""
     _show(out, photos, method, strength, hold_out, per_sheet=1, close=True)
-
-
-@main.command()
-@click.option("--faces", type=click.Path(path_type=Path), help="Text file of photo names; benchmark40.txt by default.")
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos; the shared faces by default.")
-@click.option("--limit", type=int, default=3, show_default=True, help="How many faces.")
-@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
-@click.option("--steps", type=int, help="Search steps, the product's default when not given.")
-@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
-def cost(
-    faces: Path | None, photos: Path | None, limit: int, strength: float, steps: int | None, out: Path | None
-) -> None:
-    """Seconds a face, peak memory, and what 24 megapixels add; nothing else should be running meanwhile."""
-    from benchmarks import cost as costs
-
-    path = costs.run(_photos(faces, photos, limit), strength, steps, places(out).rows, click.echo)
-    click.echo(f"{path} written.")
 
 
 if __name__ == "__main__":

@@ -1,51 +1,29 @@
-"""Seconds and memory, each figure from a fresh process: one face in a small photo, and the same in 24 megapixels."""
+"""Seconds and memory, each figure from a fresh process: how cost grows with faces a photo and with megapixels."""
 
 from __future__ import annotations
 
-import json
+import math
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from benchmarks import rows
+from benchmarks.data import spread
 from benchmarks.process import code_fingerprint, peak_mib
+from benchmarks.rows import COST_FILE, CostRow
 from c2p_core.api import Progress, ProtectRequest
 
-COST_FILE = "cost.json"
-LARGE = (6000, 4000)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one call in a fresh process took.
-
-    Attributes:
-        face: photo name.
-        megapixels: of the photo.
-        seconds: of ``protect``, with the models already in memory where the product keeps them there, less what it
-            spent in the stage "load".
-        stages: seconds by stage of the same call.
-        steps: search steps done.
-        files: seconds for reading the JPEG and writing the result as one.
-        cold: seconds of the process's first call (one step), models loaded.
-        loaded_mib: high-water mark after that first call on the small photo.
-        peak_mib: high-water mark at the end.
-    """
-
-    face: str
-    megapixels: float
-    seconds: float
-    stages: dict[str, float]
-    steps: int
-    files: float
-    cold: float
-    loaded_mib: float
-    peak_mib: float
+FACES = (1, 2, 5, 10, 20)
+FACES_MEGAPIXELS = 6.0
+MEGAPIXELS = (1.0, 6.0, 24.0, 50.0)
+# Growth shows as well with few steps; the whole search is measured of one face.
+STEPS = 20
+_WHOLE_SEARCH = (1, 1.0, None)
 
 
 class _Clock:
@@ -65,71 +43,96 @@ class _Clock:
         self._stage, self._since = stage, now
 
 
-def enlarge(photo: Path, target: Path) -> None:
-    """The same portrait as a 24-megapixel JPEG: enlarged to the full height, beside it its own blurred surroundings."""
-    small = Image.open(photo).convert("RGB")
-    backdrop = small.resize((LARGE[0] // 20, LARGE[1] // 20)).filter(ImageFilter.GaussianBlur(12)).resize(LARGE)
-    scale = min(LARGE[0] / small.width, LARGE[1] / small.height)
-    portrait = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.LANCZOS)
-    backdrop.paste(portrait, ((LARGE[0] - portrait.width) // 2, (LARGE[1] - portrait.height) // 2))
-    backdrop.save(target, "JPEG", quality=92)
+def group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None:
+    """Portraits side by side in one JPEG of 3 : 2, between them their own blurred surroundings."""
+    height = round(math.sqrt(megapixels * 1e6 / 1.5))
+    width = round(1.5 * height)
+    columns = math.ceil(math.sqrt(1.5 * len(photos)))
+    cell = (width // columns, height // math.ceil(len(photos) / columns))
+    pictures = [Image.open(photo).convert("RGB") for photo in photos]
+    small = pictures[0].resize((max(1, width // 20), max(1, height // 20)))
+    sheet = small.filter(ImageFilter.GaussianBlur(12)).resize((width, height))
+    for index, picture in enumerate(pictures):
+        scale = min(cell[0] / picture.width, cell[1] / picture.height)
+        portrait = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+        )
+        x, y = (index % columns) * cell[0], (index // columns) * cell[1]
+        sheet.paste(portrait, (x + (cell[0] - portrait.width) // 2, y + (cell[1] - portrait.height) // 2))
+    sheet.save(target, "JPEG", quality=92)
 
 
-def measure(small: Path, photo: Path, strength: float, steps: int | None, target: Path) -> Cost:
-    """Protect ``photo`` in this process after a first call on ``small``, and write it to ``target``."""
+def measure(
+    warm_up: Path, photo: Path, portraits: int, strength: float, steps: int | None, target: Path, code: str
+) -> CostRow:
+    """Protect all faces of ``photo`` in this process after a first call on ``warm_up``, and write it to ``target``."""
     from c2p_core import imageio
     from c2p_core.models.store import ModelStore
-    from c2p_core.pipeline import protect
+    from c2p_core.pipeline import WarmModels, protect
 
-    store = ModelStore()
+    store, warm = ModelStore(), WarmModels()
     started = time.perf_counter()
-    protect(ProtectRequest(imageio.read(small), strength=strength, faces="largest", steps=1), store=store)
+    protect(ProtectRequest(imageio.read(warm_up), strength=strength, steps=1), store=store, warm=warm)
     cold, loaded = time.perf_counter() - started, peak_mib()
     started = time.perf_counter()
     original = imageio.read(photo)
     files = time.perf_counter() - started
     clock = _Clock()
-    result = protect(
-        ProtectRequest(original, strength=strength, faces="largest", steps=steps), store=store, progress=clock
-    )
+    result = protect(ProtectRequest(original, strength=strength, steps=steps), store=store, progress=clock, warm=warm)
     clock.turn("end")
     started = time.perf_counter()
     imageio.write(target, result.photo)
     files += time.perf_counter() - started
-    return Cost(
-        face=small.stem,
+    done = [report for report in result.faces if report.similarities]
+    return CostRow(
+        portraits=portraits,
+        faces=len(done),
         megapixels=original.width * original.height / 1e6,
+        limit=steps,
+        strength=strength,
         seconds=sum(s for stage, s in clock.stages.items() if stage != "load"),
         stages=clock.stages,
-        steps=max(report.steps for report in result.faces),
+        steps=sum(report.steps for report in done),
         files=files,
         cold=cold,
         loaded_mib=loaded,
         peak_mib=peak_mib(),
+        code=code,
     )
 
 
-def run(photos: Sequence[Path], strength: float, steps: int | None, results: Path, say: Callable[[str], None]) -> Path:
-    """Measure every photo as it is and at 24 megapixels, one process after another; write and return cost.json."""
-    costs: list[Cost] = []
+def run(photos: Sequence[Path], strength: float, results: Path, say: Callable[[str], None]) -> Path:
+    """Measure what has no row of this code yet, one process after another; return the file of rows.
+
+    Nothing else should be running meanwhile.
+    """
+    path, code = results / COST_FILE, code_fingerprint()
+    rows.drop_torn_end(path)
+    known = {
+        (row.portraits, round(row.megapixels), row.limit)
+        for row in rows.read(path, rows.cost_row)
+        if (row.code, row.strength) == (code, strength)
+    }
+    wanted = [_WHOLE_SEARCH, *((1, size, STEPS) for size in MEGAPIXELS)]
+    wanted += [(count, FACES_MEGAPIXELS, STEPS) for count in FACES if count > 1]
     with tempfile.TemporaryDirectory() as folder:
-        for photo in photos:
-            large = Path(folder) / f"{photo.stem}-24.jpg"
-            enlarge(photo, large)
-            for subject in (photo, large):
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(1, mp_context=context) as process:
-                    target = Path(folder) / "protected.jpg"
-                    costs.append(process.submit(measure, photo, subject, strength, steps, target).result())
-                last = costs[-1]
-                say(
-                    f"{last.face} {last.megapixels:.1f} MP: {last.seconds:.1f} s, {last.steps} steps, files"
-                    f" {last.files:.1f} s, peak {last.peak_mib:.0f} MiB; "
-                    + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in last.stages.items())
-                )
-            large.unlink()
-    path = results / COST_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = {"code": code_fingerprint(), "strength": strength, "costs": [asdict(cost) for cost in costs]}
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        for count, size, steps in wanted:
+            if (count, round(size), steps) in known:
+                continue
+            if count > len(photos):
+                say(f"{count} faces a photo are left out: there are {len(photos)} photos.")
+                continue
+            photo, target = Path(folder) / "group.jpg", Path(folder) / "protected.jpg"
+            group_photo(spread(photos, count), size, photo)
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=context) as process:
+                row = process.submit(measure, photos[0], photo, count, strength, steps, target, code).result()
+            if row.faces != count:
+                say(f"In {count} portraits at {size:g} megapixels {row.faces} faces were found and protected.")
+            rows.append(path, row)
+            stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row.stages.items())
+            say(
+                f"{row.faces} faces, {row.megapixels:.0f} MP: {row.seconds:.1f} s, {row.steps} steps, files"
+                f" {row.files:.1f} s, peak {row.peak_mib:.0f} MiB; {stages}"
+            )
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +59,19 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     if missing:
         raise NoData(f"{len(missing)} photos of {listing} are not in {folder}, the first is {missing[0]}.")
     return tuple(available[name] for name in wanted)
+
+
+def spread(photos: Sequence[Path], count: int) -> tuple[Path, ...]:
+    """So many of a list, evenly spread over it."""
+    return tuple(photos[:: max(1, len(photos) // max(1, count))][:count])
+
+
+def sample_portrait(folder: Path) -> Path:
+    """scikit-image's astronaut as a file in ``folder``: the one face that is always there."""
+    from PIL import Image
+    from skimage import data
+
+    path = folder / "astronaut.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(data.astronaut()).save(path)
+    return path

@@ -1,47 +1,79 @@
-"""Measures one setting: makes the picture, asks every recogniser, and says how natural it looks."""
+"""Measures one setting: makes the picture, asks every recogniser, says how natural it looks and what outlives what."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import metrics
+from benchmarks import gallery, judges, metrics
 from benchmarks.data import Places
 from benchmarks.methods import METHODS, SEARCHED, Made
 from benchmarks.process import peak_mib
-from benchmarks.rows import NaturalRow, ProtectRow, Score, Setting
+from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, Role, Score, Setting, SurviveRow
 from c2p_core import faces, imageio, verify
 from c2p_core.api import Face, Photo, Similarity
-from c2p_core.faces.landmarks import to_tensor
+from c2p_core.faces.boxes import overlap
+from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import pick_device
-from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
+from c2p_core.recognition import Recogniser
+from c2p_core.recognition.decoys import load_decoys, nearest
+from c2p_core.survival import survival
+
+DECOY_METHOD = "decoy"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is still to be measured of a setting; ``code`` is the fingerprint that the rows will carry."""
+    """What is still to be measured of a setting.
+
+    Attributes:
+        photo: the original.
+        setting: how it is protected.
+        wants: names of the fields of `Done` that are missing.
+        places: where the picture is kept.
+        code: fingerprint that the rows will carry.
+        gallery: file of the other people, None for no search among them.
+        others: further photos of the same person.
+        extra: ``module:function`` of a judge from outside.
+    """
 
     photo: Path
     setting: Setting
-    protect: bool
-    natural: bool
+    wants: frozenset[str]
     places: Places
     code: str
+    gallery: Path | None = None
+    others: tuple[Path, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True)
 class Done:
     """New rows of a task."""
 
-    protect: ProtectRow | None
-    natural: NaturalRow | None
+    protect: ProtectRow | None = None
+    natural: NaturalRow | None = None
+    survive: SurviveRow | None = None
+    pairs: PairRow | None = None
+    extra: ExtraRow | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A face before and after; either can be missing."""
+
+    original: Photo
+    protected: Photo
+    face: Face | None
+    after: Face | None
 
 
 def _write_picture(path: Path, photo: Photo) -> None:
@@ -63,30 +95,35 @@ def same_face(face: Face, found: tuple[Face, ...]) -> Face | None:
     return min(near, key=away, default=None)
 
 
-@lru_cache(maxsize=1)
-def _recognisers(store: ModelStore) -> tuple[Recogniser, ...]:
-    # By name, not "auto": a judge that can't be had has to fail the run, not vanish from the table.
-    return load_recognisers(RECOGNISERS, store, pick_device("auto"))
+@lru_cache(maxsize=4)
+def _original(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
+    """A photo and its largest face that can be protected; a face's settings follow each other."""
+    original = imageio.read(photo)
+    return original, next((f for f in faces.find_faces(original, store) if not f.skipped), None)
 
 
-def judge(original: Photo, protected: Photo, face: Face, after: Face, store: ModelStore) -> tuple[Similarity, ...]:
-    """What all recognisers say of a face before and after, as ``c2p check`` does.
+_kept_gallery = lru_cache(maxsize=1)(gallery.load)
 
-    Raises:
-        ModelUnavailable: a recogniser can't be had.
-    """
-    before, now = (verify.see(to_tensor(imageio.to_srgb(p)), f) for p, f in ((original, face), (protected, after)))
-    recognisers = _recognisers(store)
+
+def judge(
+    original: Photo, protected: Photo, face: Face, after: Face, recognisers: Sequence[Recogniser]
+) -> tuple[Similarity, ...]:
+    """What recognisers say of a face before and after, as ``c2p check`` does."""
+    before, now = (verify.see(View(p), f) for p, f in ((original, face), (protected, after)))
     return verify.similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
 
 
 def scores_of(similarities: tuple[Similarity, ...], hold_out: str, searched: bool) -> tuple[Score, ...]:
     """Similarities as they are kept, with the role that each recogniser had in this run."""
+
+    def role(family: str) -> Role:
+        return "white-box" if searched and family != hold_out else "held-out"
+
     return tuple(
         Score(
             recogniser=s.recogniser,
             family=s.family,
-            role="white-box" if searched and s.family != hold_out else "held-out",
+            role=role(s.family),
             before=float(s.before),
             after=float(s.after),
             far1=float(s.far1),
@@ -97,42 +134,55 @@ def scores_of(similarities: tuple[Similarity, ...], hold_out: str, searched: boo
 
 
 def measure(task: Task, store: ModelStore) -> Done:
-    """Measure what a task asks for. A picture that is there already is not made again for its naturalness alone.
+    """Measure what a task asks for. A picture that is there is not made again unless its protection is asked for.
 
     Raises:
         ModelUnavailable: a recogniser or another model can't be had.
+        BadRecogniser: the judge from outside is none.
     """
     setting = task.setting
-    original = imageio.read(task.photo)
-    found = faces.find_faces(original, store)
-    face = next((f for f in found if not f.skipped), None)
+    original, face = _original(task.photo, store)
     picture = task.places.pictures / setting.picture
-    if task.protect or not picture.exists():
+    if task.wants & {"protect", "pairs"} or not picture.exists():
         started = time.perf_counter()
         made = Made(original) if face is None else METHODS[setting.method](original, face, setting, store)
         wall = time.perf_counter() - started
         _write_picture(picture, made.photo)
-        protected = made.photo
     else:
-        protected = Photo(np.asarray(Image.open(picture).convert("RGB")))
-        made, wall = Made(protected), 0.0
+        made, wall = Made(Photo(np.asarray(Image.open(picture).convert("RGB")))), 0.0
+    protected = made.photo
     after = None if face is None else same_face(face, faces.find_faces(protected, store))
-    protect_row = _protection(task, original, face, after, made, wall, store) if task.protect else None
-    return Done(protect_row, _naturalness(task, original, protected, face, after) if task.natural else None)
+    seen = _Seen(original, protected, face, after)
+    return Done(
+        protect=_protection(task, seen, made, wall, store) if "protect" in task.wants else None,
+        natural=_naturalness(task, seen) if "natural" in task.wants else None,
+        survive=_survival(task, seen, store) if "survive" in task.wants else None,
+        pairs=_pairs(task, seen, store) if "pairs" in task.wants else None,
+        extra=_extra(task, seen) if "extra" in task.wants else None,
+    )
 
 
-def _protection(
-    task: Task, original: Photo, face: Face | None, after: Face | None, made: Made, wall: float, store: ModelStore
-) -> ProtectRow:
-    scores: tuple[Score, ...] = ()
-    if face is not None and after is not None:
-        said = judge(original, made.photo, face, after, store)
-        scores = scores_of(said, task.setting.hold_out, task.setting.method in SEARCHED)
+def _scores(task: Task, seen: _Seen, store: ModelStore) -> tuple[Score, ...]:
+    if seen.face is None or seen.after is None:
+        return ()
+    said = judge(seen.original, seen.protected, seen.face, seen.after, judges.recognisers(store))
+    return scores_of(said, task.setting.hold_out, task.setting.method in SEARCHED)
+
+
+def _protection(task: Task, seen: _Seen, made: Made, wall: float, store: ModelStore) -> ProtectRow:
+    scores, others = _scores(task, seen, store), 0
+    if scores and task.gallery is not None:
+        people = _kept_gallery(task.gallery)
+        others = int(people.others(task.setting.face).sum())
+        scores = _ranked(scores, task, seen, people, store)
+    if scores and task.setting.method == DECOY_METHOD:
+        scores = _towards_decoy(scores, seen, store)
+    face = seen.face
     return ProtectRow(
         setting=task.setting,
         scores=scores,
         face_before=face is not None,
-        face_after=after is not None,
+        face_after=seen.after is not None,
         box=(0.0, 0.0, 0.0, 0.0) if face is None else face.box,
         eye_distance=0.0 if face is None else float(face.eye_distance),
         steps=made.steps,
@@ -141,14 +191,46 @@ def _protection(
         peak_mib=peak_mib(),
         code=task.code,
         warnings=made.warnings,
+        gallery=others,
     )
 
 
-def _naturalness(task: Task, original: Photo, protected: Photo, face: Face | None, after: Face | None) -> NaturalRow:
-    before_rgb, after_rgb = metrics.rgb8(original), metrics.rgb8(protected)
+def _ranked(
+    scores: tuple[Score, ...], task: Task, seen: _Seen, people: gallery.Gallery, store: ModelStore
+) -> tuple[Score, ...]:
+    assert seen.after is not None
+    recognisers = judges.recognisers(store)
+    probe = verify.embeddings(verify.see(View(seen.protected), seen.after), recognisers, pick_device("auto"))
+    return tuple(
+        replace(s, rank=people.rank(task.setting.face, s.recogniser, probe[s.recogniser].cpu().numpy(), s.after))
+        for s in scores
+    )
+
+
+def _towards_decoy(scores: tuple[Score, ...], seen: _Seen, store: ModelStore) -> tuple[Score, ...]:
+    """Adds what recognisers say of the decoy that the search went for; the optimised ones chose it."""
+    assert seen.face is not None and seen.after is not None
+    recognisers, device = judges.recognisers(store), pick_device("auto")
+    before = verify.embeddings(verify.see(View(seen.original), seen.face), recognisers, device)
+    after = verify.embeddings(verify.see(View(seen.protected), seen.after), recognisers, device)
+    optimised = {s.recogniser: before[s.recogniser] for s in scores if s.role == "white-box"}
+    wanted = nearest(optimised, load_decoys(store.path("decoys"), recognisers, device))
+    return tuple(
+        replace(
+            s,
+            decoy_before=float(before[s.recogniser] @ wanted[s.recogniser]),
+            decoy=float(after[s.recogniser] @ wanted[s.recogniser]),
+        )
+        for s in scores
+    )
+
+
+def _naturalness(task: Task, seen: _Seen) -> NaturalRow:
+    before_rgb, after_rgb = metrics.rgb8(seen.original), metrics.rgb8(seen.protected)
+    face, after = seen.face, seen.after
     moved = None if face is None or after is None else metrics.displacement(face.mesh, after.mesh, face.eye_distance)
     shift = None if face is None else metrics.skin_colour_shift(before_rgb, after_rgb, face)
-    spots, flow = (None, None) if face is None else metrics.on_canvas(before_rgb, after_rgb, face)
+    spots, flow, like = (None, None, None) if face is None else metrics.on_canvas(before_rgb, after_rgb, face)
     return NaturalRow(
         setting=task.setting,
         psnr=metrics.psnr(before_rgb, after_rgb),
@@ -164,4 +246,47 @@ def _naturalness(task: Task, original: Photo, protected: Photo, face: Face | Non
         patch_face_raw=spots.face_raw if spots else None,
         patch_skin_raw=spots.skin_raw if spots else None,
         code=task.code,
+        ms_ssim=metrics.ms_ssim(before_rgb, after_rgb),
+        flip=metrics.flip(before_rgb, after_rgb),
+        psnr_face=like.psnr if like else None,
+        ssim_face=like.ssim if like else None,
+        ms_ssim_face=like.ms_ssim if like else None,
+        flip_face=like.flip if like else None,
+        box_overlap=overlap(face.box, after.box) if face is not None and after is not None else None,
     )
+
+
+def _survival(task: Task, seen: _Seen, store: ModelStore) -> SurviveRow:
+    scores = _scores(task, seen, store)
+    if seen.face is None or seen.after is None:
+        return SurviveRow(task.setting, (), {}, task.code)
+    lasting = survival(
+        seen.original, seen.face, seen.protected, seen.after, judges.recognisers(store), store, pick_device("auto")
+    )
+    degraded = {s.degradation: tuple((v.before, v.after) for v in s.similarities) for s in lasting}
+    return SurviveRow(task.setting, scores, degraded, task.code)
+
+
+def _pairs(task: Task, seen: _Seen, store: ModelStore) -> PairRow:
+    """The other photos are what a searcher has; the protected one is what was published."""
+    if seen.face is None or seen.after is None:
+        return PairRow(task.setting, {}, task.code)
+    said: dict[str, tuple[Score, ...]] = {}
+    for photo in task.others:
+        other, face = _original(photo, store)
+        if face is None:
+            continue
+        recognisers = judges.recognisers(store)
+        before = judge(other, seen.original, face, seen.face, recognisers)
+        now = judge(other, seen.protected, face, seen.after, recognisers)
+        pairs = tuple(replace(a, before=b.after) for a, b in zip(now, before, strict=True))
+        said[photo.stem] = scores_of(pairs, task.setting.hold_out, task.setting.method in SEARCHED)
+    return PairRow(task.setting, said, task.code)
+
+
+def _extra(task: Task, seen: _Seen) -> ExtraRow:
+    scores: tuple[Score, ...] = ()
+    if seen.face is not None and seen.after is not None:
+        said = judge(seen.original, seen.protected, seen.face, seen.after, [judges.extra(task.extra)])
+        scores = tuple(replace(s, role="extra") for s in scores_of(said, task.setting.hold_out, searched=False))
+    return ExtraRow(task.setting, task.extra, scores, seen.face is not None, seen.after is not None, task.code)

@@ -5,15 +5,17 @@ Every method takes a photo and a setting and gives the picture that a user would
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from benchmarks import baselines
 from benchmarks.metrics import rgb8
 from benchmarks.rows import Setting
-from c2p_core.api import Face, Photo, ProtectRequest
+from c2p_core.api import Face, Mode, Photo, ProtectRequest
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.guidance.vocabulary import COLOURS
 from c2p_core.models.store import ModelStore
@@ -26,6 +28,7 @@ from c2p_core.priors.products import (
     product_row,
     skin_map,
 )
+from c2p_core.protect import SearchSettings
 
 # A random look wears each product with this probability.
 WORN = 0.6
@@ -45,12 +48,22 @@ class Made:
 
 def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     """The product, on the largest face."""
+    return _product(photo, face, setting, store, "dodge")
+
+
+def decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+    """The product, towards a made-up person."""
+    return _product(photo, face, setting, store, "decoy")
+
+
+def _product(photo: Photo, face: Face, setting: Setting, store: ModelStore, mode: Mode) -> Made:
     from c2p_core.pipeline import protect
 
     request = ProtectRequest(
         photo=photo,
         prompt=setting.prompt,
         strength=setting.strength,
+        mode=mode,
         faces=(face.number,),
         prior=setting.prior,
         hold_out=setting.hold_out,
@@ -112,8 +125,37 @@ def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     return Made(Photo(pixels))
 
 
+Noise = Callable[[Photo, Face, float, str, int | None, int, ModelStore], Photo]
+
+
+def _noise(make: Noise) -> Method:
+    def method(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+        began = time.perf_counter()
+        made = make(photo, face, setting.strength, setting.hold_out, setting.steps, setting.seed, store)
+        return Made(made, setting.steps or SearchSettings().steps, time.perf_counter() - began)
+
+    return method
+
+
+def _disguise(make: Callable[[Photo, Face, float], Photo]) -> Method:
+    return lambda photo, face, setting, store: Made(make(photo, face, setting.strength))
+
+
 Method = Callable[[Photo, Face, Setting, ModelStore], Made]
 
-METHODS: dict[str, Method] = {"c2p": c2p, "look": look, "nothing": nothing, "blackout": blackout}
+METHODS: dict[str, Method] = {
+    "c2p": c2p,
+    "decoy": decoy,
+    "pgd": _noise(baselines.pgd),
+    "mi-fgsm": _noise(baselines.mi_fgsm),
+    "masked-noise": _noise(baselines.masked_noise),
+    "look": look,
+    "blur": _disguise(baselines.blur),
+    "pixelate": _disguise(baselines.pixelate),
+    "nothing": nothing,
+    "blackout": blackout,
+}
 # These search against recognisers, so one family is held out; the others never saw any.
-SEARCHED = frozenset({"c2p"})
+SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise"})
+# Only these know of a prompt and a prior.
+PRODUCT = frozenset({"c2p", "decoy"})

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import flip_evaluator
 import numpy as np
+import pytorch_msssim
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.registration import optical_flow_ilk
 
@@ -115,6 +117,21 @@ def ssim(before: Rgb8, after: Rgb8) -> float:
     return float(structural_similarity(before, after, data_range=255, channel_axis=-1, **wang))
 
 
+def ms_ssim(before: Rgb8, after: Rgb8) -> float | None:
+    """Multi-scale SSIM (Wang, Simoncelli and Bovik 2003) by pytorch-msssim; None below 161 pixels, too few for it."""
+    if min(before.shape[:2]) <= 160:
+        return None
+    planes = [torch.tensor(picture).permute(2, 0, 1)[None].float() for picture in (before, after)]
+    return float(pytorch_msssim.ms_ssim(*planes, data_range=255))
+
+
+def flip(before: Rgb8, after: Rgb8) -> float:
+    """NVIDIA's FLIP (Andersson et al. 2020), mean over the picture: 0 where an eye that flips between the two pictures,
+    67 pixels a degree (a desktop screen at arm's length), sees no difference; 1 at most."""
+    pictures = [picture.astype(np.float32) / 255 for picture in (before, after)]
+    return float(flip_evaluator.evaluate(*pictures, "LDR", computeMeanError=True)[1])
+
+
 def displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
     """How far the landmarks moved, detected afresh.
 
@@ -135,6 +152,20 @@ def skin_colour_shift(before: Rgb8, after: Rgb8, face: Face) -> ColourShift:
         return ColourShift(mean=0.0, p95=0.0)
     shift = deltaE_ciede2000(lab[mask], rgb2lab(after[mask]))
     return ColourShift(mean=float(shift.mean()), p95=float(np.percentile(shift, 95)))
+
+
+def skin_tone(picture: Rgb8, face: Face) -> float | None:
+    """Individual typology angle of the visible skin (Chardon et al. 1991): atan2(L* - 50, b*) of the medians, degrees.
+
+    55 and more is very light, 41 light, 28 intermediate, 10 tan, -30 brown, less is dark. None when no skin is seen.
+    It measures the picture, light and camera included, not the person.
+    """
+    lab = rgb2lab(picture)
+    mask = skin_mask(lab, face.mesh, face.eye_distance)
+    if not mask.any():
+        return None
+    lightness, _, yellow = np.median(lab[mask], axis=0)
+    return float(np.degrees(np.arctan2(lightness - 50, yellow)))
 
 
 def face_canvas(picture: Rgb8, face: Face) -> Floats:
@@ -199,8 +230,18 @@ def registered(after_lab: Floats, moved: Floats) -> Floats:
     return np.stack(channels, axis=-1)
 
 
-def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displacement]:
-    """Spots, and movement as optical flow sees it, from one registration of the aligned faces.
+@dataclass(frozen=True)
+class Likeness:
+    """The classic figures of the face alone, upright on its canvas; FLIP after registration."""
+
+    psnr: float
+    ssim: float
+    ms_ssim: float | None
+    flip: float
+
+
+def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displacement, Likeness]:
+    """Spots, movement as optical flow sees it, and likeness, from one registration of the aligned faces.
 
     The flow's displacement, unlike a detector's, hardly minds painted eyes: mean length over the face oval, and over
     the eye openings, in per cent of the eye distance.
@@ -209,15 +250,16 @@ def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displa
         before, after: the whole photos.
         face: as found in the original.
     """
-    before_lab = np.asarray(rgb2lab(face_canvas(before, face)), np.float64)
-    after_lab = np.asarray(rgb2lab(face_canvas(after, face)), np.float64)
+    first, second = face_canvas(before, face), face_canvas(after, face)
+    before_lab, after_lab = (np.asarray(rgb2lab(canvas), np.float64) for canvas in (first, second))
     mesh = apply(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
     oval = face_mask((CANVAS, CANVAS), mesh)
     skin = skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
     eyes = eye_mask((CANVAS, CANVAS), mesh)
     moved = flow(before_lab, after_lab)
     raw = after_lab - before_lab
-    still = registered(after_lab, moved) - before_lab
+    back = registered(after_lab, moved)
+    still = back - before_lab
     length = np.hypot(moved[0], moved[1]) * 100 / CANVAS_EYE_DISTANCE
     spots = Patchiness(
         face=band_energy(still, oval),
@@ -225,7 +267,15 @@ def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displa
         face_raw=band_energy(raw, oval),
         skin_raw=band_energy(raw, skin),
     )
-    return spots, Displacement(mesh=_mean_in(length, oval), eyes=_mean_in(length, eyes))
+    displaced = Displacement(mesh=_mean_in(length, oval), eyes=_mean_in(length, eyes))
+    faces8 = [np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8) for canvas in (first, second, lab2rgb(back))]
+    likeness = Likeness(
+        psnr(faces8[0], faces8[1]),
+        ssim(faces8[0], faces8[1]),
+        ms_ssim(faces8[0], faces8[1]),
+        flip(faces8[0], faces8[2]),
+    )
+    return spots, displaced, likeness
 
 
 def _mean_in(values: Floats, mask: Mask) -> float:

@@ -12,11 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-Role = Literal["held-out", "white-box"]
+Role = Literal["held-out", "white-box", "extra"]
 
 NO_FAMILY = "none"
 PROTECT_FILE = "protect.jsonl"
 NATURAL_FILE = "natural.jsonl"
+SURVIVE_FILE = "survive.jsonl"
+PAIRS_FILE = "pairs.jsonl"
+EXTRA_FILE = "extra.jsonl"
+PEOPLE_FILE = "people.jsonl"
+COST_FILE = "cost.jsonl"
 
 
 @dataclass(frozen=True, order=True)
@@ -58,7 +63,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Score:
-    """One recogniser's view of one protected face; similarities as in `c2p_core.api.Similarity`."""
+    """One recogniser's view of one protected face; similarities as in `c2p_core.api.Similarity`.
+
+    Attributes:
+        role: "extra" for a judge from outside (``--extra-recogniser``), which no search ever saw.
+        rank: place of the person's own original in a gallery of other people when it is searched for the protected
+            face: 1 is found at once. None where no gallery was asked.
+        decoy_before, decoy: similarity of the original and of the protected face to the decoy that the search went
+            for; None when it went for none.
+    """
 
     recogniser: str
     family: str
@@ -67,6 +80,9 @@ class Score:
     after: float
     far1: float
     far01: float
+    rank: int | None = None
+    decoy_before: float | None = None
+    decoy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class ProtectRow:
         peak_mib: high-water mark of the process's memory until now.
         code: fingerprint of the measured code.
         warnings: of the product.
+        gallery: how many other people the gallery of `Score.rank` holds.
     """
 
     setting: Setting
@@ -100,6 +117,7 @@ class ProtectRow:
     peak_mib: float
     code: str
     warnings: tuple[str, ...] = ()
+    gallery: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,10 @@ class NaturalRow:
         flow_shift, flow_eye_shift: the same by optical flow, over the face oval and the eye openings.
         skin_de_mean, skin_de_p95: Delta E 2000.
         patch_face, patch_skin: patchiness after registration; patch_face_raw, patch_skin_raw without.
-        The figures of a face are None when the original shows none.
+        psnr_face, ssim_face, ms_ssim_face, flip_face: of the face upright on its canvas; flip_face after registration.
+        box_overlap: intersection over union of the face's box in the protected picture and in the original; None when
+            no face is found there.
+        The figures of a face are None when the original shows none; rows of older runs lack those at the end.
     """
 
     setting: Setting
@@ -129,14 +150,119 @@ class NaturalRow:
     patch_face_raw: float | None
     patch_skin_raw: float | None
     code: str
+    ms_ssim: float | None = None
+    flip: float | None = None
+    psnr_face: float | None = None
+    ssim_face: float | None = None
+    ms_ssim_face: float | None = None
+    flip_face: float | None = None
+    box_overlap: float | None = None
 
 
-Row = TypeVar("Row", ProtectRow, NaturalRow)
+@dataclass(frozen=True)
+class SurviveRow:
+    """What `c2p_core.degradations` leave of one face's protection.
+
+    Attributes:
+        setting: the key.
+        undegraded: the scores of the picture as it is; empty as in `ProtectRow`.
+        degraded: by degradation, and in the order of ``undegraded``, (before, after): similarity to the unharmed
+            original of the original degraded the same way, and of the protected picture degraded. Empty when no face
+            is found in the degraded picture, which counts as protected.
+        code: fingerprint of the measured code.
+    """
+
+    setting: Setting
+    undegraded: tuple[Score, ...]
+    degraded: dict[str, tuple[tuple[float, float], ...]]
+    code: str
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A protected photo against another photo of the same person.
+
+    Attributes:
+        setting: the key; ``face`` is the protected photo.
+        others: by name of the other photo, what is said of it and the unprotected photo (`Score.before`) and of it and
+            the protected one (`Score.after`).
+        code: fingerprint of the measured code.
+    """
+
+    setting: Setting
+    others: dict[str, tuple[Score, ...]]
+    code: str
+
+
+@dataclass(frozen=True)
+class ExtraRow:
+    """What a recogniser from outside (``--extra-recogniser``) says of a kept picture; ``scores`` as in `ProtectRow`."""
+
+    setting: Setting
+    source: str
+    scores: tuple[Score, ...]
+    face_before: bool
+    face_after: bool
+    code: str
+
+
+@dataclass(frozen=True)
+class Person:
+    """How somebody looks in their original photo, for results by group; all of it apparent, none of it asked.
+
+    Attributes:
+        face: photo name.
+        tone: individual typology angle of the skin in degrees (`benchmarks.people`), None when no skin is seen.
+        label: what the list of faces calls the person; empty when nothing.
+    """
+
+    face: str
+    tone: float | None
+    label: str
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one call in a fresh process took.
+
+    Attributes:
+        portraits: that were put into the photo.
+        faces: protected in it; a portrait may show somebody else in its background.
+        megapixels: of the photo.
+        limit: of search steps a face; None for the product's default.
+        strength: of the request.
+        seconds: of ``protect``, with the models in memory, less what it spent in the stage "load".
+        stages: seconds by stage of the same call.
+        steps: search steps done, over all faces.
+        files: seconds for reading the JPEG and writing the result as one.
+        cold: seconds of the process's first call (one step), models loaded.
+        loaded_mib: high-water mark after that first call on a small photo.
+        peak_mib: high-water mark at the end.
+        code: fingerprint of the measured code.
+    """
+
+    portraits: int
+    faces: int
+    megapixels: float
+    limit: int | None
+    strength: float
+    seconds: float
+    stages: dict[str, float]
+    steps: int
+    files: float
+    cold: float
+    loaded_mib: float
+    peak_mib: float
+    code: str
+
+
+SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, ExtraRow)
+Row = TypeVar("Row")
 
 
 def protect_row(data: dict[str, Any]) -> ProtectRow:
     """The row that a parsed JSON line holds."""
-    scores = tuple(Score(**score) for score in data.pop("scores"))
+    scores = _scores(data.pop("scores"))
     box = data.pop("box")
     return ProtectRow(
         setting=Setting(**data.pop("setting")),
@@ -150,6 +276,41 @@ def protect_row(data: dict[str, Any]) -> ProtectRow:
 def natural_row(data: dict[str, Any]) -> NaturalRow:
     """The row that a parsed JSON line holds."""
     return NaturalRow(setting=Setting(**data.pop("setting")), **data)
+
+
+def survive_row(data: dict[str, Any]) -> SurviveRow:
+    """The row that a parsed JSON line holds."""
+    return SurviveRow(
+        setting=Setting(**data["setting"]),
+        undegraded=_scores(data["undegraded"]),
+        degraded={name: tuple((b, a) for b, a in pairs) for name, pairs in data["degraded"].items()},
+        code=data["code"],
+    )
+
+
+def pair_row(data: dict[str, Any]) -> PairRow:
+    """The row that a parsed JSON line holds."""
+    others = {name: _scores(scores) for name, scores in data["others"].items()}
+    return PairRow(Setting(**data["setting"]), others, data["code"])
+
+
+def extra_row(data: dict[str, Any]) -> ExtraRow:
+    """The row that a parsed JSON line holds."""
+    return ExtraRow(setting=Setting(**data.pop("setting")), scores=_scores(data.pop("scores")), **data)
+
+
+def person(data: dict[str, Any]) -> Person:
+    """The row that a parsed JSON line holds."""
+    return Person(**data)
+
+
+def cost_row(data: dict[str, Any]) -> CostRow:
+    """The row that a parsed JSON line holds."""
+    return CostRow(**data)
+
+
+def _scores(data: Iterable[dict[str, Any]]) -> tuple[Score, ...]:
+    return tuple(Score(**score) for score in data)
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
@@ -175,15 +336,24 @@ def drop_torn_end(path: Path) -> None:
         os.truncate(path, end)
 
 
-def append(path: Path, row: ProtectRow | NaturalRow) -> None:
+def append(path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person | CostRow) -> None:
     """Add one row and see it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(json.dumps(_rounded(asdict(row)), ensure_ascii=False, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def by_setting(rows: Iterable[Row]) -> dict[Setting, Row]:
+def _rounded(value: Any) -> Any:
+    """Floats to six digits: more were never measured, and the files are committed."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
     """One row a setting; a later one replaces an earlier one."""
     return {row.setting: row for row in rows}

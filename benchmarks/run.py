@@ -7,29 +7,44 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import connection
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from benchmarks import rows
+from benchmarks import gallery, judges, people, rows
 from benchmarks.data import Places
 from benchmarks.measure import Done, Task, measure
-from benchmarks.methods import SEARCHED
-from benchmarks.rows import NATURAL_FILE, NO_FAMILY, PROTECT_FILE, ProtectRow, Setting
-from c2p_core.models.store import ModelStore
-
-Suite = Literal["protect", "natural", "all"]
+from benchmarks.methods import PRODUCT, SEARCHED
+from benchmarks.rows import NO_FAMILY, PROTECT_FILE, ProtectRow, Setting
+from benchmarks.sweeps import SURVIVE
 
 FAMILIES = ("dlib", "faceres", "mobileface")
+
+# Where each kind of row goes; a setting's deciding row comes last, so that a kill between two leaves it undone.
+_FILES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+    "natural": (rows.NATURAL_FILE, rows.natural_row),
+    "survive": (rows.SURVIVE_FILE, rows.survive_row),
+    "pairs": (rows.PAIRS_FILE, rows.pair_row),
+    "extra": (rows.EXTRA_FILE, rows.extra_row),
+    "protect": (PROTECT_FILE, rows.protect_row),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run covers; see `rows.Setting` for the fields of the same name."""
+    """What a run covers; see `rows.Setting` for the fields of the same name.
+
+    Attributes:
+        photos, methods, strengths: all of them with each other.
+        curves: strengths of methods that are measured on ``curve_photos`` alone.
+        suites: "protect", "natural" and "survive", or some of them.
+        pairs: photos of one person; part of the suite "protect".
+        extra: ``module:function`` of a judge from outside.
+        search_among: other people for identification; part of the suite "protect".
+    """
 
     photos: tuple[Path, ...]
     methods: tuple[str, ...]
@@ -39,7 +54,21 @@ class Plan:
     prior: str
     steps: int | None
     seed: int
-    suite: Suite
+    suites: frozenset[str]
+    curves: Mapping[str, tuple[float, ...]]
+    curve_photos: tuple[Path, ...] = ()
+    pairs: tuple[Path, ...] = ()
+    extra: str = ""
+    search_among: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One setting of a plan, the photo, and names of the rows it should have."""
+
+    photo: Path
+    setting: Setting
+    rows: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -51,32 +80,58 @@ class Outcome:
     failed: int
 
 
-def settings(plan: Plan) -> list[tuple[Path, Setting]]:
+def settings(plan: Plan) -> list[Wanted]:
     """All settings of a plan; a face's families follow each other, so that a cut run holds whole faces."""
-    found = []
+    usual = plan.suites | ({"extra"} if plan.extra else set())
+    found: dict[tuple[Setting, bool], Wanted] = {}
+
+    def add(photo: Path, method: str, strength: float, row_names: frozenset[str], pair: bool = False) -> None:
+        for setting in _held_out(plan, photo, method, strength):
+            found.setdefault((setting, pair), Wanted(photo, setting, row_names))
+
     for method in plan.methods:
-        searched = method in SEARCHED
-        # What a method does not know of makes no other setting of it.
-        prompt, prior, steps = (plan.prompt, plan.prior, plan.steps) if searched else ("", "", None)
         for strength in plan.strengths:
             for photo in plan.photos:
-                for family in plan.hold_out if searched else (NO_FAMILY,):
-                    setting = Setting(photo.stem, method, strength, family, prompt, prior, steps, plan.seed)
-                    found.append((photo, setting))
-    return found
+                add(photo, method, strength, usual)
+    for photo in plan.pairs if "protect" in plan.suites else ():
+        add(photo, "c2p", plan.strengths[0], frozenset({"pairs"}), pair=True)
+    for method, strengths in plan.curves.items():
+        for strength in strengths:
+            lasting = SURVIVE.get(method) == strength
+            for photo in plan.curve_photos:
+                add(photo, method, strength, usual if lasting else usual - {"survive"})
+    return [wanted for wanted in found.values() if wanted.rows]
 
 
-def tasks(plan: Plan, places: Places, code: str) -> list[Task]:
-    """What of a plan has no row yet."""
-    protected = rows.by_setting(rows.read(places.rows / PROTECT_FILE, rows.protect_row))
-    natural = rows.by_setting(rows.read(places.rows / NATURAL_FILE, rows.natural_row))
+def _held_out(plan: Plan, photo: Path, method: str, strength: float) -> list[Setting]:
+    # What a method does not know of makes no other setting of it.
+    prompt, prior = (plan.prompt, plan.prior) if method in PRODUCT else ("", "")
+    steps = plan.steps if method in SEARCHED else None
+    families = plan.hold_out if method in SEARCHED else (NO_FAMILY,)
+    return [Setting(photo.stem, method, strength, family, prompt, prior, steps, plan.seed) for family in families]
+
+
+def tasks(plan: Plan, places: Places, code: str, people_file: Path | None = None) -> list[Task]:
+    """What of a plan has no row yet.
+
+    Args:
+        people_file: the gallery for identification.
+    """
+    there = {name: rows.by_setting(rows.read(places.rows / file, parse)) for name, (file, parse) in _FILES.items()}
+    # A judge from outside has rows of its own, which another one's do not stand for.
+    there["extra"] = {s: row for s, row in there["extra"].items() if row.source == plan.extra}
     todo = []
-    for photo, setting in settings(plan):
-        # A picture without a row of its own (a kill between the two) is made again, so that both tell of the same.
-        protect = plan.suite != "natural" and setting not in protected
-        judge = plan.suite != "protect" and (protect or setting not in natural)
-        if protect or judge:
-            todo.append(Task(photo, setting, protect, judge, places, code))
+    for wanted in settings(plan):
+        missing = {name for name in wanted.rows if wanted.setting not in there[name]}
+        # A picture that is made again, because it has no row of its own (a kill between the two) or is gone, is judged
+        # again in all that it is judged in, so that every row tells of the same picture.
+        again = "protect" in missing or not (places.pictures / wanted.setting.picture).exists()
+        if missing and again and "protect" in wanted.rows:
+            missing = set(wanted.rows)
+        if missing:
+            others = tuple(photo for photo in plan.pairs if photo != wanted.photo) if "pairs" in missing else ()
+            row_names = frozenset(missing)
+            todo.append(Task(wanted.photo, wanted.setting, row_names, places, code, people_file, others, plan.extra))
     return todo
 
 
@@ -95,14 +150,12 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-@lru_cache(maxsize=1)
-def _store() -> ModelStore:
-    # One a process: it remembers which files it has checked.
-    return ModelStore()
-
-
 def _work(task: Task) -> Done:
-    return measure(task, _store())
+    return measure(task, judges.store())
+
+
+def _describe(photo: Path) -> rows.Person:
+    return people.person(photo, judges.store())
 
 
 def pool(workers: int) -> Executor:
@@ -125,9 +178,12 @@ def run(
         say: prints a line.
         work: measures one task; replaced in tests.
     """
-    for name in (PROTECT_FILE, NATURAL_FILE):
+    for name in (*(file for file, _ in _FILES.values()), rows.PEOPLE_FILE):
         rows.drop_torn_end(places.rows / name)
     todo = tasks(plan, places, code)
+    if plan.search_among and any("protect" in task.wants for task in todo):
+        file = gallery.build(plan.search_among, places.pictures, code, executor, say)
+        todo = tasks(plan, places, code, file)
     kept = len(settings(plan)) - len(todo)
     _warn_of_other_code(places, code, say)
     say(f"{len(todo)} settings to measure, {kept} already there, rows in {places.rows}")
@@ -151,12 +207,22 @@ def run(
     return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
 
 
+def describe(photos: Sequence[Path], places: Places, executor: Executor, say: Callable[[str], None]) -> None:
+    """Add who has no row in people.jsonl yet."""
+    path = places.rows / rows.PEOPLE_FILE
+    known = {person.face for person in rows.read(path, rows.person)}
+    missing = [photo for photo in photos if photo.stem not in known]
+    if missing:
+        say(f"Looking at {len(missing)} people, once.")
+    for person in executor.map(_describe, missing):
+        rows.append(path, person)
+
+
 def _keep(places: Places, done: Done) -> None:
-    # Naturalness first: a kill between the two then leaves the setting without its deciding row.
-    if done.natural is not None:
-        rows.append(places.rows / NATURAL_FILE, done.natural)
-    if done.protect is not None:
-        rows.append(places.rows / PROTECT_FILE, done.protect)
+    for name, (file, _) in _FILES.items():
+        row = getattr(done, name)
+        if row is not None:
+            rows.append(places.rows / file, row)
 
 
 def _warn_of_other_code(places: Places, code: str, say: Callable[[str], None]) -> None:
@@ -175,6 +241,10 @@ def _summary(done: Done) -> str:
     parts = [_protection(done.protect)] if done.protect else []
     if done.natural:
         parts.append(f"{done.natural.psnr:.1f} dB, SSIM {done.natural.ssim:.3f}")
+    if done.survive:
+        parts.append(f"after {len(done.survive.degraded)} degradations")
+    if done.pairs:
+        parts.append(f"against {', '.join(done.pairs.others) or 'no other photo'}")
     return "; ".join(parts)
 
 
@@ -189,8 +259,3 @@ def _protection(row: ProtectRow) -> str:
         return f"{sum(s.after < s.far1 for s in scores)}/{len(scores)}"
 
     return f"held-out {below('held-out')}, white-box {below('white-box')} below FAR 1 %, {row.seconds:.0f} s"
-
-
-def quick(photos: Sequence[Path]) -> tuple[Path, ...]:
-    """Six faces spread over a list."""
-    return tuple(photos[:: max(1, len(photos) // 6)][:6])

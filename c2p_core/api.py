@@ -204,8 +204,22 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class Survived:
+    """What recognisers say of a protected face after something that happens to published pictures.
+
+    Attributes:
+        degradation: its name, see ``degradations.DEGRADATIONS``.
+        similarities: with the unharmed original; ``before`` is what the original itself scores after the same. Empty
+            when no face is found any more.
+    """
+
+    degradation: str
+    similarities: tuple[Similarity, ...]
+
+
+@dataclass(frozen=True)
 class FaceReport:
-    """What happened to one face; ``similarities`` is empty when it was skipped."""
+    """What happened to one face; ``similarities`` is empty when it was skipped, ``survival`` if nobody asked."""
 
     number: int
     box: tuple[float, float, float, float]
@@ -214,6 +228,7 @@ class FaceReport:
     similarities: tuple[Similarity, ...] = ()
     steps: int = 0
     seconds: float = 0.0
+    survival: tuple[Survived, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -198,21 +198,40 @@ def protect(
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("protected", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--survival", is_flag=True, help="Ask again after JPEG, resizing, filters and a typical upload.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
 @click.pass_obj
-def check(make_store: StoreMaker, /, original: Path, protected: Path, device: Device, as_json: bool) -> None:
+def check(
+    make_store: StoreMaker,
+    /,
+    original: Path,
+    protected: Path,
+    device: Device,
+    survival: bool,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     """Says what recognisers think of ORIGINAL and PROTECTED."""
     from c2p_core import imageio
 
+    if plot is not None:
+        imageio.check_target(plot)
+        _keep_apart(plot, [original, protected])
     before, after = imageio.read(original), imageio.read(protected)
     store = make_store()
     from c2p_core import pipeline
 
-    faces = pipeline.check(before, after, store=store, device=device)
+    faces = pipeline.check(before, after, store=store, device=device, survive=survival)
+    if plot is not None:
+        from c2p_core.plot import page
+
+        imageio.write(plot, page(before, after, faces, protected.name))
     if as_json:
         click.echo(json.dumps(report.document([report.photo_report(original, protected, faces)]), indent=2))
         return
     _print_similarities(faces)
+    _print_survival(faces)
     for face in faces:
         click.echo(report.face_sentence(face))
     click.echo(report.NO_PROMISE)
@@ -425,7 +444,7 @@ def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
     for photo in photos:
         same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
         if same:
-            raise BadRequest(f"'{target}' would be overwritten; choose another name with -o, --report or --overlay.")
+            raise BadRequest(f"'{target}' would be overwritten; choose another name for the result.")
 
 
 def _protect_one(
@@ -475,6 +494,22 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
         for similarity in face.similarities
     ]
     _print_table(("face", "recogniser", "similarity", "FAR 1 %", "FAR 0.1 %", "verdict"), rows)
+
+
+def _print_survival(faces: Sequence[FaceReport]) -> None:
+    """A table a face; a star marks what matches the original again."""
+    for face in faces:
+        if not face.survival:
+            continue
+        rows = []
+        for survived in face.survival:
+            marked = [f"{s.after:.3f}{' ' if s.verdict == 'protected' else '*'}" for s in survived.similarities]
+            missing = ["no face"] * (len(face.similarities) - len(marked))
+            lost = len(missing) + sum(s.verdict == "protected" for s in survived.similarities)
+            rows.append((survived.degradation, *marked, *missing, f"{lost} of {len(face.similarities)}"))
+        click.echo(f"Face {face.number} after what happens to published pictures (* matches again, FAR 1 %):")
+        names = [f"{s.recogniser} ({s.far1:.3f})" for s in face.similarities]
+        _print_table(("", *names, "lose it"), rows)
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -42,7 +42,8 @@ from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.recognition.decoys import load_decoys
+from c2p_core.recognition.decoys import load_decoys, nearest
+from c2p_core.survival import survival
 
 PRIORS = ("makeup",)
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
@@ -161,7 +162,7 @@ def protect(
             canvas,
             inverted.start(request.prompt, guidance, request.seed),
             models.optimised,
-            Target(own, _decoy(own, models.decoys)),
+            Target(own, nearest(own, models.decoys)),
             text,
             settings,
             request.seed,
@@ -203,10 +204,12 @@ def check(
     store: ModelStore | None = None,
     device: Device = "auto",
     warm: WarmModels | None = None,
+    survive: bool = False,
 ) -> tuple[FaceReport, ...]:
     """What every recogniser that is there says of each face of ``original`` in ``protected``.
 
-    The protected picture may have been resized; faces are matched by where they are.
+    The protected picture may have been resized; faces are matched by where they are. With ``survive`` the reports also
+    say what they make of it after ``degradations``.
 
     Raises:
         BadRequest: the pictures have different proportions.
@@ -235,6 +238,9 @@ def check(
                     verify.see(first, face), verify.see(second, match), recognisers, names, where
                 )
                 report = replace(report, similarities=rows)
+                if survive:
+                    lasting = survival(original, face, protected, match, recognisers, store, where)
+                    report = replace(report, survival=lasting)
         reports.append(report)
     return tuple(reports)
 
@@ -350,11 +356,6 @@ def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
         + (f"; closest known words: {', '.join(closest)}." if closest else ".")
         for word, closest in guidance.read_prompt(prompt).unknown
     ]
-
-
-def _decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The synthetic identity that is nearest to the face, and so the least visible way to another one."""
-    return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
 
 
 def _as_bytes(canvas: Tensor) -> NDArray[np.uint8]:

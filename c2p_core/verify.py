@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from c2p_core.api import Face, Photo, Similarity
-from c2p_core.faces.align import CANVAS, align, apply, canvas_crop
+from c2p_core.api import Face, Similarity
+from c2p_core.degradations import UPLOAD_QUALITY, as_floats, through_file
+from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
-from c2p_core.imageio import to_srgb
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.recognition import Recogniser
-
-# What social networks typically make of a photo.
-UPLOAD_QUALITY = 75
-UPLOAD_WIDTH = 1080
 
 
 def see(photo: Tensor | View, face: Face) -> CanvasFace:
@@ -69,20 +63,6 @@ def similarities(
     )
 
 
-def typical_upload(photo: Photo, scale: float) -> Photo:
-    """The photo as a network shows it: resized by ``scale`` (0..1), sRGB, through a JPEG of ``UPLOAD_QUALITY``."""
-    picture = Image.fromarray((to_srgb(photo) * 255).round().astype(np.uint8))
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=UPLOAD_QUALITY)
-    return Photo(np.asarray(Image.open(file)))
-
-
 def _uploaded(canvas: Tensor) -> Tensor:
     pixels = (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=UPLOAD_QUALITY)
-    back = np.asarray(Image.open(file), dtype=np.float32).reshape(CANVAS, CANVAS, 3) / 255
-    return torch.from_numpy(back).permute(2, 0, 1)
+    return to_tensor(as_floats(through_file(pixels, "JPEG", UPLOAD_QUALITY)))

@@ -14,6 +14,7 @@ import time
 import types
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from PIL import Image
 
 import c2p_core
 from c2p_core import cli, imageio, report
-from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity, Survived
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.overlay import draw_faces
 
@@ -61,8 +62,8 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         progress(Progress("search", face=1, faces=1, step=1, steps=2))
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), ("A warning.",))
 
-    def check(original: Photo, protected: Photo, *, store: Any, device: str) -> tuple[FaceReport, ...]:
-        return (FACE,)
+    def check(original: Photo, protected: Photo, *, store: Any, device: str, survive: bool) -> tuple[FaceReport, ...]:
+        return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect, check=check)
@@ -149,6 +150,25 @@ def test_check_shows_thresholds_and_verdicts(photo: Path, run: Run) -> None:
     assert code == 0
     assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "protected", report.NO_PROMISE))
     assert json.loads(run("check", photo, photo, "--json")[1])["photos"][0]["faces"][0]["number"] == 1
+
+
+@pytest.mark.usefixtures("requests")
+def test_survival_marks_what_matches_again_and_goes_into_the_report(photo: Path, run: Run) -> None:
+    _, out, _ = run("check", photo, photo, "--survival")
+    assert "JPEG 50" in out and "0.500*" in out and "1 of 2" in out
+    face = json.loads(run("check", photo, photo, "--survival", "--json")[1])["photos"][0]["faces"][0]
+    assert face["survival"][0]["similarities"][0]["after"] == 0.5
+    assert "JPEG 50" not in run("check", photo, photo)[1]
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_plot_is_written_and_never_over_a_photo(photo: Path, tmp_path: Path, run: Run) -> None:
+    assert run("check", photo, photo, "--plot", tmp_path / "page.png")[0] == 0
+    assert Image.open(tmp_path / "page.png").width == 1400
+    before = photo.read_bytes()
+    code, _, err = run("check", photo, photo, "--plot", photo)
+    assert code == 2 and "would be overwritten" in err
+    assert photo.read_bytes() == before
 
 
 def test_models_list_names_licence_source_and_hash(run: Run) -> None:

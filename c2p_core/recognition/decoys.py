@@ -27,3 +27,13 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
         raise ModelUnavailable(f"The decoys in {path} can't be read ({error}); install the program again.") from error
     names = [recogniser.name for recogniser in recognisers]
     return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))
+
+
+def nearest(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The synthetic identity that is nearest to a face, and so the least visible way to another one; {} of none.
+
+    Args:
+        own: per recogniser name, (D,) unit embedding of the face; these recognisers decide.
+        decoys: as ``load_decoys`` gives them.
+    """
+    return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})

@@ -26,6 +26,7 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
+from c2p_core.degradations import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_faces
 from c2p_core.guidance.vocabulary import PRESETS
@@ -33,7 +34,6 @@ from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.protect import SearchSettings
 from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
-from c2p_core.verify import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.rows import NaturalRow, ProtectRow, Score, Setting
+from benchmarks.rows import CostRow, NaturalRow, PairRow, ProtectRow, Score, Setting, SurviveRow
 from c2p_core.api import Face
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, OVAL, RIGHT_BROW
@@ -97,3 +97,23 @@ def natural_row(key: Setting, **changes: object) -> NaturalRow:
         "patch_face_raw": 2.5, "patch_skin_raw": 2.2, "code": "abc",
     }  # fmt: skip
     return NaturalRow(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def survive_row(key: Setting, degraded: dict[str, float | None] | None = None, before: float = 1.0) -> SurviveRow:
+    """Every recogniser says 0.1 of the picture as it is, and what is given after a degradation; None: no face."""
+    scores = protect_row(key, 0.1).scores
+    after = {"JPEG 70": 0.1} if degraded is None else degraded
+    pairs = {name: () if value is None else ((before, value),) * len(scores) for name, value in after.items()}
+    return SurviveRow(key, scores, pairs, "abc")
+
+
+def pair_row(key: Setting, after: float = 0.1) -> PairRow:
+    return PairRow(key, {"other": protect_row(key, after).scores}, "abc")
+
+
+def cost_row(**changes: object) -> CostRow:
+    fields: dict[str, object] = {
+        "portraits": 1, "faces": 1, "megapixels": 6.0, "limit": 20, "strength": 0.7, "seconds": 8.0, "stages": {"search": 5.0},
+        "steps": 20, "files": 0.2, "cold": 4.0, "loaded_mib": 800.0, "peak_mib": 900.0, "code": "abc",
+    }  # fmt: skip
+    return CostRow(**{**fields, **changes})  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,21 @@ from PIL import Image
 from skimage import data
 from synthetic import THRESHOLDS, face, photo
 
-from benchmarks import measure, report
+from benchmarks import judges, measure, rates
 from benchmarks.data import Places
 from benchmarks.measure import Task
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
 from c2p_core.api import Face, Photo, Similarity
 from c2p_core.models.store import ModelStore
 
-FAR1 = report.THRESHOLDS["FAR 1 %"]
+FAR1 = rates.THRESHOLDS["FAR 1 %"]
 
 
-def task(folder: Path, picture: np.ndarray, method: str, protect: bool = True) -> Task:
+def task(folder: Path, picture: np.ndarray, method: str, wants: tuple[str, ...] = ("protect", "natural")) -> Task:
     source = folder / "a.png"
     Image.fromarray(picture).save(source)
     setting = Setting("a", method, 0.7, NO_FAMILY, "", "", None, 0)
-    return Task(source, setting, protect, True, Places(folder, folder / "pictures"), "abc")
+    return Task(source, setting, frozenset(wants), Places(folder, folder / "pictures"), "abc")
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(measure.faces, "find_faces", find)
     monkeypatch.setattr(measure, "judge", compare)
+    monkeypatch.setattr(judges, "recognisers", lambda _store: ())
 
 
 def protection(done: measure.Done) -> ProtectRow:
@@ -55,7 +57,7 @@ def protection(done: measure.Done) -> ProtectRow:
 @pytest.mark.usefixtures("drawn")
 def test_a_method_that_does_nothing_scores_0_and_looks_perfect(tmp_path: Path, store: ModelStore) -> None:
     done = measure.measure(task(tmp_path, photo(), "nothing"), store)
-    rate = report.held_out_rate([protection(done)], report.recognisers([protection(done)]), FAR1)
+    rate = rates.held_out_rate([protection(done)], rates.recognisers([protection(done)]), FAR1)
     assert rate is not None
     assert rate.value == 0.0
     assert done.natural is not None
@@ -82,7 +84,7 @@ def test_an_original_without_a_face_is_no_success(tmp_path: Path, store: ModelSt
 
 @pytest.mark.usefixtures("drawn")
 def test_naturalness_judges_the_picture_that_was_kept(tmp_path: Path, store: ModelStore) -> None:
-    kept = task(tmp_path, photo(), "nothing", protect=False)
+    kept = task(tmp_path, photo(), "nothing", ("natural",))
     picture = kept.places.pictures / kept.setting.picture
     picture.parent.mkdir(parents=True)
     Image.fromarray(photo() // 2).save(picture)
@@ -108,3 +110,40 @@ def test_real_recognisers_agree(tmp_path: Path, method: str, expected: float) ->
         assert [float(s.after < s.far1) for s in row.scores] == [expected] * len(row.scores)
     else:
         assert expected == 1.0
+
+
+@pytest.mark.slow
+def test_protection_against_another_photo_starts_from_what_matched_before(tmp_path: Path) -> None:
+    """The other photo is the same one, mirrored and darker: matched before, and still when nothing was done."""
+    kept = task(tmp_path, data.astronaut(), "nothing", ("pairs",))
+    other = tmp_path / "b.png"
+    Image.fromarray((data.astronaut()[:, ::-1] * 0.8).astype(np.uint8)).save(other)
+    done = measure.measure(replace(kept, others=(other,)), ModelStore())
+    assert done.pairs is not None
+    for score in done.pairs.others["b"]:
+        assert score.before > score.far1
+        assert score.after == pytest.approx(score.before, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_judge_from_outside_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside.py").write_text(
+        "import torch\n"
+        "from c2p_core.recognition import Recogniser\n"
+        "def constant():\n"
+        "    say = lambda images, mesh: torch.tensor([[1.0, 0.0]]).repeat(len(images), 1)\n"
+        "    return Recogniser('constant', 'outside', 'MIT', 0.5, 0.7, 0.1, say)\n"
+        "def broken():\n"
+        "    return 'a recogniser'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = measure.measure(
+        replace(task(tmp_path, data.astronaut(), "nothing", ("extra",)), extra="outside:constant"), ModelStore()
+    )
+    assert done.extra is not None
+    (score,) = done.extra.scores
+    assert (score.recogniser, score.role, score.after) == ("constant", "extra", pytest.approx(1.0))
+    with pytest.raises(judges.BadRecogniser, match="returned a str"):
+        judges.extra("outside:broken")
+    with pytest.raises(judges.BadRecogniser, match="module:function"):
+        judges.extra("nowhere:constant")

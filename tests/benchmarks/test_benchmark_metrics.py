@@ -119,7 +119,7 @@ def test_registration_takes_moved_edges_for_no_spots() -> None:
 
 def test_flow_measures_how_far_a_face_was_moved() -> None:
     after = np.roll(photo(), 3, axis=1)
-    _, moved = metrics.on_canvas(photo(), after, face())
+    _, moved, _ = metrics.on_canvas(photo(), after, face())
     assert moved.mesh == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
     assert moved.eyes == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
 
@@ -149,3 +149,43 @@ def test_pictures_are_compared_in_eight_bits_without_alpha() -> None:
     assert rgb.shape == (2, 2, 3)
     assert rgb.dtype == np.uint8
     assert np.all(rgb == 255)
+
+
+def test_ms_ssim_of_an_even_offset_is_the_luminance_term_of_the_coarsest_scale() -> None:
+    """Of flat pictures structure and contrast are the same at all scales; the last scale's luminance counts 0.1333."""
+    before, after = (np.full((200, 200, 3), value, np.uint8) for value in (100, 130))
+    constant = (0.01 * 255) ** 2
+    luminance = (2 * 100 * 130 + constant) / (100**2 + 130**2 + constant)
+    assert metrics.ms_ssim(before, after) == pytest.approx(luminance**0.1333, rel=1e-3)
+
+
+def test_ms_ssim_needs_more_than_160_pixels() -> None:
+    small = np.zeros((160, 300, 3), np.uint8)
+    assert metrics.ms_ssim(small, small) is None
+
+
+def test_flip_goes_from_0_of_the_same_to_nearly_1_of_black_and_white() -> None:
+    assert metrics.flip(photo(), photo()) == 0.0
+    assert metrics.flip(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)) > 0.95
+
+
+def test_flip_sees_blotches_more_than_grain_of_the_same_error() -> None:
+    blotches = smooth_field(FACE / 40, 5)[..., None]
+    grain = np.random.default_rng(7).standard_normal((SIZE, SIZE, 1))
+    blotches, grain = (f / f.std() * 6 for f in (blotches, grain))
+    assert metrics.flip(photo(), changed(blotches)) > 1.1 * metrics.flip(photo(), changed(grain))
+
+
+def test_skin_tone_of_one_colour_is_the_angle_of_its_lab_values() -> None:
+    flat = np.broadcast_to(np.array([205, 160, 135], np.uint8), (SIZE, SIZE, 3)).copy()
+    lightness, _, yellow = metrics.rgb2lab(flat)[0, 0]
+    assert metrics.skin_tone(flat, face()) == pytest.approx(math.degrees(math.atan2(lightness - 50, yellow)), abs=1e-3)
+
+
+def test_the_face_alone_is_judged_too() -> None:
+    _, _, same = metrics.on_canvas(photo(), photo(), face())
+    _, _, other = metrics.on_canvas(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert same.psnr == metrics.PSNR_OF_IDENTICAL
+    assert same.ms_ssim == pytest.approx(1.0) and same.flip < 0.01
+    assert other.ms_ssim is not None and other.ms_ssim < 0.99
+    assert other.flip > same.flip + 0.01

@@ -1,34 +1,38 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import natural_row, protect_row, setting
+from synthetic import cost_row, natural_row, pair_row, protect_row, setting, survive_row
 
-from benchmarks import report, rows, sheets
+from benchmarks import curves, fairness, growth, lasting, rates, report, rows, searching, sheets
 from benchmarks.data import Places
+from benchmarks.people import groups
 from benchmarks.rows import NO_FAMILY
 
-FAR1 = report.THRESHOLDS["FAR 1 %"]
-FAR01 = report.THRESHOLDS["FAR 0.1 %"]
+FAR1 = rates.THRESHOLDS["FAR 1 %"]
+FAR01 = rates.THRESHOLDS["FAR 0.1 %"]
 NAMES = {"dlib": ("dlib-resnet",), "faceres": ("faceres", "faceres-deep"), "mobileface": ("mobileface",)}
 FAMILIES = tuple(NAMES)
+SMALL = Path(__file__).parent / "small"
 
 
 def test_doing_nothing_scores_0_per_cent() -> None:
     group = [protect_row(setting(name, NO_FAMILY, method="nothing"), 1.0) for name in "abcd"]
-    rate = report.held_out_rate(group, NAMES, FAR1)
+    rate = rates.held_out_rate(group, NAMES, FAR1)
     assert rate is not None
     assert rate.value == 0.0
-    assert report.white_box_rate(group, NAMES, FAR1) is None
+    assert rates.white_box_rate(group, NAMES, FAR1) is None
 
 
 def test_a_face_that_is_gone_scores_100_per_cent_and_is_told_apart(tmp_path: Path) -> None:
     key = setting("a", NO_FAMILY, method="blackout")
     gone = protect_row(key, scores=(), face_after=False)
-    rate = report.held_out_rate([gone], NAMES, FAR1)
+    rate = rates.held_out_rate([gone], NAMES, FAR1)
     assert rate is not None
     assert rate.value == 1.0
     rows.append(tmp_path / rows.PROTECT_FILE, gone)
@@ -37,7 +41,7 @@ def test_a_face_that_is_gone_scores_100_per_cent_and_is_told_apart(tmp_path: Pat
 
 def test_a_face_that_was_never_found_counts_as_failure() -> None:
     group = [protect_row(setting("a"), 0.1), protect_row(setting("b"), scores=(), face_before=False, face_after=False)]
-    rate = report.held_out_rate(group, NAMES, FAR1)
+    rate = rates.held_out_rate(group, NAMES, FAR1)
     assert rate is not None
     assert rate.value == 0.5
 
@@ -45,14 +49,14 @@ def test_a_face_that_was_never_found_counts_as_failure() -> None:
 def test_a_recogniser_that_was_not_asked_has_not_been_escaped() -> None:
     full = protect_row(setting("a"), 0.1)
     partial = protect_row(setting("b"), scores=tuple(s for s in full.scores if s.family != "dlib"))
-    assert report.recogniser_rate([full, partial], "dlib-resnet", FAR1).value == 0.5
+    assert rates.recogniser_rate([full, partial], "dlib-resnet", FAR1).value == 0.5
 
 
 def test_held_out_rate_is_the_mean_of_the_runs_each_judged_by_its_own_family() -> None:
     """dlib escapes in its run; of faceres' two recognisers one does; mobileface does not: (1 + 1/2 + 0) / 3."""
     low = {"dlib-resnet": 0.1, "faceres": 0.1, "faceres-deep": 0.9, "mobileface": 0.9}
     group = [protect_row(setting("a", family), low) for family in FAMILIES]
-    rate = report.held_out_rate(group, NAMES, FAR1)
+    rate = rates.held_out_rate(group, NAMES, FAR1)
     assert rate is not None
     assert rate.value == pytest.approx(0.5)
     assert rate.count == 1
@@ -60,13 +64,13 @@ def test_held_out_rate_is_the_mean_of_the_runs_each_judged_by_its_own_family() -
 
 def test_between_the_thresholds_is_protected_at_the_stricter_rate_only() -> None:
     group = [protect_row(setting("a"), 0.5)]
-    rates = [report.recogniser_rate(group, "dlib-resnet", t).value for t in (FAR1, FAR01)]
-    assert rates == [0.0, 1.0]
+    found = [rates.recogniser_rate(group, "dlib-resnet", t).value for t in (FAR1, FAR01)]
+    assert found == [0.0, 1.0]
 
 
 def test_a_row_without_a_face_learns_the_recognisers_from_the_others() -> None:
     rows_of = [protect_row(setting("a"), 0.1), protect_row(setting("b"), scores=(), face_after=False)]
-    assert report.recognisers(rows_of) == NAMES
+    assert rates.recognisers(rows_of) == NAMES
 
 
 def test_white_box_asks_all_optimised_recognisers_and_not_the_held_out_one() -> None:
@@ -75,14 +79,14 @@ def test_white_box_asks_all_optimised_recognisers_and_not_the_held_out_one() -> 
         protect_row(setting("a", "dlib"), only_dlib_matches),
         protect_row(setting("a", "faceres"), only_dlib_matches),
     ]
-    rate = report.white_box_rate(group, NAMES, FAR1)
+    rate = rates.white_box_rate(group, NAMES, FAR1)
     assert rate is not None
     assert rate.value == 0.5
 
 
 def test_interval_is_wilsons() -> None:
     """Wilson's 95 % interval for 8 of 10 is 0.490 to 0.943 (Brown, Cai, DasGupta 2001)."""
-    assert report.Rate(0.8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
+    assert rates.Rate(0.8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
 
 
 def test_report_builds_and_sets_figures_against_targets(tmp_path: Path) -> None:
@@ -96,6 +100,120 @@ def test_report_builds_and_sets_figures_against_targets(tmp_path: Path) -> None:
     assert "| held-out PSR at FAR 1 % | ≥ 65 % (goal 90 %) | 100 % (34–100) |" in text
     assert "| PSNR, dB | ≥ 27 | 28.0 |" in text
     assert "| patchiness face | ≤ 1.80 (random look) | 1.50 |" in text
+
+
+def test_the_committed_small_results_make_a_report_with_plots_and_a_line_a_score(tmp_path: Path) -> None:
+    for file in SMALL.glob("*.jsonl"):
+        shutil.copy(file, tmp_path)
+    text = report.write_report(Places(tmp_path, tmp_path)).read_text()
+    assert "Not measured yet" not in text
+    assert "Infinity" not in text and "nan" not in text
+    for picture in ("curves.png", "survival.png", "cost.png"):
+        assert f"({picture})" in text
+        assert Image.open(tmp_path / picture).width > 600
+    scores = sum(len(row.scores) for row in rows.read(tmp_path / rows.PROTECT_FILE, rows.protect_row))
+    assert len((tmp_path / report.SCORES_FILE).read_text().splitlines()) == scores + 1
+
+
+def point(method: str, ssim: float, share: float) -> curves.Point:
+    return curves.Point(method, 0.5, rates.Rate(share, 10), None, 10, ssim, 30.0, None)
+
+
+def test_between_strengths_a_curve_is_straight_and_beyond_them_there_is_none() -> None:
+    curve = [point("pgd", 0.90, 0.8), point("pgd", 0.96, 0.2)]
+    at = [curves.protection_at(curve, "ssim", value) for value in (0.88, 0.90, 0.93, 0.98, 1.0)]
+    assert at == [None, pytest.approx(0.8), pytest.approx(0.5), None, None]
+
+
+def test_best_at_a_visibility_is_who_protects_more_than_all_others_that_reach_it() -> None:
+    found = [point("c2p", 0.92, 0.6), point("c2p", 0.97, 0.5), point("pgd", 0.90, 0.9), point("pgd", 0.96, 0.1)]
+    # At 0.92, 0.94 and 0.96 c2p has 0.6, 0.56 and 0.52, pgd 0.633, 0.367 and 0.1.
+    assert curves.above_all(found, "c2p") == (2, 3)
+
+
+def test_curves_compare_the_faces_that_all_methods_have() -> None:
+    protect = [protect_row(setting(name, family), 0.1) for name in "ab" for family in FAMILIES]
+    look = setting("a", NO_FAMILY, method="look")
+    protect.append(protect_row(look, 0.9))
+    natural = [natural_row(row.setting) for row in protect]
+    found = curves.points(protect, natural, NAMES)
+    assert {(p.method, p.held_out.value, p.held_out.count) for p in found} == {("c2p", 1.0, 1), ("look", 0.0, 1)}
+
+
+def test_what_survives_counts_in_points_and_a_lost_face_as_protected() -> None:
+    group = [
+        survive_row(setting(n, f), {"JPEG 70": a, "mean 5x5": None})
+        for n, a in (("a", 0.1), ("b", 0.9))
+        for f in FAMILIES
+    ]
+    assert lasting.held_out(group, NAMES) == {"as it is": 1.0, "JPEG 70": 0.5, "mean 5x5": 1.0}
+    assert "| JPEG 70 | 50 % | -50 |" in lasting.section(group, NAMES)
+
+
+def test_a_degradation_that_hides_unprotected_photos_is_told_apart() -> None:
+    text = lasting.section([survive_row(setting("a", f), {"mean 5x5": 0.1}, before=0.2) for f in FAMILIES], NAMES)
+    assert "| mean 5x5 | 100 % | +0 | 100 % | 100 % | 100 % | 100 % | 100 % | 0 | 0 % |" in text
+
+
+def test_only_what_matched_before_can_be_missed_on_another_photo() -> None:
+    row = pair_row(setting("a", "faceres"))
+    strangers = replace(row.others["other"][0], before=0.2)
+    text = searching.pairs_section([replace(row, others={"x": row.others["other"], "y": (strangers,)})])
+    assert "| dlib-resnet | white-box | 1 of 2 | 1 of 1 |" in text
+
+
+def test_identification_counts_who_is_not_among_the_first_and_lost_faces() -> None:
+    ranks = {"a": 1, "b": 3, "c": 9}
+    group = [
+        replace(row, gallery=40, scores=tuple(replace(s, rank=ranks[row.setting.face]) for s in row.scores))
+        for row in (protect_row(setting(name, "dlib")) for name in "abc")
+    ]
+    group.append(protect_row(setting("d", "dlib"), scores=(), face_after=False))
+    text = searching.identification_section(group, NAMES)
+    assert "| dlib-resnet | 40 | 75 % (30–95) | 50 % (15–85) |" in text
+
+
+def test_impersonation_is_above_the_threshold_at_far_1() -> None:
+    row = protect_row(setting("a", "dlib", method="decoy"))
+    row = replace(row, scores=tuple(replace(s, decoy_before=0.1, decoy=0.5) for s in row.scores))
+    text = searching.decoy_section([row], NAMES)
+    assert "| dlib-resnet | held-out | 100 % (21–100) | 0.100 | 0.500 |" in text
+
+
+def test_groups_have_counts_and_those_far_from_everybody_are_named() -> None:
+    protect = [protect_row(setting(n, f), 0.1 if n in "abc" else 0.9) for n in "abcd" for f in FAMILIES]
+    people = {n: rows.Person(n, 50.0 if n in "abc" else -5.0, "") for n in "abcd"}
+    text = fairness.section(protect, [natural_row(r.setting) for r in protect], people, NAMES)
+    assert "| lighter skin | 3 | 100 %" in text and "| darker skin | 1 | 0 %" in text
+    assert "- darker skin: held-out 0 of 1 faces, 75 of everybody (-75 points)" in text
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("woman red lipstick", {"labelled as a woman"}),
+        ("fashionable beard", {"labelled as a man or with a beard"}),
+        ("typical adult south-american", {"labelled with another origin"}),
+        ("red background", set()),
+    ],
+)
+def test_labels_name_groups_by_whole_words(label: str, expected: set[str]) -> None:
+    assert set(groups(rows.Person("a", None, label))) == expected
+
+
+def test_cost_over_faces_is_a_straight_line() -> None:
+    costs = [cost_row(portraits=n, faces=n, seconds=3.0 + 5.0 * n) for n in (1, 2, 5)]
+    fit = growth.line([*costs, cost_row(megapixels=24.0)])
+    assert fit is not None
+    assert (fit.fixed, fit.per_face, fit.explained) == pytest.approx((3.0, 5.0, 1.0))
+
+
+def test_megapixels_add_what_is_outside_the_search() -> None:
+    small = cost_row(megapixels=1.0, stages={"search": 9.0, "paste": 1.0}, peak_mib=1000.0)
+    large = cost_row(megapixels=24.0, stages={"search": 5.0, "paste": 2.5}, peak_mib=1300.0)
+    figures = {name: measured for name, _, measured in growth.targets([small, large])}
+    assert figures["24 megapixels add, seconds (outside the search)"] == "1.5"
+    assert figures["24 megapixels add, memory"] == "300 MiB"
 
 
 def test_report_without_rows_says_so(tmp_path: Path) -> None:

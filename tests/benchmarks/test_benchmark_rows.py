@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from synthetic import natural_row, protect_row, setting
+from synthetic import natural_row, pair_row, protect_row, setting, survive_row
 
 from benchmarks import rows, run
-from benchmarks.data import NoData, Places, face_list
+from benchmarks.data import RESULTS, NoData, Places, face_list, spread
 from benchmarks.measure import Done, Task
 
 
 def plan(**changes: object) -> run.Plan:
     fields: dict[str, object] = {
         "photos": (Path("a.jpg"), Path("b.jpg")), "methods": ("c2p",), "strengths": (0.7,), "hold_out": run.FAMILIES,
-        "prompt": "natural makeup", "prior": "makeup", "steps": None, "seed": 0, "suite": "all",
+        "prompt": "natural makeup", "prior": "makeup", "steps": None, "seed": 0,
+        "suites": frozenset({"protect", "natural"}), "curves": {},
     }  # fmt: skip
     return run.Plan(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -29,8 +31,10 @@ def go(folder: Path, wanted: run.Plan, broken: str = "") -> tuple[run.Outcome, l
         seen.append(task)
         if task.setting.face == broken:
             raise RuntimeError("the model has gone")
-        protect = protect_row(task.setting) if task.protect else None
-        return Done(protect, natural_row(task.setting) if task.natural else None)
+        task.places.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
+        task.places.pictures.joinpath(task.setting.picture).touch()
+        make = {"protect": protect_row, "natural": natural_row, "survive": survive_row, "pairs": pair_row}
+        return Done(**{name: make[name](task.setting) for name in task.wants})
 
     with ThreadPoolExecutor(1) as executor:
         outcome = run.run(wanted, Places(folder, folder / "pictures"), "abc", executor, said.append, work)
@@ -81,10 +85,58 @@ def test_methods_without_search_run_once_a_face(tmp_path: Path) -> None:
 
 
 def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
-    go(tmp_path, plan(suite="protect"))
-    _, seen, _ = go(tmp_path, plan(suite="natural"))
-    assert all(t.natural and not t.protect for t in seen)
+    go(tmp_path, plan(suites=frozenset({"protect"})))
+    _, seen, _ = go(tmp_path, plan(suites=frozenset({"natural"})))
+    assert all(t.wants == {"natural"} for t in seen)
     assert len(seen) == 6
+
+
+def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
+    go(tmp_path, plan())
+    (tmp_path / "pictures" / run.settings(plan())[0].setting.picture).unlink()
+    _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "survive"})))
+    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
+
+
+def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
+    drawn = plan(curves={"pgd": (0.25, 0.5), "c2p": (0.7,)}, curve_photos=(Path("a.jpg"),))
+    _, seen, _ = go(tmp_path, drawn)
+    assert sum(t.setting.method == "c2p" for t in seen) == 6
+    noise = [t.setting for t in seen if t.setting.method == "pgd"]
+    assert {s.face for s in noise} == {"a"} and len(noise) == 6
+    assert {s.prompt for s in noise} == {""}
+
+
+def test_photos_of_one_person_are_compared_with_each_other_alone(tmp_path: Path) -> None:
+    _, seen, _ = go(tmp_path, plan(photos=(), pairs=(Path("p1.jpg"), Path("p2.jpg"), Path("p3.jpg"))))
+    assert {t.wants for t in seen} == {frozenset({"pairs"})}
+    assert [p.stem for p in seen[0].others] == ["p2", "p3"]
+    assert not (tmp_path / rows.PROTECT_FILE).exists()
+
+
+def test_another_judge_from_outside_is_asked_anew(tmp_path: Path) -> None:
+    key = setting()
+    for name in ("protect", "natural"):
+        go(tmp_path, plan(suites=frozenset({name}), photos=(Path("a.jpg"),), hold_out=("dlib",)))
+    row = rows.ExtraRow(key, "mine:one", (), True, True, "abc")
+    rows.append(tmp_path / rows.EXTRA_FILE, row)
+    assert rows.read(tmp_path / rows.EXTRA_FILE, rows.extra_row) == [row]
+    for source, count in (("mine:one", 0), ("mine:two", 1)):
+        wanted = plan(photos=(Path("a.jpg"),), hold_out=("dlib",), extra=source)
+        assert len(run.tasks(wanted, Places(tmp_path, tmp_path / "pictures"), "abc")) == count
+
+
+@pytest.mark.parametrize(
+    ("row", "parse"), [(survive_row(setting()), rows.survive_row), (pair_row(setting()), rows.pair_row)]
+)
+def test_other_rows_survive_the_file(tmp_path: Path, row: object, parse: Callable[..., object]) -> None:
+    rows.append(tmp_path / "rows.jsonl", row)  # type: ignore[arg-type]
+    assert rows.read(tmp_path / "rows.jsonl", parse) == [row]
+
+
+def test_rows_of_runs_before_today_are_still_read() -> None:
+    committed = RESULTS / rows.PROTECT_FILE
+    assert all(row.setting.face for row in rows.read(committed, rows.protect_row))
 
 
 def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
@@ -94,7 +146,7 @@ def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
 
 
 def test_settings_never_share_a_picture() -> None:
-    settings = [s for _, s in run.settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
+    settings = [wanted.setting for wanted in run.settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
     assert len({s.picture for s in settings}) == len(settings)
 
 
@@ -112,4 +164,4 @@ def test_a_listed_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_quick_takes_six_faces_spread_over_the_list() -> None:
     photos = [Path(f"{i}.jpg") for i in range(40)]
-    assert [int(p.stem) for p in run.quick(photos)] == [0, 6, 12, 18, 24, 30]
+    assert [int(p.stem) for p in spread(photos, 6)] == [0, 6, 12, 18, 24, 30]

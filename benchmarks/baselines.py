@@ -1,0 +1,170 @@
+"""What the product is compared with, each in a few lines: pixel noise found on the same surrogates, and disguises.
+
+The noise methods get what the product gets: the same recognisers (one family held out), the same random
+transformations, one recogniser of each family a step and the same number of steps, each with a forward and a backward
+pass. They end at the last step; the product may stop earlier. What they find on the canvas is added to the photo.
+"""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from benchmarks import judges
+from benchmarks.metrics import Rgb8, rgb8
+from benchmarks.regions import face_mask
+from c2p_core import transformations, verify
+from c2p_core.api import Face, Photo
+from c2p_core.faces.align import CANVAS, align, apply
+from c2p_core.faces.view import View
+from c2p_core.models.store import ModelStore
+from c2p_core.pipeline import pick_device
+from c2p_core.priors.prior import CanvasFace
+from c2p_core.protect import SearchSettings
+from c2p_core.recognition import Recogniser
+
+# At strength 1: how far a value of a pixel may move, and a blur's sigma and a cell's side in eye distances.
+NOISE = 32 / 255
+BLUR = 0.5
+CELL = 1.0
+
+# Translation-invariant gradients (Dong et al. 2019) are smoothed over this many canvas pixels.
+_SMOOTH = 3.0
+# The masked noise fades out over this many canvas pixels.
+_FADE = 4.0
+
+Update = Callable[[Tensor, Tensor, float, int], Tensor]
+"""Noise, gradient, its bound and the number of steps, to the next noise, not yet held to the bound."""
+
+
+def _pgd(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+    return noise - 2.5 * bound / steps * gradient.sign()
+
+
+def _momentum() -> Update:
+    """Steps along a momentum of gradients, each brought to one length (MI-FGSM, Dong et al. 2018)."""
+    kept = torch.zeros(())
+
+    def update(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+        nonlocal kept
+        kept = kept + gradient / gradient.abs().mean().clamp(min=1e-12)
+        return noise - 2.5 * bound / steps * kept.sign()
+
+    return update
+
+
+def pgd(
+    photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
+) -> Photo:
+    """Projected gradient descent (Madry et al. 2018) on the whole canvas: the noise of Fawkes and LowKey."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _pgd, masked=False)
+
+
+def mi_fgsm(
+    photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
+) -> Photo:
+    """Momentum iterative FGSM on the whole canvas."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(), masked=False)
+
+
+def masked_noise(
+    photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
+) -> Photo:
+    """Like TIP-IM (Yang et al. 2021): momentum, smoothed gradients, and on the face alone."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(), masked=True)
+
+
+def _noise(
+    photo: Photo,
+    face: Face,
+    strength: float,
+    hold_out: str,
+    steps: int | None,
+    seed: int,
+    store: ModelStore,
+    update: Update,
+    masked: bool,
+) -> Photo:
+    device = pick_device("auto")
+    recognisers = [r for r in judges.recognisers(store) if r.family != hold_out]
+    seen = verify.see(View(photo), face)
+    own = verify.embeddings(seen, recognisers, device)
+    mask = _face_alone(seen) if masked else torch.ones(1, CANVAS, CANVAS)
+    generator = torch.Generator().manual_seed(seed)
+    bound, count = NOISE * strength, steps or SearchSettings().steps
+    noise = (2 * torch.rand(seen.pixels.shape, generator=generator) - 1) * bound
+    for step in range(count):
+        noise.requires_grad_()
+        how = transformations.draw(generator)
+        changed = (seen.pixels + mask * noise).clamp(0, 1)
+        arrived = transformations.picture(changed, how, generator)[None].to(device)
+        mesh = transformations.points(seen.mesh, how)[None].to(device)
+        asked = _one_of_each_family(recognisers, step)
+        # In spreads, so that none counts for more because its similarities differ more.
+        losses = [(r.embed(arrived, mesh)[0] @ own[r.name] - r.far1) / r.spread for r in asked]
+        (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), noise)
+        if masked:
+            gradient = _smoothed(gradient)
+        noise = update(noise.detach(), gradient, bound, count).clamp(-bound, bound)
+    return Photo(added(rgb8(photo), face, (seen.pixels + mask * noise).clamp(0, 1) - seen.pixels))
+
+
+def added(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
+    """A picture with a change of the face's canvas, (3, CANVAS, CANVAS) in 0..1 units of sRGB, added to it."""
+    height, width = picture.shape[:2]
+    to_canvas = align(face.mesh, face.eye_distance).to_canvas
+    rows, columns = np.mgrid[:height, :width].astype(np.float64) + 0.5
+    at = apply(to_canvas, np.stack([columns.ravel(), rows.ravel()], 1)).reshape(1, height, width, 2)
+    grid = torch.from_numpy(2 * at / CANVAS - 1)
+    spread = F.grid_sample(change[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    return _as_bytes(picture / 255 + spread.permute(1, 2, 0).numpy())
+
+
+def _face_alone(seen: CanvasFace) -> Tensor:
+    inside = face_mask((CANVAS, CANVAS), seen.mesh.numpy()).astype(np.float32)
+    return torch.from_numpy(ndimage.gaussian_filter(inside, _FADE) * inside)[None]
+
+
+def _smoothed(gradient: Tensor) -> Tensor:
+    return torch.from_numpy(ndimage.gaussian_filter(gradient.numpy(), (0, _SMOOTH, _SMOOTH)))
+
+
+def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:
+    families: dict[str, list[Recogniser]] = {}
+    for recogniser in recognisers:
+        families.setdefault(recogniser.family, []).append(recogniser)
+    return [siblings[step % len(siblings)] for siblings in families.values()]
+
+
+def blur(photo: Photo, face: Face, strength: float) -> Photo:
+    """Gaussian blur of the face, as people do it by hand."""
+    picture = rgb8(photo)
+    sigma = BLUR * strength * face.eye_distance
+    return Photo(_inside_face(picture, face, ndimage.gaussian_filter(picture / 255, (sigma, sigma, 0))))
+
+
+def pixelate(photo: Photo, face: Face, strength: float) -> Photo:
+    """Large pixels over the face."""
+    picture = rgb8(photo)
+    side = max(1, round(CELL * strength * face.eye_distance))
+    height, width = picture.shape[:2]
+    padded = np.pad(picture / 255, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    cells = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, 3).mean((1, 3))
+    return Photo(_inside_face(picture, face, cells.repeat(side, 0).repeat(side, 1)[:height, :width]))
+
+
+def _inside_face(picture: Rgb8, face: Face, changed: NDArray[np.floating[Any]]) -> Rgb8:
+    mask = face_mask((picture.shape[0], picture.shape[1]), face.mesh)
+    return np.where(mask[..., None], _as_bytes(changed), picture)
+
+
+def _as_bytes(values: NDArray[np.floating[Any]]) -> Rgb8:
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)

@@ -1,0 +1,105 @@
+"""Methods side by side at equal visibility: each one's protection over how much its pictures still look like before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.rates import THRESHOLDS, Names, Rate, held_out_rate, held_out_runs, white_box_rate
+from benchmarks.rows import NaturalRow, ProtectRow
+from benchmarks.sweeps import CURVES
+from benchmarks.tables import by_variant, largest, mean, number, table
+
+SSIMS = (0.90, 0.92, 0.94, 0.96, 0.98)
+PSNRS = (26.0, 28.0, 30.0, 32.0, 34.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method at one strength, over the faces that all methods were measured on.
+
+    Attributes:
+        held_out, white_box: at FAR 1 %; white_box is None for methods without a search.
+        pictures: that are seen in ssim, psnr and flip, which are means of the whole photo; flip is None for rows of
+            older runs.
+    """
+
+    method: str
+    strength: float
+    held_out: Rate
+    white_box: Rate | None
+    pictures: int
+    ssim: float
+    psnr: float
+    flip: float | None
+
+
+def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: Names) -> list[Point]:
+    """One point a method and strength of `sweeps.CURVES`; none of a method that was not measured with all families."""
+    groups, looks = by_variant(protect), by_variant(natural)
+    chosen = {(m, s): largest(groups, m, s) for m, strengths in CURVES.items() for s in strengths}
+    chosen = {key: group for key, group in chosen.items() if set(held_out_runs(group, names)) == set(names)}
+    if not chosen:
+        return []
+    faces = set.intersection(*({row.setting.face for row in group} for group in chosen.values()))
+    far1, found = THRESHOLDS["FAR 1 %"], []
+    for (method, strength), group in chosen.items():
+        shared = [row for row in group if row.setting.face in faces]
+        wanted = {row.setting for row in shared}
+        seen = [look for looked in looks.values() for look in looked if look.setting in wanted]
+        held = held_out_rate(shared, names, far1)
+        ssim, psnr = mean(look.ssim for look in seen), mean(look.psnr for look in seen)
+        if held is not None and ssim is not None and psnr is not None:
+            white, flip = white_box_rate(shared, names, far1), mean(look.flip for look in seen)
+            found.append(Point(method, strength, held, white, len(seen), ssim, psnr, flip))
+    return found
+
+
+def protection_at(curve: Sequence[Point], figure: str, value: float) -> float | None:
+    """Protection of one method where its pictures have a given SSIM or PSNR, between its points by straight lines.
+
+    None where the method was not measured so visible, or so discreet.
+    """
+    known = sorted((getattr(p, figure), p.held_out.value) for p in curve)
+    if not known or not known[0][0] <= value <= known[-1][0]:
+        return None
+    return float(np.interp(value, [x for x, _ in known], [y for _, y in known]))
+
+
+def section(found: Sequence[Point]) -> str:
+    """Tables: every point, and all methods at equal SSIM and PSNR."""
+    if not found:
+        return "Not measured yet: `python -m benchmarks run`."
+    lines = [
+        [p.method, f"{p.strength:g}", p.held_out, p.white_box or "–", f"{p.ssim:.3f}", f"{p.psnr:.1f}",
+         number(p.flip, 3), p.pictures]
+        for p in found
+    ]  # fmt: skip
+    head = ["method", "strength", "held-out", "white-box", "SSIM", "PSNR, dB", "FLIP", "pictures"]
+    faces = found[0].held_out.count
+    text = f"Faces that all of these were measured on: {faces}. FAR 1 %.\n\n{table(head, lines)}\n\n"
+    for figure, title, values in (("ssim", "SSIM", SSIMS), ("psnr", "PSNR", PSNRS)):
+        rows = []
+        for method in dict.fromkeys(p.method for p in found):
+            curve = [p for p in found if p.method == method]
+            at = [protection_at(curve, figure, value) for value in values]
+            rows.append([method, *("–" if rate is None else f"{100 * rate:.0f} %" for rate in at)])
+        text += f"Held-out protection at equal {title} (a dash: not measured at this visibility):\n\n"
+        text += table(["method", *(f"{value:g}" for value in values)], rows) + "\n\n"
+    return text.rstrip()
+
+
+def above_all(found: Sequence[Point], method: str) -> tuple[int, int]:
+    """At how many of `SSIMS` a method protects more than every other one, and at how many it was measured."""
+    curves = {m: [p for p in found if p.method == m] for m in dict.fromkeys(p.method for p in found)}
+    best = measured = 0
+    for value in SSIMS:
+        own = protection_at(curves.get(method, []), "ssim", value)
+        if own is None:
+            continue
+        measured += 1
+        others = [protection_at(curve, "ssim", value) for name, curve in curves.items() if name != method]
+        best += all(own > other for other in others if other is not None)
+    return best, measured

@@ -1,0 +1,102 @@
+"""How cost grows: the report's section on seconds and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.cost import FACES_MEGAPIXELS, STEPS
+from benchmarks.rows import CostRow
+from benchmarks.tables import table
+
+Target = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds over faces a photo: a straight line, and the share of the variance that it explains."""
+
+    fixed: float
+    per_face: float
+    explained: float
+
+
+def over_faces(costs: Sequence[CostRow]) -> list[CostRow]:
+    """Rows that differ in faces a photo alone, few first."""
+    found = [c for c in costs if c.limit == STEPS and round(c.megapixels) == FACES_MEGAPIXELS]
+    return sorted(found, key=lambda c: c.faces)
+
+
+def over_megapixels(costs: Sequence[CostRow]) -> list[CostRow]:
+    """Rows that differ in megapixels alone, small first."""
+    return sorted((c for c in costs if c.limit == STEPS and c.portraits == 1), key=lambda c: c.megapixels)
+
+
+def line(costs: Sequence[CostRow]) -> Line | None:
+    """Least squares through seconds over faces; None below three rows."""
+    found = over_faces(costs)
+    if len(found) < 3:
+        return None
+    faces, seconds = np.array([c.faces for c in found]), np.array([c.seconds for c in found])
+    slope, start = np.polyfit(faces, seconds, 1)
+    left = seconds - (start + slope * faces)
+    return Line(float(start), float(slope), 1.0 - float((left**2).sum() / ((seconds - seconds.mean()) ** 2).sum()))
+
+
+def _outside_search(cost: CostRow) -> float:
+    return sum(seconds for stage, seconds in cost.stages.items() if stage not in ("load", "search"))
+
+
+def targets(costs: Sequence[CostRow]) -> list[Target]:
+    """Lines for the table of targets: figure, target, measured."""
+    lines: list[Target] = []
+    whole = [c for c in costs if c.limit is None]
+    if whole:
+        lines.append(("seconds a face, models loaded", "≤ 25", f"{whole[-1].seconds:.1f}"))
+        lines.append(("peak memory", "≤ 2048 MiB", f"{whole[-1].peak_mib:.0f} MiB"))
+    sizes = {round(c.megapixels): c for c in over_megapixels(costs)}
+    if {1, 24} <= set(sizes):
+        small, large = sizes[1], sizes[24]
+        added = _outside_search(large) - _outside_search(small)
+        lines.append(("24 megapixels add, seconds (outside the search)", "≤ 3", f"{added:.1f}"))
+        lines.append(("24 megapixels add, memory", "≤ 1024 MiB", f"{large.peak_mib - small.peak_mib:.0f} MiB"))
+    return lines
+
+
+def section(costs: Sequence[CostRow]) -> str:
+    """Tables over faces and over megapixels, and the straight line through the first."""
+    if not costs:
+        return "Not measured yet: `python -m benchmarks run --suite speed`, with nothing else running."
+    codes = ", ".join(sorted({c.code for c in costs}))
+    parts = [f"Strength {costs[-1].strength:g}, code {codes}; each row a fresh process, its models loaded before."]
+    whole = [c for c in costs if c.limit is None]
+    for title, found in (
+        ("The whole search of one face", whole),
+        (f"Faces a photo, {FACES_MEGAPIXELS:g} megapixels, {STEPS} steps a face", over_faces(costs)),
+        (f"Megapixels, one face, {STEPS} steps", over_megapixels(costs)),
+    ):
+        if found:
+            parts.append(f"{title}:\n\n{_table(found)}")
+    fit = line(costs)
+    if fit is not None:
+        parts.append(
+            f"Straight line over faces: {fit.fixed:.1f} s and {fit.per_face:.1f} s a face"
+            f" ({100 * fit.explained:.1f} % of the variance)."
+        )
+    return "\n\n".join(parts)
+
+
+def _table(costs: Sequence[CostRow]) -> str:
+    stages = list(dict.fromkeys(stage for c in costs for stage in c.stages if stage not in ("load", "start")))
+    lines = []
+    for c in costs:
+        search = c.stages.get("search", 0.0)
+        speed = f"{c.steps / search:.1f}" if search else "–"
+        seconds = [f"{c.stages.get(stage, 0.0):.1f}" for stage in stages]
+        lines.append([c.faces, f"{c.megapixels:.0f}", f"{c.seconds:.1f}", f"{c.seconds / max(1, c.faces):.1f}",
+                      *seconds, c.steps, speed, f"{c.files:.1f}", f"{c.loaded_mib:.0f}",
+                      f"{c.peak_mib:.0f}"])  # fmt: skip
+    head = ["faces", "megapixels", "seconds", "a face", *(f"{stage}, s" for stage in stages), "steps", "steps a second"]
+    return table([*head, "files, s", "MiB once loaded", "peak MiB"], lines)

@@ -1,0 +1,19 @@
+"""At which strengths each method is measured to draw its curve of protection over visibility."""
+
+from __future__ import annotations
+
+CURVES: dict[str, tuple[float, ...]] = {
+    "c2p": (0.15, 0.3, 0.5, 0.7, 1.0),
+    "pgd": (0.06, 0.125, 0.25, 0.5),
+    "mi-fgsm": (0.06, 0.125, 0.25, 0.5),
+    "masked-noise": (0.125, 0.25, 0.5, 1.0),
+    "look": (0.4, 0.7, 1.0),
+    "blur": (0.06, 0.1, 0.2, 0.4),
+    "pixelate": (0.06, 0.12, 0.2, 0.4),
+}
+
+# Not part of the comparison: towards a decoy, and the two whose outcome is known.
+ASIDE: dict[str, tuple[float, ...]] = {"decoy": (0.7,), "nothing": (0.7,), "blackout": (0.7,)}
+
+# What survives is measured of all that is measured on every face, and of these curves at one strength.
+SURVIVE: dict[str, float] = {"pgd": 0.25, "mi-fgsm": 0.25, "masked-noise": 0.5}

@@ -1,0 +1,165 @@
+"""A page that shows what a check found: both pictures of each face, bars per recogniser, and what survives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from c2p_core.api import Box, FaceReport, Photo, Similarity
+from c2p_core.faces.view import View
+from c2p_core.report import NO_PROMISE, face_sentence
+
+FACES_ON_PAGE = 4
+_WIDTH, _MARGIN, _THUMB, _GAP = 1400, 60, 300, 24
+_LINE, _BAR, _CELL = 46, 22, 34
+_INK, _GREY, _RULE, _PAPER = (34, 38, 46), (120, 126, 136), (224, 227, 232), (255, 255, 255)
+_COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
+_SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
+_NO_FACE = (150, 155, 165)
+_MEANING = {
+    "protected": "no longer matches",
+    "mostly protected": "matches only at the looser threshold",
+    "recognised": "still matches",
+}
+# What a thumbnail shows around the face box, as a share of the box's longer side.
+_AROUND = 0.35
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the next thing is drawn."""
+
+    draw: ImageDraw.ImageDraw
+    page: Image.Image
+    x: int
+    y: int
+
+
+def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: str) -> Photo:
+    """The page, 1400 px wide, for the largest ``FACES_ON_PAGE`` faces.
+
+    Args:
+        original, protected: the pictures that were compared.
+        faces: what ``pipeline.check`` says of them.
+        title: usually the name of the photo.
+    """
+    shown = faces[:FACES_ON_PAGE]
+    heights = [_height(face) for face in shown]
+    sheet = Image.new("RGB", (_WIDTH, 150 + sum(heights) + 130), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, 44), "Face recognition check", _INK, _font(40))
+    draw.text((_MARGIN, 98), title, _GREY, _font(22))
+    y = 150
+    views = (View(original), View(protected))
+    for face, height in zip(shown, heights, strict=True):
+        draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _RULE, 2)
+        _draw_face(_Place(draw, sheet, _MARGIN, y + 24), face, views)
+        y += height
+    draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _RULE, 2)
+    _draw_legend(_Place(draw, sheet, _MARGIN, y + 22))
+    left = len(faces) - len(shown)
+    more = f"{left} smaller faces are not shown. " if left > 1 else "One smaller face is not shown. " if left else ""
+    draw.text((_MARGIN, y + 66), more + NO_PROMISE, _GREY, _font(20))
+    return Photo(np.asarray(sheet))
+
+
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+def _height(face: FaceReport) -> int:
+    bars = 70 + _LINE * len(face.similarities)
+    grid = 215 + _CELL * len(face.similarities) if face.survival else 0
+    return max(_THUMB + 100, bars + 60) + grid
+
+
+def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
+    at.draw.text((at.x, at.y), face_sentence(face), _INK, _font(22))
+    top = at.y + 44
+    ratio = (views[1].shape[2] / views[0].shape[2], views[1].shape[1] / views[0].shape[1])
+    for index, (view, name, scale) in enumerate(
+        zip(views, ("original", "protected"), ((1.0, 1.0), ratio), strict=True)
+    ):
+        x = at.x + index * (_THUMB + _GAP)
+        at.page.paste(_thumbnail(view, face.box, scale), (x, top))
+        at.draw.text((x, top + _THUMB + 6), name, _GREY, _font(18))
+    left = at.x + 2 * (_THUMB + _GAP) + 20
+    for index, similarity in enumerate(face.similarities):
+        _draw_bar(at, left, top + 10 + _LINE * index, similarity)
+    if face.similarities:
+        words = "similarity to the original; marks: thresholds at FAR 1 % and 0.1 %"
+        at.draw.text((left, top + 14 + _LINE * len(face.similarities)), words, _GREY, _font(18))
+    if face.survival:
+        _draw_survival(
+            _Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _LINE * len(face.similarities))), face
+        )
+
+
+def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
+    """A square around the face; what lies outside the photo stays grey."""
+    x0, y0, x1, y1 = (edge * scale[index % 2] for index, edge in enumerate(box))
+    reach = (0.5 + _AROUND) * max(x1 - x0, y1 - y0)
+    x, y, side = (x0 + x1) / 2 - reach, (y0 + y1) / 2 - reach, 2 * reach
+    height, width = view.shape[1:]
+    cut = (max(0, int(x)), max(0, int(y)), min(width, int(x + side) + 1), min(height, int(y + side) + 1))
+    shrink = max(1, int(side / _THUMB))
+    part = (view.region(*cut, shrink).clamp(0, 1).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    square = Image.new("RGB", (_THUMB, _THUMB), _RULE)
+    zoom = _THUMB / side
+    size = (max(1, round((cut[2] - cut[0]) * zoom)), max(1, round((cut[3] - cut[1]) * zoom)))
+    square.paste(Image.fromarray(part).resize(size), (round((cut[0] - x) * zoom), round((cut[1] - y) * zoom)))
+    return square
+
+
+def _draw_bar(at: _Place, left: int, y: int, similarity: Similarity) -> None:
+    name, value = 150, 70
+    start, end = left + name, _WIDTH - _MARGIN - value
+    at.draw.text((left, y), similarity.recogniser, _INK, _font(20))
+    at.draw.rounded_rectangle((start, y + 2, end, y + 2 + _BAR), 5, _RULE)
+    share = min(1.0, max(0.02, similarity.after))
+    colour = _COLOURS[similarity.verdict]
+    at.draw.rounded_rectangle((start, y + 2, start + share * (end - start), y + 2 + _BAR), 5, colour)
+    for threshold in (similarity.far1, similarity.far01):
+        x = start + threshold * (end - start)
+        at.draw.line((x, y - 4, x, y + 8 + _BAR), _INK, 2)
+    at.draw.text((end + 12, y), f"{similarity.after:.2f}", _INK, _font(20))
+
+
+def _draw_survival(at: _Place, face: FaceReport) -> None:
+    """A grid: a row per recogniser, a column per degradation, coloured by verdict."""
+    at.draw.text((at.x, at.y), "The same after what happens to published pictures", _INK, _font(22))
+    names, top = 170, at.y + 150
+    step = (_WIDTH - 2 * _MARGIN - names) / len(face.survival)
+    for column, survived in enumerate(face.survival):
+        x = round(at.x + names + column * step)
+        label = Image.new("RGB", (150, 24), _PAPER)
+        ImageDraw.Draw(label).text((0, 0), survived.degradation, _GREY, _font(18))
+        turned = label.rotate(45, Image.Resampling.BICUBIC, expand=True, fillcolor=_PAPER)
+        # The words begin over the middle of their column and lean to the right.
+        strip = turned.crop((0, 0, min(turned.width, _WIDTH - x), turned.height))
+        mask = Image.fromarray((np.asarray(strip.convert("L")) < 250).astype(np.uint8) * 255)
+        at.page.paste(strip, (x, top - turned.height + 2), mask)
+        for row, name in enumerate(s.recogniser for s in face.similarities):
+            verdict = next((s.verdict for s in survived.similarities if s.recogniser == name), None)
+            colour = _NO_FACE if verdict is None else _COLOURS[verdict]
+            y = top + row * _CELL
+            at.draw.rounded_rectangle((x + 4, y + 4, x + step - 4, y + _CELL - 4), 5, colour)
+            # Not by colour alone.
+            sign = "–" if verdict is None else _SIGNS[verdict]
+            at.draw.text((x + step / 2, y + _CELL / 2), sign, _PAPER, _font(20), anchor="mm")
+    for row, similarity in enumerate(face.similarities):
+        at.draw.text((at.x, top + row * _CELL + 5), similarity.recogniser, _INK, _font(20))
+
+
+def _draw_legend(at: _Place) -> None:
+    x = at.x
+    entries = [(_COLOURS[verdict], words) for verdict, words in _MEANING.items()]
+    for colour, words in [*entries, (_NO_FACE, "no face is found")]:
+        at.draw.rounded_rectangle((x, at.y + 2, x + 22, at.y + 24), 5, colour)
+        at.draw.text((x + 32, at.y), words, _INK, _font(20))
+        x += 62 + round(_font(20).getlength(words))

@@ -1,0 +1,72 @@
+"""The quick suite: real models, few faces and steps; every effect has the sign it should have."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+from synthetic import natural_row, protect_row, setting, survive_row
+
+from benchmarks import quick
+from benchmarks.data import NoData, face_list, sample_portrait, spread
+from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
+
+
+@pytest.mark.slow
+def test_every_effect_has_its_sign(tmp_path: Path) -> None:
+    """About 100 seconds on two idle cores."""
+    try:
+        photos = spread(face_list(), quick.FACES)
+    except NoData as error:
+        warnings.warn(f"THE SHARED FACES WERE SKIPPED, one sample portrait is measured instead. {error}", stacklevel=1)
+        photos = (sample_portrait(tmp_path),)
+    said: list[str] = []
+    problems = quick.measure(photos, tmp_path, min(2, os.cpu_count() or 1), said.append)
+    assert problems == [], "\n".join(said)
+
+
+def _rows(searched: float, noise: float, nothing: float = 1.0) -> tuple[list[ProtectRow], list[NaturalRow]]:
+    """What the quick suite measures of one face: similarities after the search, after strong noise, after nothing."""
+    settings = {
+        ("c2p", 0.7): (searched, 28.0),
+        ("masked-noise", 0.1): (0.95, 45.0),
+        ("masked-noise", 0.4): (noise, 34.0),
+        ("look", 0.7): (0.97, 42.0),
+        ("blur", 0.1): (0.9, 32.0),
+        ("blur", 0.4): (0.3, 24.0),
+        ("pixelate", 0.4): (0.2, 23.0),
+        ("nothing", 0.7): (nothing, 100.0),
+    }
+    protect, natural = [], []
+    for (method, strength), (after, psnr) in settings.items():
+        hold_out = "mobileface" if method in ("c2p", "masked-noise") else NO_FAMILY
+        key = setting("a", hold_out, strength, method)
+        row = protect_row(key, after)
+        ranked = tuple(type(s)(**{**vars(s), "rank": 1}) for s in row.scores)
+        protect.append(protect_row(key, scores=ranked))
+        natural.append(natural_row(key, psnr=psnr))
+    gone = setting("a", NO_FAMILY, 0.7, "blackout")
+    protect.append(protect_row(gone, scores=(), face_after=False))
+    return protect, natural
+
+
+def _wrong(protect: list[ProtectRow], natural: list[NaturalRow]) -> list[str]:
+    return quick.wrong_signs(protect, natural, [survive_row(setting("a", "mobileface"), {"JPEG 95": 0.11})])
+
+
+def test_effects_with_the_right_signs_pass() -> None:
+    assert _wrong(*_rows(0.6, 0.5)) == []
+
+
+def test_a_search_that_finds_nothing_is_told() -> None:
+    assert any("asks" in sentence for sentence in _wrong(*_rows(0.97, 0.5)))
+
+
+def test_a_harness_that_flatters_is_told() -> None:
+    assert "Doing nothing protects somebody." in _wrong(*_rows(0.3, 0.5, nothing=0.2))
+
+
+def test_noise_that_does_not_grow_is_told() -> None:
+    assert _wrong(*_rows(0.6, 0.96)) == ["More noise does not protect more."]
