@@ -99,7 +99,7 @@ class Detector:
 
     def refine(self, photo: Tensor | View, face: Face) -> Face:
         """A known face with its mesh found anew; the proposal step is left out."""
-        mesh, presence = self._mesh(photo, face.mesh[_FIVE])
+        mesh, presence = self._mesh.settle(photo, face.mesh)
         return _face(face.number, mesh, presence)
 
     def _confirmed(
@@ -113,6 +113,7 @@ class Detector:
             mesh, presence = self._mesh(photo, five)
             if presence < _MIN_PRESENCE or any(_same(mesh[_FIVE, :2], m) for m, _ in found):
                 continue
+            mesh, presence = self._mesh.settle(photo, mesh)
             found.append((mesh, probability * presence))
         return found
 

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.api import Face, Photo
-from c2p_core.faces import find_again, find_faces
+from c2p_core.faces import find_again, find_faces, refine_face
 from c2p_core.faces.detect import MIN_EYE_DISTANCE
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
