@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,7 +204,7 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
 
 
 def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
-    """Puts a finished layer above its source as one undo step.
+    """Puts a finished layer above its source as one undo step; whatever goes wrong, the image is as before.
 
     Args:
         source: what was protected; when it is gone, the layer goes to the top.
@@ -219,19 +220,17 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
         raise Refused(_CLOSED)
     below = None if on_top else source.still_there()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
-    image.undo_group_start()
-    try:
+    with ExitStack() as at_the_end:
+        image.undo_group_start()
+        at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
-        try:
+        with ExitStack() as unless_finished:
+            unless_finished.callback(image.remove_layer, layer)
             if fill is not None:
                 fill()
-        except BaseException:
-            image.remove_layer(layer)
-            raise
-        image.set_selected_layers([layer])
-    finally:
-        image.undo_group_end()
+            image.set_selected_layers([layer])
+            unless_finished.pop_all()
 
 
 def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
