@@ -14,8 +14,9 @@ from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
+from worker_client.bytewise import merge, shown_only, times
 
-from pixels import MASK_FORMAT, Format, Rect, add_alpha, cut_out, extent, merge, read, times, travel_format, write
+from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
 from texts import Refused, _
 
 PARASITE = "protect-face"
@@ -83,10 +84,6 @@ class Region:
     pixels: Picture
     changed: bytes
     visible: bytes
-
-    @property
-    def pixel_bytes(self) -> int:
-        return self.pixels.row_bytes // self.pixels.width
 
     def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
         """Strip by strip: where, and the strip's share of the three."""
@@ -163,11 +160,9 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.bands():
-            cut = cut_out(strip, changed, region.pixel_bytes)
-            if region.pixels.channels in (1, 3):
-                cut = add_alpha(cut, changed, region.pixel_bytes, form.depth)
+            cut = shown_only(strip, changed, form.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
-            write(shown, rect, MASK_FORMAT, visible, 1)
+            write_mask(shown, rect, visible, form.depth)
     return _finish(layer, pixels, mask, shown)
 
 
@@ -199,7 +194,7 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
             write(pixels, rect, form.name, strip, form.pixel_bytes)
             write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
             if shown is not None:
-                write(shown, rect, MASK_FORMAT, merge(read(shown, rect, MASK_FORMAT), visible, changed, 1), 1)
+                merge_mask(shown, rect, visible, changed, form.depth)
     return _finish(layer, pixels, mask, shown)
 
 
