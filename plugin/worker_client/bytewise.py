@@ -94,5 +94,5 @@ def _number(data):
 def _bytes(number, size):
     # type: (int, int) -> bytes
     if sys.version_info[0] == 2:
-        return unhexlify(b"%0*x" % (2 * size, number))
+        return unhexlify(b"%0*x" % (2 * size, number))  # novm
     return number.to_bytes(size, "big")  # novm
