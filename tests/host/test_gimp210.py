@@ -216,7 +216,7 @@ tell(kinds=[layer.type, made.type])
     assert (mask[~hidden] == 65535).all() and not hidden[:, 150:225].any()
 
 
-@pytest.mark.parametrize("precision", ["PRECISION_U8_LINEAR", "PRECISION_FLOAT_LINEAR"])
+@pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_FLOAT_LINEAR"])
 def test_the_curve_of_the_image_makes_no_difference(gimp210: Gimp210, precision: str) -> None:
     seen = []
     for name in ("PRECISION_U8_GAMMA", precision):
