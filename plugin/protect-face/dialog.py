@@ -149,6 +149,8 @@ class _ProtectDialog:
 
     def _look(self, pictures: list[Picture]) -> None:
         """Connects, tells what the worker is, and counts the faces."""
+        if self._worker is not None:
+            self._worker.close()
         worker = self._worker = run.connect()
         self._later(self._offer, worker.hello["presets"])
         self._later(self._show_estimate)
@@ -241,7 +243,7 @@ class _ProtectDialog:
             return
         hello = self._worker.hello
         words = [self._faces_and_time(hello["seconds_per_face"])] if self._found else []
-        missing = hello["models"]["missing"]
+        missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
         words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))
