@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from dataclasses import dataclass, field
 
 import psutil
@@ -20,6 +21,8 @@ from tests.host.gimp import Gimp
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
+# Each test its own: a screen that was killed leaves its lock behind.
+DISPLAYS = count(100 + os.getpid() % 400)
 # Added to the dialog: presses the button as soon as it is offered, and keeps what the dialog then says.
 PRESS_FETCH = """
 
@@ -108,7 +111,7 @@ def window(gimp: Gimp) -> Iterator[Window]:
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
-    shown = Window(gimp, f":{100 + os.getpid() % 400}")
+    shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
         time.sleep(2)
