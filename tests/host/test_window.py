@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from dataclasses import dataclass, field
+from itertools import count
 
 import psutil
 import pytest
