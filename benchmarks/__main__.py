@@ -222,5 +222,20 @@ def closeups(method: str, strength: float, hold_out: str, photos: Path | None, o
     _show(out, photos, method, strength, hold_out, per_sheet=1, close=True)
 
 
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+def gimp(out: Path | None) -> None:
+    """What the filter costs in a real GIMP 3 beside the search; nothing else should be running meanwhile."""
+    from benchmarks import gimp as in_gimp
+    from tests.host.root import NoRoot
+
+    try:
+        path = in_gimp.run(places(out).rows, click.echo)
+    except NoRoot as error:
+        click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
+        sys.exit(0)
+    click.echo(f"{path} written.")
+
+
 if __name__ == "__main__":
     main()

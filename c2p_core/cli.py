@@ -349,8 +349,8 @@ def run(idle: float, tcp: bool) -> int:
     """Runs the worker here until it is not needed or Ctrl-C; plug-ins that can start it need not this."""
     from c2p_core.worker import run as serve
 
-    click.echo("Plug-ins can use the worker while this runs; Ctrl-C ends it.")
-    return serve.run(idle=idle, tcp=tcp)
+    hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."
+    return serve.run(idle=idle, tcp=tcp, begun=lambda: click.echo(hint))
 
 
 @worker.command()
@@ -371,7 +371,7 @@ def stop() -> None:
     """Ends the worker; what it is working on is cancelled."""
     from c2p_core.worker.ask import stop as end
 
-    click.echo(end())
+    click.echo(end().words)
 
 
 def _bytes_into(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:

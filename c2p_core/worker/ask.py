@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,26 +48,34 @@ def ask(kind: str, folder: Path | None = None) -> Header:
         raise NoWorker(f"The worker does not answer ({error}); run 'c2p worker stop' to end it.") from error
 
 
-def stop(folder: Path | None = None) -> str:
-    """Ends the worker, by force when it does not answer; says in words what was done."""
+@dataclass(frozen=True)
+class Ending:
+    """What came of ending the worker, in words, and whether one ran."""
+
+    words: str
+    ran: bool
+
+
+def stop(folder: Path | None = None) -> Ending:
+    """Ends the worker, by force when it does not answer."""
     folder = folder or place.run_folder()
     endpoint = place.read_endpoint(folder)
     if endpoint is None:
-        return "No worker is running."
+        return Ending("No worker is running.", False)
     process = _process(endpoint)
     try:
         ask("stop", folder)
     except NoWorker:
         if process is None:
             place.remove_endpoint(folder)
-            return "No worker is running; what a killed one left was removed."
+            return Ending("No worker is running; what a killed one left was removed.", False)
         os.kill(process.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
         place.remove_endpoint(folder)
-        return "The worker did not answer and was killed."
+        return Ending("The worker did not answer and was killed.", True)
     if process is not None:
         with contextlib.suppress(psutil.TimeoutExpired):
             process.wait(_ANSWER_SECONDS)
-    return "The worker has ended."
+    return Ending("The worker has ended.", True)
 
 
 def _process(endpoint: dict[str, Any]) -> psutil.Process | None:

@@ -264,8 +264,8 @@ class Jobs:
     # Models
 
     def _models(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        known = [entry.name for entry in self._store.entries()]
-        missing = [name for name in known if not self._store.is_present(name)]
+        # What came with the installation can't be fetched, and must not keep the others from coming.
+        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_present(e.name)]
         wanted = missing if fields.all_of("fetch") else list(fields.names("fetch"))
         for name in wanted:
             self._store.entry(name)

@@ -6,27 +6,35 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.worker import place
+from c2p_core.worker.ask import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
 from c2p_core.worker.server import Server, Settings
 from c2p_core.worker.supervise import usual_command
 
+_NONE_RAN = 1
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the worker until it is not needed any more; 0 also when another one runs already."""
+    """Runs the worker until it is not needed any more, 0 also when another one runs already; or ends one."""
     parser = argparse.ArgumentParser(prog="python -m c2p_core.worker", description="The worker that plug-ins use.")
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder")
     # A worker that a plug-in starts gets its environment, and no options of the user's.
     waiting = os.environ.get("C2P_IDLE") or DEFAULT_IDLE
     parser.add_argument("--idle", type=float, default=waiting, metavar="SECONDS", help="how long to wait for work")
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a private socket")
+    parser.add_argument("--stop", action="store_true", help="end the one that runs, by force when it does not answer")
     options = parser.parse_args(arguments)
+    if options.stop:
+        ending = stop(options.run)
+        print(ending.words)
+        return 0 if ending.ran else _NONE_RAN
     try:
         return run(options.run, options.idle, options.tcp)
     except C2PError as error:
@@ -39,6 +47,7 @@ def run(
     idle: float = DEFAULT_IDLE,
     tcp: bool = False,
     compute: Sequence[str] = (),
+    begun: Callable[[], object] = lambda: None,
 ) -> int:
     """Serves until idle, a signal or a client's ``stop``; 0 also when another worker runs already.
 
@@ -47,6 +56,7 @@ def run(
         idle: seconds without work.
         tcp: listen on 127.0.0.1.
         compute: command that starts the process that computes, the usual one when empty.
+        begun: called when it is this one that serves.
 
     Raises:
         CannotWrite: its folders can't be written.
@@ -66,6 +76,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         try:
+            begun()
             server.run()
         except Exception:
             LOG.exception("the worker failed")

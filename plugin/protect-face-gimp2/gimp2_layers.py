@@ -8,6 +8,7 @@ import json
 
 from gimpfu import (
     ADD_MASK_BLACK,
+    ADD_MASK_WHITE,
     GRAY,
     GRAY_IMAGE,
     GRAYA_IMAGE,
@@ -16,16 +17,21 @@ from gimpfu import (
     LAYER_MODE_NORMAL,
     MASK_DISCARD,
     PRECISION_U8_LINEAR,
+    RGB_IMAGE,
     RGBA_IMAGE,
     gimp,
     pdb,
 )
+from worker_client.bytewise import levels, merge, shown_only, times
+from worker_client.protocol import DEPTHS
 
-from gimp2_pixels import SIZES, TRAVEL, icc_profile, levels, padded, read, times, with_alpha, write
+from gimp2_pixels import OWN_DEPTHS, TRAVEL, icc_profile, padded, read, write
 from gimp2_texts import Refused, _
 
 PARASITE = "protect-face"
 PARASITE_FLAGS = 3  # persistent, undoable
+# By the number of channels.
+_KINDS = {1: GRAY_IMAGE, 2: GRAYA_IMAGE, 3: RGB_IMAGE, 4: RGBA_IMAGE}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -62,11 +68,12 @@ class Source(object):
         self.opacity = drawable.opacity
         self.size = (drawable.width, drawable.height)
         self.depth, precision = TRAVEL[image.precision]
-        self.icc = icc_profile(image)
         self._scratch = _scratch(image, precision)
+        self._native = None  # type: Image | None
+        self.icc = icc_profile(self._scratch)
         self._masks = pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR)
         self.copy = _copied(drawable, self._scratch)
-        self.channels = self.copy.bpp // SIZES[self.depth]
+        self.channels = self.copy.bpp // DEPTHS[self.depth]
         self._selection = None if pdb.gimp_selection_is_empty(image) else _copied(image.selection, self._masks)
         own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) else None
         self._own_mask = None if own is None else _copied(own, self._masks)
@@ -86,6 +93,8 @@ class Source(object):
         # type: (object) -> None
         pdb.gimp_image_delete(self._scratch)
         pdb.gimp_image_delete(self._masks)
+        if self._native is not None:
+            pdb.gimp_image_delete(self._native)
 
     @property
     def selected(self):
@@ -140,26 +149,55 @@ class Source(object):
         kind = GRAYA_IMAGE if self.channels < 3 else RGBA_IMAGE
         layer = gimp.Layer(self._scratch, name, self.size[0], self.size[1], kind, self.opacity, LAYER_MODE_NORMAL)
         self._scratch.add_layer(layer, 0)
-        mask = _black_mask(layer)
+        mask = _with_mask(layer, ADD_MASK_BLACK)
         for picture, changed in regions:
-            rect = (picture.x, picture.y, picture.width, picture.height)
-            write(layer, rect, [with_alpha(b"".join(picture.strips), self.channels, self.depth, changed)])
-            limit = self.limit(rect)
-            write(mask, rect, [levels(changed if limit is None else times(changed, limit), self.depth)])
+            rect = _rect(picture)
+            write(layer, rect, [shown_only(b"".join(picture.strips), changed, self.channels, self.depth)])
+            write(mask, rect, [levels(self._visible(rect, changed), self.depth)])
         return self._for_the_image(layer, name)
 
     def whole_layer(self, name, regions):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
-        """A layer for the image that is a full copy with the changed pixels in it; arguments as above."""
-        layer = self.copy.copy(True)
-        self._scratch.add_layer(layer, 0)
-        for picture, _changed in regions:
-            rect = (picture.x, picture.y, picture.width, picture.height)
-            write(layer, rect, [with_alpha(b"".join(picture.strips), self.channels, self.depth)])
-        limit = self.limit(self.area)
-        if limit is not None:
-            write(_black_mask(layer), self.area, [levels(limit, self.depth)])
-        return self._for_the_image(layer, name)
+        """A layer for the image that is a full copy with the changed pixels in it; arguments as above.
+
+        It has a mask only where the selection or the source's mask asks for one. When the source was deleted or resized
+        meanwhile there is nothing to copy, and only the changed pixels are shown.
+        """
+        original = self.image.get_layer_by_tattoo(self.tattoo)
+        if original is None or (original.width, original.height) != self.size:
+            return self.result_layer(name, regions)
+        # In the image's own precision where that can be written, so that unchanged pixels stay exact.
+        depth = OWN_DEPTHS.get(self.image.precision)
+        if depth is not None:
+            self._native = _scratch(self.image, self.image.precision)
+        room = self._native or self._scratch
+        whole = _copied(original, room)
+        if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
+            whole.remove_mask(MASK_DISCARD)
+        if whole.mask is None and any(self.limit(_rect(picture)) is not None for picture, _ in regions):
+            _with_mask(whole, ADD_MASK_WHITE)
+        for picture, changed in regions:
+            _merge(whole, _rect(picture), self._as_pixels(picture, room), changed)
+            if whole.mask is not None:
+                visible = self._visible(_rect(picture), changed)
+                _merge(whole.mask, _rect(picture), levels(visible, depth or self.depth), changed)
+        return self._for_the_image(whole, name)
+
+    def _visible(self, rect, changed):
+        # type: (Rect, bytes) -> bytes
+        """How far a changed rectangle is to be seen, one byte a pixel."""
+        limit = self.limit(rect)
+        return changed if limit is None else times(changed, limit)
+
+    def _as_pixels(self, picture, room):
+        # type: (Picture, Image) -> bytes
+        """A picture that came back, as an image of ours has its pixels."""
+        area = (0, 0, picture.width, picture.height)
+        kind = _KINDS[picture.channels]
+        part = gimp.Layer(self._scratch, "", picture.width, picture.height, kind, 100, LAYER_MODE_NORMAL)
+        self._scratch.add_layer(part, 0)
+        write(part, area, picture.strips)
+        return b"".join(read(_copied(part, room), area))
 
     def insert(self, layer, settings):
         # type: (Layer, dict[str, Any]) -> None
@@ -215,19 +253,34 @@ def remembered(layer):
 def _scratch(image, precision):
     # type: (Image, int) -> Image
     """An image of our own with the colour space of ``image``, which nobody sees."""
-    scratch = pdb.gimp_image_new_with_precision(1, 1, pdb.gimp_image_base_type(image), precision)
+    scratch = pdb.gimp_image_new_with_precision(1, 1, pdb.gimp_image_base_type(image), image.precision)
     count, profile = pdb.gimp_image_get_color_profile(image)
     if count:
         pdb.gimp_image_set_color_profile(scratch, count, profile)
+    if precision != image.precision:
+        # From linear to not, GIMP gives the profile the other curve too.
+        pdb.gimp_image_convert_precision(scratch, precision)
     return scratch  # type: ignore[no-any-return]
 
 
-def _black_mask(layer):
-    # type: (Layer) -> Channel
-    """Gives the layer a mask that hides all of it."""
-    mask = layer.create_mask(ADD_MASK_BLACK)
+def _with_mask(layer, filled):
+    # type: (Layer, int) -> Channel
+    """Gives the layer a mask that hides or shows all of it."""
+    mask = layer.create_mask(filled)
     layer.add_mask(mask)
     return mask
+
+
+def _merge(drawable, rect, pixels, changed):
+    # type: (Drawable, Rect, bytes, bytes) -> None
+    """Sets the pixels of a rectangle where ``changed`` is 255."""
+    kept = b"".join(read(drawable, rect))
+    write(drawable, rect, [merge(kept, pixels, changed, drawable.bpp)])
+
+
+def _rect(picture):
+    # type: (Picture) -> Rect
+    return (picture.x, picture.y, picture.width, picture.height)
 
 
 def _copied(drawable, image):

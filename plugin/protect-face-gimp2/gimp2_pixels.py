@@ -1,11 +1,8 @@
 """Pixels out of GIMP 2.10 and back; Python 2.7.
 
 GIMP hands a plug-in the pixels in the image's own precision once it has been asked to, so that 16 bits stay 16 bits.
-32-bit integer, 16-bit float and 64-bit float travel as 32-bit float: GIMP itself converts a copy.
+What travels is a copy that GIMP itself converts, to the same depth and curve as in GIMP 3.
 """
-
-import struct
-from binascii import hexlify, unhexlify
 
 from gimpfu import (
     PRECISION_DOUBLE_GAMMA,
@@ -24,29 +21,33 @@ from gimpfu import (
 )
 
 STRIP_BYTES = 1 << 22
-SIZES = {"u8": 1, "u16": 2, "float": 4}
-# An image's precision to the one in which its pixels travel.
+_U8 = ("u8", PRECISION_U8_GAMMA)
+_U16 = ("u16", PRECISION_U16_GAMMA)
+_FLOAT = ("float", PRECISION_FLOAT_GAMMA)
+# An image's precision to the one in which its pixels travel: 16 bits of light are too few for dark skin.
 TRAVEL = {
-    PRECISION_U8_GAMMA: ("u8", PRECISION_U8_GAMMA),
-    PRECISION_U8_LINEAR: ("u8", PRECISION_U8_LINEAR),
-    PRECISION_U16_GAMMA: ("u16", PRECISION_U16_GAMMA),
-    PRECISION_U16_LINEAR: ("u16", PRECISION_U16_LINEAR),
-    PRECISION_U32_GAMMA: ("float", PRECISION_FLOAT_GAMMA),
-    PRECISION_U32_LINEAR: ("float", PRECISION_FLOAT_LINEAR),
-    PRECISION_HALF_GAMMA: ("float", PRECISION_FLOAT_GAMMA),
-    PRECISION_HALF_LINEAR: ("float", PRECISION_FLOAT_LINEAR),
-    PRECISION_FLOAT_GAMMA: ("float", PRECISION_FLOAT_GAMMA),
-    PRECISION_FLOAT_LINEAR: ("float", PRECISION_FLOAT_LINEAR),
-    PRECISION_DOUBLE_GAMMA: ("float", PRECISION_FLOAT_GAMMA),
-    PRECISION_DOUBLE_LINEAR: ("float", PRECISION_FLOAT_LINEAR),
+    PRECISION_U8_GAMMA: _U8,
+    PRECISION_U8_LINEAR: _U16,
+    PRECISION_U16_GAMMA: _U16,
+    PRECISION_U16_LINEAR: _U16,
+    PRECISION_U32_GAMMA: _FLOAT,
+    PRECISION_U32_LINEAR: _FLOAT,
+    PRECISION_HALF_GAMMA: _FLOAT,
+    PRECISION_HALF_LINEAR: _FLOAT,
+    PRECISION_FLOAT_GAMMA: _FLOAT,
+    PRECISION_FLOAT_LINEAR: _FLOAT,
+    PRECISION_DOUBLE_GAMMA: _FLOAT,
+    PRECISION_DOUBLE_LINEAR: _FLOAT,
 }
-
-# A mask's byte in each depth; masks are linear whatever the image is.
-_LEVELS = {
-    "u16": [struct.pack("<H", value * 257) for value in range(256)],
-    "float": [struct.pack("<f", value / 255.0) for value in range(256)],
+# Precisions whose pixels Python can write without GIMP's help.
+OWN_DEPTHS = {
+    PRECISION_U8_GAMMA: "u8",
+    PRECISION_U8_LINEAR: "u8",
+    PRECISION_U16_GAMMA: "u16",
+    PRECISION_U16_LINEAR: "u16",
+    PRECISION_FLOAT_GAMMA: "float",
+    PRECISION_FLOAT_LINEAR: "float",
 }
-_OPAQUE = {"u8": b"\xff", "u16": b"\xff\xff", "float": struct.pack("<f", 1.0)}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -59,7 +60,7 @@ if TYPE_CHECKING:  # novm
 
 def icc_profile(image):
     # type: (Image) -> bytes
-    """The profile that describes the image's bytes, of a linear image a linear one."""
+    """The profile that describes the image's bytes."""
     _count, values = pdb.gimp_image_get_effective_color_profile(image)
     return bytes(bytearray(values))
 
@@ -88,23 +89,6 @@ def write(drawable, rect, strips):
     drawable.update(x, y, width, height)
 
 
-def levels(mask, depth):
-    # type: (bytes, str) -> bytes
-    """A mask of one byte a pixel as an image of ``depth`` stores it."""
-    if depth == "u8":
-        return mask
-    table = _LEVELS[depth]
-    return b"".join([table[value] for value in bytearray(mask)])
-
-
-def times(first, second):
-    # type: (bytes, bytes) -> bytes
-    """The product of two masks of one byte a pixel, 255 standing for 1."""
-    if not first.translate(None, b"\0\xff"):
-        return _both(first, second)
-    return bytes(bytearray([(a * b + 127) // 255 for a, b in zip(bytearray(first), bytearray(second))]))
-
-
 def padded(drawable, rect):
     # type: (Drawable, Rect) -> bytes
     """A rectangle of a drawable of one byte a pixel; 0 outside of it."""
@@ -118,39 +102,3 @@ def padded(drawable, rect):
     before, after = b"\0" * (left - x), b"\0" * (x + width - right)
     rows = [before + data[start : start + wide] + after for start in range(0, len(data), wide)]
     return b"\0" * (width * (top - y)) + b"".join(rows) + b"\0" * (width * (y + height - bottom))
-
-
-def with_alpha(pixels, channels, depth, shown=None):
-    # type: (bytes, int, str, bytes | None) -> bytes
-    """Grey or RGB pixels with an alpha channel, which is kept where there is one.
-
-    Args:
-        pixels: bytes of whole pixels.
-        channels: 1 or 3 without alpha, 2 or 4 with it.
-        depth: "u8", "u16" or "float".
-        shown: one byte a pixel; where it is 0 the result is transparent.
-    """
-    size = SIZES[depth]
-    colours = channels - 1 + channels % 2  # without alpha
-    given, made = channels * size, (colours + 1) * size
-    source = bytearray(pixels)
-    count = len(source) // given
-    result = bytearray(count * made)
-    for place in range(colours * size):
-        result[place::made] = source[place::given]
-    for place in range(size):
-        if channels % 2:
-            alpha = _OPAQUE[depth][place : place + 1] * count
-        else:
-            alpha = bytes(source[colours * size + place :: given])
-        if shown is not None:
-            alpha = _both(alpha, shown.translate(b"\0" + b"\xff" * 255))
-        result[colours * size + place :: made] = alpha
-    return bytes(result)
-
-
-def _both(first, second):
-    # type: (bytes, bytes) -> bytes
-    """Bitwise "and" of two strings: as one number each, since Python 2.7 takes a second for some million bytes."""
-    number = int(hexlify(first), 16) & int(hexlify(second), 16)
-    return unhexlify(b"%0*x" % (2 * len(first), number))

@@ -23,15 +23,18 @@ from gimpfu import (
     register,
 )
 from worker_client import Picture, WorkerProblem
+from worker_client.protocol import DEPTHS
 
 from gimp2_layers import Source, remembered
-from gimp2_pixels import SIZES, read
+from gimp2_pixels import read
 from gimp2_texts import DOMAIN, LOCALE, N_, Refused, _, native
 
 PROTECT = "python-fu-protect-face"
 CHECK = "python-fu-protect-face-check"
 MENU = N_("<Image>/Filters/Privacy")
 SELECTED, WHOLE = "selection", "whole"
+# Up to this many pixels the whole layer is checked, so that the figures are those of `c2p check` to the last digit.
+WHOLE_PIXELS = 4000000
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -64,16 +67,9 @@ def _protect(image, drawable, wishes, faces, output):
     with Source(image, drawable) as source, _connected() as worker:
         if faces == SELECTED and not source.selected:
             raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
-        full = list(source.size)
-        width, height = worker_client.search_size(*source.size)
-        small, selection = source.reduced(width, height)
-        pictures = [_picture("photo", small, source, (0, 0, width, height))]
-        if selection is not None:
-            pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selection]))
-        choose = "selected" if faces == SELECTED else faces
-        found = _finished(worker, "find", {"full": full, "choose": choose}, pictures).header
-        chosen = [face for face in found["faces"] if face["number"] in found["chosen"]]
-        rects = [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
+        found = _find(worker, source, "selected" if faces == SELECTED else faces)
+        chosen = _chosen(found)
+        rects = _regions(found)
         if not rects:
             raise Refused(_why_nothing_to_do(found["faces"], faces))
         if not any(face["selected"] > 0 for face in chosen):
@@ -82,7 +78,9 @@ def _protect(image, drawable, wishes, faces, output):
             )
 
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _finished(worker, "protect", dict(wishes, faces=chosen, full=full, output="single"), pictures)
+        result = _finished(
+            worker, "protect", dict(wishes, faces=chosen, full=list(source.size), output="single"), pictures
+        )
         masks = dict(((p.x, p.y), b"".join(p.strips)) for p in result.pictures if p.name == "mask")
         if not masks:
             raise Refused(_("Nothing was changed; raise the strength and try again."))
@@ -92,11 +90,9 @@ def _protect(image, drawable, wishes, faces, output):
         settings = {
             "version": 1,
             "source": source.tattoo,
-            "size": full,
-            "regions": [list(rect) for rect in rects],
-            "faces": chosen,
             "wishes": dict(wishes, faces=faces, output=output),
             "settings": result.header["settings"],
+            "faces": result.header["faces"],
         }
         source.insert(layer, settings)
         _say(result.header["warnings"] + result.header["sentences"])
@@ -112,10 +108,16 @@ def _check(image, drawable):
     if original is None:
         raise Refused(_("The layer that was protected is no longer there; undo its removal and try again."))
     with Source(image, original) as source, _connected() as worker:
+        header = {"full": list(source.size)}  # type: dict[str, Any]
+        rects = [source.area]
+        if source.size[0] * source.size[1] > WHOLE_PIXELS:
+            found = _find(worker, source, "all")
+            rects = _regions(found)
+            header["faces"] = _chosen(found)
         visible = source.as_seen()
         dx, dy = source.offset
         pictures = []
-        for x, y, width, height in settings["regions"]:
+        for x, y, width, height in rects:
             # Beyond the canvas nothing is visible, and beyond the layer nothing is known.
             left, top = max(x, -dx, 0), max(y, -dy, 0)
             right = min(x + width, image.width - dx, source.size[0])
@@ -126,8 +128,28 @@ def _check(image, drawable):
                 pictures.append(_picture("current", visible, source, rect, source.offset))
         if not pictures:
             raise Refused(_("The protected face lies outside of the image; move the layer back and try again."))
-        header = {"full": list(source.size), "faces": settings["faces"]}
         return _say(_finished(worker, "check", header, pictures).header["sentences"])
+
+
+def _find(worker, source, choose):
+    # type: (Worker, Source, str) -> dict[str, Any]
+    """What the worker finds in the layer, as its protocol describes the result of "find"."""
+    width, height = worker_client.search_size(*source.size)
+    small, selection = source.reduced(width, height)
+    pictures = [_picture("photo", small, source, (0, 0, width, height))]
+    if selection is not None:
+        pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selection]))
+    return _finished(worker, "find", {"full": list(source.size), "choose": choose}, pictures).header
+
+
+def _chosen(found):
+    # type: (dict[str, Any]) -> list[dict[str, Any]]
+    return [face for face in found["faces"] if face["number"] in found["chosen"]]
+
+
+def _regions(found):
+    # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
+    return [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
 
 
 def _why_nothing_to_do(found, faces):
@@ -143,7 +165,7 @@ def _picture(name, drawable, source, rect, offset=(0, 0)):
     # type: (str, Drawable, Source, tuple[int, int, int, int], tuple[int, int]) -> Picture
     """A rectangle, in pixels of the source's layer, of a drawable that lies ``offset`` further left and up."""
     x, y, width, height = rect
-    channels = drawable.bpp // SIZES[source.depth]
+    channels = drawable.bpp // DEPTHS[source.depth]
     strips = read(drawable, (x + offset[0], y + offset[1], width, height))
     return Picture(name, x, y, width, height, channels, source.depth, source.icc, strips)
 

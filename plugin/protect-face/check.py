@@ -17,7 +17,7 @@ import run
 from guard import connected, progress, tell
 from layers import Limit, Source, source_of
 from pixels import Rect, extent, travel_format
-from report import summary, text_report, write_report
+from report import text_report, write_report
 from texts import Refused, _
 from wishes import ALL, ONE_LAYER, declare_steps, wishes_from
 
@@ -41,9 +41,18 @@ class _Pair:
     current: Gimp.Layer
     shift: tuple[int, int]
 
-    def common(self, rect: Rect) -> Rect:
-        """The part of a rectangle of the original that ``current`` covers."""
-        return rect.within(extent(self.current).moved(-self.shift[0], -self.shift[1])).within(self.original.area)
+    def common(self, rects: list[Rect]) -> list[Rect]:
+        """The parts of rectangles of the original that ``current`` covers.
+
+        Raises:
+            Refused: there are none.
+        """
+        covered = extent(self.current).moved(-self.shift[0], -self.shift[1]).within(self.original.area)
+        parts = [part for rect in rects if not (part := rect.within(covered)).empty]
+        if not parts:
+            words = _("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again.")
+            raise Refused(words)
+        return parts
 
     def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
         form = travel_format(self.current)
@@ -77,11 +86,11 @@ def run_check(
     _data: object,
 ) -> list[Any] | None:
     """Compares, shows or returns what recognisers say."""
-    interactive = mode != Gimp.RunMode.NONINTERACTIVE
-    selected = source_of(image, drawables)
-    original = _original(selected, config.get_property("original"), interactive)
-    if original is None:
+    asked = _asked(mode, image, drawables, config)
+    if asked is None:
         return None
+    selected, original = asked
+    interactive = mode != Gimp.RunMode.NONINTERACTIVE
     with _pair(selected, original, config.get_property("what")) as pair, connected() as worker:
         figures = _figures(worker, pair, config.get_property("upload") and not interactive)
         Gimp.progress_end()
@@ -89,7 +98,7 @@ def run_check(
     if config.get_property("report"):
         write_report(Path(config.get_property("report")), text_report(image.get_name(), figures))
     if stronger:
-        tell(mode, summary(_strengthen(selected, original)))
+        tell(mode, _strengthen(selected, original))
     return [json.dumps(figures)]
 
 
@@ -108,13 +117,10 @@ def run_strengthen(
     _data: object,
 ) -> list[Any] | None:
     """Searches again from the visible pixels and puts one more layer on top."""
-    interactive = mode != Gimp.RunMode.NONINTERACTIVE
-    selected = source_of(image, drawables)
-    original = _original(selected, config.get_property("original"), interactive)
-    if original is None:
+    asked = _asked(mode, image, drawables, config)
+    if asked is None:
         return None
-    result = _strengthen(selected, original, config.get_property("steps"))
-    tell(mode, summary(result))
+    tell(mode, _strengthen(*asked, config.get_property("steps")))
     return []
 
 
@@ -124,14 +130,21 @@ def _declare_original(procedure: Gimp.Procedure) -> None:
     )
 
 
+def _asked(
+    mode: Gimp.RunMode, image: Gimp.Image, drawables: list[Gimp.Drawable], config: Gimp.ProcedureConfig
+) -> tuple[Source, Gimp.Layer] | None:
+    """The selected layer and the original; None when the user was asked for the original and cancelled."""
+    selected = source_of(image, drawables)
+    original = _original(selected, config.get_property("original"), mode != Gimp.RunMode.NONINTERACTIVE)
+    return None if original is None else (selected, original)
+
+
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
     settings = _settings(selected.image, selected.layer) or {"wishes": {}}
     wishes = wishes_from(settings["wishes"], output=ONE_LAYER, steps=steps)
     with _pair(selected, original, VISIBLE) as pair, connected() as worker:
         found = run.find(worker, pair.original, _same_faces(settings), progress)
-        rects = [rect for rect in map(pair.common, run.regions_of(found)) if not rect.empty]
-        if not rects:
-            raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+        rects = pair.common(run.regions_of(found))
         limits = [_selection_only(pair.original, rect) for rect in rects]
         header = run.job_settings(wishes) | {"faces": run.chosen(found), "full": pair.original.area.size}
         job = run.submit(worker, "protect", header, pair.pictures(rects, "original", "photo"))
@@ -171,9 +184,7 @@ def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
         found = run.find(worker, pair.original, "all", progress)
         rects = run.regions_of(found)
         header["faces"] = run.chosen(found)
-    rects = [rect for rect in map(pair.common, rects) if not rect.empty]
-    if not rects:
-        raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+    rects = pair.common(rects)
     job = run.submit(worker, "check", header, pair.pictures(rects, "original", "current"))
     return run.finished(job, progress).header
 

@@ -138,7 +138,7 @@ class _ProtectDialog:
     def _live_line(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
         self._line = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
-        self._fetch = Gtk.Button(no_show_all=True)
+        self._fetch = Gtk.Button(no_show_all=True, sensitive=False)
         self._fetch.connect("clicked", lambda _button: self._start_fetch())
         box.pack_start(self._line, True, True, 0)
         box.pack_start(self._fetch, False, False, 0)
@@ -149,6 +149,8 @@ class _ProtectDialog:
 
     def _look(self, pictures: list[Picture]) -> None:
         """Connects, tells what the worker is, and counts the faces."""
+        if self._worker is not None:
+            self._worker.close()
         worker = self._worker = run.connect()
         self._later(self._offer, worker.hello["presets"])
         self._later(self._show_estimate)
@@ -157,7 +159,6 @@ class _ProtectDialog:
             event = run.finished(run.submit(worker, "find", header, pictures), lambda _event: None)
             self._found = event.header
             self._later(self._show_estimate)
-            self._later(self._button.set_sensitive, bool(event.header["chosen"]))
 
     def _start_preview(self) -> None:
         source = self._source
@@ -166,28 +167,36 @@ class _ProtectDialog:
         header = run.job_settings(wishes_of(self._config))
         header |= {"faces": run.chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
         header["output"] = "single"
-        self._work_on(self._button, "preview", header, pictures, self._show_pair)
+        self._work_on("preview", header, pictures, self._show_pair)
 
     def _start_fetch(self) -> None:
-        self._work_on(self._fetch, "models", {"fetch": True}, [], lambda _event: self._start_look())
+        self._work_on("models", {"fetch": True}, [], lambda _event: self._start_look())
 
     def _start_look(self) -> None:
+        self._allow(False)
         pictures = self._find_pictures()
-        self._in_background(lambda: self._look(pictures))
+
+        def look() -> None:
+            try:
+                self._look(pictures)
+            finally:
+                self._later(self._allow, True)
+
+        self._in_background(look)
+
+    def _allow(self, allowed: bool) -> None:
+        """Whether the buttons that ask the worker can be pressed; it does one job at a time for each connection."""
+        self._button.set_sensitive(allowed and bool(self._found.get("chosen")))
+        self._fetch.set_sensitive(allowed)
 
     def _work_on(
-        self,
-        button: Gtk.Button,
-        kind: str,
-        header: dict[str, Any],
-        pictures: list[Picture],
-        done: Callable[[Event], object],
+        self, kind: str, header: dict[str, Any], pictures: list[Picture], done: Callable[[Event], object]
     ) -> None:
-        """Runs a job that a button started, with the bar in its place."""
+        """Runs a job that a button started, with the bar in the place of the buttons."""
         worker = self._worker
         if worker is None:
             return
-        button.set_sensitive(False)
+        self._allow(False)
         self._bar.set_fraction(0)
         self._bar.set_text(_("Working…"))
         self._button_or_bar.set_visible_child_name("bar")
@@ -195,10 +204,10 @@ class _ProtectDialog:
         def work() -> None:
             try:
                 event = run.finished(run.submit(worker, kind, header, pictures), lambda e: self._later(self._tell, e))
-                self._later(done, event)
             finally:
                 self._later(self._button_or_bar.set_visible_child_name, "button")
-                self._later(button.set_sensitive, True)
+                self._later(self._allow, True)
+            self._later(done, event)
 
         self._in_background(work)
 
@@ -241,7 +250,7 @@ class _ProtectDialog:
             return
         hello = self._worker.hello
         words = [self._faces_and_time(hello["seconds_per_face"])] if self._found else []
-        missing = hello["models"]["missing"]
+        missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
         words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))

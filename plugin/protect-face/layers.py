@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
+from worker_client.bytewise import merge, shown_only, times
 
-from pixels import MASK_FORMAT, Format, Rect, add_alpha, cut_out, extent, merge, read, times, travel_format, write
+from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
 from texts import Refused, _
 
 PARASITE = "protect-face"
@@ -82,10 +84,6 @@ class Region:
     pixels: Picture
     changed: bytes
     visible: bytes
-
-    @property
-    def pixel_bytes(self) -> int:
-        return self.pixels.row_bytes // self.pixels.width
 
     def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
         """Strip by strip: where, and the strip's share of the three."""
@@ -162,11 +160,9 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.bands():
-            cut = cut_out(strip, changed, region.pixel_bytes)
-            if region.pixels.channels in (1, 3):
-                cut = add_alpha(cut, changed, region.pixel_bytes, form.depth)
+            cut = shown_only(strip, changed, form.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
-            write(shown, rect, MASK_FORMAT, visible, 1)
+            write_mask(shown, rect, visible, form.depth)
     return _finish(layer, pixels, mask, shown)
 
 
@@ -198,12 +194,12 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
             write(pixels, rect, form.name, strip, form.pixel_bytes)
             write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
             if shown is not None:
-                write(shown, rect, MASK_FORMAT, merge(read(shown, rect, MASK_FORMAT), visible, changed, 1), 1)
+                merge_mask(shown, rect, visible, changed, form.depth)
     return _finish(layer, pixels, mask, shown)
 
 
 def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
-    """Puts a finished layer above its source as one undo step.
+    """Puts a finished layer above its source as one undo step; whatever goes wrong, the image is as before.
 
     Args:
         source: what was protected; when it is gone, the layer goes to the top.
@@ -219,19 +215,17 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
         raise Refused(_CLOSED)
     below = None if on_top else source.still_there()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
-    image.undo_group_start()
-    try:
+    with ExitStack() as at_the_end:
+        image.undo_group_start()
+        at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
-        try:
+        with ExitStack() as unless_finished:
+            unless_finished.callback(image.remove_layer, layer)
             if fill is not None:
                 fill()
-        except BaseException:
-            image.remove_layer(layer)
-            raise
-        image.set_selected_layers([layer])
-    finally:
-        image.undo_group_end()
+            image.set_selected_layers([layer])
+            unless_finished.pop_all()
 
 
 def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:

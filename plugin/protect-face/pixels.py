@@ -1,12 +1,7 @@
-"""Pixels out of GIMP and back: which format travels, strip by strip, and how masks apply.
-
-GIMP's own Python has no NumPy. Whole strips are treated as one big number instead: Python's ``&``, ``|`` and ``^`` on
-those run about as fast as memory does.
-"""
+"""Pixels out of GIMP and back: which format travels, strip by strip."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,13 +11,13 @@ gi.require_version("Babl", "0.1")
 gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
+from worker_client.bytewise import levels, merge  # noqa: E402
+from worker_client.protocol import DEPTHS  # noqa: E402
 
 STRIP_BYTES = 1 << 20
 MASK_FORMAT = "Y u8"
 
-_SIZES = {"u8": 1, "u16": 2, "float": 4}
-# 1.0, little-endian as all pixels that travel.
-_OPAQUE = {"u8": b"\xff", "u16": b"\xff\xff", "float": struct.pack("<f", 1)}
+_MASKS = {"u8": MASK_FORMAT, "u16": "Y u16", "float": "Y float"}
 _U8 = (Gimp.Precision.U8_NON_LINEAR, Gimp.Precision.U8_PERCEPTUAL)
 _U16 = (
     Gimp.Precision.U8_LINEAR,
@@ -83,7 +78,7 @@ class Format:
 
     @property
     def pixel_bytes(self) -> int:
-        return self.channels * _SIZES[self.depth]
+        return self.channels * DEPTHS[self.depth]
 
 
 def spare_memory() -> None:
@@ -153,44 +148,15 @@ def reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_byte
         yield bytes(buffer.get(strip.gegl(), scale, name, Gegl.AbyssPolicy.NONE))
 
 
-def cut_out(pixels: bytes, mask: bytes, pixel_bytes: int) -> bytes:
-    """The pixels where ``mask`` is 255 and zeros where it is 0."""
-    return (_number(pixels) & _number(_spread(mask, pixel_bytes))).to_bytes(len(pixels), "little")
+def write_mask(buffer: Gegl.Buffer, rect: Rect, mask: bytes, depth: str) -> None:
+    """Sets a rectangle of a layer mask from one byte a pixel.
+
+    It is handed over in the depth that travels: babl takes 350 MB for a moment to find a way from 8 bits to floats.
+    """
+    write(buffer, rect, _MASKS[depth], levels(mask, depth), DEPTHS[depth])
 
 
-def add_alpha(pixels: bytes, mask: bytes, pixel_bytes: int, depth: str) -> bytes:
-    """Pixels without alpha, made opaque where ``mask`` is 255 and transparent where it is 0."""
-    opaque = _OPAQUE[depth]
-    wide = pixel_bytes + len(opaque)
-    out = bytearray(len(mask) * wide)
-    for place in range(pixel_bytes):
-        out[place::wide] = pixels[place::pixel_bytes]
-    for place, value in enumerate(opaque, pixel_bytes):
-        out[place::wide] = mask.translate(bytes(255) + bytes([value]))
-    return bytes(out)
-
-
-def merge(below: bytes, above: bytes, mask: bytes, pixel_bytes: int) -> bytes:
-    """``above`` where ``mask`` is 255, ``below`` where it is 0."""
-    base = _number(below)
-    chosen = (base ^ _number(above)) & _number(_spread(mask, pixel_bytes))
-    return (base ^ chosen).to_bytes(len(below), "little")
-
-
-def times(first: bytes, second: bytes) -> bytes:
-    """The product of two masks of one byte a pixel, 255 standing for 1."""
-    # A mask that is all or nothing is the rule, and quick; feathered ones on both sides are rare.
-    if not first.translate(None, b"\0\xff"):
-        return (_number(first) & _number(second)).to_bytes(len(first), "little")
-    return bytes((a * b + 127) // 255 for a, b in zip(first, second, strict=True))
-
-
-def _number(data: bytes | bytearray) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _spread(mask: bytes, pixel_bytes: int) -> bytearray:
-    wide = bytearray(len(mask) * pixel_bytes)
-    for place in range(pixel_bytes):
-        wide[place::pixel_bytes] = mask
-    return wide
+def merge_mask(buffer: Gegl.Buffer, rect: Rect, mask: bytes, changed: bytes, depth: str) -> None:
+    """The same, but only where ``changed`` is 255."""
+    name, size = _MASKS[depth], DEPTHS[depth]
+    write(buffer, rect, name, merge(read(buffer, rect, name), levels(mask, depth), changed, size), size)

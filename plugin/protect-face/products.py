@@ -8,7 +8,7 @@ from gi.repository import Gimp
 from worker_client import Picture
 
 from layers import Source, new_layer, place_of, strips_of
-from pixels import MASK_FORMAT, Rect, write
+from pixels import Rect, write, write_mask
 from texts import _
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
@@ -51,7 +51,7 @@ def product_group(
         mask = group.create_mask(Gimp.AddMaskType.BLACK)
         buffer = mask.get_buffer()
         for rect, visible in shown:
-            write(buffer, rect.moved(origin[0] - left, origin[1] - top), MASK_FORMAT, visible, 1)
+            write_mask(buffer, rect.moved(origin[0] - left, origin[1] - top), visible, source.form.depth)
         buffer.flush()
         group.add_mask(mask)
         group.set_edit_mask(False)

@@ -20,7 +20,6 @@ import wishes  # noqa: E402
 import worker_menu  # noqa: E402
 from guard import connected, guarded, progress, tell  # noqa: E402
 from layers import source_of  # noqa: E402
-from report import summary  # noqa: E402
 from texts import _  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
@@ -118,7 +117,7 @@ def _run_protect(
         source = source_of(image, drawables)  # the image could be edited while the dialog was open
     with connected() as worker:
         result = run.protect(worker, source, wishes.wishes_of(config), progress)
-    tell(mode, summary(result))
+    tell(mode, result)
     return []
 
 

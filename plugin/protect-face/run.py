@@ -9,10 +9,11 @@ from typing import Any
 import worker_client
 from gi.repository import Gimp
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
+from worker_client.bytewise import times
 
 import layers
 from layers import Limit, Region, Source
-from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips, times
+from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips
 from products import product_group
 from texts import Refused, _, sentence
 from wishes import PRODUCTS, SELECTED, WHOLE_LAYER, Wishes

@@ -16,11 +16,13 @@ from worker_client.protocol import (
     same,
     write_message,
 )
-from worker_client.start import start
-from worker_client.transport import StreamClosed, open_stream
+from worker_client.start import end, start
+from worker_client.transport import Silent, StreamClosed, open_stream
 
 # The longest that a worker may take from its start to its first answer.
 START_SECONDS = 90.0
+# A worker that runs greets at once, whatever it computes.
+GREETING_SECONDS = 10.0
 # The longest that a cancelled job may take to end before the client turns away.
 CANCEL_SECONDS = 5.0
 _POLL = 0.1
@@ -60,6 +62,7 @@ def connect(on_waiting=None, client="plug-in", place=None):
 
     Args:
         on_waiting: called about ten times a second while the worker starts, with the seconds waited so far; may raise.
+            Also when it has to be started again for a job.
         client: who asks, for the worker's log.
         place: where the worker is; found when None.
 
@@ -67,7 +70,7 @@ def connect(on_waiting=None, client="plug-in", place=None):
         WorkerProblem: there is no worker, it can't be started, or it is of another version.
     """
     where = place or find_place()
-    return Worker(where, client, _connect(where, client, on_waiting))
+    return Worker(where, client, _connect(where, client, on_waiting), on_waiting)
 
 
 class Worker(object):
@@ -77,10 +80,11 @@ class Worker(object):
         hello: what the worker is and can; ``docs/worker-protocol.md`` lists it.
     """
 
-    def __init__(self, place, client, connection):
-        # type: (Place, str, tuple[SocketStream | PipeStream, dict[str, Any]]) -> None
+    def __init__(self, place, client, connection, on_waiting=None):
+        # type: (Place, str, tuple[SocketStream | PipeStream, dict[str, Any]], Callable[[float], object] | None) -> None
         self._place = place
         self._client = client
+        self._on_waiting = on_waiting
         self._jobs = 0
         self._stream, self.hello = connection
 
@@ -98,22 +102,22 @@ class Worker(object):
         """
         self._jobs += 1
         message = dict(header or {}, kind=kind, job=self._jobs)
+        job = None
         try:
             if self._has_gone():
                 self._stream.close()
-                self._stream, self.hello = _connect(self._place, self._client, None)
+                self._stream, self.hello = _connect(self._place, self._client, self._on_waiting)
             write_message(self._stream, message, pictures)
+            job = Job(self._stream, self._jobs)
         except StreamClosed:
-            self.close()
             raise WorkerProblem("gone", _GONE)
         except ProtocolError as error:
-            self.close()
             raise WorkerProblem("bad", "The picture could not be sent (%s); %s" % (error, _OUR_FAULT))
-        except BaseException:
-            # Half a message was sent; the worker drops it with the connection.
-            self.close()
-            raise
-        return Job(self._stream, self._jobs)
+        finally:
+            if job is None:
+                # Half a message was sent; the worker drops it with the connection.
+                self.close()
+        return job
 
     def close(self):
         # type: () -> None
@@ -197,13 +201,16 @@ class Job(object):
 
 def stop(place=None):
     # type: (Place | None) -> bool
-    """Asks a running worker to end; False when none runs.
+    """Ends a running worker, by force when it does not answer; False when none runs.
 
     Raises:
-        WorkerProblem: it does not fit this plug-in.
+        WorkerProblem: it does not fit this plug-in, or can't be ended from here.
     """
     where = place or find_place()
-    found = _reach(where, "stop", "control")
+    try:
+        found = _reach(where, "stop", "control")
+    except Silent:
+        return end(where)
     if found is None:
         return False
     worker = Worker(where, "stop", found)
@@ -237,6 +244,8 @@ def diagnose(place=None):
                 for event in worker.submit("status").events():
                     if event.kind in ("result", "error"):
                         found["status"] = event.header
+    except Silent:
+        found["problem"] = "The worker does not answer; restart it."
     except WorkerProblem as problem:
         found["problem"] = problem.sentence
     return found
@@ -253,14 +262,21 @@ def _connect(place, client, on_waiting):
             on_waiting(seconds)
         return seconds
 
-    found = _reach(place, client, "work", waited)
+    def reached():
+        # type: () -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
+        try:
+            return _reach(place, client, "work", waited)
+        except Silent:
+            return None
+
+    found = reached()
     if found is not None:
         return found
     process = start(place)
     _started.append(process)
     while waited() < START_SECONDS:
         time.sleep(_POLL)
-        found = _reach(place, client, "work", waited)
+        found = reached()
         if found is not None:
             return found
         # 0 means that another one was faster and has the lock.
@@ -284,42 +300,45 @@ def _reason(place):
 
 def _reach(place, client, wants, waited=None):
     # type: (Place, str, str, Callable[[], float] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
-    """Connects and shakes hands with a running worker; None when none answers."""
+    """Connects and shakes hands with a running worker; None when there is none.
+
+    Raises:
+        Silent: it does not answer.
+        WorkerProblem: it does not fit this plug-in, or does not serve it.
+    """
     endpoint = read_endpoint(place)
     if endpoint is None:
         return None
     if endpoint["protocol"] != PROTOCOL:
         raise _other_version(endpoint["protocol"])
+    stream = hello = None
     try:
         stream = open_stream(endpoint["transport"], native(endpoint["address"]))
-    except StreamClosed:
-        return None
-    try:
         hello = _shake_hands(stream, str(endpoint["token"]), client, wants, waited)
+        return stream, hello
+    except Silent:
+        raise
     except StreamClosed:
-        stream.close()
         return None
     except WorkerProblem as problem:
-        stream.close()
         now = read_endpoint(place)
         if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
             return None  # another worker has just taken the place of the one whose token we had
         raise
     except OtherVersion as error:
-        stream.close()
         raise _other_version(error.version)
     except ProtocolError as error:
-        stream.close()
         raise WorkerProblem("bad", "Something else than the worker answers (%s); %s" % (error, _OUR_FAULT))
-    except BaseException:
-        stream.close()
-        raise
-    return stream, hello
+    finally:
+        if stream is not None and hello is None:
+            stream.close()
 
 
 def _shake_hands(stream, token, client, wants, waited):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
+    if not _comes(stream, GREETING_SECONDS, waited):
+        raise Silent("it does not greet")
     greeting, _ = read_message(stream, 0)
     theirs = greeting.get("challenge")
     if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
@@ -327,12 +346,8 @@ def _shake_hands(stream, token, client, wants, waited):
     ours = binascii.hexlify(os.urandom(16)).decode("ascii")
     said = {"kind": "hello", "client": client, "wants": wants, "challenge": ours}
     write_message(stream, dict(said, proof=proof(token, "client", theirs, ours)))
-    until = time.time() + START_SECONDS
-    while not stream.wait(_POLL):
-        if waited is not None:
-            waited()
-        if time.time() > until:
-            raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
+    if not _comes(stream, START_SECONDS, waited):
+        raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
     hello, _ = read_message(stream, 0)
     if hello.get("kind") == "error":
         raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
@@ -342,6 +357,18 @@ def _shake_hands(stream, token, client, wants, waited):
     if not same(told, proof(token, "worker", ours, theirs)):
         raise ProtocolError("it does not know the token")
     return hello
+
+
+def _comes(stream, seconds, waited):
+    # type: (SocketStream | PipeStream, float, Callable[[], float] | None) -> bool
+    """Whether the other side says something in time."""
+    until = time.time() + seconds
+    while not stream.wait(_POLL):
+        if waited is not None:
+            waited()
+        if time.time() > until:
+            return False
+    return True
 
 
 def _other_version(version):

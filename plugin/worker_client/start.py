@@ -1,9 +1,10 @@
-"""Starts a worker that outlives the plug-in and shares nothing with it."""
+"""Starts a worker that outlives the plug-in and shares nothing with it, and ends one that does not listen."""
 
 import errno
 import os
 import subprocess
 import sys
+import time
 
 from worker_client.place import REPAIR, START_LOG, terminal_command
 from worker_client.problem import WorkerProblem
@@ -24,6 +25,8 @@ _ASTRAY = (
     "QT_",
     "VIRTUAL_ENV",
 )
+# The longest that ending a worker by force may take.
+_END_SECONDS = 60.0
 _DETACHED, _NEW_GROUP, _NO_WINDOW = 0x00000008, 0x00000200, 0x08000000
 
 TYPE_CHECKING = False
@@ -41,12 +44,7 @@ def start(place):
     Raises:
         WorkerProblem: it can't be started from here.
     """
-    if os.path.exists("/.flatpak-info"):
-        raise WorkerProblem(
-            "sandbox",
-            "This GIMP comes from Flatpak and may not start programs; open a terminal, run '%s worker run', and try"
-            " again while it runs." % terminal_command(place),
-        )
+    _refuse_in_a_sandbox("%s worker run", "try again while it runs", place)
     try:
         make_private(place.run)
         log = os.open(os.path.join(place.run, START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -56,20 +54,55 @@ def start(place):
             "The folder %s can't be written (%s); free some space or repair its permissions."
             % (place.run, error.strerror),
         )
-    command = place.command + ["--run", place.run]
+    try:
+        return _program(place, [], log)
+    finally:
+        os.close(log)
+
+
+def end(place):
+    # type: (Place) -> bool
+    """Has the worker's own program end a worker that does not answer; False when none runs.
+
+    Raises:
+        WorkerProblem: it can't be ended from here.
+    """
+    _refuse_in_a_sandbox("%s worker stop", "try again", place)
+    process = _program(place, ["--stop"], None)
+    until = time.time() + _END_SECONDS
+    while process.poll() is None and time.time() < until:
+        time.sleep(0.05)
+    # 0 and 1 as ``c2p_core/worker/run.py`` has them; 2 when it does not know the option.
+    if process.poll() not in (0, 1):
+        raise WorkerProblem("not-started", "The worker does not answer; %s, which ends it." % REPAIR)
+    return process.poll() == 0
+
+
+def _refuse_in_a_sandbox(command, then, place):
+    # type: (str, str, Place) -> None
+    if os.path.exists("/.flatpak-info"):
+        raise WorkerProblem(
+            "sandbox",
+            "This GIMP comes from Flatpak and may not start programs; open a terminal, run '%s', and %s."
+            % (command % terminal_command(place), then),
+        )
+
+
+def _program(place, options, log):
+    # type: (Place, list[str], int | None) -> subprocess.Popen[bytes]
+    """Runs the worker's program, with its errors in ``log``."""
     environment = clean_environment(os.environ)
     environment.update(place.environment)
     try:
         with open(os.devnull, "r+b") as nothing:
-            return subprocess.Popen(command, env=environment, **_detached(nothing, log))
+            streams = _detached(nothing, nothing if log is None else log)
+            return subprocess.Popen(place.command + ["--run", place.run] + options, env=environment, **streams)
     except (OSError, IOError, ValueError) as error:
         raise WorkerProblem(
             "not-started",
             "The worker's program %s can't be started (%s); %s, which repairs it."
             % (place.command[0], getattr(error, "strerror", None) or error, REPAIR),
         )
-    finally:
-        os.close(log)
 
 
 def clean_environment(environment):
@@ -94,7 +127,7 @@ def make_private(folder):
 
 
 def _detached(nothing, log):
-    # type: (Any, int) -> dict[str, Any]
+    # type: (Any, Any) -> dict[str, Any]
     """Options for ``Popen``: no pipe of GIMP's is inherited, which would block GIMP for the worker's whole life."""
     options = {"stdin": nothing, "stdout": nothing, "stderr": log, "close_fds": True}  # type: dict[str, Any]
     if os.name == "nt":

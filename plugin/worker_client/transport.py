@@ -18,12 +18,17 @@ class StreamClosed(Exception):
     """The other side has gone, or pauses in the middle of a message."""
 
 
+class Silent(StreamClosed):
+    """The other side is there and says nothing."""
+
+
 def open_stream(transport, address):
     # type: (str, Any) -> SocketStream | PipeStream
     """Connects to what the worker's endpoint file names.
 
     Raises:
         StreamClosed: nobody listens there.
+        Silent: somebody listens, and lets nobody in.
     """
     try:
         if transport == "pipe":
@@ -37,8 +42,11 @@ def open_stream(transport, address):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.settimeout(STALL_SECONDS)
             sock.connect(address)
+    except socket.timeout:
+        raise Silent("nobody is let in")
     except (OSError, socket.error, TypeError, ValueError, OverflowError) as error:
-        raise StreamClosed(str(error))
+        # So many wait already that a Unix socket takes no more.
+        raise (Silent if getattr(error, "errno", None) == errno.EAGAIN else StreamClosed)(str(error))
     return SocketStream(sock)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.api import Face, Photo
-from c2p_core.faces import find_again, find_faces
+from c2p_core.faces import find_again, find_faces, refine_face
 from c2p_core.faces.detect import MIN_EYE_DISTANCE
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
@@ -76,6 +76,26 @@ def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quar
     again = find_again(View(turned), face, store)
     assert again is not None
     assert np.abs(again.mesh - face.mesh).mean() < 0.02 * face.eye_distance
+
+
+def test_a_face_lies_in_a_cut_out_exactly_where_it_lies_in_the_photo(store: ModelStore) -> None:
+    """What the search draws hangs on hundredths of a pixel, and hosts send only the neighbourhood of a face."""
+    large = np.full((1600, 2400, 3), 90, np.uint8)
+    large[30:1566, 500:2036] = scaled(3)
+    (whole,) = find_faces(Photo(large), store)
+    (cut,) = find_faces(Photo(np.ascontiguousarray(large[70:700, 860:1500])), store)
+    assert np.abs(cut.mesh + np.float32([860, 70]) - whole.mesh).max() < 0.02
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0, 1.0), (3, 1.05), (-4, 0.95)])
+def test_a_known_face_is_refined_to_where_it_is(
+    astronaut_face: Face, store: ModelStore, shift: float, scale: float
+) -> None:
+    centre = astronaut_face.mesh.mean(0)
+    beside = replace(astronaut_face, mesh=((astronaut_face.mesh - centre) * scale + centre + shift).astype(np.float32))
+    refined = refine_face(View(Photo(data.astronaut())), beside, store)
+    assert refined.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.005)
+    assert np.abs(refined.mesh - astronaut_face.mesh).max() < 0.25
 
 
 def test_a_known_face_that_is_gone_is_not_found_again(astronaut_face: Face, store: ModelStore) -> None:

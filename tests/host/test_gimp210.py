@@ -51,6 +51,13 @@ def portrait(precision=PRECISION_U8_GAMMA):
 def protect(image, layer, faces="all", output="layer"):
     return pdb.python_fu_protect_face(image, layer, "red lipstick", 0.7, faces, output, "dodge", 2, 0)
 
+def shown(image, name):
+    # What is visible, in 8 bits.
+    plain = pdb.gimp_image_new_with_precision(1, 1, RGB, PRECISION_U8_GAMMA)
+    seen = pdb.gimp_layer_new_from_visible(image, plain, "")
+    plain.add_layer(seen, 0)
+    keep(name, seen)
+
 def refused(call, *arguments):
     try:
         call(*arguments)
@@ -183,10 +190,45 @@ made = protect(image, layer, "all", "whole")
 keep("layer", made)
 tell()
 """)
-    before, whole = gimp210.pixels("before", "<u2", 3), gimp210.pixels("layer", "<u2", 4)
+    before, whole = gimp210.pixels("before", "<u2", 3), gimp210.pixels("layer", "<u2", 3)
     changed = (whole[..., :3] != before).any(axis=2)
     assert 0.01 < changed.mean() < 0.5
     assert (whole[changed][:, :3] % 257 != 0).mean() > 0.9
+
+
+def test_a_whole_layer_under_a_selection_is_a_copy_that_hides_only_changes(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait(PRECISION_U16_LINEAR)
+keep("before", layer)
+pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 150, 50, 75, 200)
+made = protect(image, layer, "all", "whole")
+keep("layer", made)
+keep("mask", made.mask)
+tell(kinds=[layer.type, made.type])
+""")
+    assert told["kinds"][0] == told["kinds"][1]
+    before, whole = gimp210.pixels("before", "<u2", 3), gimp210.pixels("layer", "<u2", 3)
+    changed, mask = (whole != before).any(axis=2), gimp210.pixels("mask", "<u2", 1)[..., 0]
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    assert rows[-1] - rows[0] < 300 and columns[-1] - columns[0] < 300
+    hidden = mask == 0
+    assert hidden.sum() > 1000 and changed[hidden].mean() > 0.9
+    assert (mask[~hidden] == 65535).all() and not hidden[:, 150:225].any()
+
+
+@pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_FLOAT_LINEAR"])
+def test_the_curve_of_the_image_makes_no_difference(gimp210: Gimp210, precision: str) -> None:
+    seen = []
+    for name in ("PRECISION_U8_GAMMA", precision):
+        gimp210.script(f"""
+image, layer = portrait({name})
+protect(image, layer)
+shown(image, "shown")
+tell()
+""")
+        seen.append(gimp210.pixels("shown", "u1", 4)[..., :3].astype(int))
+    change = np.abs(seen[0] - data.astronaut()).mean()
+    assert np.abs(seen[0] - seen[1]).mean() < 0.2 * change
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U32_GAMMA", "PRECISION_HALF_LINEAR", "PRECISION_FLOAT_LINEAR"])

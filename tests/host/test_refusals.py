@@ -145,6 +145,40 @@ def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: 
     assert told["said"][0] == "execution-error" and "The layer was deleted" in told["said"][1]
 
 
+def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
+    module = gimp.plug_in / "report.py"
+    right = module.read_text()
+    module.write_text(right.replace("def summary(", "def summary(_):\n    return {}['unheard']\n\n\ndef unused(", 1))
+    try:
+        told = gimp.script("""
+            image, source = portrait()
+            status, error = protect(image, source)
+            tell(status=status, error=error, names=names(image))
+        """).told
+    finally:
+        module.write_text(right)
+    assert told["names"] == ["natural makeup", "Background"]
+    assert told["status"] == "execution-error" and "KeyError" in told["error"]
+    assert told["error"].startswith("The new layer is there") and "nothing was changed" not in told["error"]
+    assert "unheard" in (gimp.share / "profile" / "protect-face.log").read_text()
+
+
+def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None:
+    module = gimp.plug_in / "products.py"
+    right = module.read_text()
+    module.write_text(right.replace("        _known, left, top = group.get_offsets()\n", "        1 / 0\n", 1))
+    try:
+        told = gimp.script("""
+            image, source = portrait()
+            status, error = protect(image, source, output="products")
+            tell(status=status, error=error, names=names(image))
+        """).told
+    finally:
+        module.write_text(right)
+    assert told["status"] == "execution-error" and "ZeroDivisionError" in told["error"]
+    assert "nothing was changed" in told["error"] and told["names"] == ["Background"]
+
+
 def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
     module = gimp.plug_in / "run.py"
     right = module.read_text()

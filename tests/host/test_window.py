@@ -8,16 +8,48 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import psutil
 import pytest
 from PIL import Image
 
+from tests.host import gimp as host
+from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
+# Each test its own: a screen that was killed leaves its lock behind.
+DISPLAYS = count(100 + os.getpid() % 400)
+# Added to the dialog: presses the button as soon as it is offered, and keeps what the dialog then says.
+PRESS_FETCH = """
+
+import os as _os
+from pathlib import Path as _Path
+
+_show_estimate = _ProtectDialog._show_estimate
+
+
+def _show_and_press(self):
+    _show_estimate(self)
+    if not hasattr(self, "label"):
+        self.label = ""
+        GLib.timeout_add(200, _press_and_keep_words, self)
+
+
+def _press_and_keep_words(self):
+    if not self.label and self._fetch.get_visible() and self._fetch.get_sensitive():
+        self.label = self._fetch.get_label()
+        self._fetch.clicked()
+    words = [self.label, self._line.get_text()]
+    (_Path(_os.environ["SHARE"]) / "said.txt").write_text("\\n".join(words))
+    return not self._closed
+
+
+_ProtectDialog._show_estimate = _show_and_press
+"""
 # What the dialog of Check draws for protected, unsure and recognised.
 BARS = {(46, 139, 87), (214, 152, 32), (196, 60, 52)}
 
@@ -79,7 +111,7 @@ def window(gimp: Gimp) -> Iterator[Window]:
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
-    shown = Window(gimp, f":{100 + os.getpid() % 400}")
+    shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
         time.sleep(2)
@@ -123,3 +155,25 @@ def test_a_user_protects_undoes_redoes_and_checks(window: Window) -> None:
     until = time.monotonic() + 30
     while not colours(window, "Check Protection") & BARS:
         assert time.monotonic() < until, "the window shows no bars"
+
+
+def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gimp, folder = window.gimp, window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
+    bare, said = gimp.share / "bare", gimp.share / "said.txt"
+    # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
+    monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
+    monkeypatch.setenv("C2P_OFFLINE", "1")
+    (folder / "protect-face-worker.json").write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
+    (folder / "dialog.py").write_text((folder / "dialog.py").read_text() + PRESS_FETCH)
+    try:
+        window.choose("Protect Face", "Protect Face")
+        until = time.monotonic() + 120
+        while not (said.exists() and "once with a network" in said.read_text()):
+            assert time.monotonic() < until, said.read_text() if said.exists() else "no button"
+            time.sleep(0.3)
+    finally:
+        stop_worker(bare / "run")
+    label = said.read_text().splitlines()[0]
+    assert label.startswith("Fetch ") and " missing models (" in label and label.endswith(" MB)")

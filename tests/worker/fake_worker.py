@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from c2p_core.worker import run, server  # noqa: E402
+from c2p_core.worker import ask, run, server  # noqa: E402
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -18,7 +18,11 @@ if __name__ == "__main__":
     parser.add_argument("--tune", type=json.loads, default={})
     parser.add_argument("--broken", action="store_true")
     parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--stop", action="store_true")
     options = parser.parse_args()
+    if options.stop:
+        ask._ANSWER_SECONDS = 0.5
+        sys.exit(run.main(["--run", str(options.run), "--stop"]))
     for name, value in options.tune.items():
         assert hasattr(server, name)
         setattr(server, name, value)

@@ -409,6 +409,20 @@ def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
     assert not list(tmp_path.iterdir())
 
 
+def test_fetching_all_leaves_out_what_only_an_installation_brings(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(ModelStore, "is_present", lambda self, name: name not in ("face-mesh", "mobileface"))
+    monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
+    bare = Jobs.__new__(Jobs)
+    bare._store, bare._warm = jobs._store, pipeline.WarmModels()
+    answer, _, told = run(bare, "models", [], fetch=True)
+    assert fetched == ["mobileface"] and told[0].header["stage"] == "fetch"
+    assert {model["name"]: model["can_be_fetched"] for model in answer["missing"]} == {
+        "face-mesh": False,
+        "mobileface": True,
+    }
+
+
 def test_every_word_of_every_preset_is_known() -> None:
     for preset in PRESETS:
         assert not read_prompt(preset).unknown

@@ -16,11 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 import worker_client
+from click.testing import CliRunner
 from talk import ask, events, status, until
-from worker_client import WorkerProblem
+from worker_client import WorkerProblem, client
 from worker_client.place import Place, read_endpoint
 from worker_client.start import start
 
+from c2p_core.cli import c2p
 from c2p_core.errors import CannotWrite
 from c2p_core.worker import ask as asking
 from c2p_core.worker import place as places
@@ -278,10 +280,10 @@ def test_the_command_line_asks_and_stops_it(make_place: MakePlace) -> None:
     folder = Path(place.run)
     with pytest.raises(asking.NoWorker, match="starts by itself"):
         asking.ask("status", folder)
-    assert "No worker" in asking.stop(folder)
+    assert not asking.stop(folder).ran
     with worker_client.connect(place=place):
         assert asking.ask("status", folder)["pid"] == pid(place)
-        assert asking.stop(folder) == "The worker has ended."
+        assert asking.stop(folder).words == "The worker has ended."
     assert read_endpoint(place) is None
 
 
@@ -291,8 +293,55 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_place: MakePlace, monkeypa
     with worker_client.connect(place=place):
         processes = family(place)
         os.kill(pid(place), signal.SIGSTOP)
-        assert "killed" in asking.stop(Path(place.run))
+        assert "killed" in asking.stop(Path(place.run)).words
     until(lambda: all(is_gone(process) for process in processes))
+
+
+def test_the_client_stops_one_that_hangs_too_and_says_so(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "GREETING_SECONDS", 0.3)
+    place = make_place()
+    with worker_client.connect(place=place):
+        processes = family(place)
+        os.kill(pid(place), signal.SIGSTOP)
+        assert "does not answer" in worker_client.diagnose(place)["problem"]
+        assert worker_client.stop(place) is True
+    until(lambda: all(is_gone(process) for process in processes))
+    assert worker_client.stop(place) is False
+
+
+def test_where_a_killed_one_left_its_endpoint_none_runs(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place):
+        os.kill(pid(place), signal.SIGKILL)
+    until(lambda: is_gone(psutil.Process(pid(place))) if psutil.pid_exists(pid(place)) else True)
+    place.command[0] = "/no/such/python"
+    assert worker_client.stop(place) is False
+
+
+def test_one_that_hangs_and_can_not_be_ended_is_a_problem(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "GREETING_SECONDS", 0.3)
+    place = make_place()
+    with worker_client.connect(place=place):
+        os.kill(pid(place), signal.SIGSTOP)
+        monkeypatch.setattr(place, "command", [sys.executable, "-c", "import sys; sys.exit(2)"])
+        with pytest.raises(WorkerProblem, match="does not answer"):
+            worker_client.stop(place)
+    os.kill(pid(place), signal.SIGKILL)
+
+
+def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_place: MakePlace) -> None:
+    place = make_place("--slow")
+    waited: list[float] = []
+    with worker_client.connect(waited.append, place=place) as worker:
+        os.kill(pid(place), signal.SIGKILL)
+        until(lambda: worker._has_gone())
+        waited.clear()
+        assert ask(worker, text="again").header["said"] == "again"
+    assert len(waited) > 5 and waited == sorted(waited)
 
 
 def test_a_worker_of_another_version_is_refused_in_words(make_place: MakePlace) -> None:
@@ -387,6 +436,26 @@ def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace
             [sys.executable, "-c", code, place.run, root], env=environment, capture_output=True, text=True, timeout=60
         )
         assert second.returncode == 0 and "another one runs" in second.stderr
+
+
+def test_the_command_line_promises_nothing_while_another_worker_serves(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place()
+    monkeypatch.setenv("C2P_HOME", place.environment["C2P_HOME"])
+    monkeypatch.setattr(places, "_LOCK_SECONDS", 0.1)
+    with worker_client.connect(place=place):
+        said = CliRunner().invoke(c2p, ["worker", "run"])
+    assert said.exit_code == 0 and "another one runs" in said.stderr and said.stdout == ""
+
+
+def test_the_command_line_says_when_plug_ins_can_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2P_HOME", str(tmp_path))
+    monkeypatch.setattr(serve.Server, "run", lambda self: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    said = CliRunner().invoke(c2p, ["worker", "run"])
+    LOG.handlers.pop().close()
+    assert said.exit_code == 0 and "Ctrl-C ends it" in said.stdout
 
 
 def test_its_protocol_is_the_one_of_the_client() -> None:

@@ -45,6 +45,9 @@ class Bytes:
 
 
 class ClientBytes(Bytes):
+    def wait(self, seconds: float) -> bool:
+        return True
+
     def read(self, count: int) -> bytes:
         return bytes(super().read(count))
 

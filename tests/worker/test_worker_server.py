@@ -337,18 +337,20 @@ def test_another_version_of_the_plug_in_is_told_so(place: Place, worker: worker_
     assert answer["code"] == "version" and "do not fit together" in answer["sentence"]
 
 
-def test_many_connections_are_refused_and_not_piled_up(place: Place, worker: worker_client.Worker) -> None:
-    endpoint = read_endpoint(place)
-    assert endpoint is not None
-    held = [socket.socket(socket.AF_UNIX) for _ in range(50)]
-    for sock in held:
-        sock.connect(endpoint["address"])
-        sock.settimeout(5)
-    closed = sum(sock.recv(1) == b"" for sock in held)
-    for sock in held:
-        sock.close()
-    assert closed >= 50 - 32
-    until(lambda: status(worker)["connections"] == 1)
+def test_many_connections_are_refused_and_not_piled_up(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker:
+        endpoint = read_endpoint(place)
+        assert endpoint is not None
+        held = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+        for sock in held:
+            sock.connect(endpoint["address"])
+            sock.settimeout(5)
+        closed = sum(sock.recv(1) == b"" for sock in held)
+        for sock in held:
+            sock.close()
+        assert closed >= 50 - 32
+        until(lambda: status(worker)["connections"] == 1)
 
 
 # What must not be
