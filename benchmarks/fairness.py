@@ -31,10 +31,8 @@ def section(
     """
     if not protect or not people:
         return "Not measured yet: `python -m benchmarks run`."
-    members: dict[str, set[str]] = {EVERYBODY: {row.setting.face for row in protect}}
-    for face in sorted(members[EVERYBODY] & set(people)):
-        for group in groups(people[face]):
-            members.setdefault(group, set()).add(face)
+    everybody = {row.setting.face for row in protect}
+    members = {EVERYBODY: everybody, **groups(people[face] for face in sorted(everybody & set(people)))}
     lines, notes = [], []
     overall: dict[str, float | None] = {}
     for group in (EVERYBODY, *sorted(members.keys() - {EVERYBODY})):
@@ -54,7 +52,7 @@ def section(
             usual = overall[title]
             if share is not None and usual is not None and abs(share - usual) * 100 > LIMIT:
                 notes.append(
-                    f"- {group}: {title} {100 * share:.0f} of {len(faces)} faces, {100 * usual:.0f} of everybody"
+                    f"- {group}: {title} {100 * share:.0f} % of {len(faces)} faces, {100 * usual:.0f} % of everybody"
                     f" ({100 * (share - usual):+.0f} points)"
                 )
     head = ["group", "faces", "held-out", "white-box", *(title for title, _ in _LOOKS.values())]

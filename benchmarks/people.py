@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import metrics
@@ -12,9 +13,9 @@ from benchmarks.rows import Person
 from c2p_core import faces, imageio
 from c2p_core.models.store import ModelStore
 
-# Degrees of the individual typology angle; the six usual groups, two and two together, for want of faces.
-_TONES = ((41.0, "lighter skin"), (10.0, "medium skin"))
-_DARKEST = "darker skin"
+# By the angle of `metrics.skin_tone`. Its usual groups are meant for skin under a lamp; in pictures with moods of light
+# they put nearly everybody among the darkest, so thirds of those who were measured.
+_THIRDS = ("darkest third of skin", "middle third of skin", "lightest third of skin")
 
 # Words of a label, and what they say. Most labels say nothing of the kind.
 _WORDS = {
@@ -43,10 +44,15 @@ def labels(listing: Path = SHARED_FACES / "faces.csv") -> dict[str, str]:
         return {line["id"]: line["row_label"] for line in csv.DictReader(file)}
 
 
-def groups(person: Person) -> tuple[str, ...]:
-    """The groups somebody belongs to: one by tone of skin, and those that the label names."""
-    found = []
-    if person.tone is not None:
-        found.append(next((name for least, name in _TONES if person.tone > least), _DARKEST))
-    found += [name for words, name in _WORDS.items() if re.search(rf"\b(?:{words})\b", person.label)]
-    return tuple(found)
+def groups(people: Iterable[Person]) -> dict[str, set[str]]:
+    """Faces by group: each in a third by tone of skin, if any was seen, and in those that its label names."""
+    found: dict[str, set[str]] = {}
+    known = list(people)
+    toned = sorted((person.tone, person.face) for person in known if person.tone is not None)
+    for index, (_, face) in enumerate(toned):
+        found.setdefault(_THIRDS[index * 3 // len(toned)], set()).add(face)
+    for person in known:
+        for words, name in _WORDS.items():
+            if re.search(rf"\b(?:{words})\b", person.label):
+                found.setdefault(name, set()).add(person.face)
+    return found

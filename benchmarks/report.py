@@ -203,8 +203,8 @@ NOTES = """\
   large pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
   unprotected photo is no longer recognised after the same, the degradation protects, not the product.
-- Groups: tone of skin is the individual typology angle of the skin in the original picture (over 41 degrees lighter, 10
-  to 41 medium, below darker): it holds the light and the camera too. Labels are search words, mostly absent and noisy.
+- Groups: thirds of the measured faces by the individual typology angle of the skin in the original picture, which holds
+  the light and the camera too. Labels are search words, mostly absent and noisy.
 - Seconds of a run are those of a process with one thread among several; speed and scale are measured one by one."""
 
 

@@ -114,7 +114,7 @@ def pair_row(key: Setting, after: float = 0.1) -> PairRow:
 def cost_row(**changes: object) -> CostRow:
     fields: dict[str, object] = {
         "portraits": 1, "faces": 1, "megapixels": 6.0, "limit": 20, "strength": 0.7, "seconds": 8.0,
-        "stages": {"search": 5.0}, "steps": 20, "files": 0.2, "cold": 4.0, "loaded_mib": 800.0, "peak_mib": 900.0,
-        "code": "abc",
+        "stages": {"search": 5.0},
+        "steps": 20, "files": 0.2, "cold": 4.0, "loaded_mib": 800.0, "peak_mib": 900.0, "code": "abc",
     }  # fmt: skip
     return CostRow(**{**fields, **changes})  # type: ignore[arg-type]

@@ -182,10 +182,10 @@ def test_impersonation_is_above_the_threshold_at_far_1() -> None:
 
 def test_groups_have_counts_and_those_far_from_everybody_are_named() -> None:
     protect = [protect_row(setting(n, f), 0.1 if n in "abc" else 0.9) for n in "abcd" for f in FAMILIES]
-    people = {n: rows.Person(n, 50.0 if n in "abc" else -5.0, "") for n in "abcd"}
+    people = {n: rows.Person(n, tone, "") for n, tone in zip("abcd", (50.0, 40.0, 30.0, -5.0), strict=True)}
     text = fairness.section(protect, [natural_row(r.setting) for r in protect], people, NAMES)
-    assert "| lighter skin | 3 | 100 %" in text and "| darker skin | 1 | 0 %" in text
-    assert "- darker skin: held-out 0 of 1 faces, 75 of everybody (-75 points)" in text
+    assert "| lightest third of skin | 1 | 100 %" in text and "| darkest third of skin | 2 | 50 %" in text
+    assert "- darkest third of skin: held-out 50 % of 2 faces, 75 % of everybody (-25 points)" in text
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_groups_have_counts_and_those_far_from_everybody_are_named() -> None:
     ],
 )
 def test_labels_name_groups_by_whole_words(label: str, expected: set[str]) -> None:
-    assert set(groups(rows.Person("a", None, label))) == expected
+    assert set(groups([rows.Person("a", None, label)])) == expected
 
 
 def test_cost_over_faces_is_a_straight_line() -> None:
