@@ -4,12 +4,12 @@
     python bundle/train/stylegan2.py check FACES WORK                figures on benchmark40.txt, WORK/samples.png
     python bundle/train/stylegan2.py export WORK OUT                 float16 weights
 
-FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step, at
-32 px, then 64, then 128, so that a small machine soon has codes that mean something: a third of each batch is drawn from
-the code that all layers share, which teaches W, the rest from W+. The mapping network follows the distribution of the
-shared codes (sliced Wasserstein). At full size an adversary joins, with adaptive augmentation (Karras et al., NeurIPS
-2020), and judges reconstructions and mixed random styles; path regularisation keeps codes evenly spaced. Every random
-draw follows from the seed and the number of the step, so that a resumed run goes on as an unbroken one.
+FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step,
+at 32 px, then 64, then 128, so that a small machine soon has codes that mean something: a third of each batch is drawn
+from the code that all layers share, which teaches W, the rest from W+. The mapping network follows the distribution of
+the shared codes (sliced Wasserstein). At full size an adversary joins, with adaptive augmentation (Karras et al.,
+NeurIPS 2020), and judges reconstructions and mixed random styles; path regularisation keeps codes evenly spaced. Every
+random draw follows from the seed and the number of the step, so that a resumed run goes on as an unbroken one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoints import save
+from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
-from c2p_core.recognition.human import Faceres
 
 GENERATOR = GeneratorShape((192, 192, 192, 96, 48, 24), style=256, mapping=4)
 ENCODER = EncoderShape(
@@ -56,8 +58,8 @@ class Plan:
     """
 
     batch: int = 16
-    grow: tuple[tuple[int, int], ...] = ((0, 32), (2000, 64), (6000, 128))
-    adversary: int = 12000
+    grow: tuple[tuple[int, int], ...] = ((0, 32), (600, 64), (1800, 128))
+    adversary: int = 8000
     rate: float = 2e-3
     decay: float = 0.998
     lazy: int = 16
@@ -80,10 +82,8 @@ class Discriminator(nn.Module):
         widths = channels[::-1]
         self.from_rgb = nn.Conv2d(3, widths[0], 1)
         self.first = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a in widths[:-1])
-        self.second = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
-        self.skips = nn.ModuleList(
-            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.second = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.skips = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(widths))
         self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
         self.dense = nn.Linear(16 * widths[-1], widths[-1])
         self.verdict = nn.Linear(widths[-1], 1)
@@ -98,31 +98,6 @@ class Discriminator(nn.Module):
         x = torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], 1)
         x = F.leaky_relu(self.dense(F.leaky_relu(self.last(x), 0.2).flatten(1)), 0.2)
         return self.verdict(x)[:, 0].float()
-
-
-class Features:
-    """What a frozen recogniser sees in faces at the generator's alignment: eyes a quarter of the picture apart."""
-
-    def __init__(self, store: ModelStore, device: torch.device) -> None:
-        self._network = Faceres(store.path("faceres") / "faceres.json").eval().requires_grad_(False).to(device)
-        self._seen: list[Tensor] = []
-        convolutions = [step for step in self._network.graph.modules() if hasattr(step, "weight")]
-        for at in (2, 6, 10):
-            convolutions[at].register_forward_hook(lambda module, inputs, made: self._seen.append(made))
-
-    def __call__(self, pictures: Tensor) -> list[Tensor]:
-        """(B, 3, size, size) -1..1 to feature maps, each of unit power."""
-        face = F.interpolate(pictures.float(), (128, 128), mode="bilinear") if pictures.shape[2] < 128 else pictures
-        self._seen.clear()
-        descriptor = self._network((face[:, :, 8:120, 8:120].float() + 1) / 2)
-        return [*self._seen, descriptor]
-
-    def distance(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """Mean relative distance of the features of two batches."""
-        with torch.no_grad():
-            goals = self(wanted)
-        pairs = zip(self(made), goals, strict=True)
-        return torch.stack([F.l1_loss(a, b) / (b.abs().mean() + 1e-6) for a, b in pairs]).mean()
 
 
 class Training:
@@ -168,7 +143,7 @@ class Training:
         names = ("generator", "encoder", "discriminator", "mean_generator", "mean_encoder", "optimiser")
         return {name: getattr(self, name) for name in (*names, "judge_optimiser")}
 
-    def advance(self, faces: Tensor, features: Features | None) -> dict[str, float]:
+    def advance(self, faces: Tensor, features: Perceptual | None) -> dict[str, float]:
         """One step on (N, 3, size, size) uint8 faces; returns its losses."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         size = self.plan.size(self.step)
@@ -179,7 +154,7 @@ class Training:
             base, offsets = self.encoder.parts(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
             keep = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
             codes = base[:, None] + offsets * keep
-            made = self.generator(codes, self._noise(len(real), draw), size)
+            made = self.generator(codes, self.generator.fresh_noise(len(real), draw), size)
         made = made.float()
         losses = {
             "reconstruction": F.l1_loss(made, wanted) + F.mse_loss(made, wanted),
@@ -194,7 +169,9 @@ class Training:
             fake = torch.cat([made[len(made) // 2 :], self._mixed(len(real) // 2, draw)])
             losses["judge"] = self._judge(real, fake.detach(), draw)
             with _half_precision(self.device):
-                losses["adversarial"] = _ADVERSARIAL * F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
+                losses["adversarial"] = (
+                    _ADVERSARIAL * F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
+                )
             if self.step % self.plan.lazy == 0:
                 losses["path"] = _PATH * self._path(draw)
         self.optimiser.zero_grad()
@@ -203,10 +180,7 @@ class Training:
         self.optimiser.step()
         self._average(base.detach().float())
         self.step += 1
-        return {name: float(loss) for name, loss in losses.items()}
-
-    def _noise(self, count: int, draw: torch.Generator) -> list[Tensor]:
-        return self.generator.fresh_noise(count, draw)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _mapping_loss(self, base: Tensor, draw: torch.Generator) -> Tensor:
         """Sliced Wasserstein distance between mapped draws and the codes of real faces."""
@@ -222,7 +196,7 @@ class Training:
             first, second = self.generator.map(z).chunk(2)
             cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
-            made = self.generator(torch.where(layers < cut, first, second), self._noise(count, draw))
+            made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
         return made.float()
 
     def _disguised(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
@@ -264,10 +238,10 @@ class Training:
         return loss.detach()
 
     def _path(self, draw: torch.Generator) -> Tensor:
-        """Path length regularisation on four pictures: a step in W changes the picture by the same amount everywhere."""
+        """Path length regularisation on four pictures: a step in W changes the picture as much everywhere."""
         z = torch.randn(4, GENERATOR.style, generator=draw).to(self.device)
         codes = self.generator.map(z).clone()
-        made = self.generator(codes, self._noise(4, draw))
+        made = self.generator(codes, self.generator.fresh_noise(4, draw))
         weights = torch.randn(made.shape, generator=draw).to(made) / math.sqrt(made.shape[2] * made.shape[3])
         (slope,) = torch.autograd.grad((made * weights).sum(), codes, create_graph=True)
         lengths = slope.square().sum(2).mean(1).sqrt()
@@ -381,7 +355,7 @@ def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, 
         training.restore(torch.load(state, map_location=device, weights_only=True))
     names = training_names(faces)
     pictures, shown = load_faces(faces, names), load_faces(faces, benchmark_names(faces))
-    features = Features(ModelStore(), device)
+    features = Perceptual(ModelStore().path("faceres"), device)
     print(f"{len(names)} faces, from step {training.step}", flush=True)
     stored = time.monotonic()
     while training.step < steps:
@@ -427,6 +401,12 @@ def check(faces: Path, work: Path, device: torch.device) -> None:
     save_grid(list(made.split(8)), work / "samples.png")
 
 
+def export(work: Path, out: Path, device: torch.device) -> None:
+    """Writes the averaged weights of both networks."""
+    training = _restored(work, device)
+    save(out, training.mean_generator, training.mean_encoder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -438,10 +418,15 @@ def main() -> None:
             command.add_argument("--steps", type=int, default=40_000)
             command.add_argument("--seed", type=int, default=0)
             command.add_argument("--every", type=float, default=120.0, help="seconds between two stored states")
+    command = commands.add_parser("export")
+    command.add_argument("work", type=Path)
+    command.add_argument("out", type=Path)
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.command == "train":
         train(arguments.faces, arguments.work, arguments.steps, arguments.seed, device, arguments.every)
+    elif arguments.command == "export":
+        export(arguments.work, arguments.out, device)
     else:
         check(arguments.faces, arguments.work, device)
 
