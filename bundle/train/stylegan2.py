@@ -97,7 +97,8 @@ class Discriminator(nn.Module):
         spread = (x.float().var(0, unbiased=False) + 1e-8).sqrt().mean().to(x.dtype)
         x = torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], 1)
         x = F.leaky_relu(self.dense(F.leaky_relu(self.last(x), 0.2).flatten(1)), 0.2)
-        return self.verdict(x)[:, 0].float()
+        verdicts: Tensor = self.verdict(x)[:, 0].float()
+        return verdicts
 
 
 class Training:
@@ -197,7 +198,8 @@ class Training:
             cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
             made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
-        return made.float()
+        pictures: Tensor = made.float()
+        return pictures
 
     def _disguised(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
         """Adaptive augmentation: each kind of change happens with the current probability."""

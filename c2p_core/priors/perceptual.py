@@ -1,7 +1,8 @@
-"""How alike two faces look to the lower layers of a face recogniser: a perceptual distance without a research licence."""
+"""How alike faces look to the lower layers of a face recogniser: a perceptual distance of a free licence."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -27,6 +28,12 @@ class Perceptual:
         convolutions = [step for step in self._network.graph.modules() if hasattr(step, "weight")]
         for at in _COMPARED:
             convolutions[at].register_forward_hook(self._keep)
+
+    def on(self, device: torch.device) -> Perceptual:
+        """The same on another device."""
+        other = copy.deepcopy(self)
+        other._network.to(device)
+        return other
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Three feature maps and the descriptor."""

@@ -154,7 +154,7 @@ class Generator(nn.Module):
 
     def map(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """(B, style) normal draws to (B, codes, style); truncation below 1 pulls them towards the mean face."""
-        w = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
+        w: Tensor = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
         return w[:, None].expand(-1, self.shape.codes, -1)
 
     def forward(self, codes: Tensor, noise: Sequence[Tensor] | None = None, size: int | None = None) -> Tensor:
@@ -181,9 +181,12 @@ class Generator(nn.Module):
 
     def fresh_noise(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
         """Random maps for ``count`` pictures."""
-        return [
-            torch.randn((count, 1, *layer.noise.shape), generator=generator).to(layer.noise) for layer in self.layers
-        ]
+        stored = [layer.noise for layer in self.styled()]
+        return [torch.randn((count, 1, *noise.shape), generator=generator).to(noise) for noise in stored]
+
+    def styled(self) -> list[StyledLayer]:
+        """The layers, typed."""
+        return [layer for layer in self.layers if isinstance(layer, StyledLayer)]
 
 
 def smoothed(x: Tensor) -> Tensor:
