@@ -282,13 +282,11 @@ def _last(tensors: Tensors, pattern: str) -> int:
 
 def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> GeneratorShape:
     levels = layout.levels(tensors)
-    if not 1 <= levels <= 9:
-        raise _no("StyleGAN2 generator of 4 to 1024 px", path)
-    channels = tuple(_extent(tensors, layout.channels(level), 0, path) for level in range(levels))
     first = min((int(found[1]) for name in tensors if (found := re.match(layout.mapping, name))), default=0)
     count = _last(tensors, layout.mapping) - first + 1
-    if not 1 <= count <= 32:
-        raise _no("StyleGAN2 mapping network", path)
+    if not 1 <= levels <= 9 or not 1 <= count <= 32:
+        raise _no("StyleGAN2 generator of up to 1024 px", path)
+    channels = tuple(_extent(tensors, layout.channels(level), 0, path) for level in range(levels))
     return GeneratorShape(channels, _extent(tensors, (layout.style,), 1, path), count)
 
 
