@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, report, sheets, closeups, cost."""
+"""`python -m benchmarks`: run, report, sheets, closeups, cost, fullsize."""
 
 from __future__ import annotations
 
@@ -167,6 +167,16 @@ def cost(
 
     path = costs.run(_photos(faces, photos, limit), strength, steps, places(out).rows, click.echo)
     click.echo(f"{path} written.")
+
+
+@main.command()
+@click.option("--timed", type=int, default=3, show_default=True, help="Steps of each kind to time.")
+@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+def fullsize(timed: int, out: Path | None) -> None:
+    """StyleGAN2 at 1024 px with random weights, against a plain loop; nothing else should be running meanwhile."""
+    from benchmarks import fullsize as full
+
+    click.echo(f"{full.run(places(out).rows, timed, click.echo)} written.")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ class Perceptual:
             face = F.avg_pool2d(face, face.shape[2] // SIDE)
         self._seen.clear()
         descriptor: Tensor = self._network((face[:, :, _FACE, _FACE] + 1) / 2)
-        return [*self._seen, descriptor]
+        found = [*self._seen, descriptor]
+        self._seen.clear()
+        return found
 
     def distance(self, made: Tensor, wanted: Tensor) -> Tensor:
         """Mean relative distance of the features of two batches."""

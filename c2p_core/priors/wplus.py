@@ -62,7 +62,7 @@ _DARKEST = 0.02
 # In cells: what is finer than the first no displacement can follow, what is coarser than the second is tone.
 _FINE, _COARSE = 0.8, 5.0
 _TONE = 1.2  # cells, Gaussian width of the field of tone
-_RIDGE = 0.02  # how firmly the displacement stays at zero where nothing can be seen of it, as a share of the mean
+_RIDGE = 0.1  # how firmly the displacement stays at zero where nothing can be seen of it, as a share of the mean
 
 
 @dataclass(frozen=True)
