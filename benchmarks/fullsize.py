@@ -229,7 +229,6 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
     searched = WPlusFace(face, inversion, generator, makeup, 0.7)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
     search = _seconds(_learning(list(code.values()), lambda: seen(searched.render(code).pixels[None])), timed, device)
-    del weights, searched, code
 
     # The plain loop: everything at 1024 px.
     large = F.interpolate(wanted[None], (1024, 1024), mode="bilinear")
