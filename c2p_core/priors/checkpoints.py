@@ -277,12 +277,18 @@ def _under(tensors: Tensors, prefix: str) -> Tensors:
 
 def _last(tensors: Tensors, pattern: str) -> int:
     """The largest number that the pattern finds in the names; -1 without any."""
-    return max((int(found[1]) for name in tensors if (found := re.match(pattern, name))), default=-1)
+    return max(_numbers(tensors, pattern), default=-1)
+
+
+def _numbers(tensors: Tensors, pattern: str) -> list[int]:
+    """What the pattern finds; numbers of more than four digits count nothing that is real."""
+    found = [match[1] for name in tensors if (match := re.match(pattern, name))]
+    return [int(digits) for digits in found if len(digits) <= 4]
 
 
 def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> GeneratorShape:
     levels = layout.levels(tensors)
-    first = min((int(found[1]) for name in tensors if (found := re.match(layout.mapping, name))), default=0)
+    first = min(_numbers(tensors, layout.mapping), default=0)
     count = _last(tensors, layout.mapping) - first + 1
     if not 1 <= levels <= 9 or not 1 <= count <= 32:
         raise _no("StyleGAN2 generator of up to 1024 px", path)

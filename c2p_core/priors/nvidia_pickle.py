@@ -97,18 +97,20 @@ def read_nvidia(path: Path) -> dict[str, Tensor]:
     if not isinstance(average, _Shell):
         raise ModelUnavailable(f"{path.name} holds no generator 'G_ema'; choose a StyleGAN2 network pickle.")
     found: dict[str, Tensor] = {}
-    _collect(average, "", found, 0)
+    _collect(average, "", found, set())
     return found
 
 
-def _collect(module: object, prefix: str, found: dict[str, Tensor], depth: int) -> None:
+def _collect(module: object, prefix: str, found: dict[str, Tensor], visited: set[int]) -> None:
     state = module.state if isinstance(module, _Shell) else None
-    if not isinstance(state, Mapping) or depth > _DEEPEST:
+    # Once each: objects of a hostile file may hold one another, or one of them a million times.
+    if not isinstance(state, Mapping) or id(module) in visited or prefix.count(".") > _DEEPEST:
         return
+    visited.add(id(module))
     for kind in ("_parameters", "_buffers"):
         found.update({f"{prefix}{name}": t for name, t in _of(state, kind).items() if isinstance(t, Tensor)})
     for name, child in _of(state, "_modules").items():
-        _collect(child, f"{prefix}{name}.", found, depth + 1)
+        _collect(child, f"{prefix}{name}.", found, visited)
 
 
 def _of(state: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

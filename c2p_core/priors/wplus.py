@@ -154,12 +154,14 @@ class WPlusPrior:
         kept = self._cache.get(key)
         if kept is None:
             inversion = self._on_some_device(face)
-            kept = {f"weights.{name}": value for name, value in inversion.weights.items()}
+            # Halved before they are used for the first time, so that a second run gives the same bytes.
+            kept = {f"weights.{name}": value.half() for name, value in inversion.weights.items()}
             kept |= {"codes": inversion.codes, "quality": torch.tensor(inversion.quality)}
             failed = self._cache.put(key, kept)
             if failed:
                 self._warn(failed)
-        weights = {name[8:]: value.to(self._device) for name, value in kept.items() if name.startswith("weights.")}
+        prefix = "weights."
+        weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
         return WPlusFace(face, inversion, self._networks.generator, self._skin_deep, strength, self._free_noise)
 
