@@ -181,9 +181,7 @@ class WPlusPrior:
         try:
             return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0))
         except torch.cuda.OutOfMemoryError:
-            self._warn(
-                "The graphics card has too little memory to invert this face; the CPU does it, which takes long."
-            )
+            self._warn("The graphics card has too little memory to invert this face; the processor does it.")
         there = torch.device("cpu")
         own = replace(
             self._networks,
