@@ -153,11 +153,11 @@ class WPlusPrior:
         key = self._key(face)
         kept = self._cache.get(key)
         if kept is None:
-            inversion = self._on_some_device(face)
+            inversion, whole = self._on_some_device(face)
             # Halved before they are used for the first time, so that a second run gives the same bytes.
             kept = {f"weights.{name}": value.half() for name, value in inversion.weights.items()}
             kept |= {"codes": inversion.codes, "quality": torch.tensor(inversion.quality)}
-            failed = self._cache.put(key, kept)
+            failed = self._cache.put(key, kept) if whole else None
             if failed:
                 self._warn(failed)
         prefix = "weights."
@@ -172,14 +172,17 @@ class WPlusPrior:
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _on_some_device(self, face: CanvasFace) -> Inversion:
-        """The inversion; with too little memory on the graphics card first a smaller one, then one on the CPU."""
+    def _on_some_device(self, face: CanvasFace) -> tuple[Inversion, bool]:
+        """The inversion, and whether it is a whole one, worth keeping.
+
+        With too little memory on the graphics card first a smaller one is tried, then one on the CPU.
+        """
         try:
-            return self._inverted(face, self._networks, self._device, self._how)
+            return self._inverted(face, self._networks, self._device, self._how), True
         except torch.cuda.OutOfMemoryError:
             self._warn("The graphics card has too little memory for the whole inversion; it is done without tuning.")
         try:
-            return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0))
+            return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0)), False
         except torch.cuda.OutOfMemoryError:
             self._warn("The graphics card has too little memory to invert this face; the processor does it.")
         there = torch.device("cpu")
@@ -189,7 +192,7 @@ class WPlusPrior:
             encoder=copy.deepcopy(self._networks.encoder).to(there),
             perceptual=self._networks.perceptual.on(there),
         )
-        return self._inverted(face, own, there, self._how)
+        return self._inverted(face, own, there, self._how), True
 
     def _inverted(self, face: CanvasFace, own: Networks, device: torch.device, how: InversionSettings) -> Inversion:
         side = working_side(own.generator)
@@ -215,7 +218,7 @@ class WPlusFace:
         free_noise: bool = False,
     ) -> None:
         device = inversion.codes.device
-        mesh, pixels = face.mesh.cpu().numpy(), face.pixels.permute(1, 2, 0).cpu().numpy()
+        mesh = face.mesh.cpu().numpy()
         self.inversion = inversion
         self._generator = generator
         self._skin_deep = skin_deep.invert(face, strength)
@@ -225,7 +228,7 @@ class WPlusFace:
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
         self._linear = srgb_to_linear(face.pixels).to(device)
-        self._toned = torch.from_numpy(_tonable(pixels, mesh)).to(device)
+        self._toned = torch.from_numpy(_tonable(mesh)).to(device)
         self._everywhere = centres(CANVAS, device)
         self._at = _in_crop(mesh, device)
         self._before = self._density(self._synthesised(self.start()))
@@ -369,7 +372,7 @@ def _displacement_solver(before: Tensor, field: ShapeField, limit: float) -> tup
     return see, torch.linalg.inv(gram).to(see)
 
 
-def _tonable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+def _tonable(mesh: np.ndarray) -> np.ndarray:
     """(256, 256) where tone may change: skin, brows and lips, but neither the eyes nor what lies around the face."""
     inside = face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OVAL), -12.0, -1.0)
     return np.asarray(inside * face_regions.ramp(-face_regions.eyes_distance(mesh), -4.0, 0.0), dtype=np.float32)
