@@ -71,6 +71,7 @@ class Plan:
 
 # Weights of the losses.
 _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
+_FAINT = 0.1
 _REAL_SIGNS = 0.6  # share of surely real verdicts on real pictures that augmentation aims at
 
 
@@ -108,6 +109,9 @@ class Training:
         torch.manual_seed(seed)
         self.plan, self.seed, self.device = plan, seed, device
         self.generator = Generator(GENERATOR)
+        for rgb in self.generator.rgbs:
+            # A resolution that joins later adds a faint pattern then, and does not drown what was learned.
+            rgb.weight.data *= _FAINT  # type: ignore[operator]
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
         for network in (self.generator, self.encoder, self.discriminator):

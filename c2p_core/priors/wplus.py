@@ -382,7 +382,7 @@ def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:
     """(2 * cells, 2 * cells, 2) where points of the canvas lie in the FFHQ-aligned square, in -1..1."""
     to_canvas = torch.from_numpy(ffhq_crop(mesh, 2))
     places = (centres(2 * _CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
-    there = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
+    there: Tensor = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
     return there.float().to(device)
 
 
