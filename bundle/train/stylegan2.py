@@ -72,6 +72,8 @@ class Plan:
 # Weights of the losses.
 _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
 _FAINT = 0.1
+# The mapping network follows codes that an encoder moves, and not a slow adversary alone.
+_MAPPING_RATE = 20
 _REAL_SIGNS = 0.6  # share of surely real verdicts on real pictures that augmentation aims at
 
 
@@ -120,9 +122,11 @@ class Training:
         self.mean_encoder = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimiser = torch.optim.Adam(
             [
-                {"params": self.generator.parameters(), "lr": plan.rate},
+                {"params": [p for n, p in self.generator.named_parameters() if not n.startswith("mapping.")]},
+                {"params": self.generator.mapping.parameters(), "lr": _MAPPING_RATE * plan.rate},
                 {"params": self.encoder.parameters(), "lr": plan.rate / 2},
             ],
+            lr=plan.rate,
             betas=(0.9, 0.99),
         )
         self.judge_optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=plan.rate, betas=(0.0, 0.99))
