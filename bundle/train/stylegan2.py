@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoints import save
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
+from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape, ToRgb
 
 GENERATOR = GeneratorShape((192, 192, 192, 96, 48, 24), style=256, mapping=4)
 ENCODER = EncoderShape(
@@ -112,23 +113,21 @@ class Training:
         self.plan, self.seed, self.device = plan, seed, device
         self.generator = Generator(GENERATOR)
         for rgb in self.generator.rgbs:
+            assert isinstance(rgb, ToRgb)
             # A resolution that joins later adds a faint pattern then, and does not drown what was learned.
-            rgb.weight.data *= _FAINT  # type: ignore[operator]
+            rgb.weight.data *= _FAINT
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
         for network in (self.generator, self.encoder, self.discriminator):
             network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean_generator = copy.deepcopy(self.generator).requires_grad_(False)
         self.mean_encoder = copy.deepcopy(self.encoder).requires_grad_(False).eval()
-        self.optimiser = torch.optim.Adam(
-            [
-                {"params": [p for n, p in self.generator.named_parameters() if not n.startswith("mapping.")]},
-                {"params": self.generator.mapping.parameters(), "lr": _MAPPING_RATE * plan.rate},
-                {"params": self.encoder.parameters(), "lr": plan.rate / 2},
-            ],
-            lr=plan.rate,
-            betas=(0.9, 0.99),
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": [p for n, p in self.generator.named_parameters() if not n.startswith("mapping.")]},
+            {"params": self.generator.mapping.parameters(), "lr": _MAPPING_RATE * plan.rate},
+            {"params": self.encoder.parameters(), "lr": plan.rate / 2},
+        ]
+        self.optimiser = torch.optim.Adam(groups, lr=plan.rate, betas=(0.9, 0.99))
         self.judge_optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=plan.rate, betas=(0.0, 0.99))
         self.step = 0
         self.seconds = 0.0
