@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, report, sheets, closeups."""
+"""`python -m benchmarks`: run, report, sheets, closeups, gimp, fullsize."""
 
 from __future__ import annotations
 
@@ -235,6 +235,16 @@ def gimp(out: Path | None) -> None:
         click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
         sys.exit(0)
     click.echo(f"{path} written.")
+
+
+@main.command()
+@click.option("--timed", type=int, default=3, show_default=True, help="Steps of each kind to time.")
+@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+def fullsize(timed: int, out: Path | None) -> None:
+    """StyleGAN2 at 1024 px with random weights, against a plain loop; nothing else should be running meanwhile."""
+    from benchmarks import fullsize as full
+
+    click.echo(f"{full.run(places(out).rows, timed, click.echo)} written.")
 
 
 if __name__ == "__main__":

@@ -335,6 +335,20 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     return failed
 
 
+@c2p.command()
+@click.option("--clear", is_flag=True, help="Forget all of them.")
+def cache(clear: bool) -> None:
+    """Faces kept for the prior stylegan2, so that a second prompt need not wait."""
+    from c2p_core.priors.inversion_cache import InversionCache
+
+    kept = InversionCache()
+    if clear:
+        click.echo(f"{kept.clear()} faces forgotten.")
+        return
+    sizes = [path.stat().st_size for path in kept.entries()]
+    click.echo(f"{len(sizes)} faces, {sum(sizes) / 1e6:.1f} MB in {kept.folder}; --clear forgets them.")
+
+
 @c2p.group()
 def worker() -> None:
     """Runs, asks and ends the process that plug-ins use."""

@@ -38,14 +38,17 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.inversion import OnStep
+from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
+from c2p_core.priors.wplus import WPlusPrior, load_networks
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.survival import survival
 
-PRIORS = ("makeup",)
+PRIORS = ("makeup", "stylegan2")
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
 _HELD_OUT = "dlib"
 _Loaded = TypeVar("_Loaded")
@@ -123,7 +126,12 @@ def protect(
     cancel.raise_if_cancelled()
 
     tell(Progress("load"))
-    models = _load(request, store, device, warnings, warm or WarmModels())
+
+    def preparing(step: int, steps: int) -> None:
+        cancel.raise_if_cancelled()
+        tell(Progress("prepare", step=step, steps=steps))
+
+    models = _load(request, store, device, warnings, warm or WarmModels(), preparing)
     warnings += _prompt_warnings(request.prompt, models.guidance)
     cancel.raise_if_cancelled()
 
@@ -309,12 +317,21 @@ def _no_face(faces: Sequence[Face]) -> str:
 
 
 def _load(
-    request: ProtectRequest, store: ModelStore, device: torch.device, warnings: list[str], warm: WarmModels
+    request: ProtectRequest,
+    store: ModelStore,
+    device: torch.device,
+    warnings: list[str],
+    warm: WarmModels,
+    preparing: OnStep = lambda step, steps: None,
 ) -> _Models:
     recognisers, missing = _recognisers(request.recognisers, store, device, warm)
     warnings += missing
     optimised = _split(recognisers, request.hold_out, warnings)
-    prior = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
+    makeup = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
+    prior: Prior = makeup
+    if request.prior == "stylegan2":
+        networks = warm.get(("stylegan2", device), lambda: load_networks(store, device))
+        prior = WPlusPrior(networks, makeup, device, InversionCache(), warnings.append, preparing)
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
     guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
     return _Models(recognisers, optimised, guidance, prior, decoys)

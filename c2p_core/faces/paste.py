@@ -156,6 +156,8 @@ def _fields(change: Change, side: int, products: Sequence[int]) -> Tensor:
 
 def _near_paint(change: Change) -> Tensor:
     """(1, H, W) on the grid of the maps: 1 wherever a product may paint something, 0 where it is not worth a try."""
+    if not change.products:
+        return torch.zeros(1, *change.maps.shape[1:])
     painted = change.paint(change.maps).abs().amax((0, 1)) > PALE / 10
     return F.max_pool2d(painted.float()[None], 2 * _AROUND_PAINT + 1, 1, _AROUND_PAINT)
 

@@ -1,0 +1,444 @@
+"""Trains the embedded StyleGAN2 and its encoder on synthetic faces.
+
+    python bundle/train/stylegan2.py train FACES WORK --steps N      resumes from WORK/state.pt
+    python bundle/train/stylegan2.py check FACES WORK                figures on benchmark40.txt, WORK/samples.png
+    python bundle/train/stylegan2.py export WORK OUT                 float16 weights
+
+FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step,
+at 32 px, then 64, then 128, so that a small machine soon has codes that mean something: a third of each batch is drawn
+from the code that all layers share, which teaches W, the rest from W+. The mapping network follows the distribution of
+the shared codes (sliced Wasserstein). At full size an adversary joins, with adaptive augmentation (Karras et al.,
+NeurIPS 2020), and judges reconstructions and mixed random styles; path regularisation keeps codes evenly spaced. Every
+random draw follows from the seed and the number of the step, so that a resumed run goes on as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoints import save
+from c2p_core.priors.perceptual import Perceptual
+from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape, ToRgb
+
+GENERATOR = GeneratorShape((192, 192, 192, 96, 48, 24), style=256, mapping=4)
+ENCODER = EncoderShape(
+    codes=GENERATOR.codes, style=256, size=64, channels=(32, 64, 128, 192), units=(2, 3, 4, 2), heads=96
+)
+_MAX_PADDING = 0.08
+_MAX_YAW = 0.6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How training goes.
+
+    Attributes:
+        batch: pictures a step.
+        grow: (first step, side in pixels) of each stage.
+        adversary: the step at which the adversary joins.
+        rate: of the generator and of the adversary; the encoder learns at half of it.
+        decay: of the averaged weights, which are what ships.
+        lazy: steps between two regularisations of the adversary and of the path length.
+    """
+
+    batch: int = 16
+    grow: tuple[tuple[int, int], ...] = ((0, 32), (600, 64), (1800, 128))
+    adversary: int = 8000
+    rate: float = 2e-3
+    decay: float = 0.998
+    lazy: int = 16
+
+    def size(self, step: int) -> int:
+        """Side of the pictures at a step."""
+        return next(size for first, size in reversed(self.grow) if step >= first)
+
+
+# Weights of the losses.
+_GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
+_FAINT = 0.1
+# The mapping network follows codes that an encoder moves, and not a slow adversary alone.
+_MAPPING_RATE = 20
+_REAL_SIGNS = 0.6  # share of surely real verdicts on real pictures that augmentation aims at
+
+
+class Discriminator(nn.Module):
+    """Pictures to one logit each: a small residual network with the spread of the batch at its end."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        widths = channels[::-1]
+        self.from_rgb = nn.Conv2d(3, widths[0], 1)
+        self.first = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a in widths[:-1])
+        self.second = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
+        self.skips = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(widths))
+        self.last = nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)
+        self.dense = nn.Linear(16 * widths[-1], widths[-1])
+        self.verdict = nn.Linear(widths[-1], 1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, 3, size, size) -1..1 to (B,)."""
+        x = F.leaky_relu(self.from_rgb(pictures), 0.2)
+        for first, second, skip in zip(self.first, self.second, self.skips, strict=True):
+            change = F.avg_pool2d(F.leaky_relu(first(x), 0.2), 2)
+            x = (F.leaky_relu(second(change), 0.2) + skip(F.avg_pool2d(x, 2))) / math.sqrt(2)
+        spread = (x.float().var(0, unbiased=False) + 1e-8).sqrt().mean().to(x.dtype)
+        x = torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], 1)
+        x = F.leaky_relu(self.dense(F.leaky_relu(self.last(x), 0.2).flatten(1)), 0.2)
+        verdicts: Tensor = self.verdict(x)[:, 0].float()
+        return verdicts
+
+
+class Training:
+    """All that changes while training, in one place to be stored and restored."""
+
+    def __init__(self, plan: Plan, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.plan, self.seed, self.device = plan, seed, device
+        self.generator = Generator(GENERATOR)
+        for rgb in self.generator.rgbs:
+            assert isinstance(rgb, ToRgb)
+            # A resolution that joins later adds a faint pattern then, and does not drown what was learned.
+            rgb.weight.data *= _FAINT
+        self.encoder = Encoder(ENCODER)
+        self.discriminator = Discriminator(GENERATOR.channels)
+        for network in (self.generator, self.encoder, self.discriminator):
+            network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean_generator = copy.deepcopy(self.generator).requires_grad_(False)
+        self.mean_encoder = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+        groups: list[dict[str, Any]] = [
+            {"params": [p for n, p in self.generator.named_parameters() if not n.startswith("mapping.")]},
+            {"params": self.generator.mapping.parameters(), "lr": _MAPPING_RATE * plan.rate},
+            {"params": self.encoder.parameters(), "lr": plan.rate / 2},
+        ]
+        self.optimiser = torch.optim.Adam(groups, lr=plan.rate, betas=(0.9, 0.99))
+        self.judge_optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=plan.rate, betas=(0.0, 0.99))
+        self.step = 0
+        self.seconds = 0.0
+        self.augmentation = torch.zeros((), device=device)
+        self.path_length = torch.zeros((), device=device)
+
+    def state(self) -> dict[str, object]:
+        """Everything that ``restore`` needs."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        numbers = {name: getattr(self, name) for name in ("step", "seconds", "augmentation", "path_length")}
+        return {**parts, **numbers}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on from what ``state`` gave."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])  # type: ignore[arg-type]
+        for name in ("step", "seconds", "augmentation", "path_length"):
+            setattr(self, name, state[name])
+
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        names = ("generator", "encoder", "discriminator", "mean_generator", "mean_encoder", "optimiser")
+        return {name: getattr(self, name) for name in (*names, "judge_optimiser")}
+
+    def advance(self, faces: Tensor, features: Perceptual | None) -> dict[str, float]:
+        """One step on (N, 3, size, size) uint8 faces; returns its losses."""
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        size = self.plan.size(self.step)
+        real = augmented(faces[torch.randint(len(faces), (self.plan.batch,), generator=draw)], draw).to(self.device)
+        real = real.contiguous(memory_format=torch.channels_last)
+        wanted = F.avg_pool2d(real, real.shape[2] // size)
+        with _half_precision(self.device):
+            base, offsets = self.encoder.parts(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
+            keep = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
+            codes = base[:, None] + offsets * keep
+            made = self.generator(codes, self.generator.fresh_noise(len(real), draw), size)
+        made = made.float()
+        losses = {
+            "reconstruction": F.l1_loss(made, wanted) + F.mse_loss(made, wanted),
+            "gradient": _GRADIENT * gradient_loss(made, wanted),
+            "offsets": _OFFSETS * offsets.float().square().mean(),
+            "mapping": self._mapping_loss(base.float(), draw),
+        }
+        if features is not None and size > 32:
+            half = slice(None, None, 2)
+            losses["perceptual"] = _PERCEPTUAL * features.distance(made[half], wanted[half])
+        if self.step >= self.plan.adversary:
+            fake = torch.cat([made[len(made) // 2 :], self._mixed(len(real) // 2, draw)])
+            losses["judge"] = self._judge(real, fake.detach(), draw)
+            with _half_precision(self.device):
+                losses["adversarial"] = (
+                    _ADVERSARIAL * F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
+                )
+            if self.step % self.plan.lazy == 0:
+                losses["path"] = _PATH * self._path(draw)
+        self.optimiser.zero_grad()
+        total = torch.stack([loss for name, loss in losses.items() if name != "judge"]).sum()
+        total.backward()
+        self.optimiser.step()
+        self._average(base.detach().float())
+        self.step += 1
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _mapping_loss(self, base: Tensor, draw: torch.Generator) -> Tensor:
+        """Sliced Wasserstein distance between mapped draws and the codes of real faces."""
+        z = torch.randn(len(base), GENERATOR.style, generator=draw).to(base)
+        ways = F.normalize(torch.randn(GENERATOR.style, 128, generator=draw).to(base), dim=0)
+        mapped = (self.generator.mapping(z) @ ways).sort(0).values
+        return F.mse_loss(mapped, (base.detach() @ ways).sort(0).values)
+
+    def _mixed(self, count: int, draw: torch.Generator) -> Tensor:
+        """Pictures of random codes, coarse layers from one and fine layers from another."""
+        z = torch.randn(2 * count, GENERATOR.style, generator=draw).to(self.device)
+        with _half_precision(self.device):
+            first, second = self.generator.map(z).chunk(2)
+            cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
+            layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
+            made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
+        pictures: Tensor = made.float()
+        return pictures
+
+    def _disguised(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
+        """Adaptive augmentation: each kind of change happens with the current probability."""
+        p = float(self.augmentation)
+        count, device = len(pictures), pictures.device
+
+        def chosen() -> Tensor:
+            return (torch.rand(count, generator=draw) < p).to(device).float()
+
+        def normal(scale: float) -> Tensor:
+            return torch.randn(count, generator=draw).to(device) * scale
+
+        turn, grow = normal(0.1) * chosen(), torch.exp(normal(0.1) * chosen())
+        cos, sin = torch.cos(turn) * grow, torch.sin(turn) * grow
+        rows = [cos, -sin, normal(0.08) * chosen(), sin, cos, normal(0.08) * chosen()]
+        grid = F.affine_grid(torch.stack(rows, 1).reshape(-1, 2, 3), list(pictures.shape), align_corners=False)
+        moved = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+        light, contrast, colour = normal(0.2) * chosen(), normal(0.2) * chosen(), normal(0.3) * chosen()
+        grey = moved.mean(1, keepdim=True)
+        moved = grey + (moved - grey) * torch.exp(colour)[:, None, None, None]
+        return moved * torch.exp(contrast)[:, None, None, None] + light[:, None, None, None]
+
+    def _judge(self, real: Tensor, fake: Tensor, draw: torch.Generator) -> Tensor:
+        """One step of the adversary, and of how much its pictures are augmented."""
+        with _half_precision(self.device):
+            verdicts = self.discriminator(self._disguised(real, draw))
+            loss = F.softplus(-verdicts).mean() + F.softplus(self.discriminator(self._disguised(fake, draw))).mean()
+        if self.step % self.plan.lazy == 0:
+            seen = self._disguised(real, draw).detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.discriminator(seen).sum(), seen, create_graph=True)
+            loss = loss + _R1 * slope.square().sum((1, 2, 3)).mean()
+        self.judge_optimiser.zero_grad()
+        loss.backward()
+        self.judge_optimiser.step()
+        signs = verdicts.detach().sign().mean()
+        change = (signs - _REAL_SIGNS).sign() * self.plan.batch / 50_000
+        self.augmentation = (self.augmentation + change).clamp(0, 0.8)
+        return loss.detach()
+
+    def _path(self, draw: torch.Generator) -> Tensor:
+        """Path length regularisation on four pictures: a step in W changes the picture as much everywhere."""
+        z = torch.randn(4, GENERATOR.style, generator=draw).to(self.device)
+        codes = self.generator.map(z).clone()
+        made = self.generator(codes, self.generator.fresh_noise(4, draw))
+        weights = torch.randn(made.shape, generator=draw).to(made) / math.sqrt(made.shape[2] * made.shape[3])
+        (slope,) = torch.autograd.grad((made * weights).sum(), codes, create_graph=True)
+        lengths = slope.square().sum(2).mean(1).sqrt()
+        self.path_length = self.path_length.lerp(lengths.mean().detach(), 0.01 if bool(self.path_length) else 1.0)
+        return (lengths - self.path_length).square().mean()
+
+    @torch.no_grad()
+    def _average(self, base: Tensor) -> None:
+        # The first steps teach little that is worth remembering.
+        decay = min(self.plan.decay, (1 + self.step) / (10 + self.step))
+        pairs = ((self.mean_generator, self.generator), (self.mean_encoder, self.encoder))
+        for mean, current in pairs:
+            torch._foreach_lerp_(list(mean.parameters()), list(current.parameters()), 1 - decay)
+        for kept, buffer in zip(self.mean_encoder.buffers(), self.encoder.buffers(), strict=True):
+            kept.copy_(buffer)
+        self.generator.mean_w.lerp_(base.mean(0), 1 - decay)
+        self.mean_generator.mean_w.copy_(self.generator.mean_w)
+
+
+@contextmanager
+def _half_precision(device: torch.device) -> Iterator[None]:
+    """bfloat16 where convolutions gain by it: twice as fast as float32 also on the CPUs that have it."""
+    with torch.autocast(device.type, torch.bfloat16):
+        yield
+
+
+def gradient_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """L1 of the differences between neighbouring pixels."""
+    across = F.l1_loss(made.diff(dim=3), wanted.diff(dim=3))
+    return across + F.l1_loss(made.diff(dim=2), wanted.diff(dim=2))
+
+
+def augmented(faces: Tensor, draw: torch.Generator) -> Tensor:
+    """(B, 3, size, size) uint8 to -1..1; mirrored, and half of them moved, turned, scaled and lit a little."""
+    count = len(faces)
+    gentle = (torch.rand(count, generator=draw) < 0.5).float()
+    turn, x, y = (scale * gentle * torch.randn(count, generator=draw) for scale in (0.03, 0.02, 0.02))
+    grow = torch.exp(0.03 * gentle * torch.randn(count, generator=draw))
+    mirror = torch.randint(0, 2, (count,), generator=draw) * 2.0 - 1.0
+    cos, sin = torch.cos(turn) * grow, torch.sin(turn) * grow
+    grid = F.affine_grid(
+        torch.stack([mirror * cos, -sin, x, mirror * sin, cos, y], 1).reshape(-1, 2, 3),
+        list(faces.shape),
+        align_corners=False,
+    )
+    pictures = F.grid_sample(faces.float() / 127.5 - 1, grid, padding_mode="reflection", align_corners=False)
+    light = 1 + 0.08 * gentle * torch.randn(count, generator=draw)
+    return ((pictures + 1) * light[:, None, None, None] - 1).clamp(-1, 1)
+
+
+def load_faces(faces: Path, names: list[str]) -> Tensor:
+    """(N, 3, size, size) uint8 of aligned256/."""
+    size = GENERATOR.size
+    read = []
+    for name in names:
+        with Image.open(faces / "aligned256" / f"{name}.jpg") as image:
+            read.append(np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX)))
+    return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2)
+
+
+def training_names(faces: Path) -> list[str]:
+    """Those of the train split with little padding that face the camera more or less."""
+    with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    return [
+        row["id"] for row in rows if float(row["pad_frac"]) < _MAX_PADDING and abs(float(row["yaw_proxy"])) < _MAX_YAW
+    ]
+
+
+@torch.no_grad()
+def reconstructed(training: Training, faces: Tensor, offsets: bool = True) -> Tensor:
+    """(N, 3, size, size) 0..1: what encoder and generator make of uint8 faces at the size of the current step."""
+    size = training.plan.size(training.step)
+    made = []
+    for some in faces.split(8):
+        pictures = F.avg_pool2d(some.to(training.device).float() / 127.5 - 1, faces.shape[2] // ENCODER.size)
+        base, more = training.mean_encoder.parts(pictures)
+        made.append(training.mean_generator(base[:, None] + more * offsets, size=size).clamp(-1, 1))
+    return (torch.cat(made) + 1) / 2
+
+
+def psnr(made: Tensor, faces: Tensor) -> Tensor:
+    """(N,) dB of 0..1 pictures against uint8 faces, which are shrunk to their size."""
+    wanted = F.avg_pool2d(faces.to(made.device).float() / 255, faces.shape[2] // made.shape[2])
+    return -10 * torch.log10((made - wanted).square().mean((1, 2, 3)))
+
+
+@torch.no_grad()
+def sheet(training: Training, faces: Tensor, path: Path) -> None:
+    """Eight faces, their reconstructions from W+ and from W alone, and two rows of random faces."""
+    size = training.plan.size(training.step)
+    z = torch.randn(16, GENERATOR.style, generator=torch.Generator().manual_seed(1)).to(training.device)
+    random = (training.mean_generator(training.mean_generator.map(z, 0.8), size=size).clamp(-1, 1) + 1) / 2
+    shown = F.avg_pool2d(faces[:8].float() / 255, faces.shape[2] // size).to(training.device)
+    rows = [shown, reconstructed(training, faces[:8]), reconstructed(training, faces[:8], False), *random.split(8)]
+    save_grid(rows, path)
+
+
+def save_grid(rows: list[Tensor], path: Path) -> None:
+    """Rows of (N, 3, h, h) pictures in 0..1 as one file."""
+    grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()).save(path)
+
+
+def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, every: float) -> None:
+    """Trains up to step ``steps``; stores the state every so many seconds."""
+    work.mkdir(parents=True, exist_ok=True)
+    training = Training(Plan(), seed, device)
+    state = work / "state.pt"
+    if state.exists():
+        training.restore(torch.load(state, map_location=device, weights_only=True))
+    names = training_names(faces)
+    pictures, shown = load_faces(faces, names), load_faces(faces, benchmark_names(faces))
+    features = Perceptual(ModelStore().path("faceres"), device)
+    print(f"{len(names)} faces, from step {training.step}", flush=True)
+    stored = time.monotonic()
+    while training.step < steps:
+        began = time.monotonic()
+        losses = training.advance(pictures, features)
+        training.seconds += time.monotonic() - began
+        if training.step % 50 == 0:
+            told = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+            print(f"{training.step} {training.seconds:.0f} s {told}", flush=True)
+        if time.monotonic() - stored > every or training.step == steps:
+            aside = state.with_suffix(".part")
+            torch.save(training.state(), aside)
+            aside.replace(state)
+            quality = psnr(reconstructed(training, shown), shown)
+            size = training.plan.size(training.step)
+            print(f"{training.step}: {quality.mean():.2f} dB, worst {quality.min():.2f}, at {size} px", flush=True)
+            sheet(training, shown, work / "grid.png")
+            stored = time.monotonic()
+
+
+def benchmark_names(faces: Path) -> list[str]:
+    """The faces that every table of this project uses."""
+    return (faces / "benchmark40.txt").read_text(encoding="utf-8").split()
+
+
+def _restored(work: Path, device: torch.device) -> Training:
+    training = Training(Plan(), 0, device)
+    training.restore(torch.load(work / "state.pt", map_location=device, weights_only=True))
+    return training
+
+
+def check(faces: Path, work: Path, device: torch.device) -> None:
+    """Prints the figures of the model card and draws WORK/samples.png, generated faces only."""
+    training = _restored(work, device)
+    shown = load_faces(faces, benchmark_names(faces))
+    for name, offsets in (("W+", True), ("W", False)):
+        quality = psnr(reconstructed(training, shown, offsets), shown)
+        print(f"{name}: {quality.mean():.2f} dB, worst {quality.min():.2f}")
+    print(f"{training.step} steps, {training.seconds / 60:.0f} min, augmentation {float(training.augmentation):.2f}")
+    z = torch.randn(32, GENERATOR.style, generator=torch.Generator().manual_seed(2)).to(device)
+    with torch.no_grad():
+        made = (training.mean_generator(training.mean_generator.map(z, 0.7)).clamp(-1, 1) + 1) / 2
+    save_grid(list(made.split(8)), work / "samples.png")
+
+
+def export(work: Path, out: Path, device: torch.device) -> None:
+    """Writes the averaged weights of both networks."""
+    training = _restored(work, device)
+    save(out, training.mean_generator, training.mean_encoder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("train", "check"):
+        command = commands.add_parser(name)
+        command.add_argument("faces", type=Path)
+        command.add_argument("work", type=Path)
+        if name == "train":
+            command.add_argument("--steps", type=int, default=40_000)
+            command.add_argument("--seed", type=int, default=0)
+            command.add_argument("--every", type=float, default=120.0, help="seconds between two stored states")
+    command = commands.add_parser("export")
+    command.add_argument("work", type=Path)
+    command.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.command == "train":
+        train(arguments.faces, arguments.work, arguments.steps, arguments.seed, device, arguments.every)
+    elif arguments.command == "export":
+        export(arguments.work, arguments.out, device)
+    else:
+        check(arguments.faces, arguments.work, device)
+
+
+if __name__ == "__main__":
+    main()

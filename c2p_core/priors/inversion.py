@@ -1,0 +1,201 @@
+"""A face in the latent space of StyleGAN2: encoder, a short search in W+, pivotal tuning (Roich et al. 2021).
+
+The generator is never changed: what is tuned for a face is a set of weights that stand in for the generator's own while
+that face is rendered, so that nothing of one face reaches the next. A large generator works at no more than ``_SIDE``
+pixels here; what it makes beyond that no loss would see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
+from c2p_core.priors.perceptual import Perceptual
+from c2p_core.priors.stylegan2 import Encoder, Generator
+
+OnStep = Callable[[int, int], None]
+"""Called before each step with its number and their count; may raise to end the inversion."""
+
+_SIDE = 256
+_LOOK_EVERY = 10
+# Face-mesh indices of the mouth's corners, image left before image right.
+_MOUTH = (61, 291)
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How a face is inverted.
+
+    Attributes:
+        latent_steps: of the search in W+ after the encoder's estimate.
+        latent_rate: Adam's learning rate there, in standard deviations of W.
+        stay: weight of the squared distance from the encoder's estimate.
+        tuning_steps: at most so many steps of tuning.
+        tuning_rate: Adam's learning rate there.
+        target: PSNR in dB inside the face's crop at which tuning ends.
+        perceptual: weight of the perceptual distance beside the squared error.
+    """
+
+    latent_steps: int = 20
+    latent_rate: float = 0.05
+    stay: float = 1e-3
+    tuning_steps: int = 150
+    tuning_rate: float = 2e-3
+    target: float = 30.0
+    perceptual: float = 0.02
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A face's own place.
+
+    Attributes:
+        codes: (codes, style) in W+.
+        weights: by parameter name, what stands in for the generator's own.
+        quality: PSNR in dB of the face's crop, where the canvas covers it.
+    """
+
+    codes: Tensor
+    weights: dict[str, Tensor]
+    quality: float
+
+
+def working_side(generator: Generator) -> int:
+    """Side in pixels at which a generator is used."""
+    return min(generator.shape.size, _SIDE)
+
+
+def synthesise(generator: Generator, weights: dict[str, Tensor], codes: Tensor, **more: object) -> Tensor:
+    """The (B, 3, h, h) picture of (B, codes, style) codes with a face's own weights; ``more`` as for the generator."""
+    made: Tensor = functional_call(generator, weights, (codes,), dict(more))
+    return made
+
+
+def ffhq_crop(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """(2, 3) map from coordinates of an FFHQ-aligned square (Karras et al. 2019) to those of the picture.
+
+    Args:
+        mesh: (468, 2) points in the picture.
+        side: of the square in pixels.
+    """
+    left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
+    eyes, mouth = (left + right) / 2, mesh[list(_MOUTH)].mean(0)
+    across, down = (right - left).astype(np.float64), (mouth - eyes).astype(np.float64)
+    x = across - np.array([-down[1], down[0]])
+    x *= max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) / np.hypot(*x)
+    y = np.array([-x[1], x[0]])
+    corner = eyes + 0.1 * down - x - y
+    return np.concatenate([np.stack([2 * x / side, 2 * y / side], 1), corner[:, None]], 1)
+
+
+def fingerprint(generator: Generator, encoder: Encoder) -> str:
+    """Hash of all weights, so that no face is taken for inverted that another network has inverted."""
+    digest = hashlib.sha256()
+    for network in (generator, encoder):
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def psnr(made: Tensor, wanted: Tensor, mask: Tensor) -> float:
+    """dB of pictures in -1..1 where the mask is 1."""
+    error = ((made.clamp(-1, 1) - wanted) ** 2 * mask).sum() / (made.shape[1] * mask.sum())
+    return float(-10 * torch.log10(error / 4 + 1e-10))
+
+
+def invert(
+    generator: Generator,
+    encoder: Encoder,
+    picture: Tensor,
+    mask: Tensor,
+    perceptual: Perceptual,
+    settings: InversionSettings,
+    on_step: OnStep = lambda step, steps: None,
+) -> Inversion:
+    """Find the codes of a face and tune weights so that they reproduce it.
+
+    Args:
+        generator, encoder: of one family; they stay as they are.
+        picture: (3, side, side) FFHQ-aligned, -1..1, at ``working_side``.
+        mask: (1, side, side) 1 where the picture shows the photo.
+        perceptual: the distance used beside the squared error.
+        settings: steps, rates and target.
+        on_step: see ``OnStep``.
+    """
+    side, wanted = picture.shape[2], picture[None]
+    goals = perceptual.features(wanted)
+    steps = settings.latent_steps + settings.tuning_steps
+
+    def loss(made: Tensor) -> Tensor:
+        # What the canvas does not cover is taken from what was made, so that no loss sees a difference there.
+        seen = made * mask + (wanted * (1 - mask))
+        return F.mse_loss(seen, wanted) + settings.perceptual * perceptual.distance_to(seen, goals)
+
+    with torch.no_grad():
+        estimate = encoder(_resized(wanted, encoder.shape.size))
+    codes = estimate.clone().requires_grad_()
+    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * spread(generator), betas=(0.9, 0.99))
+    for step in range(settings.latent_steps):
+        on_step(step, steps)
+        away = (codes - estimate).square().mean()
+        _descend(optimiser, loss(generator(codes, size=side)) + settings.stay * away)
+    codes = codes.detach()
+
+    weights = {name: p.detach().clone().requires_grad_() for name, p in tuned(generator).items()}
+    optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
+    for step in range(settings.tuning_steps):
+        on_step(settings.latent_steps + step, steps)
+        made = synthesise(generator, weights, codes, size=side)
+        if step % _LOOK_EVERY == 0 and psnr(made.detach(), wanted, mask) >= settings.target:
+            break
+        _descend(optimiser, loss(made))
+    weights = {name: weight.detach() for name, weight in weights.items()}
+    with torch.no_grad():
+        quality = psnr(synthesise(generator, weights, codes, size=side), wanted, mask)
+    return Inversion(codes[0], weights, quality)
+
+
+def tuned(generator: Generator) -> dict[str, Tensor]:
+    """The parameters that pivotal tuning changes: those of the layers up to the working side.
+
+    Not the mapping network, which has no part in a picture of W+ codes, and not what scales the noise.
+    """
+    levels = working_side(generator).bit_length() - 2
+    kept = {f"layers.{at}." for at in range(2 * levels - 1)} | {f"rgbs.{at}." for at in range(levels)}
+    return {
+        name: parameter
+        for name, parameter in generator.named_parameters()
+        if name == "constant" or (name.startswith(tuple(kept)) and not name.endswith("noise_strength"))
+    }
+
+
+@torch.no_grad()
+def spread(generator: Generator) -> float:
+    """Standard deviation of a number of W around its mean, over random draws."""
+    parameter = generator.mean_w
+    draws = torch.randn(512, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(parameter)
+    return float((generator.mapping(draws) - parameter).square().mean().sqrt())
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def _resized(pictures: Tensor, side: int) -> Tensor:
+    if pictures.shape[2] == side:
+        return pictures
+    if pictures.shape[2] > side:
+        return F.interpolate(pictures, (side, side), mode="area")
+    return F.interpolate(pictures, (side, side), mode="bilinear", align_corners=False)

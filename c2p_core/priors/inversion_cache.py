@@ -1,0 +1,104 @@
+"""Keeps inverted faces on disk, so that a second prompt on the same photo need not wait.
+
+What is kept shows the face to whoever has the generator. So the folder is the user's alone, holds a limited number of
+bytes for a limited time, and can be cleared at any moment (``c2p cache --clear``).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import platformdirs
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+CACHE_VARIABLE = "C2P_CACHE"
+_LARGEST = 512 << 20  # bytes
+_OLDEST = 14 * 24 * 3600.0  # seconds since last use
+_ASIDE = ".part"
+
+
+def default_folder() -> Path:
+    """``C2P_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else platformdirs.user_cache_path("protect-face") / "inversions"
+
+
+class InversionCache:
+    """Tensors by key, least recently used first to go.
+
+    Attributes:
+        folder: made when it is first needed, for the user alone.
+        largest: bytes that are kept.
+    """
+
+    def __init__(self, folder: Path | None = None, largest: int = _LARGEST) -> None:
+        self.folder = folder if folder is not None else default_folder()
+        self.largest = largest
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """What was kept under a key (letters and digits); None when there is nothing or it is damaged."""
+        path = self._path(key)
+        try:
+            tensors = load_file(path)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+        return tensors
+
+    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
+        """Keeps tensors; a sentence for the user when that is not possible, in which case nothing is left behind."""
+        path = self._path(key)
+        aside = path.with_name(f"{key}.{secrets.token_hex(4)}{_ASIDE}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.chmod(0o700)
+            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, aside)
+            aside.chmod(0o600)
+            aside.replace(path)
+            self._evict(path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                aside.unlink()
+            return (
+                f"The inverted face could not be kept in {self.folder} ({error}); the next run on it takes as long. "
+                f"Free some space, or choose another folder with {CACHE_VARIABLE}."
+            )
+        return None
+
+    def entries(self) -> list[Path]:
+        """What is kept, least recently used first."""
+        return sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+
+    def clear(self) -> int:
+        """Removes everything, remains of killed runs too; returns how many faces there were."""
+        entries = self.entries()
+        for path in [*entries, *self.folder.glob(f"*{_ASIDE}")]:
+            path.unlink(missing_ok=True)
+        return len(entries)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def _evict(self, newest: Path) -> None:
+        """Lets the least recently used go, but never the newest."""
+        now = time.time()
+        for left in self.folder.glob(f"*{_ASIDE}"):
+            if now - left.stat().st_mtime > 3600:
+                left.unlink(missing_ok=True)
+        entries = [path for path in self.entries() if path != newest]
+        total = newest.stat().st_size + sum(path.stat().st_size for path in entries)
+        for path in entries:
+            if total <= self.largest and now - path.stat().st_mtime <= _OLDEST:
+                continue
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)

@@ -1,0 +1,464 @@
+"""The generator and its checkpoints, against a slow reference in double precision that shares nothing with it."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from c2p_core.errors import ModelUnavailable
+from c2p_core.priors import checkpoints
+from c2p_core.priors.checkpoints import Place, load_encoder, load_generator
+from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, GeneratorShape
+
+LAYOUTS = Path(__file__).parent / "layouts"
+SMALL = {16: GeneratorShape((12, 10, 8), style=16, mapping=2), 32: GeneratorShape((8, 8, 6, 4), style=12, mapping=3)}
+SMALL_ENCODER = EncoderShape(codes=6, style=16, size=32, channels=(16, 20, 24, 32), units=(1, 1, 1, 1), heads=8)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tensor of a layout file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def layout(name: str) -> list[Line]:
+    lines = (LAYOUTS / name).read_text(encoding="utf-8").splitlines()[1:]
+    split = [line.split(" ") for line in lines]
+    return [Line(n, () if s == "-" else tuple(int(part) for part in s.split(",")), d) for n, s, d in split]
+
+
+# The reference: one sample at a time, filters by inserting zeros, padding and multiplying out.
+
+
+@dataclass(frozen=True)
+class Part:
+    """A convolution of the reference; float64."""
+
+    weight: Tensor
+    affine: tuple[Tensor, Tensor]
+    bias: Tensor
+    strength: Tensor | None = None
+    noise: Tensor | None = None
+
+
+def filtered(x: Tensor, up: int, before: int, after: int) -> Tensor:
+    """(C, h, w) upsampled by zeros, padded, multiplied with [1, 3, 3, 1] squared."""
+    channels, height, width = x.shape
+    wide = torch.zeros(channels, height * up, width * up, dtype=torch.float64)
+    wide[:, ::up, ::up] = x
+    padded = torch.zeros(channels, height * up + before + after, width * up + before + after, dtype=torch.float64)
+    padded[:, before : before + height * up, before : before + width * up] = wide
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
+    kernel = taps[:, None] * taps / 64 * 4
+    out = torch.zeros(channels, padded.shape[1] - 3, padded.shape[2] - 3, dtype=torch.float64)
+    for i in range(4):
+        for j in range(4):
+            out += kernel[i, j] * padded[:, i : i + out.shape[1], j : j + out.shape[2]]
+    return out
+
+
+def modulated(x: Tensor, part: Part, w: Tensor, up: bool, demodulate: bool) -> Tensor:
+    matrix, offset = part.affine
+    style = matrix @ w / matrix.shape[1] ** 0.5 + offset
+    weight = part.weight * style[None, :, None, None] / part.weight[0].numel() ** 0.5
+    if demodulate:
+        weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+    side, outputs = x.shape[1], len(weight)
+    if not up:
+        reach = weight.shape[2] // 2
+        padded = torch.zeros(len(x), side + 2 * reach, side + 2 * reach, dtype=torch.float64)
+        padded[:, reach : reach + side, reach : reach + side] = x
+        out = torch.zeros(outputs, side, side, dtype=torch.float64)
+        for i in range(weight.shape[2]):
+            for j in range(weight.shape[3]):
+                out += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], padded[:, i : i + side, j : j + side])
+        return out
+    # Every pixel stamps the kernel on a grid twice as fine.
+    out = torch.zeros(outputs, 2 * side + 1, 2 * side + 1, dtype=torch.float64)
+    for i in range(3):
+        for j in range(3):
+            out[:, i : i + 2 * side : 2, j : j + 2 * side : 2] += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], x)
+    return filtered(out, 1, 1, 1)
+
+
+def activated(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.2 * x) * 2**0.5
+
+
+def reference(constant: Tensor, convolutions: list[Part], rgbs: list[Part], codes: Tensor) -> Tensor:
+    x, picture = constant, torch.zeros(0)
+    for at, part in enumerate(convolutions):
+        x = modulated(x, part, codes[at], up=at % 2 == 1, demodulate=True)
+        assert part.noise is not None and part.strength is not None
+        x = activated(x + part.noise * part.strength + part.bias[:, None, None])
+        if at % 2 == 0:
+            rgb = modulated(x, rgbs[at // 2], codes[at + 1], up=False, demodulate=False)
+            rgb = rgb + rgbs[at // 2].bias[:, None, None]
+            picture = rgb if at == 0 else rgb + filtered(picture, 2, 2, 1)
+    return picture
+
+
+def mapped(layers: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
+    x = z / (z.square().mean() + 1e-8).sqrt()
+    for weight, bias in layers:
+        x = activated((weight * 0.01 / weight.shape[1] ** 0.5) @ x + bias * 0.01)
+    return x
+
+
+def from_rosinality(d: dict[str, Tensor], count: int) -> tuple[Tensor, list[Part], list[Part]]:
+    def part(name: str, noise: int | None) -> Part:
+        affine = (d[f"{name}.conv.modulation.weight"], d[f"{name}.conv.modulation.bias"])
+        if noise is None:
+            return Part(d[f"{name}.conv.weight"][0], affine, d[f"{name}.bias"].flatten())
+        stored, strength = d[f"noises.noise_{noise}"][0, 0], d[f"{name}.noise.weight"]
+        return Part(d[f"{name}.conv.weight"][0], affine, d[f"{name}.activate.bias"], strength, stored)
+
+    convolutions = [part("conv1", 0)] + [part(f"convs.{at}", at + 1) for at in range(count - 1)]
+    rgbs = [part("to_rgb1", None)] + [part(f"to_rgbs.{at}", None) for at in range(count // 2)]
+    return d["input.input"][0], convolutions, rgbs
+
+
+def from_nvidia(d: dict[str, Tensor], size: int) -> tuple[Tensor, list[Part], list[Part]]:
+    convolutions, rgbs, side = [], [], 4
+    while side <= size:
+        block = f"synthesis.b{side}"
+        for name in [f"{block}.conv1"] if side == 4 else [f"{block}.conv0", f"{block}.conv1"]:
+            affine = (d[f"{name}.affine.weight"], d[f"{name}.affine.bias"])
+            noise = d[f"{name}.noise_const"]
+            convolutions.append(
+                Part(d[f"{name}.weight"], affine, d[f"{name}.bias"], d[f"{name}.noise_strength"], noise)
+            )
+        affine = (d[f"{block}.torgb.affine.weight"], d[f"{block}.torgb.affine.bias"])
+        rgbs.append(Part(d[f"{block}.torgb.weight"], affine, d[f"{block}.torgb.bias"]))
+        side *= 2
+    return d["synthesis.b4.const"], convolutions, rgbs
+
+
+def random_checkpoint(places: list[Place]) -> dict[str, Tensor]:
+    """Random weights in a layout, with the filters that real files have."""
+    draw = torch.Generator().manual_seed(0)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = taps[:, None] * taps / 64
+    return {
+        place.name: torch.randn(place.shape, generator=draw)
+        if place.ours
+        else kernel * (1 if "res" in place.name else 4)
+        for place in places
+    }
+
+
+def double(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.double() for name, value in tensors.items()}
+
+
+# NVIDIA's files hold objects of classes that only its own code defines.
+
+
+class _Persistent:
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function = sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj
+        meta = {"type": "class", "version": 6, "module_src": "raise SystemExit", "class_name": "G", "state": self.state}
+        return function, (meta,)
+
+
+@contextmanager
+def nvidia_modules() -> Iterator[types.ModuleType]:
+    """The names that NVIDIA's pickles refer to, for writing one."""
+    package, persistence = types.ModuleType("torch_utils"), types.ModuleType("torch_utils.persistence")
+
+    def _reconstruct_persistent_obj(meta: object) -> None:
+        raise AssertionError("only for writing")
+
+    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
+    sys.modules.update({"torch_utils": package, "torch_utils.persistence": persistence})
+    try:
+        yield persistence
+    finally:
+        del sys.modules["torch_utils"], sys.modules["torch_utils.persistence"]
+
+
+def nested(tensors: dict[str, Tensor]) -> _Persistent:
+    """A tree of objects as torch modules are, from dotted names."""
+    own: dict[str, Any] = {n: v for n, v in tensors.items() if "." not in n}
+    state: dict[str, Any] = {
+        "training": False,
+        "_parameters": collections.OrderedDict((n, torch.nn.Parameter(v)) for n, v in own.items() if n != "w_avg"),
+        "_buffers": collections.OrderedDict((n, v) for n, v in own.items() if n == "w_avg"),
+        "_modules": collections.OrderedDict(),
+    }
+    for child in dict.fromkeys(name.split(".")[0] for name in tensors if "." in name):
+        below = {n[len(child) + 1 :]: v for n, v in tensors.items() if n.startswith(f"{child}.")}
+        state["_modules"][child] = nested(below)
+    return _Persistent(state)
+
+
+def write_nvidia(path: Path, tensors: dict[str, Tensor], **more: object) -> None:
+    with nvidia_modules(), path.open("wb") as file:
+        pickle.dump({"G": None, "D": None, "G_ema": nested(tensors), **more}, file)
+
+
+class Hostile:
+    """Runs a command when it is unpickled carelessly."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.system, (f"touch '{self.trace}'",)
+
+
+# Layouts.
+
+
+def test_the_official_layouts_are_the_ones_written_down() -> None:
+    rosinality = {place.name: place.shape for place in checkpoints.rosinality(FFHQ)}
+    assert rosinality.pop("latent_avg") == (512,)
+    assert rosinality == {line.name: line.shape for line in layout("rosinality-1024.txt")}
+    nvidia = {place.name: place.shape for place in checkpoints.nvidia(FFHQ)}
+    assert nvidia == {line.name: line.shape for line in layout("nvidia-1024.txt")}
+
+
+def test_the_official_encoder_has_the_layout_written_down() -> None:
+    with torch.device("meta"):
+        state = Encoder(EncoderShape()).state_dict()
+    assert tuple(state.pop("latent_avg").shape) == (18, 512)
+    found = {(name, tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in state.items()}
+    assert found == {(line.name, line.shape, line.dtype) for line in layout("e4e-encoder.txt")}
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_path: Path) -> None:
+    shape = SMALL[size]
+    tensors = random_checkpoint(checkpoints.rosinality(shape))
+    average = tensors.pop("latent_avg")
+    torch.save({"g_ema": tensors, "latent_avg": average}, tmp_path / "generator.pt")
+    generator = load_generator(tmp_path / "generator.pt")
+    z = torch.randn(2, shape.style, generator=torch.Generator().manual_seed(1))
+    codes = generator.map(z)
+    exact = double(tensors)
+    layers = [(exact[f"style.{at}.weight"], exact[f"style.{at}.bias"]) for at in range(1, shape.mapping + 1)]
+    assert torch.equal(generator.mean_w, average)
+    for sample, made in enumerate(generator(codes)):
+        w = mapped(layers, z[sample].double())
+        wanted = reference(*from_rosinality(exact, 2 * len(shape.channels) - 1), w.expand(shape.codes, -1))
+        assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, tmp_path: Path) -> None:
+    shape = SMALL[size]
+    tensors = random_checkpoint(checkpoints.nvidia(shape))
+    write_nvidia(tmp_path / "generator.pkl", tensors)
+    generator = load_generator(tmp_path / "generator.pkl")
+    codes = torch.randn(shape.codes, shape.style, generator=torch.Generator().manual_seed(1))
+    wanted = reference(*from_nvidia(double(tensors), size), codes.double())
+    made = generator(codes[None])[0]
+    assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+    assert torch.equal(generator.mean_w, tensors["mapping.w_avg"])
+
+
+def e4e_file(path: Path) -> tuple[dict[str, Tensor], Encoder]:
+    torch.manual_seed(0)
+    encoder = Encoder(SMALL_ENCODER)
+    decoder = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    del decoder["latent_avg"]
+    average = torch.randn(6, 16)
+    state = {f"encoder.{name}": value for name, value in encoder.state_dict().items() if name != "latent_avg"}
+    state |= {f"decoder.{name}": value for name, value in decoder.items()}
+    torch.save({"state_dict": state, "latent_avg": average, "opts": {"device": "cuda:0"}}, path)
+    encoder.latent_avg.copy_(average)
+    return decoder, encoder.eval()
+
+
+def test_an_e4e_file_gives_both_networks(tmp_path: Path) -> None:
+    decoder, encoder = e4e_file(tmp_path / "e4e.pt")
+    loaded, generator = load_encoder(tmp_path / "e4e.pt"), load_generator(tmp_path / "e4e.pt")
+    picture = torch.randn(1, 3, 32, 32)
+    assert loaded.shape == SMALL_ENCODER
+    assert torch.equal(loaded(picture), encoder(picture))
+    assert torch.equal(generator.constant, decoder["input.input"][0])
+    assert torch.equal(generator.mean_w, encoder.latent_avg[0])
+
+
+def test_our_own_file_keeps_both_networks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator, encoder = Generator(SMALL[16]), Encoder(SMALL_ENCODER).eval()
+    checkpoints.save(tmp_path / "mini.safetensors", generator, encoder)
+    codes, picture = torch.randn(1, 6, 16), torch.randn(1, 3, 32, 32)
+    made = load_generator(tmp_path / "mini.safetensors")(codes)
+    assert torch.allclose(made, generator(codes), atol=0.02)
+    assert torch.allclose(load_encoder(tmp_path / "mini.safetensors")(picture), encoder(picture), atol=0.02)
+
+
+def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    del tensors["latent_avg"]
+    torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
+    generator = load_generator(tmp_path / "generator.pt")
+    draws = generator.mapping(torch.randn(500, 16, generator=torch.Generator().manual_seed(5)))
+    assert float((draws.mean(0) - generator.mean_w).norm() / draws.std(0).norm()) < 0.2
+
+
+# What does not fit is named.
+
+
+@pytest.mark.parametrize("kind", ["rosinality", "nvidia"])
+@pytest.mark.parametrize("fault", ["missing", "unknown", "of another shape"])
+def test_every_key_that_does_not_fit_is_named(kind: str, fault: str, tmp_path: Path) -> None:
+    tensors = random_checkpoint(getattr(checkpoints, kind)(SMALL[16]))
+    name = "convs.1.conv.weight" if kind == "rosinality" else "synthesis.b8.conv1.weight"
+    if fault == "missing":
+        del tensors[name]
+    elif fault == "unknown":
+        name = "synthesis.b8.stranger" if kind == "nvidia" else "stranger.weight"
+        tensors[name] = torch.zeros(2)
+    else:
+        tensors[name] = torch.zeros(1, 2)
+    path = tmp_path / ("generator.pt" if kind == "rosinality" else "generator.pkl")
+    if kind == "rosinality":
+        torch.save({"g_ema": tensors}, path)
+    else:
+        write_nvidia(path, tensors)
+    with pytest.raises(ModelUnavailable, match=rf"{fault}: {name}"):
+        load_generator(path)
+
+
+def test_an_encoder_that_lacks_a_key_says_which(tmp_path: Path) -> None:
+    e4e_file(tmp_path / "e4e.pt")
+    content = torch.load(tmp_path / "e4e.pt", weights_only=True)
+    del content["state_dict"]["encoder.latlayer1.bias"]
+    torch.save(content, tmp_path / "e4e.pt")
+    with pytest.raises(ModelUnavailable, match=r"missing: latlayer1\.bias"):
+        load_encoder(tmp_path / "e4e.pt")
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    tensors["convs.0.conv.weight"][0, 0, 0] = float("nan")
+    torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
+    with pytest.raises(ModelUnavailable, match=r"convs\.0\.conv\.weight"):
+        load_generator(tmp_path / "generator.pt")
+
+
+def test_another_filter_is_refused(tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    tensors["to_rgbs.0.upsample.kernel"] = torch.ones(4, 4) / 4
+    torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
+    with pytest.raises(ModelUnavailable, match="filters otherwise"):
+        load_generator(tmp_path / "generator.pt")
+
+
+@pytest.mark.parametrize("load", [load_generator, load_encoder])
+def test_a_file_of_something_else_is_refused(load: Callable[[Path], object], tmp_path: Path) -> None:
+    torch.save({"state_dict": {"visual.weight": torch.zeros(3)}}, tmp_path / "clip.pt")
+    with pytest.raises(ModelUnavailable, match=r"clip\.pt holds no"):
+        load(tmp_path / "clip.pt")
+
+
+@pytest.mark.parametrize("name", ["generator.pt", "generator.pkl", "generator.safetensors"])
+def test_a_damaged_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04 nothing of the kind")
+    with pytest.raises(ModelUnavailable, match=name):
+        load_generator(tmp_path / name)
+
+
+def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    write_nvidia(tmp_path / "generator.pkl", {"synthesis.b4.const": torch.zeros(4, 4, 4)}, extra=Hostile(trace))
+    with pytest.raises(ModelUnavailable, match=r"(posix|nt)\.system"):
+        load_generator(tmp_path / "generator.pkl")
+    torch.save({"g_ema": {}, "extra": Hostile(trace)}, tmp_path / "generator.pt")
+    with pytest.raises(ModelUnavailable, match="safely"):
+        load_generator(tmp_path / "generator.pt")
+    assert not trace.exists()
+
+
+def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    torch.save(Hostile(trace), tmp_path / "inner.pt", _use_new_zipfile_serialization=False)
+    inner = (tmp_path / "inner.pt").read_bytes()
+
+    class Storage:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return torch.storage._load_from_bytes, (inner,)
+
+    with (tmp_path / "generator.pkl").open("wb") as file:
+        pickle.dump({"G_ema": Storage()}, file)
+    with pytest.raises(ModelUnavailable, match="safe to read"):
+        load_generator(tmp_path / "generator.pkl")
+    assert not trace.exists()
+
+
+# The generator.
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(0)
+    made = Generator(SMALL[16])
+    for layer in made.styled():
+        torch.nn.init.constant_(layer.noise_strength, 0.3)
+    return made.requires_grad_(False)
+
+
+def test_a_picture_is_the_same_alone_and_in_a_batch(generator: Generator) -> None:
+    codes = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(generator(codes)[1], generator(codes[1:2])[0], atol=1e-4)
+
+
+def test_gradients_agree_with_differences(generator: Generator) -> None:
+    exact = Generator(SMALL[16]).double()
+    exact.load_state_dict(generator.state_dict())
+    draw = torch.Generator().manual_seed(3)
+    for count in (1, 2):
+        codes = torch.randn(count, 6, 16, generator=draw).double().requires_grad_()
+        weights = torch.randn(count, 3, 16, 16, generator=draw).double()
+        way = torch.randn(count, 6, 16, generator=draw).double()
+        (slope,) = torch.autograd.grad((exact(codes) * weights).sum(), codes)
+        step = 1e-5
+        with torch.no_grad():
+            ends = [(exact(codes + sign * step * way) * weights).sum() for sign in (1, -1)]
+        assert float((slope * way).sum()) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=1e-5)
+
+
+def test_stored_noise_is_the_same_each_time_and_other_noise_is_not(generator: Generator) -> None:
+    codes = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(4))
+    fresh = generator.fresh_noise(1, torch.Generator().manual_seed(0))
+    assert torch.equal(generator(codes), generator(codes))
+    assert torch.equal(generator(codes, fresh), generator(codes, fresh))
+    assert float((generator(codes, fresh) - generator(codes)).abs().mean()) > 1e-3
+
+
+def test_a_smaller_picture_is_what_the_large_one_is_built_on(generator: Generator) -> None:
+    codes = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(4))
+    assert generator(codes, size=8).shape == (1, 3, 8, 8)
+    changed = codes.clone()
+    changed[:, 4:] += 1.0  # only the layers above 8 px read these rows
+    assert torch.equal(generator(codes, size=8), generator(changed, size=8))
+    assert not torch.equal(generator(codes), generator(changed))
+
+
+def test_truncation_leads_to_the_mean_face(generator: Generator) -> None:
+    z = torch.randn(2, 16, generator=torch.Generator().manual_seed(4))
+    assert torch.allclose(generator.map(z, 0.0), generator.mean_w.expand(2, 6, -1))
+    assert torch.allclose(generator.map(z, 0.5), (generator.map(z) + generator.map(z, 0.0)) / 2, atol=1e-6)

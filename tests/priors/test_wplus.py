@@ -1,0 +1,312 @@
+"""The prior stylegan2 on a real face, with a small generator of random weights."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from c2p_core import pipeline
+from c2p_core.api import Mode, Photo, ProtectRequest
+from c2p_core.colour import density, srgb_to_linear
+from c2p_core.errors import Cancelled, ModelUnavailable
+from c2p_core.faces.align import CANVAS, Alignment
+from c2p_core.faces.layers import layers
+from c2p_core.faces.paste import paste
+from c2p_core.models.store import ModelStore
+from c2p_core.priors import checkpoints, inversion, wplus
+from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.inversion import Inversion, InversionSettings, ffhq_crop, fingerprint, invert
+from c2p_core.priors.inversion_cache import InversionCache
+from c2p_core.priors.makeup import MakeupPrior
+from c2p_core.priors.perceptual import Perceptual
+from c2p_core.priors.prior import CanvasFace
+from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
+from c2p_core.priors.wplus import FOLDER, Networks, WPlusFace, WPlusPrior, fixed_rows, load_networks
+
+CPU = torch.device("cpu")
+SHAPE = GeneratorShape((32, 32, 24, 16, 8), style=24, mapping=2)
+ENCODER = EncoderShape(SHAPE.codes, 24, 32, (16, 20, 24, 32), (1, 1, 1, 1), 8)
+QUICK = InversionSettings(latent_steps=2, tuning_steps=6)
+
+
+@pytest.fixture(scope="module")
+def networks(store: ModelStore) -> Networks:
+    torch.manual_seed(0)
+    generator, encoder = Generator(SHAPE), Encoder(ENCODER)
+    for rgb in generator.rgbs:
+        rgb.weight.data *= 0.2  # random weights are far too colourful for a face
+    for layer in generator.styled():
+        layer.noise_strength.data.fill_(0.1)
+    frozen = generator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
+    return Networks(*frozen, Perceptual(store.path("faceres"), CPU), fingerprint(*frozen))
+
+
+@pytest.fixture(scope="module")
+def skin_deep(store: ModelStore) -> MakeupPrior:
+    return MakeupPrior(load_basis(store.path("complexion")), CPU)
+
+
+@pytest.fixture
+def prior(networks: Networks, skin_deep: MakeupPrior, tmp_path: Path) -> WPlusPrior:
+    return WPlusPrior(networks, skin_deep, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
+
+
+@pytest.fixture(scope="module")
+def face(
+    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
+) -> WPlusFace:
+    cache = InversionCache(tmp_path_factory.mktemp("cache"))
+    made = WPlusPrior(networks, skin_deep, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
+    return made.invert(astronaut_canvas, 0.7)
+
+
+def moved_code(face: WPlusFace, scale: float = 1.0) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return {name: scale * torch.randn(part.shape, generator=draw) for name, part in face.start().items()}
+
+
+@pytest.mark.parametrize(("codes", "fixed"), [(18, 8), (12, 5), (10, 4), (6, 3)])
+def test_the_coarse_rows_are_fixed_in_every_size(codes: int, fixed: int) -> None:
+    assert fixed_rows(codes) == fixed
+
+
+def test_the_start_is_the_face_itself(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
+    rendered = face.render(face.start())
+    assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
+    assert float(face.regulariser(face.start(), rendered)) == 0.0 and float(face.guard(rendered)) == 0.0
+
+
+def test_fixed_rows_stay_bit_identical_and_free_rows_move(face: WPlusFace) -> None:
+    rows, fixed = face.rows(moved_code(face)), fixed_rows(SHAPE.codes)
+    assert torch.equal(rows[:fixed], face.inversion.codes[:fixed])
+    assert bool(((rows - face.inversion.codes)[fixed:].abs().amax(1) > 0).all())
+
+
+def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
+    away = [face.rows(moved_code(face, scale)) - face.inversion.codes for scale in (10.0, 1000.0)]
+    assert float(away[1].norm()) < 1.2 * float(away[0].norm())
+
+
+def test_codes_and_noise_have_gradients(face: WPlusFace) -> None:
+    code = {name: part.requires_grad_() for name, part in moved_code(face, 0.3).items()}
+    (face.render(code).pixels ** 2).sum().backward()
+    for name, part in code.items():
+        assert part.grad is not None and bool(torch.isfinite(part.grad).all()) and float(part.grad.abs().max()) > 0, (
+            name
+        )
+
+
+def test_nothing_changes_outside_the_face(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
+    away = (face.render(moved_code(face, 3.0)).pixels - astronaut_canvas.pixels).abs()
+    assert float(away[:, :8].max()) < 1e-3 and float(away[:, :, :8].max()) < 1e-3
+    assert float(away.max()) > 0.02
+
+
+def moved_density(density: Tensor, shift: Tensor) -> Tensor:
+    grid = wplus.centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
+    return torch.nn.functional.grid_sample(density[None], grid[None], align_corners=False)[0]
+
+
+def test_most_of_a_displacement_is_found_again(skin_deep: MakeupPrior, astronaut_canvas: CanvasFace) -> None:
+    field, limit = skin_deep.invert(astronaut_canvas, 0.7).field, 4.3
+    before = density(torch.nn.functional.avg_pool2d(srgb_to_linear(astronaut_canvas.pixels), 4))
+    see, solve = wplus._displacement_solver(before, field, limit)
+    shift = field.displacement(0.3 * torch.randn(len(solve), generator=torch.Generator().manual_seed(0)), limit)
+    after = moved_density(before, shift)
+    changed = wplus._band((after - before).mean(0, keepdim=True)).flatten()
+    found = field.displacement(solve @ (see @ changed), limit)
+    left = (moved_density(before, found) - after).square().mean() / (before - after).square().mean()
+    assert float(left) < 0.2
+
+
+def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astronaut: Photo) -> None:
+    """A generator that sees no grain changes none: at twice the size grain of single pixels is still there."""
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    pasted = paste(Photo(noise), [(where, face.change(moved_code(face)))]).pixels
+    assert not np.array_equal(pasted, noise)
+    grain = [np.diff(pixels.astype(float), axis=1)[200:300, 200:300].std() for pixels in (noise, pasted)]
+    assert grain[1] > 0.6 * grain[0]
+    assert np.array_equal(pasted[:8], noise[:8])
+
+
+def test_the_layers_of_a_change_are_skin_and_foundation(face: WPlusFace, astronaut: Photo) -> None:
+    where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    made = layers(astronaut, [(where, face.change(moved_code(face)))])
+    assert {layer.name for layer in made} <= {"Reshaped skin", "Foundation"} and made
+
+
+def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    matrix = ffhq_crop(mesh, 1024)
+    inverse = np.linalg.inv(matrix[:, :2])
+    eyes = [(inverse @ (mesh[list(eye)].mean(0) - matrix[:, 2])) for eye in (inversion.LEFT_EYE, inversion.RIGHT_EYE)]
+    # Where FFHQ's own faces have their eyes.
+    assert np.allclose(eyes[0], [385, 480], atol=25) and np.allclose(eyes[1], [640, 480], atol=25)
+
+
+# Inversion.
+
+
+def test_tuning_comes_nearer_to_the_photo(networks: Networks, astronaut_canvas: CanvasFace) -> None:
+    picture = torch.nn.functional.interpolate(astronaut_canvas.pixels[None], (64, 64), mode="area")[0] * 2 - 1
+    mask, own = torch.ones(1, 64, 64), networks
+    reached = [
+        invert(own.generator, own.encoder, picture, mask, own.perceptual, replace(QUICK, tuning_steps=steps)).quality
+        for steps in (0, 40)
+    ]
+    assert reached[1] > reached[0] + 2
+
+
+def test_tuning_ends_at_its_target(networks: Networks, astronaut_canvas: CanvasFace) -> None:
+    picture, seen = torch.zeros(3, 64, 64), []
+    how = replace(QUICK, tuning_steps=50, target=3.0)
+    own = networks
+    invert(own.generator, own.encoder, picture, torch.ones(1, 64, 64), own.perceptual, how, lambda s, _: seen.append(s))
+    assert len(seen) < 50
+
+
+def test_two_faces_in_a_row_are_inverted_as_each_alone(
+    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+) -> None:
+    other = CanvasFace(astronaut_canvas.pixels.flip(0), astronaut_canvas.mesh)
+    before = copy.deepcopy(networks.generator.state_dict())
+
+    def inverted(name: str, face: CanvasFace) -> Inversion:
+        prior = WPlusPrior(networks, skin_deep, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
+        return prior.invert(face, 0.7).inversion
+
+    alone = inverted("alone", other)
+    inverted("row", astronaut_canvas)
+    after = inverted("row", other)
+    assert torch.equal(alone.codes, after.codes) and alone.quality == after.quality
+    assert all(torch.equal(alone.weights[name], after.weights[name]) for name in alone.weights)
+    assert all(torch.equal(value, before[name]) for name, value in networks.generator.state_dict().items())
+
+
+def test_a_second_prompt_on_the_same_face_skips_the_inversion(
+    prior: WPlusPrior, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prior.invert(astronaut_canvas, 0.7)
+    monkeypatch.setattr(wplus, "invert", lambda *_: pytest.fail("it was inverted again"))
+    second = prior.invert(astronaut_canvas, 0.3)
+    assert torch.equal(first.inversion.codes, second.inversion.codes)
+
+
+def test_other_weights_do_not_take_what_was_kept(
+    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+) -> None:
+    cache = InversionCache(tmp_path)
+    for name in ("one", "two"):
+        own = replace(networks, fingerprint=name)
+        WPlusPrior(own, skin_deep, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
+    assert len(cache.entries()) == 2
+
+
+def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
+    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+) -> None:
+    def stop(step: int, steps: int) -> None:
+        if step == 3:
+            raise Cancelled("Stopped.")
+
+    cache = InversionCache(tmp_path / "cache")
+    with pytest.raises(Cancelled):
+        WPlusPrior(networks, skin_deep, CPU, cache, pytest.fail, stop, QUICK).invert(astronaut_canvas, 0.7)
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize(("failures", "said"), [(1, ["without tuning"]), (2, ["without tuning", "processor"])])
+def test_a_card_that_is_too_small_gets_less_to_do_and_then_nothing(
+    prior: WPlusPrior,
+    astronaut_canvas: CanvasFace,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: int,
+    said: list[str],
+) -> None:
+    left, heard = [failures], []
+
+    def scarce(*given: object) -> Inversion:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise torch.cuda.OutOfMemoryError
+        return invert(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wplus, "invert", scarce)
+    monkeypatch.setattr(prior, "_warn", heard.append)
+    face = prior.invert(astronaut_canvas, 0.7)
+    assert face.inversion.quality > 0
+    assert [word in sentence for word, sentence in zip(said, heard, strict=True)] == [True] * len(said)
+    # What was done with less is not what a later run should find.
+    assert len(prior._cache.entries()) == (failures == 2)
+
+
+# Weights of the user's.
+
+
+@pytest.fixture
+def user_store(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    other = ModelStore(tmp_path, offline=True)
+    (tmp_path / FOLDER).mkdir()
+    monkeypatch.setattr(other, "path", store.path)
+    return other
+
+
+def test_without_weights_it_says_what_to_put_where(user_store: ModelStore) -> None:
+    with pytest.raises(ModelUnavailable, match=f"e4e_ffhq_encode.pt.*{FOLDER}.*prior makeup"):
+        load_networks(user_store, CPU)
+
+
+@pytest.mark.parametrize("slots", [("generator", "encoder")])
+def test_weights_in_their_slots_are_used(user_store: ModelStore, networks: Networks, slots: tuple[str, ...]) -> None:
+    for slot in slots:
+        checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
+    assert load_networks(user_store, CPU).generator.shape == SHAPE
+
+
+def test_a_generator_and_an_encoder_of_different_sizes_are_refused(user_store: ModelStore, networks: Networks) -> None:
+    smaller = Generator(GeneratorShape(SHAPE.channels[:4], SHAPE.style, SHAPE.mapping))
+    checkpoints.save(user_store.root / FOLDER / "generator.safetensors", smaller, networks.encoder)
+    checkpoints.save(user_store.root / FOLDER / "encoder.safetensors", networks.generator, networks.encoder)
+    with pytest.raises(ModelUnavailable, match="one size"):
+        load_networks(user_store, CPU)
+
+
+def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -> None:
+    from safetensors.torch import save_file
+
+    for slot, network, prefix in (
+        ("generator", networks.encoder, "encoder"),
+        ("encoder", networks.generator, "generator"),
+    ):
+        state = {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
+        save_file(state, user_store.root / FOLDER / f"{slot}.safetensors")
+    with pytest.raises(ModelUnavailable, match=r"generator\.safetensors holds no StyleGAN2"):
+        load_networks(user_store, CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["dodge", "decoy"])
+def test_a_whole_photo_is_searched_in_both_modes(
+    user_store: ModelStore,
+    networks: Networks,
+    astronaut: Photo,
+    mode: Mode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("C2P_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(wplus, "InversionSettings", lambda: QUICK)
+    for slot in ("generator", "encoder"):
+        checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
+    request = ProtectRequest(astronaut, "red lipstick", mode=mode, prior="stylegan2", steps=2, hold_out="dlib")
+    result = pipeline.protect(request, store=user_store)
+    assert result.faces[0].steps == 2 and not result.warnings
+    assert not np.array_equal(result.photo.pixels, astronaut.pixels)
+    assert np.array_equal(pipeline.protect(request, store=user_store).photo.pixels, result.photo.pixels)
