@@ -25,7 +25,7 @@ import psutil
 from PIL import Image
 from skimage import data
 
-from benchmarks.cost import enlarge
+from benchmarks.cost import group_photo
 from tests.host import gimp as host
 from tests.host.gimp import CHECKOUT, Gimp
 
@@ -133,7 +133,7 @@ def _figures(gimp: Gimp, place: Place) -> Iterator[Figure]:
 def _write_photos(share: Path) -> None:
     """A portrait of 24 megapixels, of the astronaut alone."""
     Image.fromarray(data.astronaut()).save(share / "astronaut.png")
-    enlarge(share / "astronaut.png", share / "large.jpg")
+    group_photo([share / "astronaut.png"], 24.0, share / "large.jpg")
     Image.open(share / "large.jpg").save(share / "large.tif")
 
 

@@ -76,8 +76,16 @@ def document(photos: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def face_report(face: FaceReport) -> dict[str, Any]:
     """One face's part of the report, ready for ``json.dumps``."""
-    similarities = [asdict(similarity) | {"verdict": similarity.verdict} for similarity in face.similarities]
-    return asdict(face) | {"similarities": similarities, "sentence": face_sentence(face)}
+    survival = [
+        {"degradation": survived.degradation, "similarities": _similarity_rows(survived.similarities)}
+        for survived in face.survival
+    ]
+    rows = {"similarities": _similarity_rows(face.similarities), "survival": survival}
+    return asdict(face) | rows | {"sentence": face_sentence(face)}
+
+
+def _similarity_rows(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:
+    return [asdict(similarity) | {"verdict": similarity.verdict} for similarity in similarities]
 
 
 def version() -> str:

@@ -160,7 +160,8 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.bands():
-            cut = shown_only(strip, changed, form.channels, form.depth)
+            # Strengthened pixels come from the visible image, which has alpha where the source has none.
+            cut = shown_only(strip, changed, region.pixels.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
             write_mask(shown, rect, visible, form.depth)
     return _finish(layer, pixels, mask, shown)
