@@ -179,8 +179,10 @@ def test_an_unknown_job_is_named(worker: worker_client.Worker) -> None:
 
 def test_status_tells_what_runs(worker: worker_client.Worker) -> None:
     ask(worker)
+    # The answer is out a moment before its job is off the queue.
+    until(lambda: status(worker)["queue"] == 0)
     told = status(worker)
-    assert told["computing"] and told["queue"] == 0 and told["connections"] >= 1 and told["jobs_done"] >= 1
+    assert told["computing"] and told["connections"] >= 1 and told["jobs_done"] >= 1
     assert 10e6 < told["memory"] < 1e9
 
 
