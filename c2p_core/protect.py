@@ -43,9 +43,14 @@ class SearchSettings:
 
     steps: int = 150
     rate: dict[str, float] = field(
-        default_factory=lambda: (
-            {"shape": 1.0, "complexion": 0.7, "relief": 0.7, "products": 0.6} | {"codes": 0.1, "noise": 0.1}
-        )
+        default_factory=lambda: {
+            "shape": 1.0,
+            "complexion": 0.7,
+            "relief": 0.7,
+            "products": 0.6,
+            "codes": 0.1,
+            "noise": 0.1,
+        }
     )
     margin: float = 5.0
     clip: float = 0.3

@@ -23,7 +23,7 @@ from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, moved
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, moved, warped
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic
 
@@ -188,13 +188,7 @@ class MakeupFace:
     def render(self, code: Code) -> Rendered:
         density = self._density(code) + products.paint_on(self._products(code), self._ground).sum(0)
         displacement = self._displacement(code)
-        shift = _grow(displacement).permute(1, 2, 0)
-        pixels = F.grid_sample(
-            self._painted(density)[None],
-            (self._everywhere + shift * (2.0 / CANVAS))[None],
-            align_corners=False,
-            padding_mode="border",
-        )[0]
+        pixels = warped(self._painted(density), displacement, self._everywhere)
         return Rendered(pixels, displacement, density)
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
@@ -255,8 +249,8 @@ class MakeupFace:
         gain = torch.tanh(code["relief"] @ self._controls.T).reshape(-1, _CELLS, _CELLS)
         # Blurred where it is bounded already, so that no gain changes faster than light does on a face.
         gain = self._settings.relief * _blur(gain, _GAIN_BLUR)
-        relief = (_grow(gain) * self._bands).sum(0)
-        return within(_grow(self._complexion(code)[None])[0] + relief, self._settings.limits) * self._skin
+        relief = (grown(gain) * self._bands).sum(0)
+        return within(grown(self._complexion(code)[None])[0] + relief, self._settings.limits) * self._skin
 
     def _complexion(self, code: Code) -> Tensor:
         """(cells, cells) change of light."""
@@ -364,10 +358,6 @@ def _straight_lines(pixels: np.ndarray) -> np.ndarray:
 def _shrink(canvas: np.ndarray) -> np.ndarray:
     step = CANVAS // _CELLS
     return np.asarray(canvas.reshape(_CELLS, step, _CELLS, step).mean((1, 3)), dtype=np.float32)
-
-
-def _grow(field: Tensor) -> Tensor:
-    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
 
 
 def _half(pixels: Tensor) -> Tensor:

@@ -76,6 +76,18 @@ def moved(displacement: Tensor, points: Tensor) -> Tensor:
     return points - shift
 
 
+def warped(pixels: Tensor, displacement: Tensor, everywhere: Tensor) -> Tensor:
+    """(3, H, W) pixels moved by a (2, h, w) displacement; ``everywhere`` is the (H, W, 2) grid that moves nothing."""
+    shift = grown(displacement).permute(1, 2, 0)
+    grid = (everywhere + shift * (2.0 / CANVAS))[None]
+    return F.grid_sample(pixels[None], grid, align_corners=False, padding_mode="border")[0]
+
+
+def grown(field: Tensor) -> Tensor:
+    """A (C, h, w) field on the whole canvas."""
+    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
+
+
 class Inverted(Protocol):
     """One face as the prior sees it."""
 

@@ -40,7 +40,7 @@ from c2p_core.priors.inversion import (
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, warped
 from c2p_core.priors.shape import ShapeField
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
@@ -254,14 +254,8 @@ class WPlusFace:
 
     def render(self, code: Code) -> Rendered:
         displacement, density = self._split(code)
-        shift = _grown(displacement).permute(1, 2, 0)
         painted = linear_to_srgb(self._linear * torch.exp(-density))
-        pixels = F.grid_sample(
-            painted[None],
-            (self._everywhere + shift * (2.0 / CANVAS))[None],
-            align_corners=False,
-            padding_mode="border",
-        )[0]
+        pixels = warped(painted, displacement, self._everywhere)
         return Rendered(pixels, displacement, density)
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
@@ -290,7 +284,7 @@ class WPlusFace:
         grid = centres(_CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
         moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
         tone = gaussian(after - moved, _TONE)
-        return displacement, self._shown(_grown(tone)) * self._toned
+        return displacement, self._shown(grown(tone)) * self._toned
 
     def _shown(self, tone: Tensor) -> Tensor:
         """A (3, 256, 256) change of density, within what skin can show."""
@@ -384,7 +378,3 @@ def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:
     places = (centres(2 * _CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
     there: Tensor = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
     return there.float().to(device)
-
-
-def _grown(field: Tensor) -> Tensor:
-    return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
