@@ -25,7 +25,7 @@ from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, within
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, moved, warped
 from c2p_core.priors.products import Rgb
-from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic
+from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
 
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
@@ -47,6 +47,8 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 _STIFF = 2.5e4
 # Where a bulge is seen at once: the nose and the outline of the face, and above all brows and lips.
 _STIFF_NOSE, _STIFF_LINES = 8.0, 25.0
+# Skin stretched by more than this share shows: folds beside the mouth become lines, brows become bars.
+_STRAIN, _STRAIN_WEIGHT = 0.35, 10.0
 # On smooth skin tone shows by its edges, not by its depth; cells.
 _GAIN_BLUR = 3.0
 _COMPLEXION_BLUR = 2.5
@@ -205,7 +207,8 @@ class MakeupFace:
         toned = lab(self._toned(rendered.density)) - self._unsearched.tone
         patchy = (_mean(_band(toned).square().sum(0), self._face) + 1e-6).sqrt()
         ratios = torch.stack([went / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
-        return torch.relu(ratios - 1.0).square().sum()
+        stretched = overstretched(rendered.displacement * (_CELLS / CANVAS), self._face, _STRAIN)
+        return torch.relu(ratios - 1.0).square().sum() + _STRAIN_WEIGHT * stretched
 
     def change(self, code: Code) -> Change:
         still = {name: part.detach() for name, part in code.items()}

@@ -422,13 +422,15 @@ def _add_eye(
     np.minimum(level["eyeliner"], line / thick + 0.045 * on_wing, out=level["eyeliner"])
 
     # Shadow: 0 at the lash line, 1 at the brow; a narrow band under the eye; out to the temple it fades.
-    lid, _ = _polyline(np.concatenate([upper, wing[:5]]), xy, 1.2)
+    lid, place = _polyline(np.concatenate([upper, wing[:5]]), xy, 1.2)
     brow, _ = _polyline(_spline(brow_low, 15), xy, 1.2)
-    rise = lid / (lid + brow + 1e-6)
+    # The inner third stays lighter, or the shadow would end beside the nose like a box.
+    inner = 1.0 - np.clip(place / (0.6 * (len(upper) - 1)), 0, 1)
+    rise = lid / (lid + brow + 1e-6) + 0.5 * inner**1.5
     area = np.concatenate([upper, wing[:6], _spline(brow_low, 15)[::-1]])
     beside = np.maximum(_polygon(area, xy, 1.2), 0.0)
     under, place = _polyline(lower, xy, 0.6)
-    below = 0.22 + under / 0.22 + 0.35 * (1.0 - np.clip(place / (len(lower) - 1), 0, 1))
+    below = 0.3 + under / 0.16 + 0.35 * (1.0 - np.clip(place / (len(lower) - 1), 0, 1))
     shadow = _soft_minimum(rise + beside / 0.14, below, 0.08)
     np.minimum(level["eyeshadow"], shadow, out=level["eyeshadow"])
 

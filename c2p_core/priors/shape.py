@@ -144,3 +144,20 @@ def elastic(displacement: Tensor, stiffness: Tensor) -> Tensor:
     """
     across, down = displacement.diff(dim=2)[:, :-1] ** 2, displacement.diff(dim=1)[:, :, :-1] ** 2
     return ((across + down) * stiffness[:-1, :-1]).mean()
+
+
+def overstretched(displacement: Tensor, where: Tensor, limit: float) -> Tensor:
+    """How much skin is stretched or squeezed beyond ``limit``: squeezed, a soft fold becomes a hard line.
+
+    Args:
+        displacement: (2, n, n), in cells.
+        where: (n, n) weight of each cell.
+        limit: of the strain, the Frobenius norm of the displacement's gradient; from 1 on skin could fold over.
+
+    Returns:
+        scalar, mean of the squared excess in units of the limit.
+    """
+    across, down = displacement.diff(dim=2)[:, :-1], displacement.diff(dim=1)[:, :, :-1]
+    strain = ((across**2 + down**2).sum(0) + 1e-8).sqrt()
+    weights = where[:-1, :-1]
+    return (torch.relu(strain / limit - 1.0).square() * weights).sum() / weights.sum().clamp(min=1.0)

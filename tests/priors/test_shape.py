@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
-from c2p_core.priors.shape import SIZE, bending, build_field, elastic
+from c2p_core.priors.shape import SIZE, bending, build_field, elastic, overstretched
 
 CELLS = 32
 
@@ -60,3 +61,20 @@ def test_the_same_bend_costs_more_where_a_feature_is_stiff() -> None:
     stiff = torch.ones(CELLS, CELLS)
     stiff[6:10] = 5.0
     assert float(elastic(bent, stiff)) == 5 * float(elastic(bent, torch.ones(CELLS, CELLS)))
+
+
+def _stretch(strain: float) -> torch.Tensor:
+    """(2, 20, 20) in cells: everything is stretched sideways by this much."""
+    return torch.stack([strain * torch.arange(20.0).expand(20, 20), torch.zeros(20, 20)])
+
+
+def test_a_stretch_within_the_limit_costs_nothing() -> None:
+    assert float(overstretched(_stretch(0.3), torch.ones(20, 20), 0.35)) == 0.0
+
+
+def test_a_stretch_beyond_the_limit_costs_the_square_of_its_excess() -> None:
+    assert float(overstretched(_stretch(0.7), torch.ones(20, 20), 0.35)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_stretch_beside_the_face_costs_nothing() -> None:
+    assert float(overstretched(_stretch(0.7), torch.zeros(20, 20), 0.35)) == 0.0
