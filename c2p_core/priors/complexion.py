@@ -61,8 +61,12 @@ def load_basis(path: Path) -> Basis:
     return Basis(mesh.float(), components.float(), extent.float())
 
 
+def bounded(shade: Tensor, limits: Limits) -> Tensor:
+    """A change of light, as density, kept smoothly within the limits of skin."""
+    darker = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
+    return darker - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
+
+
 def within(shade: Tensor, limits: Limits) -> Tensor:
     """A (H, W) change of light as (3, H, W) density that skin can show: bounded smoothly, never another hue."""
-    lit = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
-    lit = lit - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
-    return _SHADE.to(shade)[:, None, None] * lit
+    return _SHADE.to(shade)[:, None, None] * bounded(shade, limits)

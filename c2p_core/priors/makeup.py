@@ -22,7 +22,7 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
-from c2p_core.priors.complexion import Basis, Limits, within
+from c2p_core.priors.complexion import Basis, Limits, bounded, within
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, moved, warped
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
@@ -47,11 +47,12 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (
 _STIFF = 2.5e4
 # Where a bulge is seen at once: the nose and the outline of the face, and above all brows and lips.
 _STIFF_NOSE, _STIFF_LINES = 8.0, 25.0
-# Skin stretched by more than this share shows: folds beside the mouth become lines, brows become bars.
-_STRAIN, _STRAIN_WEIGHT = 0.35, 10.0
-# On smooth skin tone shows by its edges, not by its depth; cells.
-_GAIN_BLUR = 3.0
-_COMPLEXION_BLUR = 2.5
+# Skin that is stretched by more than this share shows it: folds beside the mouth become lines, brows become bars.
+_STRAIN, _STRAIN_WEIGHT = 0.5, 10.0
+# On smooth skin tone shows by its edges, not by its depth; cells. Tone is blurred again where it is bounded already,
+# or a strong code would make plateaus with edges between them.
+_PATTERN_BLUR = 2.5
+_TONE_BLUR = 3.0
 _STRAIGHT = 5e4
 _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 # A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
@@ -95,14 +96,14 @@ def settings(strength: float) -> Settings:
     """Limits that grow with strength 0..1, measured at 0.7; at 0 next to nothing is left of them."""
     s = max(strength, 0.02) / 0.7
     return Settings(
-        shape=0.06 * s,
+        shape=0.10 * s,
         complexion=1.0 * s,
         mahalanobis=1.5,
         relief=1.0 * s,
         opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.24 * s, 0.34 * s),
-        moved=0.04 * s,
-        shifted=6.6 * s,
+        moved=0.062 * s,
+        shifted=7.0 * s,
         patchy=2.7 * s,
     )
 
@@ -250,8 +251,7 @@ class MakeupFace:
     def _density(self, code: Code) -> Tensor:
         """(3, 256, 256) density change of complexion and relief within the limits of skin."""
         gain = torch.tanh(code["relief"] @ self._controls.T).reshape(-1, _CELLS, _CELLS)
-        # Blurred where it is bounded already, so that no gain changes faster than light does on a face.
-        gain = self._settings.relief * _blur(gain, _GAIN_BLUR)
+        gain = self._settings.relief * _blur(gain, _TONE_BLUR)
         relief = (grown(gain) * self._bands).sum(0)
         return within(grown(self._complexion(code)[None])[0] + relief, self._settings.limits) * self._skin
 
@@ -260,7 +260,8 @@ class MakeupFace:
         whitened = code["complexion"]
         length = whitened.norm() / len(whitened) ** 0.5
         whitened = whitened * (self._settings.mahalanobis / torch.clamp(length, min=self._settings.mahalanobis))
-        return torch.einsum("k,khw->hw", whitened, self._patterns) * self._settings.complexion
+        light = torch.einsum("k,khw->hw", whitened, self._patterns) * self._settings.complexion
+        return _blur(bounded(light, self._settings.limits)[None], _TONE_BLUR)[0]
 
 
 def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:
@@ -296,7 +297,7 @@ def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, _CELLS, _CELLS, 2)
     light = basis.components.mean(1)[None]
     worn = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return _blur(worn, _COMPLEXION_BLUR)
+    return _blur(worn, _PATTERN_BLUR)
 
 
 def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:

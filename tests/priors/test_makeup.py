@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,22 @@ def test_the_guard_sleeps_within_the_limits_and_wakes_beyond(face: MakeupFace) -
     start, far = face.start(), heavy(face)
     assert float(face.guard(face.render(start))) == 0.0
     assert float(face.guard(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
+
+
+def test_the_guard_wakes_when_skin_is_squeezed_into_lines(face: MakeupFace) -> None:
+    rendered = face.render(face.start())
+    # A wave of two pixels, which is little, but within twelve, which is steep.
+    wave = 2.0 * torch.sin(torch.arange(64.0) * (2 * torch.pi * 4 / 12)).expand(2, 64, 64)
+    assert float(face.guard(replace(rendered, displacement=wave))) > 1.0
+
+
+def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    # Relief left out: its edges are those that the face has.
+    code = {**face.start(), "complexion": 100 * heavy(face)["complexion"]}
+    left, right = astronaut_canvas.mesh[[205, 425]].long()
+    cheeks = face.render(code).density[1, int(left[1]) - 8 : int(left[1]) + 8, int(left[0]) : int(right[0])]
+    assert float(cheeks.abs().max()) > 0.05
+    assert float(cheeks.diff(dim=1).abs().max()) < 0.026
 
 
 def test_the_look_that_the_text_asked_for_is_no_offence(made_up: MakeupFace) -> None:
