@@ -6,20 +6,20 @@ GIMP lets the user edit the image while the worker searches. So what is needed i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
-from worker_client.bytewise import merge, shown_only, times
+from worker_client.bytewise import merge, part, shown_only, times
+from worker_client.problem import Refused
+from worker_client.texts import _
+from worker_client.wishes import PARASITE
+from worker_client.wishes import remembered as read_memory
 
 from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
-from texts import Refused, _
-
-PARASITE = "protect-face"
 
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
@@ -65,10 +65,7 @@ class Limit:
 
     def part(self, rect: Rect) -> bytes:
         """The mask over a rectangle that lies within."""
-        left = rect.x - self.rect.x
-        rows = range(rect.y - self.rect.y, rect.y - self.rect.y + rect.height)
-        starts = (row * self.rect.width + left for row in rows)
-        return b"".join(self.mask[start : start + rect.width] for start in starts)
+        return part(self.mask, astuple(self.rect), astuple(rect))
 
 
 @dataclass(frozen=True)
@@ -229,24 +226,16 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
             unless_finished.pop_all()
 
 
-def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
-    """Keeps the settings of the run with the layer, in the XCF file too."""
+def remember(layer: Gimp.Layer, memory: str) -> None:
+    """Keeps ``worker_client.wishes.memory`` of the run with the layer, in the XCF file too."""
     flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
-    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, json.dumps(settings).encode()))
+    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, memory.encode()))
 
 
 def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
-    if parasite is None:
-        return None
-    try:
-        settings = json.loads(bytes(parasite.get_data()))
-    except ValueError:
-        return None
-    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
-        return None
-    return settings if isinstance(settings.get("wishes"), dict) else None
+    return None if parasite is None else read_memory(bytes(parasite.get_data()))
 
 
 def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:

@@ -6,26 +6,12 @@ from collections.abc import Callable, Sequence
 
 from gi.repository import Gimp
 from worker_client import Picture
+from worker_client.parts import product_name
 
 from layers import Source, new_layer, place_of, strips_of
 from pixels import Rect, write, write_mask
-from texts import _
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
-# The worker names products in English; the catalogue knows these.
-_NAMES = {
-    "Reshaped skin": _("Reshaped skin"),
-    "Foundation": _("Foundation"),
-    "Contour": _("Contour"),
-    "Blush": _("Blush"),
-    "Highlight": _("Highlight"),
-    "Eyeshadow": _("Eyeshadow"),
-    "Brows": _("Brows"),
-    "Eyeliner": _("Eyeliner"),
-    "Lashes": _("Lashes"),
-    "Lipstick": _("Lipstick"),
-    "Lip liner": _("Lip liner"),
-}
 
 
 def product_group(
@@ -61,8 +47,7 @@ def product_group(
 
 def _layer(source: Source, picture: Picture) -> Gimp.Layer:
     """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
-    name = _NAMES.get(picture.about["product"], picture.about["product"])
-    layer = new_layer(source, name, picture.width, picture.height)
+    layer = new_layer(source, product_name(picture), picture.width, picture.height)
     left, top = place_of(source)
     layer.set_offsets(left + picture.x, top + picture.y)
     buffer = layer.get_buffer()

@@ -14,13 +14,14 @@ from gi.repository import Gimp, GObject  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from worker_client.texts import _  # noqa: E402
+
 import check  # noqa: E402
 import run  # noqa: E402
 import wishes  # noqa: E402
 import worker_menu  # noqa: E402
 from guard import connected, guarded, progress, tell  # noqa: E402
 from layers import source_of  # noqa: E402
-from texts import _  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
 CHECK = "plug-in-protect-face-check"

@@ -45,7 +45,7 @@ def prepare() -> tuple[Header, compute.Run]:
         raise ImportError("No module named torch")
     if "--slow" in sys.argv:
         time.sleep(1)
-    return {"device": "cpu", "priors": ["makeup"], "models": {"present": [], "missing": []}}, run
+    return {"device": "cpu", "priors": ["makeup"], "missing_priors": {}, "models": {"present": [], "missing": []}}, run
 
 
 if __name__ == "__main__":
