@@ -10,12 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import pytest
-import worker_client
-from worker_client.place import Place
 
-from tests.host.gimp import Gimp, add_saboteur
+from tests.host.gimp import Gimp, add_saboteur, jobs, plug_ins
 
 pytestmark = pytest.mark.host
 
@@ -125,7 +122,7 @@ def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     process.kill()
     process.communicate(timeout=30)
     wait_until(lambda: not jobs(gimp), 5)
-    wait_until(lambda: not plug_ins(gimp), 5)
+    wait_until(lambda: not plug_ins(gimp.plug_in), 5)
 
 
 def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
@@ -163,21 +160,6 @@ def endpoint(gimp: Gimp) -> dict[str, Any]:
     return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
 
 
-def jobs(gimp: Gimp) -> int:
-    """How many jobs wait or run in the worker."""
-    place = Place("tests", [], str(gimp.run_folder), {})
-    with worker_client.connect(client="tests", place=place) as worker:
-        (status,) = [event for event in worker.submit("status").events() if event.kind == "result"]
-    return int(status.header["queue"])
-
-
-def plug_ins(gimp: Gimp) -> list[psutil.Process]:
-    """The plug-in's processes."""
-    program = str(gimp.plug_in / "protect-face.py")
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if any(program in word for word in process.info["cmdline"] or [])]
-
-
 def kill_plug_in(gimp: Gimp) -> None:
-    for process in plug_ins(gimp):
+    for process in plug_ins(gimp.plug_in):
         process.kill()
