@@ -24,16 +24,16 @@ from typing import Any
 from PIL import Image
 from skimage import data
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin"))
+import worker_client
+from worker_client.place import Place
+
 from benchmarks.cost import group_photo
 from tests.host import gimp as host
 from tests.host import gimp210
-from tests.host.gimp import CHECKOUT, Gimp, plug_ins
+from tests.host.gimp import Gimp, plug_ins
 from tests.host.gimp210 import Gimp210
 from tests.host.root import NoRoot
-
-sys.path.insert(0, str(CHECKOUT / "plugin"))
-import worker_client
-from worker_client.place import Place
 
 FILE = "gimp.json"
 _RUNS = 3

@@ -149,7 +149,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": pair.original.area.size}
         job = worker.submit("protect", header, pair.pictures(rects, "original", "photo"))
         result = job.result(progress)
-        layer, _fill = run.built(pair.original, wishes, result.pictures, limits)
+        layer = run.built(pair.original, wishes, result.pictures, limits)
         layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
         layer.set_opacity(100)
         layers.remember(layer, memory(pair.original.tattoo, asdict(wishes), result))

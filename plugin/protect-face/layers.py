@@ -6,7 +6,7 @@ GIMP lets the user edit the image while the worker searches. So what is needed i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -196,13 +196,12 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
     return _finish(layer, pixels, mask, shown)
 
 
-def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
+def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
     """Puts a finished layer above its source as one undo step; whatever goes wrong, the image is as before.
 
     Args:
         source: what was protected; when it is gone, the layer goes to the top.
         layer: to insert.
-        fill: called when the layer is in the image, for groups.
         on_top: above everything instead.
 
     Raises:
@@ -220,8 +219,6 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
             raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
-            if fill is not None:
-                fill()
             image.set_selected_layers([layer])
             unless_finished.pop_all()
 
@@ -246,22 +243,16 @@ def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
             yield from every_layer(layer.get_children())
 
 
-def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:
-    """A layer for the source's image, fully visible: of type ``like`` if that still fits, else with alpha.
+def check_image(source: Source) -> None:
+    """Whether a new layer can go into the image.
 
     Raises:
         Refused: the image was closed or has become indexed.
     """
-    image = source.image
-    if not image.is_valid():
+    if not source.image.is_valid():
         raise Refused(_CLOSED)
-    kinds = {Gimp.ImageBaseType.RGB: Gimp.ImageType.RGBA_IMAGE, Gimp.ImageBaseType.GRAY: Gimp.ImageType.GRAYA_IMAGE}
-    kind = kinds.get(image.get_base_type())
-    if kind is None:
+    if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
-    if like is not None and image.get_base_type() == source.base_type:
-        kind = like
-    return Gimp.Layer.new(image, name, width, height, kind, 100, Gimp.LayerMode.NORMAL)
 
 
 def place_of(source: Source) -> tuple[int, int]:
@@ -274,9 +265,18 @@ def place_of(source: Source) -> tuple[int, int]:
 
 
 def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
-    """A layer of the source's size, place and opacity."""
-    layer = new_layer(source, name, source.area.width, source.area.height, like)
-    layer.set_opacity(source.opacity)
+    """A layer of the source's size, place and opacity: of type ``like`` if that still fits, else with alpha.
+
+    Raises:
+        Refused: the image was closed or has become indexed.
+    """
+    check_image(source)
+    base = source.image.get_base_type()
+    kind = Gimp.ImageType.GRAYA_IMAGE if base == Gimp.ImageBaseType.GRAY else Gimp.ImageType.RGBA_IMAGE
+    if like is not None and base == source.base_type:
+        kind = like
+    width, height = source.area.size
+    layer = Gimp.Layer.new(source.image, name, width, height, kind, source.opacity, Gimp.LayerMode.NORMAL)
     layer.set_offsets(*place_of(source))
     return layer
 

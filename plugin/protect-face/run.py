@@ -79,9 +79,9 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
     header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": source.area.size}
     pictures = [photo_of(source.layer, source.form, rect) for rect in rects]
     result = worker.submit("protect", header, pictures).result(tell)
-    layer, fill = built(source, wishes, result.pictures, limits)
+    layer = built(source, wishes, result.pictures, limits)
     layers.remember(layer, memory(source.tattoo, asdict(wishes), result))
-    layers.insert(source, layer, fill)
+    layers.insert(source, layer)
     return result.header
 
 
@@ -107,10 +107,8 @@ def photo_of(
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 
 
-def built(
-    source: Source, wishes: Wishes, pictures: Sequence[Picture], limits: Sequence[Limit | None]
-) -> tuple[Gimp.Layer, Callable[[], None] | None]:
-    """The layer or group that the worker's pictures make, not yet in the image, and what fills a group.
+def built(source: Source, wishes: Wishes, pictures: Sequence[Picture], limits: Sequence[Limit | None]) -> Gimp.Layer:
+    """The layer or group that the worker's pictures make, not yet in the image.
 
     Raises:
         Refused: nothing was changed, or the image is no longer there.
@@ -124,7 +122,7 @@ def built(
         Region(picture, mask, visible(Rect(*bounds(picture)), mask, limits)) for picture, mask in changes(pictures)
     ]
     make = layers.whole_layer if wishes.output == WHOLE_LAYER else layers.result_layer
-    return make(source, name, parts), None
+    return make(source, name, parts)
 
 
 def visible(rect: Rect, mask: bytes, limits: Sequence[Limit | None]) -> bytes:

@@ -109,6 +109,43 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
     assert told["status"] != "success" and told["names"] == ["Background"]
 
 
+MOMENTS = """
+    import time
+    outcomes = []
+    image, source = portrait()
+    for number in range({count}):
+        (SHARE / "begun").touch()
+        status, error = protect(image, source, output=["layer", "products"][number % 2], seed=number)
+        outcomes.append([status, names(image)])
+        for layer in image.get_layers()[:-1]:
+            image.remove_layer(layer)
+    tell(outcomes=outcomes, images=len(Gimp.get_images()))
+"""
+
+
+def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> None:
+    begun = gimp.share / "begun"
+    moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
+
+    def cancel() -> None:
+        for moment in moments:
+            wait_until(begun.exists, 60)
+            begun.unlink()
+            wait_until(lambda: plug_ins(gimp.plug_in), 30)
+            time.sleep(moment)
+            kill_plug_in(gimp)
+
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel)
+        told = gimp.script(MOMENTS.replace("{count}", str(len(moments)))).told
+        cancelling.result()
+    assert told["images"] == 1
+    for status, layers in told["outcomes"]:
+        assert layers == (["natural makeup", "Background"] if status == "success" else ["Background"])
+    assert any(status != "success" for status, _ in told["outcomes"])
+    wait_until(lambda: not jobs(gimp), 5)
+
+
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
     told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), settle=4, steps=5000)
     assert told["status"] == "execution-error" and "try again, it starts by itself" in told["error"]
@@ -135,7 +172,7 @@ def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
         assert told["status"] == "success" and told["names"] == ["natural makeup", "Background"], told
 
 
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
+def wait_until(true: Callable[[], object], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until

@@ -164,9 +164,9 @@ def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
 
 
 def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None:
-    module = gimp.plug_in / "products.py"
+    module = gimp.plug_in / "layers.py"
     right = module.read_text()
-    module.write_text(right.replace("        _known, left, top = group.get_offsets()\n", "        1 / 0\n", 1))
+    module.write_text(right.replace("            image.set_selected_layers([layer])\n", "            1 / 0\n", 1))
     try:
         told = gimp.script("""
             image, source = portrait()

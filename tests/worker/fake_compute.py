@@ -31,6 +31,8 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
         os._exit(3)
     elif does == "run out of memory":
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
+    elif does == "run out of the card's memory":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 3.81 GiB")
     elif does == "fail":
         raise ZeroDivisionError("what nobody foresaw")
     elif does == "find nobody":
