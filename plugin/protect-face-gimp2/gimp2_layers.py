@@ -59,9 +59,13 @@ class Source(object):
         size: width and height.
     """
 
-    def __init__(self, image, drawable, alone=False):
-        # type: (Image, Drawable, bool) -> None
-        """With ``alone`` the layer's own mask and opacity don't count: what is seen of it has been through them."""
+    def __init__(self, image, drawable, alone=False, above=None):
+        # type: (Image, Drawable, bool, Layer | None) -> None
+        """Args:
+        image, drawable: as the host gives them.
+        alone: the layer's own mask and opacity don't count, because what is seen of it has been through them.
+        above: the layer that the result goes above; the drawable when None.
+        """
         if pdb.gimp_image_base_type(image) == INDEXED:
             raise Refused(_("An indexed image has too few colours; choose Image > Mode > RGB and try again."))
         if image.floating_selection is not None:
@@ -70,6 +74,7 @@ class Source(object):
             raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
         self.image = image
         self.tattoo = drawable.tattoo
+        self._above = drawable.tattoo if above is None else above.tattoo
         self.offset = drawable.offsets
         self.opacity = 100.0 if alone else drawable.opacity
         self.size = (drawable.width, drawable.height)
@@ -254,7 +259,7 @@ class Source(object):
         # type: (Layer, str, bool) -> None
         """Puts a finished layer above its source, or on top, as one undo step, with what it keeps of its run."""
         layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(memory)))
-        below = None if on_top else self.image.get_layer_by_tattoo(self.tattoo)
+        below = None if on_top else self.image.get_layer_by_tattoo(self._above)
         parent = below.parent if below is not None else None
         position = pdb.gimp_image_get_item_position(self.image, below) if below is not None else 0
         pdb.gimp_image_undo_group_start(self.image)

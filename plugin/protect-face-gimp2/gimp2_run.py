@@ -55,7 +55,8 @@ def protect(image, drawable, wishes):
     Raises:
         WorkerProblem: with nothing changed.
     """
-    with Source(image, drawable) as source, connected() as worker:
+    photo, above = _photo(image, drawable)
+    with Source(image, photo, above=above) as source, connected() as worker:
         found = _find(worker, source, wishes["faces"])
         pictures = [_picture("photo", source.copy, source, rect) for rect in regions(found)]
         header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
@@ -194,11 +195,32 @@ def _settings(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
     """The settings of the run that made the selected layer, else of the topmost that a run made."""
     for layer in [drawable] + list(every_layer(image.layers)):
-        parasite = layer.parasite_find(PARASITE)
-        settings = None if parasite is None else remembered(parasite.data)
+        settings = _remembered(layer)
         if settings is not None:
             return settings
     return None
+
+
+def _photo(image, drawable):
+    # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
+    """What to protect: the selected layer, or the photo from which a selected result of ours came, and that result.
+
+    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+    """
+    layer = drawable if isinstance(drawable, gimp.Layer) else None
+    while layer is not None:
+        settings = _remembered(layer)
+        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        if photo is not None:
+            return photo, layer
+        layer = layer.parent
+    return drawable, None
+
+
+def _remembered(drawable):
+    # type: (Drawable) -> dict[str, Any] | None
+    parasite = drawable.parasite_find(PARASITE)
+    return None if parasite is None else remembered(parasite.data)
 
 
 def _original(image, settings, named):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
@@ -34,6 +34,7 @@ class Source:
         area: its size, at (0, 0).
         offset: of the layer in the image.
         opacity: in percent.
+        above: tattoo of the layer that the result goes above.
     """
 
     image: Gimp.Image
@@ -44,10 +45,18 @@ class Source:
     offset: tuple[int, int]
     opacity: float
     base_type: Gimp.ImageBaseType
+    above: int
 
     def still_there(self) -> Gimp.Layer | None:
         """The layer, unless it was deleted or the image closed."""
-        layer = self.image.get_layer_by_tattoo(self.tattoo) if self.image.is_valid() else None
+        return self._by_tattoo(self.tattoo)
+
+    def below(self) -> Gimp.Layer | None:
+        """The layer that the result goes above, unless it is gone."""
+        return self._by_tattoo(self.above)
+
+    def _by_tattoo(self, tattoo: int) -> Gimp.Layer | None:
+        layer = self.image.get_layer_by_tattoo(tattoo) if self.image.is_valid() else None
         return layer if layer is not None and layer.is_valid() else None
 
 
@@ -129,7 +138,27 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         (x, y),
         layer.get_opacity(),
         image.get_base_type(),
+        layer.get_tattoo(),
     )
+
+
+def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
+    """The layer to protect: the selected one, or the photo from which a selected result of ours came.
+
+    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+
+    Raises:
+        Refused: as ``source_of``.
+    """
+    selected = source_of(image, drawables)
+    layer: Gimp.Layer | None = selected.layer
+    while layer is not None:
+        settings = remembered(layer)
+        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        if photo is not None:
+            return replace(source_of(image, [photo]), above=layer.get_tattoo())
+        layer = layer.get_parent()
+    return selected
 
 
 def limit_of(source: Source, rect: Rect) -> Limit | None:
@@ -197,10 +226,10 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
 
 
 def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
-    """Puts a finished layer above its source as one undo step; whatever goes wrong, the image is as before.
+    """Puts a finished layer where it belongs as one undo step; whatever goes wrong, the image is as before.
 
     Args:
-        source: what was protected; when it is gone, the layer goes to the top.
+        source: what was protected; when the layer that the new one goes above is gone, it goes to the top.
         layer: to insert.
         on_top: above everything instead.
 
@@ -210,13 +239,13 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
     image = source.image
     if not image.is_valid():
         raise Refused(_CLOSED)
-    below = None if on_top else source.still_there()
+    below = None if on_top else source.below()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
     with ExitStack() as at_the_end:
         image.undo_group_start()
         at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
-            raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
+            raise Refused(_("GIMP would not insert the new layer; select the layer with the photo and try again."))
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
             image.set_selected_layers([layer])

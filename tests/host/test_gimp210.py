@@ -339,6 +339,18 @@ shown(image, "shown")
 # The rest of the menu
 
 
+def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+group = protect(image, layer, output="products")
+again = protect(image, group.layers[0], prompt="blush")
+tell(names=[l.name for l in image.layers], photo=layer.tattoo,
+     source=json.loads(again.parasite_find("protect-face").data)["source"])
+""")
+    assert told["names"][:2] == ["blush", "red lipstick"] and len(told["names"]) == 3
+    assert told["source"] == told["photo"]
+
+
 def test_a_style_from_the_list_stands_in_for_the_written_one(gimp210: Gimp210) -> None:
     told, _ = gimp210.script("""
 image, layer = portrait()
