@@ -20,6 +20,7 @@ from c2p_core.cli import c2p
 from installer import gimp as installing
 from installer.gimps import Program
 from tests.host.conftest import stop_worker
+from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepared
 from tests.host.root import NoRoot
 
@@ -334,6 +335,48 @@ shown(image, "shown")
     assert told["names"][:3] == ["red lipstick (strengthened)", "edit", "red lipstick"] and told["opacity"] == 100
     red, green, blue = gimp210.pixels("shown", "u1", 4)[110, 225, :3]
     assert green > 100 and red < 100 and blue < 100
+
+
+# From one GIMP to the other
+
+
+def test_gimp_3_checks_and_strengthens_what_gimp_210_made(gimp210: Gimp210, gimp: Gimp) -> None:
+    gimp210.script("""
+image, layer = portrait()
+made = protect(image, layer)
+path = os.path.join(SHARE, "older.xcf")
+pdb.gimp_file_save(image, made, path, path)
+tell()
+""")
+    shutil.copy(gimp210.share / "older.xcf", gimp.share)
+    told = gimp.script("""
+    image = load("older.xcf")
+    made = image.get_layers()[0]
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [made])
+    call("plug-in-protect-face-strengthen", image, [made], steps=2)
+    tell(figures=json.loads(figures), names=names(image))
+    """).told
+    assert all(row["after"] < 0.99 for row in told["figures"]["faces"][0]["similarities"])
+    assert told["names"] == ["red lipstick (strengthened)", "red lipstick", "Background"]
+
+
+def test_gimp_210_checks_and_strengthens_what_gimp_3_made(gimp210: Gimp210, gimp: Gimp) -> None:
+    gimp.script("""
+    image, source = portrait()
+    protect(image, source, prompt="red lipstick")
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(str(SHARE / "newer.xcf")), None)
+    """)
+    shutil.copy(gimp.share / "newer.xcf", gimp210.share)
+    told, _ = gimp210.script("""
+path = os.path.join(SHARE, "newer.xcf")
+image = pdb.gimp_file_load(path, path)
+made = image.layers[0]
+values = after(check(image, made))
+strengthen(image, made)
+tell(values=values, names=[layer.name for layer in image.layers])
+""")
+    assert all(value < 0.99 for value in told["values"])
+    assert told["names"] == ["red lipstick (strengthened)", "red lipstick", "Background"]
 
 
 # The rest of the menu
