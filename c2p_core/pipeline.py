@@ -27,7 +27,7 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.errors import BadRequest, NoFace
+from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import SAME, face_at, overlap
@@ -42,7 +42,7 @@ from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
-from c2p_core.priors.wplus import WPlusPrior, load_networks
+from c2p_core.priors.wplus import WPlusPrior, find_files, load_networks
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
@@ -251,6 +251,15 @@ def check(
                     report = replace(report, survival=lasting)
         reports.append(report)
     return tuple(reports)
+
+
+def missing_priors(store: ModelStore) -> dict[str, str]:
+    """The priors that can't be used, each with a sentence that says what is missing; looks for files only."""
+    try:
+        find_files(store)
+    except ModelUnavailable as error:
+        return {"stylegan2": str(error)}
+    return {}
 
 
 def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:

@@ -65,12 +65,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(gimps, name, tmp_path / "system" / name)
     source = tmp_path / "plugin"
     for name in plug_in.NAMES.values():
-        (source / name / "locale" / "de" / "LC_MESSAGES").mkdir(parents=True)
+        (source / name).mkdir(parents=True)
         (source / name / f"{name}.py").write_text("print('the program')\n")
         (source / name / "part.py").write_text("")
-        (source / name / "locale" / "de" / "LC_MESSAGES" / f"{name}.po").write_text(PO, encoding="utf-8")
     (source / "worker_client" / "__pycache__").mkdir(parents=True)
     (source / "worker_client" / "__init__.py").write_text("")
+    german = source / "worker_client" / "locale" / "de" / "LC_MESSAGES"
+    german.mkdir(parents=True)
+    (german / "protect-face.po").write_text(PO, encoding="utf-8")
     (source / "worker_client" / "__pycache__" / "x.pyc").write_bytes(b"")
     monkeypatch.setattr(plug_in, "SOURCE", source)
     return folder
@@ -197,11 +199,11 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
         assert plug_in.write(profile, worker.pointer(where))
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
             MARKER,
-            f"locale/de/LC_MESSAGES/{name}.mo",
             "part.py",
             "protect-face-worker.json",
             f"{name}.py",
             "worker_client/__init__.py",
+            "worker_client/locale/de/LC_MESSAGES/protect-face.mo",
         }
         assert plug_in.differences(profile, worker.pointer(where)) == []
 
@@ -460,7 +462,7 @@ def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: P
             names = archive.namelist()
             (top,) = {name.partition("/")[0] for name in names}
             assert {f"{top}/{top}.py", f"{top}/worker_client/__init__.py", f"{top}/INSTALL.txt"} <= set(names)
-            assert f"{top}/locale/de/LC_MESSAGES/{top}.mo" in names
+            assert f"{top}/worker_client/locale/de/LC_MESSAGES/protect-face.mo" in names
             modes = {name: archive.getinfo(name).external_attr >> 16 & 0o777 for name in names}
             assert [name for name, mode in modes.items() if mode & 0o111] == [f"{top}/{top}.py"]
             words = archive.read(f"{top}/INSTALL.txt").decode()

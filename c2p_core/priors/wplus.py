@@ -87,7 +87,7 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     Raises:
         ModelUnavailable: there are none, they are damaged, or they are of different sizes.
     """
-    generator_file, encoder_file = _files(store.root / FOLDER)
+    generator_file, encoder_file = find_files(store)
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
@@ -98,8 +98,13 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     return Networks(generator.to(device), encoder.to(device), perceptual, fingerprint(generator, encoder))
 
 
-def _files(folder: Path) -> tuple[Path, Path]:
-    """The generator's and the encoder's file; e4e's own and ours hold both."""
+def find_files(store: ModelStore) -> tuple[Path, Path]:
+    """The generator's and the encoder's file; e4e's own and ours hold both.
+
+    Raises:
+        ModelUnavailable: there are none.
+    """
+    folder = store.root / FOLDER
     both = folder / _E4E
     if both.is_file():
         return both, both

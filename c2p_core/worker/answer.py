@@ -49,12 +49,39 @@ def pictures_of(
     filled = changed[part] | binary_closing(changed[part], np.ones((side, side), bool))
     mask = filled.astype(np.uint8) * np.uint8(255) if selection is None else selection.pixels[part][..., 0] * filled
     x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
-    layers = [_layer(layer, photo, numbers.get(layer.face, layer.face)) for layer in result.layers]
+    whole = np.zeros(changed.shape, bool)
+    whole[part] = filled
+    layers = [
+        _layer(layer, photo, numbers.get(layer.face, layer.face)) for layer in _closed(result.layers, photo, whole)
+    ]
     if not layers:
         # Where nothing changed the host's own values stay, even those that no photo has.
         pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
         layers = [Picture("protected", x, y, pixels, photo.icc)]
     return [*layers, Picture("mask", x, y, mask[..., None])]
+
+
+def _closed(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bool_]) -> Sequence[Layer]:
+    """Layers whose bottom one has the photo's own pixels where the mask shows what no layer covers.
+
+    So that they are as opaque as the single layer, over a source that is not.
+    """
+    if not layers:
+        return layers
+    open_ = mask.copy()
+    for layer in layers:
+        if layer.mode == "normal":
+            height, width = layer.pixels.shape[:2]
+            open_[layer.y : layer.y + height, layer.x : layer.x + width] &= layer.pixels[..., -1] == 0
+    bottom = layers[0]
+    height, width = bottom.pixels.shape[:2]
+    there = slice(bottom.y, bottom.y + height), slice(bottom.x, bottom.x + width)
+    own = as_photo(photo).pixels[there]
+    if own.shape[2] in (1, 3):
+        opaque = 1 if own.dtype == np.float32 else np.iinfo(own.dtype).max
+        own = np.concatenate([own, np.full_like(own[..., :1], opaque)], axis=2)
+    pixels = np.where(open_[there][..., None], own, bottom.pixels)
+    return [replace(bottom, pixels=pixels), *layers[1:]]
 
 
 def _layer(layer: Layer, photo: Picture, face: int) -> Picture:

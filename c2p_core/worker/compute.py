@@ -36,6 +36,12 @@ _CODES: dict[type[C2PError], str] = {
     ModelUnavailable: "model-unavailable",
     Cancelled: "cancelled",
 }
+_NO_CARD_MEMORY = (
+    "The graphics card has too little free memory for this; close other programs that use it, and try again."
+)
+_NO_MEMORY_HERE = (
+    "This computer has too little free memory for this; close other programs, or protect fewer faces at once."
+)
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -93,10 +99,7 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
     except Exception as error:
         traceback.print_exc()
         if _is_memory(error):
-            card = "cuda" in str(error).lower()
-            where = "The graphics card" if card else "This computer"
-            other = "use the processor instead" if card else "protect fewer faces at once"
-            sentence = f"{where} has too little free memory for this; close other programs, or {other}."
+            sentence = _NO_CARD_MEMORY if "cuda" in str(error).lower() else _NO_MEMORY_HERE
             fail("memory", sentence, spent=True)
         else:
             what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"

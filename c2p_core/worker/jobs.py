@@ -78,6 +78,7 @@ class Jobs:
     def about(self) -> Header:
         """What the hello says of this process; loads the models that a usual job needs."""
         device = pipeline.pick_device("auto")
+        missing = pipeline.missing_priors(self._store)
         known = self._known_models()
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
@@ -86,7 +87,8 @@ class Jobs:
         return {
             "device": device.type,
             "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
-            "priors": list(pipeline.PRIORS),
+            "priors": [name for name in pipeline.PRIORS if name not in missing],
+            "missing_priors": missing,
             "modes": list(get_args(Mode)),
             "presets": list(PRESETS),
             "defaults": {

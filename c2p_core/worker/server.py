@@ -345,6 +345,7 @@ class Server:
                 "pid": os.getpid(),
                 "seconds_running": round(time.monotonic() - self._began, 1),
                 "device": (self._about or {}).get("device"),
+                "priors": (self._about or {}).get("priors"),
                 "queue": len(self._queue) + (self._running is not None),
                 "connections": len(self._clients),
                 "jobs_done": self._jobs_done,

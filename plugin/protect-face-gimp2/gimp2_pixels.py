@@ -65,6 +65,15 @@ def icc_profile(image):
     return bytes(bytearray(values))
 
 
+def common(first, second):
+    # type: (Rect, Rect) -> Rect
+    """Where two rectangles overlap, which they do."""
+    left, top = max(first[0], second[0]), max(first[1], second[1])
+    right = min(first[0] + first[2], second[0] + second[2])
+    bottom = min(first[1] + first[3], second[1] + second[3])
+    return (left, top, right - left, bottom - top)
+
+
 def read(drawable, rect):
     # type: (Drawable, Rect) -> Iterator[bytes]
     """Whole rows of a rectangle that lies in the drawable, about ``STRIP_BYTES`` at a time."""

@@ -1,17 +1,12 @@
-"""The plug-in's words in the user's language, and the one error that it shows; Python 2.7."""
+"""Words for GIMP 2.10, which takes bytes of UTF-8; Python 2.7."""
 
-import gettext
-import os
-
-DOMAIN = "protect-face-gimp2"
-LOCALE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "locale")
-_translations = gettext.translation(DOMAIN, LOCALE, fallback=True)
+from worker_client import texts
 
 
 def _(text):
     # type: (str) -> str
-    """The text in the user's language, as GIMP 2.10 takes it: bytes of UTF-8 in Python 2."""
-    return native(_translations.gettext(text))
+    """The text in the user's language."""
+    return native(texts._(text))
 
 
 def N_(text):
@@ -22,9 +17,5 @@ def N_(text):
 
 def native(text):
     # type: (object) -> str
-    """A sentence of the worker's, which is Unicode, as GIMP 2.10 takes it."""
+    """Unicode as GIMP takes it."""
     return text if isinstance(text, str) else text.encode("utf-8")  # type: ignore[attr-defined]
-
-
-class Refused(Exception):
-    """Ends a run: one sentence that says what happened and what to do. The image is as it was."""

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client import Picture, Worker
+from worker_client.faces import chosen
+from worker_client.problem import Refused
+from worker_client.report import text_report, write_report
+from worker_client.texts import _
+from worker_client.wishes import ONE_LAYER, job_settings, layer_name, memory, same_faces
 
 import layers
 import run
 from guard import connected, progress, tell
 from layers import Limit, Source, source_of
 from pixels import Rect, extent, travel_format
-from report import text_report, write_report
-from texts import Refused, _
-from wishes import ALL, ONE_LAYER, declare_steps, wishes_from
+from wishes import declare_choice, declare_steps, wishes_from
 
 VISIBLE, LAYER = "visible", "layer"
+JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
 # Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
 _WHOLE_PIXELS = 4_000_000
 _FLAGS = GObject.ParamFlags.READWRITE
@@ -65,10 +68,7 @@ class _Pair:
 
 def declare(procedure: Gimp.Procedure) -> None:
     """Adds the arguments and the return value of Check."""
-    choice = Gimp.Choice.new()
-    choice.add(VISIBLE, 0, _("The visible image"), "")
-    choice.add(LAYER, 1, _("The selected layer"), "")
-    procedure.add_choice_argument("what", _("_What"), _("What is judged"), choice, VISIBLE, _FLAGS)
+    declare_choice(procedure, "what", _("_What"), _("What is judged"), JUDGED)
     _declare_original(procedure)
     procedure.add_boolean_argument(
         "upload", _("As _uploaded"), _("Judge it as a JPEG of quality 75, 1080 pixels wide, too"), False, _FLAGS
@@ -96,7 +96,7 @@ def run_check(
         Gimp.progress_end()
         stronger = interactive and _show(image, figures, lambda: _figures(worker, pair, True))
     if config.get_property("report"):
-        write_report(Path(config.get_property("report")), text_report(image.get_name(), figures))
+        write_report(config.get_property("report"), text_report(image.get_name(), figures))
     if stronger:
         tell(mode, _strengthen(selected, original))
     return [json.dumps(figures)]
@@ -140,26 +140,21 @@ def _asked(
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
-    settings = _settings(selected.image, selected.layer) or {"wishes": {}}
-    wishes = wishes_from(settings["wishes"], output=ONE_LAYER, steps=steps)
+    settings = _settings(selected.image, selected.layer)
+    wishes = wishes_from(settings["wishes"] if settings else {}, output=ONE_LAYER, steps=steps)
     with _pair(selected, original, VISIBLE) as pair, connected() as worker:
-        found = run.find(worker, pair.original, _same_faces(settings), progress)
+        found = run.find(worker, pair.original, same_faces(settings), progress)
         rects = pair.common(run.regions_of(found))
         limits = [_selection_only(pair.original, rect) for rect in rects]
-        header = run.job_settings(wishes) | {"faces": run.chosen(found), "full": pair.original.area.size}
-        job = run.submit(worker, "protect", header, pair.pictures(rects, "original", "photo"))
-        result = run.finished(job, progress)
-        layer, _fill = run.built(pair.original, wishes, result.pictures, limits)
-        layer.set_name(_("{} (strengthened)").format(wishes.prompt.strip() or _("Protected face")))
+        header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": pair.original.area.size}
+        job = worker.submit("protect", header, pair.pictures(rects, "original", "photo"))
+        result = job.result(progress)
+        layer = run.built(pair.original, wishes, result.pictures, limits)
+        layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
         layer.set_opacity(100)
-        layers.remember(layer, run.memory(pair.original, wishes, result))
+        layers.remember(layer, memory(pair.original.tattoo, asdict(wishes), result))
         layers.insert(pair.original, layer, on_top=True)
     return result.header
-
-
-def _same_faces(settings: dict[str, Any]) -> str | list[int]:
-    """The faces of the run that is to be made up for; all of them when that is not known."""
-    return [face["number"] for face in settings.get("faces", []) if face["similarities"]] or ALL
 
 
 @contextmanager
@@ -181,12 +176,11 @@ def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
     header: dict[str, Any] = {"full": pair.original.area.size, "upload": upload}
     rects = [pair.original.area]
     if pair.original.area.width * pair.original.area.height > _WHOLE_PIXELS:
-        found = run.find(worker, pair.original, "all", progress)
+        found = run.find(worker, pair.original, "all", progress, with_selection=False)
         rects = run.regions_of(found)
-        header["faces"] = run.chosen(found)
+        header["faces"] = chosen(found)
     rects = pair.common(rects)
-    job = run.submit(worker, "check", header, pair.pictures(rects, "original", "current"))
-    return run.finished(job, progress).header
+    return worker.submit("check", header, pair.pictures(rects, "original", "current")).result(progress).header
 
 
 def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> Gimp.Layer | None:

@@ -11,10 +11,18 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402
+from worker_client import WorkerProblem  # noqa: E402
+from worker_client.report import (  # noqa: E402
+    headline,
+    no_promise,
+    text_report,
+    upload_title,
+    verdict,
+    write_report,
+)
+from worker_client.texts import _, sentence  # noqa: E402
 
 from layers import every_layer  # noqa: E402
-from report import headline, no_promise, text_report, upload_title, verdict, write_report  # noqa: E402
-from texts import Refused, _  # noqa: E402
 
 _STRENGTHEN, _UPLOAD, _SAVE = 1, 2, 3
 _GAP = 12
@@ -61,8 +69,8 @@ def show(figures: dict[str, Any], name: str, with_upload: Callable[[], dict[str,
             if answer == _SAVE:
                 _save(dialog, name, figures)
             notice.hide()
-        except Refused as refused:
-            notice.set_text(str(refused))
+        except WorkerProblem as problem:
+            notice.set_text(sentence(problem.sentence))
             notice.show()
     dialog.destroy()
     return bool(answer == _STRENGTHEN)
@@ -155,5 +163,5 @@ def _save(parent: Gtk.Dialog, name: str, figures: dict[str, Any]) -> None:
     chooser.set_do_overwrite_confirmation(True)
     chooser.set_current_name(f"{Path(name).stem}.protection.txt")
     if chooser.run() == Gtk.ResponseType.ACCEPT:
-        write_report(Path(chooser.get_filename()), text_report(name, figures))
+        write_report(chooser.get_filename(), text_report(name, figures))
     chooser.destroy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import gi
@@ -11,13 +12,15 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
-from worker_client import Event, Picture, Worker  # noqa: E402
+from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
+from worker_client.faces import chosen  # noqa: E402
+from worker_client.texts import _, duration, megabytes, ngettext, sentence, stage  # noqa: E402
+from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_settings  # noqa: E402
 
 import recent  # noqa: E402
 import run  # noqa: E402
 from layers import Source  # noqa: E402
-from texts import Refused, _, duration, megabytes, ngettext, stage  # noqa: E402
-from wishes import ALL, LARGEST, SELECTED, wishes_of  # noqa: E402
+from wishes import wishes_of  # noqa: E402
 
 _PREVIEW_SIDE = 256
 _PREVIEW_STEPS = 12
@@ -101,9 +104,11 @@ class _ProtectDialog:
         box.pack_start(self._dialog.fill_box("main", ["strength", "faces", "output"]), False, False, 0)
         more = Gtk.Expander(label=_("_More"), use_underline=True)
         details = self._dialog.fill_box("details", ["mode", "prior", "steps", "seed"])
-        details.set_margin_top(6)
-        details.set_margin_start(_GAP)
-        more.add(details)
+        self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44, no_show_all=True)
+        inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, margin_top=6, margin_start=_GAP)
+        inside.pack_start(details, False, False, 0)
+        inside.pack_start(self._missing, False, False, 0)
+        more.add(inside)
         box.pack_start(more, False, False, 0)
         return box
 
@@ -112,6 +117,16 @@ class _ProtectDialog:
         self._prompts.remove_all()
         for text in dict.fromkeys([*recent.recent(), *presets]):
             self._prompts.append_text(text)
+
+    def _offer_priors(self, missing: dict[str, str]) -> None:
+        """Takes those that can't be used out of reach; ``missing`` says why."""
+        if self._config.get_property("prior") in missing:
+            self._config.set_property("prior", MAKEUP)
+        choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
+        for name, _label in PRIORS:
+            choice.set_sensitive(name, name not in missing)
+        self._missing.set_text("\n".join(sentence(why) for why in missing.values()))
+        self._missing.set_visible(bool(missing))
 
     def _preview(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -153,19 +168,19 @@ class _ProtectDialog:
             self._worker.close()
         worker = self._worker = run.connect()
         self._later(self._offer, worker.hello["presets"])
+        self._later(self._offer_priors, worker.hello["missing_priors"])
         self._later(self._show_estimate)
         if pictures:
             header = {"full": self._source.area.size, "choose": "largest"}
-            event = run.finished(run.submit(worker, "find", header, pictures), lambda _event: None)
-            self._found = event.header
+            self._found = worker.submit("find", header, pictures).result(lambda _event: None).header
             self._later(self._show_estimate)
 
     def _start_preview(self) -> None:
         source = self._source
         # Read here, because only this thread may call GIMP.
         pictures = [_in_memory(run.photo_of(source.layer, source.form, rect)) for rect in run.regions_of(self._found)]
-        header = run.job_settings(wishes_of(self._config))
-        header |= {"faces": run.chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
+        header = job_settings(asdict(wishes_of(self._config)))
+        header |= {"faces": chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
         header["output"] = "single"
         self._work_on("preview", header, pictures, self._show_pair)
 
@@ -203,7 +218,7 @@ class _ProtectDialog:
 
         def work() -> None:
             try:
-                event = run.finished(run.submit(worker, kind, header, pictures), lambda e: self._later(self._tell, e))
+                event = worker.submit(kind, header, pictures).result(lambda e: self._later(self._tell, e))
             finally:
                 self._later(self._button_or_bar.set_visible_child_name, "button")
                 self._later(self._allow, True)
@@ -215,8 +230,8 @@ class _ProtectDialog:
         def safely() -> None:
             try:
                 work()
-            except Refused as refused:
-                self._later(self._line.set_text, str(refused))
+            except WorkerProblem as problem:
+                self._later(self._line.set_text, sentence(problem.sentence))
 
         threading.Thread(target=safely, daemon=True).start()
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from gi.repository import Gimp, GLib
-from worker_client import Event, Worker
+from worker_client import Event, Worker, WorkerProblem
+from worker_client.report import summary
+from worker_client.texts import _, sentence, stage
+from worker_client.unexpected import ALREADY_THERE, UNCHANGED, unexpected
 
 import run
 from pixels import spare_memory
-from report import summary
-from texts import Refused, _, stage
-
-LOG = "protect-face.log"
 
 
 class _Untold(Exception):
@@ -26,23 +23,19 @@ def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]
     """A procedure's function as GIMP wants it.
 
     ``procedure_run`` gets GIMP's arguments. It returns a list of values to hand out, or None when the user cancelled;
-    ``Refused`` becomes the text that GIMP shows, and so does every other exception: GIMP would show nothing of it.
+    ``WorkerProblem`` becomes the text that GIMP shows, and so does every other exception, of which it shows nothing.
     """
 
     def called(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
         spare_memory()
         try:
             values = procedure_run(procedure, *arguments)
-        except Refused as refused:
-            return _error(procedure, str(refused))
+        except WorkerProblem as problem:
+            return _error(procedure, sentence(problem.sentence))
         except _Untold as untold:
-            words = _(
-                "The new layer is there, but its figures can't be shown ({error}); please report what {log} says."
-            )
-            return _error(procedure, _unexpected(words, untold.__cause__))
+            return _error(procedure, unexpected(ALREADY_THERE, untold.__cause__ or untold, Gimp.directory()))
         except Exception as error:
-            words = _("Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says.")
-            return _error(procedure, _unexpected(words, error))
+            return _error(procedure, unexpected(UNCHANGED, error, Gimp.directory()))
         status = Gimp.PDBStatusType.CANCEL if values is None else Gimp.PDBStatusType.SUCCESS
         result = procedure.new_return_values(status, None)
         for number, value in enumerate(values or [], 1):
@@ -65,7 +58,7 @@ def connected() -> Worker:
     """The worker, with the start of it in the status bar.
 
     Raises:
-        Refused: there is none that fits.
+        WorkerProblem: there is none that fits.
     """
     Gimp.progress_init(_("Protect Face"))
     shown = False
@@ -99,14 +92,3 @@ def tell(mode: Gimp.RunMode, result: dict[str, Any]) -> None:
 
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
     return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(words))
-
-
-def _unexpected(words: str, error: BaseException | None) -> str:
-    """``words`` about an error, whose stack trace goes into GIMP's folder: what a plug-in prints is lost mostly."""
-    trace = "".join(traceback.format_exception(error))
-    log = Path(Gimp.directory()) / LOG
-    try:
-        log.write_text(trace, encoding="utf-8")
-    except OSError:
-        print(trace)
-    return words.format(error=type(error).__name__, log=log)

@@ -6,20 +6,20 @@ GIMP lets the user edit the image while the worker searches. So what is needed i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
-from worker_client.bytewise import merge, shown_only, times
+from worker_client.bytewise import merge, part, shown_only, times
+from worker_client.problem import Refused
+from worker_client.texts import _
+from worker_client.wishes import PARASITE
+from worker_client.wishes import remembered as read_memory
 
 from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
-from texts import Refused, _
-
-PARASITE = "protect-face"
 
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
@@ -34,6 +34,7 @@ class Source:
         area: its size, at (0, 0).
         offset: of the layer in the image.
         opacity: in percent.
+        above: tattoo of the layer that the result goes above.
     """
 
     image: Gimp.Image
@@ -44,10 +45,18 @@ class Source:
     offset: tuple[int, int]
     opacity: float
     base_type: Gimp.ImageBaseType
+    above: int
 
     def still_there(self) -> Gimp.Layer | None:
         """The layer, unless it was deleted or the image closed."""
-        layer = self.image.get_layer_by_tattoo(self.tattoo) if self.image.is_valid() else None
+        return self._by_tattoo(self.tattoo)
+
+    def below(self) -> Gimp.Layer | None:
+        """The layer that the result goes above, unless it is gone."""
+        return self._by_tattoo(self.above)
+
+    def _by_tattoo(self, tattoo: int) -> Gimp.Layer | None:
+        layer = self.image.get_layer_by_tattoo(tattoo) if self.image.is_valid() else None
         return layer if layer is not None and layer.is_valid() else None
 
 
@@ -65,10 +74,7 @@ class Limit:
 
     def part(self, rect: Rect) -> bytes:
         """The mask over a rectangle that lies within."""
-        left = rect.x - self.rect.x
-        rows = range(rect.y - self.rect.y, rect.y - self.rect.y + rect.height)
-        starts = (row * self.rect.width + left for row in rows)
-        return b"".join(self.mask[start : start + rect.width] for start in starts)
+        return part(self.mask, astuple(self.rect), astuple(rect))
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,27 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         (x, y),
         layer.get_opacity(),
         image.get_base_type(),
+        layer.get_tattoo(),
     )
+
+
+def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
+    """The layer to protect: the selected one, or the photo from which a selected result of ours came.
+
+    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+
+    Raises:
+        Refused: as ``source_of``.
+    """
+    selected = source_of(image, drawables)
+    layer: Gimp.Layer | None = selected.layer
+    while layer is not None:
+        settings = remembered(layer)
+        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        if photo is not None:
+            return replace(source_of(image, [photo]), above=layer.get_tattoo())
+        layer = layer.get_parent()
+    return selected
 
 
 def limit_of(source: Source, rect: Rect) -> Limit | None:
@@ -199,13 +225,12 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
     return _finish(layer, pixels, mask, shown)
 
 
-def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = None, on_top: bool = False) -> None:
-    """Puts a finished layer above its source as one undo step; whatever goes wrong, the image is as before.
+def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
+    """Puts a finished layer where it belongs as one undo step; whatever goes wrong, the image is as before.
 
     Args:
-        source: what was protected; when it is gone, the layer goes to the top.
+        source: what was protected; when the layer that the new one goes above is gone, it goes to the top.
         layer: to insert.
-        fill: called when the layer is in the image, for groups.
         on_top: above everything instead.
 
     Raises:
@@ -214,39 +239,29 @@ def insert(source: Source, layer: Gimp.Layer, fill: Callable[[], None] | None = 
     image = source.image
     if not image.is_valid():
         raise Refused(_CLOSED)
-    below = None if on_top else source.still_there()
+    below = None if on_top else source.below()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
     with ExitStack() as at_the_end:
         image.undo_group_start()
         at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
-            raise Refused(_("GIMP would not insert the new layer; unlock the layer group and try again."))
+            raise Refused(_("GIMP would not insert the new layer; select the layer with the photo and try again."))
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
-            if fill is not None:
-                fill()
             image.set_selected_layers([layer])
             unless_finished.pop_all()
 
 
-def remember(layer: Gimp.Layer, settings: dict[str, Any]) -> None:
-    """Keeps the settings of the run with the layer, in the XCF file too."""
+def remember(layer: Gimp.Layer, memory: str) -> None:
+    """Keeps ``worker_client.wishes.memory`` of the run with the layer, in the XCF file too."""
     flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
-    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, json.dumps(settings).encode()))
+    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, memory.encode()))
 
 
 def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
-    if parasite is None:
-        return None
-    try:
-        settings = json.loads(bytes(parasite.get_data()))
-    except ValueError:
-        return None
-    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
-        return None
-    return settings if isinstance(settings.get("wishes"), dict) else None
+    return None if parasite is None else read_memory(bytes(parasite.get_data()))
 
 
 def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
@@ -257,22 +272,16 @@ def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
             yield from every_layer(layer.get_children())
 
 
-def new_layer(source: Source, name: str, width: int, height: int, like: Gimp.ImageType | None = None) -> Gimp.Layer:
-    """A layer for the source's image, fully visible: of type ``like`` if that still fits, else with alpha.
+def check_image(source: Source) -> None:
+    """Whether a new layer can go into the image.
 
     Raises:
         Refused: the image was closed or has become indexed.
     """
-    image = source.image
-    if not image.is_valid():
+    if not source.image.is_valid():
         raise Refused(_CLOSED)
-    kinds = {Gimp.ImageBaseType.RGB: Gimp.ImageType.RGBA_IMAGE, Gimp.ImageBaseType.GRAY: Gimp.ImageType.GRAYA_IMAGE}
-    kind = kinds.get(image.get_base_type())
-    if kind is None:
+    if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
-    if like is not None and image.get_base_type() == source.base_type:
-        kind = like
-    return Gimp.Layer.new(image, name, width, height, kind, 100, Gimp.LayerMode.NORMAL)
 
 
 def place_of(source: Source) -> tuple[int, int]:
@@ -285,9 +294,18 @@ def place_of(source: Source) -> tuple[int, int]:
 
 
 def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
-    """A layer of the source's size, place and opacity."""
-    layer = new_layer(source, name, source.area.width, source.area.height, like)
-    layer.set_opacity(source.opacity)
+    """A layer of the source's size, place and opacity: of type ``like`` if that still fits, else with alpha.
+
+    Raises:
+        Refused: the image was closed or has become indexed.
+    """
+    check_image(source)
+    base = source.image.get_base_type()
+    kind = Gimp.ImageType.GRAYA_IMAGE if base == Gimp.ImageBaseType.GRAY else Gimp.ImageType.RGBA_IMAGE
+    if like is not None and base == source.base_type:
+        kind = like
+    width, height = source.area.size
+    layer = Gimp.Layer.new(source.image, name, width, height, kind, source.opacity, Gimp.LayerMode.NORMAL)
     layer.set_offsets(*place_of(source))
     return layer
 

@@ -2,69 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gi.repository import Gimp
 from worker_client import Picture
+from worker_client.parts import product_name
 
-from layers import Source, new_layer, place_of, strips_of
+from layers import Source, check_image, place_of, strips_of
 from pixels import Rect, write, write_mask
-from texts import _
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
-# The worker names products in English; the catalogue knows these.
-_NAMES = {
-    "Reshaped skin": _("Reshaped skin"),
-    "Foundation": _("Foundation"),
-    "Contour": _("Contour"),
-    "Blush": _("Blush"),
-    "Highlight": _("Highlight"),
-    "Eyeshadow": _("Eyeshadow"),
-    "Brows": _("Brows"),
-    "Eyeliner": _("Eyeliner"),
-    "Lashes": _("Lashes"),
-    "Lipstick": _("Lipstick"),
-    "Lip liner": _("Lip liner"),
-}
 
 
 def product_group(
     source: Source, name: str, pictures: Sequence[Picture], shown: Sequence[tuple[Rect, bytes]]
-) -> tuple[Gimp.GroupLayer, Callable[[], None]]:
-    """A group, not yet in the image, and what fills it as soon as it is.
+) -> Gimp.Layer:
+    """A group, not yet in the image.
+
+    GIMP fills groups only within an image; this one is filled in an image of our own, so that whoever ends the plug-in
+    at any moment never leaves half a group.
 
     Args:
         source: what was protected.
         name: of the group.
         pictures: the layers from the bottom to the top, as the worker sends them.
         shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel.
-    """
-    made = [_layer(source, picture) for picture in pictures]
-    group = Gimp.GroupLayer.new(source.image, name)
-    group.set_opacity(source.opacity)
-    origin = place_of(source)
 
-    def fill() -> None:
-        for layer in made:
-            source.image.insert_layer(layer, group, 0)
+    Raises:
+        Refused: the image was closed or has become indexed.
+    """
+    check_image(source)
+    room = _room_like(source.image)
+    try:
+        group = Gimp.GroupLayer.new(room, name)
+        room.insert_layer(group, None, 0)
+        for picture in pictures:
+            room.insert_layer(_layer(source, room, picture), group, 0)
         _known, left, top = group.get_offsets()
         mask = group.create_mask(Gimp.AddMaskType.BLACK)
         buffer = mask.get_buffer()
         for rect, visible in shown:
-            write_mask(buffer, rect.moved(origin[0] - left, origin[1] - top), visible, source.form.depth)
+            write_mask(buffer, rect.moved(-left, -top), visible, source.form.depth)
         buffer.flush()
         group.add_mask(mask)
         group.set_edit_mask(False)
+        made = Gimp.Layer.new_from_drawable(group, source.image)
+    finally:
+        room.delete()
+    x, y = place_of(source)
+    made.set_offsets(x + left, y + top)
+    made.set_name(name)
+    made.set_opacity(source.opacity)
+    return made
 
-    return group, fill
+
+def _room_like(image: Gimp.Image) -> Gimp.Image:
+    """An image that nobody sees, whose pixels mean the same."""
+    room = Gimp.Image.new_with_precision(1, 1, image.get_base_type(), image.get_precision())
+    profile = image.get_color_profile()
+    if profile is not None:
+        room.set_color_profile(profile)
+    return room
 
 
-def _layer(source: Source, picture: Picture) -> Gimp.Layer:
+def _layer(source: Source, room: Gimp.Image, picture: Picture) -> Gimp.Layer:
     """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
-    name = _NAMES.get(picture.about["product"], picture.about["product"])
-    layer = new_layer(source, name, picture.width, picture.height)
-    left, top = place_of(source)
-    layer.set_offsets(left + picture.x, top + picture.y)
+    kind = Gimp.ImageType.GRAYA_IMAGE if source.form.channels < 3 else Gimp.ImageType.RGBA_IMAGE
+    name = product_name(picture)
+    layer = Gimp.Layer.new(room, name, picture.width, picture.height, kind, 100, Gimp.LayerMode.NORMAL)
+    layer.set_offsets(picture.x, picture.y)
     buffer = layer.get_buffer()
     for rect, strip in strips_of(picture):
         there = rect.moved(-picture.x, -picture.y)

@@ -14,13 +14,14 @@ from gi.repository import Gimp, GObject  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from worker_client.texts import _  # noqa: E402
+
 import check  # noqa: E402
 import run  # noqa: E402
 import wishes  # noqa: E402
 import worker_menu  # noqa: E402
 from guard import connected, guarded, progress, tell  # noqa: E402
-from layers import source_of  # noqa: E402
-from texts import _  # noqa: E402
+from layers import photo_of  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
 CHECK = "plug-in-protect-face-check"
@@ -108,13 +109,13 @@ def _run_protect(
     config: Gimp.ProcedureConfig,
     _data: object,
 ) -> list[GObject.Value] | None:
-    source = source_of(image, drawables)
+    source = photo_of(image, drawables)
     if mode == Gimp.RunMode.INTERACTIVE:
         import dialog  # GTK is only loaded where there is a window
 
         if not dialog.ask(procedure, config, source):
             return None
-        source = source_of(image, drawables)  # the image could be edited while the dialog was open
+        source = photo_of(image, drawables)  # the image could be edited while the dialog was open
     with connected() as worker:
         result = run.protect(worker, source, wishes.wishes_of(config), progress)
     tell(mode, result)

@@ -6,23 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Gimp, GObject
-
-from texts import _
-
-DEFAULT_PROMPT = "natural makeup"
-DEFAULT_STRENGTH = 0.7
-
-ALL, SELECTED, LARGEST = "all", "selection", "largest"
-ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
-
-FACES = ((ALL, _("All")), (SELECTED, _("Inside the selection")), (LARGEST, _("The largest")))
-MODES = (("dodge", _("Away from the person")), ("decoy", _("Towards a made-up person")))
-OUTPUTS = (
-    (ONE_LAYER, _("New layer with the changes")),
-    (WHOLE_LAYER, _("New layer with the whole photo")),
-    (PRODUCTS, _("One layer per makeup product")),
-)
-PRIORS = (("makeup", _("Makeup, light and shape")),)
+from worker_client.texts import _
+from worker_client.wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, FACES, MODES, OUTPUTS, PRIORS
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -34,9 +19,9 @@ class Wishes:
     prompt: str = DEFAULT_PROMPT
     strength: float = DEFAULT_STRENGTH
     prior: str = PRIORS[0][0]
-    faces: str = ALL
+    faces: str = FACES[0][0]
     mode: str = MODES[0][0]
-    output: str = ONE_LAYER
+    output: str = OUTPUTS[0][0]
     steps: int = 0
     seed: int = 0
 
@@ -49,10 +34,10 @@ def declare(procedure: Gimp.Procedure) -> None:
     procedure.add_double_argument(
         "strength", _("Stren_gth"), _("0 is discreet, 1 is heavy stage makeup"), 0.0, 1.0, DEFAULT_STRENGTH, _FLAGS
     )
-    _choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
-    _choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
-    _choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
-    _choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
+    declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
+    declare_choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
+    declare_choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
+    declare_choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
         "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
@@ -83,7 +68,10 @@ def wishes_from(kept: dict[str, Any], **others: Any) -> Wishes:
     return Wishes(**(known | others))
 
 
-def _choice(procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]) -> None:
+def declare_choice(
+    procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]
+) -> None:
+    """Adds an argument with a list of values, the default first, each with what the user reads."""
     choice = Gimp.Choice.new()
     for number, (value, text) in enumerate(values):
         choice.add(value, number, text, "")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import gi
 
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import Gdk, GimpUi, Gtk  # noqa: E402
+from worker_client import WorkerProblem  # noqa: E402
+from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, words  # noqa: E402
+from worker_client.texts import _, sentence  # noqa: E402
 
-from texts import Refused, _, duration, megabytes  # noqa: E402
-from worker_menu import DIAGNOSE, FETCH, RESTART, STATUS, answer  # noqa: E402
+from worker_menu import answer  # noqa: E402
 
 _COPY = 1
 _GAP = 12
@@ -37,9 +37,9 @@ def show() -> None:
     while wish in responses or wish == _COPY:
         if wish == _COPY:
             buffer = text.get_buffer()
-            words = buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False)
+            copied = buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False)
             clipboard = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
-            clipboard.set_text(words, -1)
+            clipboard.set_text(copied, -1)
             clipboard.store()
         else:
             text.get_buffer().set_text(_words(responses[wish]))
@@ -49,33 +49,6 @@ def show() -> None:
 
 def _words(what: str) -> str:
     try:
-        told = answer(what)
-    except Refused as refused:
-        return str(refused)
-    if what == DIAGNOSE:
-        return "\n".join(f"{key}: {_plain(value)}" for key, value in told.items())
-    if what == FETCH:
-        return _models(told)
-    hello = told["hello"]
-    lines = [
-        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=hello["device_name"]),
-        _("It has been running for {time} and uses {memory}.").format(
-            time=duration(told["seconds_running"]), memory=megabytes(told["memory"])
-        ),
-        _("Its log is {}.").format(told["log"]),
-        "",
-        _models(hello["models"]),
-    ]
-    return "\n".join(lines)
-
-
-def _models(models: dict[str, list[object]]) -> str:
-    lines = [_("Models: {}.").format(", ".join(str(name) for name in models["present"]))]
-    for model in models["missing"]:
-        assert isinstance(model, dict)
-        lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
-    return "\n".join(lines)
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        return words(what, answer(what))
+    except WorkerProblem as problem:
+        return sentence(problem.sentence)

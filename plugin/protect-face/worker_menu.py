@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import worker_client
 from gi.repository import Gimp, GObject
-from worker_client import WorkerProblem
+from worker_client import service
+from worker_client.texts import _
 
-import run
 from guard import connected, progress
-from texts import Refused, _, sentence
+from wishes import declare_choice
 
-STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -22,12 +20,7 @@ def declare(procedure: Gimp.Procedure) -> None:
     procedure.add_enum_argument(
         "run-mode", "Run mode", "Interactive or not", Gimp.RunMode, Gimp.RunMode.NONINTERACTIVE, _FLAGS
     )
-    choice = Gimp.Choice.new()
-    choice.add(STATUS, 0, _("Status"), "")
-    choice.add(RESTART, 1, _("Restart"), "")
-    choice.add(DIAGNOSE, 2, _("Diagnosis"), "")
-    choice.add(FETCH, 3, _("Fetch missing models"), "")
-    procedure.add_choice_argument("do", _("_Do"), _("What to do with the worker"), choice, STATUS, _FLAGS)
+    declare_choice(procedure, "do", _("_Do"), _("What to do with the worker"), service.SERVICES)
     procedure.add_string_return_value("answer", _("Answer"), _("What it said, as JSON"), "", _FLAGS)
 
 
@@ -42,23 +35,12 @@ def run_worker(_procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, _data: 
 
 
 def answer(what: str) -> dict[str, Any]:
-    """Does one of the things above and says what came of it.
+    """Does one of the services and says what came of it.
 
     Raises:
-        Refused: the worker can't be reached.
+        WorkerProblem: the worker can't be reached.
     """
-    if what == DIAGNOSE:
-        return worker_client.diagnose()
-    if what == RESTART:
-        try:
-            worker_client.stop()
-        except WorkerProblem as problem:
-            raise Refused(sentence(problem.sentence)) from problem
-    with connected() as worker:
-        if what == FETCH:
-            found = run.finished(run.submit(worker, "models", {"fetch": True}), progress).header
-        else:
-            status = run.finished(run.submit(worker, "status", {}), progress).header
-            found = status | {"hello": worker.hello}
-    Gimp.progress_end()
-    return found
+    told = service.answer(what, connected, progress)
+    if what != service.DIAGNOSE:
+        Gimp.progress_end()
+    return told

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 PF_DRAWABLE: int
+PF_FILENAME: int
 PF_IMAGE: int
 PF_INT: int
 PF_LAYER: int
+PF_OPTION: int
 PF_RADIO: int
 PF_SLIDER: int
 PF_STRING: int
+PF_TOGGLE: int
 
 ADD_MASK_BLACK: int
 ADD_MASK_WHITE: int
@@ -17,7 +20,10 @@ GRAY: int
 GRAY_IMAGE: int
 GRAYA_IMAGE: int
 INDEXED: int
-INTERPOLATION_LINEAR: int
+INTERPOLATION_NONE: int
+LAYER_COLOR_SPACE_RGB_PERCEPTUAL: int
+LAYER_COMPOSITE_CLIP_TO_BACKDROP: int
+LAYER_MODE_HARDLIGHT: int
 LAYER_MODE_NORMAL: int
 MASK_DISCARD: int
 PRECISION_DOUBLE_GAMMA: int
@@ -52,6 +58,7 @@ class Drawable:
     image: Image
     offsets: tuple[int, int]
     tattoo: int
+    def parasite_find(self, name: str) -> Parasite | None: ...
     def flush(self) -> None: ...
     def get_pixel_rgn(self, x: int, y: int, width: int, height: int, dirty: bool, shadow: bool) -> PixelRgn: ...
     def update(self, x: int, y: int, width: int, height: int) -> None: ...
@@ -59,6 +66,7 @@ class Drawable:
 class Channel(Drawable): ...
 
 class Layer(Drawable):
+    layers: Sequence[Layer]  # of a group
     mask: Channel | None
     mode: int
     name: str
@@ -72,13 +80,14 @@ class Layer(Drawable):
     def copy(self, add_alpha: bool) -> Layer: ...
     def create_mask(self, type: int) -> Channel: ...
     def parasite_attach(self, parasite: Parasite) -> None: ...
-    def parasite_find(self, name: str) -> Parasite | None: ...
     def remove_mask(self, mode: int) -> None: ...
     def set_offsets(self, x: int, y: int) -> None: ...
 
 class Image:
     floating_selection: Layer | None
     height: int
+    layers: Sequence[Layer]
+    name: str
     precision: int
     selection: Channel
     width: int
@@ -90,6 +99,7 @@ class Parasite:
     def __init__(self, name: str, flags: int, data: str) -> None: ...
 
 class _Gimp:
+    directory: str
     Layer: type[Layer]
     Parasite: type[Parasite]
     def message(self, text: str) -> None: ...

@@ -10,6 +10,10 @@ from binascii import hexlify, unhexlify
 
 from worker_client.protocol import DEPTHS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    Rect = tuple[int, int, int, int]  # x, y, width, height
+
 _OPAQUE = {"u8": b"\xff", "u16": b"\xff\xff", "float": struct.pack("<f", 1.0)}
 _SCALES = {"u8": ("<B", 1), "u16": ("<H", 257), "float": ("<f", 1 / 255.0)}
 # For each depth and byte of a value: from a mask's byte to that byte.
@@ -63,6 +67,14 @@ def levels(mask, depth):
     # type: (bytes, str) -> bytes
     """A mask as values of another depth, 255 standing for 1."""
     return _interleaved([mask.translate(table) for table in _LEVELS[depth]])
+
+
+def part(mask, rect, inner):
+    # type: (bytes, Rect, Rect) -> bytes
+    """The part of a mask over ``rect`` that lies over ``inner``, which lies within it."""
+    left = inner[0] - rect[0]
+    starts = [(inner[1] - rect[1] + row) * rect[2] + left for row in range(inner[3])]
+    return b"".join([mask[start : start + inner[2]] for start in starts])
 
 
 def _add_alpha(pixels, mask, pixel_bytes, depth):

@@ -172,6 +172,22 @@ class Job(object):
             if event.kind in ("result", "error"):
                 return
 
+    def result(self, tell):
+        # type: (Callable[[Event], object]) -> Event
+        """Waits for the result; ``tell`` gets every event before it.
+
+        Raises:
+            WorkerProblem: the job failed or was cancelled.
+        """
+        events = self.events()
+        event = next(events)
+        while event.kind != "result":
+            if event.kind == "error":
+                raise WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
+            tell(event)
+            event = next(events)
+        return event
+
     def cancel(self):
         # type: () -> None
         """Asks the worker to stop; ``events`` then ends with an "error" whose code is "cancelled"."""

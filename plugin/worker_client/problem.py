@@ -1,4 +1,4 @@
-"""The one error of the client."""
+"""What goes wrong, in one sentence for the user."""
 
 import sys
 
@@ -17,3 +17,11 @@ class WorkerProblem(Exception):
         Exception.__init__(self, text.encode("utf-8") if sys.version_info[0] == 2 else text)
         self.code = code
         self.sentence = text
+
+
+class Refused(WorkerProblem):
+    """Ends a procedure before or after the worker's part of it: in the user's language, and the image is as it was."""
+
+    def __init__(self, sentence):
+        # type: (str | bytes) -> None
+        WorkerProblem.__init__(self, "refused", sentence)

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import worker_client
+from worker_client.place import Place, read_endpoint
+
 from installer import plug_in
 from tests.host.root import GIMP3, NoRoot, inside, root_of
 
@@ -151,6 +155,22 @@ def add_saboteur(gimp: Gimp) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copy(CHECKOUT / "tests" / "host" / "saboteur.py", folder)
     (folder / "saboteur.py").chmod(0o755)
+
+
+def jobs(gimp: Gimp) -> int:
+    """How many jobs wait or run in the worker; none when there is no worker."""
+    place = Place("tests", [], str(gimp.run_folder), {})
+    if read_endpoint(place) is None:
+        return 0
+    with worker_client.connect(client="tests", place=place) as worker:
+        return int(worker.submit("status").result(lambda _event: None).header["queue"])
+
+
+def plug_ins(folder: Path) -> list[psutil.Process]:
+    """The processes of the plug-in that lies in a folder."""
+    program = str(folder / f"{folder.name}.py")
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if any(program in word for word in process.info["cmdline"] or [])]
 
 
 def _install(gimp: Gimp) -> None:

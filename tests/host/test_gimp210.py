@@ -5,126 +5,37 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from skimage import data
+from worker_client import wishes
 
+from c2p_core.cli import c2p
 from installer import gimp as installing
-from installer import plug_in
-from installer.gimps import Profile, Program
-from tests.host import gimp as host
+from installer.gimps import Program
 from tests.host.conftest import stop_worker
-from tests.host.root import GIMP210, NoRoot, inside, root_of
+from tests.host.gimp import Gimp
+from tests.host.gimp210 import Gimp210, prepared
+from tests.host.root import NoRoot
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-
-PRELUDE = """
-import json, os, struct
-from gimpfu import *
-SHARE = os.environ["SHARE"]
-pdb.gimp_plugin_enable_precision()
-
-def tell(**found):
-    with open(os.path.join(SHARE, "told.json"), "w") as stream:
-        json.dump(found, stream)
-
-def keep(name, drawable):
-    # Pixels for the test, as they are.
-    rgn = drawable.get_pixel_rgn(0, 0, drawable.width, drawable.height, False, False)
-    with open(os.path.join(SHARE, name), "wb") as stream:
-        stream.write(rgn[0:drawable.width, 0:drawable.height])
-
-def portrait(precision=PRECISION_U8_GAMMA):
-    image = pdb.gimp_file_load(os.path.join(SHARE, "astronaut.png"), "astronaut.png")
-    if precision != image.precision:
-        pdb.gimp_image_convert_precision(image, precision)
-    return image, image.layers[0]
-
-def protect(image, layer, faces="all", output="layer"):
-    return pdb.python_fu_protect_face(image, layer, "red lipstick", 0.7, faces, output, "dodge", 2, 0)
-
-def shown(image, name):
-    # What is visible, in 8 bits.
-    plain = pdb.gimp_image_new_with_precision(1, 1, RGB, PRECISION_U8_GAMMA)
-    seen = pdb.gimp_layer_new_from_visible(image, plain, "")
-    plain.add_layer(seen, 0)
-    keep(name, seen)
-
-def refused(call, *arguments):
-    try:
-        call(*arguments)
-    except RuntimeError:
-        return True
-    return False
-"""
-
-
-@dataclass
-class Gimp210:
-    """A GIMP 2.10 in its root folder, with the plug-in installed by the installer."""
-
-    prefix: list[str]
-    share: Path
-
-    def program(self, **more: str) -> list[str]:
-        """How to start it, with ``more`` in its environment."""
-        variables = {
-            "HOME": str(self.share),
-            "LANG": "C.UTF-8",
-            "PATH": "/usr/bin:/bin",
-            "SHARE": str(self.share),
-            **more,
-        }
-        words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
-        return [*self.prefix, *words, "gimp-console-2.10"]
-
-    def script(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
-        """Runs Python 2.7 in GIMP's console; what it told, and what GIMP printed."""
-        told = self.share / "told.json"
-        told.unlink(missing_ok=True)
-        (self.share / "script.py").write_text(PRELUDE + text)
-        batch = f"execfile('{self.share}/script.py')"
-        options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
-        run = subprocess.run(
-            [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=240,
-        )
-        words = run.stdout.decode(errors="replace")
-        # A script that fails ends with 0 too.
-        assert told.exists(), words
-        return json.loads(told.read_text()), words
-
-    def pixels(self, name: str, dtype: str, channels: int, size: tuple[int, int] = (512, 512)) -> np.ndarray[Any, Any]:
-        """What ``keep`` wrote, (height, width, channels)."""
-        return np.fromfile(self.share / name, dtype).reshape(size[1], size[0], channels)
 
 
 @pytest.fixture(scope="module")
 def gimp210() -> Iterator[Gimp210]:
     share = Path(tempfile.mkdtemp(prefix="pf-gimp210-"))
     try:
+        Image.fromarray(data.astronaut()).save(share / "astronaut.png")
         try:
-            root = root_of(GIMP210)
+            yield prepared(share)
         except NoRoot as reason:
             pytest.skip(f"NOT TESTED IN A REAL GIMP 2.10: {reason}")
-        Image.fromarray(data.astronaut()).save(share / "astronaut.png")
-        profile = share / ".config" / "GIMP" / "2.10"
-        profile.mkdir(parents=True)
-        content = host.pointer(share / "run", in_root=True)
-        plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()))
-        try:
-            yield Gimp210(inside(root, share), share)
         finally:
             stop_worker(share / "run")
     finally:
@@ -150,7 +61,7 @@ keep("mask", made.mask)
 tell(
     names=[l.name for l in image.layers], offsets=made.offsets, size=[made.width, made.height], kind=made.type,
     editing_mask=bool(pdb.gimp_layer_get_edit_mask(made)), settings=json.loads(made.parasite_find("protect-face").data),
-    tattoo=layer.tattoo, report=pdb.python_fu_protect_face_check(image, made),
+    tattoo=layer.tattoo,
 )
 """)
     assert told["names"][0] == "red lipstick" and len(told["names"]) == 2
@@ -164,7 +75,7 @@ tell(
     assert 0.01 < changed.mean() < 0.5
     assert (layer[changed][:, :3] != before[changed]).any(axis=1).mean() > 0.9
     assert (layer[changed][:, 3] == 255).all() and (layer[~changed][:, 3] == 0).all()
-    assert "recogni" in told["report"] and "recogni" in words
+    assert "recognisers no longer match it" in words and "No protection holds against every" in words
 
 
 def test_the_selection_limits_the_change_and_keeps_its_feather(gimp210: Gimp210) -> None:
@@ -280,11 +191,13 @@ tiny = refused(protect, one, dot)
 pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 400, 400, 50, 50)
 inside = refused(protect, image, layer, "selection")
 beside = refused(protect, image, layer)
-unmade = refused(pdb.python_fu_protect_face_check, image, layer)
-tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade], layers=[len(image.layers), len(one.layers)],
-     images=len(gimp.image_list()))
+unmade = refused(check, image, layer)
+unnamed = refused(strengthen, image, layer, "nobody")
+unwritten = refused(check, image, layer, "layer", layer.name, False, "/nowhere/report.txt")
+tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, unwritten],
+     layers=[len(image.layers), len(one.layers)], images=len(gimp.image_list()))
 """)
-    assert told["refused"] == [True] * 7 and told["layers"] == [1, 1]
+    assert told["refused"] == [True] * 9 and told["layers"] == [1, 1]
     # The two portraits and the dot; no copy of ours is left over.
     assert told["images"] == 3
     for sentence in (
@@ -292,9 +205,11 @@ tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade], layers=[l
         "Nothing is selected",
         "A mask or channel can't be protected",
         "No face was found",
-        "No face lies inside the selection",
+        "There is no face inside the selection",
         "The selection holds no part of a face",
-        "Select the layer that Protect Face made",
+        "Which layer is the original is not known",
+        "There is no layer “nobody”",
+        "The report can't be written to /nowhere/report.txt",
     ):
         assert sentence in words
 
@@ -308,4 +223,217 @@ tell()
 """,
         LANGUAGE="de",
     )
-    assert "Es ist nichts ausgewählt" in words
+    assert "Nichts ist ausgewählt" in words
+
+
+# One layer per product
+
+
+PRODUCTS = """
+def both(prepare, precision=PRECISION_U8_GAMMA):
+    for output in ("layer", "products"):
+        image, layer = portrait(precision)
+        prepare(image, layer)
+        made = protect(image, layer, "all", output, "red lipstick and smoky eyes")
+        shown(image, output)
+    return image, made
+
+def nothing(image, layer):
+    pass
+"""
+
+
+def worst(gimp210: Gimp210) -> int:
+    """How far the group is from the single layer, in levels of 255."""
+    single, group = (gimp210.pixels(name, "u1", 4).astype(int) for name in ("layer", "products"))
+    return int(np.abs(single - group).max())
+
+
+def test_the_group_of_products_shows_what_the_single_layer_shows(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script(
+        PRODUCTS
+        + """
+image, group = both(nothing)
+tell(name=group.name, children=[layer.name for layer in group.layers], masked=group.mask is not None,
+     settings=json.loads(group.parasite_find("protect-face").data)["wishes"]["output"],
+     position=pdb.gimp_image_get_item_position(image, group), layers=len(image.layers))
+lipstick, = [layer for layer in group.layers if layer.name == "Lipstick"]
+lipstick.visible = False
+shown(image, "without")
+"""
+    )
+    assert worst(gimp210) <= 1
+    assert told["name"] == "red lipstick and smoky eyes" and told["position"] == 0 and told["layers"] == 2
+    assert told["children"][-1] == "Reshaped skin" and {"Lipstick", "Eyeshadow"} <= set(told["children"])
+    assert told["masked"] and told["settings"] == "products"
+    without = gimp210.pixels("without", "u1", 4).astype(int) - gimp210.pixels("products", "u1", 4)
+    assert 20 < without.any(axis=2).sum() < 5000, "the lipstick alone is to go"
+
+
+@pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_HALF_GAMMA", "PRECISION_FLOAT_LINEAR"])
+def test_so_it_does_in_every_precision(gimp210: Gimp210, precision: str) -> None:
+    gimp210.script(PRODUCTS + f"both(nothing, {precision})\ntell()\n")
+    assert worst(gimp210) <= 1
+
+
+def test_so_it_does_in_grey_half_transparent_with_an_offset_and_a_feathered_selection(gimp210: Gimp210) -> None:
+    gimp210.script(
+        PRODUCTS
+        + """
+def prepare(image, layer):
+    pdb.gimp_image_convert_grayscale(image)
+    layer.set_offsets(40, -10)
+    layer.opacity = 80.0
+    pdb.gimp_image_select_ellipse(image, CHANNEL_OP_REPLACE, 220, 50, 60, 120)
+    pdb.gimp_selection_feather(image, 20)
+
+both(prepare)
+tell()
+"""
+    )
+    assert worst(gimp210) <= 1
+
+
+# Check and Strengthen
+
+
+def test_its_figures_are_those_of_the_command_line_and_follow_the_users_edits(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+made = protect(image, layer)
+shown(image, "shown")
+report = os.path.join(SHARE, "report.txt")
+strong = check(image, made, "visible", "", True, report)
+made.opacity = 0.0
+tell(strong=strong, faded=after(check(image, made)), layer=after(check(image, layer, "layer", layer.name)))
+""")
+    Image.fromarray(gimp210.pixels("shown", "u1", 4)[..., :3]).save(gimp210.share / "protected.png")
+    command = ["check", str(gimp210.share / "astronaut.png"), str(gimp210.share / "protected.png"), "--json"]
+    (face,) = json.loads(CliRunner().invoke(c2p, command).stdout)["photos"][0]["faces"]
+    ours = [row["after"] for row in told["strong"]["faces"][0]["similarities"]]
+    assert ours == pytest.approx([row["after"] for row in face["similarities"]], abs=1e-4)
+    assert all(value < 0.99 for value in ours)
+    assert all(value > 0.99 for value in told["faded"] + told["layer"])
+    report = (gimp210.share / "report.txt").read_text(encoding="utf-8")
+    assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and report.strip() in words
+
+
+def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+layer.opacity = 90.0
+made = protect(image, layer)
+paint = gimp.Layer(image, "edit", 20, 20, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
+image.add_layer(paint, 0)
+paint.set_offsets(215, 100)
+pdb.gimp_context_set_foreground((0, 255, 0))
+paint.fill(FOREGROUND_FILL)
+stronger = strengthen(image, made)
+tell(names=[l.name for l in image.layers], opacity=stronger.opacity)
+shown(image, "shown")
+""")
+    assert told["names"][:3] == ["red lipstick (strengthened)", "edit", "red lipstick"] and told["opacity"] == 100
+    red, green, blue = gimp210.pixels("shown", "u1", 4)[110, 225, :3]
+    assert green > 100 and red < 100 and blue < 100
+
+
+# From one GIMP to the other
+
+
+def test_gimp_3_checks_and_strengthens_what_gimp_210_made(gimp210: Gimp210, gimp: Gimp) -> None:
+    gimp210.script("""
+image, layer = portrait()
+made = protect(image, layer)
+path = os.path.join(SHARE, "older.xcf")
+pdb.gimp_file_save(image, made, path, path)
+tell()
+""")
+    shutil.copy(gimp210.share / "older.xcf", gimp.share)
+    told = gimp.script("""
+    image = load("older.xcf")
+    made = image.get_layers()[0]
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [made])
+    call("plug-in-protect-face-strengthen", image, [made], steps=2)
+    tell(figures=json.loads(figures), names=names(image))
+    """).told
+    assert all(row["after"] < 0.99 for row in told["figures"]["faces"][0]["similarities"])
+    assert told["names"] == ["red lipstick (strengthened)", "red lipstick", "Background"]
+
+
+def test_gimp_210_checks_and_strengthens_what_gimp_3_made(gimp210: Gimp210, gimp: Gimp) -> None:
+    gimp.script("""
+    image, source = portrait()
+    protect(image, source, prompt="red lipstick")
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(str(SHARE / "newer.xcf")), None)
+    """)
+    shutil.copy(gimp.share / "newer.xcf", gimp210.share)
+    told, _ = gimp210.script("""
+path = os.path.join(SHARE, "newer.xcf")
+image = pdb.gimp_file_load(path, path)
+made = image.layers[0]
+values = after(check(image, made))
+strengthen(image, made)
+tell(values=values, names=[layer.name for layer in image.layers])
+""")
+    assert all(value < 0.99 for value in told["values"])
+    assert told["names"] == ["red lipstick (strengthened)", "red lipstick", "Background"]
+
+
+# The rest of the menu
+
+
+def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+group = protect(image, layer, output="products")
+again = protect(image, group.layers[0], prompt="blush")
+tell(names=[l.name for l in image.layers], photo=layer.tattoo,
+     source=json.loads(again.parasite_find("protect-face").data)["source"])
+""")
+    assert told["names"][:2] == ["blush", "red lipstick"] and len(told["names"]) == 3
+    assert told["source"] == told["photo"]
+
+
+def test_a_style_from_the_list_stands_in_for_the_written_one(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+tell(name=protect(image, layer, prompt="ignored", preset=2).name)
+""")
+    assert told["name"] == wishes.PRESETS[1]
+
+
+def test_a_prior_without_weights_says_where_they_belong(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+tell(refused=refused(lambda: protect(image, layer, prior="stylegan2")), layers=len(image.layers))
+""")
+    assert told == {"refused": True, "layers": 1} and "The prior stylegan2 needs weights" in words
+
+
+def test_the_worker_tells_its_state_restarts_and_is_examined(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+def ask(do):
+    return json.loads(pdb.python_fu_protect_face_worker(do))
+
+tell(before=ask("status"), after=ask("restart"), found=ask("diagnose"))
+""")
+    assert told["before"]["pid"] != told["after"]["pid"] and told["after"]["hello"]["priors"] == ["makeup"]
+    assert "protect-face-worker.json" in told["found"]["found by"]
+    assert "It has been running for" in words and "run folder: " in words
+
+
+def test_an_error_that_nobody_foresaw_is_a_sentence_too_and_leaves_a_log(gimp210: Gimp210) -> None:
+    folder = gimp210.share / ".config" / "GIMP" / "2.10"
+    module = folder / "plug-ins" / "protect-face-gimp2" / "worker_client" / "faces.py"
+    right = module.read_text()
+    module.write_text(right.replace("    if faces == SELECTED", "    1 / 0\n    if faces == SELECTED", 1))
+    try:
+        told, words = gimp210.script("""
+image, layer = portrait()
+tell(refused=refused(protect, image, layer), layers=len(image.layers), images=len(gimp.image_list()))
+""")
+    finally:
+        module.write_text(right)
+    assert told == {"refused": True, "layers": 1, "images": 1}
+    assert "ZeroDivisionError" in words and "nothing was changed" in words
+    assert "1 / 0" in (folder / "protect-face.log").read_text()

@@ -10,12 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import pytest
-import worker_client
-from worker_client.place import Place
 
-from tests.host.gimp import Gimp, add_saboteur
+from tests.host.gimp import Gimp, add_saboteur, jobs, plug_ins
 
 pytestmark = pytest.mark.host
 
@@ -112,6 +109,43 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
     assert told["status"] != "success" and told["names"] == ["Background"]
 
 
+MOMENTS = """
+    import time
+    outcomes = []
+    image, source = portrait()
+    for number in range({count}):
+        (SHARE / "begun").touch()
+        status, error = protect(image, source, output=["layer", "products"][number % 2], seed=number)
+        outcomes.append([status, names(image)])
+        for layer in image.get_layers()[:-1]:
+            image.remove_layer(layer)
+    tell(outcomes=outcomes, images=len(Gimp.get_images()))
+"""
+
+
+def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> None:
+    begun = gimp.share / "begun"
+    moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
+
+    def cancel() -> None:
+        for moment in moments:
+            wait_until(begun.exists, 60)
+            begun.unlink()
+            wait_until(lambda: plug_ins(gimp.plug_in), 30)
+            time.sleep(moment)
+            kill_plug_in(gimp)
+
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel)
+        told = gimp.script(MOMENTS.replace("{count}", str(len(moments)))).told
+        cancelling.result()
+    assert told["images"] == 1
+    for status, layers in told["outcomes"]:
+        assert layers == (["natural makeup", "Background"] if status == "success" else ["Background"])
+    assert any(status != "success" for status, _ in told["outcomes"])
+    wait_until(lambda: not jobs(gimp), 5)
+
+
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
     told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), settle=4, steps=5000)
     assert told["status"] == "execution-error" and "try again, it starts by itself" in told["error"]
@@ -125,7 +159,7 @@ def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     process.kill()
     process.communicate(timeout=30)
     wait_until(lambda: not jobs(gimp), 5)
-    wait_until(lambda: not plug_ins(gimp), 5)
+    wait_until(lambda: not plug_ins(gimp.plug_in), 5)
 
 
 def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
@@ -138,7 +172,7 @@ def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
         assert told["status"] == "success" and told["names"] == ["natural makeup", "Background"], told
 
 
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
+def wait_until(true: Callable[[], object], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until
@@ -163,21 +197,6 @@ def endpoint(gimp: Gimp) -> dict[str, Any]:
     return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
 
 
-def jobs(gimp: Gimp) -> int:
-    """How many jobs wait or run in the worker."""
-    place = Place("tests", [], str(gimp.run_folder), {})
-    with worker_client.connect(client="tests", place=place) as worker:
-        (status,) = [event for event in worker.submit("status").events() if event.kind == "result"]
-    return int(status.header["queue"])
-
-
-def plug_ins(gimp: Gimp) -> list[psutil.Process]:
-    """The plug-in's processes."""
-    program = str(gimp.plug_in / "protect-face.py")
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if any(program in word for word in process.info["cmdline"] or [])]
-
-
 def kill_plug_in(gimp: Gimp) -> None:
-    for process in plug_ins(gimp):
+    for process in plug_ins(gimp.plug_in):
         process.kill()

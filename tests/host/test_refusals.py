@@ -82,6 +82,25 @@ def test_a_face_in_a_layer_of_30000_pixels_is_protected(gimp: Gimp) -> None:
     assert told["names"][0] == "natural makeup", told["error"]
 
 
+def test_a_locked_layer_in_a_locked_group_is_protected_all_the_same(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        group = Gimp.GroupLayer.new(image, "group")
+        image.insert_layer(group, None, 0)
+        image.reorder_item(source, group, 0)
+        for layer in (source, group):
+            layer.set_lock_content(True)
+            layer.set_lock_position(True)
+            layer.set_lock_visibility(True)
+        source.set_lock_alpha(True)
+        before = pixels(source)
+        status, error = protect(image, source)
+        inside = [layer.get_name() for layer in group.get_children()]
+        tell(status=status, error=error, inside=inside, same=before == pixels(source))
+    """).told
+    assert told["inside"] == ["natural makeup", "Background"] and told["same"], told["error"]
+
+
 def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) -> None:
     pointer = gimp.plug_in / "protect-face-worker.json"
     hidden = pointer.rename(pointer.with_suffix(".hidden"))
@@ -164,9 +183,9 @@ def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
 
 
 def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None:
-    module = gimp.plug_in / "products.py"
+    module = gimp.plug_in / "layers.py"
     right = module.read_text()
-    module.write_text(right.replace("        _known, left, top = group.get_offsets()\n", "        1 / 0\n", 1))
+    module.write_text(right.replace("            image.set_selected_layers([layer])\n", "            1 / 0\n", 1))
     try:
         told = gimp.script("""
             image, source = portrait()

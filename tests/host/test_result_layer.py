@@ -119,3 +119,19 @@ def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:
         tell(found=again.get_layer_by_tattoo(kept["source"]).get_name(), source=source.get_name())
     """).told
     assert told["found"] == told["source"]
+
+
+def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        for prompt, output in (("red lipstick", "products"), ("blush", "layer")):
+            (layer,) = image.get_selected_layers()
+            if isinstance(layer, Gimp.GroupLayer):
+                layer = layer.get_children()[0]
+            status, error = protect(image, layer, prompt=prompt, output=output)
+            assert status == "success", error
+        kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
+        tell(names=names(image), source=kept["source"], photo=source.get_tattoo())
+    """).told
+    assert told["names"] == ["blush", "red lipstick", "Background"]
+    assert told["source"] == told["photo"]

@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from worker_client.wishes import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp
+from tests.host.gimp import Gimp, jobs, plug_ins
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
 # Each test its own: a screen that was killed leaves its lock behind.
 DISPLAYS = count(100 + os.getpid() % 400)
-# Added to the dialog: presses the button as soon as it is offered, and keeps what the dialog then says.
-PRESS_FETCH = """
+# Added to the dialog: does what a test orders, with the dialog at hand, and hands back what it found.
+DRIVER = """
+
+import json as _json
+import os as _os
+from pathlib import Path as _Path
+
+_share = _Path(_os.environ["SHARE"])
+_run = _ProtectDialog.run
+
+
+def _run_and_obey(self):
+    GLib.timeout_add(100, _obey, self)
+    return _run(self)
+
+
+def _obey(self):
+    order = _share / "order.py"
+    if order.exists():
+        found = {}
+        text = order.read_text()
+        order.unlink()
+        exec(text, {"dialog": self, "found": found, "Gimp": Gimp, "share": _share})
+        (_share / "found.part").write_text(_json.dumps(found))
+        (_share / "found.part").rename(_share / "found.json")
+    return not self._closed
+
+
+_ProtectDialog.run = _run_and_obey
+"""
+# Added to what shows errors: keeps the words, which no program can read off the screen.
+WORDS = """
 
 import os as _os
 from pathlib import Path as _Path
 
-_show_estimate = _ProtectDialog._show_estimate
+_show_error = _error
 
 
-def _show_and_press(self):
-    _show_estimate(self)
-    if not hasattr(self, "label"):
-        self.label = ""
-        GLib.timeout_add(200, _press_and_keep_words, self)
-
-
-def _press_and_keep_words(self):
-    if not self.label and self._fetch.get_visible() and self._fetch.get_sensitive():
-        self.label = self._fetch.get_label()
-        self._fetch.clicked()
-    words = [self.label, self._line.get_text()]
-    (_Path(_os.environ["SHARE"]) / "said.txt").write_text("\\n".join(words))
-    return not self._closed
-
-
-_ProtectDialog._show_estimate = _show_and_press
+def _error(procedure, words):
+    (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
+    return _show_error(procedure, words)
 """
+DIALOG = "Protect Face"
+# Names a folder that gets pictures of the windows, for people to look at.
+SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
 BARS = {(46, 139, 87), (214, 152, 32), (196, 60, 52)}
 
@@ -71,6 +96,13 @@ class Window:
     def do(self, *command: str) -> str:
         process = self.gimp.program(*command, DISPLAY=self.display)
         return process.communicate(timeout=60)[0].decode(errors="replace")
+
+    def wait_for(self, *command: str) -> None:
+        """Runs a program until it succeeds."""
+        until = time.monotonic() + 30
+        while (tried := self.gimp.program(*command, DISPLAY=self.display)).wait():
+            assert time.monotonic() < until, tried.communicate()
+            time.sleep(0.1)
 
     def titles(self) -> list[str]:
         return [line.split(None, 3)[-1] for line in self.do("wmctrl", "-l").splitlines()]
@@ -95,12 +127,57 @@ class Window:
         self.wait(60, lambda titles: title in titles)
         self.do("wmctrl", "-a", title)
 
-    def layers(self, count: int, seconds: float = 30) -> None:
-        words = "1 layer)" if count == 1 else f"{count} layers)"
-        self.wait(seconds, lambda titles: any(words in title for title in titles))
+    def layers(self) -> int:
+        """How many layers the image has; 0 when no image is open."""
+        counts = [re.search(r", (\d+) layers?\)", title) for title in self.titles()]
+        return sum(int(count[1]) for count in counts if count)
+
+    def wait_for_layers(self, count: int, seconds: float = 30) -> None:
+        self.wait(seconds, lambda _titles: self.layers() == count)
+
+    def ask(self, order: str) -> dict[str, Any]:
+        """Has the open dialog run Python; what it put into ``found``."""
+        share = self.gimp.share
+        (share / "order.part").write_text(order)
+        (share / "order.part").rename(share / "order.py")
+        self.wait(30, lambda _titles: (share / "found.json").exists())
+        found: dict[str, Any] = json.loads((share / "found.json").read_text())
+        (share / "found.json").unlink()
+        return found
+
+    def ask_until(self, order: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = 120) -> dict[str, Any]:
+        """The same, again and again until the answer is as wanted."""
+        until = time.monotonic() + seconds
+        while not wanted(found := self.ask(order)):
+            assert time.monotonic() < until, found
+            time.sleep(0.3)
+        return found
+
+    def protect(self, seconds: float = 180) -> None:
+        """Presses Enter in the open dialog, waits for the layer, and closes the message about it."""
+        before = self.layers()
+        self.do("wmctrl", "-a", DIALOG)
+        self.keys("Return")
+        self.wait_for_layers(before + 1, seconds)
+        self.wait(30, lambda titles: DIALOG in titles)
+        self.do("wmctrl", "-c", DIALOG)
+        self.wait(30, lambda titles: DIALOG not in titles)
+
+    def shoot(self, title: str, name: str) -> None:
+        """Keeps a picture of a window where somebody asked for it."""
+        if folder := os.environ.get(SCREENSHOTS):
+            inside = self.gimp.share / "shot.png"
+            self.do("import", "-window", title, str(inside))
+            shutil.move(inside, Path(folder) / f"{name}.png")
+
+    def dismiss(self) -> None:
+        """Closes the dialog without a run."""
+        self.do("wmctrl", "-a", DIALOG)
+        self.keys("Escape")
+        self.wait(30, lambda titles: DIALOG not in titles)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def window(gimp: Gimp) -> Iterator[Window]:
     folders = ("/usr/local/bin", "/usr/bin", "/bin")
     missing = [name for name in PROGRAMS if not gimp.prefix and shutil.which(name, path=":".join(folders)) is None]
@@ -108,17 +185,23 @@ def window(gimp: Gimp) -> Iterator[Window]:
         pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
     profile = gimp.share / "profile-window"
     shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
+    with (profile / "plug-ins" / "protect-face" / "dialog.py").open("a") as dialog:
+        dialog.write(DRIVER)
+    with (profile / "plug-ins" / "protect-face" / "guard.py").open("a") as guard:
+        guard.write(WORDS)
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
-        time.sleep(2)
+        # On a busy machine each of them may take seconds until the next can use it.
+        shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
+        shown.wait_for("wmctrl", "-m")
         portrait = str(gimp.share / "astronaut.png")
         shown.start("dbus-run-session", "--", "gimp", "--new-instance", "--no-splash", portrait)
-        shown.layers(1, 120)
+        shown.wait_for_layers(1, 120)
         yield shown
     finally:
         for process in shown.processes:
@@ -126,6 +209,15 @@ def window(gimp: Gimp) -> Iterator[Window]:
                 child.kill()
             process.wait()
         shutil.rmtree(profile)
+
+
+@pytest.fixture(autouse=True)
+def only_the_photo(window: Window) -> None:
+    """What an earlier test left is undone."""
+    while (count := window.layers()) > 1:
+        window.do("wmctrl", "-a", "astronaut")
+        window.keys("ctrl+z")
+        window.wait_for_layers(count - 1)
 
 
 def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
@@ -136,44 +228,115 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
         return {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
 
 
-def test_a_user_protects_undoes_redoes_and_checks(window: Window) -> None:
-    window.choose("Protect Face", "Protect Face")
+def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
     time.sleep(3)
-    window.keys("Return")
-    window.layers(2, 180)
-    window.wait(30, lambda titles: "Protect Face" in titles)
-    window.do("wmctrl", "-c", "Protect Face")
-    window.wait(30, lambda titles: "Protect Face" not in titles)
+    window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
     window.keys("ctrl+z")
-    window.layers(1)
+    window.wait_for_layers(1)
     window.keys("ctrl+y")
-    window.layers(2)
+    window.wait_for_layers(2)
 
     window.choose("Check Protection", "Check Protection")
     until = time.monotonic() + 30
     while not colours(window, "Check Protection") & BARS:
         assert time.monotonic() < until, "the window shows no bars"
+    window.do("wmctrl", "-c", "Check Protection")
+    window.wait(30, lambda titles: "Check Protection" not in titles)
+
+
+PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
+
+
+def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(PROMPTS, lambda found: found["prompts"][-len(PRESETS) :] == list(PRESETS))
+    for prompt in ("blue eyeshadow", PRESETS[1]):
+        window.ask("dialog._config.set_property('steps', 1)")
+        window.keys("alt+k", "ctrl+a")
+        window.do("xdotool", "type", "--delay", "40", prompt)
+        window.protect()
+        window.choose("Protect Face", DIALOG)
+    rest = [preset for preset in PRESETS if preset != PRESETS[1]]
+    found = window.ask_until(PROMPTS, lambda found: len(found["prompts"]) > len(PRESETS))
+    assert found["prompts"][:2] == [PRESETS[1], "blue eyeshadow"]
+    assert [prompt for prompt in found["prompts"][2:] if prompt in rest] == rest
+    assert len(set(found["prompts"])) == len(found["prompts"])
+    window.dismiss()
+
+
+def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until("found['ready'] = dialog._button.get_sensitive()", lambda found: bool(found["ready"]))
+    window.keys("alt+v")
+    shown = "found['shown'] = dialog._button_or_bar.get_visible_child_name()"
+    window.ask_until(shown, lambda found: found["shown"] == "bar")
+    window.ask_until(shown, lambda found: found["shown"] == "button")
+    window.ask("[i.get_pixbuf().savev(str(share / f'{n}.png'), 'png', [], []) for n, i in enumerate(dialog._images)]")
+    before, after = (np.asarray(Image.open(window.gimp.share / f"{n}.png").convert("RGB")).astype(int) for n in (0, 1))
+    window.shoot(DIALOG, "preview")
+    assert before.shape == after.shape == (256, 256, 3) and before.std() > 20
+    assert 0.5 < np.abs(after - before).mean() < 40
+    window.dismiss()
+
+
+def test_a_prior_without_its_weights_cannot_be_chosen_and_one_sentence_says_why(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    found = window.ask_until(
+        """
+choice = Gimp.param_spec_choice_get_choice(dialog._config.find_property("prior"))
+found.update(words=dialog._missing.get_text(), usable=[n for n in ("makeup", "stylegan2") if choice.is_valid(n)])
+""",
+        lambda found: bool(found["words"]),
+    )
+    window.ask("dialog._missing.get_parent().get_parent().set_expanded(True)")
+    window.shoot(DIALOG, "priors")
+    assert found["usable"] == ["makeup"]
+    assert "The prior stylegan2 needs weights" in found["words"] and found["words"].count("\n") == 0
+    window.dismiss()
 
 
 def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them(
     window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gimp, folder = window.gimp, window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-    bare, said = gimp.share / "bare", gimp.share / "said.txt"
+    bare, pointer = gimp.share / "bare", folder / "protect-face-worker.json"
+    right = pointer.read_text()
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    (folder / "protect-face-worker.json").write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
-    (folder / "dialog.py").write_text((folder / "dialog.py").read_text() + PRESS_FETCH)
+    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
     try:
-        window.choose("Protect Face", "Protect Face")
-        until = time.monotonic() + 120
-        while not (said.exists() and "once with a network" in said.read_text()):
-            assert time.monotonic() < until, said.read_text() if said.exists() else "no button"
-            time.sleep(0.3)
+        window.choose("Protect Face", DIALOG)
+        label = window.ask_until(
+            "b = dialog._fetch; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
+            lambda found: bool(found["label"]),
+        )["label"]
+        window.ask("dialog._fetch.clicked()")
+        window.ask_until(
+            "found['line'] = dialog._line.get_text()", lambda found: "once with a network" in found["line"]
+        )
+        window.dismiss()
     finally:
+        pointer.write_text(right)
         stop_worker(bare / "run")
-    label = said.read_text().splitlines()[0]
     assert label.startswith("Fetch ") and " missing models (" in label and label.endswith(" MB)")
+
+
+def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 40)")
+    window.keys("Return")
+    window.wait(60, lambda _titles: jobs(window.gimp) == 1)
+    time.sleep(3)
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+w")
+    window.wait(30, lambda _titles: window.layers() == 0)
+    window.wait(180, lambda titles: "GIMP Message" in titles)
+    window.shoot("GIMP Message", "closed")
+    assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
+    assert window.titles().count("GIMP Message") == 1 and DIALOG not in window.titles()
+    folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
+    window.wait(10, lambda _titles: not plug_ins(folder) and jobs(window.gimp) == 0)

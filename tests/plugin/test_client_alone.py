@@ -164,7 +164,7 @@ def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int,
 
 STANDARD = {
     *("binascii", "errno", "hashlib", "hmac", "io", "json", "multiprocessing", "os", "select", "socket", "struct"),
-    *("subprocess", "sys", "time"),
+    *("__future__", "gettext", "subprocess", "sys", "time", "traceback"),
 }
 # For type checkers only, behind TYPE_CHECKING.
 TYPES = {"typing", "collections"}

@@ -31,6 +31,8 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
         os._exit(3)
     elif does == "run out of memory":
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
+    elif does == "run out of the card's memory":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 3.81 GiB")
     elif does == "fail":
         raise ZeroDivisionError("what nobody foresaw")
     elif does == "find nobody":
@@ -45,7 +47,7 @@ def prepare() -> tuple[Header, compute.Run]:
         raise ImportError("No module named torch")
     if "--slow" in sys.argv:
         time.sleep(1)
-    return {"device": "cpu", "priors": ["makeup"], "models": {"present": [], "missing": []}}, run
+    return {"device": "cpu", "priors": ["makeup"], "missing_priors": {}, "models": {"present": [], "missing": []}}, run
 
 
 if __name__ == "__main__":

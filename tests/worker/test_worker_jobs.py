@@ -283,6 +283,11 @@ def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) ->
     assert all(layer.about["face"] == 4 and layer.about["space"] == "encoded" for layer in layers)
     assert {layer.about["mode"] for layer in layers[1:]} == {"hard-light"}
     assert mask.name == "mask" and all(layer.pixels.shape[2] == 4 for layer in layers)
+    skin = layers[0]
+    left, top = mask.x - skin.x, mask.y - skin.y
+    height, width = mask.pixels.shape[:2]
+    covered = skin.pixels[top : top + height, left : left + width, 3] > 0
+    assert covered[mask.pixels[..., 0] > 0].all(), "over a layer that is half transparent a hole would show"
 
 
 @pytest.mark.slow
@@ -397,7 +402,6 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
     about = jobs.about()
     assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
-    assert about["priors"] == ["makeup", "stylegan2"]
 
 
 def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
@@ -452,3 +456,15 @@ def test_previews_begin_with_the_face_as_it_is(store: ModelStore) -> None:
     pipeline.protect(ProtectRequest(Photo(ASTRONAUT), steps=STEPS), store=store, preview=seen.append)
     assert [preview.step for preview in seen] == [0, STEPS]
     assert seen[0].pixels.dtype == np.uint8 and seen[0].pixels.shape == (256, 256, 3)
+
+
+def test_only_priors_whose_weights_are_there_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("C2P_MODELS", str(tmp_path))
+    monkeypatch.setattr(pipeline, "warm_up", lambda *_: None)
+    about = Jobs().about()
+    assert about["priors"] == ["makeup"]
+    assert "stylegan2" in about["missing_priors"]["stylegan2"] and about["missing_priors"]["stylegan2"].endswith(".")
+    (tmp_path / "stylegan2").mkdir()
+    (tmp_path / "stylegan2" / "e4e_ffhq_encode.pt").write_bytes(b"")
+    about = Jobs().about()
+    assert about["priors"] == ["makeup", "stylegan2"] and about["missing_priors"] == {}

@@ -1,15 +1,21 @@
-"""What was measured, in plain words: for the dialog of Check and for its text report."""
+# -*- coding: utf-8 -*-
+"""What was measured, in plain words: for the dialog of Check, for messages and for the text report."""
 
-from __future__ import annotations
+from __future__ import unicode_literals
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import io
 
-from texts import Refused, _, sentence
+from worker_client.problem import Refused
+from worker_client.texts import _, as_text, sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Iterator
+    from typing import Any
 
 
-def verdict(similarity: dict[str, Any]) -> str:
+def verdict(similarity):
+    # type: (dict[str, Any]) -> str
     """What a recogniser makes of the face."""
     return {
         "protected": _("no longer matches"),
@@ -18,7 +24,8 @@ def verdict(similarity: dict[str, Any]) -> str:
     }[similarity["verdict"]]
 
 
-def headline(face: dict[str, Any]) -> str:
+def headline(face):
+    # type: (dict[str, Any]) -> str
     """One sentence on a face."""
     if face["skipped"]:
         return _("Face {number} was left out: {reason}.").format(number=face["number"], reason=face["skipped"])
@@ -29,7 +36,8 @@ def headline(face: dict[str, Any]) -> str:
     )
 
 
-def summary(result: dict[str, Any]) -> str:
+def summary(result):
+    # type: (dict[str, Any]) -> str
     """What a run came to, in a few lines; ``result`` is the header of "protect"."""
     lines = [sentence(warning) for warning in result["warnings"]]
     for face in result["faces"]:
@@ -39,17 +47,18 @@ def summary(result: dict[str, Any]) -> str:
             for row in face["similarities"]
             if row["held_out"]
         ]
-    return "\n".join([*lines, no_promise()])
+    return "\n".join(lines + [no_promise()])
 
 
-def text_report(name: str, figures: dict[str, Any]) -> str:
+def text_report(name, figures):
+    # type: (str | bytes, dict[str, Any]) -> str
     """A report to keep, a few lines per face.
 
     Args:
         name: of the image.
         figures: result of "check", as the worker's protocol describes it.
     """
-    lines = [_("Protect Face: how well “{}” is protected").format(name), ""]
+    lines = [_("Protect Face: how well “{}” is protected").format(as_text(name)), ""]
     lines += _faces(figures["faces"])
     if "upload" in figures:
         lines += [upload_title(figures["upload"]), ""]
@@ -58,28 +67,35 @@ def text_report(name: str, figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def upload_title(upload: dict[str, Any]) -> str:
+def upload_title(upload):
+    # type: (dict[str, Any]) -> str
+    """Above the figures after an upload."""
     return _("After a typical upload (JPEG {quality}, {width} pixels wide)").format(**upload)
 
 
-def no_promise() -> str:
+def no_promise():
+    # type: () -> str
+    """What has to be said with every figure."""
     return _("No protection holds against every present or future recogniser.")
 
 
-def write_report(path: Path, text: str) -> None:
+def write_report(path, text):
+    # type: (str, str) -> None
     """Writes a text report.
 
     Raises:
         Refused: that is not possible there.
     """
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
+        with io.open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except (IOError, OSError) as error:
         words = _("The report can't be written to {path} ({error}); choose another file.")
-        raise Refused(words.format(path=path, error=error.strerror)) from error
+        raise Refused(words.format(path=as_text(path), error=as_text(error.strerror or "")))
 
 
-def _faces(faces: list[dict[str, Any]]) -> Iterator[str]:
+def _faces(faces):
+    # type: (list[dict[str, Any]]) -> Iterator[str]
     for face in faces:
         yield headline(face)
         for row in face["similarities"]:

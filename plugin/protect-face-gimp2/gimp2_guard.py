@@ -1,0 +1,53 @@
+# -*- coding: utf-8 -*-
+"""Around every procedure: progress in GIMP's status bar, and errors as one sentence; Python 2.7."""
+
+import worker_client
+from gimpfu import CancelError, gimp, pdb
+from worker_client import WorkerProblem
+from worker_client.texts import sentence, stage
+from worker_client.unexpected import UNCHANGED, unexpected
+
+from gimp2_texts import _, native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from worker_client import Event, Worker
+
+    T = TypeVar("T")
+
+
+def guarded(work):
+    # type: (Callable[[], T]) -> T
+    """Runs ``work``; what goes wrong becomes one message, and gimpfu closes its dialog without more of them."""
+    try:
+        pdb.gimp_plugin_enable_precision()
+        return work()
+    except WorkerProblem as problem:
+        words = native(sentence(problem.sentence))
+    except Exception as error:
+        words = native(unexpected(UNCHANGED, error, gimp.directory))
+    gimp.message(words)
+    raise CancelError(words)
+
+
+def connected():
+    # type: () -> Worker
+    """The worker, with the start of it in the status bar.
+
+    Raises:
+        WorkerProblem: there is none that fits.
+    """
+    gimp.progress_init(_("Starting the worker…"))
+    return worker_client.connect(lambda seconds: pdb.gimp_progress_pulse(), client="GIMP 2.10")
+
+
+def progress(event):
+    # type: (Event) -> None
+    """Shows an event of a job in the status bar."""
+    if event.kind in ("queued", "progress"):
+        pdb.gimp_progress_set_text(native(stage(event.header)))
+    if event.kind == "progress":
+        gimp.progress_update(event.header["fraction"])

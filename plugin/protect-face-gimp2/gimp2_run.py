@@ -1,0 +1,246 @@
+# -*- coding: utf-8 -*-
+"""Protect, Check and Strengthen in GIMP 2.10: what is sent, and what becomes of the answer; Python 2.7."""
+
+from __future__ import unicode_literals
+
+import worker_client
+from gimpfu import gimp, pdb
+from worker_client import Picture
+from worker_client.faces import chosen, find, regions
+from worker_client.parts import changes, masks, products
+from worker_client.problem import Refused
+from worker_client.protocol import DEPTHS
+from worker_client.report import summary, text_report, write_report
+from worker_client.texts import _, as_text
+from worker_client.wishes import (
+    ALL,
+    DEFAULT_PROMPT,
+    DEFAULT_STRENGTH,
+    ONE_LAYER,
+    PARASITE,
+    PRODUCTS,
+    WHOLE_LAYER,
+    job_settings,
+    layer_name,
+    memory,
+    remembered,
+    same_faces,
+)
+
+from gimp2_guard import connected, progress
+from gimp2_layers import Source, copied, every_layer
+from gimp2_pixels import read
+from gimp2_texts import native
+
+VISIBLE, LAYER = "visible", "layer"
+JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
+# Up to this many pixels the whole layer is checked, so that the figures are those of `c2p check` to the last digit.
+WHOLE_PIXELS = 4000000
+_DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from typing import Any
+
+    from gimpfu import Drawable, Image, Layer
+    from worker_client import Worker
+
+    from gimp2_pixels import Rect
+
+
+def protect(image, drawable, wishes):
+    # type: (Image, Drawable, dict[str, Any]) -> Layer
+    """Searches, puts the new layer in, says what came of it, and returns the layer.
+
+    Raises:
+        WorkerProblem: with nothing changed.
+    """
+    photo, above = _photo(image, drawable)
+    with Source(image, photo, above=above) as source, connected() as worker:
+        found = _find(worker, source, wishes["faces"])
+        pictures = [_picture("photo", source.copy, source, rect) for rect in regions(found)]
+        header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
+        result = worker.submit("protect", header, pictures).result(progress)
+        name = layer_name(wishes)
+        if wishes["output"] == PRODUCTS:
+            layer = source.product_group(name, products(result.pictures), masks(result.pictures))
+        elif wishes["output"] == WHOLE_LAYER:
+            layer = source.whole_layer(name, changes(result.pictures))
+        else:
+            layer = source.result_layer(name, changes(result.pictures))
+        words = native(summary(result.header))
+        source.insert(layer, memory(source.tattoo, wishes, result))
+        gimp.message(words)
+        return layer
+
+
+def strengthen(image, drawable, named, steps):
+    # type: (Image, Drawable, str, int) -> Layer
+    """Searches again from the visible pixels, puts one more layer on top and returns it.
+
+    Args:
+        image: with the user's edits.
+        drawable: the layer that a run made, or any other when one of the image's layers is.
+        named: name of the unprotected layer; empty to take it from what the run left.
+        steps: of the search; 0 for the usual number.
+
+    Raises:
+        WorkerProblem: with nothing changed.
+    """
+    settings = _settings(image, drawable)
+    wishes = dict(_DEFAULTS, **(settings or {}).get("wishes", {}))
+    wishes.update(output=ONE_LAYER, steps=steps)
+    with Source(image, _original(image, settings, named), alone=True) as source, connected() as worker:
+        found = _find(worker, source, same_faces(settings))
+        seen = source.as_seen()
+        pictures = _pairs(source, seen, source.offset, regions(found), "photo")
+        header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
+        result = worker.submit("protect", header, pictures).result(progress)
+        layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
+        words = native(summary(result.header))
+        source.insert(layer, memory(source.tattoo, wishes, result), on_top=True)
+        gimp.message(words)
+        return layer
+
+
+def check(image, drawable, what, named, upload, report):
+    # type: (Image, Drawable, str, str, bool, str) -> dict[str, Any]
+    """Says what recognisers make of the image as it looks now, and returns the result of "check".
+
+    Args:
+        image: to judge.
+        drawable: the layer that a run made, or the one to judge.
+        what: ``VISIBLE`` or ``LAYER``.
+        named: as in ``strengthen``.
+        upload: judge it as a typical upload too.
+        report: file for a text report; none when empty.
+
+    Raises:
+        WorkerProblem: it can't be judged, or the report can't be written.
+    """
+    original = _original(image, _settings(image, drawable), named)
+    with Source(image, original) as source, connected() as worker:
+        header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
+        rects = [source.area]
+        if source.size[0] * source.size[1] > WHOLE_PIXELS:
+            found = _find(worker, source, ALL, with_selection=False)
+            rects = regions(found)
+            header["faces"] = chosen(found)
+        current, shift = source.as_seen(), source.offset
+        if what == LAYER:
+            current = copied(drawable, source.room)
+            shift = (source.offset[0] - drawable.offsets[0], source.offset[1] - drawable.offsets[1])
+        pictures = _pairs(source, current, shift, rects, "current")
+        figures = worker.submit("check", header, pictures).result(progress).header
+    text = text_report(image.name, figures)
+    gimp.message(native(text))
+    if report:
+        write_report(report, text)
+    return figures
+
+
+def _find(worker, source, faces, with_selection=True):
+    # type: (Worker, Source, str | list[int], bool) -> dict[str, Any]
+    width, height = worker_client.search_size(*source.size)
+
+    def pictures():
+        # type: () -> list[Picture]
+        small, selection = source.reduced(width, height)
+        sent = [_picture("photo", small, source, (0, 0, width, height))]
+        if selection is not None and with_selection:
+            sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selection]))
+        return sent
+
+    return find(worker, source.size, faces, source.selected, pictures, progress)
+
+
+def _pairs(source, current, shift, rects, name):
+    # type: (Source, Layer, tuple[int, int], list[Rect], str) -> list[Picture]
+    """The original and the current pixels of rectangles, as far as there are both.
+
+    Args:
+        source: the original.
+        current: a layer in the same room.
+        shift: from pixels of the original to pixels of ``current``.
+        rects: in pixels of the original.
+        name: what the worker calls the current pixels.
+
+    Raises:
+        Refused: there are none.
+    """
+    pictures = []
+    for x, y, width, height in rects:
+        left, top = max(x, -shift[0], 0), max(y, -shift[1], 0)
+        right = min(x + width, current.width - shift[0], source.size[0])
+        bottom = min(y + height, current.height - shift[1], source.size[1])
+        if right > left and bottom > top:
+            rect = (left, top, right - left, bottom - top)
+            pictures.append(_picture("original", source.copy, source, rect))
+            pictures.append(_picture(name, current, source, rect, shift))
+    if not pictures:
+        raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+    return pictures
+
+
+def _picture(name, drawable, source, rect, shift=(0, 0)):
+    # type: (str, Drawable, Source, Rect, tuple[int, int]) -> Picture
+    """A rectangle, in pixels of the source's layer, of a drawable whose own lie ``shift`` further."""
+    x, y, width, height = rect
+    channels = drawable.bpp // DEPTHS[source.depth]
+    strips = read(drawable, (x + shift[0], y + shift[1], width, height))
+    return Picture(name, x, y, width, height, channels, source.depth, source.icc, strips)
+
+
+def _settings(image, drawable):
+    # type: (Image, Drawable) -> dict[str, Any] | None
+    """The settings of the run that made the selected layer, else of the topmost that a run made."""
+    for layer in [drawable] + list(every_layer(image.layers)):
+        settings = _remembered(layer)
+        if settings is not None:
+            return settings
+    return None
+
+
+def _photo(image, drawable):
+    # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
+    """What to protect: the selected layer, or the photo from which a selected result of ours came, and that result.
+
+    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+    """
+    layer = drawable if isinstance(drawable, gimp.Layer) else None
+    while layer is not None:
+        settings = _remembered(layer)
+        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        if photo is not None:
+            return photo, layer
+        layer = layer.parent
+    return drawable, None
+
+
+def _remembered(drawable):
+    # type: (Drawable) -> dict[str, Any] | None
+    parasite = drawable.parasite_find(PARASITE)
+    return None if parasite is None else remembered(parasite.data)
+
+
+def _original(image, settings, named):
+    # type: (Image, dict[str, Any] | None, str) -> Layer
+    """The unprotected layer.
+
+    Raises:
+        Refused: nobody knows which one it is.
+    """
+    layer = None
+    if named:
+        layer = pdb.gimp_image_get_layer_by_name(image, native(named))
+        if layer is None:
+            raise Refused(
+                _("There is no layer “{}”; write the original's name as the list of layers has it.").format(
+                    as_text(named)
+                )
+            )
+    elif settings is not None:
+        layer = image.get_layer_by_tattoo(settings["source"])
+    if layer is None:
+        raise Refused(_("Which layer is the original is not known; write its name into the field for it."))
+    return layer  # type: ignore[no-any-return]

@@ -1,0 +1,64 @@
+# -*- coding: utf-8 -*-
+"""Which faces a run is for, and why there is none."""
+
+from __future__ import unicode_literals
+
+from worker_client.problem import Refused
+from worker_client.texts import _
+from worker_client.wishes import SELECTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Callable
+    from typing import Any
+
+    from worker_client.client import Event, Worker
+    from worker_client.protocol import Picture
+
+
+def find(worker, full, faces, selecting, pictures, tell):
+    # type: (Worker, tuple[int, int], str | list[int], bool, Callable[[], list[Picture]], Callable[[Event], object]) -> dict[str, Any]
+    """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
+
+    Args:
+        worker: to ask.
+        full: width and height of the layer.
+        faces: which ones, as the user chose, or the numbers that an earlier look gave.
+        selecting: whether anything is selected.
+        pictures: gives what "find" looks at.
+        tell: gets the events.
+
+    Raises:
+        WorkerProblem: there is no face, or none where the user wants one; or the job failed.
+    """
+    if faces == SELECTED and not selecting:
+        raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
+    header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
+    found = worker.submit("find", header, pictures()).result(tell).header
+    if not found["chosen"]:
+        raise Refused(_why_nobody(found["faces"]))
+    if not any(face["selected"] > 0 for face in chosen(found)):
+        raise Refused(_("The selection holds no part of a face; select the face, or select nothing, and try again."))
+    return found
+
+
+def chosen(found):
+    # type: (dict[str, Any]) -> list[dict[str, Any]]
+    """The faces that "find" chose."""
+    return [face for face in found["faces"] if face["number"] in found["chosen"]]
+
+
+def regions(found):
+    # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
+    """The rectangles (x, y, width, height) that have to travel, from the result of "find"."""
+    return [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
+
+
+def _why_nobody(faces):
+    # type: (list[dict[str, Any]]) -> str
+    if not faces:
+        return _("No face was found; use a photo in which a face can be seen from the front.")
+    if all(face["skipped"] for face in faces):
+        words = _("No face can be protected: {reason}; use a larger version of the photo.")
+        return words.format(reason=faces[0]["skipped"])
+    return _("There is no face inside the selection; select one or choose all faces, and try again.")

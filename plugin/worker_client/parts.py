@@ -1,0 +1,73 @@
+# -*- coding: utf-8 -*-
+"""What came back from "protect", sorted out; and what makeup products are called."""
+
+from __future__ import unicode_literals
+
+from worker_client.problem import Refused
+from worker_client.texts import _
+
+# The worker names products in English; the catalogue knows these.
+_NAMES = {
+    "Reshaped skin": _("Reshaped skin"),
+    "Foundation": _("Foundation"),
+    "Contour": _("Contour"),
+    "Blush": _("Blush"),
+    "Highlight": _("Highlight"),
+    "Eyeshadow": _("Eyeshadow"),
+    "Brows": _("Brows"),
+    "Eyeliner": _("Eyeliner"),
+    "Lashes": _("Lashes"),
+    "Lipstick": _("Lipstick"),
+    "Lip liner": _("Lip liner"),
+}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Iterable, Sequence
+
+    from worker_client.protocol import Picture
+
+    Bounds = tuple[int, int, int, int]
+
+
+def bounds(picture):
+    # type: (Picture) -> Bounds
+    """x, y, width and height."""
+    return (picture.x, picture.y, picture.width, picture.height)
+
+
+def masks(pictures):
+    # type: (Iterable[Picture]) -> dict[Bounds, bytes]
+    """Where something changed: one byte a pixel, 255 or 0, for each rectangle that came back.
+
+    Raises:
+        Refused: nowhere.
+    """
+    found = {bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
+    if not found:
+        raise Refused(_("Nothing was changed; raise the strength and try again."))
+    return found
+
+
+def changes(pictures):
+    # type: (Sequence[Picture]) -> list[tuple[Picture, bytes]]
+    """The rectangles that came back, each with its mask.
+
+    Raises:
+        Refused: there are none.
+    """
+    changed = masks(pictures)
+    return [(picture, changed[bounds(picture)]) for picture in pictures if picture.name == "protected"]
+
+
+def products(pictures):
+    # type: (Iterable[Picture]) -> list[Picture]
+    """The layers of one layer per product, from the bottom to the top."""
+    return [picture for picture in pictures if picture.name in ("skin", "product")]
+
+
+def product_name(picture):
+    # type: (Picture) -> str
+    """What the layer of a product is called."""
+    name = "%s" % (picture.about["product"],)
+    return _NAMES.get(name, name)

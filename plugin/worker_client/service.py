@@ -1,0 +1,80 @@
+# -*- coding: utf-8 -*-
+"""The worker behind Protect Face: its state, a restart, and words for a bug report."""
+
+from __future__ import unicode_literals
+
+import json
+
+from worker_client.client import diagnose, stop
+from worker_client.texts import _, as_text, duration, megabytes, sentence
+
+STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
+# Values and what the user reads, the default first.
+SERVICES = (
+    (STATUS, _("Status")),
+    (RESTART, _("Restart")),
+    (DIAGNOSE, _("Diagnosis")),
+    (FETCH, _("Fetch missing models")),
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Callable
+    from typing import Any
+
+    from worker_client.client import Event, Worker
+
+
+def answer(what, connected, tell):
+    # type: (str, Callable[[], Worker], Callable[[Event], object]) -> dict[str, Any]
+    """Does one of the things above and gives what the worker said.
+
+    Args:
+        what: to do.
+        connected: gives a connection.
+        tell: gets the events.
+
+    Raises:
+        WorkerProblem: the worker can't be reached, or it can't do that.
+    """
+    if what == DIAGNOSE:
+        return diagnose()
+    if what == RESTART:
+        stop()
+    with connected() as worker:
+        if what == FETCH:
+            return worker.submit("models", {"fetch": True}).result(tell).header
+        return dict(worker.submit("status").result(tell).header, hello=worker.hello)
+
+
+def words(what, told):
+    # type: (str, dict[str, Any]) -> str
+    """The answer for a person to read, or to copy into a report."""
+    if what == DIAGNOSE:
+        return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(told.items()))
+    if what == FETCH:
+        return _models(told)
+    hello = told["hello"]
+    lines = [
+        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=hello["device_name"]),
+        _("It has been running for {time} and uses {memory}.").format(
+            time=duration(told["seconds_running"]), memory=megabytes(told["memory"])
+        ),
+        _("Its log is {}.").format(told["log"]),
+        "",
+        _models(hello["models"]),
+    ]
+    return "\n".join(lines + [sentence(why) for _name, why in sorted(hello["missing_priors"].items())])
+
+
+def _models(models):
+    # type: (dict[str, Any]) -> str
+    lines = [_("Models: {}.").format(", ".join(models["present"]))]
+    for model in models["missing"]:
+        lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
+    return "\n".join(lines)
+
+
+def _plain(value):
+    # type: (object) -> str
+    return as_text(value) if isinstance(value, (str, bytes)) else json.dumps(value)

@@ -1,0 +1,73 @@
+# -*- coding: utf-8 -*-
+"""The plug-ins' words in the user's language; Unicode in Python 2 too."""
+
+from __future__ import unicode_literals
+
+import gettext
+import os
+import sys
+
+DOMAIN = str("protect-face")
+LOCALE = os.path.join(os.path.dirname(os.path.abspath(__file__)), str("locale"))
+_translation = gettext.translation(DOMAIN, LOCALE, fallback=True)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from typing import Any
+
+if sys.version_info[0] == 2:
+    _ = _translation.ugettext  # novm
+    ngettext = _translation.ungettext  # novm
+else:
+    _ = _translation.gettext
+    ngettext = _translation.ngettext
+
+
+def as_text(words):
+    # type: (str | bytes) -> str
+    """Text of the system's or the host's: bytes of UTF-8 in Python 2."""
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+
+
+def sentence(words):
+    # type: (str) -> str
+    """The worker's words in the user's language where the catalogue has them; those with figures stay English."""
+    return _(words)
+
+
+def stage(header):
+    # type: (dict[str, Any]) -> str
+    """What the worker is doing, from the header of a "progress" or "queued" event."""
+    if header.get("kind") == "queued":
+        ahead = header["position"]
+        return ngettext("Waiting for {} other job…", "Waiting for {} other jobs…", ahead).format(ahead)
+    stages = {
+        "detect": _("Looking for faces…"),
+        "load": _("Loading models…"),
+        "prepare": _("Preparing…"),
+        "search": _("Searching…"),
+        "paste": _("Putting it back…"),
+        "verify": _("Checking…"),
+        "fetch": _("Fetching models…"),
+    }
+    words = stages.get(header["stage"], _("Working…"))
+    if header.get("faces", 0) > 1:
+        words += " " + _("(face {face} of {faces})").format(**header)
+    left = header.get("seconds_left")
+    if left is not None and header["stage"] == "search":
+        words += " " + _("about {} left").format(duration(left))
+    return words
+
+
+def duration(seconds):
+    # type: (float) -> str
+    """A time in words, no more exact than it is known."""
+    if seconds < 90:
+        return _("{} s").format(max(5, int(round(seconds / 5.0)) * 5))
+    return _("{} min").format(int(round(seconds / 60.0)))
+
+
+def megabytes(size):
+    # type: (int) -> str
+    """A size in words."""
+    return _("{} MB").format(max(1, int(round(size / 1e6))))

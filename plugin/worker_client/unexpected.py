@@ -1,0 +1,34 @@
+# -*- coding: utf-8 -*-
+"""Errors that nobody foresaw, as one sentence; their stack trace goes into a log, because GIMP shows nothing of it."""
+
+from __future__ import unicode_literals
+
+import io
+import os
+import sys
+import traceback
+
+from worker_client.texts import _, as_text
+
+LOG = str("protect-face.log")
+UNCHANGED = _("Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says.")
+ALREADY_THERE = _("The new layer is there, but its figures can't be shown ({error}); please report what {log} says.")
+
+
+def unexpected(words, error, folder):
+    # type: (str, BaseException, str) -> str
+    """One of the sentences above about the error that is being handled.
+
+    Args:
+        words: the sentence.
+        error: what to name.
+        folder: GIMP's own, for the log.
+    """
+    log = os.path.join(folder, LOG)
+    trace = as_text(traceback.format_exc())
+    try:
+        with io.open(log, "w", encoding="utf-8") as stream:
+            stream.write(trace)
+    except (IOError, OSError):
+        sys.stderr.write(str(trace))
+    return words.format(error=type(error).__name__, log=as_text(log))

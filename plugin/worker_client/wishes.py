@@ -1,0 +1,99 @@
+# -*- coding: utf-8 -*-
+"""What a user can ask for, how the worker is told so, and what a layer keeps of it."""
+
+from __future__ import unicode_literals
+
+import json
+
+from worker_client.texts import _
+
+DEFAULT_PROMPT = "natural makeup"
+DEFAULT_STRENGTH = 0.7
+# For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
+PRESETS = (
+    "natural makeup",
+    "red lipstick and smoky eyes",
+    "nude lipstick and soft contour",
+    "pink lipstick and rosy blush",
+    "bold red lipstick and black winged eyeliner",
+    "bronze eyeshadow and peach lipstick",
+    "heavy makeup",
+)
+
+ALL, SELECTED, LARGEST = "all", "selection", "largest"
+ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
+MAKEUP, STYLEGAN2 = "makeup", "stylegan2"
+
+# Values and what the user reads, the default first.
+FACES = ((ALL, _("All")), (SELECTED, _("Inside the selection")), (LARGEST, _("The largest")))
+MODES = (("dodge", _("Away from the person")), ("decoy", _("Towards a made-up person")))
+OUTPUTS = (
+    (ONE_LAYER, _("New layer with the changes")),
+    (WHOLE_LAYER, _("New layer with the whole photo")),
+    (PRODUCTS, _("One layer per makeup product")),
+)
+PRIORS = ((MAKEUP, _("Makeup, light and shape")), (STYLEGAN2, _("A generator of faces (StyleGAN2)")))
+
+# Of a layer that a run made, or of the group.
+PARASITE = str("protect-face")
+_TO_WORKER = ("prompt", "strength", "mode", "prior", "seed")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from typing import Any
+
+    from worker_client.client import Event
+
+
+def job_settings(wishes):
+    # type: (dict[str, Any]) -> dict[str, Any]
+    """The header of "protect" and "preview"; ``steps`` 0 stands for the worker's usual number."""
+    header = {name: wishes[name] for name in _TO_WORKER if name in wishes}
+    header["output"] = "products" if wishes.get("output") == PRODUCTS else "single"
+    if wishes.get("steps"):
+        header["steps"] = wishes["steps"]
+    return header
+
+
+def layer_name(wishes):
+    # type: (dict[str, Any]) -> str
+    """What the new layer is called."""
+    return wishes["prompt"].strip() or _("Protected face")
+
+
+def memory(source, wishes, result):
+    # type: (int, dict[str, Any], Event) -> str
+    """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
+
+    Args:
+        source: tattoo of the layer that was protected.
+        wishes: of the run.
+        result: of "protect".
+    """
+    kept = {
+        "version": 1,
+        "source": source,
+        "wishes": wishes,
+        "settings": result.header["settings"],
+        "faces": result.header["faces"],
+    }
+    return json.dumps(kept)
+
+
+def remembered(text):
+    # type: (str | bytes) -> dict[str, Any] | None
+    """What ``memory`` gave; None when it is none of ours or damaged."""
+    try:
+        settings = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except ValueError:
+        return None
+    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
+        return None
+    return settings if isinstance(settings.get("wishes"), dict) else None
+
+
+def same_faces(settings):
+    # type: (dict[str, Any] | None) -> str | list[int]
+    """The faces of the run that is to be made up for; all of them when that is not known."""
+    faces = (settings or {}).get("faces", [])
+    return [face["number"] for face in faces if face["similarities"]] or ALL

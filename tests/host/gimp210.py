@@ -1,0 +1,126 @@
+"""A real GIMP 2.10 with real Python-Fu for the tests: runs scripts in its console."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from installer import plug_in
+from installer.gimps import Profile
+from tests.host import gimp as host
+from tests.host.root import GIMP210, inside, root_of
+
+PRELUDE = """
+import json, os, struct
+from gimpfu import *
+SHARE = os.environ["SHARE"]
+pdb.gimp_plugin_enable_precision()
+
+def tell(**found):
+    with open(os.path.join(SHARE, "told.json"), "w") as stream:
+        json.dump(found, stream)
+
+def keep(name, drawable):
+    # Pixels for the test, as they are.
+    rgn = drawable.get_pixel_rgn(0, 0, drawable.width, drawable.height, False, False)
+    with open(os.path.join(SHARE, name), "wb") as stream:
+        stream.write(rgn[0:drawable.width, 0:drawable.height])
+
+def portrait(precision=PRECISION_U8_GAMMA):
+    image = pdb.gimp_file_load(os.path.join(SHARE, "astronaut.png"), "astronaut.png")
+    if precision != image.precision:
+        pdb.gimp_image_convert_precision(image, precision)
+    return image, image.layers[0]
+
+def protect(image, layer, faces="all", output="layer", prompt="red lipstick", preset=0, prior="makeup", steps=2):
+    return pdb.python_fu_protect_face(image, layer, prompt, preset, 0.7, faces, output, "dodge", prior, steps, 0)
+
+def check(image, layer, what="visible", original="", upload=False, report=""):
+    return json.loads(pdb.python_fu_protect_face_check(image, layer, what, original, upload, report))
+
+def strengthen(image, layer, original=""):
+    return pdb.python_fu_protect_face_strengthen(image, layer, original, 2)
+
+def after(figures):
+    return [row["after"] for row in figures["faces"][0]["similarities"]]
+
+def shown(image, name):
+    # What is visible, in 8 bits.
+    plain = pdb.gimp_image_new_with_precision(1, 1, RGB, PRECISION_U8_GAMMA)
+    seen = pdb.gimp_layer_new_from_visible(image, plain, "")
+    plain.add_layer(seen, 0)
+    keep(name, seen)
+
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except RuntimeError:
+        return True
+    return False
+"""
+
+
+@dataclass
+class Gimp210:
+    """A GIMP 2.10 in its root folder, with the plug-in installed by the installer."""
+
+    prefix: list[str]
+    share: Path
+
+    @property
+    def plug_in(self) -> Path:
+        return self.share / ".config" / "GIMP" / "2.10" / "plug-ins" / "protect-face-gimp2"
+
+    def program(self, **more: str) -> list[str]:
+        """How to start it, with ``more`` in its environment."""
+        variables = {
+            "HOME": str(self.share),
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/bin:/bin",
+            "SHARE": str(self.share),
+            **more,
+        }
+        words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        return [*self.prefix, *words, "gimp-console-2.10"]
+
+    def script(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
+        """Runs Python 2.7 in GIMP's console; what it told, and what GIMP printed."""
+        told = self.share / "told.json"
+        told.unlink(missing_ok=True)
+        (self.share / "script.py").write_text(PRELUDE + text)
+        batch = f"execfile('{self.share}/script.py')"
+        options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
+        run = subprocess.run(
+            [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=240,
+        )
+        words = run.stdout.decode(errors="replace")
+        # A script that fails ends with 0 too.
+        assert told.exists(), words
+        return json.loads(told.read_text()), words
+
+    def pixels(self, name: str, dtype: str, channels: int, size: tuple[int, int] = (512, 512)) -> np.ndarray[Any, Any]:
+        """What ``keep`` wrote, (height, width, channels)."""
+        return np.fromfile(self.share / name, dtype).reshape(size[1], size[0], channels)
+
+
+def prepared(share: Path) -> Gimp210:
+    """A GIMP 2.10 with the plug-in, installed by the installer, in a fresh profile.
+
+    Raises:
+        NoRoot: there is none here and none can be had.
+    """
+    root = root_of(GIMP210)
+    profile = share / ".config" / "GIMP" / "2.10"
+    profile.mkdir(parents=True)
+    content = host.pointer(share / "run", in_root=True)
+    plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()))
+    return Gimp210(inside(root, share), share)

@@ -1,0 +1,190 @@
+"""What both plug-ins think alike about: faces, wishes, what came back, and what is told of it. No GIMP is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_client import (
+    Event,
+    Job,
+    Picture,
+    WorkerProblem,
+    bytewise,
+    faces,
+    parts,
+    report,
+    service,
+    unexpected,
+    wishes,
+)
+from worker_client.problem import Refused
+
+from c2p_core import pipeline
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
+from c2p_core.guidance.vocabulary import PRESETS
+
+WANTED = {"prompt": "red lipstick", "strength": 0.5, "mode": "dodge", "prior": "makeup", "seed": 3, "faces": "all"}
+
+
+class FakeWorker:
+    """Answers every job with one result."""
+
+    def __init__(self, **header: Any) -> None:
+        self.header = header
+        self.asked: dict[str, Any] = {}
+
+    def submit(self, kind: str, header: dict[str, Any], pictures: list[Picture]) -> FakeWorker:
+        self.asked = {"kind": kind, **header}
+        return self
+
+    def result(self, tell: Any) -> Event:
+        return Event("result", self.header)
+
+
+def face(number: int, selected: float = 1.0, skipped: str = "") -> dict[str, Any]:
+    return {"number": number, "selected": selected, "skipped": skipped}
+
+
+def look(wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True) -> dict[str, Any]:
+    worker: Any = FakeWorker(faces=found, chosen=chosen, regions=[])
+    return faces.find(worker, (10, 20), wanted, selecting, list, print) | worker.asked
+
+
+# Faces
+
+
+def test_the_selection_is_asked_for_in_the_workers_word() -> None:
+    assert look("selection", [face(1)], [1])["choose"] == "selected"
+    assert look([2], [face(2)], [2])["choose"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "words"),
+    [
+        ("all", [], "No face was found"),
+        ("all", [face(1, skipped="too small")], "No face can be protected: too small; use a larger version"),
+        ("selection", [face(1, 0.1)], "There is no face inside the selection"),
+    ],
+)
+def test_when_there_is_nobody_one_sentence_says_why(wanted: str, found: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        look(wanted, found, [])
+
+
+def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> None:
+    with pytest.raises(Refused, match="holds no part of a face"):
+        look("all", [face(1, 0.0)], [1])
+    with pytest.raises(Refused, match="Nothing is selected"):
+        look("selection", [face(1)], [1], selecting=False)
+
+
+# Wishes
+
+
+def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
+    assert wishes.PRESETS == PRESETS
+    assert (wishes.DEFAULT_PROMPT, wishes.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
+    assert tuple(value for value, _ in wishes.PRIORS) == pipeline.PRIORS
+
+
+def test_what_is_not_said_is_left_to_the_worker() -> None:
+    header = wishes.job_settings({**WANTED, "steps": 0, "output": "whole"})
+    assert header == {name: WANTED[name] for name in WANTED if name != "faces"} | {"output": "single"}
+    assert wishes.job_settings({**WANTED, "steps": 7, "output": "products"}) == header | {
+        "steps": 7,
+        "output": "products",
+    }
+
+
+def test_a_layer_keeps_what_strengthen_needs() -> None:
+    done = [{"number": 1, "similarities": []}, {"number": 2, "similarities": [{}]}]
+    kept = wishes.memory(5, WANTED, Event("result", {"settings": {}, "faces": done}))
+    settings = wishes.remembered(kept.encode())
+    assert settings is not None and settings["source"] == 5 and settings["wishes"] == WANTED
+    assert wishes.same_faces(settings) == [2] and wishes.same_faces(None) == "all"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\0", "[]", "7", '{"source": 1}', '{"source": "1", "wishes": {}}', '{"wishes": {}}']
+)
+def test_a_damaged_memory_is_none(text: str) -> None:
+    assert wishes.remembered(text.encode()) is None
+
+
+# What came back
+
+
+def picture(name: str, x: int = 0, **about: Any) -> Picture:
+    return Picture(name, x, 0, 2, 1, 1, "u8", strips=[b"\1", b"\2"], about=about)
+
+
+def test_each_changed_rectangle_has_its_own_mask() -> None:
+    came = [picture("protected"), picture("mask"), picture("protected", 9), picture("mask", 9)]
+    assert [(part.x, mask) for part, mask in parts.changes(came)] == [(0, b"\1\2"), (9, b"\1\2")]
+
+
+def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
+    with pytest.raises(Refused, match="raise the strength"):
+        parts.changes([])
+
+
+def test_products_keep_their_order_and_an_unknown_one_its_name() -> None:
+    came = [picture("skin", product="Reshaped skin"), picture("product", product="Glitter"), picture("mask")]
+    assert [parts.product_name(layer) for layer in parts.products(came)] == ["Reshaped skin", "Glitter"]
+
+
+def test_a_part_of_a_mask_has_its_own_rows() -> None:
+    mask = bytes(range(12))  # 4 x 3 at (10, 20)
+    assert bytewise.part(mask, (10, 20, 4, 3), (11, 21, 2, 2)) == bytes([5, 6, 9, 10])
+
+
+# What is told
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="choose another file"):
+        report.write_report(str(tmp_path / "missing" / "report.txt"), "words")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_a_sentence_too() -> None:
+    with pytest.raises(Refused, match=r"No space left on device.*choose another file"):
+        report.write_report("/dev/full", "words")
+
+
+def test_what_nobody_foresaw_goes_into_a_log(tmp_path: Path) -> None:
+    try:
+        raise KeyError("unheard")
+    except KeyError as error:
+        words = unexpected.unexpected(unexpected.UNCHANGED, error, str(tmp_path))
+    log = tmp_path / unexpected.LOG
+    assert "KeyError" in words and str(log) in words and "unheard" in log.read_text()
+
+
+def test_the_workers_state_is_told_with_what_is_missing() -> None:
+    hello = {
+        "version": "1",
+        "device_name": "2 processor cores",
+        "models": {"present": ["a"], "missing": [{"name": "b", "size": 3_000_000}]},
+        "missing_priors": {"stylegan2": "Its weights are not here."},
+    }
+    words = service.words(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
+    assert "500 MB" in words and "Missing: b (3 MB)." in words and words.endswith("Its weights are not here.")
+
+
+def test_a_diagnosis_is_one_line_for_each_finding() -> None:
+    assert service.words(service.DIAGNOSE, {"b": [1], "a": "x"}) == "a: x\nb: [1]"
+
+
+def test_a_job_tells_of_its_events_and_gives_its_result_or_raises_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, told = Job.__new__(Job), []  # type: ignore[var-annotated]
+    events = [Event("waiting"), Event("progress"), Event("result", {"said": 1})]
+    monkeypatch.setattr(Job, "events", lambda _job: iter(events))
+    assert job.result(told.append).header == {"said": 1}
+    assert [event.kind for event in told] == ["waiting", "progress"]
+    events[1:] = [Event("error", {"code": "memory", "sentence": "It is full."})]
+    with pytest.raises(WorkerProblem, match="It is full") as problem:
+        job.result(told.append)
+    assert problem.value.code == "memory"
