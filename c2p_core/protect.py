@@ -44,7 +44,7 @@ class SearchSettings:
     steps: int = 150
     rate: dict[str, float] = field(
         default_factory=lambda: {
-            "shape": 1.0,
+            "shape": 0.6,
             "complexion": 0.7,
             "relief": 0.7,
             "products": 0.6,
