@@ -103,7 +103,7 @@ def settings(strength: float) -> Settings:
         opacity=1.5 * math.log(max(strength, 0.02)),
         limits=Limits(0.24 * s, 0.34 * s),
         moved=0.062 * s,
-        shifted=7.0 * s,
+        shifted=6.8 * s,
         patchy=2.7 * s,
     )
 
