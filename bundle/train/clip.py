@@ -4,7 +4,7 @@
     python bundle/train/clip.py render WORK --faces N                   pictures with captions
     python bundle/train/clip.py train WORK text --steps N               resumes from WORK/text.safetensors
     python bundle/train/clip.py train WORK images --steps N             resumes from WORK/images.safetensors
-    python bundle/train/clip.py unpack WORK WEIGHTS --step N            goes on from exported weights
+    python bundle/train/clip.py unpack WORK WEIGHTS text --step N       goes on from exported weights
     python bundle/train/clip.py check WORK                              held-out faces and held-out phrasings
     python bundle/train/clip.py export WORK OUT                         float16 weights
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import random
 import re
 import time
@@ -71,8 +70,8 @@ CONFIG = Path(__file__).parents[1] / "mini" / "clip-mini.json"
 # The part of the canvas that the guidance looks at (c2p_core/guidance/clip.py); faces are kept at half its resolution.
 CROP = slice(48, 240), slice(32, 224)
 MARGIN = 8
-INPUT = 96
-FACES_PER_BATCH = 10
+CUT = 96
+FACES_PER_BATCH = 8
 LOOKS_PER_FACE = 5
 # Inverse temperature of the contrast.
 SCALE = 20.0
@@ -132,6 +131,11 @@ def _subject(labels: str) -> str:
 def load_faces(work: Path, split: str) -> Faces:
     tensors = load_file(work / f"{split}.safetensors")
     return Faces(tensors["images"], tensors["regions"], tuple(json.loads((work / f"{split}.json").read_text())))
+
+
+def every_other(faces: Faces, first: int) -> Faces:
+    """Half of the faces: those of the validation split choose (``first`` 0) or check (1)."""
+    return Faces(faces.images[first::2], faces.regions[first::2], faces.subjects[first::2])
 
 
 def made_up(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
@@ -197,26 +201,27 @@ def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted, mirrored, brightened and tinted, the same for all looks of a face; cut to the model's input."""
-    groups = len(images) // LOOKS_PER_FACE
-    top, left = torch.randint(MARGIN // 2, MARGIN + MARGIN // 2 + 1, (2,), generator=generator).tolist()
-    cut = images[..., top : top + INPUT, left : left + INPUT]
-    if torch.rand(1, generator=generator) < 0.5:
-        cut = cut.flip(-1)
-    gain = 0.85 + 0.3 * torch.rand(groups, 1, 1, 1, generator=generator)
-    tint = 0.95 + 0.1 * torch.rand(groups, 3, 1, 1, generator=generator)
+    """Shifted, mirrored, brightened and tinted, the same for all looks of a face; without margin."""
+    faces = images.split(LOOKS_PER_FACE)
+    corners = torch.randint(MARGIN // 2, MARGIN + MARGIN // 2 + 1, (len(faces), 2), generator=generator).tolist()
+    mirrored = (torch.rand(len(faces), generator=generator) < 0.5).tolist()
+    cuts = [looks[..., top : top + CUT, left : left + CUT] for looks, (top, left) in zip(faces, corners, strict=True)]
+    cut = torch.cat([looks.flip(-1) if flip else looks for looks, flip in zip(cuts, mirrored, strict=True)])
+    gain = 0.85 + 0.3 * torch.rand(len(faces), 1, 1, 1, generator=generator)
+    tint = 0.95 + 0.1 * torch.rand(len(faces), 3, 1, 1, generator=generator)
     return (cut * (gain * tint).repeat_interleave(LOOKS_PER_FACE, 0)).clamp(0, 1)
 
 
 def centred(images: Tensor) -> Tensor:
     """What the guidance sees: the crop without margin."""
-    return images[..., MARGIN : MARGIN + INPUT, MARGIN : MARGIN + INPUT]
+    return images[..., MARGIN : MARGIN + CUT, MARGIN : MARGIN + CUT]
 
 
-def normalised(images: Tensor) -> Tensor:
+def model_input(model: CLIP, images: Tensor) -> Tensor:
+    """(N, 3, 96, 96) pictures in 0..1, reduced and normalised."""
     mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
-    made = (images - mean[:, None, None]) / std[:, None, None]
-    return made.contiguous(memory_format=torch.channels_last)
+    reduced = F.interpolate(images, model.visual.image_size, mode="area")
+    return (reduced - mean[:, None, None]) / std[:, None, None]
 
 
 def looks_of_face(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
@@ -280,57 +285,26 @@ def tokenizer(model: CLIP) -> SimpleTokenizer:
 
 
 @torch.no_grad()
-def start_image_tower(model: CLIP, pictures: Pictures, count: int = 3000) -> None:
-    """Start from closed-form answers instead of chance, on the first ``count`` pictures.
+def start_patches(model: CLIP, pictures: Pictures, count: int = 1500) -> None:
+    """Start from what makeup changes instead of chance, on the first ``count`` pictures.
 
-    Canvases are aligned, so that each head of the attention pool but one is made to look at one of the 9 places of
-    the last feature map, at its principal components over makeup changes and over faces; the output is a ridge
-    regression of the anchors on what the heads see.
+    Half of the patch embedding are the principal components of the changes from bare faces to their looks, half those
+    of what these leave of the faces. Places are told apart as loudly as colours.
     """
-    tower, pool = model.visual, model.visual.attnpool
-    norms = [module for module in tower.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None
-    tower.train()
-    maps = []
-    for part in pictures.images[:count].split(100):
-        seen = tower.stem(normalised(centred(part.float() / 255)))
-        seen = tower.layer4(tower.layer3(tower.layer2(tower.layer1(seen))))
-        maps.append(seen.flatten(2).transpose(1, 2).contiguous())
-    for norm in norms:
-        norm.momentum = 0.1
-    features = torch.cat(maps)
-    mean = features.mean((0, 1))
-    features = features - mean
-    places, width = features.shape[1:]
-    size = width // pool.num_heads
-    sharpness = 12.0
-    pool.positional_embedding.zero_()
-    pool.positional_embedding[1:, :places] = sharpness * torch.eye(places)
-    for layer in (pool.q_proj, pool.k_proj):
-        layer.weight.normal_(0.0, 1e-3)
-        layer.bias.zero_()
-    heads = []
-    for head in range(pool.num_heads):
-        rows = slice(head * size, (head + 1) * size)
-        pool.k_proj.weight[rows.start : rows.start + places, :places] += torch.eye(places)
-        if head < places:
-            pool.q_proj.bias[rows.start + head] = size**0.5
-            looked, place = features[:, head], pool.positional_embedding[head + 1]
-        else:
-            looked, place = features.mean(1), pool.positional_embedding[1:].mean(0)
-        faces = looked.reshape(-1, LOOKS_PER_FACE, width)
-        makeup = _principal((faces[:, 1:] - faces[:, :1]).flatten(0, 1), size // 2)
-        units = torch.cat([makeup, _principal(looked, size - size // 2)], 1)
-        units = units / (looked @ units).std(0).clamp(min=1e-3)
-        pool.v_proj.weight[rows] = units.T
-        pool.v_proj.bias[rows] = -(units.T @ (mean + place))
-        heads.append(looked @ units)
-    known = torch.cat([*heads, torch.ones(len(features), 1)], 1)
-    shrink = 0.03 * len(known) * torch.eye(width + 1)
-    answer = torch.linalg.solve(known.T @ known + shrink, known.T @ pictures.painted[: len(known)])
-    pool.c_proj.weight.copy_(answer[:-1].T)
-    pool.c_proj.bias.copy_(answer[-1])
+    tower = model.visual
+    weight, size = tower.conv1.weight, tower.patch_size[0]
+    inputs = model_input(model, centred(pictures.images[:count].float() / 255))
+    patches = F.unfold(inputs, size, stride=size).transpose(1, 2)
+    patches = patches - patches.mean((0, 1))
+    looks = patches.reshape(-1, LOOKS_PER_FACE, *patches.shape[1:])
+    makeup = _principal((looks[:, 1:] - looks[:, :1]).flatten(0, 2), len(weight) // 2)
+    patches = patches.flatten(0, 1)
+    rest = patches - patches @ makeup @ makeup.T
+    units = torch.cat([makeup, _principal(rest, len(weight) - makeup.shape[1])], 1)
+    spread = (patches @ units).std(0)
+    units = 0.5 * units / spread.clamp(min=0.02 * float(spread.max()))
+    weight.copy_(units.T.reshape(weight.shape))
+    tower.positional_embedding.normal_(0.0, 0.5)
 
 
 def _principal(rows: Tensor, count: int) -> Tensor:
@@ -340,52 +314,56 @@ def _principal(rows: Tensor, count: int) -> Tensor:
 
 
 def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
-    """Train one tower or go on training it; the learning rate falls to zero at ``steps``."""
+    """Train one tower or go on training it; the learning rate falls to zero in the last third of ``steps``."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = build().to(memory_format=torch.channels_last)
-    pictures, held = load_pictures(work), load_faces(work, "val")
+    model = build()
+    pictures, held = load_pictures(work), every_other(load_faces(work, "val"), 0)
     tokenize = tokenizer(model)
     state = work / f"{tower}.safetensors"
     parameters = dict(_tower_parameters(model, tower))
-    optimiser = torch.optim.AdamW(parameters.values(), lr=rate, weight_decay=0.02 if tower == "images" else 0.0)
+    decay = 0.02 if tower == "images" else 0.0
+    optimiser = torch.optim.AdamW(parameters.values(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
     start = _resume(state, model, optimiser, parameters) if state.exists() else 0
     if start == 0 and tower == "images":
-        start_image_tower(model, pictures)
+        start_patches(model, pictures)
     began = time.monotonic()
-    running = torch.zeros(2)
+    running = torch.zeros(3)
     model.train()
     for step in range(start, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = rate * min(1.0, (step + 1) / 50, 3 * (1 - step / steps))
         faces = torch.randperm(len(pictures.images) // LOOKS_PER_FACE, generator=generator)[:FACES_PER_BATCH]
         chosen = (faces[:, None] * LOOKS_PER_FACE + torch.arange(LOOKS_PER_FACE)).flatten()
         if tower == "images":
             inputs = augmented(pictures.images[chosen].float() / 255, generator)
-            made, anchors = model.encode_image(normalised(inputs), normalize=True), pictures.painted[chosen]
+            with torch.autocast("cpu", torch.bfloat16):
+                seen = model.encode_image(model_input(model, inputs))
+            made, anchors = F.normalize(seen.float(), dim=1), pictures.painted[chosen]
         else:
             tokens = tokenize([pictures.captions[int(index)] for index in chosen])
             made, anchors = model.encode_text(tokens, normalize=True), pictures.told[chosen]
-        alike = (made * anchors).sum(1).mean()
         keys = pictures.keys[chosen]
-        loss = contrast(made, anchors, keys) + 4.0 * (1.0 - alike)
-        loss = loss + 2.0 * contrast(_changes(made), _changes(anchors), _made_up(keys))
+        changes, meant = _changes(made), _changes(anchors)
+        alike, changed_alike = (made * anchors).sum(1).mean(), (changes * meant).sum(1).mean()
+        loss = contrast(made, anchors, keys) + 2.0 * contrast(changes, meant, _made_up(keys))
+        loss = loss + 4.0 * (1.0 - alike) + 4.0 * (1.0 - changed_alike)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimiser.step()
-        running += torch.stack([loss.detach(), alike.detach()])
+        running += torch.stack([loss, alike, changed_alike]).detach()
         if (step + 1) % 100 == 0:
             figures = " ".join(f"{value:.3f}" for value in running / 100)
-            print(f"{step + 1}: loss and cosine {figures}; {time.monotonic() - began:.0f} s", flush=True)
-            running = torch.zeros(2)
+            print(f"{step + 1}: loss and cosines {figures}; {time.monotonic() - began:.0f} s", flush=True)
+            running = torch.zeros(3)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             _save(state, model, optimiser, parameters, step + 1)
-            if tower == "images" and (work / "text.safetensors").exists():
-                both = load_trained(work)
-                shares = [top1(both, held, 150, 1, change=change) for change in (False, True)]
-                print("top-1 of 16 captions, by picture and by change:", *shares, flush=True)
+        if (step + 1) % 1500 == 0 and tower == "images" and (work / "text.safetensors").exists():
+            both = load_trained(work)
+            shares = [top1(both, held, 200, 1, change=change) for change in (False, True)]
+            print("top-1 of 16 captions, by picture and by change:", *shares, flush=True)
 
 
 def _tower_parameters(model: CLIP, tower: str) -> list[tuple[str, torch.nn.Parameter]]:
@@ -461,8 +439,8 @@ def top1(
                 drawn.setdefault(key(look), (look, caption))
         looks = list(drawn.values())
         code = jitter(look_code(looks[0][0]), generator)
-        picture = centred(made_up(faces, index, [code, bare_code()]))
-        image, bare = model.encode_image(normalised(picture), normalize=True)
+        pictures = torch.cat([made_up(faces, index, [code]), faces.images[index : index + 1].float() / 255])
+        image, bare = model.encode_image(model_input(model, centred(pictures)), normalize=True)
         texts = model.encode_text(tokenize([*(caption for _, caption in looks), NO_MAKEUP]), normalize=True)
         if change:
             image, texts = image - bare, F.normalize(texts - texts[-1:], dim=1)
@@ -497,26 +475,30 @@ def export(work: Path, out: Path) -> None:
     print(out, out.stat().st_size, "bytes,", int(trained.sum()), "tokens trained")
 
 
-def unpack(work: Path, weights: Path, step: int) -> None:
-    """Write both towers' states from exported weights, as if ``step`` steps had been made; the moments start anew."""
+def unpack(work: Path, weights: Path, tower: str, step: int) -> None:
+    """Write one tower's state from exported weights, as if ``step`` steps had been made; the moments start anew."""
     model = build()
-    model.load_state_dict(load_file(weights))
-    for tower in ("images", "text"):
-        parameters = dict(_tower_parameters(model, tower))
-        tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-        for name, parameter in parameters.items():
-            tensors[f"exp_avg.{name}"] = torch.zeros_like(parameter)
-            # Not 0 where a token was trained: that is how ``export`` knows them.
-            tensors[f"exp_avg_sq.{name}"] = 1e-8 * (parameter.detach() != 0).float()
-        save_file(tensors, work / f"{tower}.safetensors", metadata={"step": str(step)})
+    parameters = dict(_tower_parameters(model, tower))
+    exported = load_file(weights)
+    model.load_state_dict({name: exported[name] for name in parameters}, strict=False)
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for name, parameter in parameters.items():
+        tensors[f"exp_avg.{name}"] = torch.zeros_like(parameter)
+        # Not 0 where a token was trained: that is how ``export`` knows them.
+        tensors[f"exp_avg_sq.{name}"] = 1e-8 * (parameter.detach() != 0).float()
+    save_file(tensors, work / f"{tower}.safetensors", metadata={"step": str(step)})
 
 
 def check(work: Path, count: int) -> None:
-    """Print top-1 of 16 captions, by the picture alone and by the change from the bare face."""
+    """Print top-1 of 16 captions, by the picture alone and by the change from the bare face.
+
+    Of the validation faces only the half that ``train`` doesn't look at.
+    """
     torch.set_num_threads(1)
     model = load_trained(work)
-    for split in ("train", "val"):
+    for split in ("val", "train"):
         faces = load_faces(work, split)
+        faces = every_other(faces, 1) if split == "val" else faces
         for held_out in (False, True):
             plain, changes = (100 * top1(model, faces, count, 7, held_out, change) for change in (False, True))
             phrasings = "held-out" if held_out else "training"
@@ -532,7 +514,7 @@ def main() -> None:
     command.add_argument("--mesh-model", type=Path, required=True, help="face_landmark.tflite")
     command = commands.add_parser("render")
     command.add_argument("work", type=Path)
-    command.add_argument("--faces", type=int, default=5000)
+    command.add_argument("--faces", type=int, default=10000)
     command.add_argument("--seed", type=int, default=3)
     command = commands.add_parser("train")
     command.add_argument("work", type=Path)
@@ -543,6 +525,7 @@ def main() -> None:
     command = commands.add_parser("unpack")
     command.add_argument("work", type=Path)
     command.add_argument("weights", type=Path)
+    command.add_argument("tower", choices=("images", "text"))
     command.add_argument("--step", type=int, default=0)
     command = commands.add_parser("check")
     command.add_argument("work", type=Path)
@@ -559,7 +542,7 @@ def main() -> None:
     elif arguments.command == "train":
         train(arguments.work, arguments.tower, arguments.steps, arguments.rate, arguments.seed)
     elif arguments.command == "unpack":
-        unpack(arguments.work, arguments.weights, arguments.step)
+        unpack(arguments.work, arguments.weights, arguments.tower, arguments.step)
     elif arguments.command == "check":
         check(arguments.work, arguments.count)
     else:
