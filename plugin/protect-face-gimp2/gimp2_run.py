@@ -11,11 +11,13 @@ from worker_client.parts import changes, masks, products
 from worker_client.problem import Refused
 from worker_client.protocol import DEPTHS
 from worker_client.report import summary, text_report, write_report
+from worker_client.size import WHOLE_PIXELS
 from worker_client.texts import _, as_text
 from worker_client.wishes import (
     ALL,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
+    LAYER,
     ONE_LAYER,
     PARASITE,
     PRODUCTS,
@@ -32,10 +34,6 @@ from gimp2_layers import Source, copied, every_layer
 from gimp2_pixels import read
 from gimp2_texts import native
 
-VISIBLE, LAYER = "visible", "layer"
-JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
-# Up to this many pixels the whole layer is checked, so that the figures are those of `c2p check` to the last digit.
-WHOLE_PIXELS = 4000000
 _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
 
 TYPE_CHECKING = False

@@ -135,7 +135,7 @@ _add(
     KINDS,
     ON_A_LAYER
     + [
-        _radio("what", _("What is judged"), gimp2_run.JUDGED),
+        _radio("what", _("What is judged"), wishes.JUDGED),
         ORIGINAL,
         (PF_TOGGLE, "upload", _("As _uploaded, too"), False),
         (PF_FILENAME, "report", _("File for a text _report; none when empty"), ""),

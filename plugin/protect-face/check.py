@@ -13,8 +13,9 @@ from worker_client import Picture, Worker
 from worker_client.faces import chosen
 from worker_client.problem import Refused
 from worker_client.report import text_report, write_report
+from worker_client.size import WHOLE_PIXELS
 from worker_client.texts import _
-from worker_client.wishes import ONE_LAYER, job_settings, layer_name, memory, same_faces
+from worker_client.wishes import JUDGED, LAYER, ONE_LAYER, VISIBLE, job_settings, layer_name, memory, same_faces
 
 import layers
 import run
@@ -23,10 +24,6 @@ from layers import Limit, Source, source_of
 from pixels import Rect, extent, travel_format
 from wishes import declare_choice, declare_steps, wishes_from
 
-VISIBLE, LAYER = "visible", "layer"
-JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
-# Up to this many pixels the whole layer travels, so that the figures are those of `c2p check` to the last digit.
-_WHOLE_PIXELS = 4_000_000
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -175,7 +172,7 @@ def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
     """The result of "check"."""
     header: dict[str, Any] = {"full": pair.original.area.size, "upload": upload}
     rects = [pair.original.area]
-    if pair.original.area.width * pair.original.area.height > _WHOLE_PIXELS:
+    if pair.original.area.width * pair.original.area.height > WHOLE_PIXELS:
         found = run.find(worker, pair.original, "all", progress, with_selection=False)
         rects = run.regions_of(found)
         header["faces"] = chosen(found)

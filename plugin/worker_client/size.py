@@ -1,5 +1,7 @@
 """How far a host may shrink a layer before it asks for faces."""
 
+# Up to this many pixels the whole layer is checked, so that the figures are those of `c2p check` to the last digit.
+WHOLE_PIXELS = 4000000
 SEARCH_SIDE = 1024.0
 # The search for faces works on a picture this much smaller than the layer, or on SEARCH_SIDE where that is larger.
 SHRINK = 3.5

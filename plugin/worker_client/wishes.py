@@ -34,6 +34,10 @@ OUTPUTS = (
 )
 PRIORS = ((MAKEUP, _("Makeup, light and shape")), (STYLEGAN2, _("A generator of faces (StyleGAN2)")))
 
+# What Check judges.
+VISIBLE, LAYER = "visible", "layer"
+JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
+
 # Of a layer that a run made, or of the group.
 PARASITE = str("protect-face")
 _TO_WORKER = ("prompt", "strength", "mode", "prior", "seed")

@@ -158,12 +158,18 @@ def add_saboteur(gimp: Gimp) -> None:
 
 
 def jobs(gimp: Gimp) -> int:
-    """How many jobs wait or run in the worker; none when there is no worker."""
+    """How many jobs wait or run in the worker."""
+    return jobs_and_done(gimp)[0]
+
+
+def jobs_and_done(gimp: Gimp) -> tuple[int, int]:
+    """How many jobs wait or run in the worker, and how many it has done; none when there is no worker."""
     place = Place("tests", [], str(gimp.run_folder), {})
     if read_endpoint(place) is None:
-        return 0
+        return 0, 0
     with worker_client.connect(client="tests", place=place) as worker:
-        return int(worker.submit("status").result(lambda _event: None).header["queue"])
+        status = worker.submit("status").result(lambda _event: None).header
+        return status["queue"], status["jobs_done"]
 
 
 def plug_ins(folder: Path) -> list[psutil.Process]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.host.gimp import Gimp, add_saboteur, jobs, plug_ins
+from tests.host.gimp import Gimp, add_saboteur, jobs, jobs_and_done, plug_ins
 
 pytestmark = pytest.mark.host
 
@@ -53,7 +53,7 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
             assert time.monotonic() < until
             time.sleep(0.05)
 
-    return during_a_run(gimp, interfere, settle=4, steps=40, **arguments)
+    return during_a_run(gimp, interfere, steps=20, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -100,12 +100,13 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
     """GIMP's Cancel is SIGKILL to the plug-in; a second later the worker has stopped."""
 
     def cancel() -> None:
+        time.sleep(4)  # the search's steps have begun; what comes before them may take a second in one piece
         kill_plug_in(gimp)
         until = time.monotonic() + 1
         while jobs(gimp):
             assert time.monotonic() < until, "the worker went on after its client had gone"
 
-    told = during_a_run(gimp, cancel, settle=4, steps=5000)
+    told = during_a_run(gimp, cancel, steps=5000)
     assert told["status"] != "success" and told["names"] == ["Background"]
 
 
@@ -147,7 +148,7 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
 
 
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
-    told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), settle=4, steps=5000)
+    told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), steps=5000)
     assert told["status"] == "execution-error" and "try again, it starts by itself" in told["error"]
     assert told["names"] == ["Background"]
     assert gimp.script("tell(said=protect(*portrait()))").told["said"][0] == "success"
@@ -179,15 +180,16 @@ def wait_until(true: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def during_a_run(gimp: Gimp, action: Callable[[], object], *, settle: float = 0, **arguments: Any) -> dict[str, Any]:
-    """A run of the plug-in, with ``action`` done ``settle`` seconds after the worker has its first job."""
+def during_a_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> dict[str, Any]:
+    """A run of the plug-in, with ``action`` done during its search, which is its second job."""
+    _, before = jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
         until = time.monotonic() + 60
-        while not jobs(gimp):
+        while jobs_and_done(gimp) != (1, before + 1):
             assert time.monotonic() < until and not run.done(), run
             time.sleep(0.05)
-        time.sleep(settle)
+        time.sleep(0.5)
         assert not run.done(), "the run was over before anything could happen to it"
         action()
         return run.result().told
