@@ -115,8 +115,10 @@ MOMENTS = """
     outcomes = []
     image, source = portrait()
     for number in range({count}):
-        (SHARE / "begun").touch()
+        while not (SHARE / f"go-{number}").exists():
+            time.sleep(0.02)
         status, error = protect(image, source, output=["layer", "products"][number % 2], seed=number)
+        (SHARE / f"ended-{number}").touch()
         outcomes.append([status, names(image)])
         for layer in image.get_layers()[:-1]:
             image.remove_layer(layer)
@@ -125,16 +127,16 @@ MOMENTS = """
 
 
 def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> None:
-    begun = gimp.share / "begun"
     moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
 
     def cancel() -> None:
-        for moment in moments:
-            wait_until(begun.exists, 60)
-            begun.unlink()
-            wait_until(lambda: plug_ins(gimp.plug_in), 30)
+        for number, moment in enumerate(moments):
+            ended = gimp.share / f"ended-{number}"
+            (gimp.share / f"go-{number}").touch()
+            wait_until(lambda: plug_ins(gimp.plug_in), 60)
             time.sleep(moment)
-            kill_plug_in(gimp)
+            kill_plug_in(gimp)  # unless a quick machine was done before the moment came
+            wait_until(ended.exists, 60)
 
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(cancel)
