@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.priors import FULLSIZE_FILE
 from benchmarks.process import code_fingerprint, peak_mib
 from c2p_core import torchvision_ops
 from c2p_core.faces.align import crop
@@ -33,7 +34,6 @@ from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, St
 from c2p_core.priors.wplus import WPlusFace, fixed_rows
 from c2p_core.recognition.alignment import MOBILEFACE, Template, chips
 
-FULLSIZE_FILE = "fullsize.json"
 TUNING, SEARCH = 150, 50
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks import curves, fairness, growth, lasting, plots, rows, searching
+from benchmarks import curves, fairness, growth, lasting, plots, priors, rows, searching
 from benchmarks.curves import Point
 from benchmarks.data import Places
 from benchmarks.rates import (
@@ -139,8 +139,7 @@ def _target_table(
     # Against some of the baselines it would say nothing.
     if measured and {point.method for point in points} == set(CURVES):
         lines.append(["SSIM levels at which it protects more than every baseline", f"{measured}", f"{best}"])
-    pictures = [r for (_, s), g in natural.items() if s == MAIN_STRENGTH for r in g if r.setting.method == MAIN_METHOD]
-    reference = [r for (_, s), g in natural.items() if s == MAIN_STRENGTH for r in g if r.setting.method == "look"]
+    pictures, reference = (largest(natural, method, MAIN_STRENGTH) for method in (MAIN_METHOD, "look"))
     if pictures:
         patch = number(natural_mean(reference, "patch_face"), 2)
         patch_skin = number(natural_mean(reference, "patch_skin"), 2)
@@ -266,6 +265,7 @@ def write_report(places: Places) -> Path:
             groups, looks, survive, points, names, growth.targets(costs)
         ),
         "Protection": _protection_table(groups, names),
+        "Both priors side by side": priors.section(groups, looks, names, (MAIN_METHOD, MAIN_STRENGTH)),
         "Protection by recogniser left out": _recogniser_table(groups, names),
         "Against another photo of the same person": searching.pairs_section(pairs),
         "Searched for in a gallery": searching.identification_section(protect, names),
@@ -277,6 +277,7 @@ def write_report(places: Places) -> Path:
         "By group": fairness.section(main, main_looks, people, names),
         "Time in the runs": _time_table(groups),
         "Speed and scale": grows,
+        "Full-size StyleGAN2": priors.fullsize_section(folder / priors.FULLSIZE_FILE),
         "Faces to look at first": _worst(looks, groups, names),
         "How to read this": NOTES,
     }

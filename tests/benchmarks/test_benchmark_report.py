@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 from synthetic import cost_row, natural_row, pair_row, protect_row, setting, survive_row
 
-from benchmarks import curves, fairness, growth, lasting, rates, report, rows, searching, sheets
+from benchmarks import curves, fairness, growth, lasting, priors, rates, report, rows, searching, sheets
 from benchmarks.data import Places
 from benchmarks.people import groups
 from benchmarks.rows import NO_FAMILY
@@ -214,6 +216,36 @@ def test_megapixels_add_what_is_outside_the_search() -> None:
     figures = {name: measured for name, _, measured in growth.targets([small, large])}
     assert figures["24 megapixels add, seconds (outside the search)"] == "1.5"
     assert figures["24 megapixels add, memory"] == "300 MiB"
+
+
+def test_both_priors_stand_side_by_side_each_with_its_own_figures() -> None:
+    makeup, paper = setting(), replace(setting(), prior="stylegan2")
+    protect = {(key.variant, 0.7): [protect_row(key, after)] for key, after in ((makeup, 0.9), (paper, 0.3))}
+    natural = {(key.variant, 0.7): [replace(natural_row(key), psnr=psnr)] for key, psnr in ((makeup, 31), (paper, 29))}
+    text = priors.section(protect, natural, rates.recognisers(protect[makeup.variant, 0.7]), ("c2p", 0.7))
+    assert text.startswith("|  | makeup | stylegan2 |")
+    assert "| PSNR, dB | 31.0 | 29.0 |" in text
+    (held_out,) = re.findall(r"held-out, FAR 1 %.*", text)
+    assert re.findall(r"\b\d+ %", held_out)[1:] == ["0 %", "100 %"]
+
+
+def test_one_prior_alone_has_nothing_beside_it() -> None:
+    key = setting()
+    protect = {(key.variant, 0.7): [protect_row(key)]}
+    assert priors.section(protect, {}, rates.recognisers(protect[key.variant, 0.7]), ("c2p", 0.7)) == ""
+
+
+def test_full_size_is_told_as_a_ratio_to_the_plain_loop(tmp_path: Path) -> None:
+    steps = {
+        "tuning": 1.5,
+        "search": 2.0,
+        "face": 325.0,
+        "plain_tuning": 6.0,
+        "plain_search": 8.0,
+        "plain_face": 1300.0,
+    }
+    (tmp_path / "fullsize.json").write_text(json.dumps({"device": "2 CPU threads", **steps}))
+    assert "(2 CPU threads): 4.0 times faster." in priors.fullsize_section(tmp_path / "fullsize.json")
 
 
 def test_report_without_rows_says_so(tmp_path: Path) -> None:
