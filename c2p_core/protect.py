@@ -48,7 +48,7 @@ class SearchSettings:
             "complexion": 0.7,
             "relief": 0.7,
             "products": 0.6,
-            "codes": 0.1,
+            "codes": 0.2,
             "noise": 0.1,
         }
     )

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoints import save
+from c2p_core.priors.inversion import InversionSettings, invert
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape, ToRgb
 
@@ -59,8 +60,8 @@ class Plan:
     """
 
     batch: int = 16
-    grow: tuple[tuple[int, int], ...] = ((0, 32), (600, 64), (1800, 128))
-    adversary: int = 8000
+    grow: tuple[tuple[int, int], ...] = ((0, 32), (500, 64), (1400, 128))
+    adversary: int = 4300
     rate: float = 2e-3
     decay: float = 0.998
     lazy: int = 16
@@ -75,6 +76,7 @@ _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.0
 _FAINT = 0.1
 # The mapping network follows codes that an encoder moves, and not a slow adversary alone.
 _MAPPING_RATE = 20
+_LEARNING = 200  # steps in which the adversary's word comes to count
 _REAL_SIGNS = 0.6  # share of surely real verdicts on real pictures that augmentation aims at
 
 
@@ -176,10 +178,11 @@ class Training:
         if self.step >= self.plan.adversary:
             fake = torch.cat([made[len(made) // 2 :], self._mixed(len(real) // 2, draw)])
             losses["judge"] = self._judge(real, fake.detach(), draw)
+            # A fresh adversary knows nothing yet, and what it says would undo what was learned.
+            trust = min(1.0, (self.step - self.plan.adversary) / _LEARNING)
             with _half_precision(self.device):
-                losses["adversarial"] = (
-                    _ADVERSARIAL * F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
-                )
+                doubt = F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
+            losses["adversarial"] = trust * _ADVERSARIAL * doubt
             if self.step % self.plan.lazy == 0:
                 losses["path"] = _PATH * self._path(draw)
         self.optimiser.zero_grad()
@@ -201,7 +204,8 @@ class Training:
         """Pictures of random codes, coarse layers from one and fine layers from another."""
         z = torch.randn(2 * count, GENERATOR.style, generator=draw).to(self.device)
         with _half_precision(self.device):
-            first, second = self.generator.map(z).chunk(2)
+            # The mapping network learns fast, to follow the encoder; the adversary would throw it about.
+            first, second = self.generator.map(z).detach().chunk(2)
             cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
             made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
@@ -403,11 +407,24 @@ def check(faces: Path, work: Path, device: torch.device) -> None:
     for name, offsets in (("W+", True), ("W", False)):
         quality = psnr(reconstructed(training, shown, offsets), shown)
         print(f"{name}: {quality.mean():.2f} dB, worst {quality.min():.2f}")
+    quality = tuned_quality(training, shown)
+    print(f"after pivotal tuning: {quality.mean():.2f} dB, worst {quality.min():.2f}")
     print(f"{training.step} steps, {training.seconds / 60:.0f} min, augmentation {float(training.augmentation):.2f}")
     z = torch.randn(32, GENERATOR.style, generator=torch.Generator().manual_seed(2)).to(device)
     with torch.no_grad():
         made = (training.mean_generator(training.mean_generator.map(z, 0.7)).clamp(-1, 1) + 1) / 2
     save_grid(list(made.split(8)), work / "samples.png")
+
+
+def tuned_quality(training: Training, faces: Tensor) -> Tensor:
+    """(N,) dB of uint8 faces inverted as the program does it."""
+    perceptual = Perceptual(ModelStore().path("faceres"), training.device)
+    everywhere = torch.ones(1, GENERATOR.size, GENERATOR.size, device=training.device)
+    networks = training.mean_generator, training.mean_encoder
+    pictures = faces.to(training.device).float() / 127.5 - 1
+    return torch.tensor(
+        [invert(*networks, picture, everywhere, perceptual, InversionSettings()).quality for picture in pictures]
+    )
 
 
 def export(work: Path, out: Path, device: torch.device) -> None:

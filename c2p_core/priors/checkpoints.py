@@ -231,11 +231,14 @@ def load_encoder(path: Path) -> Encoder:
 
 
 def save(path: Path, generator: Generator, encoder: Encoder) -> None:
-    """Both in one .safetensors file, in half precision."""
+    """Both in one .safetensors file, in half precision; variances that a half can't hold stay as they are."""
     named = {f"generator.{name}": value for name, value in generator.state_dict().items()}
     named |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    halved = {name: value.half() if value.is_floating_point() else value for name, value in named.items()}
-    save_file({name: value.contiguous().cpu() for name, value in halved.items()}, path, {"licence": "MIT"})
+    kept = {
+        name: value if not value.is_floating_point() or name.endswith("running_var") else value.half()
+        for name, value in named.items()
+    }
+    save_file({name: value.contiguous().cpu() for name, value in kept.items()}, path, {"licence": "MIT"})
 
 
 def _read(path: Path) -> Tensors:

@@ -145,7 +145,7 @@ class MakeupFace:
         canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
 
         skin = face_regions.skin(pixels, mesh)
-        self._skin = torch.from_numpy(skin)[None].to(device)
+        self.skin = torch.from_numpy(skin)[None].to(device)
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
@@ -159,8 +159,8 @@ class MakeupFace:
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
         self._bands = _bands(self._linear, skin)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
-        self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self._skin, CANVAS // _CELLS))
-        self._seen = F.avg_pool2d(self._skin, 2)[0]
+        self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // _CELLS))
+        self._seen = F.avg_pool2d(self.skin, 2)[0]
         self._face = torch.from_numpy(_shrink(face_regions.ramp(oval, -1.0, 1.0))).to(device)
         self._points = face.mesh.to(device)
         even, _ = control_weights(canonical)
@@ -189,16 +189,11 @@ class MakeupFace:
         }
 
     def render(self, code: Code) -> Rendered:
-        density = self._density(code) + products.paint_on(self._products(code), self._ground).sum(0)
-        displacement = self._displacement(code)
-        pixels = warped(self._painted(density), displacement, self._everywhere)
-        return Rendered(pixels, displacement, density)
+        return self.rendered(self._displacement(code), self._light(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        shift = rendered.displacement / CANVAS_EYE_DISTANCE
         whitened = code["complexion"] / self._settings.mahalanobis
-        bent = _STIFF * elastic(shift, self._stiffness) + _STRAIGHT * bending(shift, self._lines)
-        return whitened.square().mean() + bent
+        return whitened.square().mean() + self.bent(rendered.displacement)
 
     def guard(self, rendered: Rendered) -> Tensor:
         limits = self._settings
@@ -211,17 +206,54 @@ class MakeupFace:
         stretched = overstretched(rendered.displacement * (_CELLS / CANVAS), self._face, _STRAIN)
         return torch.relu(ratios - 1.0).square().sum() + _STRAIN_WEIGHT * stretched
 
+    @torch.no_grad()
     def change(self, code: Code) -> Change:
-        still = {name: part.detach() for name, part in code.items()}
+        return self.changed(self._displacement(code), self._light(code), code["products"])
+
+    # What follows serves other priors too: how a face shows a displacement, a light and products.
+
+    def rendered(self, displacement: Tensor, light: Tensor, worn: Tensor) -> Rendered:
+        """The face made up.
+
+        Args:
+            displacement: (2, cells, cells) canvas pixels.
+            light: (256, 256) change of light as density, before it is bounded to what skin can show.
+            worn: how far the products are from the look that ``start`` found, a part of the code.
+        """
+        density = self._on_skin(light) + products.paint_on(self._products(worn), self._ground).sum(0)
+        pixels = warped(self._painted(density), displacement, self._everywhere)
+        return Rendered(pixels, displacement, density)
+
+    def changed(self, displacement: Tensor, light: Tensor, worn: Tensor) -> Change:
+        """The same as ``rendered`` for a photo of any size; without gradients."""
         ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
-        painted = self._products(still).cpu()
+        painted = self._products(worn).cpu()
         return Change(
-            self._displacement(still).cpu(),
-            self._density(still).cpu(),
+            displacement.cpu(),
+            self._on_skin(light).cpu(),
             ground.maps,
             lambda maps: products.paint_on(painted, ground.on(maps)),
             products.PRODUCTS,
         )
+
+    def bent(self, displacement: Tensor) -> Tensor:
+        """Scalar energy of a displacement: what is stiff deformed, what is straight bent."""
+        return self.bends(displacement).square().sum()
+
+    def bends(self, displacement: Tensor) -> Tensor:
+        """What ``bent`` is the squared length of; linear in the (2, cells, cells) displacement."""
+        shift = displacement / CANVAS_EYE_DISTANCE
+        return torch.cat([_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._lines)])
+
+    def relief(self, code: Tensor) -> Tensor:
+        """(256, 256) change of light that deepens or softens the face's own light and shade."""
+        gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
+        gain = self._settings.relief * _blur(gain, _TONE_BLUR)
+        return (grown(gain) * self._bands).sum(0)
+
+    def smooth(self, light: Tensor) -> Tensor:
+        """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
+        return _blur(bounded(light, self._settings.limits)[None], _TONE_BLUR)[0]
 
     def _toned(self, density: Tensor) -> Tensor:
         """(3, cells, cells) linear light of the same."""
@@ -238,9 +270,9 @@ class MakeupFace:
     def _wearing(self, look: Tensor) -> Tensor:
         return self._painted(self._worn(look))
 
-    def _products(self, code: Code) -> Tensor:
+    def _products(self, worn: Tensor) -> Tensor:
         """Absolute product code: the look that the text asked for, varied within what still is that look."""
-        return self._toned_down(self._look) + self._reach * torch.tanh(code["products"])
+        return self._toned_down(self._look) + self._reach * torch.tanh(worn)
 
     def _toned_down(self, look: Tensor) -> Tensor:
         return look + look.new_tensor([0.0, 0.0, 0.0, self._settings.opacity, 0.0, 0.0])
@@ -248,12 +280,13 @@ class MakeupFace:
     def _displacement(self, code: Code) -> Tensor:
         return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
-    def _density(self, code: Code) -> Tensor:
-        """(3, 256, 256) density change of complexion and relief within the limits of skin."""
-        gain = torch.tanh(code["relief"] @ self._controls.T).reshape(-1, _CELLS, _CELLS)
-        gain = self._settings.relief * _blur(gain, _TONE_BLUR)
-        relief = (grown(gain) * self._bands).sum(0)
-        return within(grown(self._complexion(code)[None])[0] + relief, self._settings.limits) * self._skin
+    def _light(self, code: Code) -> Tensor:
+        """(256, 256) change of light by complexion and relief."""
+        return grown(self._complexion(code)[None])[0] + self.relief(code["relief"])
+
+    def _on_skin(self, light: Tensor) -> Tensor:
+        """(3, 256, 256) density change within the limits of skin."""
+        return within(light, self._settings.limits) * self.skin
 
     def _complexion(self, code: Code) -> Tensor:
         """(cells, cells) change of light."""
@@ -261,7 +294,7 @@ class MakeupFace:
         length = whitened.norm() / len(whitened) ** 0.5
         whitened = whitened * (self._settings.mahalanobis / torch.clamp(length, min=self._settings.mahalanobis))
         light = torch.einsum("k,khw->hw", whitened, self._patterns) * self._settings.complexion
-        return _blur(bounded(light, self._settings.limits)[None], _TONE_BLUR)[0]
+        return self.smooth(light)
 
 
 def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:

@@ -114,14 +114,14 @@ def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
 
 
 def bending(displacement: Tensor, lines: Tensor) -> Tensor:
-    """How much straight lines would bend: the second derivative, along the line, of the shift across it.
+    """How straight lines would bend: the second derivative, along the line, of the shift across it.
 
     Args:
         displacement: (2, n, n).
         lines: (3, n, n): strength of the line at a cell, and its unit direction (x, y).
 
     Returns:
-        scalar, mean over the cells.
+        vector linear in the displacement; its squared length is the energy, a mean over the cells.
     """
     inner = lines[:, 1:-1, 1:-1]
     strength, tx, ty = inner[0], inner[1], inner[2]
@@ -131,19 +131,23 @@ def bending(displacement: Tensor, lines: Tensor) -> Tensor:
     xy = (d[:, 2:, 2:] - d[:, 2:, :-2] - d[:, :-2, 2:] + d[:, :-2, :-2]) / 4
     along = xx * tx**2 + 2 * xy * tx * ty + yy * ty**2
     across = along[1] * tx - along[0] * ty
-    bent: Tensor = (strength * across**2).mean()
+    bent: Tensor = ((strength / strength.numel()).sqrt() * across).flatten()
     return bent
 
 
 def elastic(displacement: Tensor, stiffness: Tensor) -> Tensor:
-    """Elastic energy of a (2, n, n) displacement: mean squared difference of neighbouring cells.
+    """Elastic deformation: the differences of neighbouring cells.
 
     Args:
         displacement: (2, n, n).
         stiffness: (n, n), the weight of each cell; features that are stiffer than the skin around keep their form.
+
+    Returns:
+        vector linear in the displacement; its squared length is the energy, a mean over both axes and all cells.
     """
-    across, down = displacement.diff(dim=2)[:, :-1] ** 2, displacement.diff(dim=1)[:, :, :-1] ** 2
-    return ((across + down) * stiffness[:-1, :-1]).mean()
+    across, down = displacement.diff(dim=2)[:, :-1], displacement.diff(dim=1)[:, :, :-1]
+    weights = (stiffness[:-1, :-1] / across.numel()).sqrt()
+    return (torch.stack([across, down]) * weights).flatten()
 
 
 def overstretched(displacement: Tensor, where: Tensor, limit: float) -> Tensor:

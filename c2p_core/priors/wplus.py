@@ -19,13 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
-from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoints import load_encoder, load_generator
-from c2p_core.priors.complexion import within
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
@@ -33,15 +31,13 @@ from c2p_core.priors.inversion import (
     ffhq_crop,
     fingerprint,
     invert,
-    spread,
     synthesise,
     working_side,
 )
 from c2p_core.priors.inversion_cache import InversionCache
-from c2p_core.priors.makeup import MakeupPrior, settings
+from c2p_core.priors.makeup import MakeupFace, MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, warped
-from c2p_core.priors.shape import ShapeField
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 if TYPE_CHECKING:
@@ -50,19 +46,25 @@ if TYPE_CHECKING:
 FOLDER = "stylegan2"
 """Folder beside the fetched models in which users put checkpoints of their own."""
 _E4E = "e4e_ffhq_encode.pt"
+_MINI = "stylegan2-mini"
 _ENDINGS = (".safetensors", ".pt", ".pkl")
 
 _CELLS = 64  # side of the grid on which displacement and tone live, as in the makeup prior
-# Share of the layers, from the coarsest, that carry identity and stay: 0 to 7 of 18.
-_FIXED = 8 / 18
+# Rows that move, counted from the finest: 8 to 17 of 18. In a smaller generator they draw the same share of a face.
+_FREE = 10
 _LARGEST_NOISE = 256  # px; maps of 512 px and more draw pores, which come from the photo anyway
 _REACH = 2.0  # standard deviations of W that a row may move at strength 0.7
+_DRAWS = 4096  # of W, whose principal axes the search walks along
 # Optical density is compared down to this linear intensity: below it noise is all that differs.
 _DARKEST = 0.02
 # In cells: what is finer than the first no displacement can follow, what is coarser than the second is tone.
 _FINE, _COARSE = 0.8, 5.0
-_TONE = 1.2  # cells, Gaussian width of the field of tone
-_RIDGE = 0.1  # how firmly the displacement stays at zero where nothing can be seen of it, as a share of the mean
+# How firmly the displacement stays smooth, and stays at zero where nothing can be seen of it, as shares of the mean.
+_SMOOTH, _RIDGE = 10.0, 0.01
+_ROUNDS = 3  # of displacing and comparing again
+# Weight of bending beside the latent loss. A displacement that a generator gives is never as smooth as one that was
+# searched for its smoothness.
+_BENT = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ class Networks:
 
 
 def load_networks(store: ModelStore, device: torch.device) -> Networks:
-    """The user's own checkpoints.
+    """The user's own checkpoints, else the small ones that come with the program.
 
     Raises:
-        ModelUnavailable: there are none, they are damaged, or they are of different sizes.
+        ModelUnavailable: one of two is missing, they are damaged, or they are of different sizes.
     """
-    generator_file, encoder_file = find_files(store)
+    own = find_files(store)
+    generator_file, encoder_file = own if own is not None else (store.path(_MINI), store.path(_MINI))
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
@@ -98,11 +101,11 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     return Networks(generator.to(device), encoder.to(device), perceptual, fingerprint(generator, encoder))
 
 
-def find_files(store: ModelStore) -> tuple[Path, Path]:
-    """The generator's and the encoder's file; e4e's own and ours hold both.
+def find_files(store: ModelStore) -> tuple[Path, Path] | None:
+    """The user's generator and encoder, which e4e's own file and ours hold both; None when the user has put nothing.
 
     Raises:
-        ModelUnavailable: there are none.
+        ModelUnavailable: only one of the two is there.
     """
     folder = store.root / FOLDER
     both = folder / _E4E
@@ -112,12 +115,16 @@ def find_files(store: ModelStore) -> tuple[Path, Path]:
         name: next((folder / f"{name}{ending}" for ending in _ENDINGS if (folder / f"{name}{ending}").is_file()), None)
         for name in ("generator", "encoder")
     }
-    if found["generator"] is None or found["encoder"] is None:
-        raise ModelUnavailable(
-            f"The prior stylegan2 needs weights that do not come with this program; put {_E4E}, or a generator.* and "
-            f"an encoder.* ({', '.join(_ENDINGS)}), into {folder}, or use the prior makeup."
-        )
-    return found["generator"], found["encoder"]
+    generator, encoder = found.values()
+    if generator is not None and encoder is not None:
+        return generator, encoder
+    for there, missing in ((generator, "encoder"), (encoder, "generator")):
+        if there is not None:
+            raise ModelUnavailable(
+                f"{there.name} in {folder} lacks its {missing}: put {missing}.* beside it ({', '.join(_ENDINGS)}), or "
+                "move it away to use the generator that comes with this program."
+            )
+    return None
 
 
 class WPlusPrior:
@@ -126,7 +133,7 @@ class WPlusPrior:
     def __init__(
         self,
         networks: Networks,
-        skin_deep: MakeupPrior,
+        makeup: MakeupPrior,
         device: torch.device,
         cache: InversionCache,
         warn: Callable[[str], None],
@@ -136,7 +143,7 @@ class WPlusPrior:
     ) -> None:
         """Args:
         networks: see ``load_networks``.
-        skin_deep: measures what may be seen of a change, the same for all priors.
+        makeup: lays on products, and measures what may be seen of a change, the same for all priors.
         device: where to compute.
         cache: of inverted faces.
         warn: gets sentences for the user.
@@ -145,7 +152,7 @@ class WPlusPrior:
         free_noise: whether the search may also change the noise maps below 512 px.
         """
         self._networks = networks
-        self._skin_deep = skin_deep
+        self._makeup = makeup
         self._device = device
         self._cache = cache
         self._warn = warn
@@ -168,7 +175,7 @@ class WPlusPrior:
         prefix = "weights."
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
-        return WPlusFace(face, inversion, self._networks.generator, self._skin_deep, strength, self._free_noise)
+        return WPlusFace(face, inversion, self._networks.generator, self._makeup, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
@@ -211,92 +218,89 @@ class WPlusPrior:
 
 
 class WPlusFace:
-    """One face as StyleGAN2 sees it (``priors.prior.Inverted``)."""
+    """One face as StyleGAN2 sees it (``priors.prior.Inverted``), made up with the products that the text asks for."""
 
     def __init__(
         self,
         face: CanvasFace,
         inversion: Inversion,
         generator: Generator,
-        skin_deep: MakeupPrior,
+        makeup: MakeupPrior,
         strength: float,
         free_noise: bool = False,
     ) -> None:
         device = inversion.codes.device
-        mesh = face.mesh.cpu().numpy()
         self.inversion = inversion
         self._generator = generator
-        self._skin_deep = skin_deep.invert(face, strength)
-        self._limits = settings(strength)
+        self._makeup = makeup.invert(face, strength)
         self._reach = _REACH * max(strength, 0.02) / 0.7
-        self._spread = spread(generator)
+        self._axes = principal_axes(generator)
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
-        self._linear = srgb_to_linear(face.pixels).to(device)
-        self._toned = torch.from_numpy(_tonable(mesh)).to(device)
-        self._everywhere = centres(CANVAS, device)
-        self._at = _in_crop(mesh, device)
-        self._before = self._density(self._synthesised(self.start()))
-        self._field = self._skin_deep.field
-        self._farthest = self._limits.shape * CANVAS_EYE_DISTANCE
-        self._see, self._solve = _displacement_solver(self._before, self._field, self._farthest)
+        self._at = _in_crop(face.mesh.cpu().numpy(), device)
+        self._before = self._density(self._synthesised(self._own_code()))
+        self._field, self._skin = self._makeup.field, F.avg_pool2d(self._makeup.skin, CANVAS // _CELLS)[0]
+        self._farthest = settings(strength).shape * CANVAS_EYE_DISTANCE
+        self._see, self._solve = _displacement_solver(self._before, self._makeup, self._farthest)
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
-        shape = self._generator.shape
-        code = {"codes": self._linear.new_zeros(shape.codes - self._fixed, shape.style)}
-        if self._free_noise:
-            code["noise"] = self._linear.new_zeros(sum(layer.noise.numel() for layer in self._noisy()))
-        return code
+        worn = self._makeup.start(prompt, guidance, seed)
+        return {"products": worn["products"], "relief": worn["relief"], **self._own_code()}
 
     def rows(self, code: Code) -> Tensor:
-        """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit."""
+        """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
+
+        The search walks along the principal axes of W, a standard deviation each, so that what faces differ in is near.
+        """
         away = code["codes"]
         # As long as the limit at most, and never stopped by it.
         length = away.square().mean(1, keepdim=True)
         away = away * self._reach / torch.sqrt(self._reach**2 + length)
         still, free = self.inversion.codes[: self._fixed], self.inversion.codes[self._fixed :]
-        return torch.cat([still, free + self._spread * away])
+        return torch.cat([still, free + away @ self._axes])
 
     def render(self, code: Code) -> Rendered:
-        displacement, density = self._split(code)
-        painted = linear_to_srgb(self._linear * torch.exp(-density))
-        pixels = warped(painted, displacement, self._everywhere)
-        return Rendered(pixels, displacement, density)
+        return self._makeup.rendered(*self._split(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        """The paper's latent loss: the squared distance from the face's own code, in standard deviations of W."""
-        return code["codes"].square().mean()
+        """The paper's latent loss, in standard deviations of W, and how much the displacement bends what is stiff."""
+        return code["codes"].square().mean() + _BENT * self._makeup.bent(rendered.displacement)
 
     def guard(self, rendered: Rendered) -> Tensor:
-        return self._skin_deep.guard(rendered)
+        return self._makeup.guard(rendered)
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        displacement, density = self._split({name: part.detach() for name, part in code.items()})
-        return Change(
-            displacement.cpu(),
-            density.cpu(),
-            torch.zeros(1, 1, 1),
-            lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]),
-            (),
-        )
+        return self._makeup.changed(*self._split(code), code["products"])
+
+    def _own_code(self) -> Code:
+        shape, like = self._generator.shape, self.inversion.codes
+        code = {"codes": like.new_zeros(shape.codes - self._fixed, shape.style)}
+        if self._free_noise:
+            code["noise"] = like.new_zeros(sum(layer.noise.numel() for layer in self._noisy()))
+        return code
 
     def _split(self, code: Code) -> tuple[Tensor, Tensor]:
-        """(2, cells, cells) displacement and (3, 256, 256) density that stand for what the code changes."""
-        after = self._density(self._synthesised(code))
-        changed = _band((after - self._before).mean(0, keepdim=True)).flatten()
-        displacement = self._field.displacement(self._solve @ (self._see @ changed), self._farthest)
-        grid = centres(_CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
-        moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
-        tone = gaussian(after - moved, _TONE)
-        return displacement, self._shown(grown(tone)) * self._toned
+        """(2, cells, cells) displacement and (256, 256) change of light that stand for what the code changes.
 
-    def _shown(self, tone: Tensor) -> Tensor:
-        """A (3, 256, 256) change of density, within what skin can show."""
-        light = tone.mean(0)
-        limits = self._limits.limits
-        hue = (tone - light) / limits.darker
-        return within(light, limits) + limits.darker * torch.tanh(hue)
+        Hues are left out: a generator's are blotches on skin, and what the text asks for comes from the products.
+        """
+        after = self._density(self._synthesised(code))
+        displacement, moved = self._follow(after)
+        light = (after - moved).mean(0)
+        # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
+        light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
+        return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.relief(code["relief"])
+
+    def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:
+        """The displacement that makes of the face before what comes nearest to ``after``, and what it makes."""
+        moved, shape = self._before, self._before.new_zeros(len(self._solve))
+        for _ in range(_ROUNDS):
+            shape = shape + self._solve @ (self._see @ _band((after - moved).mean(0, keepdim=True)).flatten())
+            displacement = self._field.displacement(shape, self._farthest)
+            grid = centres(_CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
+            moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
+        return displacement, moved
 
     def _synthesised(self, code: Code) -> Tensor:
         """(3, side, side) -1..1."""
@@ -320,8 +324,18 @@ class WPlusFace:
 
 
 def fixed_rows(codes: int) -> int:
-    """How many rows of a W+ code carry identity and stay: 8 of 18, the like elsewhere."""
-    return round(_FIXED * codes)
+    """How many rows of a W+ code, from the coarsest, carry identity and stay: 8 of 18; the first one always."""
+    return max(1, codes - _FREE)
+
+
+@torch.no_grad()
+def principal_axes(generator: Generator) -> Tensor:
+    """(style, style): rows are the principal axes of W over random draws, each as long as its standard deviation."""
+    like = generator.mean_w
+    draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(like)
+    spreads, axes = torch.linalg.eigh(torch.cov(generator.mapping(draws).double().T))
+    scaled: Tensor = spreads.clamp(min=0.0).sqrt()[:, None] * axes.T
+    return scaled.to(like)
 
 
 def centres(side: int, device: torch.device) -> Tensor:
@@ -345,15 +359,16 @@ def _band(density: Tensor) -> Tensor:
     return gaussian(density, _FINE) - gaussian(density, _COARSE)
 
 
-def _displacement_solver(before: Tensor, field: ShapeField, limit: float) -> tuple[Tensor, Tensor]:
+def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tuple[Tensor, Tensor]:
     """Least squares for the code of a displacement, prepared once for a face.
 
     A picture that moves by u changes by its own slope times u (Lucas and Kanade 1981), which is linear in the code; so
-    the best code is a fixed linear map of what changed, and gradients pass it.
+    the best code is a fixed linear map of what changed, and gradients pass it. Where the picture has no slope, and
+    wherever it tells little, the displacement is the one that bends the face least.
 
     Args:
         before: (3, cells, cells) density of the face unchanged.
-        field: from codes to displacements.
+        makeup: has the field, and knows what bends.
         limit: canvas pixels that a code of one moves, before the field bounds it.
 
     Returns:
@@ -363,18 +378,24 @@ def _displacement_solver(before: Tensor, field: ShapeField, limit: float) -> tup
     seen = _band(before.mean(0, keepdim=True))[0]
     down, across = torch.gradient(seen, spacing=CANVAS / _CELLS)
     slope = torch.stack([across.flatten(), down.flatten()], -1)
-    # What a unit along each axis of the mean face changes.
-    along = (slope[:, None] @ field.axes.to(slope))[:, 0] * limit
-    see = torch.cat([field.horizontal.to(slope) * along[:, :1], field.vertical.to(slope) * along[:, 1:]], 1).T
-    gram = (see @ see.T).double()
+    field = makeup.field
+    axes = field.axes.to(slope) * limit
+    moves = torch.cat(
+        [
+            axes[:, :, 0, None] * field.horizontal.to(slope)[:, None],
+            axes[:, :, 1, None] * field.vertical.to(slope)[:, None],
+        ],
+        2,
+    )
+    see = (slope[:, :, None] * moves).sum(1).T
+    bends = torch.stack([makeup.bends(move.reshape(2, _CELLS, _CELLS)) for move in moves.permute(2, 1, 0)])
+    # So that every edge counts alike, and not by its contrast.
+    told = slope.square().sum(1)
+    weighed = see / (told + told.mean())
+    gram, bent = (weighed @ see.T).double(), (bends @ bends.T).double()
+    gram += _SMOOTH * (gram.trace() / bent.trace()) * bent
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return see, torch.linalg.inv(gram).to(see)
-
-
-def _tonable(mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) where tone may change: skin, brows and lips, but neither the eyes nor what lies around the face."""
-    inside = face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OVAL), -12.0, -1.0)
-    return np.asarray(inside * face_regions.ramp(-face_regions.eyes_distance(mesh), -4.0, 0.0), dtype=np.float32)
+    return weighed, torch.linalg.inv(gram).to(see)
 
 
 def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:

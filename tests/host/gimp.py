@@ -204,8 +204,9 @@ def pointer(run_folder: Path, *, in_root: bool) -> str:
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "HOME": str(Path.home()),
-        # Its log is no part of the user's own.
+        # Its log and the faces that it keeps are no part of the user's own.
         "C2P_HOME": str(run_folder.parent),
+        "C2P_CACHE": str(run_folder.parent / "cache"),
     }
     leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]

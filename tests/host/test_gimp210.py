@@ -402,12 +402,12 @@ tell(name=protect(image, layer, prompt="ignored", preset=2).name)
     assert told["name"] == wishes.PRESETS[1]
 
 
-def test_a_prior_without_weights_says_where_they_belong(gimp210: Gimp210) -> None:
-    told, words = gimp210.script("""
+def test_the_papers_prior_gives_a_layer_too(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
 image, layer = portrait()
-tell(refused=refused(lambda: protect(image, layer, prior="stylegan2")), layers=len(image.layers))
+tell(name=protect(image, layer, prior="stylegan2").name, layers=len(image.layers))
 """)
-    assert told == {"refused": True, "layers": 1} and "The prior stylegan2 needs weights" in words
+    assert told == {"name": "red lipstick", "layers": 2}
 
 
 def test_the_worker_tells_its_state_restarts_and_is_examined(gimp210: Gimp210) -> None:

@@ -282,7 +282,26 @@ def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> 
     window.dismiss()
 
 
-def test_a_prior_without_its_weights_cannot_be_chosen_and_one_sentence_says_why(window: Window) -> None:
+@pytest.fixture
+def bare_models(window: Window, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in which the worker of these tests looks for models; it can't fetch any."""
+    folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
+    bare, pointer = window.gimp.share / "bare", folder / "protect-face-worker.json"
+    right = pointer.read_text()
+    monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
+    monkeypatch.setenv("C2P_OFFLINE", "1")
+    pointer.write_text(host.pointer(bare / "run", in_root=bool(window.gimp.prefix)))
+    yield bare / "models"
+    pointer.write_text(right)
+    stop_worker(bare / "run")
+    shutil.rmtree(bare)
+
+
+def test_a_prior_that_lacks_a_file_cannot_be_chosen_and_one_sentence_says_why(
+    window: Window, bare_models: Path
+) -> None:
+    (bare_models / "stylegan2").mkdir(parents=True)
+    (bare_models / "stylegan2" / "generator.pt").touch()
     window.choose("Protect Face", DIALOG)
     found = window.ask_until(
         """
@@ -294,34 +313,22 @@ found.update(words=dialog._missing.get_text(), usable=[n for n in ("makeup", "st
     window.ask("dialog._missing.get_parent().get_parent().set_expanded(True)")
     window.shoot(DIALOG, "priors")
     assert found["usable"] == ["makeup"]
-    assert "The prior stylegan2 needs weights" in found["words"] and found["words"].count("\n") == 0
+    assert "lacks its encoder" in found["words"] and found["words"].count("\n") == 0
     window.dismiss()
 
 
 def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them(
-    window: Window, monkeypatch: pytest.MonkeyPatch
+    window: Window, bare_models: Path
 ) -> None:
-    gimp, folder = window.gimp, window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-    bare, pointer = gimp.share / "bare", folder / "protect-face-worker.json"
-    right = pointer.read_text()
+    window.choose("Protect Face", DIALOG)
+    label = window.ask_until(
+        "b = dialog._fetch; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
+        lambda found: bool(found["label"]),
+    )["label"]
+    window.ask("dialog._fetch.clicked()")
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
-    monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
-    monkeypatch.setenv("C2P_OFFLINE", "1")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
-    try:
-        window.choose("Protect Face", DIALOG)
-        label = window.ask_until(
-            "b = dialog._fetch; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
-            lambda found: bool(found["label"]),
-        )["label"]
-        window.ask("dialog._fetch.clicked()")
-        window.ask_until(
-            "found['line'] = dialog._line.get_text()", lambda found: "once with a network" in found["line"]
-        )
-        window.dismiss()
-    finally:
-        pointer.write_text(right)
-        stop_worker(bare / "run")
+    window.ask_until("found['line'] = dialog._line.get_text()", lambda found: "once with a network" in found["line"])
+    window.dismiss()
     assert label.startswith("Fetch ") and " missing models (" in label and label.endswith(" MB)")
 
 
