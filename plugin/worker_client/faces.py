@@ -4,7 +4,7 @@
 from __future__ import unicode_literals
 
 from worker_client.problem import Refused
-from worker_client.texts import _
+from worker_client.texts import _, sentence
 from worker_client.wishes import SELECTED
 
 TYPE_CHECKING = False
@@ -60,5 +60,5 @@ def _why_nobody(faces):
         return _("No face was found; use a photo in which a face can be seen from the front.")
     if all(face["skipped"] for face in faces):
         words = _("No face can be protected: {reason}; use a larger version of the photo.")
-        return words.format(reason=faces[0]["skipped"])
+        return words.format(reason=sentence(faces[0]["skipped"]))
     return _("There is no face inside the selection; select one or choose all faces, and try again.")
