@@ -268,7 +268,8 @@ class _ProtectDialog:
         missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
-        words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))
+        device = sentence(hello["device_name"])
+        words.append(about.format(version=hello["version"], device=device, models=models))
         self._line.set_text("\n".join(words))
         self._fetch.set_visible(bool(missing))
         if missing:

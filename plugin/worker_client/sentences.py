@@ -48,6 +48,7 @@ SENTENCES = (
     ),
     N_("This GIMP comes from Flatpak and may not start programs; open a terminal, run '{command}', and try again."),
     N_("The token is wrong, so the worker does not answer; restart GIMP."),
+    N_("{count} processor cores"),
     # The end of a job
     N_("The worker ended in the middle of its work and nothing was changed; try again, it starts by itself."),
     N_("The worker was ended; nothing was changed."),
