@@ -13,7 +13,7 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
 from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
-from worker_client.faces import chosen  # noqa: E402
+from worker_client.faces import NOTHING_SELECTED, chosen  # noqa: E402
 from worker_client.texts import _, duration, megabytes, ngettext, sentence, stage  # noqa: E402
 from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_settings  # noqa: E402
 
@@ -282,6 +282,9 @@ class _ProtectDialog:
     def _faces_and_time(self, seconds_per_face: float | None) -> str:
         usable = [face for face in self._found["faces"] if not face["skipped"]]
         choice = self._config.get_property("faces")
+        image = self._source.image
+        if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):
+            return NOTHING_SELECTED
         count = {
             ALL: len(usable),
             LARGEST: min(1, len(usable)),

@@ -7,6 +7,8 @@ from worker_client.problem import Refused
 from worker_client.texts import _, sentence
 from worker_client.wishes import SELECTED
 
+NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
     from collections.abc import Callable
@@ -32,7 +34,7 @@ def find(worker, full, faces, selecting, pictures, tell):
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
     """
     if faces == SELECTED and not selecting:
-        raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
+        raise Refused(NOTHING_SELECTED)
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     found = worker.submit("find", header, pictures()).result(tell).header
     if not found["chosen"]:

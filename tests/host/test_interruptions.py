@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.host.gimp import Gimp, add_saboteur, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_and_done, plug_ins
 
 pytestmark = pytest.mark.host
 
@@ -49,14 +49,14 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
     done.unlink(missing_ok=True)
 
     def interfere() -> None:
-        computing = searching(gimp)
-        computing.suspend()
+        process = computing(gimp)
+        process.suspend()
         try:
             assert jobs(gimp) == 1, "the search was over before anything could happen to the image"
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
         finally:
-            computing.resume()
+            process.resume()
 
     return during_a_run(gimp, interfere, steps=20, **arguments)
 
@@ -105,11 +105,11 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
     """GIMP's Cancel is SIGKILL to the plug-in. How soon the worker has stopped then is what the benchmark measures."""
 
     def cancel() -> None:
-        computing = searching(gimp)
+        process = computing(gimp)
         kill_plug_in(gimp)
         wait_until(lambda: not jobs(gimp), 30)
         # It stopped by itself, within a step: by force its models would be gone too.
-        assert searching(gimp).pid == computing.pid
+        assert computing(gimp).pid == process.pid
 
     told = during_a_run(gimp, cancel, steps=5000)
     assert told["status"] != "success" and told["names"] == ["Background"]
@@ -199,16 +199,6 @@ def during_a_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> 
             time.sleep(0.05)
         action()
         return run.result().told
-
-
-def endpoint(gimp: Gimp) -> dict[str, Any]:
-    return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
-
-
-def searching(gimp: Gimp) -> psutil.Process:
-    """The worker's process that computes."""
-    (process,) = psutil.Process(endpoint(gimp)["pid"]).children()
-    return process
 
 
 def kill_plug_in(gimp: Gimp) -> None:

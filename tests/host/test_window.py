@@ -22,7 +22,7 @@ from worker_client.wishes import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, jobs, plug_ins
+from tests.host.gimp import Gimp, computing, jobs, jobs_and_done, plug_ins
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -247,6 +247,8 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
     window.wait(30, lambda titles: "Check Protection" not in titles)
 
 
+# Whether the dialog has asked the worker and counted the faces.
+READY = "found['ready'] = dialog._button.get_sensitive()"
 PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
 
 
@@ -269,7 +271,7 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
 
 def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    window.ask_until("found['ready'] = dialog._button.get_sensitive()", lambda found: bool(found["ready"]))
+    window.ask_until(READY, lambda found: bool(found["ready"]))
     window.keys("alt+v")
     shown = "found['shown'] = dialog._button_or_bar.get_visible_child_name()"
     window.ask_until(shown, lambda found: found["shown"] == "bar")
@@ -279,6 +281,17 @@ def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> 
     window.shoot(DIALOG, "preview")
     assert before.shape == after.shape == (256, 256, 3) and before.std() > 20
     assert 0.5 < np.abs(after - before).mean() < 40
+    window.dismiss()
+
+
+def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._line.get_text()"
+    faces, worker = window.ask(line.format("all"))["line"].split("\n")
+    assert re.fullmatch(r"1 face will be protected\. (It takes about .+|How long it takes is known .+)\.", faces)
+    assert re.fullmatch(r"Worker [0-9.]+ on .+; models: .*mobileface.*\.", worker)
+    assert window.ask(line.format("selection"))["line"].startswith("Nothing is selected; select a face or choose all")
     window.dismiss()
 
 
@@ -327,13 +340,21 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
     window.ask("dialog._config.set_property('steps', 40)")
+    _, before = jobs_and_done(window.gimp)
     window.keys("Return")
-    window.wait(60, lambda _titles: jobs(window.gimp) == 1)
-    time.sleep(3)
-    window.do("wmctrl", "-a", "astronaut")
-    window.keys("ctrl+w")
-    window.wait(30, lambda _titles: window.layers() == 0)
+    # The search, which comes after the look for faces, stands still meanwhile, so that it can't win.
+    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
+    process = computing(window.gimp)
+    process.suspend()
+    try:
+        assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
+        window.do("wmctrl", "-a", "astronaut")
+        window.keys("ctrl+w")
+        window.wait(30, lambda _titles: window.layers() == 0)
+    finally:
+        process.resume()
     window.wait(180, lambda titles: "GIMP Message" in titles)
     window.shoot("GIMP Message", "closed")
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
