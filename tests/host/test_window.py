@@ -22,7 +22,7 @@ from worker_client.wishes import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, computing, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, computing, endpoint, jobs, jobs_and_done, plug_ins
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -72,6 +72,30 @@ def _error(procedure, words):
     (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
     return _show_error(procedure, words)
 """
+# Added to the dialogs of Check and of the worker: keeps what they show; and Strengthen takes two steps.
+SHOWN = """
+
+import json as _json
+import os as _os
+from pathlib import Path as _Path
+
+_show = {name}
+
+
+def {name}(*arguments):
+    made = _show(*arguments)
+    words = made if isinstance(made, str) else _json.dumps(arguments[0])
+    (_Path(_os.environ["SHARE"]) / "shown.part").write_text(words)
+    (_Path(_os.environ["SHARE"]) / "shown.part").rename(_Path(_os.environ["SHARE"]) / "shown.txt")
+    return made
+"""
+ADDED = {
+    "dialog": DRIVER,
+    "guard": WORDS,
+    "check_dialog": SHOWN.replace("{name}", "_content"),
+    "worker_dialog": SHOWN.replace("{name}", "_words"),
+    "check": "\n\n_strengthen.__defaults__ = (2,)\n",
+}
 DIALOG = "Protect Face"
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
@@ -153,12 +177,24 @@ class Window:
             time.sleep(0.3)
         return found
 
+    def wait_for_words(self, *wanted: str) -> str:
+        """What Check or the worker's dialog shows, once all of it is there."""
+        shown = self.gimp.share / "shown.txt"
+        self.wait(60, lambda _titles: shown.exists() and all(word in shown.read_text() for word in wanted))
+        words = shown.read_text()
+        shown.unlink()
+        return words
+
     def protect(self, seconds: float = 180) -> None:
         """Presses Enter in the open dialog, waits for the layer, and closes the message about it."""
         before = self.layers()
         self.do("wmctrl", "-a", DIALOG)
         self.keys("Return")
-        self.wait_for_layers(before + 1, seconds)
+        self.wait_for_result(before + 1, seconds)
+
+    def wait_for_result(self, layers: int, seconds: float = 180) -> None:
+        """Waits for a new layer, and closes the message about it."""
+        self.wait_for_layers(layers, seconds)
         self.wait(30, lambda titles: DIALOG in titles)
         self.do("wmctrl", "-c", DIALOG)
         self.wait(30, lambda titles: DIALOG not in titles)
@@ -185,10 +221,9 @@ def window(gimp: Gimp) -> Iterator[Window]:
         pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
     profile = gimp.share / "profile-window"
     shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
-    with (profile / "plug-ins" / "protect-face" / "dialog.py").open("a") as dialog:
-        dialog.write(DRIVER)
-    with (profile / "plug-ins" / "protect-face" / "guard.py").open("a") as guard:
-        guard.write(WORDS)
+    for name, lines in ADDED.items():
+        with (profile / "plug-ins" / "protect-face" / f"{name}.py").open("a") as module:
+            module.write(lines)
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
@@ -282,6 +317,44 @@ def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> 
     assert before.shape == after.shape == (256, 256, 3) and before.std() > 20
     assert 0.5 < np.abs(after - before).mean() < 40
     window.dismiss()
+
+
+def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+f")
+    window.wait_for_layers(3, 60)
+    window.wait(30, lambda titles: "GIMP Message" in titles)
+    assert DIALOG not in window.titles()
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.wait(30, lambda titles: "GIMP Message" not in titles)
+
+
+def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.choose("Check Protection", "Check Protection")
+    assert "upload" not in json.loads(window.wait_for_words("faces"))
+    window.keys("alt+u")
+    assert json.loads(window.wait_for_words("upload"))["upload"]["faces"]
+    window.keys("alt+h")
+    window.wait_for_result(3)
+
+
+def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
+    window.choose("Protect Face Worker", "Protect Face Worker")
+    window.wait_for_words("It has been running for", "Models: ")
+    before = endpoint(window.gimp)["pid"]
+    window.keys("alt+r")
+    window.wait_for_words("It has been running for")
+    assert endpoint(window.gimp)["pid"] != before
+    window.keys("alt+d")
+    window.wait_for_words("run folder: ", "found by: ")
+    window.do("wmctrl", "-c", "Protect Face Worker")
+    window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
 def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
