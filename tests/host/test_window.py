@@ -97,6 +97,8 @@ ADDED = {
     "check": "\n\n_strengthen.__defaults__ = (2,)\n",
 }
 DIALOG = "Protect Face"
+# GIMP's own window for the search for actions.
+SEARCH = "Search Actions"
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
@@ -144,9 +146,9 @@ class Window:
         """Starts a menu entry by GIMP's search for actions, and waits for its window."""
         self.do("wmctrl", "-a", "astronaut")
         self.keys("slash")
-        time.sleep(2)
+        self.wait(30, lambda titles: SEARCH in titles)
         self.do("xdotool", "type", "--delay", "40", action)
-        time.sleep(2)
+        time.sleep(2)  # what it found can't be read off the screen
         self.keys("Return")
         self.wait(60, lambda titles: title in titles)
         self.do("wmctrl", "-a", title)
@@ -229,7 +231,8 @@ def window(gimp: Gimp) -> Iterator[Window]:
     )
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
-        shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
+        # Without "-noreset" it starts anew when its only client leaves, and the next one may die of that.
+        shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-noreset")
         # On a busy machine each of them may take seconds until the next can use it.
         shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
@@ -265,7 +268,6 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    time.sleep(3)
     window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
