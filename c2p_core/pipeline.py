@@ -39,7 +39,7 @@ from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import OnStep
-from c2p_core.priors.inversion_cache import InversionCache
+from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.priors.wplus import WPlusPrior, find_files, load_networks
@@ -55,9 +55,15 @@ _Loaded = TypeVar("_Loaded")
 
 
 class WarmModels:
-    """Models that stay loaded between runs with one store; for one thread at a time."""
+    """Models that stay loaded between runs with one store; for one thread at a time.
 
-    def __init__(self) -> None:
+    Attributes:
+        inversions: where the prior stylegan2 keeps faces.
+    """
+
+    def __init__(self, inversions: Inversions | None = None) -> None:
+        """``inversions``: on the user's disk when None."""
+        self.inversions = inversions or InversionCache()
         self._kept: dict[tuple[object, ...], Any] = {}
 
     def get(self, key: tuple[object, ...], load: Callable[[], _Loaded]) -> _Loaded:
@@ -340,7 +346,7 @@ def _load(
     prior: Prior = makeup
     if request.prior == "stylegan2":
         networks = warm.get(("stylegan2", device), lambda: load_networks(store, device))
-        prior = WPlusPrior(networks, makeup, device, InversionCache(), warnings.append, preparing)
+        prior = WPlusPrior(networks, makeup, device, warm.inversions, warnings.append, preparing)
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
     guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
     return _Models(recognisers, optimised, guidance, prior, decoys)

@@ -15,6 +15,8 @@ from installer.problems import Stop
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 # Under this name the plug-in keeps recent prompts in GIMP.
 RECENT = "protect-face-recent"
+# The plug-in's log of errors that nobody foresaw, as ``plugin/worker_client/unexpected.py`` has it.
+LOG = "protect-face.log"
 
 Answer = Literal["there", "missing", "no Python", "no answer"]
 
@@ -72,13 +74,14 @@ def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
 
 
 def remove_from(profile: Profile) -> list[str]:
-    """Takes the plug-in and what GIMP saved of its dialogs out of one GIMP; says what went.
+    """Takes the plug-in, its log and what GIMP saved of its dialogs out of one GIMP; says what went.
 
     Raises:
         Stop: it is not ours or can't be removed.
     """
     for saved in profile.folder.glob(f"plug-in-settings/*{PROCEDURES[3]}*"):
         saved.unlink()
+    (profile.folder / LOG).unlink(missing_ok=True)
     folder = plug_in.folder_in(profile)
     return [remove(folder)] if folder.exists() or folder.is_symlink() else []
 

@@ -70,6 +70,18 @@ def log_home(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     return (Path(state) if state else Path.home() / ".local" / "state") / "protect-face" / "log"
 
 
+def inverted_faces(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where ``c2p`` keeps inverted faces: platformdirs' ``user_cache_path("protect-face")``, or C2P_CACHE."""
+    if environment.get("C2P_CACHE"):
+        return Path(environment["C2P_CACHE"])
+    if platform == "win32":
+        return data_home(dict(environment, C2P_HOME=""), platform) / "Cache" / "inversions"
+    if platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "protect-face" / "inversions"
+    cache = environment.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "protect-face" / "inversions"
+
+
 def claim(folder: Path) -> bool:
     """Makes ``folder`` ours when it is new or empty; says whether it is ours.
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, child_environment
-from installer.places import Places, data_home, log_home
+from installer.places import Places, data_home, inverted_faces, log_home
 from installer.problems import Stop
 
 RUN = "run"
+# What ``c2p_core/priors/inversion_cache.py`` writes.
+_FACE = re.compile(r"[0-9a-f]{64}\.(safetensors|[0-9a-f]{8}\.part)")
+_OWN_PARENTS = ("protect-face", "Cache")
 
 
 def pointer(where: Places) -> tuple[str, bytes]:
@@ -55,12 +59,12 @@ def end(where: Places) -> bool:
 
 
 def remove_traces() -> list[str]:
-    """Removes the worker's socket, lock and logs; says what went.
+    """Removes the worker's socket, lock and logs, and inverted faces of ``c2p``; says what went.
 
     Raises:
         Stop: one of them can't be removed.
     """
-    said = []
+    said = _remove_faces()
     for folder in (data_home() / RUN, log_home()):
         if folder.is_dir() and not folder.is_symlink():
             try:
@@ -68,9 +72,25 @@ def remove_traces() -> list[str]:
             except OSError as error:
                 raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
             said.append(f"Removed '{folder}'.")
-    with contextlib.suppress(OSError):
-        log_home().parent.rmdir()  # only when it is empty
+    for parent in (log_home().parent, inverted_faces().parent):
+        if parent.name in _OWN_PARENTS:
+            with contextlib.suppress(OSError):
+                parent.rmdir()  # only when it is empty
     return said
+
+
+def _remove_faces() -> list[str]:
+    """The files that the cache writes, and no others: C2P_CACHE may name any folder."""
+    folder = inverted_faces()
+    faces = [path for path in folder.glob("*") if _FACE.fullmatch(path.name)]
+    try:
+        for path in faces:
+            path.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
+    return [f"Removed {len(faces)} inverted faces from '{folder}'."] if faces else []
 
 
 def _command(where: Places) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import platformdirs
 import pytest
 
+from c2p_core.priors import inversion_cache
 from installer import environment, main, places, problems
 from installer.places import MARKER, Places
 from installer.problems import Stop
@@ -24,8 +25,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(folder))
-    for name in ("APPDATA", "LOCALAPPDATA", "C2P_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+    for name in ("APPDATA", "LOCALAPPDATA", "C2P_HOME", "C2P_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
     return folder
 
 
@@ -65,6 +68,7 @@ def test_options_win_over_the_environment() -> None:
 def test_the_default_is_where_c2p_itself_looks() -> None:
     assert places.data_home() == platformdirs.user_data_path("protect-face")
     assert places.log_home() == platformdirs.user_log_path("protect-face")
+    assert places.inverted_faces() == inversion_cache.default_folder()
 
 
 @pytest.mark.parametrize("content", [None, {}])

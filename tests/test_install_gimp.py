@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from worker_client import unexpected
 
+from c2p_core.priors.inversion_cache import InversionCache
 from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
 from installer.gimps import Profile, Program
 from installer.places import MARKER, Places
@@ -56,7 +60,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(folder))
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "APPDATA", "LOCALAPPDATA", "C2P_HOME"):
+    for name in (
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "C2P_HOME",
+        "C2P_CACHE",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("GIMP2_DIRECTORY", "GIMP3_DIRECTORY", "C2P_WORKER_POINTER", "C2P_WORKER_PYTHON", "C2P_MODELS"):
         monkeypatch.delenv(name, raising=False)
@@ -574,6 +587,34 @@ def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
         (saved / name).touch()
     assert main.main(["--uninstall"]) == 0
     assert [path.name for path in saved.iterdir()] == ["GimpProcedureConfig-plug-in-other.last"]
+
+
+FACE = hashlib.sha256(b"a face").hexdigest()
+
+
+def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
+    log = profile_in(home, "2.10") / unexpected.LOG
+    log.touch()
+    assert main.main(["--uninstall"]) == 0
+    assert not log.exists()
+
+
+def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Path) -> None:
+    folder = places.inverted_faces()
+    InversionCache(folder).put(FACE, {"codes": torch.zeros(1)})
+    (folder / f"{FACE}.{8 * '1'}.part").touch()
+    assert main.main(["--uninstall"]) == 0
+    assert not folder.parent.exists()
+
+
+def test_uninstall_leaves_what_is_not_ours_in_a_folder_that_the_user_chose_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2P_CACHE", str(home))
+    for name in (f"{FACE}.safetensors", "model.safetensors", "photo.png.part"):
+        (home / name).touch()
+    assert main.main(["--uninstall"]) == 0
+    assert {path.name for path in home.iterdir()} == {"model.safetensors", "photo.png.part"}
 
 
 @POSIX

@@ -48,7 +48,7 @@ class InversionSettings:
     latent_steps: int = 20
     latent_rate: float = 0.05
     stay: float = 1e-3
-    tuning_steps: int = 150
+    tuning_steps: int = 300
     tuning_rate: float = 2e-3
     target: float = 30.0
     perceptual: float = 0.02

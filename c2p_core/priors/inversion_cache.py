@@ -1,7 +1,7 @@
-"""Keeps inverted faces on disk, so that a second prompt on the same photo need not wait.
+"""Keeps inverted faces, so that a second prompt on the same photo need not wait.
 
-What is kept shows the face to whoever has the generator. So the folder is the user's alone, holds a limited number of
-bytes for a limited time, and can be cleared at any moment (``c2p cache --clear``).
+What is kept shows the face to whoever has the generator. So the folder on disk is the user's alone, holds a limited
+number of bytes for a limited time, and can be cleared at any moment (``c2p cache --clear``).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
 from safetensors import SafetensorError
@@ -21,6 +23,8 @@ CACHE_VARIABLE = "C2P_CACHE"
 _LARGEST = 512 << 20  # bytes
 _OLDEST = 14 * 24 * 3600.0  # seconds since last use
 _ASIDE = ".part"
+# Faces that are held in memory.
+_HELD = 4
 
 
 def default_folder() -> Path:
@@ -29,8 +33,36 @@ def default_folder() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("protect-face") / "inversions"
 
 
+class Inversions(Protocol):
+    """Where inverted faces are kept, by a key of letters and digits."""
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """What was kept under a key; None when there is nothing."""
+
+    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
+        """Keeps tensors; a sentence for the user when that is not possible."""
+
+
+class HeldInversions:
+    """The latest inverted faces, in the memory of this process alone."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        if key in self._held:
+            self._held.move_to_end(key)
+        return self._held.get(key)
+
+    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
+        self._held[key] = {name: value.cpu() for name, value in tensors.items()}
+        while len(self._held) > _HELD:
+            self._held.popitem(last=False)
+        return None
+
+
 class InversionCache:
-    """Tensors by key, least recently used first to go.
+    """Inverted faces on disk, least recently used first to go.
 
     Attributes:
         folder: made when it is first needed, for the user alone.

@@ -34,7 +34,7 @@ from c2p_core.priors.inversion import (
     synthesise,
     working_side,
 )
-from c2p_core.priors.inversion_cache import InversionCache
+from c2p_core.priors.inversion_cache import Inversions
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown
@@ -135,7 +135,7 @@ class WPlusPrior:
         networks: Networks,
         makeup: MakeupPrior,
         device: torch.device,
-        cache: InversionCache,
+        cache: Inversions,
         warn: Callable[[str], None],
         on_step: OnStep = lambda step, steps: None,
         how: InversionSettings | None = None,

@@ -32,6 +32,7 @@ from c2p_core.faces import find_faces
 from c2p_core.guidance.vocabulary import PRESETS
 from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.protect import SearchSettings
 from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
@@ -73,7 +74,8 @@ class Jobs:
     def __init__(self) -> None:
         # Nothing is fetched behind the user's back; the plug-in offers what is missing.
         self._store = ModelStore(offline=True)
-        self._warm = pipeline.WarmModels()
+        # On disk they would show the faces.
+        self._warm = pipeline.WarmModels(HeldInversions())
 
     def about(self) -> Header:
         """What the hello says of this process; loads the models that a usual job needs."""

@@ -13,7 +13,7 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
 from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
-from worker_client.faces import chosen  # noqa: E402
+from worker_client.faces import NOTHING_SELECTED, chosen  # noqa: E402
 from worker_client.texts import _, duration, megabytes, ngettext, sentence, stage  # noqa: E402
 from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_settings  # noqa: E402
 
@@ -268,7 +268,8 @@ class _ProtectDialog:
         missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
-        words.append(about.format(version=hello["version"], device=hello["device_name"], models=models))
+        device = sentence(hello["device_name"])
+        words.append(about.format(version=hello["version"], device=device, models=models))
         self._line.set_text("\n".join(words))
         self._fetch.set_visible(bool(missing))
         if missing:
@@ -281,6 +282,9 @@ class _ProtectDialog:
     def _faces_and_time(self, seconds_per_face: float | None) -> str:
         usable = [face for face in self._found["faces"] if not face["skipped"]]
         choice = self._config.get_property("faces")
+        image = self._source.image
+        if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):
+            return NOTHING_SELECTED
         count = {
             ALL: len(usable),
             LARGEST: min(1, len(usable)),

@@ -4,8 +4,10 @@
 from __future__ import unicode_literals
 
 from worker_client.problem import Refused
-from worker_client.texts import _
+from worker_client.texts import _, sentence
 from worker_client.wishes import SELECTED
+
+NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -32,7 +34,7 @@ def find(worker, full, faces, selecting, pictures, tell):
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
     """
     if faces == SELECTED and not selecting:
-        raise Refused(_("Nothing is selected; select a face or choose all faces, and try again."))
+        raise Refused(NOTHING_SELECTED)
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     found = worker.submit("find", header, pictures()).result(tell).header
     if not found["chosen"]:
@@ -60,5 +62,5 @@ def _why_nobody(faces):
         return _("No face was found; use a photo in which a face can be seen from the front.")
     if all(face["skipped"] for face in faces):
         words = _("No face can be protected: {reason}; use a larger version of the photo.")
-        return words.format(reason=faces[0]["skipped"])
+        return words.format(reason=sentence(faces[0]["skipped"]))
     return _("There is no face inside the selection; select one or choose all faces, and try again.")

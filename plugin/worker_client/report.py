@@ -28,7 +28,9 @@ def headline(face):
     # type: (dict[str, Any]) -> str
     """One sentence on a face."""
     if face["skipped"]:
-        return _("Face {number} was left out: {reason}.").format(number=face["number"], reason=face["skipped"])
+        return _("Face {number} was left out: {reason}.").format(
+            number=face["number"], reason=sentence(face["skipped"])
+        )
     rows = face["similarities"]
     lost = sum(row["verdict"] == "protected" for row in rows)
     return _("Face {number}: {lost} of {count} recognisers no longer match it.").format(

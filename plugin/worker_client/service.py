@@ -56,7 +56,9 @@ def words(what, told):
         return _models(told)
     hello = told["hello"]
     lines = [
-        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=hello["device_name"]),
+        _("Protect Face {version} runs on {device}.").format(
+            version=hello["version"], device=sentence(hello["device_name"])
+        ),
         _("It has been running for {time} and uses {memory}.").format(
             time=duration(told["seconds_running"]), memory=megabytes(told["memory"])
         ),

@@ -7,6 +7,8 @@ import gettext
 import os
 import sys
 
+from worker_client.sentences import in_words
+
 DOMAIN = str("protect-face")
 LOCALE = os.path.join(os.path.dirname(os.path.abspath(__file__)), str("locale"))
 _translation = gettext.translation(DOMAIN, LOCALE, fallback=True)
@@ -31,8 +33,8 @@ def as_text(words):
 
 def sentence(words):
     # type: (str) -> str
-    """The worker's words in the user's language where the catalogue has them; those with figures stay English."""
-    return _(words)
+    """The worker's words in the user's language, as far as ``sentences`` knows them."""
+    return in_words(words, _)
 
 
 def stage(header):

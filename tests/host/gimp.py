@@ -172,6 +172,17 @@ def jobs_and_done(gimp: Gimp) -> tuple[int, int]:
         return status["queue"], status["jobs_done"]
 
 
+def endpoint(gimp: Gimp) -> dict[str, Any]:
+    """What the running worker says of itself in its run folder."""
+    return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
+
+
+def computing(gimp: Gimp) -> psutil.Process:
+    """The worker's process that computes."""
+    (process,) = psutil.Process(endpoint(gimp)["pid"]).children()
+    return process
+
+
 def plug_ins(folder: Path) -> list[psutil.Process]:
     """The processes of the plug-in that lies in a folder."""
     program = str(folder / f"{folder.name}.py")

@@ -219,11 +219,13 @@ def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:
         """
 image, layer = portrait()
 refused(protect, image, layer, "selection")
+refused(lambda: protect(image, layer, prior="stylegan2"))
 tell()
 """,
         LANGUAGE="de",
     )
     assert "Nichts ist ausgewählt" in words
+    assert "Der Generator von Gesichtern (StyleGAN2) braucht Gewichte" in words
 
 
 # One layer per product

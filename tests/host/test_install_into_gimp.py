@@ -28,9 +28,11 @@ def home(gimp: Gimp, monkeypatch: pytest.MonkeyPatch) -> Path:
     console.chmod(0o755)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("PATH", str(folder / "bin"))
-    # C2P_MODELS above all: what is uninstalled at the end must not be the models of whoever runs the tests.
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "GIMP3_DIRECTORY", "C2P_HOME", "C2P_MODELS"):
+    # What is uninstalled at the end must not be the models and faces of whoever runs the tests.
+    for name in ("C2P_HOME", "C2P_MODELS", "C2P_CACHE", "GIMP3_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
     return folder
 
 

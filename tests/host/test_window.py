@@ -22,7 +22,7 @@ from worker_client.wishes import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, jobs, plug_ins
+from tests.host.gimp import Gimp, computing, endpoint, jobs, jobs_and_done, plug_ins
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -72,7 +72,33 @@ def _error(procedure, words):
     (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
     return _show_error(procedure, words)
 """
+# Added to the dialogs of Check and of the worker: keeps what they show; and Strengthen takes two steps.
+SHOWN = """
+
+import json as _json
+import os as _os
+from pathlib import Path as _Path
+
+_show = {name}
+
+
+def {name}(*arguments):
+    made = _show(*arguments)
+    words = made if isinstance(made, str) else _json.dumps(arguments[0])
+    (_Path(_os.environ["SHARE"]) / "shown.part").write_text(words)
+    (_Path(_os.environ["SHARE"]) / "shown.part").rename(_Path(_os.environ["SHARE"]) / "shown.txt")
+    return made
+"""
+ADDED = {
+    "dialog": DRIVER,
+    "guard": WORDS,
+    "check_dialog": SHOWN.replace("{name}", "_content"),
+    "worker_dialog": SHOWN.replace("{name}", "_words"),
+    "check": "\n\n_strengthen.__defaults__ = (2,)\n",
+}
 DIALOG = "Protect Face"
+# GIMP's own window for the search for actions.
+SEARCH = "Search Actions"
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
@@ -120,9 +146,9 @@ class Window:
         """Starts a menu entry by GIMP's search for actions, and waits for its window."""
         self.do("wmctrl", "-a", "astronaut")
         self.keys("slash")
-        time.sleep(2)
+        self.wait(30, lambda titles: SEARCH in titles)
         self.do("xdotool", "type", "--delay", "40", action)
-        time.sleep(2)
+        time.sleep(2)  # what it found can't be read off the screen
         self.keys("Return")
         self.wait(60, lambda titles: title in titles)
         self.do("wmctrl", "-a", title)
@@ -153,12 +179,24 @@ class Window:
             time.sleep(0.3)
         return found
 
+    def wait_for_words(self, *wanted: str) -> str:
+        """What Check or the worker's dialog shows, once all of it is there."""
+        shown = self.gimp.share / "shown.txt"
+        self.wait(60, lambda _titles: shown.exists() and all(word in shown.read_text() for word in wanted))
+        words = shown.read_text()
+        shown.unlink()
+        return words
+
     def protect(self, seconds: float = 180) -> None:
         """Presses Enter in the open dialog, waits for the layer, and closes the message about it."""
         before = self.layers()
         self.do("wmctrl", "-a", DIALOG)
         self.keys("Return")
-        self.wait_for_layers(before + 1, seconds)
+        self.wait_for_result(before + 1, seconds)
+
+    def wait_for_result(self, layers: int, seconds: float = 180) -> None:
+        """Waits for a new layer, and closes the message about it."""
+        self.wait_for_layers(layers, seconds)
         self.wait(30, lambda titles: DIALOG in titles)
         self.do("wmctrl", "-c", DIALOG)
         self.wait(30, lambda titles: DIALOG not in titles)
@@ -185,16 +223,16 @@ def window(gimp: Gimp) -> Iterator[Window]:
         pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
     profile = gimp.share / "profile-window"
     shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
-    with (profile / "plug-ins" / "protect-face" / "dialog.py").open("a") as dialog:
-        dialog.write(DRIVER)
-    with (profile / "plug-ins" / "protect-face" / "guard.py").open("a") as guard:
-        guard.write(WORDS)
+    for name, lines in ADDED.items():
+        with (profile / "plug-ins" / "protect-face" / f"{name}.py").open("a") as module:
+            module.write(lines)
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
-        shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp")
+        # Without "-noreset" it starts anew when its only client leaves, and the next one may die of that.
+        shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-noreset")
         # On a busy machine each of them may take seconds until the next can use it.
         shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
@@ -230,7 +268,6 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    time.sleep(3)
     window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
@@ -247,6 +284,8 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
     window.wait(30, lambda titles: "Check Protection" not in titles)
 
 
+# Whether the dialog has asked the worker and counted the faces.
+READY = "found['ready'] = dialog._button.get_sensitive()"
 PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
 
 
@@ -269,7 +308,7 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
 
 def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    window.ask_until("found['ready'] = dialog._button.get_sensitive()", lambda found: bool(found["ready"]))
+    window.ask_until(READY, lambda found: bool(found["ready"]))
     window.keys("alt+v")
     shown = "found['shown'] = dialog._button_or_bar.get_visible_child_name()"
     window.ask_until(shown, lambda found: found["shown"] == "bar")
@@ -279,6 +318,55 @@ def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> 
     window.shoot(DIALOG, "preview")
     assert before.shape == after.shape == (256, 256, 3) and before.std() > 20
     assert 0.5 < np.abs(after - before).mean() < 40
+    window.dismiss()
+
+
+def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+f")
+    window.wait_for_layers(3, 60)
+    window.wait(30, lambda titles: "GIMP Message" in titles)
+    assert DIALOG not in window.titles()
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.wait(30, lambda titles: "GIMP Message" not in titles)
+
+
+def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.choose("Check Protection", "Check Protection")
+    assert "upload" not in json.loads(window.wait_for_words("faces"))
+    window.keys("alt+u")
+    assert json.loads(window.wait_for_words("upload"))["upload"]["faces"]
+    window.keys("alt+h")
+    window.wait_for_result(3)
+
+
+def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
+    window.choose("Protect Face Worker", "Protect Face Worker")
+    window.wait_for_words("It has been running for", "Models: ")
+    before = endpoint(window.gimp)["pid"]
+    window.keys("alt+r")
+    window.wait_for_words("It has been running for")
+    assert endpoint(window.gimp)["pid"] != before
+    window.keys("alt+d")
+    window.wait_for_words("run folder: ", "found by: ")
+    window.do("wmctrl", "-c", "Protect Face Worker")
+    window.wait(30, lambda titles: "Protect Face Worker" not in titles)
+
+
+def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._line.get_text()"
+    faces, worker = window.ask(line.format("all"))["line"].split("\n")
+    assert re.fullmatch(r"1 face will be protected\. (It takes about .+|How long it takes is known .+)\.", faces)
+    assert re.fullmatch(r"Worker [0-9.]+ on .+; models: .*mobileface.*\.", worker)
+    assert window.ask(line.format("selection"))["line"].startswith("Nothing is selected; select a face or choose all")
     window.dismiss()
 
 
@@ -334,13 +422,21 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
     window.ask("dialog._config.set_property('steps', 40)")
+    _, before = jobs_and_done(window.gimp)
     window.keys("Return")
-    window.wait(60, lambda _titles: jobs(window.gimp) == 1)
-    time.sleep(3)
-    window.do("wmctrl", "-a", "astronaut")
-    window.keys("ctrl+w")
-    window.wait(30, lambda _titles: window.layers() == 0)
+    # The search, which comes after the look for faces, stands still meanwhile, so that it can't win.
+    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
+    process = computing(window.gimp)
+    process.suspend()
+    try:
+        assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
+        window.do("wmctrl", "-a", "astronaut")
+        window.keys("ctrl+w")
+        window.wait(30, lambda _titles: window.layers() == 0)
+    finally:
+        process.resume()
     window.wait(180, lambda titles: "GIMP Message" in titles)
     window.shoot("GIMP Message", "closed")
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."

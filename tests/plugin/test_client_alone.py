@@ -164,7 +164,7 @@ def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int,
 
 STANDARD = {
     *("binascii", "errno", "hashlib", "hmac", "io", "json", "multiprocessing", "os", "select", "socket", "struct"),
-    *("__future__", "gettext", "subprocess", "sys", "time", "traceback"),
+    *("__future__", "gettext", "re", "string", "subprocess", "sys", "time", "traceback"),
 }
 # For type checkers only, behind TYPE_CHECKING.
 TYPES = {"typing", "collections"}
@@ -223,6 +223,9 @@ with worker_client.connect() as worker:
     assert event.header["code"] == "crashed"
 assert worker_client.diagnose()["status"]["device"] == "cpu"
 assert worker_client.stop() and not worker_client.stop()
+from worker_client.sentences import in_words
+said = in_words(u"The model file /\\xfc can't be read (x); check its rights.", lambda t: t.replace(u"model", u"\\xb5"))
+assert said == u"The \\xb5 file /\\xfc can't be read (x); check its rights.", said
 print("all of it")
 """
 

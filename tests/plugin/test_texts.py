@@ -5,12 +5,20 @@ from __future__ import annotations
 import ast
 import gettext
 import io
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worker_client import WorkerProblem
+from worker_client.place import Place
+from worker_client.sentences import SENTENCES, in_words
+from worker_client.start import start
 
+from c2p_core import pipeline
+from c2p_core.faces.detect import why_skipped
+from c2p_core.models.store import ModelStore
 from installer.translations import compiled
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
@@ -19,6 +27,30 @@ FILES = [
     file for name in ("worker_client", "protect-face", "protect-face-gimp2") for file in (PLUGIN / name).glob("*.py")
 ]
 CATALOGUE = SHARED / "locale" / "de" / "LC_MESSAGES" / "protect-face.po"
+
+# Where the sentences come from that are said in English and shown to users of GIMP.
+SPEAKERS = [
+    *(SHARED / f"{name}.py" for name in ("client", "place", "start")),
+    *(
+        PLUGIN.parent / "c2p_core" / f"{name}.py"
+        for name in (
+            *("faces/boxes", "faces/detect", "models/store", "pipeline", "priors/wplus"),
+            *("recognition/__init__", "worker/compute", "worker/jobs", "worker/server"),
+        )
+    ),
+]
+# Of those, what only a plug-in with an error in it, or the command line, gets to hear.
+NOT_FOR_USERS = (
+    *(
+        "A job of this connection",
+        "No photo was sent",
+        "A check needs an original",
+        "{} pictures named",
+        "There is no ",
+    ),
+    *("{} steps have no meaning", "Strength {} has", "The original and the edited", "The two pictures have different"),
+    *("{} gives codes of", "The model {} is not there or incomplete ({}); {}."),
+)
 
 Text = tuple[str, ...]
 
@@ -51,6 +83,24 @@ def beginnings() -> tuple[str, ...]:
     return tuple(begin for begin in (text.partition("%")[0] for text in found) if len(begin) > 20)
 
 
+def spelled() -> Iterator[str]:
+    """Every sentence of ``SPEAKERS`` that says what to do, with {} for what is filled in."""
+    for path in SPEAKERS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words = {node for node in ast.walk(tree) if isinstance(node, (ast.JoinedStr, ast.Constant))}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                words -= set(ast.walk(node)) - {node}
+            if isinstance(node, ast.Expr):  # a docstring
+                words -= {node.value}
+        for node in words:
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+            text = re.sub(r"%[sd]", "{}", text)
+            if len(text) > 30 and re.search(r"; |\.$", text):
+                yield text
+
+
 def fields(text: str) -> list[str]:
     return sorted(f"{name}:{form}" for _, name, form, _ in string.Formatter().parse(text) if name is not None)
 
@@ -79,3 +129,56 @@ def test_every_text_is_translated_with_the_same_fields(german: gettext.GNUTransl
 def test_no_translation_is_of_a_text_that_has_gone(german: gettext.GNUTranslations) -> None:
     for text in known(german) - {words[0] for words in texts()}:
         assert text.startswith(beginnings()), text
+
+
+def test_every_sentence_that_a_user_may_read_is_known() -> None:
+    ours = [*SENTENCES, *(words[0] for words in texts())]
+    found = [text for text in spelled() if not text.startswith(NOT_FOR_USERS)]
+    assert all(any(text.startswith(begin) for text in spelled()) for begin in NOT_FOR_USERS)
+    assert len(found) > 40
+    for text in found:
+        begins = re.compile(re.escape(text).replace(re.escape("{}"), ".+"))
+        assert any(begins.match(known) for known in ours), text
+
+
+@pytest.mark.parametrize(
+    ("said", "german_words"),
+    [
+        (
+            "The model clip is not there or incomplete (x); run `c2p models fetch clip` once with a network, without"
+            " --offline.",
+            "Das Modell clip fehlt oder ist unvollständig (x); führen Sie einmal mit Netz „c2p models fetch clip“"
+            " ohne --offline aus.",
+        ),
+        (
+            "Without the recogniser sface: The model file /m can't be read (why); check its rights.",
+            "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre"
+            " Zugriffsrechte.",
+        ),
+        (
+            "The word 'grün' means nothing to the text model; closest known words: green, grunge.",
+            "Das Wort 'grün' sagt dem Textmodell nichts; ähnliche bekannte Wörter: green, grunge.",
+        ),
+        ("What nobody ever wrote; try it.", "What nobody ever wrote; try it."),
+    ],
+)
+def test_what_is_filled_in_stays_and_is_translated_where_it_is_a_sentence_too(
+    german: gettext.GNUTranslations, said: str, german_words: str
+) -> None:
+    assert in_words(said, german.gettext) == german_words
+    assert in_words(said, str) == said
+
+
+def test_what_the_library_and_the_client_really_say_is_said_in_german(
+    german: gettext.GNUTranslations, tmp_path: Path
+) -> None:
+    (tmp_path / "stylegan2").mkdir()
+    (tmp_path / "stylegan2" / "generator.pt").touch()
+    (missing,) = pipeline.missing_priors(ModelStore(tmp_path, offline=True)).values()
+    with pytest.raises(WorkerProblem) as failed:
+        start(Place("test", ["/no/such/python"], str(tmp_path / "run"), {}))
+    said = [in_words(words, german.gettext) for words in (missing, failed.value.sentence, why_skipped(12.0))]
+    assert said[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in said[0]
+    assert said[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
+    assert said[1].endswith("; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es.")
+    assert said[2] == "die Augen sind 12 px voneinander entfernt, und mindestens 40 px sind nötig"

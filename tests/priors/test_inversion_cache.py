@@ -1,4 +1,4 @@
-"""Inverted faces on disk: there again, bounded, private, and never half."""
+"""Inverted faces: there again, bounded; on disk private and never half."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from c2p_core.cli import main
 from c2p_core.priors import inversion_cache
-from c2p_core.priors.inversion_cache import InversionCache
+from c2p_core.priors.inversion_cache import HeldInversions, InversionCache
 
 TENSORS = {"codes": torch.arange(256.0)}  # 1 KiB and a header
 
@@ -83,3 +83,12 @@ def test_the_command_shows_and_clears_it(
     assert main(["cache"]) == 0 and "1 faces" in capsys.readouterr().out
     assert main(["cache", "--clear"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_memory_the_latest_few_are_kept_by_their_last_use() -> None:
+    held = HeldInversions()
+    for key in "abcd":
+        assert held.put(key, TENSORS) is None
+    held.get("a")
+    held.put("e", TENSORS)
+    assert [key for key in "abcde" if held.get(key)] == ["a", "c", "d", "e"]

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data
 from torch import Tensor
 
 from c2p_core import pipeline
-from c2p_core.api import Mode, Photo, ProtectRequest
+from c2p_core.api import CancelToken, Mode, Photo, ProtectRequest
 from c2p_core.errors import Cancelled, ModelUnavailable
 from c2p_core.faces.align import CANVAS, Alignment
 from c2p_core.faces.layers import layers
@@ -29,6 +30,8 @@ from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import FOLDER, Networks, WPlusFace, WPlusPrior, fixed_rows, load_networks
+from c2p_core.worker.jobs import Jobs
+from c2p_core.worker.protocol import Picture, message
 
 CPU = torch.device("cpu")
 SHAPE = GeneratorShape((32, 32, 24, 16, 8), style=24, mapping=2)
@@ -337,3 +340,26 @@ def test_a_whole_photo_is_searched_in_both_modes(
     assert result.faces[0].steps == 2 and not result.warnings
     assert not np.array_equal(result.photo.pixels, astronaut.pixels)
     assert np.array_equal(pipeline.protect(request, store=user_store).photo.pixels, result.photo.pixels)
+
+
+@pytest.mark.slow
+def test_behind_gimp_an_inverted_face_stays_in_memory_and_never_gets_to_disk(
+    user_store: ModelStore, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2P_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(wplus, "InversionSettings", lambda: QUICK)
+    checkpoints.save(user_store.root / FOLDER / "generator.safetensors", networks.generator, networks.encoder)
+    checkpoints.save(user_store.root / FOLDER / "encoder.safetensors", networks.generator, networks.encoder)
+    jobs = Jobs()
+    monkeypatch.setattr(jobs, "_store", user_store)
+    before = set(tmp_path.rglob("*"))
+    sent = [Picture("photo", 0, 0, data.astronaut())]
+
+    def protect() -> None:
+        asked = message({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
+        assert jobs.run(asked, lambda _said: None, CancelToken()).described
+
+    protect()
+    monkeypatch.setattr(wplus, "invert", lambda *_: pytest.fail("it was inverted again"))
+    protect()
+    assert set(tmp_path.rglob("*")) == before

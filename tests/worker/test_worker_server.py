@@ -70,8 +70,9 @@ def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place
         worker_client.connect(place=place) as third,
     ):
         jobs = []
-        for client in (first, second, third):
-            jobs.append(client.submit("protect", {"does": "count", "steps": 20}))
+        # The first one lasts until the last one is there, on a busy machine too.
+        for client, seconds in ((first, 0.15), (second, 0), (third, 0)):
+            jobs.append(client.submit("protect", {"does": "count", "steps": 20, "seconds": seconds}))
             until(lambda: status(worker)["queue"] == len(jobs))
         told = [events(job) for job in jobs]
     positions = [[event.header["position"] for event in own if event.kind == "queued"] for own in told]
@@ -80,26 +81,29 @@ def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place
 
 
 def test_a_second_job_on_the_same_connection_is_refused_in_words(worker: worker_client.Worker) -> None:
-    running = worker.submit("protect", {"does": "count", "steps": 20})
+    running = worker.submit("protect", {"does": "count", "steps": 1000})
     refused = events(worker.submit("protect"))[-1]
     assert refused.header["code"] == "bad-request" and "still running" in refused.header["sentence"]
     running.cancel()
 
 
-def test_cancel_is_answered_at_once_and_ends_the_work_within_a_step(worker: worker_client.Worker) -> None:
-    job = worker.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.1})
-    for event in job.events():
-        if event.kind == "progress":
-            began = time.monotonic()
-            job.cancel()
-    assert event.header["code"] == "cancelled" and "nothing was changed" in event.header["sentence"]
-    assert time.monotonic() - began < 0.2
-    until(lambda: status(worker)["queue"] == 0, 0.5)
-    assert ask(worker, text="next").header["said"] == "next"
+def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(make_place: Callable[..., Place]) -> None:
+    with worker_client.connect(place=make_place()) as worker:
+        computing = psutil.Process(worker.hello["pid"]).children()
+        job = worker.submit("protect", {"does": "count", "steps": 100, "seconds": 3})
+        for event in job.events():
+            if event.kind == "progress":
+                began = time.monotonic()
+                job.cancel()
+        assert event.header["code"] == "cancelled" and "nothing was changed" in event.header["sentence"]
+        assert time.monotonic() - began < 2
+        until(lambda: status(worker)["queue"] == 0)
+        assert ask(worker, text="next").header["said"] == "next"
+        assert psutil.Process(worker.hello["pid"]).children() == computing, "it was ended by force"
 
 
 def test_a_job_that_waits_can_be_cancelled_too(place: Place, worker: worker_client.Worker) -> None:
-    running = worker.submit("protect", {"does": "count", "steps": 30})
+    running = worker.submit("protect", {"does": "count", "steps": 20, "seconds": 0.15})
     with worker_client.connect(place=place) as other:
         waiting = other.submit("protect")
         waiting.cancel()
@@ -112,7 +116,7 @@ def test_a_client_that_goes_away_takes_its_job_with_it(place: Place, worker: wor
     job = leaving.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.05})
     next(event for event in job.events() if event.kind == "progress")
     leaving.close()
-    until(lambda: status(worker)["queue"] == 0, 2)
+    until(lambda: status(worker)["queue"] == 0)
 
 
 def test_work_that_does_not_listen_is_ended_by_force(worker: worker_client.Worker) -> None:
@@ -311,7 +315,7 @@ def test_pixels_on_their_way_count_as_pixels_that_wait(make_place: Callable[...,
     with worker_client.connect(place=place) as worker:
         slow = intrude(place)
         slow.write(frame(header, payload=4_000_000) + bytes(1000))
-        time.sleep(0.2)
+        time.sleep(1)  # nothing tells when the worker has begun to read it
         hasty = intrude(place)
         hasty.write(frame(header, payload=4_000_000))
         assert "Too many pixels" in protocol.read(hasty).header["sentence"]
