@@ -52,21 +52,21 @@ def networks(store: ModelStore) -> Networks:
 
 
 @pytest.fixture(scope="module")
-def skin_deep(store: ModelStore) -> MakeupPrior:
+def makeup(store: ModelStore) -> MakeupPrior:
     return MakeupPrior(load_basis(store.path("complexion")), CPU)
 
 
 @pytest.fixture
-def prior(networks: Networks, skin_deep: MakeupPrior, tmp_path: Path) -> WPlusPrior:
-    return WPlusPrior(networks, skin_deep, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
+def prior(networks: Networks, makeup: MakeupPrior, tmp_path: Path) -> WPlusPrior:
+    return WPlusPrior(networks, makeup, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
 
 
 @pytest.fixture(scope="module")
 def face(
-    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
+    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
 ) -> WPlusFace:
     cache = InversionCache(tmp_path_factory.mktemp("cache"))
-    made = WPlusPrior(networks, skin_deep, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
+    made = WPlusPrior(networks, makeup, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
     return made.invert(astronaut_canvas, 0.7)
 
 
@@ -196,13 +196,13 @@ def test_tuning_ends_at_its_target(networks: Networks, astronaut_canvas: CanvasF
 
 
 def test_two_faces_in_a_row_are_inverted_as_each_alone(
-    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     other = CanvasFace(astronaut_canvas.pixels.flip(0), astronaut_canvas.mesh)
     before = copy.deepcopy(networks.generator.state_dict())
 
     def inverted(name: str, face: CanvasFace) -> Inversion:
-        prior = WPlusPrior(networks, skin_deep, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
+        prior = WPlusPrior(networks, makeup, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
         return prior.invert(face, 0.7).inversion
 
     alone = inverted("alone", other)
@@ -223,17 +223,17 @@ def test_a_second_prompt_on_the_same_face_skips_the_inversion(
 
 
 def test_other_weights_do_not_take_what_was_kept(
-    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     cache = InversionCache(tmp_path)
     for name in ("one", "two"):
         own = replace(networks, fingerprint=name)
-        WPlusPrior(own, skin_deep, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
+        WPlusPrior(own, makeup, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
     assert len(cache.entries()) == 2
 
 
 def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
-    networks: Networks, skin_deep: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     def stop(step: int, steps: int) -> None:
         if step == 3:
@@ -241,7 +241,7 @@ def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
 
     cache = InversionCache(tmp_path / "cache")
     with pytest.raises(Cancelled):
-        WPlusPrior(networks, skin_deep, CPU, cache, pytest.fail, stop, QUICK).invert(astronaut_canvas, 0.7)
+        WPlusPrior(networks, makeup, CPU, cache, pytest.fail, stop, QUICK).invert(astronaut_canvas, 0.7)
     assert cache.entries() == []
 
 
@@ -319,6 +319,15 @@ def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -
         save_file(state, user_store.root / FOLDER / f"{slot}.safetensors")
     with pytest.raises(ModelUnavailable, match=r"generator\.safetensors holds no StyleGAN2"):
         load_networks(user_store, CPU)
+
+
+@pytest.mark.slow
+def test_the_generator_of_the_program_meets_a_face_that_it_never_saw(
+    user_store: ModelStore, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+) -> None:
+    own = load_networks(user_store, CPU)
+    face = WPlusPrior(own, makeup, CPU, InversionCache(tmp_path / "cache"), pytest.fail).invert(astronaut_canvas, 0.7)
+    assert face.inversion.quality > 26
 
 
 @pytest.mark.slow
