@@ -204,6 +204,7 @@ class Window:
     def shoot(self, title: str, name: str) -> None:
         """Keeps a picture of a window where somebody asked for it."""
         if folder := os.environ.get(SCREENSHOTS):
+            Path(folder).mkdir(parents=True, exist_ok=True)
             inside = self.gimp.share / "shot.png"
             self.do("import", "-window", title, str(inside))
             shutil.move(inside, Path(folder) / f"{name}.png")
