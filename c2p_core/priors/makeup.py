@@ -23,7 +23,7 @@ from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, bounded, within
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown, moved, warped
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown, moved, warped
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
 
@@ -248,12 +248,12 @@ class MakeupFace:
     def relief(self, code: Tensor) -> Tensor:
         """(256, 256) change of light that deepens or softens the face's own light and shade."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
-        gain = self._settings.relief * _blur(gain, _TONE_BLUR)
+        gain = self._settings.relief * gaussian(gain, _TONE_BLUR)
         return (grown(gain) * self._bands).sum(0)
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
-        return _blur(bounded(light, self._settings.limits)[None], _TONE_BLUR)[0]
+        return gaussian(bounded(light, self._settings.limits)[None], _TONE_BLUR)[0]
 
     def _toned(self, density: Tensor) -> Tensor:
         """(3, cells, cells) linear light of the same."""
@@ -330,7 +330,7 @@ def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, _CELLS, _CELLS, 2)
     light = basis.components.mean(1)[None]
     worn = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return _blur(worn, _PATTERN_BLUR)
+    return gaussian(worn, _PATTERN_BLUR)
 
 
 def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
@@ -408,15 +408,7 @@ def _band(change: Tensor) -> Tensor:
     The same band as ``patchiness`` in the benchmarks: two Gaussians whose half-amplitude frequencies these are.
     """
     fine, coarse = (_FACE_WIDTH / n * _SIGMA_PER_CELL / (CANVAS / _CELLS) for n in (32, 4))
-    return _blur(change, fine) - _blur(change, coarse)
-
-
-def _blur(field: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of a (C, n, n) field."""
-    at = torch.arange(field.shape[-1], device=field.device, dtype=field.dtype)
-    weights = torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
-    weights = weights / weights.sum(1, keepdim=True)
-    return weights @ field @ weights.T
+    return gaussian(change, fine) - gaussian(change, coarse)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

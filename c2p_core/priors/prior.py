@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -86,6 +87,15 @@ def warped(pixels: Tensor, displacement: Tensor, everywhere: Tensor) -> Tensor:
 def grown(field: Tensor) -> Tensor:
     """A (C, h, w) field on the whole canvas."""
     return F.interpolate(field[None], (CANVAS, CANVAS), mode="bicubic", align_corners=False)[0]
+
+
+def gaussian(field: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of a (C, n, n) field, its rim included."""
+    at = torch.arange(field.shape[-1], device=field.device, dtype=field.dtype)
+    weights = torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
+    weights = weights / weights.sum(1, keepdim=True)
+    blurred: Tensor = weights @ field @ weights.T
+    return blurred
 
 
 class Inverted(Protocol):

@@ -37,7 +37,7 @@ from c2p_core.priors.inversion import (
 from c2p_core.priors.inversion_cache import Inversions
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, grown
+from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 if TYPE_CHECKING:
@@ -343,15 +343,6 @@ def centres(side: int, device: torch.device) -> Tensor:
     at = (torch.arange(side, device=device) + 0.5) * (2.0 / side) - 1.0
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], -1)
-
-
-def gaussian(field: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of a (C, n, n) field, its rim included."""
-    at = torch.arange(field.shape[-1], device=field.device, dtype=field.dtype)
-    weights = torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
-    weights = weights / weights.sum(1, keepdim=True)
-    blurred: Tensor = weights @ field @ weights.T
-    return blurred
 
 
 def _band(density: Tensor) -> Tensor:
