@@ -219,13 +219,16 @@ def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:
         """
 image, layer = portrait()
 refused(protect, image, layer, "selection")
-refused(lambda: protect(image, layer, prior="stylegan2"))
+image = gimp.Image(4, 4, RGB)
+image.add_layer(gimp.Layer(image, "tiny", 4, 4, RGB_IMAGE, 100, NORMAL_MODE))
+refused(protect, image, image.layers[0])
 tell()
 """,
         LANGUAGE="de",
     )
     assert "Nichts ist ausgewählt" in words
-    assert "Der Generator von Gesichtern (StyleGAN2) braucht Gewichte" in words
+    # Said by the worker, with the numbers that it filled in.
+    assert "In einem Bild von 4 x 4 Pixeln ist kein Gesicht" in words
 
 
 # One layer per product
@@ -419,7 +422,7 @@ def ask(do):
 
 tell(before=ask("status"), after=ask("restart"), found=ask("diagnose"))
 """)
-    assert told["before"]["pid"] != told["after"]["pid"] and told["after"]["hello"]["priors"] == ["makeup"]
+    assert told["before"]["pid"] != told["after"]["pid"] and told["after"]["hello"]["priors"] == ["makeup", "stylegan2"]
     assert "protect-face-worker.json" in told["found"]["found by"]
     assert "It has been running for" in words and "run folder: " in words
 
