@@ -219,16 +219,14 @@ def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:
         """
 image, layer = portrait()
 refused(protect, image, layer, "selection")
-image = gimp.Image(4, 4, RGB)
-image.add_layer(gimp.Layer(image, "tiny", 4, 4, RGB_IMAGE, 100, NORMAL_MODE))
-refused(protect, image, image.layers[0])
+refused(lambda: protect(image, layer, prompt="red " * 100))
 tell()
 """,
         LANGUAGE="de",
     )
     assert "Nichts ist ausgewählt" in words
-    # Said by the worker, with the numbers that it filled in.
-    assert "In einem Bild von 4 x 4 Pixeln ist kein Gesicht" in words
+    # This one the worker says, in English.
+    assert "Die Beschreibung ist länger als 300 Zeichen" in words
 
 
 # One layer per product
