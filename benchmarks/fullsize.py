@@ -31,7 +31,7 @@ from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
-from c2p_core.priors.wplus import WPlusFace, fixed_rows
+from c2p_core.priors.wplus import WPlusFace, fixed_rows, principal_axes
 from c2p_core.recognition.alignment import MOBILEFACE, Template, chips
 
 TUNING, SEARCH = 150, 50
@@ -226,7 +226,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
     makeup = MakeupPrior(load_basis(store.path("complexion")), device)
-    searched = WPlusFace(face, inversion, generator, makeup, 0.7)
+    searched = WPlusFace(face, inversion, generator, principal_axes(generator), makeup, 0.7)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
     search = _seconds(_learning(list(code.values()), lambda: seen(searched.render(code).pixels[None])), timed, device)
 

@@ -73,12 +73,14 @@ class Networks:
 
     Attributes:
         generator, encoder: of one size.
+        axes: see ``principal_axes``.
         perceptual: distance used while inverting.
         fingerprint: of the weights.
     """
 
     generator: Generator
     encoder: Encoder
+    axes: Tensor
     perceptual: Perceptual
     fingerprint: str
 
@@ -98,7 +100,9 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
             f"{generator_file.name} takes {generator.shape.codes} x {generator.shape.style}; they must be of one size."
         )
     perceptual = Perceptual(store.path("faceres"), device)
-    return Networks(generator.to(device), encoder.to(device), perceptual, fingerprint(generator, encoder))
+    marked = fingerprint(generator, encoder)
+    generator = generator.to(device)
+    return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, marked)
 
 
 def find_files(store: ModelStore) -> tuple[Path, Path] | None:
@@ -162,7 +166,7 @@ class WPlusPrior:
 
     def invert(self, face: CanvasFace, strength: float) -> WPlusFace:
         """The face's own codes and weights, from the cache where the same face was inverted before."""
-        key = self._key(face)
+        own, key = self._networks, self._key(face)
         kept = self._cache.get(key)
         if kept is None:
             inversion, whole = self._on_some_device(face)
@@ -175,7 +179,7 @@ class WPlusPrior:
         prefix = "weights."
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
-        return WPlusFace(face, inversion, self._networks.generator, self._makeup, strength, self._free_noise)
+        return WPlusFace(face, inversion, own.generator, own.axes, self._makeup, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
@@ -225,6 +229,7 @@ class WPlusFace:
         face: CanvasFace,
         inversion: Inversion,
         generator: Generator,
+        axes: Tensor,
         makeup: MakeupPrior,
         strength: float,
         free_noise: bool = False,
@@ -234,7 +239,7 @@ class WPlusFace:
         self._generator = generator
         self._makeup = makeup.invert(face, strength)
         self._reach = _REACH * max(strength, 0.02) / 0.7
-        self._axes = principal_axes(generator)
+        self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
         self._at = _in_crop(face.mesh.cpu().numpy(), device)

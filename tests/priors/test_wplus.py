@@ -48,7 +48,8 @@ def networks(store: ModelStore) -> Networks:
     for layer in generator.styled():
         layer.noise_strength.data.fill_(0.1)
     frozen = generator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
-    return Networks(*frozen, Perceptual(store.path("faceres"), CPU), fingerprint(*frozen))
+    perceptual = Perceptual(store.path("faceres"), CPU)
+    return Networks(*frozen, wplus.principal_axes(frozen[0]), perceptual, fingerprint(*frozen))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
 
 
 def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Networks) -> None:
-    axes = wplus.principal_axes(networks.generator)
+    axes = networks.axes
     z = torch.randn(4096, SHAPE.style, generator=torch.Generator().manual_seed(1))
     w = networks.generator.mapping(z)
     along = (w - w.mean(0)) @ axes.T / axes.norm(dim=1) ** 2
