@@ -47,6 +47,7 @@ class SearchSettings:
             "shape": 0.6,
             "complexion": 0.7,
             "relief": 0.7,
+            "texture": 0.3,
             "products": 0.6,
             "codes": 0.2,
             "noise": 0.1,

@@ -1,4 +1,4 @@
-"""The makeup prior: products, learned complexion and shape in one latent code.
+"""The makeup prior: products, learned complexion, relief, texture and shape in one latent code.
 
 Anchored to the dense landmarks and free of resolution: what it finds moves and multiplies the photo's own pixels.
 """
@@ -63,6 +63,11 @@ _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the lim
 _SUNGLASSES = 0.5  # share of what lies around the eyes, beyond the lids, that is no skin
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
+# How many of these bands, from the finest, are texture: too fine to make spots, it may change from cell to cell, and by
+# so many times the limit of relief.
+TEXTURE_BANDS = 2
+_TEXTURE = 1.5
+_TEXTURE_BLUR = 1.0  # cells
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def settings(strength: float) -> Settings:
         limits=Limits(0.24 * s, 0.34 * s),
         moved=0.062 * s,
         shifted=6.8 * s,
-        patchy=2.7 * s,
+        patchy=2.5 * s,
     )
 
 
@@ -185,6 +190,7 @@ class MakeupFace:
             "products": torch.zeros(products.CODE_SHAPE, device=self._device),
             "complexion": torch.zeros(len(self._patterns), device=self._device),
             "relief": torch.zeros(len(RELIEF_BANDS) - 1, SIZE, device=self._device),
+            "texture": torch.zeros(TEXTURE_BANDS, _CELLS, _CELLS, device=self._device),
             "shape": torch.zeros(2 * SIZE, device=self._device),
         }
 
@@ -281,8 +287,13 @@ class MakeupFace:
         return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
     def _light(self, code: Code) -> Tensor:
-        """(256, 256) change of light by complexion and relief."""
-        return grown(self._complexion(code)[None])[0] + self.relief(code["relief"])
+        """(256, 256) change of light by complexion, relief and texture."""
+        return grown(self._complexion(code)[None])[0] + self.relief(code["relief"]) + self._texture(code["texture"])
+
+    def _texture(self, code: Tensor) -> Tensor:
+        """(256, 256) change of light that roughens or smooths the face's own texture."""
+        gain = _TEXTURE * self._settings.relief * gaussian(torch.tanh(code), _TEXTURE_BLUR)
+        return (grown(gain) * self._bands[:TEXTURE_BANDS]).sum(0)
 
     def _on_skin(self, light: Tensor) -> Tensor:
         """(3, 256, 256) density change within the limits of skin."""

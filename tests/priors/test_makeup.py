@@ -72,7 +72,7 @@ def test_every_part_of_the_code_has_a_gradient(made_up: MakeupFace) -> None:
         assert part.grad is not None and float(part.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("part", ["products", "complexion", "relief", "shape"])
+@pytest.mark.parametrize("part", ["products", "complexion", "relief", "texture", "shape"])
 def test_gradients_agree_with_differences(made_up: MakeupFace, part: str) -> None:
     face = made_up
     generator = torch.Generator().manual_seed(1)
@@ -108,7 +108,7 @@ def test_eyes_stay_where_they_are(face: MakeupFace, astronaut_canvas: CanvasFace
 
 
 def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
-    code = {**face.start(), "complexion": heavy(face)["complexion"], "relief": heavy(face)["relief"]}
+    code = {**face.start(), **{part: heavy(face)[part] for part in ("complexion", "relief", "texture")}}
     changed = (face.render(code).pixels - astronaut_canvas.pixels).abs().amax(0)
     mesh = astronaut_canvas.mesh
     places = {"iris": mesh[[159, 145]].mean(0), "teeth": mesh[[13, 14]].mean(0)}
