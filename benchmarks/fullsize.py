@@ -26,12 +26,20 @@ from c2p_core import torchvision_ops
 from c2p_core.faces.align import crop
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.inversion import InversionSettings, ffhq_crop, invert, synthesise, tuned
+from c2p_core.priors.inversion import (
+    InversionSettings,
+    ffhq_crop,
+    fixed_rows,
+    invert,
+    synthesise,
+    tuned,
+    untouched_layers,
+)
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
-from c2p_core.priors.wplus import WPlusFace, fixed_rows, principal_axes
+from c2p_core.priors.wplus import WPlusFace, principal_axes
 from c2p_core.recognition.alignment import MOBILEFACE, Template, chips
 
 TUNING, SEARCH = 150, 50
@@ -220,8 +228,11 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
     inversion = invert(generator, encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
     weights = {name: p.clone().requires_grad_() for name, p in tuned(generator).items()}
 
+    with torch.no_grad():
+        begun = generator.begin(inversion.codes[None], untouched_layers(FFHQ.codes))
+
     def tuning_loss() -> Tensor:
-        made = synthesise(generator, weights, inversion.codes[None], size=256)
+        made = synthesise(generator, weights, inversion.codes[None], size=256, begun=begun)
         return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)

@@ -26,6 +26,8 @@ OnStep = Callable[[int, int], None]
 """Called before each step with its number and their count; may raise to end the inversion."""
 
 _SIDE = 256
+# Rows that move, counted from the finest: 8 to 17 of 18. In a smaller generator they draw the same share of a face.
+_FREE = 10
 _LOOK_EVERY = 10
 # Face-mesh indices of the mouth's corners, image left before image right.
 _MOUTH = (61, 291)
@@ -153,9 +155,11 @@ def invert(
 
     weights = {name: p.detach().clone().requires_grad_() for name, p in tuned(generator).items()}
     optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
+    with torch.no_grad():
+        begun = generator.begin(codes, untouched_layers(generator.shape.codes))
     for step in range(settings.tuning_steps):
         on_step(settings.latent_steps + step, steps)
-        made = synthesise(generator, weights, codes, size=side)
+        made = synthesise(generator, weights, codes, size=side, begun=begun)
         if step % _LOOK_EVERY == 0 and psnr(made.detach(), wanted, mask) >= settings.target:
             break
         _descend(optimiser, loss(made))
@@ -165,17 +169,28 @@ def invert(
     return Inversion(codes[0], weights, quality)
 
 
+def fixed_rows(codes: int) -> int:
+    """How many rows of a W+ code, from the coarsest, carry identity and stay: 8 of 18; the first one always."""
+    return max(1, codes - _FREE)
+
+
+def untouched_layers(codes: int) -> int:
+    """How many layers, from the coarsest, neither tuning nor the search changes, so that they are passed only once."""
+    return fixed_rows(codes) // 2 * 2
+
+
 def tuned(generator: Generator) -> dict[str, Tensor]:
-    """The parameters that pivotal tuning changes: those of the layers up to the working side.
+    """The parameters that pivotal tuning changes: those of the layers whose rows are free, up to the working side.
 
     Not the mapping network, which has no part in a picture of W+ codes, and not what scales the noise.
     """
-    levels = working_side(generator).bit_length() - 2
-    kept = {f"layers.{at}." for at in range(2 * levels - 1)} | {f"rgbs.{at}." for at in range(levels)}
+    levels, first = working_side(generator).bit_length() - 2, untouched_layers(generator.shape.codes)
+    kept = {f"layers.{at}." for at in range(first, 2 * levels - 1)}
+    kept |= {f"rgbs.{at}." for at in range(first // 2, levels)}
     return {
         name: parameter
         for name, parameter in generator.named_parameters()
-        if name == "constant" or (name.startswith(tuple(kept)) and not name.endswith("noise_strength"))
+        if name.startswith(tuple(kept)) and not name.endswith("noise_strength")
     }
 
 

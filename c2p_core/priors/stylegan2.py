@@ -131,6 +131,21 @@ class ToRgb(nn.Module):
         return flat.reshape(len(x), 3, *x.shape[2:]) + self.bias[:, None, None].to(x.dtype)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A picture half made.
+
+    Attributes:
+        layers: how many of the styled layers have been passed.
+        features: (B, C, h, h) after them.
+        picture: (B, 3, h, h) RGB so far, None before the first.
+    """
+
+    layers: int
+    features: Tensor
+    picture: Tensor | None
+
+
 class Generator(nn.Module):
     """Codes to pictures, with skip connections to RGB."""
 
@@ -157,25 +172,45 @@ class Generator(nn.Module):
         w: Tensor = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
         return w[:, None].expand(-1, self.shape.codes, -1)
 
-    def forward(self, codes: Tensor, noise: Sequence[Tensor] | None = None, size: int | None = None) -> Tensor:
+    def begin(self, codes: Tensor, layers: int) -> Begun:
+        """The first layers alone; as long as their rows of the code stay, so does what they make.
+
+        Args:
+            codes: (B, codes, style) in W+.
+            layers: how many; an even number, or the last one's RGB would depend on the next row.
+        """
+        x = self.constant.expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        return self._on(Begun(0, x, None), codes, None, layers)
+
+    def _on(self, begun: Begun, codes: Tensor, noise: Sequence[Tensor] | None, layers: int) -> Begun:
+        x, picture = begun.features, begun.picture
+        for at in range(begun.layers, layers):
+            x = self.layers[at](x, codes[:, at], None if noise is None else noise[at])
+            if at % 2 == 0:
+                rgb = self.rgbs[at // 2](x, codes[:, at + 1])
+                picture = rgb if picture is None else rgb + doubled(picture)
+        return Begun(layers, x, picture)
+
+    def forward(
+        self,
+        codes: Tensor,
+        noise: Sequence[Tensor] | None = None,
+        size: int | None = None,
+        begun: Begun | None = None,
+    ) -> Tensor:
         """Synthesis.
 
         Args:
             codes: (B, codes, style) in W+.
             noise: one map per layer, (side, side) or (B, 1, side, side); the stored maps when None.
             size: side of the picture wanted: a smaller one is what the network has made on the way, and costs less.
+            begun: what ``begin`` made of the same first rows and stored noise.
 
         Returns:
             (B, 3, size, size) RGB, about -1..1.
         """
         levels = len(self.rgbs) if size is None else int(math.log2(size)) - 1
-        x = self.constant.expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        picture: Tensor | None = None
-        for at, layer in enumerate(self.layers[: 2 * levels - 1]):
-            x = layer(x, codes[:, at], None if noise is None else noise[at])
-            if at % 2 == 0:
-                rgb = self.rgbs[at // 2](x, codes[:, at + 1])
-                picture = rgb if picture is None else rgb + doubled(picture)
+        picture = self._on(begun or self.begin(codes, 0), codes, noise, 2 * levels - 1).picture
         assert picture is not None
         return picture
 

@@ -30,8 +30,11 @@ from c2p_core.priors.inversion import (
     OnStep,
     ffhq_crop,
     fingerprint,
+    fixed_rows,
     invert,
     synthesise,
+    tuned,
+    untouched_layers,
     working_side,
 )
 from c2p_core.priors.inversion_cache import Inversions
@@ -50,8 +53,7 @@ _MINI = "stylegan2-mini"
 _ENDINGS = (".safetensors", ".pt", ".pkl")
 
 _CELLS = 64  # side of the grid on which displacement and tone live, as in the makeup prior
-# Rows that move, counted from the finest: 8 to 17 of 18. In a smaller generator they draw the same share of a face.
-_FREE = 10
+_SIDE = 128  # px; a larger picture would be read at this size
 _LARGEST_NOISE = 256  # px; maps of 512 px and more draw pores, which come from the photo anyway
 _REACH = 2.0  # standard deviations of W that a row may move at strength 0.7
 _DRAWS = 4096  # of W, whose principal axes the search walks along
@@ -183,7 +185,7 @@ class WPlusPrior:
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
-        digest.update(repr(self._how).encode())
+        digest.update(repr((self._how, list(tuned(self._networks.generator)))).encode())
         for part in (face.pixels, face.mesh):
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -242,6 +244,9 @@ class WPlusFace:
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
+        untouched = 0 if free_noise else untouched_layers(generator.shape.codes)
+        with torch.no_grad():
+            self._begun = generator.begin(inversion.codes[None], untouched)
         self._at = _in_crop(face.mesh.cpu().numpy(), device)
         self._before = self._density(self._synthesised(self._own_code()))
         self._field, self._skin = self._makeup.field, F.avg_pool2d(self._makeup.skin, CANVAS // _CELLS)[0]
@@ -308,14 +313,15 @@ class WPlusFace:
         return displacement, moved
 
     def _synthesised(self, code: Code) -> Tensor:
-        """(3, side, side) -1..1."""
+        """(3, side, side) -1..1, as large as it is looked at."""
         noise = None
         if "noise" in code:
             own = [layer.noise for layer in self._generator.styled()]
             parts = code["noise"].split([layer.noise.numel() for layer in self._noisy()])
             noise = [m + p.reshape(m.shape) for m, p in zip(own, parts, strict=False)] + own[len(parts) :]
-        side = working_side(self._generator)
-        return synthesise(self._generator, self.inversion.weights, self.rows(code)[None], noise=noise, size=side)[0]
+        side = min(working_side(self._generator), _SIDE)
+        rows = self.rows(code)[None]
+        return synthesise(self._generator, self.inversion.weights, rows, noise=noise, size=side, begun=self._begun)[0]
 
     def _noisy(self) -> list[StyledLayer]:
         """The layers whose noise may be searched, from the first."""
@@ -326,11 +332,6 @@ class WPlusFace:
         fine = F.grid_sample(picture[None], self._at[None], align_corners=False, padding_mode="border")
         linear = srgb_to_linear((F.avg_pool2d(fine, 2)[0].clamp(-1, 1) + 1) / 2)
         return -torch.log(linear.clamp(min=_DARKEST))
-
-
-def fixed_rows(codes: int) -> int:
-    """How many rows of a W+ code, from the coarsest, carry identity and stay: 8 of 18; the first one always."""
-    return max(1, codes - _FREE)
 
 
 @torch.no_grad()

@@ -462,3 +462,9 @@ def test_truncation_leads_to_the_mean_face(generator: Generator) -> None:
     z = torch.randn(2, 16, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(generator.map(z, 0.0), generator.mean_w.expand(2, 6, -1))
     assert torch.allclose(generator.map(z, 0.5), (generator.map(z) + generator.map(z, 0.0)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, 2, 4])
+def test_a_picture_half_made_is_finished_the_same(generator: Generator, layers: int) -> None:
+    codes = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(generator(codes, begun=generator.begin(codes, layers)), generator(codes))

@@ -23,13 +23,22 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import checkpoints, inversion, wplus
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.inversion import Inversion, InversionSettings, ffhq_crop, fingerprint, invert
+from c2p_core.priors.inversion import (
+    Inversion,
+    InversionSettings,
+    ffhq_crop,
+    fingerprint,
+    fixed_rows,
+    invert,
+    tuned,
+    untouched_layers,
+)
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
-from c2p_core.priors.wplus import FOLDER, Networks, WPlusFace, WPlusPrior, fixed_rows, load_networks
+from c2p_core.priors.wplus import FOLDER, Networks, WPlusFace, WPlusPrior, load_networks
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, message
 
@@ -79,6 +88,18 @@ def moved_code(face: WPlusFace, scale: float = 1.0) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("codes", "fixed"), [(18, 8), (16, 6), (12, 2), (10, 1), (6, 1)])
 def test_the_coarse_rows_are_fixed_in_every_size(codes: int, fixed: int) -> None:
     assert fixed_rows(codes) == fixed
+
+
+@pytest.mark.parametrize("levels", [3, 5, 6])
+def test_tuning_leaves_alone_what_comes_before_the_free_rows(levels: int) -> None:
+    generator = Generator(GeneratorShape((8,) * levels, style=8, mapping=1)).requires_grad_(False)
+    codes = torch.randn(1, generator.shape.codes, 8, generator=torch.Generator().manual_seed(0))
+    first = untouched_layers(generator.shape.codes)
+    before = generator.begin(codes, first)
+    for parameter in tuned(generator).values():
+        parameter += 1.0
+    assert torch.equal(generator.begin(codes, first).features, before.features)
+    assert len(tuned(generator)) > 0
 
 
 def test_the_start_is_the_face_itself(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
