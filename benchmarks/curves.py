@@ -12,8 +12,12 @@ from benchmarks.rows import NaturalRow, ProtectRow
 from benchmarks.sweeps import CURVES
 from benchmarks.tables import by_variant, largest, mean, number, table
 
-SSIMS = (0.90, 0.92, 0.94, 0.96, 0.98)
-PSNRS = (26.0, 28.0, 30.0, 32.0, 34.0)
+# Equal visibility by each of three measures: its title, and the levels at which methods are compared.
+LEVELS = {
+    "ssim": ("SSIM", (0.90, 0.92, 0.94, 0.96, 0.98)),
+    "psnr": ("PSNR", (26.0, 28.0, 30.0, 32.0, 34.0)),
+    "flip": ("FLIP", (0.06, 0.05, 0.04, 0.03, 0.02)),
+}
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,18 @@ def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: 
 
 
 def protection_at(curve: Sequence[Point], figure: str, value: float) -> float | None:
-    """Protection of one method where its pictures have a given SSIM or PSNR, between its points by straight lines.
+    """Protection of one method where its pictures are as visible as given, between its points by straight lines.
 
     None where the method was not measured so visible, or so discreet.
     """
-    known = sorted((getattr(p, figure), p.held_out.value) for p in curve)
+    known = sorted((getattr(p, figure), p.held_out.value) for p in curve if getattr(p, figure) is not None)
     if not known or not known[0][0] <= value <= known[-1][0]:
         return None
     return float(np.interp(value, [x for x, _ in known], [y for _, y in known]))
 
 
 def section(found: Sequence[Point]) -> str:
-    """Tables: every point, and all methods at equal SSIM and PSNR."""
+    """Tables: every point, and all methods at equal visibility."""
     if not found:
         return "Not measured yet: `python -m benchmarks run`."
     lines = [
@@ -80,7 +84,7 @@ def section(found: Sequence[Point]) -> str:
     head = ["method", "strength", "held-out", "white-box", "SSIM", "PSNR, dB", "FLIP", "pictures"]
     faces = found[0].held_out.count
     text = f"Faces that all of these were measured on: {faces}. FAR 1 %.\n\n{table(head, lines)}\n\n"
-    for figure, title, values in (("ssim", "SSIM", SSIMS), ("psnr", "PSNR", PSNRS)):
+    for figure, (title, values) in LEVELS.items():
         rows = []
         for method in dict.fromkeys(p.method for p in found):
             curve = [p for p in found if p.method == method]
@@ -91,15 +95,15 @@ def section(found: Sequence[Point]) -> str:
     return text.rstrip()
 
 
-def above_all(found: Sequence[Point], method: str) -> tuple[int, int]:
-    """At how many of `SSIMS` a method protects more than every other one, and at how many it was measured."""
+def above_all(found: Sequence[Point], method: str, figure: str) -> tuple[int, int]:
+    """At how many `LEVELS` of a figure a method protects more than every other one, and at how many it was measured."""
     curves = {m: [p for p in found if p.method == m] for m in dict.fromkeys(p.method for p in found)}
     best = measured = 0
-    for value in SSIMS:
-        own = protection_at(curves.get(method, []), "ssim", value)
+    for value in LEVELS[figure][1]:
+        own = protection_at(curves.get(method, []), figure, value)
         if own is None:
             continue
         measured += 1
-        others = [protection_at(curve, "ssim", value) for name, curve in curves.items() if name != method]
+        others = [protection_at(curve, figure, value) for name, curve in curves.items() if name != method]
         best += all(own > other for other in others if other is not None)
     return best, measured

@@ -55,15 +55,14 @@ def _tidy(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def curves(points: Sequence[Point], path: Path) -> Path:
-    """Held-out protection over SSIM and over PSNR, a line a method; further up and further right is better."""
-    figure, both = pyplot.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
-    for axes, (figure_of, label) in zip(
-        both, (("ssim", "SSIM of the photo"), ("psnr", "PSNR of the photo, dB")), strict=True
-    ):
+    """Held-out protection over three measures of visibility, a line a method; up and right is better."""
+    measures = (("ssim", "SSIM of the photo"), ("psnr", "PSNR of the photo, dB"), ("flip", "FLIP of the photo"))
+    figure, panels = pyplot.subplots(1, len(measures), figsize=(15, 4.4), layout="constrained", sharey=True)
+    for axes, (figure_of, label) in zip(panels, measures, strict=True):
         for index, method in enumerate(dict.fromkeys(p.method for p in points)):
             own = sorted((p for p in points if p.method == method), key=lambda p: p.strength)
             axes.plot(
-                [getattr(p, figure_of) for p in own],
+                [getattr(p, figure_of) if getattr(p, figure_of) is not None else float("nan") for p in own],
                 [100 * p.held_out.value for p in own],
                 marker=_MARKS[index % len(_MARKS)],
                 label=method,
@@ -73,8 +72,9 @@ def curves(points: Sequence[Point], path: Path) -> Path:
             )
         _tidy(axes, "Protection over visibility", f"{label} (right: less visible)", "held-out protection, % of faces")
         axes.set_ylim(-3, 103)
-    both[0].axvspan(0.90, 0.98, color="#f4f1e8", zorder=0)
-    both[1].legend(frameon=False, fontsize=9)
+    panels[0].axvspan(0.90, 0.98, color="#f4f1e8", zorder=0)
+    panels[2].invert_xaxis()
+    panels[2].legend(frameon=False, fontsize=9)
     return _save(figure, path)
 
 
