@@ -324,8 +324,10 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
     parameters = dict(_tower_parameters(model, tower))
     decay = 0.02 if tower == "images" else 0.0
     optimiser = torch.optim.AdamW(parameters.values(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
-    start = _resume(state, model, optimiser, parameters) if state.exists() else 0
-    if start == 0 and tower == "images":
+    start = 0
+    if state.exists():
+        start = _resume(state, model, optimiser, parameters)
+    elif tower == "images":
         start_patches(model, pictures)
     began = time.monotonic()
     running = torch.zeros(3)

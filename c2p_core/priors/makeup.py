@@ -251,11 +251,20 @@ class MakeupFace:
         shift = displacement / CANVAS_EYE_DISTANCE
         return torch.cat([_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._lines)])
 
-    def relief(self, code: Tensor) -> Tensor:
+    def own_light(self, code: Code) -> Tensor:
+        """(256, 256) change of light that deepens or softens the face's own, by the code's relief and texture."""
+        return self._relief(code["relief"]) + self._texture(code["texture"])
+
+    def _relief(self, code: Tensor) -> Tensor:
         """(256, 256) change of light that deepens or softens the face's own light and shade."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
         gain = self._settings.relief * gaussian(gain, _TONE_BLUR)
         return (grown(gain) * self._bands).sum(0)
+
+    def _texture(self, code: Tensor) -> Tensor:
+        """(256, 256) change of light that roughens or smooths the face's own texture."""
+        gain = _TEXTURE * self._settings.relief * gaussian(torch.tanh(code), _TEXTURE_BLUR)
+        return (grown(gain) * self._bands[:TEXTURE_BANDS]).sum(0)
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
@@ -288,12 +297,7 @@ class MakeupFace:
 
     def _light(self, code: Code) -> Tensor:
         """(256, 256) change of light by complexion, relief and texture."""
-        return grown(self._complexion(code)[None])[0] + self.relief(code["relief"]) + self._texture(code["texture"])
-
-    def _texture(self, code: Tensor) -> Tensor:
-        """(256, 256) change of light that roughens or smooths the face's own texture."""
-        gain = _TEXTURE * self._settings.relief * gaussian(torch.tanh(code), _TEXTURE_BLUR)
-        return (grown(gain) * self._bands[:TEXTURE_BANDS]).sum(0)
+        return grown(self._complexion(code)[None])[0] + self.own_light(code)
 
     def _on_skin(self, light: Tensor) -> Tensor:
         """(3, 256, 256) density change within the limits of skin."""

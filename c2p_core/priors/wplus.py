@@ -255,7 +255,7 @@ class WPlusFace:
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         worn = self._makeup.start(prompt, guidance, seed)
-        return {"products": worn["products"], "relief": worn["relief"], **self._own_code()}
+        return {name: worn[name] for name in ("products", "relief", "texture")} | self._own_code()
 
     def rows(self, code: Code) -> Tensor:
         """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
@@ -300,7 +300,7 @@ class WPlusFace:
         light = (after - moved).mean(0)
         # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
         light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
-        return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.relief(code["relief"])
+        return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.own_light(code)
 
     def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:
         """The displacement that makes of the face before what comes nearest to ``after``, and what it makes."""

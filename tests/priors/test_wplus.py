@@ -129,10 +129,10 @@ def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Network
     assert float(across.abs().max()) < 0.1
 
 
-def test_codes_and_noise_have_gradients(face: WPlusFace) -> None:
+def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
     code = {name: part.requires_grad_() for name, part in moved_code(face, 0.3).items()}
     (face.render(code).pixels ** 2).sum().backward()
-    for name in ("codes", "noise"):
+    for name in ("codes", "noise", "relief", "texture"):
         slope = code[name].grad
         assert slope is not None and bool(torch.isfinite(slope).all()) and float(slope.abs().max()) > 0, name
 
