@@ -165,7 +165,7 @@ def _worst(natural: NaturalGroups, groups: Groups, names: Names) -> str:
     """The faces to look at first: highest patchiness, most colour shift, most movement, and those still matched."""
     out = []
     for (variant, strength), group in natural.items():
-        if group[0].setting.method != MAIN_METHOD:
+        if group[0].setting.method != MAIN_METHOD or strength != MAIN_STRENGTH:
             continue
         for figure in ("psnr", "eye_shift", "skin_de_mean", "patch_skin"):
             known = [r for r in group if getattr(r, figure) is not None]
@@ -200,7 +200,8 @@ NOTES = """\
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
 - Beside other methods: noise methods ask the same recognisers through the same random transformations as often as the
   product may (`benchmarks/baselines.py`). Between measured strengths straight lines, beyond them nothing. Blur and
-  large pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone.
+  large pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone. SSIM and PSNR
+  count an edge that moved by half a pixel for more than coloured spots on skin; FLIP, made from how eyes see, does not.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
   unprotected photo is no longer recognised after the same, the degradation protects, not the product.
 - Groups: thirds of the measured faces by the individual typology angle of the skin in the original picture, which holds
