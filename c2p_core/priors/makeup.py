@@ -68,6 +68,8 @@ RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between 
 TEXTURE_BANDS = 2
 _TEXTURE = 1.5
 _TEXTURE_BLUR = 1.0  # cells
+# Optical density from which on fine relief is a line, a fold or a hair, and no texture: it is not deepened further.
+_LINE = 0.12
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class MakeupFace:
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
         self._bands = _bands(self._linear, skin)
+        bare = torch.from_numpy(face_regions.ramp(-face_regions.brows_distance(mesh), -8.0, -3.0)).to(self._bands)
+        self._fine = bare * _LINE * torch.tanh(self._bands[:TEXTURE_BANDS] / _LINE)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
         self._settings = _as_visible(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // _CELLS))
         self._seen = F.avg_pool2d(self.skin, 2)[0]
@@ -263,8 +267,10 @@ class MakeupFace:
 
     def _texture(self, code: Tensor) -> Tensor:
         """(256, 256) change of light that roughens or smooths the face's own texture."""
-        gain = _TEXTURE * self._settings.relief * gaussian(torch.tanh(code), _TEXTURE_BLUR)
-        return (grown(gain) * self._bands[:TEXTURE_BANDS]).sum(0)
+        rougher = _TEXTURE * self._settings.relief
+        gain = torch.tanh(code)
+        gain = gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
+        return (grown(gain) * self._fine).sum(0)
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
