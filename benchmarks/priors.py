@@ -25,7 +25,10 @@ _FIGURES = {
 def section(
     protect: dict[Key, list[ProtectRow]], natural: dict[Key, list[NaturalRow]], names: Names, key: tuple[str, float]
 ) -> str:
-    """One column for each prior whose pictures of a (method, strength) were measured; empty unless there are two."""
+    """One column for each prior, over the faces and families that a (method, strength) was measured with in all of them.
+
+    Empty unless there are two.
+    """
     method, strength = key
     columns: dict[str, tuple[Sequence[ProtectRow], Sequence[NaturalRow]]] = {}
     for variant, group in protect.items():
@@ -37,6 +40,13 @@ def section(
             columns[prior] = group, natural.get(variant, [])
     if len(columns) < 2:
         return ""
+    shared = set.intersection(*({_task(row) for row in group} for group, _ in columns.values()))
+    columns = {
+        prior: ([r for r in group if _task(r) in shared], [r for r in looks if _task(r) in shared])
+        for prior, (group, looks) in columns.items()
+    }
+    if not shared:
+        return ""
     lines: list[list[object]] = [["pictures", *(len(group) for group, _ in columns.values())]]
     for name, rate in (("held-out", held_out_rate), ("white-box", white_box_rate)):
         for title, threshold in THRESHOLDS.items():
@@ -47,6 +57,10 @@ def section(
     lines.append(["seconds a picture", *(f"{fmean(r.seconds for r in group):.0f}" for group, _ in columns.values())])
     lines.append(["peak MiB", *(f"{max(r.peak_mib for r in group):.0f}" for group, _ in columns.values())])
     return table(["", *columns], lines)
+
+
+def _task(row: ProtectRow | NaturalRow) -> tuple[str, str]:
+    return row.setting.face, row.setting.hold_out
 
 
 def fullsize_section(path: Path) -> str:

@@ -116,6 +116,32 @@ def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canva
         assert float(changed[int(y), int(x)]) < 0.02, name
 
 
+@pytest.mark.parametrize("gain", [-9.0, 9.0])
+def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, gain: float) -> None:
+    """Smoothed or deepened they would be gone, or thin bars."""
+    start = face.start()
+    code = {**start, "texture": torch.full_like(start["texture"], gain)}
+    changed = (face.render(code).pixels - astronaut_canvas.pixels).abs().amax(0)
+
+    def most(x: float, y: float) -> float:
+        return float(changed[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5].max())
+
+    mesh = astronaut_canvas.mesh
+    brows = [most(*mesh[list(pair)].mean(0).tolist()) for pair in ((105, 66), (334, 296))]
+    cheeks = [most(*mesh[place].tolist()) for place in (50, 280)]
+    assert max(brows) < 0.01 < min(cheeks)
+
+
+@pytest.mark.parametrize("strength", [0.7, 1.0])
+def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
+    astronaut_canvas: CanvasFace, store: ModelStore, strength: float
+) -> None:
+    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, strength)
+    start = face.start()
+    smoothed = face.own_light({**start, "texture": torch.full_like(start["texture"], -9.0)})
+    assert bool((smoothed.abs() <= face._fine.abs().sum(0) + 1e-6).all())
+
+
 def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
     prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     differences = []
