@@ -25,7 +25,7 @@ _FIGURES = {
 def section(
     protect: dict[Key, list[ProtectRow]], natural: dict[Key, list[NaturalRow]], names: Names, key: tuple[str, float]
 ) -> str:
-    """One column for each prior, over the faces and families that a (method, strength) was measured with in all of them.
+    """One column for each prior, over the pictures of a (method, strength) that all priors have, by face and family.
 
     Empty unless there are two.
     """
