@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("agg")
+import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
@@ -62,7 +63,7 @@ def curves(points: Sequence[Point], path: Path) -> Path:
         for index, method in enumerate(dict.fromkeys(p.method for p in points)):
             own = sorted((p for p in points if p.method == method), key=lambda p: p.strength)
             axes.plot(
-                [getattr(p, figure_of) if getattr(p, figure_of) is not None else float("nan") for p in own],
+                np.array([getattr(p, figure_of) for p in own], dtype=float),
                 [100 * p.held_out.value for p in own],
                 marker=_MARKS[index % len(_MARKS)],
                 label=method,
