@@ -41,12 +41,12 @@ def section(
     if len(columns) < 2:
         return ""
     shared = set.intersection(*({_task(row) for row in group} for group, _ in columns.values()))
+    if not shared:
+        return ""
     columns = {
         prior: ([r for r in group if _task(r) in shared], [r for r in looks if _task(r) in shared])
         for prior, (group, looks) in columns.items()
     }
-    if not shared:
-        return ""
     lines: list[list[object]] = [["pictures", *(len(group) for group, _ in columns.values())]]
     for name, rate in (("held-out", held_out_rate), ("white-box", white_box_rate)):
         for title, threshold in THRESHOLDS.items():
