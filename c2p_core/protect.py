@@ -155,8 +155,9 @@ def _wording(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Call
     if text is None:
         return None
     guidance, direction = text
-    before = guidance.embed(face.pixels[None])
-    return lambda pixels: guidance.loss(before, pixels[None], direction)
+    frame = guidance.frame(face.mesh)
+    before = guidance.embed(face.pixels[None], frame)
+    return lambda pixels: guidance.loss(before, pixels[None], direction, frame)
 
 
 def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:

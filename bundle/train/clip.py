@@ -39,6 +39,7 @@ from c2p_core import torchvision_ops
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
 from c2p_core.guidance.looks import look_code
 from c2p_core.guidance.vocabulary import (
     NO_MAKEUP,
@@ -50,6 +51,7 @@ from c2p_core.guidance.vocabulary import (
     sample_look,
     wrap,
 )
+from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.products import (
     PRODUCTS,
     Regions,
@@ -67,10 +69,11 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa:
 from open_clip.model import CLIP  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / "mini" / "clip-mini.json"
-# The part of the canvas that the guidance looks at (c2p_core/guidance/clip.py); faces are kept at half its resolution.
-CROP = slice(48, 240), slice(32, 224)
+# Faces are kept as the guidance sees them, carried to the mean face, with a margin.
 MARGIN = 8
-CUT = 96
+CUT = MINI_SIDE
+# How far, in pixels, a face may lie from where the mean face has it.
+_ASTRAY = 2
 FACES_PER_BATCH = 8
 LOOKS_PER_FACE = 5
 # Inverse temperature of the contrast.
@@ -90,15 +93,14 @@ class Faces:
 
 
 def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
-    """Align every face and build its product regions; one file per split."""
+    """Carry every face and its product regions to the mean face; one file per split."""
     from PIL import Image
 
     find_mesh = FaceMesh(mesh_model)
     work.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader((faces / "faces.csv").open()))
     points = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    rows_, columns = (slice(part.start - 2 * MARGIN, part.stop + 2 * MARGIN) for part in CROP)
-    rows_ = slice(rows_.start, min(rows_.stop, 256))
+    mean = load_basis(CONFIG.with_name("complexion.safetensors")).mesh.numpy()
     for split in ("train", "val"):
         images, regions, subjects = [], [], []
         for row in rows:
@@ -111,11 +113,13 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
             if presence < 0.5:
                 continue
             alignment = align(mesh[:, :2], eye_distance(mesh))
-            canvas = canvas_crop(photo, alignment).clamp(0, 1)[:, rows_, columns]
-            made = build_regions(apply(alignment.to_canvas, mesh[:, :2]), 256, CANVAS_EYE_DISTANCE)
-            both = torch.cat([made.level, made.gate])[:, rows_, columns]
-            images.append((F.avg_pool2d(canvas[None], 2)[0] * 255).round().to(torch.uint8))
-            regions.append(F.avg_pool2d(both[None], 2)[0].half())
+            on_canvas = apply(alignment.to_canvas, mesh[:, :2])
+            made = build_regions(on_canvas, 256, CANVAS_EYE_DISTANCE)
+            canvas = torch.cat([canvas_crop(photo, alignment).clamp(0, 1), made.level, made.gate])
+            frame = mean_face_frame(on_canvas, mean, MARGIN)
+            carried = F.grid_sample(canvas[None], frame[None], padding_mode="border", align_corners=False)[0]
+            images.append((carried[:3] * 255).round().to(torch.uint8))
+            regions.append(carried[3:].half())
             subjects.append(_subject(row["all_labels"]))
         save_file({"images": torch.stack(images), "regions": torch.stack(regions)}, work / f"{split}.safetensors")
         (work / f"{split}.json").write_text(json.dumps(subjects))
@@ -203,7 +207,7 @@ def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shifted, mirrored, brightened and tinted, the same for all looks of a face; without margin."""
     faces = images.split(LOOKS_PER_FACE)
-    corners = torch.randint(MARGIN // 2, MARGIN + MARGIN // 2 + 1, (len(faces), 2), generator=generator).tolist()
+    corners = torch.randint(MARGIN - _ASTRAY, MARGIN + _ASTRAY + 1, (len(faces), 2), generator=generator).tolist()
     mirrored = (torch.rand(len(faces), generator=generator) < 0.5).tolist()
     cuts = [looks[..., top : top + CUT, left : left + CUT] for looks, (top, left) in zip(faces, corners, strict=True)]
     cut = torch.cat([looks.flip(-1) if flip else looks for looks, flip in zip(cuts, mirrored, strict=True)])

@@ -6,30 +6,67 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
+from c2p_core.faces.align import CANVAS
+from c2p_core.faces.canonical import carry
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, PromptReading, parse, read_prompt
+from c2p_core.priors.complexion import load_basis
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
 
 MINI = "clip-mini"
-# Rows and columns of the 256 px canvas that a model sees: the face without most of the background.
-FACE = slice(48, 240), slice(32, 224)
+# Left, top and side, in canvas pixels, of what a model sees: the face without most of the background.
+FACE = 32, 48, 192
+# Side, in pixels, of the picture of the mean face to which the embedded model has every face carried.
+MINI_SIDE = 96
 # Templates whose embeddings are averaged; "{}" alone counts as one.
 _AVERAGED = TEMPLATES[:6]
 # Changes of the embedding below this length have no direction worth following yet.
 _SMALLEST_CHANGE = 0.03
 
 
+def mean_face_frame(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
+    """Where on its canvas a face has what the mean face has in ``FACE``: the embedded model's own alignment.
+
+    Only makeup is left for the model to tell apart, not where this face's mouth lies.
+
+    Args:
+        mesh: (468, 2) canvas pixels.
+        mean: (468, 2) of the mean face.
+        margin: pixels more on every side.
+
+    Returns:
+        (MINI_SIDE + 2 * margin, the same, 2) as ``grid_sample`` takes it.
+    """
+    places = _square(MINI_SIDE, margin)
+    return _as_grid(torch.from_numpy(carry(mean, mesh, places.reshape(-1, 2).numpy())).reshape(places.shape))
+
+
+def _square(side: int, margin: int = 0) -> Tensor:
+    """(side + 2 * margin, the same, 2) float64 canvas coordinates of the pixels of ``FACE`` and of a margin."""
+    left, top, extent = FACE
+    centres = (torch.arange(-margin, side + margin, dtype=torch.float64) + 0.5) * (extent / side)
+    y, x = torch.meshgrid(centres + top, centres + left, indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+def _as_grid(places: Tensor) -> Tensor:
+    return (2.0 * places / CANVAS - 1.0).float()
+
+
 class TextGuidance:
     """Scores pictures of faces, and changes to them, against a prompt.
 
     Pictures are (B, 3, 256, 256) float sRGB in 0..1 on the face canvas; gradients flow to them. Embeddings are (B, D).
+    A frame says where on the canvas the model looks; see ``frame``.
     """
 
     def __init__(
@@ -47,6 +84,7 @@ class TextGuidance:
             ModelUnavailable: the weights are not there or do not fit the model.
         """
         network, self._tokenize = _load(store, model, pretrained)
+        self._mean_face = load_basis(store.path("complexion")).mesh.numpy() if model == MINI else None
         self._device = device
         self._model = network.eval().requires_grad_(False).to(device)
         preprocess = self._model.visual.preprocess_cfg
@@ -59,10 +97,19 @@ class TextGuidance:
         """Known and unknown words of a prompt (``vocabulary.read_prompt``)."""
         return read_prompt(prompt)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def frame(self, mesh: Tensor) -> Tensor:
+        """(S, S, 2), as ``grid_sample`` takes it: what the model sees of a face with this (468, 2) mesh on its canvas.
+
+        The embedded model sees every face carried to the mean face, others see the canvas as it is.
+        """
+        if self._mean_face is None:
+            return _as_grid(_square(FACE[2])).to(self._device)
+        return mean_face_frame(mesh.cpu().numpy(), self._mean_face).to(self._device)
+
+    def embed(self, images: Tensor, frame: Tensor) -> Tensor:
         """Unit image embeddings (B, D)."""
-        rows, columns = FACE
-        face = images[..., rows, columns]
+        grid = frame.expand(len(images), -1, -1, -1)
+        face = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         if self._size[0] < face.shape[-2]:
             face = F.interpolate(face, self._size, mode="area")
         else:
@@ -79,24 +126,25 @@ class TextGuidance:
         start = "heavy makeup" if parse(prompt, random.Random(0)) == () else NO_MAKEUP
         return F.normalize(self.text(prompt) - self.text(start), dim=0)
 
-    def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
+    def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
         """Directional loss (StyleGAN-NADA, CLIP2Protect): 1 - cosine of the picture's change and the words', averaged.
 
         Args:
             before: (B, D) embeddings of the unchanged pictures.
             after: (B, 3, 256, 256) the changed pictures.
             direction: (D,) of the words, see ``direction``.
+            frame: of the face.
 
         Returns:
             scalar: 1 without any change, 0 when the picture changes exactly as the words say, at most 2.
         """
-        change = self.embed(after) - before
+        change = self.embed(after, frame) - before
         length = torch.sqrt((change * change).sum(1) + _SMALLEST_CHANGE**2)
         return (1.0 - change @ direction / length).mean()
 
-    def score(self, images: Tensor, prompt: str) -> Tensor:
+    def score(self, images: Tensor, prompt: str, frame: Tensor) -> Tensor:
         """Cosine (B,) of each picture and the prompt."""
-        return self.embed(images) @ self.text(prompt)
+        return self.embed(images, frame) @ self.text(prompt)
 
     @torch.no_grad()
     def _texts(self, texts: Sequence[str]) -> Tensor:

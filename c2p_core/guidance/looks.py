@@ -55,12 +55,15 @@ def candidate_looks(prompt: str, rng: random.Random) -> tuple[tuple[Look, ...], 
 
 
 @torch.no_grad()
-def starting_look(prompt: str, render: Callable[[Tensor], Tensor], guidance: TextGuidance, seed: int = 0) -> Tensor:
+def starting_look(
+    prompt: str, render: Callable[[Tensor], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
+) -> Tensor:
     """The product code whose picture, of some dozens on this very face, changes most as the prompt says.
 
     Args:
         prompt: makeup in words.
         render: (9, 6) product code to the made-up face, (3, 256, 256) sRGB.
+        mesh: (468, 2) of the face, in canvas pixels.
         guidance: judges the pictures.
         seed: of the candidates.
 
@@ -71,11 +74,12 @@ def starting_look(prompt: str, render: Callable[[Tensor], Tensor], guidance: Tex
     if asked and not asked[0]:
         return bare_code()
     direction = guidance.direction(prompt)
-    before = guidance.embed(render(bare_code())[None])
+    frame = guidance.frame(mesh)
+    before = guidance.embed(render(bare_code())[None], frame)
     best, best_score = bare_code(), float("-inf")
     for number, look in enumerate((*asked, *others)):
         code = look_code(look)
-        score = -float(guidance.loss(before, render(code)[None], direction))
+        score = -float(guidance.loss(before, render(code)[None], direction, frame))
         if asked and number >= len(asked):
             score -= _ADVANTAGE
         if score > best_score:

@@ -185,7 +185,7 @@ class MakeupFace:
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         if guidance is not None and prompt.strip():
-            look = starting_look(prompt, self._wearing, guidance, seed).to(self._device)
+            look = starting_look(prompt, self._wearing, self._points, guidance, seed).to(self._device)
             if bool((look[:, 3] > products.ABSENT).any()):
                 self._look, self._reach = _with_hints(look)
                 worn = self._worn(look)

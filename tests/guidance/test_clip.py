@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,11 +17,14 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.complexion import load_basis
 
 torchvision_ops.ensure()
 import open_clip  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
 
+COMPLEXION = Path(__file__).parents[2] / "bundle" / "mini" / "complexion.safetensors"
+MEAN_FACE = load_basis(COMPLEXION).mesh
 CONFIG = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 48, "patch_size": 24, "width": 32, "layers": 1, "head_width": 16},
@@ -29,13 +33,13 @@ CONFIG = {
 
 
 class Store:
-    """Stands for a model store that has the embedded model in a folder."""
+    """Stands for a model store that has the embedded model in a folder; the mean face is the real one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        return self.folder
+        return COMPLEXION if name == "complexion" else self.folder
 
 
 def store_with(folder: Path) -> ModelStore:
@@ -57,11 +61,18 @@ def guidance(folder: Path) -> TextGuidance:
     return TextGuidance(store_with(folder), torch.device("cpu"))
 
 
+@pytest.fixture(scope="module")
+def frame(guidance: TextGuidance) -> Tensor:
+    return guidance.frame(MEAN_FACE)
+
+
 def pictures(count: int = 1, seed: int = 0) -> Tensor:
     return torch.rand(count, 3, 256, 256, generator=torch.Generator().manual_seed(seed))
 
 
-def test_embeddings_are_those_of_open_clips_own_preprocessing(guidance: TextGuidance, folder: Path) -> None:
+def test_embeddings_are_those_of_open_clips_own_preprocessing(
+    guidance: TextGuidance, frame: Tensor, folder: Path
+) -> None:
     # Even colours: resizing methods agree on them, so that only range and normalisation are compared.
     colour = (200, 40, 90)
     model, _, preprocess = open_clip.create_model_and_transforms(
@@ -69,17 +80,35 @@ def test_embeddings_are_those_of_open_clips_own_preprocessing(guidance: TextGuid
     )
     with torch.no_grad():
         theirs = model.eval().encode_image(preprocess(Image.new("RGB", (192, 192), colour))[None], normalize=True)
-    ours = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256))
+    ours = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256), frame)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_only_the_face_is_looked_at(guidance: TextGuidance) -> None:
+def test_only_the_face_is_looked_at(guidance: TextGuidance, frame: Tensor) -> None:
     image = pictures()
     other = image.clone()
-    rows, columns = FACE
-    other[:, :, : rows.start] = 0
-    other[:, :, :, columns.stop :] = 0
-    assert torch.equal(guidance.embed(image), guidance.embed(other))
+    left, top, side = FACE
+    other[:, :, : top - 4] = 0
+    other[:, :, :, left + side + 4 :] = 0
+    assert torch.equal(guidance.embed(image, frame), guidance.embed(other, frame))
+
+
+def test_a_face_is_seen_where_the_mean_face_has_it(guidance: TextGuidance, frame: Tensor) -> None:
+    image = pictures()
+    elsewhere = guidance.frame(MEAN_FACE + torch.tensor([6.0, 4.0]))
+    seen = guidance.embed(torch.roll(image, (4, 6), dims=(2, 3)), elsewhere)
+    assert torch.allclose(seen, guidance.embed(image, frame), atol=1e-4)
+
+
+def test_other_models_see_the_face_as_it_is(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other-clip.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(tmp_path)
+    weights = str(folder / "clip-mini.safetensors")
+    guidance = TextGuidance(store_with(folder), torch.device("cpu"), "other-clip", weights)
+    image = pictures()
+    left, top, side = FACE
+    seen = F.grid_sample(image, guidance.frame(MEAN_FACE)[None], align_corners=False)
+    assert torch.allclose(seen, image[..., top : top + side, left : left + side], atol=1e-4)
 
 
 def test_a_direction_is_a_unit_vector(guidance: TextGuidance) -> None:
@@ -94,26 +123,26 @@ def test_capitals_do_not_matter(guidance: TextGuidance) -> None:
     assert torch.equal(guidance.text("Red Lipstick"), guidance.text("red lipstick"))
 
 
-def test_an_unchanged_picture_has_the_loss_of_no_direction(guidance: TextGuidance) -> None:
-    image = pictures(2)
-    assert float(guidance.loss(guidance.embed(image), image, guidance.direction("red lipstick"))) == pytest.approx(1.0)
+def test_an_unchanged_picture_has_the_loss_of_no_direction(guidance: TextGuidance, frame: Tensor) -> None:
+    image, direction = pictures(2), guidance.direction("red lipstick")
+    assert float(guidance.loss(guidance.embed(image, frame), image, direction, frame)) == pytest.approx(1.0)
 
 
-def test_the_loss_falls_along_its_gradient(guidance: TextGuidance) -> None:
+def test_the_loss_falls_along_its_gradient(guidance: TextGuidance, frame: Tensor) -> None:
     picture, direction = pictures(), guidance.direction("red lipstick")
-    before = guidance.embed(picture)
+    before = guidance.embed(picture, frame)
     change = torch.zeros_like(picture).requires_grad_()
     for _ in range(10):
-        loss = guidance.loss(before, picture + change, direction)
+        loss = guidance.loss(before, picture + change, direction, frame)
         (gradient,) = torch.autograd.grad(loss, change)
         change = (change - 0.02 * gradient.sign()).detach().requires_grad_()
-    assert float(guidance.loss(before, picture + change.detach(), direction)) < 0.9
+    assert float(guidance.loss(before, picture + change.detach(), direction, frame)) < 0.9
 
 
-def test_a_score_is_the_cosine_of_picture_and_words(guidance: TextGuidance) -> None:
+def test_a_score_is_the_cosine_of_picture_and_words(guidance: TextGuidance, frame: Tensor) -> None:
     images = pictures(3)
-    scores = guidance.score(images, "gothic")
-    assert torch.allclose(scores, guidance.embed(images) @ guidance.text("gothic"))
+    scores = guidance.score(images, "gothic", frame)
+    assert torch.allclose(scores, guidance.embed(images, frame) @ guidance.text("gothic"))
     assert scores.shape == (3,)
 
 

@@ -23,11 +23,14 @@ class LikesColour:
     def direction(self, prompt: str) -> Tensor:
         return self.liked
 
-    def embed(self, images: Tensor) -> Tensor:
+    def frame(self, mesh: Tensor) -> Tensor:
+        return mesh
+
+    def embed(self, images: Tensor, frame: Tensor) -> Tensor:
         return images.mean((2, 3))
 
-    def loss(self, before: Tensor, after: Tensor, direction: Tensor) -> Tensor:
-        distance: Tensor = torch.linalg.vector_norm(self.embed(after)[0] - direction)
+    def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
+        distance: Tensor = torch.linalg.vector_norm(self.embed(after, frame)[0] - direction)
         return distance
 
 
@@ -39,7 +42,7 @@ def lip_colour(code: Tensor) -> Tensor:
 
 
 def choose(prompt: str, *colour: float, seed: int = 0) -> Tensor:
-    return starting_look(prompt, lip_colour, cast(TextGuidance, LikesColour(*colour)), seed)
+    return starting_look(prompt, lip_colour, torch.zeros(468, 2), cast(TextGuidance, LikesColour(*colour)), seed)
 
 
 def test_a_look_paints_its_products_only() -> None:

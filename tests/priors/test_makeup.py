@@ -28,11 +28,16 @@ class Lipstick:
     def direction(self, prompt: str) -> torch.Tensor:
         return torch.tensor([1.0, -0.5, -0.5])
 
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
+    def frame(self, mesh: torch.Tensor) -> torch.Tensor:
+        return mesh
+
+    def embed(self, images: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         return images.mean((2, 3))
 
-    def loss(self, before: torch.Tensor, after: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-        return -((self.embed(after) - before).mean(0) @ direction)
+    def loss(
+        self, before: torch.Tensor, after: torch.Tensor, direction: torch.Tensor, frame: torch.Tensor
+    ) -> torch.Tensor:
+        return -((self.embed(after, frame) - before).mean(0) @ direction)
 
 
 @pytest.fixture
