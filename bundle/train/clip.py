@@ -69,11 +69,8 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa:
 from open_clip.model import CLIP  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / "mini" / "clip-mini.json"
-# Faces are kept as the guidance sees them, carried to the mean face, with a margin.
-MARGIN = 8
-CUT = MINI_SIDE
-# How far, in pixels, a face may lie from where the mean face has it.
-_ASTRAY = 2
+# Faces are kept as the guidance sees them, carried to the mean face, with a margin for the mesh's errors.
+MARGIN = 2
 FACES_PER_BATCH = 8
 LOOKS_PER_FACE = 5
 # Inverse temperature of the contrast.
@@ -85,7 +82,7 @@ _NO_SUBJECT = re.compile(r"hair|makeup|eye|lip|backgr|light|red|blue|green|purpl
 
 @dataclass(frozen=True)
 class Faces:
-    """(N, 3, 112, 112) uint8 faces, (N, 18, 112, 112) float16 regions, and what is said of each face without makeup."""
+    """(N, 3, 100, 100) uint8 faces, (N, 18, 100, 100) float16 regions, and what is said of each face without makeup."""
 
     images: Tensor
     regions: Tensor
@@ -155,7 +152,7 @@ class Pictures:
     """Faces made up at random, ``LOOKS_PER_FACE`` in a row of the same face, the first without makeup.
 
     Attributes:
-        images: (N, 3, 112, 112) uint8.
+        images: (N, 3, 100, 100) uint8.
         painted: (N, 128) anchors of what was painted.
         told: (N, 128) anchors of what the captions say.
         keys: (N,) equal for looks that are the same.
@@ -207,9 +204,10 @@ def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shifted, mirrored, brightened and tinted, the same for all looks of a face; without margin."""
     faces = images.split(LOOKS_PER_FACE)
-    corners = torch.randint(MARGIN - _ASTRAY, MARGIN + _ASTRAY + 1, (len(faces), 2), generator=generator).tolist()
+    corners = torch.randint(2 * MARGIN + 1, (len(faces), 2), generator=generator).tolist()
     mirrored = (torch.rand(len(faces), generator=generator) < 0.5).tolist()
-    cuts = [looks[..., top : top + CUT, left : left + CUT] for looks, (top, left) in zip(faces, corners, strict=True)]
+    side = MINI_SIDE
+    cuts = [looks[..., y : y + side, x : x + side] for looks, (y, x) in zip(faces, corners, strict=True)]
     cut = torch.cat([looks.flip(-1) if flip else looks for looks, flip in zip(cuts, mirrored, strict=True)])
     gain = 0.85 + 0.3 * torch.rand(len(faces), 1, 1, 1, generator=generator)
     tint = 0.95 + 0.1 * torch.rand(len(faces), 3, 1, 1, generator=generator)
@@ -217,8 +215,8 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def centred(images: Tensor) -> Tensor:
-    """What the guidance sees: the crop without margin."""
-    return images[..., MARGIN : MARGIN + CUT, MARGIN : MARGIN + CUT]
+    """What the guidance sees: the face without margin."""
+    return images[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def model_input(model: CLIP, images: Tensor) -> Tensor:
