@@ -51,7 +51,7 @@ from c2p_core.guidance.vocabulary import (
     sample_look,
     wrap,
 )
-from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.complexion import load_mean_face
 from c2p_core.priors.products import (
     PRODUCTS,
     Regions,
@@ -97,7 +97,7 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader((faces / "faces.csv").open()))
     points = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    mean = load_basis(CONFIG.with_name("complexion.safetensors")).mesh.numpy()
+    mean = load_mean_face(CONFIG.with_name("complexion.safetensors"))
     for split in ("train", "val"):
         images, regions, subjects = [], [], []
         for row in rows:

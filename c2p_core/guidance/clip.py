@@ -17,7 +17,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import carry
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, PromptReading, parse, read_prompt
-from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.complexion import load_mean_face
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -84,7 +84,7 @@ class TextGuidance:
             ModelUnavailable: the weights are not there or do not fit the model.
         """
         network, self._tokenize = _load(store, model, pretrained)
-        self._mean_face = load_basis(store.path("complexion")).mesh.numpy() if model == MINI else None
+        self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
         self._model = network.eval().requires_grad_(False).to(device)
         preprocess = self._model.visual.preprocess_cfg

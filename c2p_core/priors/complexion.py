@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -59,6 +62,13 @@ def load_basis(path: Path) -> Basis:
     if mesh.shape != (468, 2) or extent.shape != (side, side) or components.shape != (count, 3, side, side):
         raise ModelUnavailable(f"{path.name} does not hold a complexion model; run 'c2p models fetch' to get it again.")
     return Basis(mesh.float(), components.float(), extent.float())
+
+
+def load_mean_face(path: Path) -> NDArray[np.float32]:
+    """(468, 2) canvas pixels: the mesh of ``complexion.safetensors`` without its patterns, which take memory."""
+    with safe_open(path, "pt") as file:
+        mesh: Tensor = file.get_tensor("mesh")
+    return mesh.float().numpy()
 
 
 def bounded(shade: Tensor, limits: Limits) -> Tensor:

@@ -17,14 +17,14 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.complexion import load_mean_face
 
 torchvision_ops.ensure()
 import open_clip  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
 
 COMPLEXION = Path(__file__).parents[2] / "bundle" / "mini" / "complexion.safetensors"
-MEAN_FACE = load_basis(COMPLEXION).mesh
+MEAN_FACE = torch.from_numpy(load_mean_face(COMPLEXION))
 CONFIG = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 48, "patch_size": 24, "width": 32, "layers": 1, "head_width": 16},
