@@ -1,8 +1,9 @@
-"""The training of the embedded generator, with networks small enough for a test."""
+"""The training of the embedded generator and its encoder, with networks small enough for a test."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,22 +11,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from c2p_core.priors.stylegan2 import EncoderShape, GeneratorShape
+from c2p_core.priors.checkpoints import load_encoder, load_generator, save
+from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
 CPU = torch.device("cpu")
+GENERATOR = GeneratorShape((16, 16, 8, 8), style=16, mapping=2)
+ENCODER = EncoderShape(8, 16, 32, (16, 20, 24, 32), (1, 1, 1, 1), 8)
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script of bundle/train, which finds the others beside it."""
+    path = Path(__file__).parents[2] / "bundle" / "train" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[2] / "bundle" / "train" / "stylegan2.py"
-    spec = importlib.util.spec_from_file_location("stylegan2_training", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "stylegan2_training", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "GENERATOR", GeneratorShape((16, 16, 8, 8), style=16, mapping=2))
-    monkeypatch.setattr(module, "ENCODER", EncoderShape(8, 16, 32, (16, 20, 24, 32), (1, 1, 1, 1), 8))
+    module = script("stylegan2", monkeypatch)
+    monkeypatch.setattr(module, "GENERATOR", GENERATOR)
+    monkeypatch.setattr(module, "ENCODER", ENCODER)
     return module
+
+
+@pytest.fixture
+def polishing(training: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("encoder", monkeypatch)
 
 
 @pytest.fixture
@@ -52,3 +67,31 @@ def test_it_learns_to_reconstruct(training: ModuleType) -> None:
     faces = torch.tensor([230, 60, 20], dtype=torch.uint8)[None, :, None, None].expand(6, 3, 32, 32)
     losses = [run.advance(faces, None)["reconstruction"] for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_polishing_improves_the_encoder_and_leaves_the_generator(
+    polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    maker = Generator(GENERATOR)
+    save(before, maker, Encoder(ENCODER))
+    with torch.no_grad():
+        faces = (maker(maker.map(torch.randn(6, 16))).clamp(-1, 1) * 127.5 + 127.5).byte()
+    monkeypatch.setattr(polishing, "_WARM", 1)
+    monkeypatch.setattr(polishing, "training_names", lambda folder: [])
+    monkeypatch.setattr(polishing, "benchmark_names", lambda folder: [])
+    monkeypatch.setattr(polishing, "load_faces", lambda folder, names: faces)
+    polishing.polish(tmp_path, before, after, steps=25)
+    generator, polished = load_generator(after), load_generator(before)
+    assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), polished.parameters(), strict=True))
+    error = [float(polishing.quality(generator, load_encoder(path), faces).mean()) for path in (before, after)]
+    assert error[1] > error[0] + 1.0
+
+
+def test_every_step_of_polishing_sees_other_pictures_and_the_same_in_every_run(
+    polishing: ModuleType, faces: Tensor
+) -> None:
+    first, again, next_one = polishing.batch(faces, 3), polishing.batch(faces, 3), polishing.batch(faces, 4)
+    assert torch.equal(first, again) and not torch.equal(first, next_one)
+    assert float(first.abs().max()) <= 1.0
