@@ -199,7 +199,7 @@ class MakeupFace:
         }
 
     def render(self, code: Code) -> Rendered:
-        return self.rendered(self._displacement(code), self._light(code), code["products"])
+        return self.rendered(self.displacement(code), self._light(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
         whitened = code["complexion"] / self._settings.mahalanobis
@@ -218,7 +218,7 @@ class MakeupFace:
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self.changed(self._displacement(code), self._light(code), code["products"])
+        return self.changed(self.displacement(code), self._light(code), code["products"])
 
     # What follows serves other priors too: how a face shows a displacement, a light and products.
 
@@ -254,6 +254,10 @@ class MakeupFace:
         """What ``bent`` is the squared length of; linear in the (2, cells, cells) displacement."""
         shift = displacement / CANVAS_EYE_DISTANCE
         return torch.cat([_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._lines)])
+
+    def displacement(self, code: Code) -> Tensor:
+        """(2, cells, cells) canvas pixels that the code's shape moves."""
+        return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
     def own_light(self, code: Code) -> Tensor:
         """(256, 256) change of light that deepens or softens the face's own, by the code's relief and texture."""
@@ -297,9 +301,6 @@ class MakeupFace:
 
     def _toned_down(self, look: Tensor) -> Tensor:
         return look + look.new_tensor([0.0, 0.0, 0.0, self._settings.opacity, 0.0, 0.0])
-
-    def _displacement(self, code: Code) -> Tensor:
-        return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
     def _light(self, code: Code) -> Tensor:
         """(256, 256) change of light by complexion, relief and texture."""

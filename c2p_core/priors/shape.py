@@ -55,8 +55,12 @@ class ShapeField:
         """
         own = torch.stack([self.horizontal @ code[:SIZE], self.vertical @ code[SIZE:]], -1) * limit
         field = (self.axes @ own[..., None])[..., 0]
-        field = field * (limit / torch.sqrt(limit**2 + (field**2).sum(-1, keepdim=True)))
-        return field.T.reshape(2, self.cells, self.cells)
+        return held(field.T.reshape(2, self.cells, self.cells), limit)
+
+
+def held(displacement: Tensor, limit: float) -> Tensor:
+    """A (2, cells, cells) displacement of which no pixel moves farther than ``limit``, approached smoothly."""
+    return displacement * (limit / torch.sqrt(limit**2 + displacement.square().sum(0, keepdim=True)))
 
 
 def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

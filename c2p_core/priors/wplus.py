@@ -41,6 +41,7 @@ from c2p_core.priors.inversion_cache import Inversions
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown
+from c2p_core.priors.shape import held
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class WPlusFace:
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         worn = self._makeup.start(prompt, guidance, seed)
-        return {name: worn[name] for name in ("products", "relief", "texture")} | self._own_code()
+        return {name: worn[name] for name in ("products", "relief", "texture", "shape")} | self._own_code()
 
     def rows(self, code: Code) -> Tensor:
         """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
@@ -273,8 +274,9 @@ class WPlusFace:
         return self._makeup.rendered(*self._split(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        """The paper's latent loss, in standard deviations of W, and how much the displacement bends what is stiff."""
-        return code["codes"].square().mean() + _BENT * self._makeup.bent(rendered.displacement)
+        """The paper's latent loss, in standard deviations of W, and how much displacements bend what is stiff."""
+        own, whole = self._makeup.displacement(code), rendered.displacement
+        return code["codes"].square().mean() + self._makeup.bent(own) + _BENT * self._makeup.bent(whole)
 
     def guard(self, rendered: Rendered) -> Tensor:
         return self._makeup.guard(rendered)
@@ -293,6 +295,7 @@ class WPlusFace:
     def _split(self, code: Code) -> tuple[Tensor, Tensor]:
         """(2, cells, cells) displacement and (256, 256) change of light that stand for what the code changes.
 
+        Beside what the generator moves, which is little where it is small, the makeup prior's own shape moves the face.
         Hues are left out: a generator's are blotches on skin, and what the text asks for comes from the products.
         """
         after = self._density(self._synthesised(code))
@@ -300,6 +303,7 @@ class WPlusFace:
         light = (after - moved).mean(0)
         # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
         light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
+        displacement = held(displacement + self._makeup.displacement(code), self._farthest)
         return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.own_light(code)
 
     def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Mode, Photo, ProtectRequest
 from c2p_core.errors import Cancelled, ModelUnavailable
-from c2p_core.faces.align import CANVAS, Alignment
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import OUTER_LIPS
@@ -34,7 +34,7 @@ from c2p_core.priors.inversion import (
     untouched_layers,
 )
 from c2p_core.priors.inversion_cache import InversionCache
-from c2p_core.priors.makeup import MakeupPrior
+from c2p_core.priors.makeup import MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
@@ -119,6 +119,12 @@ def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
     assert float(away[1].norm()) < 1.2 * float(away[0].norm())
 
 
+def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(face: WPlusFace) -> None:
+    limit = settings(0.7).shape * CANVAS_EYE_DISTANCE
+    went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
+    assert 0.5 * limit < float(went.max()) <= limit
+
+
 def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Networks) -> None:
     axes = networks.axes
     z = torch.randn(4096, SHAPE.style, generator=torch.Generator().manual_seed(1))
@@ -132,7 +138,7 @@ def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Network
 def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
     code = {name: part.requires_grad_() for name, part in moved_code(face, 0.3).items()}
     (face.render(code).pixels ** 2).sum().backward()
-    for name in ("codes", "noise", "relief", "texture"):
+    for name in ("codes", "noise", "relief", "texture", "shape"):
         slope = code[name].grad
         assert slope is not None and bool(torch.isfinite(slope).all()) and float(slope.abs().max()) > 0, name
 
