@@ -2,7 +2,7 @@
 
     python bundle/train/stylegan2.py train FACES WORK --steps N      resumes from WORK/state.pt
     python bundle/train/stylegan2.py check FACES WORK                figures on benchmark40.txt, WORK/samples.png
-    python bundle/train/stylegan2.py export WORK OUT                 float16 weights
+    python bundle/train/stylegan2.py export WORK OUT                 float16 weights, for encoder.py to polish
 
 FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step,
 at 32 px, then 64, then 128, so that a small machine soon has codes that mean something: a third of each batch is drawn

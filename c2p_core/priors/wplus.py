@@ -2,7 +2,8 @@
 
 The generator only says what changes. Of the two pictures that it makes, before and after, the difference is split into
 a smooth displacement of the photo's own pixels and a smooth field of tone, so that an inversion that misses pores and
-hairs never blurs them. What neither can express is left out.
+hairs never blurs them. What neither can express is left out. A small generator moves little; the makeup prior's shape
+moves the face beside it.
 """
 
 from __future__ import annotations
@@ -295,7 +296,6 @@ class WPlusFace:
     def _split(self, code: Code) -> tuple[Tensor, Tensor]:
         """(2, cells, cells) displacement and (256, 256) change of light that stand for what the code changes.
 
-        Beside what the generator moves, which is little where it is small, the makeup prior's own shape moves the face.
         Hues are left out: a generator's are blotches on skin, and what the text asks for comes from the products.
         """
         after = self._density(self._synthesised(code))
