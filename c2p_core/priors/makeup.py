@@ -60,7 +60,8 @@ _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
-_SUNGLASSES = 0.5  # share of what lies around the eyes, beyond the lids, that is no skin
+_SUNGLASSES = 0.57  # share of what lies around the eyes, beyond the lids, that is no skin
+_GLASS, _FRAME = 26.0, 8  # canvas px: how far from an eye dark glass reaches, how wide its frame is
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between which the face's own relief is split
 # How many of these bands, from the finest, are texture: too fine to make spots, it may change from cell to cell, and by
@@ -392,6 +393,10 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     if float(other[around].mean()) < _SUNGLASSES:
         # Eyes and brows are no skin either; behind dark glasses they can't be told apart from them.
         other = other * face_regions.ramp(-np.minimum(eyes, brows), -6.0, -3.0)
+    else:
+        # Frames and reflections pass for skin in part, but hold together with the glass.
+        glass = np.where(eyes < _GLASS, other, 0.0)
+        other = np.maximum(other, maximum_filter(glass, 2 * _FRAME + 1))
     other = other * face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.NOSE), -6.0, -3.0)
     other = gaussian_filter(maximum_filter(other, 5), 4.0)
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from c2p_core.api import Photo
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, Alignment
+from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
 from c2p_core.faces.paste import paste
+from c2p_core.faces.regions import eyes_distance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
-from c2p_core.priors.prior import CanvasFace, Code, moved
+from c2p_core.priors.prior import CanvasFace, Code, grown, moved
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,20 @@ def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: Ca
         went.append(float((places - forehead).norm(dim=1).max()))
     assert went[0] > 0.5
     assert went[1] < 0.1
+
+
+def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    eyes = eyes_distance(mesh)
+    pixels = astronaut_canvas.pixels.clone()
+    pixels[:, torch.from_numpy(eyes < 16)] = 0.02
+    rim = (eyes > 17) & (eyes < 21) & (np.arange(CANVAS)[:, None] < mesh[1, 1])
+    # A frame of the skin's own colour, which no colour gives away.
+    pixels[:, torch.from_numpy(rim)] = astronaut_canvas.pixels[:, 150, 110, None]
+    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    went = []
+    for seen in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
+        face = prior.invert(seen, 0.7)
+        displacement = grown(face.render({**face.start(), "shape": heavy(face)["shape"]}).displacement)
+        went.append(float(displacement.norm(dim=0)[torch.from_numpy(rim)].mean()))
+    assert went[1] < 0.05 * went[0]
