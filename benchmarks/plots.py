@@ -80,7 +80,7 @@ def curves(points: Sequence[Point], path: Path) -> Path:
 
 
 def survival(rows: Sequence[SurviveRow], names: Names, path: Path) -> Path:
-    """Held-out protection after each degradation, a mark a method; lines show it without any."""
+    """Held-out protection after each degradation, a mark a method and prior; lines show it without any."""
     groups = by_variant(rows)
     rates = {key: lasting.held_out(group, names) for key, group in groups.items()}
     labels = list(dict.fromkeys(name for found in rates.values() for name in found))
@@ -88,14 +88,15 @@ def survival(rows: Sequence[SurviveRow], names: Names, path: Path) -> Path:
     for index, ((variant, strength), found) in enumerate(rates.items()):
         if not found:
             continue
-        method = groups[variant, strength][0].setting.method
+        setting = groups[variant, strength][0].setting
+        method = setting.method
         colour = _COLOURS.get(method, "#444444")
         axes.plot(
             range(len(labels)),
             [100 * found[name] if name in found else float("nan") for name in labels],
             _MARKS[index % len(_MARKS)],
             color=colour,
-            label=f"{method} {strength:g}",
+            label=f"{method} {setting.prior}".strip() + f" {strength:g}",
             markersize=8 if method == _OURS else 6,
         )
         axes.axhline(100 * found[lasting.AS_IT_IS], color=colour, linewidth=1, alpha=0.5)

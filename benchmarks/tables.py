@@ -27,7 +27,7 @@ def by_variant(rows: Iterable[AnySet]) -> dict[Key, list[AnySet]]:
 
 
 def largest(groups: dict[Key, list[AnySet]], method: str, strength: float) -> list[AnySet]:
-    """The group of a method and strength with the most rows: that of the usual prompt and steps; [] of none."""
+    """The group of a method and strength with the most rows: the usual prompt and steps; of equals the first."""
     found = [g for (_, s), g in groups.items() if s == strength and g[0].setting.method == method]
     return max(found, key=len, default=[])
 
