@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import math
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from stylegan2 import augmented, benchmark_names, load_faces, psnr
+from stylegan2 import augmented, benchmark_names, load_faces, psnr, training_names
 from torch import Tensor
 
 from c2p_core.priors.checkpoints import load_encoder, load_generator, save
@@ -30,15 +29,6 @@ _LOOK_EVERY = 50
 _CHANGED = 0.7  # share of faces that each kind of change happens to
 _BEND = 0.035  # of half a side, at each of 5 x 5 points
 _GAIN, _GAMMA, _SIDE_LIGHT = 0.12, 0.2, 0.15
-
-
-def training_names(faces: Path) -> list[str]:
-    """Those of the train split, but for profiles and mostly mirrored pictures."""
-    with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
-    return [
-        row["id"] for row in rows if float(row["pad_frac"]) < _MAX_PADDING and abs(float(row["yaw_proxy"])) < _MAX_YAW
-    ]
 
 
 def bent(pictures: Tensor, draw: torch.Generator) -> Tensor:
@@ -95,7 +85,8 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
     for network in (generator, encoder):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = copy.deepcopy(encoder).requires_grad_(False).eval()
-    pictures, shown = load_faces(faces, training_names(faces)), load_faces(faces, benchmark_names(faces))
+    pictures = load_faces(faces, training_names(faces, _MAX_PADDING, _MAX_YAW))
+    shown = load_faces(faces, benchmark_names(faces))
     print(f"{len(pictures)} faces; before: {_told(quality(generator, mean, shown))}", flush=True)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
     began = time.monotonic()

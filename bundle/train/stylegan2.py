@@ -315,12 +315,12 @@ def load_faces(faces: Path, names: list[str]) -> Tensor:
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2)
 
 
-def training_names(faces: Path) -> list[str]:
+def training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: float = _MAX_YAW) -> list[str]:
     """Those of the train split with little padding that face the camera more or less."""
     with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     return [
-        row["id"] for row in rows if float(row["pad_frac"]) < _MAX_PADDING and abs(float(row["yaw_proxy"])) < _MAX_YAW
+        row["id"] for row in rows if float(row["pad_frac"]) < max_padding and abs(float(row["yaw_proxy"])) < max_yaw
     ]
 
 
