@@ -69,6 +69,11 @@ RELIEF_BANDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # canvas px, Gaussian widths between 
 TEXTURE_BANDS = 2
 _TEXTURE = 1.5
 _TEXTURE_BLUR = 1.0  # cells
+# Optical density, per band of relief, below which the face's own light and shade are hardly deepened, only softened: so
+# faint are noise, blocks of JPEG and stains, which nobody sees until they are deepened. And over how many widths of a
+# band they are judged.
+_FAINT = (0.03, 0.08, 0.12, 0.0)
+_FAINT_WITHIN = 1.2
 # Optical density from which on fine relief is a line, a fold or a hair, and no texture: it is not deepened further.
 _LINE = 0.12
 
@@ -166,6 +171,7 @@ class MakeupFace:
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
         self._bands = _bands(self._linear, skin)
+        self._plain = _plain(self._bands)
         bare = torch.from_numpy(face_regions.ramp(-face_regions.brows_distance(mesh), -8.0, -3.0)).to(self._bands)
         self._fine = bare * _LINE * torch.tanh(self._bands[:TEXTURE_BANDS] / _LINE)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
@@ -268,14 +274,14 @@ class MakeupFace:
         """(256, 256) change of light that deepens or softens the face's own light and shade."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
         gain = self._settings.relief * gaussian(gain, _TONE_BLUR)
-        return (grown(gain) * self._bands).sum(0)
+        return _deepened(grown(gain), self._bands, self._plain)
 
     def _texture(self, code: Tensor) -> Tensor:
         """(256, 256) change of light that roughens or smooths the face's own texture."""
         rougher = _TEXTURE * self._settings.relief
         gain = torch.tanh(code)
         gain = gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
-        return (grown(gain) * self._fine).sum(0)
+        return _deepened(grown(gain), self._fine, self._plain[:TEXTURE_BANDS])
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
@@ -367,6 +373,19 @@ def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
     blurred = [gaussian_filter(depth * weight, w) / gaussian_filter(weight, w) for w in RELIEF_BANDS]
     bands = [fine - coarse for fine, coarse in pairwise(blurred)]
     return torch.from_numpy(np.stack(bands).astype(np.float32)).to(linear)
+
+
+def _plain(bands: Tensor) -> Tensor:
+    """(bands, 256, 256) how plain to see the relief is, 0..1, half where it is as strong nearby as ``_FAINT``."""
+    squared, widths = bands.square().cpu().numpy(), RELIEF_BANDS[1:]
+    energy = [gaussian_filter(band, _FAINT_WITHIN * width) for band, width in zip(squared, widths, strict=True)]
+    near = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
+    return near / (near + bands.new_tensor(_FAINT)[:, None, None].square())
+
+
+def _deepened(gain: Tensor, relief: Tensor, plain: Tensor) -> Tensor:
+    """(256, 256) change of light by (bands, 256, 256) gains: below 0 all relief is softened, above what is plain."""
+    return ((gain.clamp(min=0.0) * plain + gain.clamp(max=0.0)) * relief).sum(0)
 
 
 def _stiffness(mesh: np.ndarray) -> np.ndarray:

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from c2p_core.api import Photo
+from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import eyes_distance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
-from c2p_core.priors.prior import CanvasFace, Code, grown, moved
+from c2p_core.priors.prior import CanvasFace, Code, gaussian, grown, moved
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +123,8 @@ def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canva
         assert float(changed[int(y), int(x)]) < 0.02, name
 
 
-@pytest.mark.parametrize("gain", [-9.0, 9.0])
-def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, gain: float) -> None:
+@pytest.mark.parametrize(("gain", "cheeks_least"), [(-9.0, 0.01), (9.0, 0.005)])
+def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, gain: float, cheeks_least: float) -> None:
     """Smoothed or deepened they would be gone, or thin bars."""
     start = face.start()
     code = {**start, "texture": torch.full_like(start["texture"], gain)}
@@ -135,7 +136,8 @@ def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, ga
     mesh = astronaut_canvas.mesh
     brows = [most(*mesh[list(pair)].mean(0).tolist()) for pair in ((105, 66), (334, 296))]
     cheeks = [most(*mesh[place].tolist()) for place in (50, 280)]
-    assert max(brows) < 0.01 < min(cheeks)
+    assert max(brows) < 0.01
+    assert min(cheeks) > cheeks_least
 
 
 @pytest.mark.parametrize("strength", [0.7, 1.0])
@@ -146,6 +148,26 @@ def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
     start = face.start()
     smoothed = face.own_light({**start, "texture": torch.full_like(start["texture"], -9.0)})
     assert bool((smoothed.abs() <= face._fine.abs().sum(0) + 1e-6).all())
+
+
+@pytest.mark.parametrize(("amplitude", "least", "most"), [(0.02, 0.0, 0.5), (0.5, 1.0, 3.0)])
+def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
+    astronaut_canvas: CanvasFace, store: ModelStore, amplitude: float, least: float, most: float
+) -> None:
+    """Blocks of JPEG, which nobody sees until they are deepened, became stains."""
+    even = replace(astronaut_canvas, pixels=gaussian(astronaut_canvas.pixels, 12.0))
+    rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
+    blocks = amplitude * ((rows // 8 + columns // 8) % 2 - 0.5)
+    spotted = replace(even, pixels=linear_to_srgb(srgb_to_linear(even.pixels) * torch.exp(-blocks)))
+    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    lights = []
+    for face in (prior.invert(even, 0.7), prior.invert(spotted, 0.7)):
+        start = face.start()
+        lights.append(face.own_light({**start, **{p: torch.full_like(start[p], 9.0) for p in ("relief", "texture")}}))
+    x, y = astronaut_canvas.mesh[50].long().tolist()
+    cheek = (slice(y - 12, y + 12), slice(x - 12, x + 12))
+    deepened = float((lights[1] - lights[0])[cheek].std() / blocks[cheek].std())
+    assert least < deepened < most
 
 
 def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
