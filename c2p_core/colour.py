@@ -7,6 +7,8 @@ from torch import Tensor
 
 # Below this linear intensity the logarithm of optical density stops growing: black stays black.
 DARKEST = 1e-3
+LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+"""What linear red, green and blue add to luminance, CIE Y."""
 # Rows X, Y, Z, each divided by that of D65 white.
 _TO_XYZ = torch.tensor(
     [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.api import Photo
-from c2p_core.colour import decode, encode
+from c2p_core.colour import LUMINANCE, decode, encode
 from c2p_core.faces.align import CANVAS, Alignment, apply
 from c2p_core.imageio import own_gamma
 from c2p_core.priors.prior import Change
@@ -192,7 +192,7 @@ def _strip(
     still = region[:, y0 - sy0 : y1 - sy0, x0 - sx0 : x1 - sx0][:, touched]
     density = here[2:, touched].unflatten(0, (-1, 3))
     if colours == 1:
-        density = (density * torch.tensor([0.2126, 0.7152, 0.0722])[:, None]).sum(1, keepdim=True)
+        density = (density * LUMINANCE[:, None]).sum(1, keepdim=True)
     return Strip(
         slice(y0, y1),
         slice(x0, x1),

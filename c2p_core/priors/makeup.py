@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 from torch import Tensor
 
-from c2p_core.colour import difference, lab, linear_to_srgb, srgb_to_linear
+from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
@@ -59,6 +59,7 @@ _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
+_GREY = 0.02  # most sRGB that red, green and blue differ by on a black-and-white face
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 _SUNGLASSES = 0.57  # share of what lies around the eyes, beyond the lids, that is no skin
 _GLASS, _FRAME = 26.0, 8  # canvas px: how far from an eye dark glass reaches, how wide its frame is
@@ -159,6 +160,7 @@ class MakeupFace:
 
         skin = face_regions.skin(pixels, mesh)
         self.skin = torch.from_numpy(skin)[None].to(device)
+        self._grey = _is_grey(pixels, mesh)
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
@@ -237,7 +239,7 @@ class MakeupFace:
             light: (256, 256) change of light as density, before it is bounded to what skin can show.
             worn: how far the products are from the look that ``start`` found, a part of the code.
         """
-        density = self._on_skin(light) + products.paint_on(self._products(worn), self._ground).sum(0)
+        density = self._on_skin(light) + self._paint(self._products(worn), self._ground).sum(0)
         pixels = warped(self._painted(density), displacement, self._everywhere)
         return Rendered(pixels, displacement, density)
 
@@ -249,7 +251,7 @@ class MakeupFace:
             displacement.cpu(),
             self._on_skin(light).cpu(),
             ground.maps,
-            lambda maps: products.paint_on(painted, ground.on(maps)),
+            lambda maps: self._paint(painted, ground.on(maps)),
             products.PRODUCTS,
         )
 
@@ -297,7 +299,7 @@ class MakeupFace:
 
     def _worn(self, look: Tensor) -> Tensor:
         """(3, 256, 256) density of a look in this strength."""
-        return products.paint_on(self._toned_down(look.to(self._device)), self._ground).sum(0)
+        return self._paint(self._toned_down(look.to(self._device)), self._ground).sum(0)
 
     def _wearing(self, look: Tensor) -> Tensor:
         return self._painted(self._worn(look))
@@ -315,7 +317,17 @@ class MakeupFace:
 
     def _on_skin(self, light: Tensor) -> Tensor:
         """(3, 256, 256) density change within the limits of skin."""
-        return within(light, self._settings.limits) * self.skin
+        return self._inked(within(light, self._settings.limits) * self.skin)
+
+    def _paint(self, worn: Tensor, ground: products.Ground) -> Tensor:
+        """(products, 3, h, w) density of an absolute product code."""
+        return self._inked(products.paint_on(worn, ground))
+
+    def _inked(self, density: Tensor) -> Tensor:
+        """(..., 3, h, w) density in the photo's own inks: a black-and-white photo stays one."""
+        if not self._grey:
+            return density
+        return (density * LUMINANCE.to(density)[:, None, None]).sum(-3, keepdim=True).expand_as(density)
 
     def _complexion(self, code: Code) -> Tensor:
         """(cells, cells) change of light."""
@@ -336,6 +348,12 @@ def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:
     share = min(2.0, max(1.0, (_USUAL_LIGHTNESS + 16) / (lightness + 16)))
     wider = Limits(*(share * getattr(limits.limits, f.name) for f in fields(Limits)))
     return replace(limits, complexion=share * limits.complexion, limits=wider)
+
+
+def _is_grey(pixels: np.ndarray, mesh: np.ndarray) -> bool:
+    """Whether a face is black and white; a few coloured pixels, as JPEG makes them, are none."""
+    face = pixels[face_regions.signed_distance(mesh, face_regions.OVAL) < 0]
+    return bool(np.percentile(np.ptp(face, axis=-1), 99) < _GREY)
 
 
 def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
@@ -367,7 +385,7 @@ def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:
 
     Blurring sees skin only: what lies beside it, such as dark hair, is no relief of the face.
     """
-    luminance = (linear * linear.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0).clamp(min=2e-3)
+    luminance = (linear * LUMINANCE.to(linear)[:, None, None]).sum(0).clamp(min=2e-3)
     depth = -torch.log(luminance).cpu().numpy()
     weight = np.maximum(skin, 1e-3)
     blurred = [gaussian_filter(depth * weight, w) / gaussian_filter(weight, w) for w in RELIEF_BANDS]

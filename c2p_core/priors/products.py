@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from c2p_core.colour import DARKEST, density, srgb_to_linear
+from c2p_core.colour import DARKEST, LUMINANCE, density, srgb_to_linear
 from c2p_core.faces.regions import INNER_LIPS, OUTER_LIPS, OVAL
 
 Array = NDArray[np.float32]
@@ -232,7 +232,7 @@ class Ground:
 
 def ground(regions: Regions, skin: Tensor) -> Ground:
     """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
-    weights = skin.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
+    weights = LUMINANCE.to(skin)[:, None, None]
     brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
     carries = regions.gate * _takes_paint(regions, skin)
     usual = decode(bare_code().to(skin))

@@ -170,6 +170,22 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     assert least < deepened < most
 
 
+def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+    grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
+    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(
+        replace(astronaut_canvas, pixels=grey), 0.7
+    )
+    face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
+    made_up = face.render(heavy(face)).pixels
+    assert float((made_up - grey).abs().max()) > 0.1
+    assert float((made_up.amax(0) - made_up.amin(0)).max()) < 0.02
+
+    photo = Photo((grey.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
+    whole = Alignment(np.eye(2, 3))
+    pasted = paste(photo, [(whole, face.change(heavy(face)))]).pixels.astype(int)
+    assert np.ptp(pasted, axis=-1).max() <= 1
+
+
 def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
     prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     differences = []
