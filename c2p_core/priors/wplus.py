@@ -66,9 +66,6 @@ _FINE, _COARSE = 0.8, 5.0
 # How firmly the displacement stays smooth, and stays at zero where nothing can be seen of it, as shares of the mean.
 _SMOOTH, _RIDGE = 10.0, 0.01
 _ROUNDS = 3  # of displacing and comparing again
-# Weight of bending beside the latent loss. A displacement that a generator gives is never as smooth as one that was
-# searched for its smoothness.
-_BENT = 0.2
 
 
 @dataclass(frozen=True)
@@ -275,9 +272,12 @@ class WPlusFace:
         return self._makeup.rendered(*self._split(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        """The paper's latent loss, in standard deviations of W, and how much displacements bend what is stiff."""
+        """The paper's latent loss, in standard deviations of W, and how much displacements bend what is stiff.
+
+        The whole counts as well as shape by itself: two displacements that are smooth alone add up to bulges.
+        """
         own, whole = self._makeup.displacement(code), rendered.displacement
-        return code["codes"].square().mean() + self._makeup.bent(own) + _BENT * self._makeup.bent(whole)
+        return code["codes"].square().mean() + self._makeup.bent(own) + self._makeup.bent(whole)
 
     def guard(self, rendered: Rendered) -> Tensor:
         return self._makeup.guard(rendered)
