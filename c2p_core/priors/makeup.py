@@ -239,19 +239,19 @@ class MakeupFace:
             light: (256, 256) change of light as density, before it is bounded to what skin can show.
             worn: how far the products are from the look that ``start`` found, a part of the code.
         """
-        density = self._on_skin(light) + self._paint(self._products(worn), self._ground).sum(0)
+        density = self._on_skin(light) + self._paint(self._products(worn))
         pixels = warped(self._painted(density), displacement, self._everywhere)
         return Rendered(pixels, displacement, density)
 
     def changed(self, displacement: Tensor, light: Tensor, worn: Tensor) -> Change:
         """The same as ``rendered`` for a photo of any size; without gradients."""
         ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
-        painted = self._products(worn).cpu()
+        painted, grey = self._products(worn).cpu(), self._grey
         return Change(
             displacement.cpu(),
             self._on_skin(light).cpu(),
             ground.maps,
-            lambda maps: self._paint(painted, ground.on(maps)),
+            lambda maps: _inked(products.paint_on(painted, ground.on(maps)), grey),
             products.PRODUCTS,
         )
 
@@ -299,7 +299,7 @@ class MakeupFace:
 
     def _worn(self, look: Tensor) -> Tensor:
         """(3, 256, 256) density of a look in this strength."""
-        return self._paint(self._toned_down(look.to(self._device)), self._ground).sum(0)
+        return self._paint(self._toned_down(look.to(self._device)))
 
     def _wearing(self, look: Tensor) -> Tensor:
         return self._painted(self._worn(look))
@@ -317,17 +317,11 @@ class MakeupFace:
 
     def _on_skin(self, light: Tensor) -> Tensor:
         """(3, 256, 256) density change within the limits of skin."""
-        return self._inked(within(light, self._settings.limits) * self.skin)
+        return _inked(within(light, self._settings.limits) * self.skin, self._grey)
 
-    def _paint(self, worn: Tensor, ground: products.Ground) -> Tensor:
-        """(products, 3, h, w) density of an absolute product code."""
-        return self._inked(products.paint_on(worn, ground))
-
-    def _inked(self, density: Tensor) -> Tensor:
-        """(..., 3, h, w) density in the photo's own inks: a black-and-white photo stays one."""
-        if not self._grey:
-            return density
-        return (density * LUMINANCE.to(density)[:, None, None]).sum(-3, keepdim=True).expand_as(density)
+    def _paint(self, worn: Tensor) -> Tensor:
+        """(3, 256, 256) density of an absolute product code."""
+        return _inked(products.paint_on(worn, self._ground), self._grey).sum(0)
 
     def _complexion(self, code: Code) -> Tensor:
         """(cells, cells) change of light."""
@@ -354,6 +348,13 @@ def _is_grey(pixels: np.ndarray, mesh: np.ndarray) -> bool:
     """Whether a face is black and white; a few coloured pixels, as JPEG makes them, are none."""
     face = pixels[face_regions.signed_distance(mesh, face_regions.OVAL) < 0]
     return bool(np.percentile(np.ptp(face, axis=-1), 99) < _GREY)
+
+
+def _inked(density: Tensor, grey: bool) -> Tensor:
+    """(..., 3, h, w) density in the photo's own inks: a black-and-white photo stays one."""
+    if not grey:
+        return density
+    return (density * LUMINANCE.to(density)[:, None, None]).sum(-3, keepdim=True).expand_as(density)
 
 
 def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
