@@ -20,8 +20,13 @@ from c2p_core.priors.prior import CanvasFace, Code, gaussian, grown, moved
 
 
 @pytest.fixture(scope="module")
-def face(astronaut_canvas: CanvasFace, store: ModelStore) -> MakeupFace:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+def prior(store: ModelStore) -> MakeupPrior:
+    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def face(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
+    return prior.invert(astronaut_canvas, 0.7)
 
 
 class Lipstick:
@@ -43,8 +48,8 @@ class Lipstick:
 
 
 @pytest.fixture
-def made_up(astronaut_canvas: CanvasFace, store: ModelStore) -> MakeupFace:
-    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
+    face = prior.invert(astronaut_canvas, 0.7)
     face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
     return face
 
@@ -61,8 +66,8 @@ def test_the_text_dresses_the_start(made_up: MakeupFace, astronaut_canvas: Canva
     assert float(lips[0] - lips[1]) > 0.02
 
 
-def test_no_makeup_means_none(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
-    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, 0.7)
+def test_no_makeup_means_none(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+    face = prior.invert(astronaut_canvas, 0.7)
     start = face.start("no makeup", Lipstick())  # type: ignore[arg-type]
     searched = {**start, "products": torch.randn(9, 6, generator=torch.Generator().manual_seed(0))}
     assert torch.equal(face.render(searched).pixels, face.render(start).pixels)
@@ -142,9 +147,9 @@ def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, ga
 
 @pytest.mark.parametrize("strength", [0.7, 1.0])
 def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
-    astronaut_canvas: CanvasFace, store: ModelStore, strength: float
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
 ) -> None:
-    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(astronaut_canvas, strength)
+    face = prior.invert(astronaut_canvas, strength)
     start = face.start()
     smoothed = face.own_light({**start, "texture": torch.full_like(start["texture"], -9.0)})
     assert bool((smoothed.abs() <= face._fine.abs().sum(0) + 1e-6).all())
@@ -152,14 +157,13 @@ def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
 
 @pytest.mark.parametrize(("amplitude", "least", "most"), [(0.02, 0.0, 0.5), (0.5, 1.0, 3.0)])
 def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
-    astronaut_canvas: CanvasFace, store: ModelStore, amplitude: float, least: float, most: float
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, amplitude: float, least: float, most: float
 ) -> None:
     """Blocks of JPEG, which nobody sees until they are deepened, became stains."""
     even = replace(astronaut_canvas, pixels=gaussian(astronaut_canvas.pixels, 12.0))
     rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
     blocks = amplitude * ((rows // 8 + columns // 8) % 2 - 0.5)
     spotted = replace(even, pixels=linear_to_srgb(srgb_to_linear(even.pixels) * torch.exp(-blocks)))
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     lights = []
     for face in (prior.invert(even, 0.7), prior.invert(spotted, 0.7)):
         start = face.start()
@@ -170,11 +174,9 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     assert least < deepened < most
 
 
-def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
-    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(
-        replace(astronaut_canvas, pixels=grey), 0.7
-    )
+    face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7)
     face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
     made_up = face.render(heavy(face)).pixels
     assert float((made_up - grey).abs().max()) > 0.1
@@ -186,8 +188,7 @@ def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, store: 
     assert np.ptp(pasted, axis=-1).max() <= 1
 
 
-def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     differences = []
     for strength in (0.3, 0.7, 1.0):
         face = prior.invert(astronaut_canvas, strength)
@@ -222,9 +223,8 @@ def test_the_look_that_the_text_asked_for_is_no_offence(made_up: MakeupFace) -> 
     assert float(made_up.guard(made_up.render(made_up.start()))) == 0.0
 
 
-def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     x, y = mesh[50].long().tolist()
     bare = astronaut_canvas.pixels[:, y - 5 : y + 6, x - 5 : x + 6].mean((1, 2))
     forehead = mesh[[10, 151, 9]].mean(0) + torch.stack([torch.linspace(-20, 20, 5), torch.zeros(5)], 1)
@@ -239,7 +239,7 @@ def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: Ca
     assert went[1] < 0.1
 
 
-def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
+def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     eyes = eyes_distance(mesh)
     pixels = astronaut_canvas.pixels.clone()
@@ -247,7 +247,6 @@ def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: Ca
     rim = (eyes > 17) & (eyes < 21) & (np.arange(CANVAS)[:, None] < mesh[1, 1])
     # A frame of the skin's own colour, which no colour gives away.
     pixels[:, torch.from_numpy(rim)] = astronaut_canvas.pixels[:, 150, 110, None]
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     went = []
     for seen in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
         face = prior.invert(seen, 0.7)
