@@ -20,6 +20,7 @@ from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
+from c2p_core.faces.glasses import glasses
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, bounded, within
@@ -439,7 +440,8 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     other = gaussian_filter(maximum_filter(other, 5), 4.0)
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
-    return np.asarray(np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0)), dtype=np.float32)
+    movable = np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0))
+    return np.asarray(np.minimum(movable, 1.0 - glasses(pixels, mesh)), dtype=np.float32)
 
 
 def _straight_lines(pixels: np.ndarray) -> np.ndarray:
