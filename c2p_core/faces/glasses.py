@@ -35,8 +35,8 @@ _BRIDGE_CURVES = (-0.075, 0.0, 0.01, 0.025)
 _WEIGHTS, _BIAS = np.array([16.3, 10.1, 10.8, -11.8, 0.21]), -24.4
 # Log odds at which a face counts as one without glasses, and with them; between, it holds them in part.
 _NONE, _SURE = -0.9, -0.2
-_FRAME = 8.0  # canvas px, from the rim's inner edge to where skin may move again
-_FADE = 6.0
+_FRAME = 5.0  # canvas px, from the rim's inner edge to where skin may move again
+_FADE = 4.0
 _BELOW_EYES = 4.0  # canvas px, how far below the middle of the eyes bridge and arms of the glasses may lie
 
 
@@ -69,8 +69,10 @@ def glasses(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> regions.M
     inside = np.zeros((CANVAS, CANVAS), dtype=bool)
     for rim in rims:
         inside |= polygon2mask((CANVAS, CANVAS), rim.points[:, ::-1] - 0.5)
-    top = min(float(rim.points[:, 1].min()) for rim in rims)
-    inside[round(top) : round(CANVAS_EYES[1] + _BELOW_EYES)] = True
+    # Upper rims lie at the brows, or above them where a lens is wide.
+    brows = mesh[[*regions.LEFT_BROW, *regions.RIGHT_BROW], 1]
+    top = min(float(brows.min()), *(float(rim.points[:, 1].min()) for rim in rims))
+    inside[max(0, round(top)) : round(CANVAS_EYES[1] + _BELOW_EYES)] = True
     away = distance_transform_edt(~inside).astype(np.float32)
     return worn * regions.ramp(away, _FRAME, _FRAME + _FADE)
 
