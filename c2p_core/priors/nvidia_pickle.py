@@ -1,7 +1,7 @@
 """Reads NVIDIA's StyleGAN2 pickles (stylegan2-ada-pytorch) without running anything that is in them.
 
-Such a file holds whole objects together with the source code of their classes. Here it builds tensors, dictionaries and
-inert shells only; every other name in it is refused before anything of the file is done.
+Such a file holds whole objects together with the source code of their classes. Here it builds tensors, plain
+containers and inert shells only; every other name in it is refused before anything of the file is done.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _DEEPEST = 8
 class _Shell:
     """Stands for an object of any class: keeps its state and does nothing."""
 
-    def __init__(self, state: object = None) -> None:
-        self.state = state
+    def __init__(self, *more: object) -> None:
+        self.state: object = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -37,7 +37,9 @@ class _Options(dict[str, Any]):
 
 
 def _persistent(meta: object) -> _Shell:
-    return _Shell(meta.get("state") if isinstance(meta, dict) else None)
+    shell = _Shell()
+    shell.state = meta.get("state") if isinstance(meta, dict) else None
+    return shell
 
 
 def _storage(data: bytes) -> Any:
@@ -56,9 +58,17 @@ def _parameter(data: object, *more: object) -> object:
     return data
 
 
+def _number(*more: object) -> None:
+    """Stands for a number of NumPy's: layers keep their gains so, which follow from their shapes."""
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
+    ("builtins", "set"): set,
     ("collections", "OrderedDict"): OrderedDict,
     ("dnnlib.util", "EasyDict"): _Options,
+    ("numpy", "dtype"): _Shell,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("numpy.core.multiarray", "scalar"): _number,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,

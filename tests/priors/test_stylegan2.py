@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -179,32 +180,44 @@ class _Persistent:
         return function, (meta,)
 
 
+class EasyDict(dict[str, Any]):
+    """In NVIDIA's code its keys are attributes too."""
+
+
+def _reconstruct_persistent_obj(meta: object) -> None:
+    raise AssertionError("only for writing")
+
+
 @contextmanager
-def nvidia_modules() -> Iterator[types.ModuleType]:
+def nvidia_modules() -> Iterator[None]:
     """The names that NVIDIA's pickles refer to, for writing one."""
-    package, persistence = types.ModuleType("torch_utils"), types.ModuleType("torch_utils.persistence")
-
-    def _reconstruct_persistent_obj(meta: object) -> None:
-        raise AssertionError("only for writing")
-
-    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
-    sys.modules.update({"torch_utils": package, "torch_utils.persistence": persistence})
+    homes: dict[str, Any] = {"torch_utils.persistence": _reconstruct_persistent_obj, "dnnlib.util": EasyDict}
+    own = {}
+    for name, held in homes.items():
+        held.__module__, package = name, name.split(".")[0]
+        own |= {package: types.ModuleType(package), name: types.ModuleType(name)}
+        setattr(own[name], held.__qualname__, held)
+    sys.modules.update(own)
     try:
-        yield persistence
+        yield
     finally:
-        del sys.modules["torch_utils"], sys.modules["torch_utils.persistence"]
+        for name in own:
+            del sys.modules[name]
 
 
 def nested(tensors: dict[str, Tensor]) -> _Persistent:
-    """A tree of objects as torch modules are, from dotted names."""
+    """A tree of objects as torch modules are, from dotted names, each with what NVIDIA's layers keep beside tensors."""
     own: dict[str, Any] = {n: v for n, v in tensors.items() if "." not in n}
-    state: dict[str, Any] = {
-        "training": False,
+    state: dict[str, Any] = dict(vars(torch.nn.Module()))
+    state |= {
         "_parameters": collections.OrderedDict((n, torch.nn.Parameter(v)) for n, v in own.items() if n != "w_avg"),
         "_buffers": collections.OrderedDict((n, v) for n, v in own.items() if n == "w_avg"),
         "_modules": collections.OrderedDict(),
+        "activation": "lrelu",
+        "weight_gain": 1 / np.sqrt(16),
+        "act_gain": np.sqrt(2),
+        "_init_args": (),
+        "_init_kwargs": EasyDict(synthesis_kwargs=EasyDict(channel_max=512)),
     }
     for child in dict.fromkeys(name.split(".")[0] for name in tensors if "." in name):
         below = {n[len(child) + 1 :]: v for n, v in tensors.items() if n.startswith(f"{child}.")}
@@ -212,9 +225,9 @@ def nested(tensors: dict[str, Tensor]) -> _Persistent:
     return _Persistent(state)
 
 
-def write_nvidia(path: Path, tensors: dict[str, Tensor], **more: object) -> None:
+def write_nvidia(path: Path, tensors: dict[str, Tensor], protocol: int | None = None, **more: object) -> None:
     with nvidia_modules(), path.open("wb") as file:
-        pickle.dump({"G": None, "D": None, "G_ema": nested(tensors), **more}, file)
+        pickle.dump({"G": None, "D": None, "G_ema": nested(tensors), **more}, file, protocol)
 
 
 class Hostile:
@@ -264,11 +277,12 @@ def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_pat
         assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("size", [16, 32])
-def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, tmp_path: Path) -> None:
+# The official files are of protocol 3, Python 3.7's own.
+@pytest.mark.parametrize(("size", "protocol"), [(16, 3), (32, 3), (32, 4)])
+def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: int, tmp_path: Path) -> None:
     shape = SMALL[size]
     tensors = random_checkpoint(checkpoints.nvidia(shape))
-    write_nvidia(tmp_path / "generator.pkl", tensors)
+    write_nvidia(tmp_path / "generator.pkl", tensors, protocol)
     generator = load_generator(tmp_path / "generator.pkl")
     codes = torch.randn(shape.codes, shape.style, generator=torch.Generator().manual_seed(1))
     wanted = reference(*from_nvidia(double(tensors), size), codes.double())
