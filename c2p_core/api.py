@@ -152,6 +152,8 @@ class ProtectRequest:
         hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
         steps: search steps per face, None for the measured default.
         seed: of every random draw.
+        free_noise: whether the search may also change the generator's noise maps below 512 px; for the prior
+            "stylegan2" only.
         device: "auto", "cpu" or "cuda".
         original: the photo before it was protected and edited, of the same size; the search then starts from
             ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
@@ -168,6 +170,7 @@ class ProtectRequest:
     hold_out: str = "auto"
     steps: int | None = None
     seed: int = 0
+    free_noise: bool = False
     device: Device = "auto"
     original: Photo | None = None
     layers: bool = False

@@ -137,6 +137,7 @@ StoreMaker = Callable[[], "ModelStore"]
 @click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Kept for the honest figure.")
 @click.option("--steps", type=click.IntRange(min=1), help="Search steps a face.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--free-noise", is_flag=True, help="stylegan2: search its noise maps below 512 px too.")
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
 @click.option("--report", "report_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a JSON report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of sentences.")

@@ -30,7 +30,7 @@ from c2p_core.api import (
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
-from c2p_core.faces.boxes import SAME, face_at, overlap
+from c2p_core.faces.boxes import face_at, same_face
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
@@ -117,12 +117,39 @@ def protect(
         Cancelled: ``cancel`` was set.
     """
     _check_request(request)
-    store = store or ModelStore()
-    cancel = cancel or CancelToken()
-    tell = progress or (lambda _: None)
-    device = pick_device(request.device)
+    device, settings = pick_device(request.device), SearchSettings()
+    if request.steps is not None:
+        settings = replace(settings, steps=request.steps)
+    kept = warm or WarmModels()
+    tools = (progress or (lambda _: None), preview, cancel or CancelToken(), store or ModelStore(), kept)
     warnings = [w for w in (profile_warning(request.photo),) if w]
+    try:
+        return _protected(request, device, settings, list(warnings), *tools)
+    except torch.cuda.OutOfMemoryError:
+        warnings.append("The graphics card has too little memory; the search asks one recogniser at a time.")
+    kept.release()
+    torch.cuda.empty_cache()
+    try:
+        return _protected(request, device, replace(settings, sparing=True), list(warnings), *tools)
+    except torch.cuda.OutOfMemoryError:
+        warnings[-1] = "The graphics card has too little memory for this photo; the processor protected it."
+    kept.release()
+    torch.cuda.empty_cache()
+    return _protected(request, torch.device("cpu"), settings, warnings, *tools)
 
+
+def _protected(
+    request: ProtectRequest,
+    device: torch.device,
+    settings: SearchSettings,
+    warnings: list[str],
+    tell: ProgressCallback,
+    preview: PreviewCallback | None,
+    cancel: CancelToken,
+    store: ModelStore,
+    warm: WarmModels,
+) -> ProtectResult:
+    """What ``protect`` does, on one device."""
     tell(Progress("detect"))
     photo = View(request.photo)
     faces = find_faces_in(photo, store)
@@ -137,11 +164,10 @@ def protect(
         cancel.raise_if_cancelled()
         tell(Progress("prepare", step=step, steps=steps))
 
-    models = _load(request, store, device, warnings, warm or WarmModels(), preparing)
+    models = _load(request, store, device, warnings, warm, preparing)
     warnings += _prompt_warnings(request.prompt, models.guidance)
     cancel.raise_if_cancelled()
 
-    settings = SearchSettings() if request.steps is None else replace(SearchSettings(), steps=request.steps)
     guidance = models.guidance
     text = (guidance, guidance.direction(request.prompt)) if request.prompt.strip() else None
     changes: list[tuple[Alignment, Change]] = []
@@ -160,7 +186,7 @@ def protect(
         if request.original is None:
             unchanged[face.number], seen_before[face.number] = face, seen
         else:
-            there = next((f for f in faces_before if overlap(f.box, face.box) > SAME), None)
+            there = same_face(face.box, faces_before)
             unchanged[face.number] = there or refine_face(original, face, store)
             seen_before[face.number] = verify.see(original, unchanged[face.number])
         inverted = models.prior.invert(canvas, request.strength)
@@ -298,6 +324,8 @@ def _check_request(request: ProtectRequest) -> None:
         raise BadRequest(f"There is no mode {request.mode!r}; use dodge or decoy.")
     if request.prior not in PRIORS:
         raise BadRequest(f"There is no prior {request.prior!r}; the priors are {', '.join(PRIORS)}.")
+    if request.free_noise and request.prior != "stylegan2":
+        raise BadRequest("Only a generator has noise maps to search; use --free-noise with --prior stylegan2.")
     if request.steps is not None and not 1 <= request.steps <= 10_000:
         raise BadRequest(f"{request.steps} steps have no meaning; use 1 to 10000.")
     if len(request.prompt) > 300:
@@ -346,7 +374,8 @@ def _load(
     prior: Prior = makeup
     if request.prior == "stylegan2":
         networks = warm.get(("stylegan2", device), lambda: load_networks(store, device))
-        prior = WPlusPrior(networks, makeup, device, warm.inversions, warnings.append, preparing)
+        noise = request.free_noise
+        prior = WPlusPrior(networks, makeup, device, warm.inversions, warnings.append, preparing, free_noise=noise)
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
     guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
     return _Models(recognisers, optimised, guidance, prior, decoys)

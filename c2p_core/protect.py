@@ -39,6 +39,7 @@ class SearchSettings:
         clip: lambda_clip, the pull of the text.
         latent: lambda_latent, the pull back to likely codes.
         guard: weight of the identity guard, which is 0 as long as the change stays within what strength allows.
+        sparing: asks one recogniser a step instead of one of each family, for a card with little memory.
     """
 
     steps: int = 150
@@ -57,6 +58,7 @@ class SearchSettings:
     clip: float = 0.3
     latent: float = 0.01
     guard: float = 20.0
+    sparing: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def search(
         rendered = inverted.render(code)
         arrived = transformations.picture(rendered.pixels, how, generator)[None]
         mesh = transformations.points(moved(rendered.displacement, face.mesh) + slip, how)[None]
-        asked = _one_of_each_family(recognisers, step)
+        asked = _in_turn(recognisers, step) if settings.sparing else _one_of_each_family(recognisers, step)
         losses = [_adversarial(r, r.embed(arrived, mesh)[0], target, settings.margin) for r in asked]
         loss = torch.stack(losses).mean() + settings.latent * inverted.regulariser(code, rendered)
         loss = loss + settings.guard * inverted.guard(rendered)
@@ -166,6 +168,11 @@ def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Re
     for recogniser in recognisers:
         families.setdefault(recogniser.family, []).append(recogniser)
     return [siblings[step % len(siblings)] for siblings in families.values()]
+
+
+def _in_turn(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:
+    """One alone, since memory goes by how many are asked at once."""
+    return [recognisers[step % len(recognisers)]]
 
 
 def _adversarial(recogniser: Recogniser, embedding: Tensor, target: Target, margin: float) -> Tensor:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
+from c2p_core import pipeline
 from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
 from c2p_core.errors import BadRequest, Cancelled, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import check, protect
+from c2p_core.protect import Found, SearchSettings, search
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
 
@@ -71,8 +75,6 @@ def test_the_same_request_gives_the_same_bytes(store: ModelStore) -> None:
 
 @pytest.mark.slow
 def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
-    import torch
-
     from c2p_core import verify
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
@@ -94,6 +96,27 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
     wanted = nearest(start, decoys)
     moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("failures", "sparing", "said"), [(1, [False, True], "at a time"), (2, [False, True, False], "the processor")]
+)
+def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothing(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, failures: int, sparing: list[bool], said: str
+) -> None:
+    asked: list[bool] = []
+
+    def scarce(*given: Any) -> Found:
+        asked.append(next(g for g in given if isinstance(g, SearchSettings)).sparing)
+        if len(asked) <= failures:
+            raise torch.cuda.OutOfMemoryError
+        return search(*given)
+
+    monkeypatch.setattr(pipeline, "search", scarce)
+    result = protect(replace(REQUEST, steps=2), store=store)
+    assert asked == sparing and result.faces[0].steps == 2
+    assert len(result.warnings) == 1 and said in result.warnings[0]
 
 
 @pytest.mark.slow
@@ -121,6 +144,7 @@ def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> No
         ({"steps": 0}, "steps"),
         ({"prompt": "red " * 100}, "300 characters"),
         ({"mode": "hide"}, "dodge or decoy"),
+        ({"free_noise": True}, "--prior stylegan2"),
     ],
 )
 def test_a_request_without_meaning_is_refused(store: ModelStore, wrong: dict[str, object], words: str) -> None:

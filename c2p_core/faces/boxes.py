@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from c2p_core.api import Box
 from c2p_core.errors import NoFace
 
 # Of the union of two boxes: the same face found again lies far above, a neighbour far below.
-SAME = 0.3
+_SAME = 0.3
 
 
 class _Numbered(Protocol):
@@ -17,6 +17,9 @@ class _Numbered(Protocol):
     def number(self) -> int: ...
     @property
     def box(self) -> Box: ...
+
+
+_Boxed = TypeVar("_Boxed", bound=_Numbered)
 
 
 def overlap(first: Box, second: Box) -> float:
@@ -29,14 +32,20 @@ def overlap(first: Box, second: Box) -> float:
     return both / (_area(first) + _area(second) - both)
 
 
+def same_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
+    """The face that lies in ``box`` best, neighbours being there too; None when none does."""
+    best = max(faces, key=lambda face: overlap(face.box, box), default=None)
+    return None if best is None or overlap(best.box, box) < _SAME else best
+
+
 def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
     """The number of the face that lies in ``box``.
 
     Raises:
         NoFace: none does.
     """
-    best = max(faces, key=lambda face: overlap(face.box, box), default=None)
-    if best is None or overlap(best.box, box) < SAME:
+    best = same_face(box, faces)
+    if best is None:
         raise NoFace("A face that was there before is not found any more; look for the faces again.")
     return best.number
 

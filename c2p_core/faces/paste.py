@@ -30,6 +30,7 @@ _AROUND_PAINT = 5
 # Below these a change can't be seen and would only cost a rounding.
 _STILL = 0.004  # photo px
 PALE = 2e-4  # density
+_INVISIBLE = 0.02  # alpha
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
@@ -183,13 +184,12 @@ def _strip(
     reach = int(np.ceil(float(shift.abs().max()))) + 3
     sx0, sy0, sx1, sy1 = max(0, x0 - reach), max(0, y0 - reach), min(width, x1 + reach), min(height, y1 + reach)
     colours = source.shape[2] if source.shape[2] in (1, 3) else source.shape[2] - 1
-    region = torch.from_numpy(unit(source[sy0:sy1, sx0:sx1, :colours])).permute(2, 0, 1)
+    whole = torch.from_numpy(unit(source[sy0:sy1, sx0:sx1])).permute(2, 0, 1)
+    region, alpha = whole[:colours], whole[colours:]
     at = (torch.stack([gx, gy], -1) + shift)[touched] - torch.tensor([sx0, sy0], dtype=torch.float32)
     grid = 2 * at / torch.tensor([sx1 - sx0, sy1 - sy0], dtype=torch.float32) - 1
-    fetched = F.grid_sample(region[None], grid[None, None], mode="bicubic", padding_mode="border", align_corners=False)[
-        0, :, 0
-    ].clamp(0, 1)
     still = region[:, y0 - sy0 : y1 - sy0, x0 - sx0 : x1 - sx0][:, touched]
+    fetched = _fetched(region, alpha, grid, still)
     density = here[2:, touched].unflatten(0, (-1, 3))
     if colours == 1:
         density = (density * LUMINANCE[:, None]).sum(1, keepdim=True)
@@ -202,6 +202,23 @@ def _strip(
         density[0],
         density[1:],
     )
+
+
+def _fetched(region: Tensor, alpha: Tensor, grid: Tensor, still: Tensor) -> Tensor:
+    """(C, N) what of (C, h, w) colours lies at (N, 2) points in -1..1.
+
+    Colours beneath transparent pixels are invisible and must stay so: where an (1, h, w) alpha is given, and is not
+    opaque everywhere, colours weigh as much as can be seen of them, and where nothing can, (C, N) ``still`` stays.
+    """
+    if not len(alpha) or bool((alpha == 1).all()):
+        return _bicubic(region, grid).clamp(0, 1)
+    seen = _bicubic(torch.cat([region * alpha, alpha]), grid)
+    return torch.where(seen[-1] > _INVISIBLE, (seen[:-1] / seen[-1].clamp(min=_INVISIBLE)).clamp(0, 1), still)
+
+
+def _bicubic(region: Tensor, grid: Tensor) -> Tensor:
+    sampled = F.grid_sample(region[None], grid[None, None], mode="bicubic", padding_mode="border", align_corners=False)
+    return sampled[0, :, 0]
 
 
 def _sample(field: Tensor, place: Tensor, mode: str) -> Tensor:

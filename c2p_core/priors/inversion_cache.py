@@ -74,17 +74,19 @@ class InversionCache:
         self.largest = largest
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was kept under a key (letters and digits); None when there is nothing or it is damaged."""
+        """What was kept under a key (letters and digits); None when there is nothing or it is damaged or too old."""
         path = self._path(key)
         try:
-            tensors = load_file(path)
-            os.utime(path)
+            tensors = load_file(path) if time.time() - path.stat().st_mtime <= _OLDEST else None
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError):
-            with suppress(OSError):
+            tensors = None
+        with suppress(OSError):
+            if tensors is None:
                 path.unlink()
-            return None
+            else:
+                os.utime(path)
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
@@ -97,7 +99,6 @@ class InversionCache:
             save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, aside)
             aside.chmod(0o600)
             aside.replace(path)
-            self._evict(path)
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 aside.unlink()
@@ -105,6 +106,9 @@ class InversionCache:
                 f"The inverted face could not be kept in {self.folder} ({error}); the next run on it takes as long. "
                 f"Free some space, or choose another folder with {CACHE_VARIABLE}."
             )
+        # Another run may be clearing the same folder; whatever stays goes the next time.
+        with suppress(OSError):
+            self._evict(path)
         return None
 
     def entries(self) -> list[Path]:

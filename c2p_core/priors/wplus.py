@@ -272,12 +272,13 @@ class WPlusFace:
         return self._makeup.rendered(*self._split(code), code["products"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        """The paper's latent loss, in standard deviations of W, and how much displacements bend what is stiff.
+        """The paper's latent loss, in standard deviations of W and of noise, and how much what is stiff is bent.
 
-        The whole counts as well as shape by itself: two displacements that are smooth alone add up to bulges.
+        The whole displacement counts as well as shape by itself: two that are smooth alone add up to bulges.
         """
         own, whole = self._makeup.displacement(code), rendered.displacement
-        return code["codes"].square().mean() + self._makeup.bent(own) + self._makeup.bent(whole)
+        away = sum(code[name].square().mean() for name in ("codes", "noise") if name in code)
+        return away + self._makeup.bent(own) + self._makeup.bent(whole)
 
     def guard(self, rendered: Rendered) -> Tensor:
         return self._makeup.guard(rendered)

@@ -101,6 +101,16 @@ def test_a_shift_moves_the_photos_own_pixels() -> None:
     assert (after[100, 100] - ramp[100, 100]) * SIZE == pytest.approx(2.0, abs=0.05)
 
 
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_colours_beneath_transparent_pixels_stay_invisible(hidden: int) -> None:
+    cut_out = np.full((SIZE, SIZE, 4), 120, np.uint8)
+    cut_out[:, :100, 3] = 255
+    cut_out[:, 100:] = [hidden, hidden, hidden, 0]
+    straight = Alignment(np.array([[0.5, 0.0, 36.0], [0.0, 0.5, 36.0]]))
+    after = paste(Photo(cut_out), [(straight, change(shift=8.0))]).pixels
+    assert np.array_equal(after, cut_out)
+
+
 def test_an_srgb_profile_means_what_no_profile_means() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     plain = Photo(np.full((SIZE, SIZE, 3), 120, np.uint8))

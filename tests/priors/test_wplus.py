@@ -143,6 +143,14 @@ def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
         assert slope is not None and bool(torch.isfinite(slope).all()) and float(slope.abs().max()) > 0, name
 
 
+@pytest.mark.parametrize("part", ["codes", "noise", "shape"])
+def test_what_is_unlikely_costs(face: WPlusFace, part: str) -> None:
+    code = face.start()
+    likely = float(face.regulariser(code, face.render(code)))
+    code[part] = code[part] + 1.0
+    assert float(face.regulariser(code, face.render(code))) > likely
+
+
 def test_what_the_text_asks_for_is_worn_before_the_search(
     prior: WPlusPrior, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
@@ -359,12 +367,13 @@ def test_the_generator_of_the_program_meets_a_face_that_it_never_saw(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["dodge", "decoy"])
-def test_a_whole_photo_is_searched_in_both_modes(
+@pytest.mark.parametrize(("mode", "free_noise"), [("dodge", False), ("decoy", False), ("dodge", True)])
+def test_a_whole_photo_is_searched_in_both_modes_and_with_free_noise(
     user_store: ModelStore,
     networks: Networks,
     astronaut: Photo,
     mode: Mode,
+    free_noise: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -372,7 +381,9 @@ def test_a_whole_photo_is_searched_in_both_modes(
     monkeypatch.setattr(wplus, "InversionSettings", lambda: QUICK)
     for slot in ("generator", "encoder"):
         checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
-    request = ProtectRequest(astronaut, "red lipstick", mode=mode, prior="stylegan2", steps=2, hold_out="dlib")
+    request = ProtectRequest(
+        astronaut, "red lipstick", mode=mode, prior="stylegan2", steps=2, hold_out="dlib", free_noise=free_noise
+    )
     result = pipeline.protect(request, store=user_store)
     assert result.faces[0].steps == 2 and not result.warnings
     assert not np.array_equal(result.photo.pixels, astronaut.pixels)

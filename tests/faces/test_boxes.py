@@ -1,0 +1,22 @@
+"""Which face is meant by where it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from c2p_core.api import Box, FaceReport
+from c2p_core.errors import NoFace
+from c2p_core.faces.boxes import face_at, same_face
+
+CHEEK_TO_CHEEK = [FaceReport(1, (0, 0, 100, 100), 40.0), FaceReport(2, (45, 0, 135, 100), 40.0)]
+
+
+@pytest.mark.parametrize(("box", "number"), [((2, 0, 100, 98), 1), ((48, 2, 135, 100), 2)])
+def test_of_two_faces_that_overlap_the_nearer_one_is_meant(box: Box, number: int) -> None:
+    assert face_at(box, CHEEK_TO_CHEEK) == number
+
+
+def test_a_face_that_hardly_overlaps_is_another_one() -> None:
+    assert same_face((120, 0, 220, 100), CHEEK_TO_CHEEK) is None
+    with pytest.raises(NoFace, match="not found any more"):
+        face_at((120, 0, 220, 100), CHEEK_TO_CHEEK)
