@@ -10,7 +10,7 @@ import click
 
 from benchmarks.data import OUT, NoData, face_list, places, sample_portrait, spread
 from benchmarks.sweeps import ASIDE, CURVES
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
 OUT_HELP = "Folder of rows and pictures; benchmarks/results and benchmarks/out when not given."
 
@@ -20,12 +20,23 @@ DRAWN = CURVES | ASIDE
 
 
 def _photos(faces: Path | None, photos: Path | None, limit: int | None) -> tuple[Path, ...]:
-    """The photos to measure; ends loudly, and in peace, when there are none to be had."""
+    """The photos to measure; ends loudly, and in peace, where the shared faces are not there."""
     try:
         return face_list(faces, photos)[:limit]
     except NoData as error:
+        if faces is not None or photos is not None:
+            raise click.UsageError(str(error)) from error
         click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
         sys.exit(0)
+
+
+def _only(context: click.Context, what: str, *taken: str) -> None:
+    """Refuses options that were given and that ``what`` has no use for."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if given and name not in taken:
+            raise click.UsageError(f"{what} takes no {parameter.opts[0]}")
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -61,7 +72,7 @@ def main() -> None:
 @click.option("--curve-faces", type=int, default=4, show_default=True, help="How many faces the curves are drawn of.")
 @click.option("--hold-out", default="dlib,faceres,mobileface", show_default=True, help="Families to leave out in turn.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
-@click.option("--prior", default="makeup", show_default=True)
+@click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True)
 @click.option("--steps", type=int, help="Search steps, the product's default when not given.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
@@ -71,7 +82,10 @@ def main() -> None:
 @click.option("--quick", is_flag=True, help="Six faces, few steps, into a folder of its own; checks signs, not sizes.")
 @click.option("--limit", type=int, help="Only the first N faces.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+@click.pass_context
 def run(
+    context: click.Context,
+    /,
     suite: str,
     faces: Path | None,
     photos: Path | None,
@@ -100,7 +114,10 @@ def run(
     from benchmarks.process import code_fingerprint
 
     if quick:
+        _only(context, "--quick", "quick", "faces", "photos", "workers", "out")
         sys.exit(_quick(faces, photos, workers, out))
+    if suite == "speed":
+        _only(context, "--suite speed", "suite", "faces", "photos", "limit", "strengths", "prior", "out")
     where = places(out)
     chosen = _photos(faces, photos, limit)
     if extra_recogniser:
@@ -135,7 +152,7 @@ def run(
     if suite in ("speed", "all"):
         from benchmarks import cost
 
-        cost.run(chosen, strengths[0], where.rows, click.echo)
+        cost.run(chosen, strengths[0], prior, where.rows, click.echo)
     sys.exit(1 if failed else 0)
 
 
@@ -182,12 +199,22 @@ def report(out: Path | None) -> None:
 
 
 def _show(
-    out: Path | None, photos: Path | None, method: str, strength: float, hold_out: str, per_sheet: int, close: bool
+    out: Path | None,
+    photos: Path | None,
+    method: str,
+    strength: float,
+    hold_out: str,
+    priors: tuple[str, ...],
+    per_sheet: int,
+    close: bool,
 ) -> None:
     from benchmarks import sheets
     from benchmarks.data import SHARED_FACES
+    from benchmarks.methods import PRODUCT
 
-    made = sheets.make(places(out), photos or SHARED_FACES / "photos", method, strength, hold_out, per_sheet, close)
+    folder = photos or SHARED_FACES / "photos"
+    shown = priors if method in PRODUCT else ("",)
+    made = sheets.make(places(out), folder, method, strength, hold_out, per_sheet, close, shown)
     if not made:
         click.secho(
             f"There is no picture of {method} at {strength:g} with {hold_out} held out; run it first.", err=True
@@ -197,29 +224,48 @@ def _show(
         click.echo(path)
 
 
+def _priors(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return _names(PRIORS, value)
+
+
+_PRIORS = click.option(
+    "--prior", "priors", default=PRIORS[0], show_default=True, callback=_priors, help="Several stand side by side."
+)
+
+
 @main.command("sheets")
 @click.option("--method", default="c2p", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--hold-out", default="dlib", show_default=True, help='"none" for methods that search nothing.')
+@_PRIORS
 @click.option("--per-sheet", type=int, default=4, show_default=True)
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def sheets_command(
-    method: str, strength: float, hold_out: str, per_sheet: int, photos: Path | None, out: Path | None
+    method: str,
+    strength: float,
+    hold_out: str,
+    priors: tuple[str, ...],
+    per_sheet: int,
+    photos: Path | None,
+    out: Path | None,
 ) -> None:
     """Contact sheets: before, after, difference x 8; every face at least 300 px wide."""
-    _show(out, photos, method, strength, hold_out, per_sheet, close=False)
+    _show(out, photos, method, strength, hold_out, priors, per_sheet, close=False)
 
 
 @main.command()
 @click.option("--method", default="c2p", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--hold-out", default="dlib", show_default=True, help='"none" for methods that search nothing.')
+@_PRIORS
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
-def closeups(method: str, strength: float, hold_out: str, photos: Path | None, out: Path | None) -> None:
+def closeups(
+    method: str, strength: float, hold_out: str, priors: tuple[str, ...], photos: Path | None, out: Path | None
+) -> None:
     """One picture a face: before and after side by side at full size, at least 700 px wide each."""
-    _show(out, photos, method, strength, hold_out, per_sheet=1, close=True)
+    _show(out, photos, method, strength, hold_out, priors, per_sheet=1, close=True)
 
 
 @main.command()

@@ -16,7 +16,7 @@ from benchmarks import rows
 from benchmarks.data import spread
 from benchmarks.process import code_fingerprint, peak_mib
 from benchmarks.rows import COST_FILE, CostRow
-from c2p_core.api import Progress, ProtectRequest
+from c2p_core.api import PRIORS, Progress, ProtectRequest
 
 FACES = (1, 2, 5, 10, 20)
 FACES_MEGAPIXELS = 6.0
@@ -24,6 +24,7 @@ MEGAPIXELS = (1.0, 6.0, 24.0, 50.0)
 # Growth shows as well with few steps; the whole search is measured of one face.
 STEPS = 20
 _WHOLE_SEARCH = (1, 1.0, None)
+_WHOLE_SEARCH_LARGE = (1, 24.0, None)
 
 
 class _Clock:
@@ -63,31 +64,44 @@ def group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None
 
 
 def measure(
-    warm_up: Path, photo: Path, portraits: int, strength: float, steps: int | None, target: Path, code: str
+    warm_up: Path, photo: Path, portraits: int, strength: float, steps: int | None, prior: str, target: Path, code: str
 ) -> CostRow:
-    """Protect all faces of ``photo`` in this process after a first call on ``warm_up``, and write it to ``target``."""
+    """Protect all faces of ``photo`` in this process after a first call on ``warm_up``, and write it to ``target``.
+
+    After a whole search the result is also checked as ``c2p check --survival`` does.
+    """
     from c2p_core import imageio
     from c2p_core.models.store import ModelStore
-    from c2p_core.pipeline import WarmModels, protect
+    from c2p_core.pipeline import WarmModels, check, protect
+    from c2p_core.priors.inversion_cache import HeldInversions
 
-    store, warm = ModelStore(), WarmModels()
+    store, warm = ModelStore(), WarmModels(HeldInversions())
+
+    def asked(path: Path, limit: int | None) -> ProtectRequest:
+        return ProtectRequest(imageio.read(path), strength=strength, steps=limit, prior=prior)
+
     started = time.perf_counter()
-    protect(ProtectRequest(imageio.read(warm_up), strength=strength, steps=1), store=store, warm=warm)
+    protect(asked(warm_up, 1), store=store, warm=warm)
     cold, loaded = time.perf_counter() - started, peak_mib()
     started = time.perf_counter()
-    original = imageio.read(photo)
+    request = asked(photo, steps)
     files = time.perf_counter() - started
     clock = _Clock()
-    result = protect(ProtectRequest(original, strength=strength, steps=steps), store=store, progress=clock, warm=warm)
+    result = protect(request, store=store, progress=clock, warm=warm)
     clock.turn("end")
     started = time.perf_counter()
     imageio.write(target, result.photo)
     files += time.perf_counter() - started
+    peak, checked = peak_mib(), None
+    if steps is None:
+        started = time.perf_counter()
+        check(request.photo, imageio.read(target), store=store, warm=warm, survive=True)
+        checked = time.perf_counter() - started
     done = [report for report in result.faces if report.similarities]
     return CostRow(
         portraits=portraits,
         faces=len(done),
-        megapixels=original.width * original.height / 1e6,
+        megapixels=request.photo.width * request.photo.height / 1e6,
         limit=steps,
         strength=strength,
         seconds=sum(s for stage, s in clock.stages.items() if stage != "load"),
@@ -96,25 +110,29 @@ def measure(
         files=files,
         cold=cold,
         loaded_mib=loaded,
-        peak_mib=peak_mib(),
+        peak_mib=peak,
         code=code,
+        prior=prior,
+        check=checked,
     )
 
 
-def run(photos: Sequence[Path], strength: float, results: Path, say: Callable[[str], None]) -> Path:
+def run(photos: Sequence[Path], strength: float, prior: str, results: Path, say: Callable[[str], None]) -> Path:
     """Measure what has no row of this code yet, one process after another; return the file of rows.
 
-    Nothing else should be running meanwhile.
+    Nothing else should be running meanwhile. How cost grows is the same for all priors, and measured of the first.
     """
     path, code = results / COST_FILE, code_fingerprint()
     rows.drop_torn_end(path)
     known = {
         (row.portraits, round(row.megapixels), row.limit)
         for row in rows.read(path, rows.cost_row)
-        if (row.code, row.strength) == (code, strength)
+        if (row.code, row.strength, row.prior) == (code, strength, prior)
     }
-    wanted = [_WHOLE_SEARCH, *((1, size, STEPS) for size in MEGAPIXELS)]
-    wanted += [(count, FACES_MEGAPIXELS, STEPS) for count in FACES if count > 1]
+    wanted: list[tuple[int, float, int | None]] = [_WHOLE_SEARCH, _WHOLE_SEARCH_LARGE]
+    if prior == PRIORS[0]:
+        wanted += [(1, size, STEPS) for size in MEGAPIXELS]
+        wanted += [(count, FACES_MEGAPIXELS, STEPS) for count in FACES if count > 1]
     with tempfile.TemporaryDirectory() as folder:
         for count, size, steps in wanted:
             if (count, round(size), steps) in known:
@@ -126,7 +144,7 @@ def run(photos: Sequence[Path], strength: float, results: Path, say: Callable[[s
             group_photo(spread(photos, count), size, photo)
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as process:
-                row = process.submit(measure, photos[0], photo, count, strength, steps, target, code).result()
+                row = process.submit(measure, photos[0], photo, count, strength, steps, prior, target, code).result()
             if row.faces != count:
                 say(f"In {count} portraits at {size:g} megapixels {row.faces} faces were found and protected.")
             rows.append(path, row)

@@ -15,7 +15,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from benchmarks import growth, lasting
-from benchmarks.curves import Point
+from benchmarks.curves import OTHER_PRIOR, OURS, Point
 from benchmarks.rates import Names
 from benchmarks.rows import CostRow, SurviveRow
 from benchmarks.tables import by_variant
@@ -24,9 +24,9 @@ CURVES_FILE = "curves.png"
 SURVIVAL_FILE = "survival.png"
 COST_FILE = "cost.png"
 
-_OURS = "c2p"
 _COLOURS = {
-    "c2p": "#c0392b",
+    OURS: "#c0392b",
+    OTHER_PRIOR: "#e08e45",
     "pgd": "#1f4e79",
     "mi-fgsm": "#4a90c2",
     "masked-noise": "#7fb3a8",
@@ -34,7 +34,7 @@ _COLOURS = {
     "blur": "#8a8f98",
     "pixelate": "#c9a227",
 }
-_MARKS = "osD^vPX"
+_MARKS = "osD^vPX*"
 # What a figure that was written by another day's library must not differ in.
 _PLAIN: dict[str, Any] = {"Software": None}
 
@@ -68,8 +68,8 @@ def curves(points: Sequence[Point], path: Path) -> Path:
                 marker=_MARKS[index % len(_MARKS)],
                 label=method,
                 color=_COLOURS.get(method, "#444444"),
-                linewidth=2.6 if method == _OURS else 1.4,
-                zorder=3 if method == _OURS else 2,
+                linewidth=2.6 if method == OURS else 1.4,
+                zorder=3 if method == OURS else 2,
             )
         _tidy(axes, "Protection over visibility", f"{label} (right: less visible)", "held-out protection, % of faces")
         axes.set_ylim(-3, 103)
@@ -97,7 +97,7 @@ def survival(rows: Sequence[SurviveRow], names: Names, path: Path) -> Path:
             _MARKS[index % len(_MARKS)],
             color=colour,
             label=f"{method} {setting.prior}".strip() + f" {strength:g}",
-            markersize=8 if method == _OURS else 6,
+            markersize=8 if method == OURS else 6,
         )
         axes.axhline(100 * found[lasting.AS_IT_IS], color=colour, linewidth=1, alpha=0.5)
     _tidy(axes, "What survives", "", "held-out protection, % of faces")

@@ -239,6 +239,8 @@ class CostRow:
         loaded_mib: high-water mark after that first call on a small photo.
         peak_mib: high-water mark at the end.
         code: fingerprint of the measured code.
+        prior: of the request.
+        check: seconds of ``check`` with its degradations on the same photo; None where it was not asked.
     """
 
     portraits: int
@@ -254,6 +256,8 @@ class CostRow:
     loaded_mib: float
     peak_mib: float
     code: str
+    prior: str = "makeup"
+    check: float | None = None
 
 
 SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, ExtraRow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,15 @@ def _crop_box(row: ProtectRow, size: tuple[int, int]) -> tuple[int, int, int, in
 
 
 def caption(row: ProtectRow) -> str:
-    """Name of the face, and similarity against threshold for every recogniser; held-out ones carry a star."""
+    """Face, prior, and similarity against threshold for every recogniser; held-out ones carry a star."""
+    name = f"{row.setting.face}   {row.setting.prior}".rstrip()
     if not row.face_after:
-        return f"{row.setting.face}   NO FACE FOUND AFTER"
+        return f"{name}   NO FACE FOUND AFTER"
     marks = []
     for s in row.scores:
         star, sign = "*" if s.role == "held-out" else "", "<" if s.after < s.far1 else ">"
         marks.append(f"{s.recogniser}{star} {s.after:.2f} {sign} {s.far1:.2f}")
-    return f"{row.setting.face}   " + "  ".join(marks)
+    return f"{name}   " + "  ".join(marks)
 
 
 def _panels(row: ProtectRow, photos: Path, pictures: Path) -> tuple[Image.Image, Image.Image]:
@@ -54,32 +56,47 @@ def _panels(row: ProtectRow, photos: Path, pictures: Path) -> tuple[Image.Image,
     return before.crop(box), after.crop(box)
 
 
-def strip(row: ProtectRow, photos: Path, pictures: Path) -> Image.Image:
-    """Before, after, difference side by side with a caption, the face `FACE_PX` wide."""
-    before, after = _panels(row, photos, pictures)
-    scale = FACE_PX / (row.box[2] - row.box[0])
+def strip(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> Image.Image:
+    """Before and after side by side, the face `FACE_PX` wide, with a line of text for each row.
+
+    Of one row the difference is shown too; of several, such as one for each prior, each one's picture.
+    """
+    pairs = [_panels(row, photos, pictures) for row in rows_of_face]
+    before = pairs[0][0]
+    scale = FACE_PX / (rows_of_face[0].box[2] - rows_of_face[0].box[0])
     size = (round(before.width * scale), round(before.height * scale))
-    cells = [p.resize(size, Image.Resampling.LANCZOS) for p in (before, after, amplified_difference(before, after))]
-    return _side_by_side(cells, caption(row))
+    cells = [before, *(after for _, after in pairs)]
+    if len(pairs) == 1:
+        cells.append(amplified_difference(*pairs[0]))
+    return _side_by_side([p.resize(size, Image.Resampling.LANCZOS) for p in cells], map(caption, rows_of_face))
 
 
-def closeup(row: ProtectRow, photos: Path, pictures: Path) -> Image.Image:
+def closeup(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> Image.Image:
     """Before and after at full size, enlarged by a whole number when narrower than `CLOSEUP_PX`."""
-    before, after = _panels(row, photos, pictures)
+    pairs = [_panels(row, photos, pictures) for row in rows_of_face]
+    before = pairs[0][0]
     factor = max(1, -(-CLOSEUP_PX // before.width))
     size = (before.width * factor, before.height * factor)
-    return _side_by_side([p.resize(size, Image.Resampling.LANCZOS) for p in (before, after)], caption(row))
+    cells = [before, *(after for _, after in pairs)]
+    return _side_by_side([p.resize(size, Image.Resampling.LANCZOS) for p in cells], map(caption, rows_of_face))
 
 
-def _side_by_side(cells: list[Image.Image], text: str) -> Image.Image:
+def _side_by_side(cells: Sequence[Image.Image], lines: Iterable[str]) -> Image.Image:
+    text = list(lines)
     width = sum(cell.width for cell in cells) + 4 * (len(cells) - 1)
-    sheet = Image.new("RGB", (width, cells[0].height + CAPTION_PX), GREY)
+    top = CAPTION_PX * len(text)
+    sheet = Image.new("RGB", (width, cells[0].height + top), GREY)
     x = 0
     for cell in cells:
-        sheet.paste(cell, (x, CAPTION_PX))
+        sheet.paste(cell, (x, top))
         x += cell.width + 4
-    ImageDraw.Draw(sheet).text((4, 4), text, fill=(255, 255, 255), font=ImageFont.load_default(13))
+    for at, words in enumerate(text):
+        ImageDraw.Draw(sheet).text((4, 4 + CAPTION_PX * at), words, fill=(255, 255, 255), font=_font())
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(13)
 
 
 def _stack(strips: list[Image.Image]) -> Image.Image:
@@ -92,26 +109,36 @@ def _stack(strips: list[Image.Image]) -> Image.Image:
 
 
 def make(
-    places: Places, photos: Path, method: str, strength: float, hold_out: str, per_sheet: int, close: bool
+    places: Places,
+    photos: Path,
+    method: str,
+    strength: float,
+    hold_out: str,
+    per_sheet: int,
+    close: bool,
+    priors: Sequence[str] = ("",),
 ) -> list[Path]:
-    """Write all sheets (or, with ``close``, one close-up a face) of one method and return their paths, sorted."""
+    """Write all sheets (or, with ``close``, one close-up a face) of one method and return their paths, sorted.
+
+    Faces that one of several ``priors`` has no picture of are left out; methods that search nothing have the prior "".
+    """
     found = rows.by_setting(rows.read(places.rows / PROTECT_FILE, rows.protect_row)).values()
-    wanted = [
-        row
-        for row in sorted(found, key=lambda r: r.setting.face)
-        if (row.setting.method, row.setting.strength, row.setting.hold_out) == (method, strength, hold_out)
-        and row.face_before
-        and (places.pictures / row.setting.picture).exists()
-    ]
+    by_face: dict[str, dict[str, ProtectRow]] = {}
+    for row in sorted(found, key=lambda r: r.setting.face):
+        of = row.setting
+        asked = (of.method, of.strength, of.hold_out) == (method, strength, hold_out) and of.prior in priors
+        if asked and row.face_before and (places.pictures / of.picture).exists():
+            by_face.setdefault(of.face, {})[of.prior] = row
+    wanted = [[by_prior[p] for p in priors] for by_prior in by_face.values() if len(by_prior) == len(priors)]
     kind = "closeups" if close else "sheets"
-    folder = places.pictures / kind / f"{method}-s{strength:g}-{hold_out}"
+    folder = places.pictures / kind / "-".join([method, *filter(None, priors), f"s{strength:g}", hold_out])
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for first in range(0, len(wanted), per_sheet):
         group = wanted[first : first + per_sheet]
-        name = group[0].setting.face if close else f"{first // per_sheet:02d}"
+        name = group[0][0].setting.face if close else f"{first // per_sheet:02d}"
         draw = closeup if close else strip
         path = folder / f"{name}.png"
-        _stack([draw(row, photos, places.pictures) for row in group]).save(path)
+        _stack([draw(of_face, photos, places.pictures) for of_face in group]).save(path)
         made.append(path)
     return made

@@ -16,4 +16,4 @@ CURVES: dict[str, tuple[float, ...]] = {
 ASIDE: dict[str, tuple[float, ...]] = {"decoy": (0.7,), "nothing": (0.7,), "blackout": (0.7,)}
 
 # What survives is measured of all that is measured on every face, and of these curves at one strength.
-SURVIVE: dict[str, float] = {"pgd": 0.25, "mi-fgsm": 0.25, "masked-noise": 0.5}
+SURVIVE: dict[str, float] = {"pgd": 0.25, "mi-fgsm": 0.25, "masked-noise": 0.5, "blur": 0.2, "pixelate": 0.2}

@@ -25,6 +25,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
+PRIORS = ("makeup", "stylegan2")
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.7
 DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from c2p_core import verify
 from c2p_core.api import (
+    PRIORS,
     CancelToken,
     Device,
     Face,
@@ -48,7 +49,6 @@ from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.survival import survival
 
-PRIORS = ("makeup", "stylegan2")
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
 _HELD_OUT = "dlib"
 _Loaded = TypeVar("_Loaded")

@@ -16,6 +16,7 @@ from c2p_core import pipeline
 from c2p_core.api import (
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
+    PRIORS,
     CancelToken,
     FaceChoice,
     FaceReport,
@@ -89,7 +90,7 @@ class Jobs:
         return {
             "device": device.type,
             "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
-            "priors": [name for name in pipeline.PRIORS if name not in missing],
+            "priors": [name for name in PRIORS if name not in missing],
             "missing_priors": missing,
             "modes": list(get_args(Mode)),
             "presets": list(PRESETS),
@@ -97,7 +98,7 @@ class Jobs:
                 "prompt": DEFAULT_PROMPT,
                 "strength": DEFAULT_STRENGTH,
                 "mode": "dodge",
-                "prior": pipeline.PRIORS[0],
+                "prior": PRIORS[0],
                 "steps": SearchSettings().steps,
             },
             "models": {name: known[name] for name in ("present", "missing")},
@@ -320,7 +321,7 @@ def _request(fields: Fields) -> ProtectRequest:
         prompt=fields.text("prompt", DEFAULT_PROMPT),
         strength=fields.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=fields.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
-        prior=fields.text("prior", pipeline.PRIORS[0]),
+        prior=fields.text("prior", PRIORS[0]),
         recognisers=fields.names("recognisers") or "auto",
         hold_out=fields.text("hold_out", "auto"),
         steps=steps or None,

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from synthetic import cost_row, natural_row, pair_row, protect_row, setting, survive_row
 
 from benchmarks import curves, fairness, growth, lasting, priors, rates, report, rows, searching, sheets
+from benchmarks.__main__ import main
 from benchmarks.data import Places
 from benchmarks.people import groups
 from benchmarks.rows import NO_FAMILY
@@ -130,7 +132,25 @@ def test_between_strengths_a_curve_is_straight_and_beyond_them_there_is_none() -
 def test_best_at_a_visibility_is_who_protects_more_than_all_others_that_reach_it() -> None:
     found = [point("c2p", 0.92, 0.6), point("c2p", 0.97, 0.5), point("pgd", 0.90, 0.9), point("pgd", 0.96, 0.1)]
     # At 0.92, 0.94 and 0.96 c2p has 0.6, 0.56 and 0.52, pgd 0.633, 0.367 and 0.1.
-    assert curves.above_all(found, "c2p", "ssim") == (2, 3)
+    assert curves.above_all(found, "ssim") == (2, 3)
+
+
+def test_the_better_of_our_priors_counts_and_neither_is_a_rival_of_the_other() -> None:
+    ours = [point(curves.OURS, 0.90, 0.5), point(curves.OURS, 0.96, 0.5)]
+    other = [point(curves.OTHER_PRIOR, 0.90, 0.7), point(curves.OTHER_PRIOR, 0.96, 0.3)]
+    rival = [point("pgd", 0.90, 0.6), point("pgd", 0.96, 0.4)]
+    # At 0.90, 0.92, 0.94 and 0.96: 0.7, 0.57, 0.5 and 0.5 against 0.6, 0.53, 0.47 and 0.4.
+    assert curves.above_all([*ours, *other, *rival], "ssim") == (4, 4)
+
+
+def test_the_other_prior_has_a_curve_of_its_own() -> None:
+    protect = [
+        protect_row(replace(setting("a", family), prior=prior), share)
+        for family in FAMILIES
+        for prior, share in (("makeup", 0.1), ("stylegan2", 0.9))
+    ]
+    found = curves.points(protect, [natural_row(row.setting) for row in protect], NAMES)
+    assert {(p.method, p.held_out.value) for p in found} == {(curves.OURS, 1.0), (curves.OTHER_PRIOR, 0.0)}
 
 
 def test_curves_compare_the_faces_that_all_methods_have() -> None:
@@ -252,6 +272,20 @@ def test_report_without_rows_says_so(tmp_path: Path) -> None:
     assert "0 protected pictures" in report.write_report(Places(tmp_path, tmp_path)).read_text()
 
 
+def test_each_prior_has_its_own_aims_for_a_whole_search() -> None:
+    costs = [
+        cost_row(limit=None, megapixels=1.0, seconds=s, prior=p) for p, s in (("makeup", 20.0), ("stylegan2", 80.0))
+    ]
+    lines = {figure: measured for figure, _, measured in growth.targets(costs)}
+    assert lines["seconds a face, makeup, models loaded"] == "20.0"
+    assert lines["seconds a face, stylegan2, models loaded"] == "80.0"
+
+
+def test_the_slowest_check_counts() -> None:
+    costs = [cost_row(limit=None, megapixels=mp, check=s) for mp, s in ((1.0, 4.0), (24.0, 9.0))]
+    assert any(measured == "9.0" and "24 megapixels" in figure for figure, _, measured in growth.targets(costs))
+
+
 @pytest.fixture
 def one_picture(tmp_path: Path) -> tuple[Places, Path]:
     photos = tmp_path / "photos"
@@ -268,7 +302,7 @@ def one_picture(tmp_path: Path) -> tuple[Places, Path]:
 
 def test_a_sheet_shows_the_face_at_least_300_px_wide(one_picture: tuple[Places, Path]) -> None:
     places, photos = one_picture
-    (path,) = sheets.make(places, photos, "c2p", 0.7, "dlib", per_sheet=4, close=False)
+    (path,) = sheets.make(places, photos, "c2p", 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",))
     sheet = Image.open(path)
     # The face is 200 of the picture's 280 px, and there are three panels.
     assert sheet.width >= 3 * 300 * 280 / 200
@@ -277,6 +311,32 @@ def test_a_sheet_shows_the_face_at_least_300_px_wide(one_picture: tuple[Places, 
 
 def test_a_closeup_is_enlarged_by_a_whole_number(one_picture: tuple[Places, Path]) -> None:
     places, photos = one_picture
-    (path,) = sheets.make(places, photos, "c2p", 0.7, "dlib", per_sheet=1, close=True)
+    (path,) = sheets.make(places, photos, "c2p", 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",))
     assert Image.open(path).width == 2 * 3 * 280 + 4
     assert path.name == "a.png"
+
+
+def test_a_sheet_of_two_priors_shows_both_beside_the_photo(one_picture: tuple[Places, Path]) -> None:
+    places, photos = one_picture
+    other = replace(setting("a"), prior="stylegan2")
+    picture = places.pictures / other.picture
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (280, 300), (10, 20, 30)).save(picture)
+    rows.append(places.rows / rows.PROTECT_FILE, protect_row(other, 0.1))
+    (path,) = sheets.make(places, photos, "c2p", 0.7, "dlib", 4, close=False, priors=("makeup", "stylegan2"))
+    sheet, cell = Image.open(path), 420
+    middles = [sheet.getpixel((cell // 2 + at * (cell + 4), sheet.height // 2)) for at in range(3)]
+    assert middles == [(100, 100, 100), (105, 105, 105), (10, 20, 30)]
+
+
+@pytest.mark.parametrize(
+    "given", [["--quick", "--prior", "stylegan2"], ["--suite", "speed", "--prompt", "red lipstick"]]
+)
+def test_an_option_that_a_suite_has_no_use_for_is_refused(given: list[str]) -> None:
+    said = CliRunner().invoke(main, ["run", *given])
+    assert said.exit_code == 2 and f"takes no {given[-2]}" in said.output
+
+
+def test_a_list_of_faces_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    said = CliRunner().invoke(main, ["run", "--faces", str(tmp_path / "none.txt"), "--photos", str(tmp_path)])
+    assert said.exit_code == 2 and "none.txt" in said.output

@@ -21,8 +21,7 @@ from worker_client import (
 )
 from worker_client.problem import Refused
 
-from c2p_core import pipeline
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 from c2p_core.guidance.vocabulary import PRESETS
 
 WANTED = {"prompt": "red lipstick", "strength": 0.5, "mode": "dodge", "prior": "makeup", "seed": 3, "faces": "all"}
@@ -86,7 +85,7 @@ def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> Non
 def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
     assert wishes.PRESETS == PRESETS
     assert (wishes.DEFAULT_PROMPT, wishes.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
-    assert tuple(value for value, _ in wishes.PRIORS) == pipeline.PRIORS
+    assert tuple(value for value, _ in wishes.PRIORS) == PRIORS
 
 
 def test_what_is_not_said_is_left_to_the_worker() -> None:
