@@ -25,7 +25,8 @@ from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, Generato
 Tensors = dict[str, Tensor]
 _LARGEST_FILE = 4 << 30  # bytes
 _WIDEST = 2048  # channels; no network that is known comes near
-_NAMED = 3  # names that an error lists before it only counts
+_NAMED = 20  # names that an error lists before it only counts
+_NETWORKS = ("generator.", "encoder.", "decoder.")  # under which a file may keep each of its own
 _MEAN_OF = 4096  # draws whose mean stands in for a mean code that the file lacks
 
 
@@ -189,13 +190,13 @@ def load_generator(path: Path) -> Generator:
     """
     tensors = _read(path)
     if any(name.startswith("generator.") for name in tensors):
-        tensors, layout = _under(tensors, "generator."), _OURS
+        tensors, layout = _under(tensors, "generator.", path), _OURS
     elif any(name.startswith("synthesis.") for name in tensors):
         layout = _NVIDIA
     else:
         average = tensors.get("latent_avg")
         if any(name.startswith("decoder.") for name in tensors):
-            tensors = _under(tensors, "decoder.")
+            tensors = _under(tensors, "decoder.", path)
         if average is not None:
             tensors["latent_avg"] = average[0] if average.ndim == 2 else average
         layout = _ROSINALITY
@@ -219,7 +220,7 @@ def load_encoder(path: Path) -> Encoder:
     """
     tensors = _read(path)
     average = tensors.get("latent_avg")
-    tensors = _under(tensors, "encoder.")
+    tensors = _under(tensors, "encoder.", path)
     if average is not None:
         tensors["latent_avg"] = average
     shape = _encoder_shape(tensors, path)
@@ -274,8 +275,14 @@ def _read(path: Path) -> Tensors:
     return tensors if average is None else {**tensors, "latent_avg": average}
 
 
-def _under(tensors: Tensors, prefix: str) -> Tensors:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:
+    """The tensors of one network of a file that may hold several."""
+    own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
+    if own and strangers:
+        said = f"unknown: {_some(strangers)}"
+        raise ModelUnavailable(f"{path.name} does not fit ({said}); get another copy of the model.")
+    return own
 
 
 def _last(tensors: Tensors, pattern: str) -> int:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+import pytorch_msssim
+import torch
 from scipy import ndimage
 from synthetic import EYE_DISTANCE, SIZE, face, photo, smooth_field
 
@@ -54,6 +56,13 @@ def test_ssim_falls_with_noise() -> None:
     assert 1.0 > light > heavy
 
 
+def test_ssim_agrees_with_another_library() -> None:
+    before = photo()
+    after = changed(np.random.default_rng(0).standard_normal((SIZE, SIZE, 3)) * 8)
+    planes = [torch.tensor(picture).permute(2, 0, 1)[None].float() for picture in (before, after)]
+    assert metrics.ssim(before, after) == pytest.approx(float(pytorch_msssim.ssim(*planes, data_range=255)), abs=1e-3)
+
+
 def test_displacement_is_in_per_cent_of_the_eye_distance() -> None:
     mesh = face().mesh
     moved = metrics.displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
@@ -77,6 +86,19 @@ def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:
     away = (sum(lightness) / 2 - 50) ** 2
     expected = (lightness[1] - lightness[0]) / (1 + 0.015 * away / math.sqrt(20 + away))
     assert metrics.skin_colour_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_95th_percentile_of_a_shift_is_that_of_the_most_shifted_skin() -> None:
+    before, found = np.full((SIZE, SIZE, 3), 119, np.uint8), face()
+    everywhere = metrics.skin_colour_shift(before, before + 10, found).mean
+    rows, columns = np.nonzero(skin_mask(metrics.rgb2lab(before), found.mesh, EYE_DISTANCE))
+    for share, wanted in ((0.08, everywhere), (0.02, 0.0)):
+        after = before.copy()
+        some = slice(0, round(share * len(rows)))
+        after[rows[some], columns[some]] += 10
+        shift = metrics.skin_colour_shift(before, after, found)
+        assert shift.p95 == pytest.approx(wanted, abs=1e-3)
+        assert shift.mean == pytest.approx(share * everywhere, rel=0.02)
 
 
 def test_lips_and_eyes_are_not_skin() -> None:

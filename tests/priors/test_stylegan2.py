@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, Ge
 
 LAYOUTS = Path(__file__).parent / "layouts"
 SMALL = {16: GeneratorShape((12, 10, 8), style=16, mapping=2), 32: GeneratorShape((8, 8, 6, 4), style=12, mapping=3)}
-SMALL_ENCODER = EncoderShape(codes=6, style=16, size=32, channels=(16, 20, 24, 32), units=(1, 1, 1, 1), heads=8)
+SMALL_ENCODER = EncoderShape(codes=8, style=12, size=32, channels=(16, 20, 24, 32), units=(1, 1, 1, 1), heads=8)
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,79 @@ def from_nvidia(d: dict[str, Tensor], size: int) -> tuple[Tensor, list[Part], li
         rgbs.append(Part(d[f"{block}.torgb.weight"], affine, d[f"{block}.torgb.bias"]))
         side *= 2
     return d["synthesis.b4.const"], convolutions, rgbs
+
+
+# The same for e4e's encoder, written from its names alone: units and heads are counted in the file.
+
+
+def normed(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    scale = d[f"{name}.weight"] / (d[f"{name}.running_var"] + 1e-5).sqrt()
+    return (x - d[f"{name}.running_mean"][:, None, None]) * scale[:, None, None] + d[f"{name}.bias"][:, None, None]
+
+
+def convolved(x: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = None) -> Tensor:
+    reach, side = weight.shape[2] // 2, x.shape[1]
+    padded = torch.zeros(len(x), side + 2 * reach, side + 2 * reach, dtype=torch.float64)
+    padded[:, reach : reach + side, reach : reach + side] = x
+    out = torch.zeros(len(weight), -(-side // stride), -(-side // stride), dtype=torch.float64)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            seen = padded[:, i : i + side : stride, j : j + side : stride]
+            out += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], seen)
+    return out if bias is None else out + bias[:, None, None]
+
+
+def leaking(x: Tensor, slope: Tensor | float) -> Tensor:
+    return torch.where(x > 0, x, x * (slope[:, None, None] if isinstance(slope, Tensor) else slope))
+
+
+def unit_of(d: dict[str, Tensor], name: str, x: Tensor, stride: int) -> Tensor:
+    short = x[:, ::stride, ::stride]
+    if f"{name}.shortcut_layer.0.weight" in d:
+        short = convolved(x, d[f"{name}.shortcut_layer.0.weight"], stride)
+        short = normed(d, f"{name}.shortcut_layer.1", short)
+    y = convolved(normed(d, f"{name}.res_layer.0", x), d[f"{name}.res_layer.1.weight"])
+    y = convolved(leaking(y, d[f"{name}.res_layer.2.weight"]), d[f"{name}.res_layer.3.weight"], stride)
+    y = normed(d, f"{name}.res_layer.4", y)
+    squeezed = d[f"{name}.res_layer.5.fc1.weight"][:, :, 0, 0] @ y.mean((1, 2))
+    weights = 1 / (1 + torch.exp(-(d[f"{name}.res_layer.5.fc2.weight"][:, :, 0, 0] @ squeezed.clamp(min=0))))
+    return short + y * weights[:, None, None]
+
+
+def stretched(x: Tensor, side: int) -> Tensor:
+    """(C, n, n) to (C, side, side), the corners' centres on each other."""
+    at = torch.arange(side, dtype=torch.float64) * (x.shape[1] - 1) / (side - 1)
+    low = at.long().clamp(max=x.shape[1] - 2)
+    part = at - low
+    x = x[:, low] * (1 - part)[:, None] + x[:, low + 1] * part[:, None]
+    return x[:, :, low] * (1 - part) + x[:, :, low + 1] * part
+
+
+def row_of(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    for at in range(0, 20, 2):
+        if f"{name}.convs.{at}.weight" in d:
+            x = leaking(convolved(x, d[f"{name}.convs.{at}.weight"], 2, d[f"{name}.convs.{at}.bias"]), 0.01)
+    weight = d[f"{name}.linear.weight"]
+    return weight @ x[:, 0, 0] / weight.shape[1] ** 0.5 + d[f"{name}.linear.bias"]
+
+
+def encoded(d: dict[str, Tensor], counts: tuple[int, ...], codes: int, picture: Tensor) -> Tensor:
+    x = convolved(picture, d["input_layer.0.weight"])
+    x = leaking(normed(d, "input_layer.1", x), d["input_layer.2.weight"])
+    levels, at = [], 0
+    for count in counts:
+        for number in range(count):
+            x = unit_of(d, f"body.{at}", x, 2 if number == 0 else 1)
+            at += 1
+        levels.append(x)
+    _, fine, middle, coarse = levels
+    middle = stretched(coarse, middle.shape[1]) + convolved(middle, d["latlayer1.weight"], bias=d["latlayer1.bias"])
+    fine = stretched(middle, fine.shape[1]) + convolved(fine, d["latlayer2.weight"], bias=d["latlayer2.bias"])
+    base = row_of(d, "styles.0", coarse)
+    rows = [base]
+    for row in range(1, codes):
+        rows.append(base + row_of(d, f"styles.{row}", coarse if row < 3 else middle if row < 7 else fine))
+    return torch.stack(rows)
 
 
 def random_checkpoint(places: list[Place]) -> dict[str, Tensor]:
@@ -291,27 +365,38 @@ def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: 
     assert torch.equal(generator.mean_w, tensors["mapping.w_avg"])
 
 
-def e4e_file(path: Path) -> tuple[dict[str, Tensor], Encoder]:
-    torch.manual_seed(0)
-    encoder = Encoder(SMALL_ENCODER)
-    decoder = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+def e4e_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A file as e4e writes it; what it holds of the encoder and of the decoder."""
+    draw = torch.Generator().manual_seed(0)
+    encoder = Encoder(SMALL_ENCODER).state_dict()
+    del encoder["latent_avg"]
+    for name, value in encoder.items():
+        if value.is_floating_point():
+            drawn = 0.3 * torch.randn(value.shape, generator=draw)
+            encoder[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
+    decoder = random_checkpoint(checkpoints.rosinality(SMALL[32]))
     del decoder["latent_avg"]
-    average = torch.randn(6, 16)
-    state = {f"encoder.{name}": value for name, value in encoder.state_dict().items() if name != "latent_avg"}
+    state = {f"encoder.{name}": value for name, value in encoder.items()}
     state |= {f"decoder.{name}": value for name, value in decoder.items()}
+    average = torch.randn(SMALL_ENCODER.codes, SMALL_ENCODER.style, generator=draw)
     torch.save({"state_dict": state, "latent_avg": average, "opts": {"device": "cuda:0"}}, path)
-    encoder.latent_avg.copy_(average)
-    return decoder, encoder.eval()
+    return encoder | {"latent_avg": average}, decoder
 
 
-def test_an_e4e_file_gives_both_networks(tmp_path: Path) -> None:
-    decoder, encoder = e4e_file(tmp_path / "e4e.pt")
-    loaded, generator = load_encoder(tmp_path / "e4e.pt"), load_generator(tmp_path / "e4e.pt")
-    picture = torch.randn(1, 3, 32, 32)
-    assert loaded.shape == SMALL_ENCODER
-    assert torch.equal(loaded(picture), encoder(picture))
-    assert torch.equal(generator.constant, decoder["input.input"][0])
-    assert torch.equal(generator.mean_w, encoder.latent_avg[0])
+def test_an_e4e_file_gives_the_codes_and_the_picture_of_the_references(tmp_path: Path) -> None:
+    own, decoder = e4e_file(tmp_path / "e4e.pt")
+    encoder, generator = load_encoder(tmp_path / "e4e.pt"), load_generator(tmp_path / "e4e.pt")
+    assert encoder.shape == SMALL_ENCODER
+    pictures = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    codes = encoder(pictures)
+    for picture, found in zip(pictures, codes, strict=True):
+        wanted = encoded(double(own), SMALL_ENCODER.units, SMALL_ENCODER.codes, picture.double())
+        wanted += own["latent_avg"]
+        assert float((found.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+    wanted = reference(*from_rosinality(double(decoder), 7), codes[0].double())
+    made = generator(codes[:1])[0]
+    assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+    assert torch.equal(generator.mean_w, own["latent_avg"][0])
 
 
 def test_our_own_file_keeps_both_networks(tmp_path: Path) -> None:
@@ -337,24 +422,37 @@ def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["rosinality", "nvidia"])
-@pytest.mark.parametrize("fault", ["missing", "unknown", "of another shape"])
-def test_every_key_that_does_not_fit_is_named(kind: str, fault: str, tmp_path: Path) -> None:
+def test_every_key_that_does_not_fit_is_named(kind: str, tmp_path: Path) -> None:
     tensors = random_checkpoint(getattr(checkpoints, kind)(SMALL[16]))
-    name = "convs.1.conv.weight" if kind == "rosinality" else "synthesis.b8.conv1.weight"
-    if fault == "missing":
+    missing = [name for name in tensors if name.endswith(("noise_strength", "noise.weight"))]
+    misshaped = [name for name in tensors if "noise_const" in name or name.startswith("noises.")]
+    strangers = [f"{name}er" for name in misshaped]
+    assert min(len(missing), len(misshaped)) == 5
+    for name in missing:
         del tensors[name]
-    elif fault == "unknown":
-        name = "synthesis.b8.stranger" if kind == "nvidia" else "stranger.weight"
-        tensors[name] = torch.zeros(2)
-    else:
-        tensors[name] = torch.zeros(1, 2)
+    tensors |= dict.fromkeys(misshaped, torch.zeros(1, 2))
+    tensors |= dict.fromkeys(strangers, torch.zeros(2))
     path = tmp_path / ("generator.pt" if kind == "rosinality" else "generator.pkl")
     if kind == "rosinality":
         torch.save({"g_ema": tensors}, path)
     else:
         write_nvidia(path, tensors)
-    with pytest.raises(ModelUnavailable, match=rf"{fault}: {name}"):
+    with pytest.raises(ModelUnavailable) as said:
         load_generator(path)
+    faults = re.search(r"missing: (.*); unknown: (.*); of another shape: (.*)\);", str(said.value))
+    assert faults is not None
+    for listed, names in zip(faults.groups(), (missing, strangers, misshaped), strict=True):
+        assert [entry.split(" ")[0] for entry in listed.split(", ") if "." in entry] == names
+
+
+@pytest.mark.parametrize("load", [load_generator, load_encoder])
+def test_a_key_beside_both_networks_is_named(load: Callable[[Path], object], tmp_path: Path) -> None:
+    e4e_file(tmp_path / "e4e.pt")
+    content = torch.load(tmp_path / "e4e.pt", weights_only=True)
+    content["state_dict"]["stranger.weight"] = torch.zeros(2)
+    torch.save(content, tmp_path / "e4e.pt")
+    with pytest.raises(ModelUnavailable, match=r"unknown: stranger\.weight"):
+        load(tmp_path / "e4e.pt")
 
 
 def test_an_encoder_that_lacks_a_key_says_which(tmp_path: Path) -> None:
