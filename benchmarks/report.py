@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
@@ -21,9 +21,10 @@ from benchmarks.rates import (
     recognisers,
     white_box_rate,
 )
-from benchmarks.rows import NaturalRow, ProtectRow, SurviveRow
+from benchmarks.rows import NaturalRow, Person, ProtectRow, SurviveRow
 from benchmarks.sweeps import CURVES
 from benchmarks.tables import Key, by_variant, largest, mean, number, table
+from c2p_core.api import PRIORS
 from c2p_core.files import write_whole
 
 REPORT_FILE = "REPORT.md"
@@ -179,6 +180,14 @@ def _worst(natural: NaturalGroups, groups: Groups, names: Names) -> str:
     return "\n".join(out)
 
 
+def _by_group(groups: Groups, looks: NaturalGroups, people: Mapping[str, Person], names: Names, prior: str) -> str:
+    """The table of groups for one prior, and nothing where it has no row."""
+    own = {key: group for key, group in groups.items() if group[0].setting.prior == prior}
+    seen = {key: group for key, group in looks.items() if group[0].setting.prior == prior}
+    main = largest(own, MAIN_METHOD, MAIN_STRENGTH)
+    return fairness.section(main, largest(seen, MAIN_METHOD, MAIN_STRENGTH), people, names) if main else ""
+
+
 NOTES = """\
 - PSR (dodging): share of faces whose similarity to the original photo lies below the recogniser's threshold. The FAR
   1 % threshold is the lower one and so the harder to dodge. Held-out: judged by a recogniser family that the search
@@ -199,9 +208,10 @@ NOTES = """\
   of other people, near duplicates left out. A gallery holds as many people as the table says.
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
 - Beside other methods: noise methods ask the same recognisers through the same random transformations as often as the
-  product may (`benchmarks/baselines.py`). Between measured strengths straight lines, beyond them nothing. Blur and
-  large pixels leave the photo around the face alone, so that its SSIM stays high while the face is gone. SSIM and PSNR
-  count an edge that moved by half a pixel for more than coloured spots on skin; FLIP, made from how eyes see, does not.
+  product may (`benchmarks/baselines.py`); its looks at where it stands, every ten steps and without gradients, come on
+  top. Between measured strengths straight lines, beyond them nothing. Blur and large pixels leave the photo around the
+  face alone, so that its SSIM stays high while the face is gone. SSIM and PSNR count an edge that moved by half a pixel
+  for more than coloured spots on skin; FLIP, made from how eyes see, does not.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
   unprotected photo is no longer recognised after the same, the degradation protects, not the product.
 - Groups: thirds of the measured faces by the individual typology angle of the skin in the original picture, which holds
@@ -246,7 +256,6 @@ def write_report(places: Places) -> Path:
     names = recognisers(protect)
     groups, looks = by_variant(protect), by_variant(natural)
     points = curves.points(protect, natural, names)
-    main, main_looks = (largest(g, MAIN_METHOD, MAIN_STRENGTH) for g in (groups, looks))
 
     beside, lasts, grows = curves.section(points), lasting.section(survive, names), growth.section(costs)
     if points:
@@ -276,7 +285,7 @@ def write_report(places: Places) -> Path:
         "Beside other methods, at equal visibility": beside,
         "What survives": lasts,
         "Naturalness (means)": _natural_table(looks),
-        "By group": fairness.section(main, main_looks, people, names),
+        **{f"By group, prior {prior}": _by_group(groups, looks, people, names, prior) for prior in PRIORS},
         "Time in the runs": _time_table(groups),
         "Speed and scale": grows,
         "Full-size StyleGAN2": priors.fullsize_section(folder / priors.FULLSIZE_FILE),
