@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
-    from worker_client import Worker
+    from worker_client import Job, Worker
 
     from gimp2_pixels import Rect
 
@@ -141,15 +141,15 @@ def _find(worker, source, faces, with_selection=True):
     # type: (Worker, Source, str | list[int], bool) -> dict[str, Any]
     width, height = worker_client.search_size(*source.size)
 
-    def pictures():
-        # type: () -> list[Picture]
+    def ask(header):
+        # type: (dict[str, Any]) -> Job
         small, selection = source.reduced(width, height)
         sent = [_picture("photo", small, source, (0, 0, width, height))]
         if selection is not None and with_selection:
             sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selection]))
-        return sent
+        return worker.submit("find", header, sent)
 
-    return find(worker, source.size, faces, source.selected, pictures, progress)
+    return find(ask, source.size, faces, source.selected, progress)
 
 
 def _pairs(source, current, shift, rects, name):

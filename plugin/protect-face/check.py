@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gi.repository import Gimp, GObject
+from gi.repository import Gegl, Gimp, GObject
 from worker_client import Picture, Worker
 from worker_client.faces import chosen
 from worker_client.problem import Refused
@@ -20,7 +20,7 @@ from worker_client.wishes import JUDGED, LAYER, ONE_LAYER, VISIBLE, job_settings
 import layers
 import run
 from guard import connected, progress, tell
-from layers import Limit, Source, source_of
+from layers import Limit, Source, as_shown, source_of
 from pixels import Rect, extent, travel_format
 from wishes import declare_choice, declare_steps, wishes_from
 
@@ -33,12 +33,16 @@ class _Pair:
 
     Attributes:
         original: the unprotected layer.
+        before: its pixels.
         current: the layer to be judged.
+        now: its pixels.
         shift: from pixels of the original to pixels of ``current``.
     """
 
     original: Source
+    before: Gegl.Buffer
     current: Gimp.Layer
+    now: Gegl.Buffer
     shift: tuple[int, int]
 
     def common(self, rects: list[Rect]) -> list[Rect]:
@@ -58,8 +62,8 @@ class _Pair:
         form = travel_format(self.current)
         taken = []
         for rect in rects:
-            taken.append(run.photo_of(self.original.layer, self.original.form, rect, original))
-            taken.append(run.photo_of(self.current, form, rect, current, self.shift))
+            taken.append(run.photo_of(self.before, self.original.form, rect, original))
+            taken.append(run.photo_of(self.now, form, rect, current, self.shift))
         return taken
 
 
@@ -157,15 +161,14 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
 @contextmanager
 def _pair(selected: Source, original: Gimp.Layer, what: str) -> Iterator[_Pair]:
     source = source_of(selected.image, [original])
-    if what == LAYER:
-        x, y = selected.offset
-        yield _Pair(source, selected.layer, (source.offset[0] - x, source.offset[1] - y))
-        return
-    current = Gimp.Layer.new_from_visible(selected.image, selected.image, "visible")
-    try:
-        yield _Pair(source, current, source.offset)
-    finally:
-        current.delete()
+    with ExitStack() as at_the_end:
+        if what == LAYER:
+            current, (x, y) = selected.layer, selected.offset
+        else:
+            current, (x, y) = Gimp.Layer.new_from_visible(selected.image, selected.image, "visible"), (0, 0)
+            at_the_end.callback(current.delete)
+        before, now = (at_the_end.enter_context(as_shown(layer)) for layer in (source.layer, current))
+        yield _Pair(source, before, current, now, (source.offset[0] - x, source.offset[1] - y))
 
 
 def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_set
 
 import recent  # noqa: E402
 import run  # noqa: E402
-from layers import Source  # noqa: E402
+from layers import Source, as_shown  # noqa: E402
 from wishes import wishes_of  # noqa: E402
 
 _PREVIEW_SIDE = 256
@@ -178,7 +178,8 @@ class _ProtectDialog:
     def _start_preview(self) -> None:
         source = self._source
         # Read here, because only this thread may call GIMP.
-        pictures = [_in_memory(run.photo_of(source.layer, source.form, rect)) for rect in run.regions_of(self._found)]
+        with as_shown(source.layer) as buffer:
+            pictures = [_in_memory(run.photo_of(buffer, source.form, rect)) for rect in run.regions_of(self._found)]
         header = job_settings(asdict(wishes_of(self._config)))
         header |= {"faces": chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
         header["output"] = "single"
@@ -298,10 +299,11 @@ class _ProtectDialog:
         return words + " " + _("It takes about {}.").format(duration(seconds_per_face * count))
 
     def _find_pictures(self) -> list[Picture]:
-        pictures = run.find_pictures(self._source)
-        if sum(picture.size for picture in pictures) > _FIND_LIMIT:
-            return []
-        return [_in_memory(picture) for picture in pictures]
+        with as_shown(self._source.layer) as buffer:
+            pictures = run.find_pictures(self._source, buffer)
+            if sum(picture.size for picture in pictures) > _FIND_LIMIT:
+                return []
+            return [_in_memory(picture) for picture in pictures]
 
 
 def _in_memory(picture: Picture) -> Picture:

@@ -7,7 +7,7 @@ GIMP lets the user edit the image while the worker searches. So what is needed i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -161,6 +161,42 @@ def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     return selected
 
 
+@contextmanager
+def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
+    """The pixels of a layer as its effects show them, without its mask, opacity and mode.
+
+    GIMP leaves effects out of a layer's own buffer, so that they are taken from a copy; the layer stays as it is.
+    """
+    if not any(effect.get_visible() for effect in layer.get_filters()):
+        yield layer.get_buffer()
+        return
+    room = room_like(layer.get_image(), *extent(layer).size)
+    try:
+        copy = Gimp.Layer.new_from_drawable(layer, room)
+        room.insert_layer(copy, None, 0)
+        if copy.get_mask() is not None:
+            copy.remove_mask(Gimp.MaskApplyMode.DISCARD)
+        copy.set_offsets(0, 0)
+        copy.set_opacity(100)
+        copy.set_mode(Gimp.LayerMode.NORMAL)
+        copy.set_visible(True)
+        # Groups can't merge their effects, and effects may reach beyond the layer: what is seen fits both.
+        seen = Gimp.Layer.new_from_visible(room, room, "")
+        room.insert_layer(seen, None, 0)
+        yield seen.get_buffer()
+    finally:
+        room.delete()
+
+
+def room_like(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
+    """An image that nobody sees, whose pixels mean the same."""
+    room = Gimp.Image.new_with_precision(width, height, image.get_base_type(), image.get_precision())
+    profile = image.get_color_profile()
+    if profile is not None:
+        room.set_color_profile(profile)
+    return room
+
+
 def limit_of(source: Source, rect: Rect) -> Limit | None:
     """What keeps a change of a rectangle from being seen; None when nothing does."""
     mask = None
@@ -204,7 +240,8 @@ def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.La
         return result_layer(source, name, regions)
     layer = _empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
-    original.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
+    with as_shown(original) as buffer:
+        buffer.copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
     own = original.get_mask() if original.get_apply_mask() else None
     mask = shown = None
     if own is not None or any(region.visible != region.changed for region in regions):

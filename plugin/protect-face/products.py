@@ -8,7 +8,7 @@ from gi.repository import Gimp
 from worker_client import Picture
 from worker_client.parts import product_name
 
-from layers import Source, check_image, place_of, strips_of
+from layers import Source, check_image, place_of, room_like, strips_of
 from pixels import Rect, write, write_mask
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
@@ -32,7 +32,7 @@ def product_group(
         Refused: the image was closed or has become indexed.
     """
     check_image(source)
-    room = _room_like(source.image)
+    room = room_like(source.image, 1, 1)
     try:
         group = Gimp.GroupLayer.new(room, name)
         room.insert_layer(group, None, 0)
@@ -54,15 +54,6 @@ def product_group(
     made.set_name(name)
     made.set_opacity(source.opacity)
     return made
-
-
-def _room_like(image: Gimp.Image) -> Gimp.Image:
-    """An image that nobody sees, whose pixels mean the same."""
-    room = Gimp.Image.new_with_precision(1, 1, image.get_base_type(), image.get_precision())
-    profile = image.get_color_profile()
-    if profile is not None:
-        room.set_color_profile(profile)
-    return room
 
 
 def _layer(source: Source, room: Gimp.Image, picture: Picture) -> Gimp.Layer:

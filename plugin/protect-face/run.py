@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 import worker_client
-from gi.repository import Gimp
-from worker_client import Event, Picture, Worker
+from gi.repository import Gegl, Gimp
+from worker_client import Event, Job, Picture, Worker
 from worker_client.bytewise import times
 from worker_client.faces import chosen, regions
 from worker_client.faces import find as find_faces
@@ -38,12 +38,12 @@ def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
     return worker_client.connect(on_waiting, client=client)
 
 
-def find_pictures(source: Source, with_selection: bool = True) -> list[Picture]:
-    """What "find" looks at: the layer and the selection, both reduced."""
+def find_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = True) -> list[Picture]:
+    """What "find" looks at: the layer, whose pixels ``buffer`` has, and the selection, both reduced."""
     width, height = worker_client.search_size(source.area.width, source.area.height)
     scale = width / source.area.width
     form, small = source.form, Rect(0, 0, width, height)
-    strip = reduced(source.layer.get_buffer(), small, scale, form.name, form.pixel_bytes)
+    strip = reduced(buffer, small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if with_selection and not Gimp.Selection.is_empty(source.image):
         there = small.moved(round(source.offset[0] * scale), round(source.offset[1] * scale))
@@ -62,7 +62,12 @@ def find(
     """
     Gimp.progress_set_text(_("Looking for faces…"))
     selecting = not Gimp.Selection.is_empty(source.image)
-    return find_faces(worker, source.area.size, faces, selecting, lambda: find_pictures(source, with_selection), tell)
+
+    def ask(header: dict[str, Any]) -> Job:
+        with layers.as_shown(source.layer) as buffer:
+            return worker.submit("find", header, find_pictures(source, buffer, with_selection))
+
+    return find_faces(ask, source.area.size, faces, selecting, tell)
 
 
 def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[str, Any]:
@@ -77,8 +82,9 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
     rects = regions_of(found)
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": source.area.size}
-    pictures = [photo_of(source.layer, source.form, rect) for rect in rects]
-    result = worker.submit("protect", header, pictures).result(tell)
+    with layers.as_shown(source.layer) as buffer:
+        job = worker.submit("protect", header, [photo_of(buffer, source.form, rect) for rect in rects])
+    result = job.result(tell)
     layer = built(source, wishes, result.pictures, limits)
     layers.remember(layer, memory(source.tattoo, asdict(wishes), result))
     layers.insert(source, layer)
@@ -91,18 +97,17 @@ def regions_of(found: dict[str, Any]) -> list[Rect]:
 
 
 def photo_of(
-    layer: Gimp.Layer, form: Format, rect: Rect, name: str = "photo", shift: tuple[int, int] = (0, 0)
+    buffer: Gegl.Buffer, form: Format, rect: Rect, name: str = "photo", shift: tuple[int, int] = (0, 0)
 ) -> Picture:
     """A rectangle that is read strip by strip while it is sent.
 
     Args:
-        layer: to read from.
+        buffer: to read from.
         form: the format that travels.
         rect: where it says it lies.
         name: of the picture.
-        shift: from there to where it lies in the layer.
+        shift: from there to where it lies in the buffer.
     """
-    buffer = layer.get_buffer()
     bands = (read(buffer, strip.moved(*shift), form.name) for strip in strips(rect, form.pixel_bytes))
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 

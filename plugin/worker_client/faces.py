@@ -14,20 +14,18 @@ if TYPE_CHECKING:  # novm
     from collections.abc import Callable
     from typing import Any
 
-    from worker_client.client import Event, Worker
-    from worker_client.protocol import Picture
+    from worker_client.client import Event, Job
 
 
-def find(worker, full, faces, selecting, pictures, tell):
-    # type: (Worker, tuple[int, int], str | list[int], bool, Callable[[], list[Picture]], Callable[[Event], object]) -> dict[str, Any]
+def find(ask, full, faces, selecting, tell):
+    # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object]) -> dict[str, Any]
     """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
 
     Args:
-        worker: to ask.
+        ask: submits "find" with this header and its pictures; these have to last no longer.
         full: width and height of the layer.
         faces: which ones, as the user chose, or the numbers that an earlier look gave.
         selecting: whether anything is selected.
-        pictures: gives what "find" looks at.
         tell: gets the events.
 
     Raises:
@@ -36,7 +34,7 @@ def find(worker, full, faces, selecting, pictures, tell):
     if faces == SELECTED and not selecting:
         raise Refused(NOTHING_SELECTED)
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
-    found = worker.submit("find", header, pictures()).result(tell).header
+    found = ask(header).result(tell).header
     if not found["chosen"]:
         raise Refused(_why_nobody(found["faces"]))
     if not any(face["selected"] > 0 for face in chosen(found)):

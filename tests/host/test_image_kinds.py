@@ -148,3 +148,32 @@ def test_a_group_is_protected_as_it_looks(gimp: Gimp) -> None:
         tell(status=status, error=error, names=names(image))
     """).told
     assert told["names"] == ["natural makeup", "group"], told["error"]
+
+
+@pytest.mark.parametrize("kind", ["layer", "group"])
+@pytest.mark.parametrize("output", ["layer", "whole"])
+def test_a_layer_with_effects_is_protected_as_it_looks(gimp: Gimp, kind: str, output: str) -> None:
+    told = gimp.script(f"""
+        image, source = portrait()
+        if {kind == "group"}:
+            group = Gimp.GroupLayer.new(image, "group")
+            image.insert_layer(group, None, 0)
+            image.reorder_item(source, group, 0)
+            source = group
+        effect = Gimp.DrawableFilter.new(source, "gegl:brightness-contrast", "brighter")
+        effect.get_config().set_property("brightness", 0.3)
+        effect.update()
+        source.append_filter(effect)
+        own, before = pixels(source), visible(image)
+        status, error = protect(image, source, output={output!r}, strength=0.2)
+        after = visible(image)
+        changed = [abs(a - b) for a, b in zip(after, before) if a != b]
+        tell(
+            status=status, error=error, share=len(changed) / len(before), mean=sum(changed) / max(1, len(changed)),
+            same_source=own == pixels(source), effects=len(source.get_filters()), images=len(Gimp.get_images()),
+        )
+    """).told
+    assert told["status"] == "success", told["error"]
+    # The effect adds about 60 to every value that is not white yet.
+    assert 0.001 < told["share"] < 0.3 and told["mean"] < 20
+    assert told["same_source"] and told["effects"] == 1 and told["images"] == 1

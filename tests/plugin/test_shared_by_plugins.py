@@ -48,7 +48,8 @@ def face(number: int, selected: float = 1.0, skipped: str = "") -> dict[str, Any
 
 def look(wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True) -> dict[str, Any]:
     worker: Any = FakeWorker(faces=found, chosen=chosen, regions=[])
-    return faces.find(worker, (10, 20), wanted, selecting, list, print) | worker.asked
+    found_by = faces.find(lambda header: worker.submit("find", header, []), (10, 20), wanted, selecting, print)
+    return found_by | worker.asked
 
 
 # Faces
