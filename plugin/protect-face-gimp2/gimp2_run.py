@@ -67,7 +67,7 @@ def protect(image, drawable, wishes):
         else:
             layer = source.result_layer(name, changes(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, wishes, result))
+        source.insert(layer, memory(source.tattoo, layer.tattoo, wishes, result))
         gimp.message(words)
         return layer
 
@@ -96,7 +96,7 @@ def strengthen(image, drawable, named, steps):
         result = worker.submit("protect", header, pictures).result(progress)
         layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, wishes, result), on_top=True)
+        source.insert(layer, memory(source.tattoo, layer.tattoo, wishes, result), on_top=True)
         gimp.message(words)
         return layer
 
@@ -204,13 +204,20 @@ def _photo(image, drawable):
     """What to protect: the selected layer, or the photo from which a selected result of ours came, and that result.
 
     GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+
+    Raises:
+        Refused: nobody knows that photo.
     """
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         settings = _remembered(layer)
-        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        photo = _origin(image, settings)
         if photo is not None:
             return photo, layer
+        if settings is not None and settings["wishes"].get("output") != WHOLE_LAYER:
+            raise Refused(
+                _("Which photo this result came from is not known; select the layer with the photo and try again.")
+            )
         layer = layer.parent
     return drawable, None
 
@@ -218,7 +225,14 @@ def _photo(image, drawable):
 def _remembered(drawable):
     # type: (Drawable) -> dict[str, Any] | None
     parasite = drawable.parasite_find(PARASITE)
-    return None if parasite is None else remembered(parasite.data)
+    return None if parasite is None else remembered(parasite.data, drawable.tattoo)
+
+
+def _origin(image, settings):
+    # type: (Image, dict[str, Any] | None) -> Layer | None
+    """The layer that a run of these settings protected; None when it is gone or not known."""
+    tattoo = settings["source"] if settings else None
+    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def _original(image, settings, named):
@@ -237,8 +251,8 @@ def _original(image, settings, named):
                     as_text(named)
                 )
             )
-    elif settings is not None:
-        layer = image.get_layer_by_tattoo(settings["source"])
+    else:
+        layer = _origin(image, settings)
     if layer is None:
         raise Refused(_("Which layer is the original is not known; write its name into the field for it."))
-    return layer  # type: ignore[no-any-return]
+    return layer

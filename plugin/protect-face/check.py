@@ -153,7 +153,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         layer = run.built(pair.original, wishes, result.pictures, limits)
         layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
         layer.set_opacity(100)
-        layers.remember(layer, memory(pair.original.tattoo, asdict(wishes), result))
+        layers.remember(layer, memory(pair.original.tattoo, layer.get_tattoo(), asdict(wishes), result))
         layers.insert(pair.original, layer, on_top=True)
     return result.header
 
@@ -189,9 +189,8 @@ def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> 
     Raises:
         Refused: nobody knows, and there is nobody to ask.
     """
-    settings = _settings(selected.image, selected.layer)
-    if named is None and settings is not None:
-        named = selected.image.get_layer_by_tattoo(settings["source"])
+    if named is None:
+        named = layers.origin(selected.image, _settings(selected.image, selected.layer))
     if named is None and interactive:
         import check_dialog
 

@@ -16,12 +16,13 @@ from worker_client import Picture
 from worker_client.bytewise import merge, part, shown_only, times
 from worker_client.problem import Refused
 from worker_client.texts import _
-from worker_client.wishes import PARASITE
+from worker_client.wishes import PARASITE, WHOLE_LAYER
 from worker_client.wishes import remembered as read_memory
 
 from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
 
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
+_NO_PHOTO = _("Which photo this result came from is not known; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
 
 
@@ -148,15 +149,17 @@ def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
 
     Raises:
-        Refused: as ``source_of``.
+        Refused: as ``source_of``, or nobody knows the photo.
     """
     selected = source_of(image, drawables)
     layer: Gimp.Layer | None = selected.layer
     while layer is not None:
         settings = remembered(layer)
-        photo = image.get_layer_by_tattoo(settings["source"]) if settings else None
+        photo = origin(image, settings)
         if photo is not None:
             return replace(source_of(image, [photo]), above=layer.get_tattoo())
+        if settings is not None and settings["wishes"].get("output") != WHOLE_LAYER:
+            raise Refused(_NO_PHOTO)
         layer = layer.get_parent()
     return selected
 
@@ -298,7 +301,13 @@ def remember(layer: Gimp.Layer, memory: str) -> None:
 def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
-    return None if parasite is None else read_memory(bytes(parasite.get_data()))
+    return None if parasite is None else read_memory(bytes(parasite.get_data()), layer.get_tattoo())
+
+
+def origin(image: Gimp.Image, settings: dict[str, Any] | None) -> Gimp.Layer | None:
+    """The layer that a run of these settings protected; None when it is gone or not known."""
+    tattoo = settings["source"] if settings else None
+    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:

@@ -86,7 +86,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
         job = worker.submit("protect", header, [photo_of(buffer, source.form, rect) for rect in rects])
     result = job.result(tell)
     layer = built(source, wishes, result.pictures, limits)
-    layers.remember(layer, memory(source.tattoo, asdict(wishes), result))
+    layers.remember(layer, memory(source.tattoo, layer.get_tattoo(), asdict(wishes), result))
     layers.insert(source, layer)
     return result.header
 

@@ -65,18 +65,20 @@ def layer_name(wishes):
     return wishes["prompt"].strip() or _("Protected face")
 
 
-def memory(source, wishes, result):
-    # type: (int, dict[str, Any], Event) -> str
+def memory(source, own, wishes, result):
+    # type: (int, int, dict[str, Any], Event) -> str
     """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
 
     Args:
         source: tattoo of the layer that was protected.
+        own: of the result layer.
         wishes: of the run.
         result: of "protect".
     """
     kept = {
         "version": 1,
         "source": source,
+        "layer": own,
         "wishes": wishes,
         "settings": result.header["settings"],
         "faces": result.header["faces"],
@@ -84,15 +86,21 @@ def memory(source, wishes, result):
     return json.dumps(kept)
 
 
-def remembered(text):
-    # type: (str | bytes) -> dict[str, Any] | None
-    """What ``memory`` gave; None when it is none of ours or damaged."""
+def remembered(text, own):
+    # type: (str | bytes, int) -> dict[str, Any] | None
+    """What ``memory`` gave; None when it is none of ours or damaged.
+
+    Its "source" is None when ``own``, the tattoo of the layer that has it, is another than then: GIMP copies what a
+    layer keeps, and in the copy's image the source's tattoo may be that of any layer.
+    """
     try:
         settings = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except ValueError:
         return None
     if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
         return None
+    if settings.get("layer", own) != own:
+        settings["source"] = None
     return settings if isinstance(settings.get("wishes"), dict) else None
 
 

@@ -93,6 +93,27 @@ def test_an_image_that_was_never_protected_asks_for_the_original(gimp: Gimp) -> 
     assert told["said"][0] == "execution-error" and "original" in told["said"][1]
 
 
+def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    # So that layers get other numbers in the duplicate.
+    for _ in range(5):
+        spare = source.copy()
+        image.insert_layer(spare, None, 0)
+        image.remove_layer(spare)
+    print(protect(image, source))
+    duplicate = image.duplicate()
+    result = duplicate.get_layers()[0]
+    checked = call("plug-in-protect-face-check", duplicate, [result])[:2]
+    tell(checked=checked, protected=protect(duplicate, result), names=names(duplicate))
+    """
+    ).told
+    assert told["checked"][0] == "execution-error" and "name it in the argument 'original'" in told["checked"][1]
+    assert told["protected"][0] == "execution-error" and "select the layer with the photo" in told["protected"][1]
+    assert told["names"] == ["natural makeup", "Background"]
+
+
 def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED

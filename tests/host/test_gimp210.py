@@ -340,6 +340,23 @@ shown(image, "shown")
     assert green > 100 and red < 100 and blue < 100
 
 
+def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+# So that layers get other numbers in the duplicate.
+for _ in range(5):
+    spare = layer.copy()
+    image.add_layer(spare, 0)
+    image.remove_layer(spare)
+protect(image, layer)
+duplicate = pdb.gimp_image_duplicate(image)
+made = duplicate.layers[0]
+tell(refused=[refused(check, duplicate, made), refused(protect, duplicate, made)], layers=len(duplicate.layers))
+""")
+    assert told == {"refused": [True, True], "layers": 2}
+    assert "Which layer is the original is not known" in words and "Which photo this result came from" in words
+
+
 # From one GIMP to the other
 
 

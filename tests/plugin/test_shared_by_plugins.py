@@ -100,17 +100,28 @@ def test_what_is_not_said_is_left_to_the_worker() -> None:
 
 def test_a_layer_keeps_what_strengthen_needs() -> None:
     done = [{"number": 1, "similarities": []}, {"number": 2, "similarities": [{}]}]
-    kept = wishes.memory(5, WANTED, Event("result", {"settings": {}, "faces": done}))
-    settings = wishes.remembered(kept.encode())
+    kept = wishes.memory(5, 6, WANTED, Event("result", {"settings": {}, "faces": done}))
+    settings = wishes.remembered(kept.encode(), 6)
     assert settings is not None and settings["source"] == 5 and settings["wishes"] == WANTED
     assert wishes.same_faces(settings) == [2] and wishes.same_faces(None) == "all"
+
+
+def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
+    kept = wishes.memory(5, 6, WANTED, Event("result", {"settings": {}, "faces": []}))
+    settings = wishes.remembered(kept.encode(), 7)
+    assert settings is not None and settings["source"] is None and settings["wishes"] == WANTED
+
+
+def test_a_layer_of_an_older_version_knows_its_source() -> None:
+    settings = wishes.remembered(b'{"source": 5, "wishes": {}}', 7)
+    assert settings is not None and settings["source"] == 5
 
 
 @pytest.mark.parametrize(
     "text", ["", "\0", "[]", "7", '{"source": 1}', '{"source": "1", "wishes": {}}', '{"wishes": {}}']
 )
 def test_a_damaged_memory_is_none(text: str) -> None:
-    assert wishes.remembered(text.encode()) is None
+    assert wishes.remembered(text.encode(), 1) is None
 
 
 # What came back
