@@ -6,7 +6,7 @@ from __future__ import unicode_literals
 import worker_client
 from gimpfu import gimp, pdb
 from worker_client import Picture
-from worker_client.faces import chosen, find, regions
+from worker_client.faces import OUTSIDE, chosen, find, inside, regions
 from worker_client.parts import changes, masks, products
 from worker_client.problem import Refused
 from worker_client.protocol import DEPTHS
@@ -91,8 +91,9 @@ def strengthen(image, drawable, named, steps):
     with Source(image, _original(image, settings, named), alone=True) as source, connected() as worker:
         found = _find(worker, source, same_faces(settings))
         seen = source.as_seen()
-        pictures = _pairs(source, seen, source.offset, regions(found), "photo")
-        header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
+        rects = _common(source, seen, source.offset, regions(found))
+        pictures = _pairs(source, seen, source.offset, rects, "photo")
+        header = dict(job_settings(wishes), faces=inside(chosen(found), rects), full=list(source.size))
         result = worker.submit("protect", header, pictures).result(progress)
         layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
         words = native(summary(result.header))
@@ -119,15 +120,16 @@ def check(image, drawable, what, named, upload, report):
     original = _original(image, _settings(image, drawable), named)
     with Source(image, original) as source, connected() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
-        rects = [source.area]
-        if source.size[0] * source.size[1] > WHOLE_PIXELS:
-            found = _find(worker, source, ALL, with_selection=False)
-            rects = regions(found)
-            header["faces"] = chosen(found)
         current, shift = source.as_seen(), source.offset
         if what == LAYER:
             current = copied(drawable, source.room)
             shift = (source.offset[0] - drawable.offsets[0], source.offset[1] - drawable.offsets[1])
+        if source.size[0] * source.size[1] > WHOLE_PIXELS:
+            found = _find(worker, source, ALL, with_selection=False)
+            rects = _common(source, current, shift, regions(found))
+            header["faces"] = inside(chosen(found), rects)
+        else:
+            rects = _common(source, current, shift, [source.area])
         pictures = _pairs(source, current, shift, rects, "current")
         figures = worker.submit("check", header, pictures).result(progress).header
     text = text_report(image.name, figures)
@@ -152,9 +154,28 @@ def _find(worker, source, faces, with_selection=True):
     return find(ask, source.size, faces, source.selected, progress)
 
 
+def _common(source, current, shift, rects):
+    # type: (Source, Layer, tuple[int, int], list[Rect]) -> list[Rect]
+    """The parts of rectangles of the original that ``current`` covers; arguments as below.
+
+    Raises:
+        Refused: there are none.
+    """
+    parts = []
+    for x, y, width, height in rects:
+        left, top = max(x, -shift[0], 0), max(y, -shift[1], 0)
+        right = min(x + width, current.width - shift[0], source.size[0])
+        bottom = min(y + height, current.height - shift[1], source.size[1])
+        if right > left and bottom > top:
+            parts.append((left, top, right - left, bottom - top))
+    if not parts:
+        raise Refused(OUTSIDE)
+    return parts
+
+
 def _pairs(source, current, shift, rects, name):
     # type: (Source, Layer, tuple[int, int], list[Rect], str) -> list[Picture]
-    """The original and the current pixels of rectangles, as far as there are both.
+    """The original and the current pixels of rectangles.
 
     Args:
         source: the original.
@@ -162,21 +183,11 @@ def _pairs(source, current, shift, rects, name):
         shift: from pixels of the original to pixels of ``current``.
         rects: in pixels of the original.
         name: what the worker calls the current pixels.
-
-    Raises:
-        Refused: there are none.
     """
     pictures = []
-    for x, y, width, height in rects:
-        left, top = max(x, -shift[0], 0), max(y, -shift[1], 0)
-        right = min(x + width, current.width - shift[0], source.size[0])
-        bottom = min(y + height, current.height - shift[1], source.size[1])
-        if right > left and bottom > top:
-            rect = (left, top, right - left, bottom - top)
-            pictures.append(_picture("original", source.copy, source, rect))
-            pictures.append(_picture(name, current, source, rect, shift))
-    if not pictures:
-        raise Refused(_("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."))
+    for rect in rects:
+        pictures.append(_picture("original", source.copy, source, rect))
+        pictures.append(_picture(name, current, source, rect, shift))
     return pictures
 
 

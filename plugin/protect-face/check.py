@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from gi.repository import Gegl, Gimp, GObject
 from worker_client import Picture, Worker
-from worker_client.faces import chosen
+from worker_client.faces import OUTSIDE, chosen, inside
 from worker_client.problem import Refused
 from worker_client.report import text_report, write_report
 from worker_client.size import WHOLE_PIXELS
@@ -54,8 +54,7 @@ class _Pair:
         covered = extent(self.current).moved(-self.shift[0], -self.shift[1]).within(self.original.area)
         parts = [part for rect in rects if not (part := rect.within(covered)).empty]
         if not parts:
-            words = _("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again.")
-            raise Refused(words)
+            raise Refused(OUTSIDE)
         return parts
 
     def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
@@ -147,7 +146,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         found = run.find(worker, pair.original, same_faces(settings), progress)
         rects = pair.common(run.regions_of(found))
         limits = [_selection_only(pair.original, rect) for rect in rects]
-        header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": pair.original.area.size}
+        header = job_settings(asdict(wishes)) | {"faces": _inside(found, rects), "full": pair.original.area.size}
         job = worker.submit("protect", header, pair.pictures(rects, "original", "photo"))
         result = job.result(progress)
         layer = run.built(pair.original, wishes, result.pictures, limits)
@@ -174,13 +173,18 @@ def _pair(selected: Source, original: Gimp.Layer, what: str) -> Iterator[_Pair]:
 def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
     """The result of "check"."""
     header: dict[str, Any] = {"full": pair.original.area.size, "upload": upload}
-    rects = [pair.original.area]
     if pair.original.area.width * pair.original.area.height > WHOLE_PIXELS:
         found = run.find(worker, pair.original, "all", progress, with_selection=False)
-        rects = run.regions_of(found)
-        header["faces"] = chosen(found)
-    rects = pair.common(rects)
+        rects = pair.common(run.regions_of(found))
+        header["faces"] = _inside(found, rects)
+    else:
+        rects = pair.common([pair.original.area])
     return worker.submit("check", header, pair.pictures(rects, "original", "current")).result(progress).header
+
+
+def _inside(found: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:
+    """The chosen faces that are left in what "find" wanted and ``_Pair.common`` cut."""
+    return inside(chosen(found), [astuple(rect) for rect in rects])
 
 
 def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> Gimp.Layer | None:

@@ -9,9 +9,11 @@ from worker_client.wishes import SELECTED
 
 NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
 
+OUTSIDE = _("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again.")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from worker_client.client import Event, Job
@@ -52,6 +54,25 @@ def regions(found):
     # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
     """The rectangles (x, y, width, height) that have to travel, from the result of "find"."""
     return [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
+
+
+def inside(faces, rects):
+    # type: (list[dict[str, Any]], Sequence[tuple[int, int, int, int]]) -> list[dict[str, Any]]
+    """The faces whose middle lies in one of the rectangles (x, y, width, height): the worker takes no others there.
+
+    Raises:
+        Refused: there are none.
+    """
+    found = [face for face in faces if any(_holds(rect, face["box"]) for rect in rects)]
+    if not found:
+        raise Refused(OUTSIDE)
+    return found
+
+
+def _holds(rect, box):
+    # type: (tuple[int, int, int, int], list[float]) -> bool
+    x, y = (box[0] + box[2]) / 2.0 - rect[0], (box[1] + box[3]) / 2.0 - rect[1]
+    return 0 <= x < rect[2] and 0 <= y < rect[3]
 
 
 def _why_nobody(faces):

@@ -133,6 +133,28 @@ def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -
     assert green > 100 and red < 100 and blue < 100
 
 
+def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    # Two of her side by side, as large as what is not sent whole.
+    source.scale(1600, 1600, False)
+    twice = Gimp.Layer.new(image, "twice", 3200, 1600, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    image.insert_layer(twice, None, 0)
+    buffer = twice.get_buffer()
+    for left in (0, 1600):
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 1600, 1600))
+    buffer.flush()
+    image.resize(2000, 1600, 0, 0)
+    checked = call("plug-in-protect-face-check", image, [twice], original=twice)
+    strengthened = call("plug-in-protect-face-strengthen", image, [twice], original=twice, steps=2)[:2]
+    tell(error=checked[1], figures=json.loads(checked[2][0]), strengthened=strengthened)
+    """
+    ).told
+    assert len(told["figures"]["faces"]) == 1, told["error"]
+    assert told["strengthened"] == ["success", ""]
+
+
 def test_restart_gives_another_process(gimp: Gimp) -> None:
     told = gimp.script(
         """

@@ -80,6 +80,13 @@ def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> Non
         look("selection", [face(1)], [1], selecting=False)
 
 
+def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
+    left, right = ({**face(n), "box": box} for n, box in [(1, [0.0, 0.0, 9.0, 10.0]), (2, [15.0, 0.0, 25.0, 10.0])])
+    assert faces.inside([left, right], [(0, 0, 5, 10), (8, 0, 12, 10)]) == [left]
+    with pytest.raises(Refused, match="outside of the canvas"):
+        faces.inside([right], [(8, 0, 12, 10)])
+
+
 # Wishes
 
 
