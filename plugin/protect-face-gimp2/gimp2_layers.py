@@ -175,11 +175,11 @@ class Source(object):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that is a full copy with the changed pixels in it; arguments as above.
 
-        It has a mask only where the selection or the source's mask asks for one. When the source was deleted or resized
-        meanwhile there is nothing to copy, and only the changed pixels are shown.
+        It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
+        there is nothing to copy, and only the changed pixels are shown.
         """
-        original = self.image.get_layer_by_tattoo(self.tattoo)
-        if original is None or (original.width, original.height) != self.size:
+        original = self._still_there()
+        if original is None:
             return self.result_layer(name, regions)
         # In the image's own precision where that can be written, so that unchanged pixels stay exact.
         depth = OWN_DEPTHS.get(self.image.precision)
@@ -278,11 +278,7 @@ class Source(object):
     def _for_the_image(self, layer, name, corner=(0, 0)):
         # type: (Layer, str, tuple[int, int]) -> Layer
         """The layer with its mask, converted to the image's own precision, ``corner`` pixels from the source's."""
-        if not pdb.gimp_image_is_valid(self.image):
-            raise Refused(_("The image was closed during the run; open it and try again."))
-        if pdb.gimp_image_base_type(self.image) == INDEXED:
-            raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
-        below = self.image.get_layer_by_tattoo(self.tattoo)
+        below = self._still_there()
         x, y = below.offsets if below is not None else self.offset
         final = pdb.gimp_layer_new_from_drawable(layer, self.image)
         final.name = native(name)
@@ -291,6 +287,27 @@ class Source(object):
         final.visible = True
         final.set_offsets(x + corner[0], y + corner[1])
         return final  # type: ignore[no-any-return]
+
+    def _still_there(self):
+        # type: () -> Layer | None
+        """The layer, unless it was deleted.
+
+        Raises:
+            Refused: the image was closed or has become indexed, or the layer has another size.
+        """
+        if not pdb.gimp_image_is_valid(self.image):
+            raise Refused(_("The image was closed during the run; open it and try again."))
+        if pdb.gimp_image_base_type(self.image) == INDEXED:
+            raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
+        layer = self.image.get_layer_by_tattoo(self.tattoo)
+        if layer is not None and (layer.width, layer.height) != self.size:
+            raise Refused(
+                _(
+                    "The layer was cropped or scaled during the run, "
+                    "so that the result does not fit any more; run it again."
+                )
+            )
+        return layer
 
     def _in_image(self, rect):
         # type: (Rect) -> Rect

@@ -23,6 +23,7 @@ from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_f
 
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _NO_PHOTO = _("Which photo this result came from is not known; select the layer with the photo and try again.")
+_RESIZED = _("The layer was cropped or scaled during the run, so that the result does not fit any more; run it again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
 
 
@@ -235,11 +236,12 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
 def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
-    It has a mask only where the selection or the source's mask asks for one. When the source was deleted or resized
-    meanwhile there is nothing to copy, and only the changed pixels are shown.
+    It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
+    there is nothing to copy, and only the changed pixels are shown.
     """
+    check_image(source)
     original = source.still_there()
-    if original is None or extent(original) != source.area:
+    if original is None:
         return result_layer(source, name, regions)
     layer = _empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
@@ -322,12 +324,15 @@ def check_image(source: Source) -> None:
     """Whether a new layer can go into the image.
 
     Raises:
-        Refused: the image was closed or has become indexed.
+        Refused: the image was closed or has become indexed, or the source has another size.
     """
     if not source.image.is_valid():
         raise Refused(_CLOSED)
     if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
+    layer = source.still_there()
+    if layer is not None and extent(layer) != source.area:
+        raise Refused(_RESIZED)
 
 
 def place_of(source: Source) -> tuple[int, int]:
@@ -343,7 +348,7 @@ def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) 
     """A layer of the source's size, place and opacity: of type ``like`` if that still fits, else with alpha.
 
     Raises:
-        Refused: the image was closed or has become indexed.
+        Refused: as ``check_image``.
     """
     check_image(source)
     base = source.image.get_base_type()

@@ -29,7 +29,7 @@ def product_group(
         shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel.
 
     Raises:
-        Refused: the image was closed or has become indexed.
+        Refused: as ``check_image``.
     """
     check_image(source)
     room = room_like(source.image, 1, 1)

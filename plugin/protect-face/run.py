@@ -116,7 +116,7 @@ def built(source: Source, wishes: Wishes, pictures: Sequence[Picture], limits: S
     """The layer or group that the worker's pictures make, not yet in the image.
 
     Raises:
-        Refused: nothing was changed, or the image is no longer there.
+        Refused: nothing was changed, or the image or the layer is no longer what it was.
     """
     name = layer_name(asdict(wishes))
     if wishes.output == PRODUCTS:

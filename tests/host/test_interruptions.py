@@ -79,6 +79,22 @@ def test_when_the_source_is_moved_the_result_follows_it(watched: Gimp) -> None:
     assert told["offsets"] == [12, 34]
 
 
+@pytest.mark.parametrize(
+    ("edit", "output"),
+    [
+        ("image.crop(300, 300, 100, 20)", "layer"),
+        ("image.scale(400, 400)", "whole"),
+        ("image.crop(300, 300, 100, 20)", "products"),
+    ],
+)
+def test_when_the_source_gets_another_size_the_user_is_told_to_run_it_again(
+    watched: Gimp, edit: str, output: str
+) -> None:
+    told = run_while(watched, edit, output=output)
+    assert told["status"] == "execution-error" and "cropped or scaled during the run" in told["error"]
+    assert told["names"] == ["Background"]
+
+
 def test_a_source_that_is_locked_meanwhile_does_not_matter(watched: Gimp) -> None:
     told = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
     assert told["status"] == "success", told["error"]
