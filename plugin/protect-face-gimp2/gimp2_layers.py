@@ -142,12 +142,15 @@ class Source(object):
         self.room.add_layer(seen, 0)
         return seen  # type: ignore[no-any-return]
 
+    def selection(self, rect):
+        # type: (Rect) -> bytes | None
+        """The selection over a rectangle of the layer, one byte a pixel, 0 outside of the canvas; None without one."""
+        return None if self._selection is None else padded(self._selection, self._in_image(rect))
+
     def limit(self, rect):
         # type: (Rect) -> bytes | None
         """How far a change of each pixel may show, by selection and layer mask; None for everywhere, fully."""
-        limit = None
-        if self._selection is not None:
-            limit = padded(self._selection, self._in_image(rect))
+        limit = self.selection(rect)
         if self._own_mask is not None:
             own = padded(self._own_mask, rect)
             limit = own if limit is None else times(limit, own)

@@ -7,7 +7,7 @@ import worker_client
 from gimpfu import gimp, pdb
 from worker_client import Picture
 from worker_client.faces import OUTSIDE, chosen, find, inside, regions
-from worker_client.parts import changes, masks, products
+from worker_client.parts import changes, masks, products, selection
 from worker_client.problem import Refused
 from worker_client.protocol import DEPTHS
 from worker_client.report import summary, text_report, write_report
@@ -56,7 +56,8 @@ def protect(image, drawable, wishes):
     photo, above = _photo(image, drawable)
     with Source(image, photo, above=above) as source, connected() as worker:
         found = _find(worker, source, wishes["faces"])
-        pictures = [_picture("photo", source.copy, source, rect) for rect in regions(found)]
+        rects = regions(found)
+        pictures = [_picture("photo", source.copy, source, rect) for rect in rects] + _selections(source, rects)
         header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
         result = worker.submit("protect", header, pictures).result(progress)
         name = layer_name(wishes)
@@ -92,7 +93,7 @@ def strengthen(image, drawable, named, steps):
         found = _find(worker, source, same_faces(settings))
         seen = source.as_seen()
         rects = _common(source, seen, source.offset, regions(found))
-        pictures = _pairs(source, seen, source.offset, rects, "photo")
+        pictures = _pairs(source, seen, source.offset, rects, "photo") + _selections(source, rects)
         header = dict(job_settings(wishes), faces=inside(chosen(found), rects), full=list(source.size))
         result = worker.submit("protect", header, pictures).result(progress)
         layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
@@ -145,13 +146,20 @@ def _find(worker, source, faces, with_selection=True):
 
     def ask(header):
         # type: (dict[str, Any]) -> Job
-        small, selection = source.reduced(width, height)
+        small, selected = source.reduced(width, height)
         sent = [_picture("photo", small, source, (0, 0, width, height))]
-        if selection is not None and with_selection:
-            sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selection]))
+        if selected is not None and with_selection:
+            sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
         return worker.submit("find", header, sent)
 
     return find(ask, source.size, faces, source.selected, progress)
+
+
+def _selections(source, rects):
+    # type: (Source, list[Rect]) -> list[Picture]
+    """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
+    levels = [(rect, source.selection(rect)) for rect in rects]
+    return [selection(rect, there) for rect, there in levels if there is not None]
 
 
 def _common(source, current, shift, rects):

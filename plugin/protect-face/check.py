@@ -147,7 +147,8 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
         rects = pair.common(run.regions_of(found))
         limits = [_selection_only(pair.original, rect) for rect in rects]
         header = job_settings(asdict(wishes)) | {"faces": _inside(found, rects), "full": pair.original.area.size}
-        job = worker.submit("protect", header, pair.pictures(rects, "original", "photo"))
+        pictures = pair.pictures(rects, "original", "photo") + run.selections(pair.original, rects)
+        job = worker.submit("protect", header, pictures)
         result = job.result(progress)
         layer = run.built(pair.original, wishes, result.pictures, limits)
         layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))

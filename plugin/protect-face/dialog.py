@@ -281,7 +281,7 @@ class _ProtectDialog:
             )  # fmt: skip
 
     def _faces_and_time(self, seconds_per_face: float | None) -> str:
-        usable = [face for face in self._found["faces"] if not face["skipped"]]
+        usable = [face for face in self._found["faces"] if not face["skipped"] and face["selected"] > 0]
         choice = self._config.get_property("faces")
         image = self._source.image
         if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import worker_client
@@ -12,7 +12,7 @@ from worker_client import Event, Job, Picture, Worker
 from worker_client.bytewise import times
 from worker_client.faces import chosen, regions
 from worker_client.faces import find as find_faces
-from worker_client.parts import bounds, changes, masks
+from worker_client.parts import bounds, changes, masks, selection
 from worker_client.parts import products as product_pictures
 from worker_client.problem import Refused
 from worker_client.texts import _
@@ -83,7 +83,8 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": source.area.size}
     with layers.as_shown(source.layer) as buffer:
-        job = worker.submit("protect", header, [photo_of(buffer, source.form, rect) for rect in rects])
+        photos = [photo_of(buffer, source.form, rect) for rect in rects]
+        job = worker.submit("protect", header, photos + selections(source, rects))
     result = job.result(tell)
     layer = built(source, wishes, result.pictures, limits)
     layers.remember(layer, memory(source.tattoo, layer.get_tattoo(), asdict(wishes), result))
@@ -110,6 +111,13 @@ def photo_of(
     """
     bands = (read(buffer, strip.moved(*shift), form.name) for strip in strips(rect, form.pixel_bytes))
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
+
+
+def selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
+    """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
+    if Gimp.Selection.is_empty(source.image):
+        return []
+    return [selection(astuple(rect), layers.selected(source, rect)) for rect in rects]
 
 
 def built(source: Source, wishes: Wishes, pictures: Sequence[Picture], limits: Sequence[Limit | None]) -> Gimp.Layer:

@@ -23,6 +23,8 @@ def find(ask, full, faces, selecting, tell):
     # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object]) -> dict[str, Any]
     """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
 
+    Faces of which nothing is selected are not chosen: nothing would be seen of what is done to them.
+
     Args:
         ask: submits "find" with this header and its pictures; these have to last no longer.
         full: width and height of the layer.
@@ -39,9 +41,11 @@ def find(ask, full, faces, selecting, tell):
     found = ask(header).result(tell).header
     if not found["chosen"]:
         raise Refused(_why_nobody(found["faces"]))
-    if not any(face["selected"] > 0 for face in chosen(found)):
+    touched = [face["number"] for face in chosen(found) if face["selected"] > 0]
+    if not touched:
         raise Refused(_("The selection holds no part of a face; select the face, or select nothing, and try again."))
-    return found
+    needed = [region for region in found["regions"] if set(region["faces"]) & set(touched)]
+    return dict(found, chosen=touched, regions=needed)
 
 
 def chosen(found):

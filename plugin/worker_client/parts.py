@@ -1,9 +1,10 @@
 # -*- coding: utf-8 -*-
-"""What came back from "protect", sorted out; and what makeup products are called."""
+"""What goes with a photo to "protect", what came back, sorted out; and what makeup products are called."""
 
 from __future__ import unicode_literals
 
 from worker_client.problem import Refused
+from worker_client.protocol import Picture
 from worker_client.texts import _
 
 # The worker names products in English; the catalogue knows these.
@@ -21,11 +22,13 @@ _NAMES = {
     "Lip liner": _("Lip liner"),
 }
 
+# From levels of a selection to what is sent, and from a mask that came back to 255 and 0.
+_AT_LEAST_1 = bytes(bytearray([1]) + bytearray(range(1, 256)))
+_ALL_OR_NOTHING = b"\0" + b"\xff" * 255
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
     from collections.abc import Iterable, Sequence
-
-    from worker_client.protocol import Picture
 
     Bounds = tuple[int, int, int, int]
 
@@ -34,6 +37,16 @@ def bounds(picture):
     # type: (Picture) -> Bounds
     """x, y, width and height."""
     return (picture.x, picture.y, picture.width, picture.height)
+
+
+def selection(there, levels):
+    # type: (Bounds, bytes) -> Picture
+    """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
+
+    What is not selected is sent as 1 of 255, or the mask that comes back would not tell what changed unseen.
+    """
+    x, y, width, height = there
+    return Picture("selection", x, y, width, height, 1, "u8", strips=[levels.translate(_AT_LEAST_1)])
 
 
 def masks(pictures):
@@ -46,7 +59,7 @@ def masks(pictures):
     found = {bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not found:
         raise Refused(_("Nothing was changed; raise the strength and try again."))
-    return found
+    return {there: mask.translate(_ALL_OR_NOTHING) for there, mask in found.items()}
 
 
 def changes(pictures):

@@ -114,6 +114,23 @@ def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp: Gimp) -> Non
     assert told["names"] == ["natural makeup", "Background"]
 
 
+def test_the_figures_of_a_run_under_a_selection_are_those_of_what_is_seen(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 200, 130, 40, 60)
+    status, error = protect(image, source, steps=6, strength=1.0)
+    result = image.get_layers()[0]
+    (figures,) = call("plug-in-protect-face-check", image, [result])[2]
+    kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
+    both = [figures["faces"][0]["similarities"] for figures in (kept, json.loads(figures))]
+    tell(error=error, said=[[row["after"] for row in rows] for rows in both])
+    """
+    ).told
+    said, seen = told["said"]
+    assert said == pytest.approx(seen, abs=0.02), told["error"]
+
+
 def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED

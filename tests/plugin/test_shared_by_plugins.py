@@ -46,8 +46,14 @@ def face(number: int, selected: float = 1.0, skipped: str = "") -> dict[str, Any
     return {"number": number, "selected": selected, "skipped": skipped}
 
 
-def look(wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True) -> dict[str, Any]:
-    worker: Any = FakeWorker(faces=found, chosen=chosen, regions=[])
+def region(*numbers: int) -> dict[str, Any]:
+    return {"x": 0, "y": 0, "width": 9, "height": 9, "faces": list(numbers)}
+
+
+def look(
+    wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True, regions: Any = ()
+) -> dict[str, Any]:
+    worker: Any = FakeWorker(faces=found, chosen=chosen, regions=regions)
     found_by = faces.find(lambda header: worker.submit("find", header, []), (10, 20), wanted, selecting, print)
     return found_by | worker.asked
 
@@ -78,6 +84,16 @@ def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> Non
         look("all", [face(1, 0.0)], [1])
     with pytest.raises(Refused, match="Nothing is selected"):
         look("selection", [face(1)], [1], selecting=False)
+
+
+def test_a_face_of_which_nothing_is_selected_is_left_out() -> None:
+    found = look("all", [face(1, 0.0), face(2, 0.1)], [1, 2], regions=[region(1), region(2)])
+    assert found["chosen"] == [2] and found["regions"] == [region(2)]
+
+
+def test_a_region_that_two_faces_share_is_still_needed_for_one() -> None:
+    found = look("all", [face(1, 0.0), face(2)], [1, 2], regions=[region(1, 2)])
+    assert found["regions"] == [region(1, 2)]
 
 
 def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
@@ -135,12 +151,23 @@ def test_a_damaged_memory_is_none(text: str) -> None:
 
 
 def picture(name: str, x: int = 0, **about: Any) -> Picture:
-    return Picture(name, x, 0, 2, 1, 1, "u8", strips=[b"\1", b"\2"], about=about)
+    return Picture(name, x, 0, 2, 1, 1, "u8", strips=[b"\0", b"\xff"], about=about)
 
 
 def test_each_changed_rectangle_has_its_own_mask() -> None:
     came = [picture("protected"), picture("mask"), picture("protected", 9), picture("mask", 9)]
-    assert [(part.x, mask) for part, mask in parts.changes(came)] == [(0, b"\1\2"), (9, b"\1\2")]
+    assert [(part.x, mask) for part, mask in parts.changes(came)] == [(0, b"\0\xff"), (9, b"\0\xff")]
+
+
+def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
+    sent = parts.selection((3, 4, 2, 2), bytes([0, 1, 128, 255]))
+    assert (sent.name, parts.bounds(sent), b"".join(sent.strips)) == (
+        "selection",
+        (3, 4, 2, 2),
+        bytes([1, 1, 128, 255]),
+    )
+    came = Picture("mask", 3, 4, 2, 2, 1, "u8", strips=[bytes([1, 0, 128, 255])])
+    assert parts.masks([came]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
 
 
 def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
