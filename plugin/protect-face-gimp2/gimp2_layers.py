@@ -1,7 +1,8 @@
 """What of the image travels, and the new layer that comes of it; Python 2.7.
 
-The user may edit the image while the worker searches. So the layer, its mask and the selection are copied at the start
-(GIMP shares their tiles, which costs next to nothing), and the image is touched by one insertion at the end.
+The user may edit the image while the worker searches. So what is needed is noted before, and the image is touched by
+one insertion at the end. The layer, its mask and the selection are copied (GIMP shares their tiles, which costs next to
+nothing) only until they are sent: GIMP's Cancel kills the plug-in, and what it holds then stays in GIMP.
 """
 
 from gimpfu import (
@@ -48,15 +49,15 @@ if TYPE_CHECKING:  # novm
 
 
 class Source(object):
-    """The layer to protect, as it was when the run began; a context manager that drops the copies.
+    """The layer to protect, as it was when the run began; a context manager that drops what it still holds.
 
     Attributes:
-        copy: the layer in an image of our own, in the precision in which it travels.
-        room: that image.
         depth: "u8", "u16" or "float".
-        channels: 1 to 4, alpha last.
-        icc: profile of the bytes.
         size: width and height.
+        room: an image of our own, in the precision in which pixels travel.
+        copy: the layer in it, once it was taken.
+        channels: of the copy: 1 to 4, alpha last.
+        icc: profile of the bytes.
     """
 
     def __init__(self, image, drawable, alone=False, above=None):
@@ -78,18 +79,48 @@ class Source(object):
         self.offset = drawable.offsets
         self.opacity = 100.0 if alone else drawable.opacity
         self.size = (drawable.width, drawable.height)
-        self.depth, precision = TRAVEL[image.precision]
-        self.room = _scratch(image, precision)
-        self._native = None  # type: Image | None
+        self.depth, self._precision = TRAVEL[image.precision]
+        self._look = _look(image)
+        self._alone = alone
+        self._rooms = []  # type: list[Image]
+        self._limits = []  # type: list[tuple[Rect, bytes]]
+
+    def take(self):
+        # type: () -> None
+        """Copies the layer, its mask and the selection, to be sent.
+
+        Raises:
+            Refused: there is no such layer any more.
+        """
+        drawable = self._still_there()
+        if drawable is None:
+            raise Refused(_("The layer was deleted during the run; select the layer with the photo and try again."))
+        self.room = self._new_room()
         self.icc = icc_profile(self.room)
-        self._masks = pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR)
+        self._masks = self._kept(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
         self.copy = copied(drawable, self.room)
         self.channels = self.copy.bpp // DEPTHS[self.depth]
-        self._selection = None if pdb.gimp_selection_is_empty(image) else copied(image.selection, self._masks)
-        own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) and not alone else None
+        self._selection = copied(self.image.selection, self._masks) if self.selected else None
+        own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) and not self._alone else None
         self._own_mask = None if own is None else copied(own, self._masks)
         if self.copy.mask is not None:
             self.copy.remove_mask(MASK_DISCARD)
+
+    def drop(self):
+        # type: () -> None
+        """Deletes everything that is not in the user's image."""
+        while self._rooms:
+            pdb.gimp_image_delete(self._rooms.pop())
+
+    def _new_room(self):
+        # type: () -> Image
+        return self._kept(_scratch(self._look, self._precision))
+
+    def _kept(self, room):
+        # type: (Image) -> Image
+        """An image of our own, which ``drop`` deletes."""
+        self._rooms.append(room)
+        return room
 
     @property
     def area(self):
@@ -102,16 +133,13 @@ class Source(object):
 
     def __exit__(self, *_):
         # type: (object) -> None
-        pdb.gimp_image_delete(self.room)
-        pdb.gimp_image_delete(self._masks)
-        if self._native is not None:
-            pdb.gimp_image_delete(self._native)
+        self.drop()
 
     @property
     def selected(self):
         # type: () -> bool
         """Whether anything is selected."""
-        return self._selection is not None
+        return not pdb.gimp_selection_is_empty(self.image)
 
     def reduced(self, width, height):
         # type: (int, int) -> tuple[Layer, bytes | None]
@@ -147,14 +175,25 @@ class Source(object):
         """The selection over a rectangle of the layer, one byte a pixel, 0 outside of the canvas; None without one."""
         return None if self._selection is None else padded(self._selection, self._in_image(rect))
 
-    def limit(self, rect):
+    def note_limits(self, rects):
+        # type: (list[Rect]) -> None
+        """Keeps how far a change of each pixel in these rectangles may show, by selection and layer mask."""
+        self._limits = []
+        for rect in rects:
+            limit = self.selection(rect)
+            if self._own_mask is not None:
+                own = padded(self._own_mask, rect)
+                limit = own if limit is None else times(limit, own)
+            if limit is not None:
+                self._limits.append((rect, limit))
+
+    def _limit(self, rect):
         # type: (Rect) -> bytes | None
-        """How far a change of each pixel may show, by selection and layer mask; None for everywhere, fully."""
-        limit = self.selection(rect)
-        if self._own_mask is not None:
-            own = padded(self._own_mask, rect)
-            limit = own if limit is None else times(limit, own)
-        return limit
+        """What was noted of a rectangle; None for everywhere, fully."""
+        for noted, limit in self._limits:
+            if common(noted, rect) == rect:
+                return part(limit, noted, rect)
+        return None
 
     def result_layer(self, name, regions):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
@@ -164,6 +203,7 @@ class Source(object):
             name: of the layer.
             regions: rectangles that came back, with one byte a pixel: 255 where it changed, else 0.
         """
+        self.room = self._new_room()
         layer = self._new(name, self.size[0], self.size[1], self._with_alpha)
         mask = _with_mask(layer, ADD_MASK_BLACK)
         for picture, changed in regions:
@@ -186,13 +226,14 @@ class Source(object):
             return self.result_layer(name, regions)
         # In the image's own precision where that can be written, so that unchanged pixels stay exact.
         depth = OWN_DEPTHS.get(self.image.precision)
+        self.room = self._new_room()
+        room = self.room
         if depth is not None:
-            self._native = _scratch(self.image, self.image.precision)
-        room = self._native or self.room
+            room = self._kept(_scratch(_look(self.image), self.image.precision))
         whole = copied(original, room)
         if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
             whole.remove_mask(MASK_DISCARD)
-        if whole.mask is None and any(self.limit(bounds(picture)) is not None for picture, _ in regions):
+        if whole.mask is None and any(self._limit(bounds(picture)) is not None for picture, _ in regions):
             _with_mask(whole, ADD_MASK_WHITE)
         for picture, changed in regions:
             _merge(whole, bounds(picture), self._as_pixels(picture, room), changed)
@@ -210,6 +251,7 @@ class Source(object):
             pictures: the layers from the bottom to the top, as the worker sends them.
             changed: rectangles, with one byte a pixel: 255 where it changed, else 0.
         """
+        self.room = self._new_room()
         group = pdb.gimp_layer_group_new(self.room)
         self.room.add_layer(group, 0)
         for picture in pictures:
@@ -239,7 +281,7 @@ class Source(object):
     def _visible(self, rect, changed):
         # type: (Rect, bytes) -> bytes
         """How far a changed rectangle is to be seen, one byte a pixel."""
-        limit = self.limit(rect)
+        limit = self._limit(rect)
         return changed if limit is None else times(changed, limit)
 
     def _as_pixels(self, picture, room):
@@ -327,14 +369,20 @@ def every_layer(some):
                 yield inner
 
 
-def _scratch(image, precision):
-    # type: (Image, int) -> Image
-    """An image of our own with the colour space of ``image``, which nobody sees."""
-    scratch = pdb.gimp_image_new_with_precision(1, 1, pdb.gimp_image_base_type(image), image.precision)
-    count, profile = pdb.gimp_image_get_color_profile(image)
+def _look(image):
+    # type: (Image) -> tuple[int, int, tuple[int, Sequence[int]]]
+    """What the pixels of an image mean: its base type, precision and colour profile."""
+    return pdb.gimp_image_base_type(image), image.precision, pdb.gimp_image_get_color_profile(image)
+
+
+def _scratch(look, precision):
+    # type: (tuple[int, int, tuple[int, Sequence[int]]], int) -> Image
+    """An image of our own, which nobody sees, with the colours of one that looks so."""
+    base, own_precision, (count, profile) = look
+    scratch = pdb.gimp_image_new_with_precision(1, 1, base, own_precision)
     if count:
         pdb.gimp_image_set_color_profile(scratch, count, profile)
-    if precision != image.precision:
+    if precision != own_precision:
         # From linear to not, GIMP gives the profile the other curve too.
         pdb.gimp_image_convert_precision(scratch, precision)
     return scratch  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
-    from worker_client import Job, Worker
+    from worker_client import Event, Job, Worker
 
     from gimp2_pixels import Rect
 
@@ -57,9 +57,9 @@ def protect(image, drawable, wishes):
     with Source(image, photo, above=above) as source, connected() as worker:
         found = _find(worker, source, wishes["faces"])
         rects = regions(found)
-        pictures = [_picture("photo", source.copy, source, rect) for rect in rects] + _selections(source, rects)
-        header = dict(job_settings(wishes), faces=chosen(found), full=list(source.size))
-        result = worker.submit("protect", header, pictures).result(progress)
+        source.take()
+        pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
+        result = _searched(worker, source, wishes, chosen(found), rects, pictures)
         name = layer_name(wishes)
         if wishes["output"] == PRODUCTS:
             layer = source.product_group(name, products(result.pictures), masks(result.pictures))
@@ -91,11 +91,11 @@ def strengthen(image, drawable, named, steps):
     wishes.update(output=ONE_LAYER, steps=steps)
     with Source(image, _original(image, settings, named), alone=True) as source, connected() as worker:
         found = _find(worker, source, same_faces(settings))
+        source.take()
         seen = source.as_seen()
         rects = _common(source, seen, source.offset, regions(found))
-        pictures = _pairs(source, seen, source.offset, rects, "photo") + _selections(source, rects)
-        header = dict(job_settings(wishes), faces=inside(chosen(found), rects), full=list(source.size))
-        result = worker.submit("protect", header, pictures).result(progress)
+        pictures = _pairs(source, seen, source.offset, rects, "photo")
+        result = _searched(worker, source, wishes, inside(chosen(found), rects), rects, pictures)
         layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
         words = native(summary(result.header))
         source.insert(layer, memory(source.tattoo, layer.tattoo, wishes, result), on_top=True)
@@ -121,18 +121,20 @@ def check(image, drawable, what, named, upload, report):
     original = _original(image, _settings(image, drawable), named)
     with Source(image, original) as source, connected() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
+        found = None
+        if source.size[0] * source.size[1] > WHOLE_PIXELS:
+            found = _find(worker, source, ALL, with_selection=False)
+        source.take()
         current, shift = source.as_seen(), source.offset
         if what == LAYER:
             current = copied(drawable, source.room)
             shift = (source.offset[0] - drawable.offsets[0], source.offset[1] - drawable.offsets[1])
-        if source.size[0] * source.size[1] > WHOLE_PIXELS:
-            found = _find(worker, source, ALL, with_selection=False)
-            rects = _common(source, current, shift, regions(found))
+        rects = _common(source, current, shift, regions(found) if found else [source.area])
+        if found:
             header["faces"] = inside(chosen(found), rects)
-        else:
-            rects = _common(source, current, shift, [source.area])
-        pictures = _pairs(source, current, shift, rects, "current")
-        figures = worker.submit("check", header, pictures).result(progress).header
+        job = worker.submit("check", header, _pairs(source, current, shift, rects, "current"))
+        source.drop()
+        figures = job.result(progress).header
     text = text_report(image.name, figures)
     gimp.message(native(text))
     if report:
@@ -146,13 +148,35 @@ def _find(worker, source, faces, with_selection=True):
 
     def ask(header):
         # type: (dict[str, Any]) -> Job
+        source.take()
         small, selected = source.reduced(width, height)
         sent = [_picture("photo", small, source, (0, 0, width, height))]
         if selected is not None and with_selection:
             sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
-        return worker.submit("find", header, sent)
+        job = worker.submit("find", header, sent)
+        source.drop()
+        return job
 
     return find(ask, source.size, faces, source.selected, progress)
+
+
+def _searched(worker, source, wishes, faces, rects, pictures):
+    # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture]) -> Event
+    """The result of "protect"; drops what was taken once it is sent.
+
+    Args:
+        worker: to ask.
+        source: what the pictures are of.
+        wishes: of the user.
+        faces: as "find" gave them.
+        rects: of the pictures.
+        pictures: without the selection.
+    """
+    header = dict(job_settings(wishes), faces=faces, full=list(source.size))
+    source.note_limits(rects)
+    job = worker.submit("protect", header, pictures + _selections(source, rects))
+    source.drop()
+    return job.result(progress)
 
 
 def _selections(source, rects):

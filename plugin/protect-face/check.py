@@ -15,7 +15,7 @@ from worker_client.problem import Refused
 from worker_client.report import text_report, write_report
 from worker_client.size import WHOLE_PIXELS
 from worker_client.texts import _
-from worker_client.wishes import JUDGED, LAYER, ONE_LAYER, VISIBLE, job_settings, layer_name, memory, same_faces
+from worker_client.wishes import ALL, JUDGED, LAYER, ONE_LAYER, VISIBLE, job_settings, layer_name, memory, same_faces
 
 import layers
 import run
@@ -91,10 +91,11 @@ def run_check(
         return None
     selected, original = asked
     interactive = mode != Gimp.RunMode.NONINTERACTIVE
-    with _pair(selected, original, config.get_property("what")) as pair, connected() as worker:
-        figures = _figures(worker, pair, config.get_property("upload") and not interactive)
+    what = config.get_property("what")
+    with connected() as worker:
+        figures = _figures(worker, selected, original, what, config.get_property("upload") and not interactive)
         Gimp.progress_end()
-        stronger = interactive and _show(image, figures, lambda: _figures(worker, pair, True))
+        stronger = interactive and _show(image, figures, lambda: _figures(worker, selected, original, what, True))
     if config.get_property("report"):
         write_report(config.get_property("report"), text_report(image.get_name(), figures))
     if stronger:
@@ -142,25 +143,33 @@ def _asked(
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
     settings = _settings(selected.image, selected.layer)
     wishes = wishes_from(settings["wishes"] if settings else {}, output=ONE_LAYER, steps=steps)
-    with _pair(selected, original, VISIBLE) as pair, connected() as worker:
-        found = run.find(worker, pair.original, same_faces(settings), progress)
-        rects = pair.common(run.regions_of(found))
-        limits = [_selection_only(pair.original, rect) for rect in rects]
-        header = job_settings(asdict(wishes)) | {"faces": _inside(found, rects), "full": pair.original.area.size}
-        pictures = pair.pictures(rects, "original", "photo") + run.selections(pair.original, rects)
-        job = worker.submit("protect", header, pictures)
+    source = source_of(selected.image, [original])
+    with connected() as worker:
+        found = run.find(worker, source, same_faces(settings), progress)
+        with _pair(selected, source, VISIBLE) as pair:
+            rects = pair.common(run.regions_of(found))
+            limits = [_selection_only(source, rect) for rect in rects]
+            header = job_settings(asdict(wishes)) | {"faces": _inside(found, rects), "full": source.area.size}
+            pictures = pair.pictures(rects, "original", "photo") + run.selections(source, rects)
+            job = worker.submit("protect", header, pictures)
         result = job.result(progress)
-        layer = run.built(pair.original, wishes, result.pictures, limits)
-        layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
-        layer.set_opacity(100)
-        layers.remember(layer, memory(pair.original.tattoo, layer.get_tattoo(), asdict(wishes), result))
-        layers.insert(pair.original, layer, on_top=True)
+    layer = run.built(source, wishes, result.pictures, limits)
+    layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
+    layer.set_opacity(100)
+    layers.remember(layer, memory(source.tattoo, layer.get_tattoo(), asdict(wishes), result))
+    layers.insert(source, layer, on_top=True)
     return result.header
 
 
 @contextmanager
-def _pair(selected: Source, original: Gimp.Layer, what: str) -> Iterator[_Pair]:
-    source = source_of(selected.image, [original])
+def _pair(selected: Source, source: Source, what: str) -> Iterator[_Pair]:
+    """What is compared, for as long as it is sent: GIMP's Cancel kills the plug-in, and would leave the copies in GIMP.
+
+    Raises:
+        Refused: one of the layers is gone.
+    """
+    if any(needed.still_there() is None for needed in ([source, selected] if what == LAYER else [source])):
+        raise Refused(layers.DELETED)
     with ExitStack() as at_the_end:
         if what == LAYER:
             current, (x, y) = selected.layer, selected.offset
@@ -171,16 +180,19 @@ def _pair(selected: Source, original: Gimp.Layer, what: str) -> Iterator[_Pair]:
         yield _Pair(source, before, current, now, (source.offset[0] - x, source.offset[1] - y))
 
 
-def _figures(worker: Worker, pair: _Pair, upload: bool) -> dict[str, Any]:
+def _figures(worker: Worker, selected: Source, original: Gimp.Layer, what: str, upload: bool) -> dict[str, Any]:
     """The result of "check"."""
-    header: dict[str, Any] = {"full": pair.original.area.size, "upload": upload}
-    if pair.original.area.width * pair.original.area.height > WHOLE_PIXELS:
-        found = run.find(worker, pair.original, "all", progress, with_selection=False)
-        rects = pair.common(run.regions_of(found))
-        header["faces"] = _inside(found, rects)
-    else:
-        rects = pair.common([pair.original.area])
-    return worker.submit("check", header, pair.pictures(rects, "original", "current")).result(progress).header
+    source = source_of(selected.image, [original])
+    header: dict[str, Any] = {"full": source.area.size, "upload": upload}
+    found = None
+    if source.area.width * source.area.height > WHOLE_PIXELS:
+        found = run.find(worker, source, ALL, progress, with_selection=False)
+    with _pair(selected, source, what) as pair:
+        rects = pair.common(run.regions_of(found) if found else [source.area])
+        if found:
+            header["faces"] = _inside(found, rects)
+        job = worker.submit("check", header, pair.pictures(rects, "original", "current"))
+    return job.result(progress).header
 
 
 def _inside(found: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:

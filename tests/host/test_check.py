@@ -172,6 +172,30 @@ def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged
     assert told["strengthened"] == ["success", ""]
 
 
+@pytest.mark.parametrize("name", ["check", "strengthen"])
+def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> None:
+    module = gimp.plug_in / "worker_client" / "client.py"
+    right = module.read_text()
+    # GIMP's Cancel is SIGKILL; here it comes when the pictures of the last job have been sent.
+    dies = 'if self._kind != "find":\n            os.kill(os.getpid(), 9)\n        events = self.events()'
+    module.write_text(
+        right.replace("events = self.events()", dies, 1).replace(
+            "job = Job(", "Job._kind = kind\n            job = Job("
+        )
+    )
+    try:
+        told = gimp.script(f"""
+            image, source = portrait()
+            before = [number for number in range(500) if Gimp.Item.id_is_valid(number)]
+            status = call("plug-in-protect-face-{name}", image, [source], original=source)[0]
+            left = [number for number in range(500) if Gimp.Item.id_is_valid(number) and number not in before]
+            tell(status=status, left=left, images=len(Gimp.get_images()))
+        """).told
+    finally:
+        module.write_text(right)
+    assert told["status"] != "success" and told["left"] == [] and told["images"] == 1
+
+
 def test_restart_gives_another_process(gimp: Gimp) -> None:
     told = gimp.script(
         """

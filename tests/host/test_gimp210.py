@@ -357,6 +357,22 @@ tell(refused=[refused(check, duplicate, made), refused(protect, duplicate, made)
     assert "Which layer is the original is not known" in words and "Which photo this result came from" in words
 
 
+@pytest.mark.parametrize("call", ["protect(image, layer)", "check(image, layer, original=layer.name)"])
+def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp210: Gimp210, call: str) -> None:
+    module = gimp210.plug_in / "worker_client" / "client.py"
+    right = module.read_text()
+    # GIMP's Cancel is SIGKILL; here it comes when the pictures of the first job have been sent.
+    module.write_text(right.replace("events = self.events()", "os.kill(os.getpid(), 9)", 1))
+    try:
+        told, _ = gimp210.script(f"""
+image, layer = portrait()
+tell(refused=refused(lambda: {call}), images=len(gimp.image_list()))
+""")
+    finally:
+        module.write_text(right)
+    assert told == {"refused": True, "images": 1}
+
+
 # From one GIMP to the other
 
 
