@@ -4,7 +4,7 @@ import binascii
 import os
 import time
 
-from worker_client.place import REPAIR, START_LOG, find_place, native, read_endpoint, tail
+from worker_client.place import REPAIR, START_LOG, find_place, native, read_endpoint, readable, tail
 from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     PROTOCOL,
@@ -246,7 +246,12 @@ def diagnose(place=None):
         place = place or find_place()
     except WorkerProblem as problem:
         return {"problem": problem.sentence}
-    found = {"protocol": PROTOCOL, "found by": place.source, "command": place.command, "run folder": place.run}
+    found = {
+        "protocol": PROTOCOL,
+        "found by": readable(place.source),
+        "command": [readable(word) for word in place.command],
+        "run folder": readable(place.run),
+    }
     endpoint = read_endpoint(place)
     found["running"] = endpoint is not None
     found["start log"] = tail(os.path.join(place.run, START_LOG))

@@ -21,6 +21,8 @@ START_LOG = "start.log"
 
 REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
 _INSTALL = REPAIR + ", then try again."
+# What Python 2 expects of bytes that are file names; only Windows knows "mbcs".
+_FILE_NAMES = "mbcs" if os.name == "nt" else "utf-8"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -156,6 +158,12 @@ def _from_pointer(path):
 def native(text):
     # type: (Any) -> str
     """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
-    if sys.version_info[0] == 2 and os.name != "nt" and isinstance(text, TEXT):
-        return text.encode("utf-8")  # type: ignore[no-any-return]
+    if sys.version_info[0] == 2 and isinstance(text, TEXT):
+        return text.encode(_FILE_NAMES)  # type: ignore[no-any-return]
     return str(text)
+
+
+def readable(name):
+    # type: (str | bytes) -> str
+    """A file name, or what the system says of one, as text: what ``native`` does, undone."""
+    return name.decode(_FILE_NAMES, "replace") if isinstance(name, bytes) else name

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from worker_client.place import REPAIR, START_LOG, terminal_command
+from worker_client.place import REPAIR, START_LOG, readable, terminal_command
 from worker_client.problem import WorkerProblem
 
 # GIMP's own libraries and Python settings must not reach another Python.
@@ -52,7 +52,7 @@ def start(place):
         raise WorkerProblem(
             "not-started",
             "The folder %s can't be written (%s); free some space or repair its permissions."
-            % (place.run, error.strerror),
+            % (readable(place.run), readable(error.strerror or "")),
         )
     try:
         return _program(place, [], log)
@@ -101,7 +101,7 @@ def _program(place, options, log):
         raise WorkerProblem(
             "not-started",
             "The worker's program %s can't be started (%s); %s, which repairs it."
-            % (place.command[0], getattr(error, "strerror", None) or error, REPAIR),
+            % (readable(place.command[0]), readable(getattr(error, "strerror", None) or str(error)), REPAIR),
         )
 
 

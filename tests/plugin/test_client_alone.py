@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_worker_installed_for_another_protocol_is_refused(tmp_path: Path, monk
     with pytest.raises(WorkerProblem, match="protocol 2") as caught:
         find_place()
     assert caught.value.code == "version"
+
+
+def test_python_2_gets_names_in_the_encoding_of_its_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a Western European Windows.
+    monkeypatch.setattr(place, "_FILE_NAMES", "cp1252")
+    monkeypatch.setattr(place, "sys", SimpleNamespace(version_info=(2, 7)))
+    assert place.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
+    assert place.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
+
+
+def test_a_diagnosis_is_text_whatever_bytes_a_path_has(tmp_path: Path) -> None:
+    found = diagnose(Place("test", [b"/J\xc3\xbcrgen/python"], str(tmp_path), {}))  # type: ignore[list-item]
+    assert json.loads(json.dumps(found))["command"] == ["/Jürgen/python"]
 
 
 def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
