@@ -27,7 +27,9 @@ _ASTRAY = (
 )
 # The longest that ending a worker by force may take.
 _END_SECONDS = 60.0
-_DETACHED, _NEW_GROUP, _NO_WINDOW = 0x00000008, 0x00000200, 0x08000000
+# Without DETACHED_PROCESS, beside which Windows ignores the second: the launcher of a virtual environment would then
+# open a console for the real Python, and whoever closes that window ends the worker.
+_NEW_GROUP, _NO_WINDOW = 0x00000200, 0x08000000
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -131,7 +133,7 @@ def _detached(nothing, log):
     """Options for ``Popen``: no pipe of GIMP's is inherited, which would block GIMP for the worker's whole life."""
     options = {"stdin": nothing, "stdout": nothing, "stderr": log, "close_fds": True}  # type: dict[str, Any]
     if os.name == "nt":
-        options["creationflags"] = _DETACHED | _NEW_GROUP | _NO_WINDOW
+        options["creationflags"] = _NEW_GROUP | _NO_WINDOW
         if sys.version_info[0] == 2:  # there it is either closed or redirected
             options = {"close_fds": True, "creationflags": options["creationflags"]}
     elif sys.version_info[0] == 2:

@@ -166,6 +166,13 @@ def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
     assert clean == {**kept, "APPDIR": "/tmp/.mount_GIMP", "PATH": "/usr/bin"}
 
 
+def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "os", SimpleNamespace(name="nt", path=os.path))
+    flags = start._detached(None, None)["creationflags"]
+    # CREATE_NO_WINDOW, which is ignored beside DETACHED_PROCESS.
+    assert flags & 0x08000000 and not flags & 0x00000008
+
+
 @pytest.mark.parametrize(
     ("layer", "wanted"),
     [((800, 600), (800, 600)), ((6000, 4000), (1714, 1143)), ((30_000, 10), (8571, 3)), ((30_000, 1), (8571, 1))],
