@@ -349,6 +349,8 @@ def _reach(place, client, wants, waited=None):
     except OtherVersion as error:
         raise _other_version(error.version)
     except ProtocolError as error:
+        if endpoint["transport"] == "tcp":
+            return None  # a worker that has died left its file, and its port went to another program
         raise WorkerProblem("bad", "Something else than the worker answers (%s); %s" % (error, _OUR_FAULT))
     finally:
         if stream is not None and hello is None:

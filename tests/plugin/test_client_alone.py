@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +146,16 @@ def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkerProblem, match="can't be written") as caught:
         connect(place=Place("test", [sys.executable], str(tmp_path / "file" / "run"), {}))
     assert caught.value.code == "not-started"
+
+
+def test_another_program_on_the_port_of_a_dead_worker_is_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), daemon=True).start()
+        tmp_path.chmod(0o700)
+        endpoint = {"protocol": 1, "transport": "tcp", "address": server.getsockname()[1], "token": "ab"}
+        write(tmp_path / place.ENDPOINT, endpoint)
+        (tmp_path / place.ENDPOINT).chmod(0o600)
+        assert stop(Place("test", [], str(tmp_path), {})) is False
 
 
 def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
