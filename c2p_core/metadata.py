@@ -1,7 +1,7 @@
 """EXIF, XMP and ICC blocks: taken from a file, made upright, put into a file.
 
 Whatever shows the picture a second time is left out on purpose (EXIF thumbnails, previews in maker notes, thumbnails
-in XMP, Photoshop blocks): after protection it would still show the face as it was.
+and other pictures in XMP, Photoshop blocks): after protection it would still show the face as it was.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ _DESCRIPTIVE = {
 _SUB_DIRECTORIES = (int(IFD.Exif), int(IFD.GPSInfo))
 # In a TIFF file the image's own tags already say these.
 _SAID_BY_TIFF = {ORIENTATION, int(Base.XResolution), int(Base.YResolution), int(Base.ResolutionUnit)}
-_JPEG_START = b"\xff\xd8\xff"
+# The start of a JPEG. Minolta and Sony write previews whose first byte is wrong; for these, what a segment begins with
+# must fit too, or the small negative numbers of harmless notes would look like one.
+_JPEG_START = re.compile(rb"\xff\xd8\xff|\xd8\xff(?:\xdb[\x00\x01]|\xe0\x00|\xe1..Exif)", re.DOTALL)
+# The prefix is the writer's choice: older ones write "xap" for what newer ones call "xmp".
+_XMP_THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", re.DOTALL)
+# JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so.
+_XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
 # What Pillow raises on EXIF that is damaged.
 _DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
 
@@ -112,7 +118,7 @@ def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> 
     tags = {tag: value for tag, value in main.items() if tag in _DESCRIPTIVE}
     for pointer, directory in directories.items():
         kept = {tag: value for tag, value in directory.items() if tag != int(IFD.Interop)}
-        if _JPEG_START in bytes(kept.get(int(Base.MakerNote), b"")):
+        if _JPEG_START.search(bytes(kept.get(int(Base.MakerNote), b""))):
             del kept[int(Base.MakerNote)]
         if kept:
             tags[pointer] = kept
@@ -120,11 +126,20 @@ def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> 
 
 
 def upright_xmp(packet: bytes | None) -> bytes | None:
-    """The XMP packet with orientation 1 and without thumbnails; None stays None."""
-    if not packet:
+    """The XMP packet with orientation 1 and without pictures; None for none, and for one that is not in UTF-8."""
+    if not packet or not _is_utf8(packet):
         return None
     packet = re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", packet)
-    return re.sub(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", b"", packet, flags=re.DOTALL)
+    return _XMP_PICTURE.sub(rb"\1", _XMP_THUMBNAILS.sub(b"", packet))
+
+
+def _is_utf8(packet: bytes) -> bool:
+    """What is below could not find pictures in UTF-16, which is UTF-8 with zeros where it holds ASCII only."""
+    try:
+        packet.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in packet.rstrip(b"\0")
 
 
 def tiff_pages(data: bytes) -> tuple[ImageFileDirectory_v2, ...]:

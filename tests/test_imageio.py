@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 from PIL.ExifTags import IFD, Base
 
-from c2p_core import imageio
+from c2p_core import imageio, metadata
 from c2p_core.api import Photo
 from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
 
@@ -169,6 +169,43 @@ def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_pa
     assert photo.exif is not None and b"\xff\xd8\xff" not in photo.exif
     assert exif_of(photo)[Base.Make] == "Camera maker"
     assert photo.xmp == b"<x><b/></x>"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        b"<xap:Thumbnails><rdf:Alt>base64</rdf:Alt></xap:Thumbnails>",
+        b'<xmp:Thumbnails\n rdf:parseType="Resource">base64</xmp:Thumbnails >',
+        b'<Thumbnails xmlns="http://ns.adobe.com/xap/1.0/">base64</Thumbnails>',
+    ],
+)
+def test_xmp_thumbnails_are_dropped_in_every_spelling(picture: bytes) -> None:
+    assert metadata.upright_xmp(b"<x>" + picture + b"<b/></x>") == b"<x><b/></x>"
+
+
+@pytest.mark.parametrize("start", [b"/9j/4AAQ", b"iVBORw0KGgoAAA", b"UklGRiQA"])
+def test_pictures_in_xmp_values_are_emptied(start: bytes) -> None:
+    packet = b"<x GImage:Data='%s+/=' a='b'><GDepth:Data>\n%s\n</GDepth:Data></x>" % (start, start)
+    assert metadata.upright_xmp(packet) == b"<x GImage:Data='' a='b'><GDepth:Data></GDepth:Data></x>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_xmp_that_could_hide_a_picture_in_another_encoding_is_dropped(encoding: str) -> None:
+    assert metadata.upright_xmp("<x><xmp:Thumbnails>é</xmp:Thumbnails></x>".encode(encoding)) is None
+
+
+@pytest.mark.parametrize(
+    "note", [b"\x00\xd8\xff\xdb\x00\x84", b"\xfe\xd8\xff\xe1\x12\x34Exif", b"\x00\xd8\xff\xe0\x00\x10"]
+)
+def test_a_preview_with_a_broken_first_byte_is_dropped_with_its_note(note: bytes) -> None:
+    tags = metadata.parse_exif(exif_block(note=b"Minolta " + note))
+    assert tags is not None and Base.MakerNote not in tags[IFD.Exif]
+
+
+def test_small_negative_numbers_in_a_note_are_no_preview() -> None:
+    note = struct.pack("<9h", 0, -40, -31, 0, -40, -37, 0, -40, -32)
+    tags = metadata.parse_exif(exif_block(note=note))
+    assert tags is not None and tags[IFD.Exif][Base.MakerNote] == note
 
 
 def test_of_a_phones_several_pictures_only_the_first_is_kept(tmp_path: Path) -> None:
