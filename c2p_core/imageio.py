@@ -38,6 +38,9 @@ FORMATS: dict[str, Format] = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+# TIFF: what the channels after the colours are, and which of these kinds are alpha (premultiplied, straight).
+_EXTRA_SAMPLES = 338
+_ALPHA = (1, 2)
 # For pictures that were not JPEG before; visually lossless.
 _JPEG_QUALITY = 95
 _MIDDLE = 128
@@ -246,7 +249,7 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
     if photometric not in (0, 1, 2, 3, 6):
         raise UnreadableImage(_wrong_colours({5: "CMYK", 8: "LAB"}.get(photometric, "an unusual colour model")))
     # The first page, which all known writers put before its previews; libvips makes premultiplied alpha straight.
-    pixels = _vips_pixels(pyvips.Image.tiffload_buffer(data, fail_on="error"))
+    pixels = _vips_pixels(_without_selections(pyvips.Image.tiffload_buffer(data, fail_on="error"), page))
     orientation = int(page.get(metadata.ORIENTATION, 1))
     tags = metadata.parse_tiff_exif(data, page) or {}
     exif = metadata.upright_exif(tags, orientation >= 5)
@@ -255,6 +258,17 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
     unit = {2: 1.0, 3: 2.54}.get(int(page.get(296, 2)))
     dpi = (float(page[282]) * unit, float(page[283]) * unit) if unit and 282 in page and 283 in page else None
     return Photo(pixels, icc, exif, xmp, "TIFF", {"dpi": dpi}), orientation
+
+
+def _without_selections(image: Any, page: Any) -> Any:
+    """The colours and, when the file calls the first extra channel so, alpha.
+
+    Image editors save selections as further channels; taken for alpha, they would make the photo transparent.
+    """
+    extra = page.get(_EXTRA_SAMPLES)
+    if not extra:
+        return image
+    return image.extract_band(0, n=image.bands - len(extra) + (extra[0] in _ALPHA))
 
 
 def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:

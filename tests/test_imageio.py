@@ -294,6 +294,31 @@ def test_premultiplied_alpha_becomes_straight(tmp_path: Path) -> None:
     assert np.abs(imageio.read(tmp_path / "a.tif").pixels.astype(int) - straight).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("channels", "extra", "kept"),
+    [
+        (4, ["unspecified"], 3),
+        (5, ["unspecified", "unspecified"], 3),
+        (5, ["unassalpha", "unspecified"], 4),
+        (4, ["unassalpha"], 4),
+    ],
+)
+def test_a_saved_selection_is_not_taken_for_transparency(
+    tmp_path: Path, dtype: Any, channels: int, extra: list[str], kept: int
+) -> None:
+    stored = pixels(channels, dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=extra)
+    assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, stored[..., :kept])
+
+
+def test_a_selection_saved_with_a_grey_photo_is_not_taken_for_transparency(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels(2), photometric="minisblack", planarconfig="contig", extrasamples=["unspecified"]
+    )
+    assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, pixels(2)[..., :1])
+
+
 def test_a_tiff_preview_page_is_not_a_second_picture(tmp_path: Path) -> None:
     preview = TiffImagePlugin.ImageFileDirectory_v2()
     preview[254] = 1
