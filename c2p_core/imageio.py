@@ -118,12 +118,14 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
 def to_srgb(photo: Photo) -> NDArray[np.float32]:
     """The working view that models look at: (height, width, 3) float32 in 0..1, sRGB, alpha left out.
 
-    A photo with a profile is converted through 8 bits, which is enough to analyse it; pixels that go back to a file
-    never pass here. A profile that can't be used is taken for sRGB (``profile_warning`` says so).
+    A photo with a profile is converted through 8 bits when it has no more, else through 16: in linear light, 8 bits
+    leave few steps in the dark. Pixels that go back to a file never pass here. A profile that can't be used is taken
+    for sRGB (``profile_warning`` says so).
     """
     colour = photo.pixels[..., :1] if photo.pixels.shape[2] < 3 else photo.pixels[..., :3]
-    if photo.icc and (converted := _through_profile(colour, photo.icc)) is not None:
-        return converted.astype(np.float32) / np.float32(255)
+    through = _through_profile if colour.dtype == np.uint8 else _through_profile_in_16_bits
+    if photo.icc and (converted := through(colour, photo.icc)) is not None:
+        return _unit(converted)
     return np.repeat(_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _unit(colour)
 
 
@@ -149,9 +151,23 @@ def profile_warning(photo: Photo) -> str:
     return "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
 
 
-def _through_profile(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint8] | None:
-    eight = colour if colour.dtype == np.uint8 else np.rint(_unit(colour) * 255).astype(np.uint8)
-    picture = Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight)
+def _through_profile_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint16] | None:
+    # libvips takes a profile that does not fit for sRGB and says nothing.
+    if _through_profile(np.zeros((1, 1, colour.shape[2]), np.uint8), icc) is None:
+        return None
+    deep = colour if colour.dtype == np.uint16 else np.rint(_unit(colour) * 65535).astype(np.uint16)
+    picture = _vips(Photo(deep))
+    picture.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    try:
+        converted = picture.icc_transform("srgb", embedded=True, depth=16, intent="relative")
+        data = converted.write_to_memory()
+    except pyvips.Error:
+        return None
+    return np.ndarray(buffer=data, dtype=np.uint16, shape=(converted.height, converted.width, converted.bands))
+
+
+def _through_profile(colour: NDArray[np.uint8], icc: bytes) -> NDArray[np.uint8] | None:
+    picture = Image.fromarray(colour[..., 0] if colour.shape[2] == 1 else colour)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC

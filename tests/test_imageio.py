@@ -349,9 +349,30 @@ def test_srgb_view_goes_through_the_profile(dtype: Any) -> None:
     assert imageio.profile_warning(Photo(pixels(dtype=dtype), icc=ICC)) == ""
 
 
+def linear_profile() -> bytes:
+    """sRGB's profile with straight lines in place of its curves."""
+    profile = bytearray(ICC)
+    (count,) = struct.unpack_from(">L", profile, 128)
+    for name, at, _ in struct.iter_unpack(">4sLL", profile[132 : 132 + 12 * count]):
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            profile[at : at + 12] = b"curv" + bytes(8)
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_the_dark_of_a_deep_photo_in_linear_light_has_no_steps(dtype: Any) -> None:
+    linear = np.linspace(0, 0.02, 1000).astype(np.float32)
+    ramp = linear if dtype == np.float32 else np.rint(linear * 65535).astype(dtype)
+    view = imageio.to_srgb(Photo(np.tile(ramp[None, :, None], (16, 1, 3)), icc=linear_profile()))
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    assert len(np.unique(view[0, :, 0])) > 900
+    assert np.abs(view[0, :, 0] - encoded).max() < 0.001
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("icc", "channels"), [(b"nonsense", 3), (ICC, 1)])
-def test_an_unusable_profile_is_taken_for_srgb_with_a_warning(icc: bytes, channels: int) -> None:
-    photo = Photo(pixels(channels), icc=icc)
+def test_an_unusable_profile_is_taken_for_srgb_with_a_warning(icc: bytes, channels: int, dtype: Any) -> None:
+    photo = Photo(pixels(channels, dtype), icc=icc)
     assert np.array_equal(imageio.to_srgb(photo), imageio.to_srgb(replace(photo, icc=None)))
     assert "taken for sRGB" in imageio.profile_warning(photo)
 
