@@ -11,13 +11,15 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from c2p_core import metadata
 from c2p_core.api import Photo
@@ -28,6 +30,8 @@ Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
 
 # Larger than any camera of today; Pillow's own guard, which it checks before it decodes, must agree.
 MAX_PIXELS = 178_956_970
+# Bytes; as much as fits into a JPEG.
+_LARGEST_PROFILE = 16 << 20
 # No face fits into less.
 MIN_SIDE = 16
 FORMATS: dict[str, Format] = {
@@ -60,7 +64,7 @@ def read(path: Path) -> Photo:
     kind = _format_of(path, data)
     reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff}[kind]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _room_for_large_profiles():
             # Pillow warns of pictures between half of its size limit and the limit, and of damaged metadata.
             warnings.simplefilter("ignore")
             photo, orientation = reader(data)
@@ -187,6 +191,17 @@ def _unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
 # Reading
 
 
+@contextmanager
+def _room_for_large_profiles() -> Iterator[None]:
+    """Pillow unpacks 1 MB of a PNG's profile and calls the file damaged when there is more, as printers' may have."""
+    usual = PngImagePlugin.MAX_TEXT_CHUNK
+    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK = usual
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         if path.is_dir():
@@ -309,10 +324,17 @@ def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str,
 
 
 def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
-    """Tags and orientation; Pillow also finds EXIF that old programs hid in PNG text, and orientation in XMP."""
-    exif = picture.getexif()
-    orientation = exif.get(metadata.ORIENTATION, 1)
-    tags = metadata.parse_exif(exif.tobytes() if "exif" not in picture.info else picture.info["exif"]) or {}
+    """Tags and orientation; Pillow also finds EXIF that old programs hid in PNG text, and orientation in XMP.
+
+    Without tags and with orientation 1 when they are damaged: the pixels may be good.
+    """
+    try:
+        exif = picture.getexif()
+        orientation = exif.get(metadata.ORIENTATION, 1)
+        block = exif.tobytes() if "exif" not in picture.info else picture.info["exif"]
+    except metadata.DAMAGED:
+        return {}, 1
+    tags = metadata.parse_exif(block) or {}
     return tags, orientation if isinstance(orientation, int) else 1
 
 

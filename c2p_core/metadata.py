@@ -57,7 +57,7 @@ _XMP_THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", 
 # JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so.
 _XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
 # What Pillow raises on EXIF that is damaged.
-_DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
+DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
 
 
 def parse_exif(block: bytes) -> dict[int, Any] | None:
@@ -66,7 +66,7 @@ def parse_exif(block: bytes) -> dict[int, Any] | None:
     try:
         exif.load(block)
         return _described(dict(exif), {tag: dict(exif.get_ifd(tag)) for tag in _SUB_DIRECTORIES})
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 
@@ -82,7 +82,7 @@ def parse_tiff_exif(data: bytes, page: ImageFileDirectory_v2) -> dict[int, Any] 
                 directory.load(stream)
                 directories[tag] = dict(directory)
         return _described(dict(page), directories)
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 
@@ -109,7 +109,7 @@ def upright_exif(tags: dict[int, Any], turned: bool) -> bytes | None:
         exif[int(IFD.Exif)] = details | {width: details[height], height: details[width]}
     try:
         return exif.tobytes()
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 

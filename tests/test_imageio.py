@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import IFD, Base
 
 from c2p_core import imageio, metadata
@@ -221,6 +221,26 @@ def test_of_a_phones_several_pictures_only_the_first_is_kept(tmp_path: Path) -> 
 def test_damaged_exif_does_not_stop_the_photo(tmp_path: Path) -> None:
     Image.fromarray(pixels()).save(tmp_path / "a.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
     assert imageio.read(tmp_path / "a.png").exif is None
+
+
+def test_a_jpeg_whose_exif_was_zeroed_is_read_without_it(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=b"Exif\x00\x00" + bytes(40), dpi=(300, 300))
+    assert imageio.read(tmp_path / "a.jpg").exif is None
+
+
+def test_a_png_whose_exif_in_text_is_malformed_is_read_without_it(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n  12\nnot hexadecimal")
+    Image.fromarray(pixels()).save(tmp_path / "a.png", pnginfo=text)
+    assert imageio.read(tmp_path / "a.png").exif is None
+
+
+def test_a_png_with_a_large_profile_is_read(tmp_path: Path) -> None:
+    large = np.random.default_rng(0).bytes(3 << 20)
+    imageio.write(tmp_path / "a.png", Photo(pixels(), large))
+    usual = PngImagePlugin.MAX_TEXT_CHUNK
+    assert imageio.read(tmp_path / "a.png").icc == large
+    assert usual == PngImagePlugin.MAX_TEXT_CHUNK
 
 
 @pytest.mark.parametrize(("quality", "subsampling"), [(60, 2), (90, 0), (97, 1)])
