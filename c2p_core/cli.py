@@ -30,6 +30,7 @@ from c2p_core.api import (
     ProtectRequest,
 )
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
+from c2p_core.files import check_folder, write_whole
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from c2p_core.models.store import ModelStore
 
+UNFORESEEN = 1
 SOME_FAILED = 8
 INTERRUPTED = 130
 # What ends one photo of a batch and not the batch.
@@ -59,11 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _our_words_only():
         try:
             return _run(arguments)
-        except MemoryError:
-            return _fail("There is not enough memory for this photo; close other programs or make it smaller.", 1)
         except Exception as error:
-            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            return _fail(f"Unexpected {what} (run again with C2P_DEBUG=1 and report what it prints).", 1)
+            return _fail(_unforeseen(error), UNFORESEEN)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -74,7 +73,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.UsageError as error:
         return _fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("Stopped; nothing was changed.", INTERRUPTED)
+        return _fail("Stopped.", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -98,6 +97,14 @@ def _our_words_only() -> Iterator[None]:
         if sys.stderr is not previous:
             sys.stderr.close()
             sys.stderr = previous
+
+
+def _unforeseen(error: Exception) -> str:
+    """The sentence for an error that is not ours."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this photo; close other programs or make it smaller."
+    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return f"Unexpected {what} (run again with C2P_DEBUG=1 and report what it prints)."
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -160,29 +167,25 @@ def protect(
     targets = plan_targets(photos, output)
     if report_file is not None:
         _keep_apart(report_file, [*photos, *targets])
+        check_folder(report_file)
 
     store = make_store()
     _check_recognisers(store, options["recognisers"], options["hold_out"])
     reports: list[dict[str, Any]] = []
-    failures: list[tuple[Path, C2PError]] = []
-    with _interruptible() as cancel, _progress(not as_json) as show:
-        for photo, target in zip(photos, targets, strict=True):
-            try:
-                outcome = _protect_one(photo, target, options, store, show(str(photo)), cancel)
-            except Cancelled:
-                if reports:
-                    _write_report(report_file, reports)
-                done = f"{len(reports)} of {len(photos)} photos were done" if reports else "nothing was changed"
-                return _fail(f"Stopped; {done}.", INTERRUPTED)
-            except PER_PHOTO as error:
-                failures.append((photo, error))
-                reports.append(report.failure_report(photo, str(error), error.exit_code))
-                _fail(str(error), error.exit_code)
-            else:
-                reports.append(outcome)
-                if not as_json:
-                    _print_outcome(outcome)
-    _write_report(report_file, reports)
+    try:
+        with _interruptible() as cancel, _progress(not as_json) as show:
+            for photo, target in zip(photos, targets, strict=True):
+                reports.append(_protect_or_tell(photo, target, options, store, show(str(photo)), cancel))
+                if not as_json and "error" not in reports[-1]:
+                    _print_outcome(reports[-1])
+    except (Cancelled, KeyboardInterrupt):
+        done = sum("error" not in told for told in reports)
+        words = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
+        return _fail(f"Stopped; {words}.", INTERRUPTED)
+    finally:
+        if reports:
+            _write_report(report_file, reports)
+    failures = [told for told in reports if "error" in told]
     if as_json:
         click.echo(json.dumps(report.document(reports), indent=2))
     elif len(failures) < len(photos):
@@ -190,8 +193,8 @@ def protect(
     if not failures:
         return 0
     if len(photos) == 1:
-        return failures[0][1].exit_code
-    listed = ", ".join(f"'{photo}'" for photo, _ in failures)
+        return int(failures[0]["exit_code"])
+    listed = ", ".join(f"'{told['photo']}'" for told in failures)
     return _fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
 
 
@@ -219,6 +222,7 @@ def check(
     if plot is not None:
         imageio.check_target(plot)
         _keep_apart(plot, [original, protected])
+        check_folder(plot)
     before, after = imageio.read(original), imageio.read(protected)
     store = make_store()
     from c2p_core import pipeline
@@ -249,6 +253,7 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     if overlay is not None:
         imageio.check_target(overlay)
         _keep_apart(overlay, [photo])
+        check_folder(overlay)
     picture = imageio.read(photo)
     store = make_store()
     from c2p_core.faces import find_faces
@@ -426,7 +431,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
 
     Raises:
         BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
-        CannotWrite: the folder can't be made.
+        CannotWrite: the folder can't be made, or the one file's folder is not there.
     """
     from c2p_core import imageio
 
@@ -447,7 +452,9 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         _keep_apart(target, photos)
         if targets.count(target) > 1:
             raise BadRequest(f"Two of the photos would both become '{target}'; protect them in two runs.")
-    if folder is not None and targets != [folder]:
+    if folder is not None and targets == [folder]:
+        check_folder(folder)
+    elif folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -460,6 +467,29 @@ def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
         same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
         if same:
             raise BadRequest(f"'{target}' would be overwritten; choose another name for the result.")
+
+
+def _protect_or_tell(
+    source: Path,
+    target: Path,
+    options: dict[str, Any],
+    store: ModelStore,
+    watch: Callable[[Progress], None],
+    cancel: CancelToken,
+) -> dict[str, Any]:
+    """The photo's part of the report; a failure that is this photo's alone is told at once and in the report."""
+    try:
+        return _protect_one(source, target, options, store, watch, cancel)
+    except PER_PHOTO as error:
+        sentence, code = str(error), error.exit_code
+    except C2PError:
+        raise
+    except Exception as error:
+        if os.environ.get("C2P_DEBUG"):
+            raise
+        sentence, code = _unforeseen(error), UNFORESEEN
+    _fail(sentence, code)
+    return report.failure_report(source, sentence, code)
 
 
 def _protect_one(
@@ -484,8 +514,6 @@ def _protect_one(
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
     if path is not None:
-        from c2p_core.files import write_whole
-
         write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
 
 

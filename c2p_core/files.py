@@ -37,7 +37,26 @@ def write_whole(path: Path, data: bytes) -> None:
                 aside.unlink()
             raise
     except OSError as error:
-        raise CannotWrite(f"Could not write '{path}': {_why(error)}.") from error
+        raise _cannot_write(path, error) from error
+
+
+def check_folder(path: Path) -> None:
+    """Says early what ``write_whole`` would say after all the work, as far as it can be known.
+
+    Raises:
+        CannotWrite: the folder of ``path`` is not there, or ``path`` is a folder itself.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such folder")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(f"Could not write '{path}': {_why(error)}.")
 
 
 def _why(error: OSError) -> str:

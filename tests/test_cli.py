@@ -407,6 +407,64 @@ def test_an_unexpected_error_is_one_sentence_too(
     assert code == 1 and "RuntimeError: of two (" in only_sentence(err)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"), [(MemoryError(), "not enough memory"), (RuntimeError("can't allocate"), "can't allocate")]
+)
+def test_an_unexpected_error_in_one_photo_does_not_stop_a_batch(
+    photo: Path,
+    tmp_path: Path,
+    run: Run,
+    requests: list[ProtectRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+) -> None:
+    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def fails_on_grey(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        if request.photo.pixels.max() == 50:
+            raise error
+        return usual(request, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", fails_on_grey)
+    large, last = save(tmp_path / "large.png", 50), save(tmp_path / "last.png")
+    code, _, err = run("protect", photo, large, last, "-o", tmp_path / "out", "--report", tmp_path / "r.json")
+    assert code == cli.SOME_FAILED and words in err.splitlines()[0]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
+    told = json.loads((tmp_path / "r.json").read_text())["photos"]
+    assert [entry.get("exit_code") for entry in told] == [None, 1, None]
+
+
+def test_what_stops_a_batch_leaves_a_report_of_what_was_done(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def second_lacks_a_model(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        if requests:
+            raise ModelUnavailable("The model is missing; run `c2p models fetch`.")
+        return usual(request, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_lacks_a_model)
+    code, _, _ = run(
+        "protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out", "--report", tmp_path / "r.json"
+    )
+    assert code == 6
+    assert len(json.loads((tmp_path / "r.json").read_text())["photos"]) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["protect", "-o", "missing/out.jpg"], ["protect", "--report", "missing/r.json"], ["protect", "--report", "."]],
+)
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    code, out, err = run(*words, photo)
+    assert (code, out, requests) == (5, "", []) and "Could not write" in only_sentence(err)
+
+
 # Stopping
 
 
@@ -440,6 +498,34 @@ def test_stopping_a_batch_says_how_far_it_got(
         return first(request, **rest)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_stopped)
+    code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
+    assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
+
+
+def test_a_photo_that_failed_is_not_counted_as_done(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        raise Cancelled("Stopped.")
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", stopped)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    code, _, err = run("protect", bad, photo, "-o", tmp_path / "out")
+    assert code == 130 and "0 of 2 photos were done" in err
+
+
+def test_a_second_ctrl_c_does_not_say_that_nothing_was_changed_when_it_was(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def second_is_interrupted(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        if requests:
+            raise KeyboardInterrupt
+        return usual(request, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_interrupted)
     code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
     assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
 
