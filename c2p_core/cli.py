@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import sys
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -447,10 +449,11 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         for photo in photos:
             ending = photo.suffix if photo.suffix.lower() in imageio.FORMATS else ".png"
             targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
+    taken = Counter(map(_on_any_disk, targets))
     for target in targets:
         imageio.check_target(target)
         _keep_apart(target, photos)
-        if targets.count(target) > 1:
+        if taken[_on_any_disk(target)] > 1:
             raise BadRequest(f"Two of the photos would both become '{target}'; protect them in two runs.")
     if folder is not None and targets == [folder]:
         check_folder(folder)
@@ -460,6 +463,11 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         except OSError as error:
             raise CannotWrite(f"Could not make the folder '{folder}' ({error.strerror}); choose another.") from error
     return targets
+
+
+def _on_any_disk(target: Path) -> tuple[Path, str]:
+    """Equal for names that are one file on a disk that ignores case or how accents are composed."""
+    return target.parent, unicodedata.normalize("NFC", unicodedata.normalize("NFC", target.name).casefold())
 
 
 def _keep_apart(target: Path, photos: Sequence[Path]) -> None:

@@ -280,6 +280,18 @@ def test_two_photos_of_one_name_are_not_written_over_each_other(photo: Path, tmp
     assert code == 2 and "two runs" in only_sentence(err)
 
 
+@pytest.mark.parametrize("other", ["ME.png", "me.PNG"])
+def test_names_that_differ_in_case_only_count_as_one(photo: Path, tmp_path: Path, run: Run, other: str) -> None:
+    (tmp_path / "b").mkdir()
+    code, _, err = run("protect", photo, save(tmp_path / "b" / other), "-o", tmp_path / "out")
+    assert code == 2 and "two runs" in only_sentence(err)
+
+
+def test_names_that_differ_in_how_accents_are_composed_count_as_one(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="two runs"):
+        cli.plan_targets([tmp_path / "a" / "Zoe\u0308.png", tmp_path / "b" / "Zo\u00eb.png"], str(tmp_path / "out"))
+
+
 def test_what_the_pipeline_refuses_is_told_with_its_exit_code(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
