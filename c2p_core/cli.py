@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -58,6 +59,9 @@ STAGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name that stdout has no letters for must not end the command after the work was done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if os.environ.get("C2P_DEBUG"):
         return _run(arguments)
     with _our_words_only():

@@ -138,6 +138,16 @@ def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp
 
 
 @pytest.mark.usefixtures("requests")
+def test_a_name_that_stdout_has_no_letters_for_is_printed_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(page, encoding="cp1252", write_through=True))
+    assert cli.main(["protect", str(save(tmp_path / "\u4e2d.png"))]) == 0
+    assert b"\\u4e2d.png -> " in page.getvalue()
+
+
+@pytest.mark.usefixtures("requests")
 def test_several_photos_go_into_a_folder_that_is_made(photo: Path, tmp_path: Path, run: Run) -> None:
     other = save(tmp_path / "you.jpg")
     assert run("protect", photo, other, "-o", tmp_path / "out")[0] == 0
