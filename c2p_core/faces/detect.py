@@ -126,6 +126,8 @@ class Detector:
         height, width = small.shape[-2:]
         pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
+        if min(padded.shape[1:]) < _MIN_DETECT:
+            return []  # MTCNN breaks down where not even one face of its smallest size fits in
         turned = torch.rot90(padded, quarter_turns, (1, 2))
         pixels = (turned.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         _, probabilities, points = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)

@@ -104,6 +104,13 @@ def test_a_known_face_that_is_gone_is_not_found_again(astronaut_face: Face, stor
     assert find_again(View(Photo(gone)), astronaut_face, store) is None
 
 
+def test_a_known_face_in_a_thumbnail_too_small_for_the_detector_is_not_found(
+    astronaut_face: Face, store: ModelStore
+) -> None:
+    thumbnail = scaled(16 / 512)
+    assert find_again(View(Photo(thumbnail)), moved(astronaut_face, 16 / 512), store) is None
+
+
 def test_a_neighbour_is_not_taken_for_the_known_face(astronaut_face: Face, store: ModelStore) -> None:
     beside = moved(astronaut_face, 1.0)
     beside.mesh[:, 0] += 1.5 * astronaut_face.eye_distance
