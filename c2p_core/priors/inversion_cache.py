@@ -1,12 +1,13 @@
 """Keeps inverted faces, so that a second prompt on the same photo need not wait.
 
-What is kept shows the face to whoever has the generator. So the folder on disk is the user's alone, holds a limited
+What is kept shows the face to whoever has the generator. So the files on disk are the user's alone, hold a limited
 number of bytes for a limited time, and can be cleared at any moment (``c2p cache --clear``).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -22,7 +23,9 @@ from torch import Tensor
 CACHE_VARIABLE = "C2P_CACHE"
 _LARGEST = 512 << 20  # bytes
 _OLDEST = 14 * 24 * 3600.0  # seconds since last use
-_ASIDE = ".part"
+# Nothing else in the folder is touched: C2P_CACHE may name any folder.
+_KEPT = re.compile(r"[0-9a-f]{64}\.safetensors")
+_ASIDE = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}\.part")
 # Faces that are held in memory.
 _HELD = 4
 
@@ -34,7 +37,7 @@ def default_folder() -> Path:
 
 
 class Inversions(Protocol):
-    """Where inverted faces are kept, by a key of letters and digits."""
+    """Where inverted faces are kept, by a key of 64 hexadecimal digits."""
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """What was kept under a key; None when there is nothing."""
@@ -65,7 +68,7 @@ class InversionCache:
     """Inverted faces on disk, least recently used first to go.
 
     Attributes:
-        folder: made when it is first needed, for the user alone.
+        folder: made when it is first needed, for the user alone; one that was there before stays as open as it was.
         largest: bytes that are kept.
     """
 
@@ -74,7 +77,7 @@ class InversionCache:
         self.largest = largest
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was kept under a key (letters and digits); None when there is nothing or it is damaged or too old."""
+        """What was kept under a key; None when there is nothing or it is damaged or too old."""
         path = self._path(key)
         try:
             tensors = load_file(path) if time.time() - path.stat().st_mtime <= _OLDEST else None
@@ -92,10 +95,11 @@ class InversionCache:
     def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
         """Keeps tensors; a sentence for the user when that is not possible, in which case nothing is left behind."""
         path = self._path(key)
-        aside = path.with_name(f"{key}.{secrets.token_hex(4)}{_ASIDE}")
+        aside = path.with_name(f"{key}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.folder.chmod(0o700)
+            # Private from its first byte, also in a folder that others may enter.
+            aside.touch(mode=0o600)
             save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, aside)
             aside.chmod(0o600)
             aside.replace(path)
@@ -113,14 +117,17 @@ class InversionCache:
 
     def entries(self) -> list[Path]:
         """What is kept, least recently used first."""
-        return sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+        return sorted(self._named(_KEPT), key=lambda path: path.stat().st_mtime)
 
     def clear(self) -> int:
         """Removes everything, remains of killed runs too; returns how many faces there were."""
         entries = self.entries()
-        for path in [*entries, *self.folder.glob(f"*{_ASIDE}")]:
+        for path in [*entries, *self._named(_ASIDE)]:
             path.unlink(missing_ok=True)
         return len(entries)
+
+    def _named(self, pattern: re.Pattern[str]) -> list[Path]:
+        return [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -128,7 +135,7 @@ class InversionCache:
     def _evict(self, newest: Path) -> None:
         """Lets the least recently used go, but never the newest."""
         now = time.time()
-        for left in self.folder.glob(f"*{_ASIDE}"):
+        for left in self._named(_ASIDE):
             if now - left.stat().st_mtime > 3600:
                 left.unlink(missing_ok=True)
         entries = [path for path in self.entries() if path != newest]

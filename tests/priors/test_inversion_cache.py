@@ -18,30 +18,35 @@ from c2p_core.priors.inversion_cache import HeldInversions, InversionCache
 TENSORS = {"codes": torch.arange(256.0)}  # 1 KiB and a header
 
 
+def key(letter: str) -> str:
+    """As long as a digest."""
+    return letter * 64
+
+
 def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path / "cache")
-    assert cache.get("a") is None
-    assert cache.put("a", TENSORS) is None
-    found = InversionCache(tmp_path / "cache").get("a")
+    assert cache.get(key("a")) is None
+    assert cache.put(key("a"), TENSORS) is None
+    found = InversionCache(tmp_path / "cache").get(key("a"))
     assert found is not None and torch.equal(found["codes"], TENSORS["codes"])
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path, largest=2500)
-    for age, key in ((300, "a"), (200, "b")):
-        cache.put(key, TENSORS)
-        os.utime(tmp_path / f"{key}.safetensors", (time.time() - age,) * 2)
-    cache.get("a")
-    cache.put("c", TENSORS)
-    assert {path.stem for path in cache.entries()} == {"a", "c"}
+    for age, letter in ((300, "a"), (200, "b")):
+        cache.put(key(letter), TENSORS)
+        os.utime(tmp_path / f"{key(letter)}.safetensors", (time.time() - age,) * 2)
+    cache.get(key("a"))
+    cache.put(key("c"), TENSORS)
+    assert {path.stem for path in cache.entries()} == {key("a"), key("c")}
 
 
 def test_what_was_not_used_for_weeks_goes(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
-    cache.put("a", TENSORS)
-    os.utime(tmp_path / "a.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
-    cache.put("b", TENSORS)
-    assert [path.stem for path in cache.entries()] == ["b"]
+    cache.put(key("a"), TENSORS)
+    os.utime(tmp_path / f"{key('a')}.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
+    cache.put(key("b"), TENSORS)
+    assert [path.stem for path in cache.entries()] == [key("b")]
 
 
 def test_what_was_not_used_for_weeks_is_not_used_again_either(tmp_path: Path) -> None:
@@ -54,16 +59,36 @@ def test_what_was_not_used_for_weeks_is_not_used_again_either(tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are private there anyway")
 def test_only_the_user_can_read_it(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path / "cache")
-    cache.put("a", TENSORS)
+    cache.put(key("a"), TENSORS)
     assert cache.folder.stat().st_mode & 0o777 == 0o700
     assert cache.entries()[0].stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are private there anyway")
+def test_a_folder_that_was_there_before_keeps_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    cache = InversionCache(tmp_path)
+    cache.put(key("a"), TENSORS)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert cache.entries()[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_files_of_the_users_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    theirs = [tmp_path / "lora.safetensors", tmp_path / "film.part"]
+    for path in theirs:
+        path.write_bytes(b"theirs")
+        os.utime(path, (0, 0))
+    cache = InversionCache(tmp_path, largest=0)
+    cache.put(key("a"), TENSORS)
+    assert cache.clear() == 1
+    assert sorted(tmp_path.iterdir()) == sorted(theirs)
+
+
 def test_a_damaged_entry_counts_as_none_and_goes(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
-    cache.put("a", TENSORS)
-    (tmp_path / "a.safetensors").write_bytes(b"cut off")
-    assert cache.get("a") is None and cache.entries() == []
+    cache.put(key("a"), TENSORS)
+    (tmp_path / f"{key('a')}.safetensors").write_bytes(b"cut off")
+    assert cache.get(key("a")) is None and cache.entries() == []
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
@@ -76,7 +101,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 
     monkeypatch.setattr(inversion_cache, "save_file", full)
     cache = InversionCache(tmp_path)
-    said = cache.put("a", TENSORS)
+    said = cache.put(key("a"), TENSORS)
     assert said is not None and "No space left" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -85,8 +110,8 @@ def test_the_command_shows_and_clears_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("C2P_CACHE", str(tmp_path))
-    InversionCache().put("a", TENSORS)
-    (tmp_path / "b.0.part").touch()
+    InversionCache().put(key("a"), TENSORS)
+    (tmp_path / f"{key('b')}.01234567.part").touch()
     assert main(["cache"]) == 0 and "1 faces" in capsys.readouterr().out
     assert main(["cache", "--clear"]) == 0
     assert list(tmp_path.iterdir()) == []
