@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,8 @@ from installer.places import Places, data_home, inverted_faces, log_home
 from installer.problems import Stop
 
 RUN = "run"
+# What the worker and the plug-ins that start it write into its run folder and its log folder.
+_TRACE = re.compile(r"worker\.(json|lock|sock|log(\.[0-9]+)?)|start\.log|speed\.json|\.worker\.json\.[0-9a-f]{8}\.part")
 # What ``c2p_core/priors/inversion_cache.py`` writes.
 _FACE = re.compile(r"[0-9a-f]{64}\.(safetensors|[0-9a-f]{8}\.part)")
 _OWN_PARENTS = ("protect-face", "Cache")
@@ -64,14 +65,12 @@ def remove_traces() -> list[str]:
     Raises:
         Stop: one of them can't be removed.
     """
-    said = _remove_faces()
+    faces = _remove_named(_FACE, inverted_faces())
+    said = [f"Removed {faces} inverted faces from '{inverted_faces()}'."] if faces else []
     for folder in (data_home() / RUN, log_home()):
         if folder.is_dir() and not folder.is_symlink():
-            try:
-                shutil.rmtree(folder)
-            except OSError as error:
-                raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
-            said.append(f"Removed '{folder}'.")
+            _remove_named(_TRACE, folder)
+            said.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
     for parent in (log_home().parent, inverted_faces().parent):
         if parent.name in _OWN_PARENTS:
             with contextlib.suppress(OSError):
@@ -79,18 +78,17 @@ def remove_traces() -> list[str]:
     return said
 
 
-def _remove_faces() -> list[str]:
-    """The files that the cache writes, and no others: C2P_CACHE may name any folder."""
-    folder = inverted_faces()
-    faces = [path for path in folder.glob("*") if _FACE.fullmatch(path.name)]
+def _remove_named(names: re.Pattern[str], folder: Path) -> int:
+    """Removes these files and, when nothing else is in it, the folder; C2P_HOME and C2P_CACHE may name any folder."""
+    ours = [path for path in folder.glob("*") if names.fullmatch(path.name)]
     try:
-        for path in faces:
+        for path in ours:
             path.unlink()
-        if folder.is_dir() and not any(folder.iterdir()):
+        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     except OSError as error:
         raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
-    return [f"Removed {len(faces)} inverted faces from '{folder}'."] if faces else []
+    return len(ours)
 
 
 def _command(where: Places) -> list[str]:

@@ -563,6 +563,10 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Places) -
 # Removing
 
 
+RUN_FILES = ("worker.json", "worker.lock", "worker.sock", "start.log", "speed.json", ".worker.json.0123abcd.part")
+LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
+
+
 def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
     folders = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
@@ -570,14 +574,30 @@ def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.Capt
         plug_in.write(profile, worker.pointer(where))
     for folder in (where.venv, where.models):
         places.claim(folder)
-    for folder in (places.data_home() / "run", places.log_home()):
+    for folder, names in ((places.data_home() / "run", RUN_FILES), (places.log_home(), LOG_FILES)):
         folder.mkdir(parents=True)
-        (folder / "file").touch()
+        for name in names:
+            (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
     assert all(list((folder / "plug-ins").iterdir()) == [] for folder in folders)
     for empty in ("GIMP", "protect-face"):
         assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
     assert not places.data_home().exists() and not places.log_home().exists() and before == []
+
+
+def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("C2P_HOME", str(home))
+    for folder, ours in ((home / "run", "worker.json"), (home / "log", "worker.log")):
+        (folder / "theirs").mkdir(parents=True)
+        for name in (ours, "flight.log", "theirs/diary.txt"):
+            (folder / name).touch()
+    assert main.main(["--uninstall"]) == 0
+    said = capsys.readouterr().out
+    for folder in (home / "run", home / "log"):
+        assert sorted(path.name for path in folder.rglob("*")) == ["diary.txt", "flight.log", "theirs"]
+        assert f"'{folder}' holds other files and stays." in said
 
 
 def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
