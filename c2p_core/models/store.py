@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
+from c2p_core.home import data_folder
 from c2p_core.models import download
 from c2p_core.models.manifest import (
     BundleSource,
@@ -49,9 +48,9 @@ def bundle_dir() -> Path:
 
 
 def default_root() -> Path:
-    """Where fetched models are kept: ``C2P_MODELS``, else the user's data folder."""
+    """Where fetched models are kept: ``C2P_MODELS``, else ``$C2P_HOME/models``, else in the user's data folder."""
     chosen = os.environ.get(ROOT_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_data_path("protect-face") / "models"
+    return Path(chosen) if chosen else data_folder() / "models"
 
 
 class ModelStore:

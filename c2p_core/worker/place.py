@@ -11,29 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from c2p_core.errors import CannotWrite
 from c2p_core.files import write_whole
+from c2p_core.home import HOME_VARIABLE, data_folder
 
-HOME_VARIABLE = "C2P_HOME"
 ENDPOINT = "worker.json"
-_APP = "protect-face"
 # One that is just ending gets so long to let go.
 _LOCK_SECONDS = 10.0
 
 
 def run_folder() -> Path:
     """``$C2P_HOME/run``, else ``run`` in the user's data folder."""
-    home = os.environ.get(HOME_VARIABLE)
-    return (Path(home) if home else platformdirs.user_data_path(_APP)) / "run"
-
-
-def log_folder() -> Path:
-    """``$C2P_HOME/log``, else the platform's folder for logs."""
-    home = os.environ.get(HOME_VARIABLE)
-    return Path(home) / "log" if home else platformdirs.user_log_path(_APP)
+    return data_folder() / "run"
 
 
 def make_private(folder: Path) -> None:

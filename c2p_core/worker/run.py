@@ -11,6 +11,7 @@ from pathlib import Path
 
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
+from c2p_core.home import log_folder
 from c2p_core.worker import place
 from c2p_core.worker.ask import stop
 from c2p_core.worker.log import LOG, open_log
@@ -64,7 +65,7 @@ def run(
     os.umask(0o077)
     share_one_heap()
     folder = folder or place.run_folder()
-    logs = place.log_folder()
+    logs = log_folder()
     for needed in (folder, logs):
         place.make_private(needed)
     with place.only_one(folder) as alone:

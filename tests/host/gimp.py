@@ -16,6 +16,7 @@ import psutil
 import worker_client
 from worker_client.place import Place, read_endpoint
 
+from c2p_core.models.store import default_root
 from installer import plug_in
 from tests.host.root import GIMP3, NoRoot, inside, root_of
 
@@ -209,7 +210,10 @@ def pointer(run_folder: Path, *, in_root: bool) -> str:
         run_folder: the worker's.
         in_root: GIMP runs in a root folder, with the outer system at /host.
     """
-    models = {name: os.environ[name] for name in ("C2P_MODELS", "C2P_OFFLINE") if name in os.environ}
+    # Its own home would be a place without models.
+    models = {"C2P_MODELS": str(default_root())}
+    if "C2P_OFFLINE" in os.environ:
+        models["C2P_OFFLINE"] = os.environ["C2P_OFFLINE"]
     variables = {
         "PYTHONPATH": str(CHECKOUT),
         "OMP_NUM_THREADS": "1",

@@ -305,6 +305,14 @@ def test_the_environment_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.
     assert ModelStore().root == tmp_path / "chosen"
 
 
+def test_without_a_folder_of_their_own_models_move_with_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("C2P_MODELS", raising=False)
+    monkeypatch.setenv("C2P_HOME", str(tmp_path))
+    assert ModelStore().root == tmp_path / "models"
+
+
 def test_the_projects_manifest_names_its_models() -> None:
     names = {entry.name for entry in ModelStore().entries()}
     assert names == {

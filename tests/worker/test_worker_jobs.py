@@ -24,7 +24,7 @@ from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
-from c2p_core.models.store import ModelStore
+from c2p_core.models.store import ModelStore, default_root
 from c2p_core.report import face_report
 from c2p_core.worker.answer import pictures_of
 from c2p_core.worker.jobs import Jobs
@@ -162,7 +162,8 @@ def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_cli
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from c2p_core.worker.run import main; sys.exit(main())"
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-I", "-u", "-c", code, root]
-    place = Place("test", command, str(home / "run"), {"C2P_HOME": str(home), "OMP_NUM_THREADS": "1"})
+    environment = {"C2P_HOME": str(home), "C2P_MODELS": str(default_root()), "OMP_NUM_THREADS": "1"}
+    place = Place("test", command, str(home / "run"), environment)
     with worker_client.connect(place=place) as worker:
         yield worker
         worker_client.stop(place)
