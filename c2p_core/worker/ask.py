@@ -96,7 +96,13 @@ def _connected(endpoint: dict[str, Any]) -> Connected:
     if transport == "tcp":
         return SocketStream(socket.create_connection(("127.0.0.1", int(address)), _ANSWER_SECONDS))
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connected.connect(address)
+    try:
+        # Without a limit it would wait for ever for a hung worker whose queue is full.
+        connected.settimeout(_ANSWER_SECONDS)
+        connected.connect(address)
+    except OSError:
+        connected.close()
+        raise
     return SocketStream(connected)
 
 

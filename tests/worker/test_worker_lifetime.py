@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -295,6 +297,22 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_place: MakePlace, monkeypa
         os.kill(pid(place), signal.SIGSTOP)
         assert "killed" in asking.stop(Path(place.run)).words
     until(lambda: all(is_gone(process) for process in processes))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
+def test_a_hung_worker_whose_queue_is_full_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_ANSWER_SECONDS", 0.3)
+    path = str(tmp_path / "s")
+    with ExitStack() as open_sockets:
+        hung, *waiting = [open_sockets.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        hung.bind(path)
+        hung.listen(0)
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(path)
+        places.write_endpoint(tmp_path, {"transport": "unix", "address": path, "token": ""})
+        with pytest.raises(asking.NoWorker, match="does not answer"):
+            asking.ask("status", tmp_path)
 
 
 def test_the_client_stops_one_that_hangs_too_and_says_so(
