@@ -139,7 +139,7 @@ class CancelToken:
 
 @dataclass(frozen=True)
 class ProtectRequest:
-    """Everything that decides the result: the same request on the same machine gives the same bytes.
+    """Everything that decides the result: on a processor, the same request on the same machine gives the same bytes.
 
     Attributes:
         photo: what to protect.
