@@ -87,6 +87,8 @@ SENTENCES = (
     ),
     N_("The graphics card has too little memory for the whole inversion; it is done without tuning."),
     N_("The graphics card has too little memory to invert this face; the processor does it."),
+    N_("The graphics card has too little memory; the search asks one recogniser at a time."),
+    N_("The graphics card has too little memory for this photo; the processor protected it."),
     N_("No face recogniser can be had. {why}"),
     N_("Without the recogniser {name}: {why}"),
     N_(

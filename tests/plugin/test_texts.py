@@ -49,7 +49,7 @@ NOT_FOR_USERS = (
         "There is no ",
     ),
     *("{} steps have no meaning", "Strength {} has", "The original and the edited", "The two pictures have different"),
-    *("{} gives codes of", "The model {} is not there or incomplete ({}); {}."),
+    *("{} gives codes of", "Only a generator has noise", "The model {} is not there or incomplete ({}); {}."),
 )
 
 Text = tuple[str, ...]

@@ -51,9 +51,9 @@ def test_what_was_not_used_for_weeks_goes(tmp_path: Path) -> None:
 
 def test_what_was_not_used_for_weeks_is_not_used_again_either(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
-    cache.put("a", TENSORS)
-    os.utime(tmp_path / "a.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
-    assert cache.get("a") is None and cache.entries() == []
+    cache.put(key("a"), TENSORS)
+    os.utime(tmp_path / f"{key('a')}.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
+    assert cache.get(key("a")) is None and cache.entries() == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are private there anyway")
