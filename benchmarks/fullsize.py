@@ -185,6 +185,8 @@ def _filtered(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
 def _seconds(step: Callable[[], object], count: int, device: torch.device) -> float:
     """Mean of ``count`` calls after a first one."""
     step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(count):
         step()
@@ -239,7 +241,13 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
     makeup = MakeupPrior(load_basis(store.path("complexion")), device)
     searched = WPlusFace(face, inversion, generator, principal_axes(generator), makeup, 0.7)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
-    search = _seconds(_learning(list(code.values()), lambda: seen(searched.render(code).pixels[None])), timed, device)
+
+    def search_loss() -> Tensor:
+        rendered = searched.render(code)
+        held = searched.regulariser(code, rendered) + searched.guard(rendered)
+        return seen(rendered.pixels[None]) + held
+
+    search = _seconds(_learning(list(code.values()), search_loss), timed, device)
 
     # The plain loop: everything at 1024 px.
     large = F.interpolate(wanted[None], (1024, 1024), mode="bilinear")
