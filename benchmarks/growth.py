@@ -62,7 +62,7 @@ def targets(costs: Sequence[CostRow]) -> list[Target]:
         for c in _whole(costs, prior)[:1]:
             lines.append((f"seconds a face, {prior}, models loaded", f"≤ {seconds}", f"{c.seconds:.1f}"))
             lines.append((f"peak memory, {prior}", f"≤ {peak} MiB", f"{c.peak_mib:.0f} MiB"))
-    checks = [c for c in _whole(costs, PRIORS[0]) if c.check is not None]
+    checks = [c for c in costs if c.check is not None]
     if checks:
         slowest = max(checks, key=lambda c: c.check or 0.0)
         what = f"seconds for `c2p check --survival`, one face, {slowest.megapixels:.0f} megapixels, models loaded"
