@@ -118,6 +118,8 @@ def run(
         sys.exit(_quick(faces, photos, workers, out))
     if suite == "speed":
         _only(context, "--suite speed", "suite", "faces", "photos", "limit", "strengths", "prior", "out")
+        if len(strengths) > 1:
+            raise click.UsageError("--suite speed takes one --strength")
     where = places(out)
     chosen = _photos(faces, photos, limit)
     if extra_recogniser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,42 +61,35 @@ def strip(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> I
 
     Of one row the difference is shown too; of several, such as one for each prior, each one's picture.
     """
-    pairs = [_panels(row, photos, pictures) for row in rows_of_face]
-    before = pairs[0][0]
+    cells = _cells(rows_of_face, photos, pictures)
+    if len(rows_of_face) == 1:
+        cells.append(amplified_difference(*cells))
     scale = FACE_PX / (rows_of_face[0].box[2] - rows_of_face[0].box[0])
-    size = (round(before.width * scale), round(before.height * scale))
-    cells = [before, *(after for _, after in pairs)]
-    if len(pairs) == 1:
-        cells.append(amplified_difference(*pairs[0]))
-    return _side_by_side([p.resize(size, Image.Resampling.LANCZOS) for p in cells], map(caption, rows_of_face))
+    return _side_by_side(cells, scale, [caption(row) for row in rows_of_face])
 
 
 def closeup(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> Image.Image:
     """Before and after at full size, enlarged by a whole number when narrower than `CLOSEUP_PX`."""
+    cells = _cells(rows_of_face, photos, pictures)
+    return _side_by_side(cells, max(1, -(-CLOSEUP_PX // cells[0].width)), [caption(row) for row in rows_of_face])
+
+
+def _cells(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> list[Image.Image]:
+    """The face in the original, and in the picture of each row."""
     pairs = [_panels(row, photos, pictures) for row in rows_of_face]
-    before = pairs[0][0]
-    factor = max(1, -(-CLOSEUP_PX // before.width))
-    size = (before.width * factor, before.height * factor)
-    cells = [before, *(after for _, after in pairs)]
-    return _side_by_side([p.resize(size, Image.Resampling.LANCZOS) for p in cells], map(caption, rows_of_face))
+    return [pairs[0][0], *(after for _, after in pairs)]
 
 
-def _side_by_side(cells: Sequence[Image.Image], lines: Iterable[str]) -> Image.Image:
-    text = list(lines)
-    width = sum(cell.width for cell in cells) + 4 * (len(cells) - 1)
-    top = CAPTION_PX * len(text)
-    sheet = Image.new("RGB", (width, cells[0].height + top), GREY)
-    x = 0
-    for cell in cells:
-        sheet.paste(cell, (x, top))
-        x += cell.width + 4
-    for at, words in enumerate(text):
-        ImageDraw.Draw(sheet).text((4, 4 + CAPTION_PX * at), words, fill=(255, 255, 255), font=_font())
+def _side_by_side(cells: Sequence[Image.Image], scale: float, lines: Sequence[str]) -> Image.Image:
+    size = (round(cells[0].width * scale), round(cells[0].height * scale))
+    top = CAPTION_PX * len(lines)
+    sheet = Image.new("RGB", ((size[0] + 4) * len(cells) - 4, size[1] + top), GREY)
+    for at, cell in enumerate(cells):
+        sheet.paste(cell.resize(size, Image.Resampling.LANCZOS), (at * (size[0] + 4), top))
+    for at, text in enumerate(lines):
+        place = (4, 4 + CAPTION_PX * at)
+        ImageDraw.Draw(sheet).text(place, text, fill=(255, 255, 255), font=ImageFont.load_default(13))
     return sheet
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(13)
 
 
 def _stack(strips: list[Image.Image]) -> Image.Image:
@@ -116,7 +109,7 @@ def make(
     hold_out: str,
     per_sheet: int,
     close: bool,
-    priors: Sequence[str] = ("",),
+    priors: Sequence[str],
 ) -> list[Path]:
     """Write all sheets (or, with ``close``, one close-up a face) of one method and return their paths, sorted.
 

@@ -44,7 +44,7 @@ def survival(
     store: ModelStore,
     device: torch.device,
 ) -> tuple[Survived, ...]:
-    """One row per degradation, the face searched anew in each degraded picture. Takes 5 to 20 seconds a face.
+    """One row per degradation, the face searched anew in each degraded picture. Takes 8 to 20 seconds a face.
 
     Args:
         original, face: the unchanged photo, and the face in its pixels.

@@ -337,6 +337,11 @@ def test_an_option_that_a_suite_has_no_use_for_is_refused(given: list[str]) -> N
     assert said.exit_code == 2 and f"takes no {given[-2]}" in said.output
 
 
+def test_the_speed_suite_refuses_a_second_strength() -> None:
+    said = CliRunner().invoke(main, ["run", "--suite", "speed", "--strength", "0.3,0.7"])
+    assert said.exit_code == 2 and "one --strength" in said.output
+
+
 def test_a_list_of_faces_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     said = CliRunner().invoke(main, ["run", "--faces", str(tmp_path / "none.txt"), "--photos", str(tmp_path)])
     assert said.exit_code == 2 and "none.txt" in said.output
