@@ -457,17 +457,30 @@ def test_an_unexpected_error_in_one_photo_does_not_stop_a_batch(
     assert [entry.get("exit_code") for entry in told] == [None, 1, None]
 
 
+FailAtTheSecond = Callable[[BaseException | type[BaseException]], None]
+
+
+@pytest.fixture
+def fail_at_the_second(requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch) -> FailAtTheSecond:
+    """Lets the first photo of a batch pass, and raises an error at the second."""
+    pipeline = sys.modules["c2p_core.pipeline"]
+    usual = pipeline.__dict__["protect"]
+
+    def fail(error: BaseException | type[BaseException]) -> None:
+        def protect(request: ProtectRequest, **rest: Any) -> ProtectResult:
+            if requests:
+                raise error
+            return usual(request, **rest)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(pipeline, "protect", protect)
+
+    return fail
+
+
 def test_what_stops_a_batch_leaves_a_report_of_what_was_done(
-    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+    photo: Path, tmp_path: Path, run: Run, fail_at_the_second: FailAtTheSecond
 ) -> None:
-    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
-
-    def second_lacks_a_model(request: ProtectRequest, **rest: Any) -> ProtectResult:
-        if requests:
-            raise ModelUnavailable("The model is missing; run `c2p models fetch`.")
-        return usual(request, **rest)  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_lacks_a_model)
+    fail_at_the_second(ModelUnavailable("The model is missing; run `c2p models fetch`."))
     code, _, _ = run(
         "protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out", "--report", tmp_path / "r.json"
     )
@@ -510,16 +523,9 @@ def test_ctrl_c_cancels_through_the_token_and_leaves_nothing(
 
 
 def test_stopping_a_batch_says_how_far_it_got(
-    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+    photo: Path, tmp_path: Path, run: Run, fail_at_the_second: FailAtTheSecond
 ) -> None:
-    first = sys.modules["c2p_core.pipeline"].__dict__["protect"]
-
-    def second_is_stopped(request: ProtectRequest, **rest: Any) -> ProtectResult:
-        if requests:
-            raise Cancelled("Stopped.")
-        return first(request, **rest)  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_stopped)
+    fail_at_the_second(Cancelled("Stopped."))
     code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
     assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
 
@@ -538,16 +544,9 @@ def test_a_photo_that_failed_is_not_counted_as_done(
 
 
 def test_a_second_ctrl_c_does_not_say_that_nothing_was_changed_when_it_was(
-    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+    photo: Path, tmp_path: Path, run: Run, fail_at_the_second: FailAtTheSecond
 ) -> None:
-    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
-
-    def second_is_interrupted(request: ProtectRequest, **rest: Any) -> ProtectResult:
-        if requests:
-            raise KeyboardInterrupt
-        return usual(request, **rest)  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", second_is_interrupted)
+    fail_at_the_second(KeyboardInterrupt)
     code, _, err = run("protect", photo, save(tmp_path / "you.png"), "-o", tmp_path / "out")
     assert code == 130 and "1 of 2 photos were done" in only_sentence(err)
 
