@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, report, sheets, closeups, gimp, fullsize."""
+"""`python -m benchmarks`: run, report, sheets, closeups, gimp, inversion, fullsize."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ OUT_HELP = "Folder of rows and pictures; benchmarks/results and benchmarks/out w
 
 SUITES = ("protect", "natural", "survive", "speed", "all")
 DRAWN = CURVES | ASIDE
+_FACES = click.option(
+    "--faces", type=click.Path(path_type=Path), help="Text file of photo names; benchmark40.txt by default."
+)
+_FOLDER = click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photos; the shared faces by default."
+)
+_WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
 
 
 def _photos(faces: Path | None, photos: Path | None, limit: int | None) -> tuple[Path, ...]:
@@ -64,8 +71,8 @@ def main() -> None:
 
 @main.command()
 @click.option("--suite", type=click.Choice(SUITES), default="all", show_default=True)
-@click.option("--faces", type=click.Path(path_type=Path), help="Text file of photo names; benchmark40.txt by default.")
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of photos; the shared faces by default.")
+@_FACES
+@_FOLDER
 @click.option("--methods", default="c2p,look", show_default=True, help="Measured on every face.")
 @click.option("--strength", "strengths", default="0.7", show_default=True, callback=_numbers, help="Of these methods.")
 @click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
@@ -78,7 +85,7 @@ def main() -> None:
 @click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
 @click.option("--gallery/--no-gallery", default=True, help="Also search for the person among others.")
 @click.option("--extra-recogniser", default="", metavar="MODULE:FUNCTION", help="A judge of your own.")
-@click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
+@_WORKERS
 @click.option("--quick", is_flag=True, help="Six faces, few steps, into a folder of its own; checks signs, not sizes.")
 @click.option("--limit", type=int, help="Only the first N faces.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
@@ -283,6 +290,21 @@ def gimp(out: Path | None) -> None:
         click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
         sys.exit(0)
     click.echo(f"{path} written.")
+
+
+@main.command()
+@_FACES
+@_FOLDER
+@_WORKERS
+@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> None:
+    """How well the prior stylegan2 reproduces faces: the encoder alone, and after tuning."""
+    from benchmarks import inversion as inverting
+    from benchmarks import run as runner
+
+    chosen = _photos(faces, photos, None)
+    with runner.pool(workers) as executor:
+        click.echo(f"{inverting.run(chosen, places(out).rows, executor, click.echo)} written.")
 
 
 @main.command()

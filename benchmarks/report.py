@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks import curves, fairness, growth, lasting, plots, priors, rows, searching
+from benchmarks import curves, fairness, growth, inversion, lasting, plots, priors, rows, searching
 from benchmarks.curves import Point
 from benchmarks.data import Places
 from benchmarks.rates import (
@@ -288,6 +288,7 @@ def write_report(places: Places) -> Path:
         **{f"By group, prior {prior}": _by_group(groups, looks, people, names, prior) for prior in PRIORS},
         "Time in the runs": _time_table(groups),
         "Speed and scale": grows,
+        "Inversion": inversion.section(rows.read(folder / rows.INVERSION_FILE, rows.inversion_row)),
         "Full-size StyleGAN2": priors.fullsize_section(folder / priors.FULLSIZE_FILE),
         "Faces to look at first": _worst(looks, groups, names),
         "How to read this": NOTES,

@@ -22,6 +22,7 @@ PAIRS_FILE = "pairs.jsonl"
 EXTRA_FILE = "extra.jsonl"
 PEOPLE_FILE = "people.jsonl"
 COST_FILE = "cost.jsonl"
+INVERSION_FILE = "inversion.jsonl"
 
 
 @dataclass(frozen=True, order=True)
@@ -260,6 +261,25 @@ class CostRow:
     check: float | None = None
 
 
+@dataclass(frozen=True)
+class InversionRow:
+    """How well the prior ``stylegan2`` reproduces one face.
+
+    Attributes:
+        face: photo name.
+        encoder: PSNR in dB inside the aligned crop of what the encoder estimates.
+        tuned: the same after the search in W+ and pivotal tuning.
+        seconds: of that search and tuning, in a process with one thread.
+        code: fingerprint of the measured code.
+    """
+
+    face: str
+    encoder: float
+    tuned: float
+    seconds: float
+    code: str
+
+
 SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, ExtraRow)
 Row = TypeVar("Row")
 
@@ -313,6 +333,11 @@ def cost_row(data: dict[str, Any]) -> CostRow:
     return CostRow(**data)
 
 
+def inversion_row(data: dict[str, Any]) -> InversionRow:
+    """The row that a parsed JSON line holds."""
+    return InversionRow(**data)
+
+
 def _scores(data: Iterable[dict[str, Any]]) -> tuple[Score, ...]:
     return tuple(Score(**score) for score in data)
 
@@ -340,7 +365,9 @@ def drop_torn_end(path: Path) -> None:
         os.truncate(path, end)
 
 
-def append(path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person | CostRow) -> None:
+def append(
+    path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person | CostRow | InversionRow
+) -> None:
     """Add one row and see it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
