@@ -5,6 +5,7 @@
 Trained together, generator and encoder soon know the training faces by heart. Here the encoder alone goes on, on more
 faces (turned heads and more padding too) that are bent, toned and lit anew in every step, against the squared error
 that its figure is made of, while its rate falls to nothing. Every random draw follows from the number of the step.
+May be stopped and started again: it goes on from OUT.state, which it keeps until it is done.
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ def quality(generator: Generator, encoder: Encoder, faces: Tensor) -> Tensor:
 
 
 def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
-    """Trains, tells how it goes on validation faces, and writes the averaged weights to ``out``."""
+    """Trains, tells how it goes on the benchmark's faces, and writes the averaged weights to ``out``.
+
+    Raises:
+        SystemExit: what was begun was to take another number of steps, by which the rate goes.
+    """
     generator, encoder = load_generator(weights), load_encoder(weights).train().requires_grad_()
     for network in (generator, encoder):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,8 +94,10 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
     shown = load_faces(faces, benchmark_names(faces))
     print(f"{len(pictures)} faces; before: {_told(quality(generator, mean, shown))}", flush=True)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    state = out.with_name(f"{out.name}.state")
+    first = _resumed(state, encoder, mean, optimiser, steps)
     began = time.monotonic()
-    for step in range(steps):
+    for step in range(first, steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps)
         wanted = batch(pictures, step)
@@ -105,6 +112,29 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
             told = _told(quality(generator, mean, shown))
             print(f"{step + 1} {time.monotonic() - began:.0f} s: {told}", flush=True)
             save(out, generator, mean)
+            _keep(state, encoder, mean, optimiser, step + 1, steps)
+    state.unlink(missing_ok=True)
+
+
+def _keep(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
+    aside = path.with_name(f"{path.name}.part")
+    networks = {"encoder": encoder.state_dict(), "mean": mean.state_dict()}
+    torch.save({**networks, "optimiser": optimiser.state_dict(), "step": step, "steps": steps}, aside)
+    aside.replace(path)
+
+
+def _resumed(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, steps: int) -> int:
+    """The step to go on with; 0 where nothing was begun."""
+    if not path.exists():
+        return 0
+    kept = torch.load(path, weights_only=True)
+    if kept["steps"] != steps:
+        raise SystemExit(f"{path} was begun for {kept['steps']} steps, not {steps}; delete it to start afresh.")
+    encoder.load_state_dict(kept["encoder"])
+    mean.load_state_dict(kept["mean"])
+    optimiser.load_state_dict(kept["optimiser"])
+    step: int = kept["step"]
+    return step
 
 
 @torch.no_grad()

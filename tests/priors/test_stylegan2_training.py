@@ -69,12 +69,11 @@ def test_it_learns_to_reconstruct(training: ModuleType) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_polishing_improves_the_encoder_and_leaves_the_generator(
-    polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def unpolished(polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, Tensor]:
+    """Weights of a generator and an encoder that knows nothing of it, and faces that the generator made."""
     torch.manual_seed(0)
-    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
-    maker = Generator(GENERATOR)
+    before, maker = tmp_path / "before.safetensors", Generator(GENERATOR)
     save(before, maker, Encoder(ENCODER))
     with torch.no_grad():
         faces = (maker(maker.map(torch.randn(6, 16))).clamp(-1, 1) * 127.5 + 127.5).byte()
@@ -82,11 +81,52 @@ def test_polishing_improves_the_encoder_and_leaves_the_generator(
     monkeypatch.setattr(polishing, "training_names", lambda folder, *limits: [])
     monkeypatch.setattr(polishing, "benchmark_names", lambda folder: [])
     monkeypatch.setattr(polishing, "load_faces", lambda folder, names: faces)
+    return before, faces
+
+
+def test_polishing_improves_the_encoder_and_leaves_the_generator(
+    polishing: ModuleType, unpolished: tuple[Path, Tensor], tmp_path: Path
+) -> None:
+    (before, faces), after = unpolished, tmp_path / "after.safetensors"
     polishing.polish(tmp_path, before, after, steps=25)
     generator, kept = load_generator(before), load_generator(after)
     assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), kept.parameters(), strict=True))
     quality = [float(polishing.quality(generator, load_encoder(path), faces).mean()) for path in (before, after)]
     assert quality[1] > quality[0] + 1.0
+
+
+def test_polishing_that_was_stopped_goes_on_as_if_it_had_not_been(
+    polishing: ModuleType, unpolished: tuple[Path, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before, _ = unpolished
+    monkeypatch.setattr(polishing, "_LOOK_EVERY", 2)
+    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    polishing.polish(tmp_path, before, whole, steps=6)
+    batch = polishing.batch
+
+    def until_killed(faces: Tensor, step: int) -> Tensor:
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(faces, step)
+
+    monkeypatch.setattr(polishing, "batch", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        polishing.polish(tmp_path, before, stopped, steps=6)
+    seen: list[int] = []
+    monkeypatch.setattr(polishing, "batch", lambda faces, step: seen.append(step) or batch(faces, step))
+    polishing.polish(tmp_path, before, stopped, steps=6)
+    assert seen == [2, 3, 4, 5]
+    assert stopped.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (before, stopped, whole))
+
+
+def test_polishing_does_not_go_on_at_another_rate(
+    polishing: ModuleType, unpolished: tuple[Path, Tensor], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    torch.save({"steps": 6}, tmp_path / "out.safetensors.state")
+    with pytest.raises(SystemExit, match="begun for 6 steps, not 7; delete it"):
+        polishing.polish(tmp_path, unpolished[0], out, steps=7)
 
 
 def test_every_step_of_polishing_sees_other_pictures_and_the_same_in_every_run(
