@@ -110,7 +110,7 @@ class Worker(object):
             write_message(self._stream, message, pictures)
             job = Job(self._stream, self._jobs)
         except StreamClosed:
-            raise WorkerProblem("gone", _GONE)
+            raise self._last_words()
         except ProtocolError as error:
             raise WorkerProblem("bad", "The picture could not be sent (%s); %s" % (error, _OUR_FAULT))
         finally:
@@ -118,6 +118,16 @@ class Worker(object):
                 # Half a message was sent; the worker drops it with the connection.
                 self.close()
         return job
+
+    def _last_words(self):
+        # type: () -> WorkerProblem
+        """Why the worker cut the connection off: it may have refused a job before it had the whole of it."""
+        for event in Job(self._stream, self._jobs).events():
+            if event.kind == "error":
+                return WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
+            if event.kind == "waiting":
+                break
+        return WorkerProblem("gone", _GONE)
 
     def close(self):
         # type: () -> None
@@ -205,7 +215,8 @@ class Job(object):
                 return Event("error", {"code": "cancelled", "sentence": "Stopped; nothing was changed."})
             return Event("waiting")
         header, pictures = read_message(self._stream)
-        if header.get("job") != self._number:
+        # What names no job ends the connection, and this job with it.
+        if header.get("job") not in (None, self._number):
             return Event("waiting")  # the rest of an earlier, cancelled job
         kind = header.get("kind")
         if kind not in ("queued", "progress", "preview", "result", "error"):

@@ -326,6 +326,17 @@ def test_pixels_on_their_way_count_as_pixels_that_wait(make_place: Callable[...,
         assert protocol.read(again).header == {"kind": "queued", "job": 1, "position": 0}
 
 
+@pytest.mark.parametrize("height", [20, 3000], ids=["sent whole", "cut off while sending"])
+def test_the_plug_in_hears_why_its_pixels_were_refused(make_place: Callable[..., Place], height: int) -> None:
+    place = make_place(tune={"_HELD_LIMIT": 10_000})
+    with (
+        worker_client.connect(place=place) as worker,
+        pytest.raises(worker_client.WorkerProblem, match="Too many pixels") as refused,
+    ):
+        worker.submit("protect", {}, [picture(width=1000, height=height)]).result(lambda event: None)
+    assert refused.value.code == "refused"
+
+
 def test_half_a_frame_and_the_end_leaves_nothing_behind(place: Place, worker: worker_client.Worker) -> None:
     stream = intrude(place)
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
