@@ -16,7 +16,7 @@ import torch
 from benchmarks import judges, rows
 from benchmarks.process import code_fingerprint
 from benchmarks.rows import InversionRow
-from benchmarks.tables import number, table
+from benchmarks.tables import mean, number, table
 from c2p_core import faces, imageio, verify
 from c2p_core.faces.view import View
 from c2p_core.pipeline import pick_device
@@ -102,8 +102,8 @@ def section(found: Sequence[InversionRow]) -> str:
     for name, (mean_aim, worst_aim) in _AIMS.items():
         values = [getattr(row, name) for row in found]
         aims = f"≥ {mean_aim:g}" + (f", worst ≥ {worst_aim:g}" if worst_aim else "")
-        lines.append([_TITLES[name], aims, number(sum(values) / len(values), 2), number(min(values), 2)])
-    seconds = sum(row.seconds for row in found) / len(found)
+        lines.append([_TITLES[name], aims, number(mean(values), 2), number(min(values), 2)])
+    seconds = number(mean(row.seconds for row in found), 0)
     codes = ", ".join(sorted({row.code for row in found}))
-    head = f"{len(found)} faces, PSNR inside the aligned crop; {seconds:.0f} s a face in these runs. Code {codes}."
+    head = f"{len(found)} faces, PSNR inside the aligned crop; {seconds} s a face in these runs. Code {codes}."
     return f"{head}\n\n" + table(["", "aim", "mean", "worst face"], lines)
