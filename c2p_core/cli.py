@@ -179,10 +179,13 @@ def protect(
     _check_recognisers(store, options["recognisers"], options["hold_out"])
     reports: list[dict[str, Any]] = []
     try:
-        with _interruptible() as cancel, _progress(not as_json) as show:
+        with _interruptible() as cancel:
             for photo, target in zip(photos, targets, strict=True):
-                reports.append(_protect_or_tell(photo, target, options, store, show(str(photo)), cancel))
-                if not as_json and "error" not in reports[-1]:
+                with _progress(str(photo), human=not as_json) as watch:
+                    reports.append(_protect_or_fail(photo, target, options, store, watch, cancel))
+                if "error" in reports[-1]:
+                    _fail(reports[-1]["error"], reports[-1]["exit_code"])
+                elif not as_json:
                     _print_outcome(reports[-1])
     except (Cancelled, KeyboardInterrupt):
         done = sum("error" not in told for told in reports)
@@ -318,15 +321,14 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     """Fetches missing models (all, or NAMES)."""
     store = make_store()
     failed = 0
-    with _progress(human=True) as show:
-        for name in names or tuple(entry.name for entry in store.entries()):
-            if store.is_present(name):
-                continue
-            watch = show(name)
-            try:
+    for name in names or tuple(entry.name for entry in store.entries()):
+        if store.is_present(name):
+            continue
+        try:
+            with _progress(name, human=True) as watch:
                 store.fetch(name, _bytes_into(watch))
-            except ModelUnavailable as error:
-                failed = _fail(str(error), error.exit_code)
+        except ModelUnavailable as error:
+            failed = _fail(str(error), error.exit_code)
     return failed
 
 
@@ -481,7 +483,7 @@ def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
             raise BadRequest(f"'{target}' would be overwritten; choose another name for the result.")
 
 
-def _protect_or_tell(
+def _protect_or_fail(
     source: Path,
     target: Path,
     options: dict[str, Any],
@@ -489,19 +491,17 @@ def _protect_or_tell(
     watch: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
-    """The photo's part of the report; a failure that is this photo's alone is told at once and in the report."""
+    """The photo's part of the report, also of a failure that is this photo's alone."""
     try:
         return _protect_one(source, target, options, store, watch, cancel)
     except PER_PHOTO as error:
-        sentence, code = str(error), error.exit_code
+        return report.failure_report(source, str(error), error.exit_code)
     except C2PError:
         raise
     except Exception as error:
         if os.environ.get("C2P_DEBUG"):
             raise
-        sentence, code = _unforeseen(error), UNFORESEEN
-    _fail(sentence, code)
-    return report.failure_report(source, sentence, code)
+        return report.failure_report(source, _unforeseen(error), UNFORESEEN)
 
 
 def _protect_one(
@@ -601,26 +601,30 @@ def _interruptible() -> Iterator[CancelToken]:
 
 
 @contextmanager
-def _progress(human: bool) -> Iterator[Callable[[str], Callable[[Progress], None]]]:
-    """Gives a function from a photo's name to what may be called with its progress.
+def _progress(name: str, human: bool) -> Iterator[Callable[[Progress], None]]:
+    """Gives what may be called with the progress of one photo or model.
 
-    A bar on stderr where that is a terminal; else a line a stage on stdout, or nothing when stdout is for JSON.
+    A bar on stderr where that is a terminal; else a line a stage on stdout, or nothing when stdout is for JSON. The bar
+    is gone at the end; as long as it is there, it would draw over what else is printed.
     """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress as Bars
 
         with Bars(console=Console(stderr=True), transient=True) as bars:
-            yield lambda name: _bar(bars, name)
+            yield _bar(bars, name)
     else:
-        yield lambda name: _lines(name) if human else lambda progress: None
+        yield _lines(name) if human else lambda progress: None
 
 
 def _bar(bars: Bars, name: str) -> Callable[[Progress], None]:
-    task = bars.add_task(name)
+    from rich.markup import escape
+
+    task = bars.add_task(escape(name))
 
     def watch(progress: Progress) -> None:
-        bars.update(task, description=_words(name, progress), completed=progress.step, total=progress.steps or None)
+        words = escape(_words(name, progress))
+        bars.update(task, description=words, completed=progress.step, total=progress.steps or None)
 
     return watch
 

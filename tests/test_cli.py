@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -14,6 +16,7 @@ import time
 import types
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,6 +203,64 @@ def test_libraries_cannot_write_to_stderr(tmp_path: Path) -> None:
     words = f"sys.exit(cli.main(['protect', {str(tmp_path / 'nothing.png')!r}]))"
     run = subprocess.run([sys.executable, "-c", f"{code}; {words}"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1 and "noise" not in only_sentence(run.stderr)
+
+
+def screen(written: str) -> list[str]:
+    """What a terminal shows in the end: the cursor goes up and back, and lines are erased."""
+    lines, row, column = [""], 0, 0
+    for up, erase, control, words in re.findall(
+        r"\x1b\[(\d+)A|\x1b\[(2K)|\x1b\[[^a-zA-Z]*[a-zA-Z]|([\r\n])|([^\x1b\r\n]+)", written
+    ):
+        if up:
+            row -= int(up)
+        elif erase:
+            lines[row] = ""
+        elif control == "\r":
+            column = 0
+        elif control == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        else:
+            lines[row] = lines[row].ljust(column)[:column] + words + lines[row][column + len(words) :]
+            column += len(words)
+    return [line for line in lines if line]
+
+
+def read_to_the_end(terminal: int) -> str:
+    parts = []
+    with contextlib.suppress(OSError):  # that is how a pseudo-terminal ends on Linux
+        while part := os.read(terminal, 4096):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.usefixtures("requests")
+def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pty
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TERM", "xterm")
+    names = [save(Path("black.png"), 0).name, save(Path("[b]me.png")).name]
+    outside, inside = pty.openpty()
+    with ThreadPoolExecutor() as pool:
+        written = pool.submit(read_to_the_end, outside)
+        with os.fdopen(inside, "w") as terminal, monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", terminal)
+            patched.setattr(sys, "stderr", terminal)
+            assert cli.main(["protect", *names]) == cli.SOME_FAILED
+    os.close(outside)
+    assert screen(written.result()) == [
+        "c2p: No face was found; choose another photo.",
+        "[b]me.png -> [b]me.protected.png",
+        f"  {report.face_sentence(FACE)}",
+        "  A warning.",
+        report.NO_PROMISE,
+        "c2p: 1 of 2 photos failed: 'black.png'.",
+    ]
+    assert "[b]me.png: searching" in re.sub(r"\x1b\[[\d;]*m", "", written.result())
 
 
 # Sentences about faces
