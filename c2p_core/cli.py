@@ -33,7 +33,7 @@ from c2p_core.api import (
     ProtectRequest,
 )
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
-from c2p_core.files import check_folder, write_whole
+from c2p_core.files import check_folder, make_folder, write_whole
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.
 if TYPE_CHECKING:
@@ -439,7 +439,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
 
     Raises:
         BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
-        CannotWrite: the folder can't be made, or the one file's folder is not there.
+        CannotWrite: the folder can't be made or written, or the one file can't.
     """
     from c2p_core import imageio
 
@@ -464,10 +464,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
     if folder is not None and targets == [folder]:
         check_folder(folder)
     elif folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(f"Could not make the folder '{folder}' ({error.strerror}); choose another.") from error
+        make_folder(folder)
     return targets
 
 
@@ -516,6 +513,7 @@ def _protect_one(
 
     photo: Photo = imageio.read(source)
     imageio.check_target(target, photo)
+    check_folder(target)
     from c2p_core import pipeline
 
     request = ProtectRequest(photo, **options)

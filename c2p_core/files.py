@@ -23,8 +23,8 @@ def write_whole(path: Path, data: bytes) -> None:
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
         # A read-only file says that it is not to be replaced, though the folder would allow it.
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is read-only")
+        if path.exists():
+            _check_rights(path)
         try:
             handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
             with os.fdopen(handle, "wb") as stream:
@@ -44,15 +44,36 @@ def check_folder(path: Path) -> None:
     """Says early what ``write_whole`` would say after all the work, as far as it can be known.
 
     Raises:
-        CannotWrite: the folder of ``path`` is not there, or ``path`` is a folder itself.
+        CannotWrite: the folder of ``path`` is not there or can't be written, or ``path`` is a folder or read-only.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder")
+        _check_rights(path.parent)
+        if path.exists():
+            _check_rights(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for results, and those that it lies in, unless it is there.
+
+    Raises:
+        CannotWrite: it can't be made or can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_rights(folder)
+    except OSError as error:
+        raise CannotWrite(f"Could not use the folder '{folder}' ({error.strerror}); choose another.") from error
+
+
+def _check_rights(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _cannot_write(path: Path, error: OSError) -> CannotWrite:

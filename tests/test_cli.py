@@ -561,6 +561,28 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
     assert (code, out, requests) == (5, "", []) and "Could not write" in only_sentence(err)
 
 
+@pytest.mark.parametrize(
+    ("words", "protected"), [([], "me.protected.png"), (["-o", "out"], "out"), (["-o", "out"], "out/me.protected.png")]
+)
+def test_what_is_read_only_is_noticed_before_the_search(
+    photo: Path,
+    run: Run,
+    requests: list[ProtectRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    protected: str,
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    Path("out").mkdir()
+    for name in ("me.protected.png", "out/me.protected.png"):
+        save(Path(name))
+    # Root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path(protected))
+    code, out, err = run("protect", "me.png", *words)
+    assert (code, out, requests) == (5, "", [])
+    assert "Could not" in only_sentence(err) and "choose another" in err
+
+
 # Stopping
 
 
