@@ -152,7 +152,7 @@ class ProtectRequest:
         recognisers: "auto" for all that are present, or names.
         hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
         steps: search steps per face, None for the measured default.
-        seed: of every random draw.
+        seed: of every random draw, 0 to 2147483647.
         free_noise: whether the search may also change the generator's noise maps below 512 px; for the prior
             "stylegan2" only.
         device: "auto", "cpu" or "cuda".

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+import numpy as np
 
 from c2p_core import report
 from c2p_core.api import (
@@ -168,8 +169,6 @@ def protect(
     options["faces"] = parse_faces(options["faces"])
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
-    if not 0 <= options["strength"] <= 1:
-        raise BadRequest(f"Strength {options['strength']:g} has no meaning; choose a number from 0 to 1.")
     targets = plan_targets(photos, output)
     if report_file is not None:
         _keep_apart(report_file, [*photos, *targets])
@@ -177,6 +176,9 @@ def protect(
 
     store = make_store()
     _check_recognisers(store, options["recognisers"], options["hold_out"])
+    from c2p_core import pipeline
+
+    pipeline.check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), **options))
     reports: list[dict[str, Any]] = []
     try:
         with _interruptible() as cancel:
@@ -425,13 +427,17 @@ def parse_faces(text: str) -> FaceChoice:
 
 
 def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
-    """Refuses unknown names once and early; the pipeline would do so for every photo, after looking for faces."""
+    """Refuses unknown names, and to hold out one that is not asked, once and early.
+
+    The pipeline would do so for every photo, after looking for faces.
+    """
     known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
     for name in () if names == "auto" else names:
         if name not in known:
             raise BadRequest(f"There is no recogniser '{name}'; the recognisers are {', '.join(known)}.")
-    if hold_out not in {"auto", *known, *known.values()}:
-        raise BadRequest(f"There is no recogniser '{hold_out}' to hold out; the recognisers are {', '.join(known)}.")
+    asked = known if names == "auto" else {name: known[name] for name in names}
+    if hold_out not in {"auto", *asked, *asked.values()}:
+        raise BadRequest(f"There is no recogniser '{hold_out}' to hold out; there are {', '.join(asked)}.")
 
 
 def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:

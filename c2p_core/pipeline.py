@@ -51,6 +51,8 @@ from c2p_core.survival import survival
 
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
 _HELD_OUT = "dlib"
+# As the worker's protocol allows.
+_LARGEST_SEED = 2**31 - 1
 _Loaded = TypeVar("_Loaded")
 
 
@@ -116,7 +118,7 @@ def protect(
         ModelUnavailable: a model is missing and could not be fetched.
         Cancelled: ``cancel`` was set.
     """
-    _check_request(request)
+    check_request(request)
     device, settings = pick_device(request.device), SearchSettings()
     if request.steps is not None:
         settings = replace(settings, steps=request.steps)
@@ -317,7 +319,13 @@ def pick_device(name: Device) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
-def _check_request(request: ProtectRequest) -> None:
+def check_request(request: ProtectRequest) -> None:
+    """Says early what ``protect`` would refuse whatever the photo shows.
+
+    Raises:
+        BadRequest: an option has no meaning, "cuda" is not there, or ``original`` has another size than ``photo``.
+    """
+    pick_device(request.device)
     if not 0.0 <= request.strength <= 1.0:
         raise BadRequest(f"Strength {request.strength:g} has no meaning; it goes from 0 to 1.")
     if request.mode not in ("dodge", "decoy"):
@@ -328,6 +336,8 @@ def _check_request(request: ProtectRequest) -> None:
         raise BadRequest("Only a generator has noise maps to search; use --free-noise with --prior stylegan2.")
     if request.steps is not None and not 1 <= request.steps <= 10_000:
         raise BadRequest(f"{request.steps} steps have no meaning; use 1 to 10000.")
+    if not 0 <= request.seed <= _LARGEST_SEED:
+        raise BadRequest(f"Seed {request.seed} has no meaning; use 0 to {_LARGEST_SEED}.")
     if len(request.prompt) > 300:
         raise BadRequest("The prompt is longer than 300 characters; a few words are enough.")
     original, photo = request.original, request.photo

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import c2p_core
@@ -30,6 +31,7 @@ from c2p_core import cli, imageio, report
 from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity, Survived
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.overlay import draw_faces
+from c2p_core.pipeline import check_request
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
@@ -69,7 +71,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
-    pipeline.__dict__.update(protect=protect, check=check)
+    pipeline.__dict__.update(protect=protect, check=check, check_request=check_request)
     monkeypatch.setitem(sys.modules, "c2p_core.pipeline", pipeline)
     monkeypatch.setattr(c2p_core, "pipeline", pipeline, raising=False)
     return asked
@@ -109,11 +111,11 @@ def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = "--hold-out mobileface --steps 7 --seed 5 --device cpu"
+    more = "--hold-out faceres --steps 7 --seed 5 --device cpu"
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
-    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "mobileface")
+    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
     assert (asked.steps, asked.seed, asked.device) == (7, 5, "cpu")
 
 
@@ -311,6 +313,28 @@ def test_a_bad_option_is_refused_before_anything_is_done(
     code, out, err = run("protect", photo, *words)
     assert (code, out, requests) == (2, "", [])
     assert expected in only_sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--strength", "7"], "from 0 to 1"),
+        (["--steps", "20000"], "1 to 10000"),
+        (["--seed", "-1"], "0 to 2147483647"),
+        (["--seed", "2147483648"], "0 to 2147483647"),
+        (["--prompt", "red " * 100], "300 characters"),
+        (["--prior", "nonsense"], "the priors are makeup"),
+        (["--free-noise"], "--prior stylegan2"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--recognisers", "faceres,mobileface", "--hold-out", "dlib"], "no recogniser 'dlib' to hold out"),
+    ],
+)
+def test_a_bad_option_is_told_once_for_all_photos_and_before_any_is_read(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, err = run("protect", tmp_path / "nothing.png", tmp_path / "nowhere.png", *words)
+    assert (code, out) == (2, "") and expected in only_sentence(err)
 
 
 def test_a_missing_argument_is_one_sentence(run: Run) -> None:

@@ -142,6 +142,7 @@ def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> No
         ({"hold_out": "magic"}, "to hold out"),
         ({"faces": (2,)}, "no face 2"),
         ({"steps": 0}, "steps"),
+        ({"seed": -1}, "0 to 2147483647"),
         ({"prompt": "red " * 100}, "300 characters"),
         ({"mode": "hide"}, "dodge or decoy"),
         ({"free_noise": True}, "--prior stylegan2"),

@@ -48,7 +48,13 @@ NOT_FOR_USERS = (
         "{} pictures named",
         "There is no ",
     ),
-    *("{} steps have no meaning", "Strength {} has", "The original and the edited", "The two pictures have different"),
+    *(
+        "{} steps have no meaning",
+        "Seed {} has",
+        "Strength {} has",
+        "The original and the edited",
+        "The two pictures have different",
+    ),
     *("{} gives codes of", "Only a generator has noise", "The model {} is not there or incomplete ({}); {}."),
 )
 
