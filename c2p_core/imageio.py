@@ -274,13 +274,13 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
         raise UnreadableImage("holds no picture; export it again.")
     if len(pages) > 1:
         raise UnreadableImage(_several(f"has {len(pages)} pages"))
-    page = pages[0]
+    ((place, page),) = pages.items()
     _check_size(int(page[256]), int(page[257]))
     photometric = int(page.get(262, 2))
     if photometric not in (0, 1, 2, 3, 6):
         raise UnreadableImage(_wrong_colours({5: "CMYK", 8: "LAB"}.get(photometric, "an unusual colour model")))
-    # The first page, which all known writers put before its previews; libvips makes premultiplied alpha straight.
-    pixels = _vips_pixels(_without_selections(pyvips.Image.tiffload_buffer(data, fail_on="error"), page))
+    # libvips makes premultiplied alpha straight.
+    pixels = _vips_pixels(_without_selections(pyvips.Image.tiffload_buffer(data, page=place, fail_on="error"), page))
     orientation = int(page.get(metadata.ORIENTATION, 1))
     tags = metadata.parse_tiff_exif(data, page) or {}
     exif = metadata.upright_exif(tags, orientation >= 5)

@@ -142,15 +142,15 @@ def _is_utf8(packet: bytes) -> bool:
     return b"\0" not in packet.rstrip(b"\0")
 
 
-def tiff_pages(data: bytes) -> tuple[ImageFileDirectory_v2, ...]:
-    """The directories of a TIFF file's pages, previews left out.
+def tiff_pages(data: bytes) -> dict[int, ImageFileDirectory_v2]:
+    """The directories of a TIFF file's pages by their place in the file, counted from 0; previews left out.
 
     Raises:
         SyntaxError, struct.error, OSError: the file is damaged.
     """
     header = _tiff_header(data)
     stream = io.BytesIO(data)
-    pages: list[ImageFileDirectory_v2] = []
+    pages: dict[int, ImageFileDirectory_v2] = {}
     offset = ImageFileDirectory_v2(header).next
     seen: set[int] = set()
     while offset and offset not in seen:
@@ -160,9 +160,9 @@ def tiff_pages(data: bytes) -> tuple[ImageFileDirectory_v2, ...]:
         page.load(stream)
         reduced = int(page.get(int(Base.NewSubfileType), 0)) & 1
         if not reduced:
-            pages.append(page)
+            pages[len(seen) - 1] = page
         offset = page.next
-    return tuple(pages)
+    return pages
 
 
 def into_tiff(tiff: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | None) -> bytes:

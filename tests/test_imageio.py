@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 from PIL.ExifTags import IFD, Base
 
 from c2p_core import imageio, metadata
@@ -339,12 +339,12 @@ def test_a_selection_saved_with_a_grey_photo_is_not_taken_for_transparency(tmp_p
     assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, pixels(2)[..., :1])
 
 
-def test_a_tiff_preview_page_is_not_a_second_picture(tmp_path: Path) -> None:
-    preview = TiffImagePlugin.ImageFileDirectory_v2()
-    preview[254] = 1
-    small = Image.fromarray(pixels()).resize((16, 16))
-    small.encoderinfo = {"tiffinfo": preview}
-    Image.fromarray(pixels()).save(tmp_path / "a.tif", save_all=True, append_images=[small])
+@pytest.mark.parametrize("preview_first", [False, True])
+def test_a_tiff_preview_page_is_not_a_second_picture(tmp_path: Path, preview_first: bool) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for preview in (preview_first, not preview_first):
+            part = pixels(height=16, width=24) if preview else pixels()
+            file.write(part, photometric="rgb", subfiletype=int(preview))
     assert np.array_equal(imageio.read(tmp_path / "a.tif").pixels, pixels())
 
 
