@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
 # For pictures that were not JPEG before; visually lossless.
 _JPEG_QUALITY = 95
+_WRITING_JPEG = threading.Lock()
 _MIDDLE = 128
 _WEBP_QUALITY = 95
 _DTYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
@@ -384,7 +386,25 @@ def _jpeg(photo: Photo) -> bytes:
         options = {"qtables": tables, "progressive": photo.encoding.get("progressive", False)}
         if photo.pixels.shape[2] == 3:
             options["subsampling"] = sampling if sampling >= 0 else 0
-    return _pillow(photo, "JPEG", options | {"optimize": True})
+    with _room_for_noise(photo):
+        return _pillow(photo, "JPEG", options | {"optimize": True})
+
+
+@contextmanager
+def _room_for_noise(photo: Photo) -> Iterator[None]:
+    """Pillow wants an optimised JPEG to fit into two bytes a pixel; fine noise in the best quality does not.
+
+    No coefficient takes more than two bytes on average, whatever the picture. Others who see the larger block meanwhile
+    only get more room than they need; who restored it too early would take it from a second writer.
+    """
+    room = 2 * photo.pixels.size + sum(len(block or b"") for block in (photo.icc, photo.exif, photo.xmp))
+    with _WRITING_JPEG:
+        usual = ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK += room
+        try:
+            yield
+        finally:
+            ImageFile.MAXBLOCK = usual
 
 
 def _webp(photo: Photo) -> bytes:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 from PIL.ExifTags import IFD, Base
 
 from c2p_core import imageio, metadata
@@ -259,6 +259,16 @@ def test_jpeg_from_another_format_is_written_at_high_quality_without_subsampling
         assert isinstance(picture, JpegImagePlugin.JpegImageFile)
         assert JpegImagePlugin.get_sampling(picture) == 0
         assert max(picture.quantization[0]) <= 13
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_finest_noise_is_written_in_the_best_quality(tmp_path: Path, progressive: bool) -> None:
+    black_or_white = np.where(pixels(height=256, width=256) < 128, 0, 255).astype(np.uint8)
+    usual = ImageFile.MAXBLOCK
+    finest = {"qtables": {0: [1] * 64}, "subsampling": 0, "progressive": progressive}
+    imageio.write(tmp_path / "a.jpg", Photo(black_or_white, format="JPEG", encoding=finest))
+    assert np.abs(imageio.read(tmp_path / "a.jpg").pixels.astype(int) - black_or_white).max() < 8
+    assert usual == ImageFile.MAXBLOCK
 
 
 def test_a_lossless_webp_stays_lossless_and_a_lossy_one_does_not_grow(tmp_path: Path) -> None:
