@@ -46,6 +46,10 @@ FORMATS: dict[str, Format] = {
 # TIFF: what the channels after the colours are, and which of these kinds are alpha (premultiplied, straight).
 _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
+# Pixels; what libjpeg and libwebp write at most.
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# Bytes of EXIF and of XMP that one segment of a JPEG takes, behind their names.
+_JPEG_EXIF, _JPEG_XMP = 65_533, 65_504
 # For pictures that were not JPEG before; visually lossless.
 _JPEG_QUALITY = 95
 _WRITING_JPEG = threading.Lock()
@@ -87,8 +91,8 @@ def write(path: Path, photo: Photo) -> None:
     Lossless formats give the same pixels back. JPEG uses the quantisation and subsampling that the photo came with.
 
     Raises:
-        BadRequest: the ending is unknown, or its format can't hold the photo's alpha or bit depth.
-        CannotWrite: no permission, no folder, no space, or too large for the format.
+        BadRequest: the ending is unknown, or its format can't hold the photo (see ``check_target``).
+        CannotWrite: no permission, no folder, no space, or the encoder failed.
     """
     check_target(path, photo)
     kind = FORMATS[path.suffix.lower()]
@@ -103,7 +107,8 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
     """Says early whether ``path`` can name an output file and, where given, hold the photo.
 
     Raises:
-        BadRequest: it can't.
+        BadRequest: the ending is unknown, or its format can't hold the photo's alpha, bit depth, profile, size, EXIF
+            or XMP.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -119,6 +124,16 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         raise BadRequest(f"PNG can't hold floating-point pixels; write '{path.stem}.tif' instead.")
     if kind == "WEBP" and channels < 3 and photo.icc:
         raise BadRequest(f"WebP can't hold a grey photo's colour profile; write '{path.stem}.png' instead.")
+    if (longest := max(photo.width, photo.height)) > _LONGEST_SIDE.get(kind, longest):
+        raise BadRequest(
+            f"{kind} holds {_LONGEST_SIDE[kind]} pixels a side and this photo has {longest}; "
+            f"write '{path.stem}.png' instead."
+        )
+    for name, block, most in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
+        if kind == "JPEG" and block and len(block) > most:
+            raise BadRequest(
+                f"JPEG holds {most} bytes of {name} and this photo has {len(block)}; write '{path.stem}.png' instead."
+            )
 
 
 def to_srgb(photo: Photo) -> NDArray[np.float32]:

@@ -524,6 +524,10 @@ def test_damage_anywhere_never_gives_anything_but_a_photo_or_a_sentence(
         ("a.jpg", Photo(pixels(dtype=np.uint16)), "a.tif"),
         ("a.webp", Photo(pixels(dtype=np.uint16)), "a.tif"),
         ("a.png", Photo(pixels(dtype=np.float32)), "a.tif"),
+        ("a.webp", Photo(pixels(width=16_384)), "a.png"),
+        ("a.jpg", Photo(pixels(height=65_501)), "a.png"),
+        ("a.jpg", Photo(pixels(), exif=b"Exif\0\0" + bytes(65_528)), "a.png"),
+        ("a.jpg", Photo(pixels(), xmp=bytes(65_505)), "a.png"),
     ],
 )
 def test_a_format_that_would_lose_something_is_refused(tmp_path: Path, name: str, photo: Photo, advice: str) -> None:
