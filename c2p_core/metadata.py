@@ -54,8 +54,10 @@ _SAID_BY_TIFF = {ORIENTATION, int(Base.XResolution), int(Base.YResolution), int(
 _JPEG_START = re.compile(rb"\xff\xd8\xff|\xd8\xff(?:\xdb[\x00\x01]|\xe0\x00|\xe1..Exif)", re.DOTALL)
 # The prefix is the writer's choice: older ones write "xap" for what newer ones call "xmp".
 _XMP_THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", re.DOTALL)
-# JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so.
-_XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
+# JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so. Any
+# picture when a data URI says that it is one.
+_XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:data:image/|/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))[0-9]""")
 # What Pillow raises on EXIF that is damaged.
 DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
 
@@ -118,7 +120,9 @@ def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> 
     tags = {tag: value for tag, value in main.items() if tag in _DESCRIPTIVE}
     for pointer, directory in directories.items():
         kept = {tag: value for tag, value in directory.items() if tag != int(IFD.Interop)}
-        if _JPEG_START.search(bytes(kept.get(int(Base.MakerNote), b""))):
+        note = kept.get(int(Base.MakerNote), b"")
+        # Other types than bytes are against the standard, and could not be searched for pictures.
+        if not isinstance(note, bytes) or _JPEG_START.search(note):
             del kept[int(Base.MakerNote)]
         if kept:
             tags[pointer] = kept
@@ -129,7 +133,7 @@ def upright_xmp(packet: bytes | None) -> bytes | None:
     """The XMP packet with orientation 1 and without pictures; None for none, and for one that is not in UTF-8."""
     if not packet or not _is_utf8(packet):
         return None
-    packet = re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", packet)
+    packet = _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
     return _XMP_PICTURE.sub(rb"\1", _XMP_THUMBNAILS.sub(b"", packet))
 
 

@@ -160,6 +160,13 @@ def test_orientation_in_xmp_is_reset_too(tmp_path: Path) -> None:
     assert xmp is not None and b'tiff:Orientation="1"' in xmp
 
 
+@pytest.mark.parametrize(
+    "spelled", [b"<x tiff:Orientation='%d'/>", b'<x tiff:Orientation = "%d"/>', b"<tiff:Orientation>\n%d<"]
+)
+def test_orientation_in_xmp_is_reset_in_every_spelling(spelled: bytes) -> None:
+    assert metadata.upright_xmp(spelled % 6) == spelled % 1
+
+
 def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_path: Path) -> None:
     block = exif_block(thumbnail=True, note=b"preview \xff\xd8\xff\xe0 of the face")
     assert block.count(b"\xff\xd8\xff") == 2
@@ -183,7 +190,10 @@ def test_xmp_thumbnails_are_dropped_in_every_spelling(picture: bytes) -> None:
     assert metadata.upright_xmp(b"<x>" + picture + b"<b/></x>") == b"<x><b/></x>"
 
 
-@pytest.mark.parametrize("start", [b"/9j/4AAQ", b"iVBORw0KGgoAAA", b"UklGRiQA"])
+@pytest.mark.parametrize(
+    "start",
+    [b"/9j/4AAQ", b"iVBORw0KGgoAAA", b"UklGRiQA", b"data:image/jpeg;base64,/9j/4AAQ", b"data:image/avif;base64,AAAA"],
+)
 def test_pictures_in_xmp_values_are_emptied(start: bytes) -> None:
     packet = b"<x GImage:Data='%s+/=' a='b'><GDepth:Data>\n%s\n</GDepth:Data></x>" % (start, start)
     assert metadata.upright_xmp(packet) == b"<x GImage:Data='' a='b'><GDepth:Data></GDepth:Data></x>"
@@ -200,6 +210,14 @@ def test_xmp_that_could_hide_a_picture_in_another_encoding_is_dropped(encoding: 
 def test_a_preview_with_a_broken_first_byte_is_dropped_with_its_note(note: bytes) -> None:
     tags = metadata.parse_exif(exif_block(note=b"Minolta " + note))
     assert tags is not None and Base.MakerNote not in tags[IFD.Exif]
+
+
+def test_a_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> None:
+    note = struct.pack(">HHL", Base.MakerNote, 1, 4) + b"note"
+    number = struct.pack(">HHLL", Base.MakerNote, 4, 1, 1 << 20)
+    assert note in exif_block()
+    tags = metadata.parse_exif(exif_block().replace(note, number))
+    assert tags is not None and Base.ExposureTime in tags[IFD.Exif] and Base.MakerNote not in tags[IFD.Exif]
 
 
 def test_small_negative_numbers_in_a_note_are_no_preview() -> None:
