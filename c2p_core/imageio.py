@@ -55,6 +55,11 @@ _JPEG_QUALITY = 95
 _WRITING_JPEG = threading.Lock()
 _MIDDLE = 128
 _WEBP_QUALITY = 95
+# PNG's cICP chunk begins with primaries and transfer function (ITU-T H.273).
+_SRGB = b"\x01\x0d"
+_PQ, _HLG = 16, 18
+# Curves that differ less can't be told apart by eye; libpng says so.
+_SAME_GAMMA = 0.05
 _DTYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error)
 
@@ -64,7 +69,8 @@ def read(path: Path) -> Photo:
 
     Raises:
         UnreadableImage: missing, not a file, empty, damaged, not of the four formats, too large, too small, CMYK,
-            animated or of several pages, or of a number type that a photo doesn't have.
+            HDR, in other colours than sRGB without a profile, animated or of several pages, or of a number type that a
+            photo doesn't have.
     """
     data = _bytes_of(path)
     kind = _format_of(path, data)
@@ -276,6 +282,7 @@ def _read_png(data: bytes) -> tuple[Photo, int]:
     _check_size(header.width, header.height)
     if getattr(header, "n_frames", 1) > 1:
         raise UnreadableImage(_several("is animated"))
+    _check_png_colours(_png_chunks(data))
     tags, orientation = _pillow_exif(header)
     pixels = _vips_pixels(pyvips.Image.pngload_buffer(data, fail_on="error"))
     icc, xmp = header.info.get("icc_profile"), _bytes_or_none(header.info.get("xmp"))
@@ -283,6 +290,20 @@ def _read_png(data: bytes) -> tuple[Photo, int]:
     exif = metadata.upright_exif(tags, turned)
     encoding = {"dpi": header.info.get("dpi")}
     return Photo(pixels, icc, exif, metadata.upright_xmp(xmp), "PNG", encoding), orientation
+
+
+def _check_png_colours(chunks: dict[bytes, bytes]) -> None:
+    """Refuses colours that would be taken for sRGB and are not, in the order in which chunks take precedence."""
+    coding = chunks.get(b"cICP", b"")[:2]
+    if coding[1:] in (bytes([_PQ]), bytes([_HLG])):
+        raise UnreadableImage(_hdr())
+    if b"iCCP" in chunks or coding == _SRGB:
+        return
+    if coding:
+        raise UnreadableImage(_without_profile(f"cICP {', '.join(map(str, coding))}"))
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100_000
+    if gamma and b"sRGB" not in chunks and abs(2.2 * gamma - 1) > _SAME_GAMMA:
+        raise UnreadableImage(_without_profile(f"gamma {gamma:.3g}"))
 
 
 def _read_tiff(data: bytes) -> tuple[Photo, int]:
@@ -366,7 +387,7 @@ def _vips_pixels(image: Any) -> NDArray[Any]:
         buffer=image.write_to_memory(), dtype=_DTYPES[image.format], shape=(image.height, image.width, image.bands)
     )
     if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise UnreadableImage("holds values outside 0..1 (HDR); export it with 8 or 16 bits.")
+        raise UnreadableImage(_hdr())
     return pixels
 
 
@@ -388,6 +409,18 @@ def _riff_chunks(data: bytes) -> set[bytes]:
         kinds.add(data[offset : offset + 4])
         offset += 8 + (struct.unpack_from("<L", data, offset + 4)[0] + 1) // 2 * 2
     return kinds
+
+
+def _png_chunks(data: bytes) -> dict[bytes, bytes]:
+    """What stands before the pixels."""
+    chunks, offset = {}, 8
+    while offset + 8 <= len(data):
+        size, kind = struct.unpack_from(">L4s", data, offset)
+        if kind == b"IDAT":
+            break
+        chunks[kind] = data[offset + 8 : offset + 8 + size]
+        offset += 12 + size
+    return chunks
 
 
 # Writing
@@ -481,6 +514,14 @@ def _several(what: str) -> str:
 
 def _wrong_colours(mode: str) -> str:
     return f"is in {mode}, not RGB or grey; convert it to RGB in your image editor (which knows your inks) first."
+
+
+def _hdr() -> str:
+    return "holds values outside 0..1 (HDR); export it as SDR with 8 or 16 bits."
+
+
+def _without_profile(colours: str) -> str:
+    return f"is not in sRGB ({colours}) and has no colour profile; export it with one."
 
 
 def _short(error: BaseException) -> str:

@@ -458,6 +458,11 @@ def tiff_bomb() -> bytes:
     return b"II*\x00" + struct.pack("<LH", 8, 2) + page + struct.pack("<L", 0)
 
 
+def png_with(kind: bytes, body: bytes, **options: Any) -> bytes:
+    data = encoded("PNG", **options)
+    return data[:33] + metadata._chunk(kind, body) + data[33:]
+
+
 def two_pages(kind: str) -> bytes:
     stream = io.BytesIO()
     first, second = Image.fromarray(pixels()), Image.new("RGB", (48, 32), "red")
@@ -485,6 +490,10 @@ BAD = {
     "cmyk tiff": (encoded("TIFF", "CMYK"), "CMYK"),
     "lab tiff": (encoded("TIFF", "LAB"), "LAB"),
     "32-bit tiff": (encoded("TIFF", "I"), "8 or 16 bits"),
+    "pq png": (png_with(b"cICP", bytes([9, 16, 0, 1]), icc_profile=ICC), "HDR"),
+    "hlg png": (png_with(b"cICP", bytes([9, 18, 0, 1])), "HDR"),
+    "display p3 png": (png_with(b"cICP", bytes([12, 13, 0, 1])), r"not in sRGB \(cICP 12, 13\)"),
+    "linear png": (png_with(b"gAMA", struct.pack(">L", 100_000)), r"not in sRGB \(gamma 1\)"),
     "animated png": (two_pages("PNG"), "animated"),
     "animated webp": (two_pages("WEBP"), "animated"),
     "two-page tiff": (two_pages("TIFF"), "2 pages"),
@@ -499,6 +508,22 @@ def test_a_bad_file_gets_one_sentence_with_its_name(tmp_path: Path, case: str) -
         imageio.read(tmp_path / "bad.png")
     sentence = str(raised.value)
     assert "bad.png" in sentence and sentence.endswith(".") and "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with(b"cICP", bytes([1, 13, 0, 1])),
+        png_with(b"cICP", bytes([12, 13, 0, 1]), icc_profile=ICC),
+        png_with(b"gAMA", struct.pack(">L", 45_455)),
+        png_with(b"gAMA", struct.pack(">L", 100_000), icc_profile=ICC),
+    ],
+)
+def test_a_png_in_srgb_or_with_a_profile_is_read_whatever_else_it_says_of_its_colours(
+    tmp_path: Path, data: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    assert imageio.read(tmp_path / "a.png").width == 48
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
