@@ -20,7 +20,7 @@ class Draw:
     """One way in which a picture may arrive.
 
     Attributes:
-        shrink: the canvas is resized to this share of its side and back, 0.5..1; 1 leaves it.
+        shrink: the canvas is resized to this share of its side and back, 0.4..1; 1 leaves it.
         gamma: exponent of the encoded values.
         noise: standard deviation of what coding and sensors add, in 0..1 units.
         mirrored: recognisers take a person and their mirror image for the same; what fools both is less of an accident.

@@ -346,13 +346,6 @@ def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
     return torch.exp(-tone[:, 0])
 
 
-def resample_regions(regions: Regions, grid: Tensor) -> Regions:
-    """The same regions at other places: ``grid`` (H, W, 2) in -1..1 over the old grid, as ``grid_sample`` takes it."""
-    both = torch.cat([regions.level, regions.gate])[None]
-    moved = F.grid_sample(both, grid[None], mode="bicubic", padding_mode="border", align_corners=False)[0]
-    return Regions(moved[: len(PRODUCTS)], moved[len(PRODUCTS) :].clamp(0.0, 1.0))
-
-
 def build_regions(mesh: Array, size: int, eye_distance: float) -> Regions:
     """Level maps and gates of all products.
 

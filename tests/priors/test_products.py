@@ -184,10 +184,3 @@ def test_sunglasses_take_no_eyeliner(face: Face) -> None:
     linear[:, row - 30 : row + 30] = 0.003
     dark = products.ground(face.regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
     assert float(paint_on(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0
-
-
-def test_regions_can_be_laid_on_any_grid(face: Face) -> None:
-    at = (torch.arange(CANVAS) + 0.5) / CANVAS * 2 - 1
-    rows, columns = torch.meshgrid(at, at, indexing="ij")
-    same = products.resample_regions(face.regions, torch.stack([columns, rows], -1))
-    assert torch.allclose(same.level, face.regions.level, atol=1e-4)
