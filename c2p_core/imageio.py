@@ -362,13 +362,14 @@ def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str,
 
 
 def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
-    """Tags and orientation; Pillow also finds EXIF that old programs hid in PNG text, and orientation in XMP.
+    """Tags and orientation, which may be in XMP only; Pillow also finds EXIF that old programs hid in PNG text.
 
     Without tags and with orientation 1 when they are damaged: the pixels may be good.
     """
     try:
         exif = picture.getexif()
-        orientation = exif.get(metadata.ORIENTATION, 1)
+        in_xmp = metadata.xmp_orientation(_bytes_or_none(picture.info.get("xmp")))
+        orientation = exif.get(metadata.ORIENTATION, in_xmp)
         block = exif.tobytes() if "exif" not in picture.info else picture.info["exif"]
     except metadata.DAMAGED:
         return {}, 1

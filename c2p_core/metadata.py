@@ -57,7 +57,7 @@ _XMP_THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", 
 # JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so. Any
 # picture when a data URI says that it is one.
 _XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:data:image/|/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))[0-9]""")
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))([0-9])""")
 # What Pillow raises on EXIF that is damaged.
 DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
 
@@ -127,6 +127,12 @@ def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> 
         if kept:
             tags[pointer] = kept
     return tags
+
+
+def xmp_orientation(packet: bytes | None) -> int:
+    """What the packet says of it, in any spelling; 1 when it says nothing."""
+    found = _XMP_ORIENTATION.search(packet or b"")
+    return int(found[2]) if found else 1
 
 
 def upright_xmp(packet: bytes | None) -> bytes | None:

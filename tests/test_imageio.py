@@ -163,8 +163,10 @@ def test_orientation_in_xmp_is_reset_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spelled", [b"<x tiff:Orientation='%d'/>", b'<x tiff:Orientation = "%d"/>', b"<tiff:Orientation>\n%d<"]
 )
-def test_orientation_in_xmp_is_reset_in_every_spelling(spelled: bytes) -> None:
-    assert metadata.upright_xmp(spelled % 6) == spelled % 1
+def test_orientation_in_xmp_alone_is_applied_and_reset_in_every_spelling(tmp_path: Path, spelled: bytes) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.jpg", xmp=spelled % 6)
+    photo = imageio.read(tmp_path / "a.jpg")
+    assert (photo.width, photo.height, photo.xmp) == (32, 48, spelled % 1)
 
 
 def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_path: Path) -> None:
