@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -332,16 +333,21 @@ _STOP_WORDS = frozenset(
     for line in (
         "a an the with and of in on wearing wear photo portrait picture image someone person face woman man make",
         "made me her his my to some very really bit little more style styled look looks looking plus also for as like",
-        "is it that this please i want give apply add put him them their your",
+        "is it that this please i want give apply add put him them their your but so too much",
     )
     for word in line.split()
 )
 _NEGATIONS = frozenset(("no", "without", "not"))
+# Between what is said of one product and what is said of the next; a comma does the same.
+_ENDS = ("and", "but", "with", "plus")
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words, hyphens taken apart."""
-    return re.findall(r"[a-zà-ÿ]+", text.lower())
+    """Lower-case words of any script, hyphens taken apart."""
+    text = unicodedata.normalize("NFC", text.lower())
+    # Many scripts write vowels as marks, which are no letters to ``re``; a mark without a letter before it is no word.
+    text = "".join(sign if unicodedata.category(sign)[0] in "LM" else " " for sign in text)
+    return re.findall(r"\w\S*", text)
 
 
 @cache
@@ -375,8 +381,17 @@ def read_prompt(prompt: str) -> PromptReading:
 
 @dataclass(frozen=True)
 class _Item:
+    """Something that a prompt says.
+
+    Attributes:
+        kind: "look", "product", "colour", "strength", "finish", "not", "in" or "end".
+        value: what of this kind.
+        refused: whether it is what should not be.
+    """
+
     kind: str
     value: str
+    refused: bool = False
 
 
 @cache
@@ -404,8 +419,12 @@ def _lexicon() -> dict[tuple[str, ...], _Item]:
     for finishes in _FINISHES.values():
         for text in finishes:
             add(text, "finish", text)
+    add("much", "strength", "strong")
     for word in _NEGATIONS:
         add(word, "not", word)
+    add("in", "in", "in")
+    for word in _ENDS:
+        add(word, "end", word)
     return entries
 
 
@@ -416,7 +435,7 @@ _AMBIGUOUS = frozenset(
 
 
 def _items(prompt: str) -> list[_Item]:
-    words, found, at = words_of(prompt), [], 0
+    words, found, at = words_of(re.sub("[,;.]", f" {_ENDS[0]} ", prompt)), [], 0
     longest = max(len(key) for key in _lexicon())
     while at < len(words):
         for count in range(min(longest, len(words) - at), 0, -1):
@@ -427,55 +446,100 @@ def _items(prompt: str) -> list[_Item]:
                 break
         else:
             at += 1
-    return found
+    return _refusals_marked(found)
+
+
+def _refusals_marked(items: Sequence[_Item]) -> list[_Item]:
+    """The items without negations, what they refuse being marked.
+
+    "not" refuses the next word alone, "not too bold"; "no" and "without" all up to the product, "no bold lipstick".
+    """
+    marked: list[_Item] = []
+    refusing, before = "", ""
+    for item in items:
+        if item.kind == "not":
+            refusing = item.value
+        elif item.kind in ("in", "end"):
+            marked.append(item)
+            if item.kind == "end" and before == "not":  # what it refused is no word of makeup
+                refusing = ""
+        else:
+            marked.append(replace(item, refused=bool(refusing)))
+            if refusing == "not" or item.kind in ("look", "product"):
+                refusing = ""
+        before = item.kind
+    return marked
 
 
 def parse(prompt: str, rng: random.Random) -> Look | None:
     """The look that a prompt asks for in so many words; where it leaves a choice (a look's colours) ``rng`` draws.
 
-    Returns None when it names neither a product nor a look; an empty look for "no makeup".
+    Returns None when it names neither a product nor a look; an empty look for "no makeup", or when it only says what
+    should not be.
     """
     items = _items(prompt)
+    if not any(item.kind in ("look", "product") for item in items):
+        return None
     touches: dict[str, Touch] = {}
-    named = False
     for item in items:
-        if item.kind == "look":
-            named = True
+        if item.kind == "look" and not item.refused:
             touches.update({touch.product: touch for touch in draw_named_look(item.value, rng)})
-    pending: dict[str, str] = {}
+    # What is said of a product before it is named, and after it: "red lipstick", "lipstick in red, not too bold".
+    said: dict[str, str] = {}
     last: str | None = None
-    negated = False
+    afterwards = False
+
+    def describe_last() -> None:
+        if last is not None and said:
+            touches[last] = _touch(last, said, touches.get(last), rng)
+            said.clear()
+
     for item in items:
         if item.kind == "product":
-            named = True
-            last = item.value
-            if negated:
-                touches.pop(last, None)
-                negated, last = False, None
+            last = None if item.refused else item.value
+            if last is None:
+                touches.pop(item.value, None)
             else:
-                touches[last] = _touch(last, pending, touches.get(last))
-            pending = {}
-        elif item.kind == "not":
-            negated = True
-        elif item.kind in ("colour", "strength", "finish"):
-            pending[item.kind] = item.value
+                touches[last] = _touch(last, said, touches.get(last), rng)
+            said.clear()
+            afterwards = False
         elif item.kind == "look":
-            last = "eyeshadow" if item.value == "smoky eyes" else None
-            if last is not None and pending:
-                touches[last] = _touch(last, pending, touches.get(last))
-            pending = {}
-    if pending and last is not None:  # "lipstick in red"
-        touches[last] = _touch(last, pending, touches[last])
-    return tuple(touches.values()) if named else None
+            last = "eyeshadow" if item.value == "smoky eyes" and not item.refused else None
+            describe_last()
+            said.clear()
+            afterwards = False
+        elif item.kind == "in":
+            afterwards = True
+        elif item.kind == "end":
+            if afterwards:
+                describe_last()
+            afterwards = False
+        elif item.refused:
+            afterwards = True
+            said.update(_opposite(item))
+        else:
+            said[item.kind] = item.value
+    describe_last()
+    return tuple(touches.values())
 
 
-def _touch(product: str, words: dict[str, str], before: Touch | None) -> Touch:
+def _opposite(item: _Item) -> dict[str, str]:
+    """What is said of a product when a word for it is refused: of a finish nothing."""
+    if item.kind == "strength":
+        return {"strength": "plain"}
+    return {"other than": item.value} if item.kind == "colour" else {}
+
+
+def _touch(product: str, words: dict[str, str], before: Touch | None, rng: random.Random) -> Touch:
     touch = before or Touch(product, _usual_colour(product))
     if "strength" in words:
         level = _INTENSITIES[words["strength"]][0]
         touch = replace(touch, intensity=level, spread=_spread(level))
     if "colour" in words:
         touch = replace(touch, colour=words["colour"])
+    elif touch.colour is not None and touch.colour == words.get("other than"):
+        others = [colour for colour in _PRODUCT_COLOURS[product] if colour != touch.colour]
+        touch = replace(touch, colour=rng.choice(others) if others else None)
     if "finish" in words:
         more, wider = _FINISH_MEANING[words["finish"]]
         touch = replace(touch, intensity=min(0.97, touch.intensity * more), spread=min(1.0, touch.spread * wider))

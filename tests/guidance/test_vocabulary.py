@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from c2p_core.guidance import vocabulary
 from c2p_core.guidance.vocabulary import COLOURS, Touch, parse, read_prompt, sample_look
 
 
-def products_of(prompt: str) -> dict[str, str | None]:
-    look = parse(prompt, random.Random(0))
+def products_of(prompt: str, seed: int = 0) -> dict[str, str | None]:
+    look = parse(prompt, random.Random(seed))
     assert look is not None
     return {touch.product: touch.colour for touch in look}
 
@@ -47,6 +48,42 @@ def test_a_product_can_be_refused() -> None:
     assert "eyeliner" not in products_of("gothic makeup without eyeliner")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "products"),
+    [
+        ("red lipstick without smoky eyes", {"lips": "red"}),
+        ("red lipstick, not pink", {"lips": "red"}),
+        ("without foundation, red lipstick", {"lips": "red"}),
+        ("without bold and heavy eyeliner", {}),
+    ],
+)
+def test_what_is_refused_is_what_the_negation_stands_before(prompt: str, products: dict[str, str]) -> None:
+    assert products_of(prompt) == products
+
+
+def test_another_colour_is_taken_than_the_refused_one() -> None:
+    assert all(dict(products_of("lipstick, but not red", seed))["lips"] not in (None, "red") for seed in range(50))
+
+
+def test_a_colour_behind_in_goes_to_the_product_before_it() -> None:
+    assert products_of("lipstick in plum and eyeshadow in gold") == {"lips": "plum", "eyeshadow": "gold"}
+
+
+def test_a_refused_product_comes_back_when_its_look_is_described() -> None:
+    assert products_of("without eyeshadow but smoky eye makeup in grey")["eyeshadow"] == "grey"
+
+
+@pytest.mark.parametrize("prompt", ["red lipstick, not too bold", "smoky eyes, not too dramatic", "not too much blush"])
+def test_what_is_not_too_strong_is_of_the_usual_strength(prompt: str) -> None:
+    for whole in (prompt, f"{prompt}, and strong contour"):
+        look = parse(whole, random.Random(0))
+        assert look is not None and 0.5 < look[0].intensity < 0.7
+
+
+def test_a_product_after_a_refused_strength_is_kept() -> None:
+    assert products_of("red lipstick, not too heavy, and blue eyeshadow") == {"lips": "red", "eyeshadow": "blue"}
+
+
 def test_stronger_words_paint_more() -> None:
     sheer, bold = (parse(f"{word} red lipstick", random.Random(0)) for word in ("sheer", "bold"))
     assert sheer is not None and bold is not None
@@ -66,6 +103,15 @@ def test_unknown_words_come_with_the_closest_known_ones() -> None:
     assert [word for word, _ in reading.unknown] == ["redd", "lipstik"]
     assert "red" in reading.unknown[0][1]
     assert "lipstick" in reading.unknown[1][1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["różowa", "szminka"], ["красная", "помада"], ["लाल", "लिपस्टिक"], ["口紅"], ["أحمر"], ["e\u0301clat"]],
+)
+def test_unknown_words_of_every_script_are_named_whole(words: list[str]) -> None:
+    named = [unicodedata.normalize("NFC", word) for word in words]
+    assert [word for word, _ in read_prompt(" ❤\ufe0f".join(words)).unknown] == named
 
 
 def test_stop_words_are_no_reason_to_warn() -> None:
