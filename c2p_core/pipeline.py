@@ -422,11 +422,18 @@ def _split(recognisers: tuple[Recogniser, ...], hold_out: str, warnings: list[st
 
 
 def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
-    return [
+    reading = guidance.read_prompt(prompt)
+    warnings = [
         f"The word {word!r} means nothing to the text model"
         + (f"; closest known words: {', '.join(closest)}." if closest else ".")
-        for word, closest in guidance.read_prompt(prompt).unknown
+        for word, closest in reading.unknown
     ]
+    if prompt.strip() and not reading.known:
+        warnings.append(
+            "No word of the prompt names makeup, so that it was chosen at random; name a product and a colour, such as "
+            "red lipstick."
+        )
+    return warnings
 
 
 def _as_bytes(canvas: Tensor) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from skimage import data
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
 from c2p_core.errors import BadRequest, Cancelled, NoFace
+from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import check, protect
 from c2p_core.protect import Found, SearchSettings, search
@@ -117,6 +118,15 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     result = protect(replace(REQUEST, steps=2), store=store)
     assert asked == sparing and result.faces[0].steps == 2
     assert len(result.warnings) == 1 and said in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
+)
+def test_a_prompt_without_a_word_of_makeup_is_told_that_chance_chose(prompt: str, count: int) -> None:
+    guidance = TextGuidance.__new__(TextGuidance)
+    warnings = pipeline._prompt_warnings(prompt, guidance)
+    assert len(warnings) == count and all("at random; name a product" in said for said in warnings[-1:])
 
 
 @pytest.mark.slow

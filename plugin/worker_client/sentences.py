@@ -79,6 +79,10 @@ SENTENCES = (
     N_("The prompt is longer than 300 characters; a few words are enough."),
     N_("The word {word} means nothing to the text model; closest known words: {words}."),
     N_("The word {word} means nothing to the text model."),
+    N_(
+        "No word of the prompt names makeup, so that it was chosen at random; name a product and a colour, such as red"
+        " lipstick."
+    ),
     N_("The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."),
     # Models
     N_(
