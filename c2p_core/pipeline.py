@@ -379,7 +379,7 @@ def _load(
 ) -> _Models:
     recognisers, missing = _recognisers(request.recognisers, store, device, warm)
     warnings += missing
-    optimised = _split(recognisers, request.hold_out, warnings)
+    optimised = _split(recognisers, request, warnings)
     makeup = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
     prior: Prior = makeup
     if request.prior == "stylegan2":
@@ -403,8 +403,9 @@ def _recognisers(
     return warm.get(("recognisers", names, device), load)
 
 
-def _split(recognisers: tuple[Recogniser, ...], hold_out: str, warnings: list[str]) -> tuple[Recogniser, ...]:
+def _split(recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[str]) -> tuple[Recogniser, ...]:
     """The recognisers that the search may ask."""
+    hold_out = request.hold_out
     families = {r.family for r in recognisers}
     names = families | {r.name for r in recognisers}
     if hold_out != "auto" and hold_out not in names:
@@ -413,6 +414,9 @@ def _split(recognisers: tuple[Recogniser, ...], hold_out: str, warnings: list[st
         warnings.append(
             "Only one family of recognisers is here, so that none is left for an honest figure; "
             "run 'c2p models fetch' for the others."
+            if request.recognisers == "auto"
+            else "All the recognisers that were named are of one family, so that none can be held out for an honest "
+            "figure; name one of another family too."
         )
         return recognisers
     if hold_out == "auto":

@@ -18,6 +18,7 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import check, protect
 from c2p_core.protect import Found, SearchSettings, search
+from c2p_core.recognition import Recogniser
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
 
@@ -118,6 +119,15 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     result = protect(replace(REQUEST, steps=2), store=store)
     assert asked == sparing and result.faces[0].steps == 2
     assert len(result.warnings) == 1 and said in result.warnings[0]
+
+
+def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_here() -> None:
+    pair = tuple(Recogniser(name, "faceres", "MIT", 0.4, 0.5, 0.1, lambda _, mesh: mesh) for name in ("one", "two"))
+    for names, said in (("auto", "run 'c2p models fetch'"), (("one", "two"), "none can be held out")):
+        warnings: list[str] = []
+        request = replace(REQUEST, recognisers=names, hold_out="one")  # type: ignore[arg-type]
+        assert pipeline._split(pair, request, warnings) == pair
+        assert len(warnings) == 1 and said in warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ NOT_FOR_USERS = (
         "The two pictures have different",
     ),
     *("{} gives codes of", "Only a generator has noise", "The model {} is not there or incomplete ({}); {}."),
+    "All the recognisers that were named",
 )
 
 Text = tuple[str, ...]
