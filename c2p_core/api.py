@@ -242,7 +242,7 @@ class ProtectResult:
     Attributes:
         photo: the protected picture.
         faces: one report per face.
-        warnings: sentences for the user (unknown prompt words, recognisers that are not there).
+        warnings: sentences for the user (unknown prompt words, recognisers that are not there, a useless card).
         layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
     """
 

@@ -238,18 +238,19 @@ def check(
     store = make_store()
     from c2p_core import pipeline
 
-    faces = pipeline.check(before, after, store=store, device=device, survive=survival)
+    said: list[str] = []
+    faces = pipeline.check(before, after, store=store, device=device, survive=survival, warnings=said)
     if plot is not None:
         from c2p_core.plot import page
 
         imageio.write(plot, page(before, after, faces, protected.name))
     if as_json:
-        click.echo(json.dumps(report.document([report.photo_report(original, protected, faces)]), indent=2))
+        click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, said)]), indent=2))
         return
     _print_similarities(faces)
     _print_survival(faces)
-    for face in faces:
-        click.echo(report.face_sentence(face))
+    for line in (*(report.face_sentence(face) for face in faces), *said):
+        click.echo(line)
     click.echo(report.NO_PROMISE)
 
 

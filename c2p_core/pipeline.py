@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -53,7 +55,9 @@ from c2p_core.survival import survival
 _HELD_OUT = "dlib"
 # As the worker's protocol allows.
 _LARGEST_SEED = 2**31 - 1
+_CPU = torch.device("cpu")
 _Loaded = TypeVar("_Loaded")
+_Done = TypeVar("_Done")
 
 
 class WarmModels:
@@ -119,25 +123,40 @@ def protect(
         Cancelled: ``cancel`` was set.
     """
     check_request(request)
-    device, settings = pick_device(request.device), SearchSettings()
+    settings = SearchSettings()
     if request.steps is not None:
         settings = replace(settings, steps=request.steps)
     kept = warm or WarmModels()
     tools = (progress or (lambda _: None), preview, cancel or CancelToken(), store or ModelStore(), kept)
     warnings = [w for w in (profile_warning(request.photo),) if w]
-    try:
-        return _protected(request, device, settings, list(warnings), *tools)
-    except torch.cuda.OutOfMemoryError:
-        warnings.append("The graphics card has too little memory; the search asks one recogniser at a time.")
-    kept.release()
-    torch.cuda.empty_cache()
-    try:
-        return _protected(request, device, replace(settings, sparing=True), list(warnings), *tools)
-    except torch.cuda.OutOfMemoryError:
-        warnings[-1] = "The graphics card has too little memory for this photo; the processor protected it."
-    kept.release()
-    torch.cuda.empty_cache()
-    return _protected(request, torch.device("cpu"), settings, warnings, *tools)
+    device = pick_device(request.device, warnings)
+
+    def protected(device: torch.device, settings: SearchSettings, *said: str) -> ProtectResult:
+        return _protected(request, device, settings, [*warnings, *said], *tools)
+
+    return _first_that_fits(
+        kept,
+        lambda: protected(device, settings),
+        lambda: protected(
+            device,
+            replace(settings, sparing=True),
+            "The graphics card has too little memory; the search asks one recogniser at a time.",
+        ),
+        lambda: protected(
+            _CPU, settings, "The graphics card has too little memory for this photo; the processor protected it."
+        ),
+    )
+
+
+def _first_that_fits(kept: WarmModels, *attempts: Callable[[], _Done]) -> _Done:
+    """What the first attempt gives that the graphics card has memory for; the last one should need no card."""
+    for attempt in attempts[:-1]:
+        with suppress(torch.cuda.OutOfMemoryError):
+            return attempt()
+        # Only now: until here the error held what the attempt had made.
+        kept.release()
+        torch.cuda.empty_cache()
+    return attempts[-1]()
 
 
 def _protected(
@@ -247,11 +266,12 @@ def check(
     device: Device = "auto",
     warm: WarmModels | None = None,
     survive: bool = False,
+    warnings: list[str] | None = None,
 ) -> tuple[FaceReport, ...]:
     """What every recogniser that is there says of each face of ``original`` in ``protected``.
 
     The protected picture may have been resized; faces are matched by where they are. With ``survive`` the reports also
-    say what they make of it after ``degradations``.
+    say what they make of it after ``degradations``. ``warnings`` gets sentences for the user.
 
     Raises:
         BadRequest: the pictures have different proportions.
@@ -260,31 +280,41 @@ def check(
     ratio = (protected.width / original.width, protected.height / original.height)
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
         raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
-    store = store or ModelStore()
-    where = pick_device(device)
+    store, kept = store or ModelStore(), warm or WarmModels()
+    warnings = [] if warnings is None else warnings
+    preferred = pick_device(device, warnings)
     first, second = View(original), View(protected)
     before = find_faces_in(first, store)
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
-    recognisers, _ = _recognisers("auto", store, where, warm or WarmModels())
-    reports = []
-    for face in before:
-        report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
-        if not face.skipped:
-            match = find_again(second, _resized(face, ratio), store)
-            if match is None:
-                report = replace(report, skipped="no face is found in its place in the second picture")
-            else:
-                names = [r.name for r in recognisers]
-                rows = verify.similarities(
-                    verify.see(first, face), verify.see(second, match), recognisers, names, where
-                )
-                report = replace(report, similarities=rows)
-                if survive:
-                    lasting = survival(original, face, protected, match, recognisers, store, where)
-                    report = replace(report, survival=lasting)
-        reports.append(report)
-    return tuple(reports)
+
+    def compared(where: torch.device, *said: str) -> tuple[FaceReport, ...]:
+        recognisers, _ = _recognisers("auto", store, where, kept)
+        reports = []
+        for face in before:
+            report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
+            if not face.skipped:
+                match = find_again(second, _resized(face, ratio), store)
+                if match is None:
+                    report = replace(report, skipped="no face is found in its place in the second picture")
+                else:
+                    names = [r.name for r in recognisers]
+                    rows = verify.similarities(
+                        verify.see(first, face), verify.see(second, match), recognisers, names, where
+                    )
+                    report = replace(report, similarities=rows)
+                    if survive:
+                        lasting = survival(original, face, protected, match, recognisers, store, where)
+                        report = replace(report, survival=lasting)
+            reports.append(report)
+        warnings.extend(said)
+        return tuple(reports)
+
+    return _first_that_fits(
+        kept,
+        lambda: compared(preferred),
+        lambda: compared(_CPU, "The graphics card has too little memory for this check; the processor did it."),
+    )
 
 
 def missing_priors(store: ModelStore) -> dict[str, str]:
@@ -307,16 +337,37 @@ def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
     find_faces_in(torch.zeros(3, 64, 64), store)
 
 
-def pick_device(name: Device) -> torch.device:
-    """The device to compute on.
+def pick_device(name: Device, warnings: list[str] | None = None) -> torch.device:
+    """The device to compute on; ``warnings`` gets a sentence when there is a graphics card that "auto" can't use.
 
     Raises:
-        BadRequest: "cuda" was asked for and is not there.
+        BadRequest: "cuda" was asked for and is not there, or can't be used.
     """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return _CPU
+    if not torch.cuda.is_available():
         raise BadRequest("There is no CUDA device here; use --device cpu or auto.")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    why = _why_not_on_card()
+    if why and name == "cuda":
+        raise BadRequest(f"There is no CUDA device here that PyTorch can use ({why}); use --device cpu or auto.")
+    if why and warnings is not None:
+        warnings.append(f"PyTorch can't use the graphics card ({why}); the processor does its work.")
+    return _CPU if why else torch.device("cuda")
+
+
+@cache
+def _why_not_on_card() -> str:
+    """Why nothing can be computed on the graphics card that PyTorch has found, empty if it can be.
+
+    PyTorch finds cards too that it was built without code for.
+    """
+    try:
+        torch.ones(1, device="cuda").add(1).item()
+    except torch.cuda.OutOfMemoryError:
+        return ""  # it works, and another program fills it
+    except RuntimeError as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
 
 
 def check_request(request: ProtectRequest) -> None:

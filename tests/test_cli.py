@@ -67,7 +67,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         progress(Progress("search", face=1, faces=1, step=1, steps=2))
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), ("A warning.",))
 
-    def check(original: Photo, protected: Photo, *, store: Any, device: str, survive: bool) -> tuple[FaceReport, ...]:
+    def check(
+        original: Photo, protected: Photo, *, store: Any, device: str, survive: bool, warnings: list[str]
+    ) -> tuple[FaceReport, ...]:
+        warnings.append("A warning.")
         return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
@@ -164,7 +167,9 @@ def test_check_shows_thresholds_and_verdicts(photo: Path, run: Run) -> None:
     code, out, _ = run("check", photo, photo)
     assert code == 0
     assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "protected", report.NO_PROMISE))
-    assert json.loads(run("check", photo, photo, "--json")[1])["photos"][0]["faces"][0]["number"] == 1
+    (told,) = json.loads(run("check", photo, photo, "--json")[1])["photos"]
+    assert told["faces"][0]["number"] == 1
+    assert "\nA warning.\n" in out and told["warnings"] == ["A warning."]
 
 
 @pytest.mark.usefixtures("requests")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor
 
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
@@ -119,6 +121,59 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     result = protect(replace(REQUEST, steps=2), store=store)
     assert asked == sparing and result.faces[0].steps == 2
     assert len(result.warnings) == 1 and said in result.warnings[0]
+
+
+@pytest.mark.parametrize("short", ["verify.similarities", "survival"])
+def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str
+) -> None:
+    failed: list[str] = []
+
+    def scarce(*_: object) -> tuple[()]:
+        failed.append(short)
+        if len(failed) == 1:
+            raise torch.cuda.OutOfMemoryError
+        return ()
+
+    monkeypatch.setattr(pipeline, "survival", lambda *_: ())
+    monkeypatch.setattr(f"c2p_core.pipeline.{short}", scarce)
+    warnings: list[str] = []
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, survive=True, warnings=warnings)
+    assert len(failed) == 2 and not face.skipped
+    assert len(warnings) == 1 and warnings[0].endswith("the processor did it.")
+
+
+@pytest.fixture
+def useless_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A graphics card that this PyTorch has no code for."""
+
+    def ones(*_: object, device: str) -> Tensor:
+        raise RuntimeError(
+            "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors ..."
+        )
+
+    pipeline._why_not_on_card.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", ones)
+    yield
+    pipeline._why_not_on_card.cache_clear()
+
+
+@pytest.mark.usefixtures("useless_card")
+def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def protected(
+        request: ProtectRequest, device: torch.device, settings: SearchSettings, warnings: list[str], *_: object
+    ) -> ProtectResult:
+        assert device.type == "cpu"
+        return ProtectResult(request.photo, (), tuple(warnings))
+
+    monkeypatch.setattr(pipeline, "_protected", protected)
+    (said,) = protect(REQUEST).warnings
+    assert said.startswith(
+        "PyTorch can't use the graphics card (CUDA error: no kernel image is available for execution"
+    )
+    with pytest.raises(BadRequest, match=r"no kernel image .* device\); use --device cpu or auto\.$"):
+        protect(replace(REQUEST, device="cuda"))
 
 
 def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_here() -> None:

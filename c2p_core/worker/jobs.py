@@ -210,10 +210,17 @@ class Jobs:
         if np.array_equal(pixels, result.photo.pixels):
             return result
         cancel.raise_if_cancelled()
+        warnings = list(result.warnings)
         seen = pipeline.check(
-            original or photo, photo.with_pixels(pixels), store=self._store, device=request.device, warm=self._warm
+            original or photo,
+            photo.with_pixels(pixels),
+            store=self._store,
+            device=request.device,
+            warm=self._warm,
+            warnings=warnings,
         )
-        return replace(result, faces=tuple(measured_again(face, seen) for face in result.faces))
+        faces = tuple(measured_again(face, seen) for face in result.faces)
+        return replace(result, faces=faces, warnings=tuple(dict.fromkeys(warnings)))
 
     def _preview(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         steps = fields.whole("steps", PREVIEW_STEPS, 1, 1000)
@@ -249,6 +256,7 @@ class Jobs:
         parts = len(work) * (2 if upload else 1)
         now: list[FaceReport] = []
         later: list[FaceReport] = []
+        warnings: list[str] = []
         for index, task in enumerate(work):
             original, current = as_photo(originals[task.index]), as_photo(currents[task.index])
             versions = [(now, current)]
@@ -258,10 +266,17 @@ class Jobs:
                 cancel.raise_if_cancelled()
                 done = (index * len(versions) + part) / parts
                 tell(Message(_progress(Progress("verify", step=0), done, None)))
-                found = pipeline.check(original, shown, store=self._store, device=device, warm=self._warm)  # type: ignore[arg-type]
+                found = pipeline.check(
+                    original,
+                    shown,
+                    store=self._store,
+                    device=device,  # type: ignore[arg-type]
+                    warm=self._warm,
+                    warnings=warnings,
+                )
                 reports += on_layer(only(found, task.choice), task, originals[task.index])
         now, later = numbered(now, work), numbered(later, work)
-        answer = _told(now)
+        answer = {**_told(now), "warnings": list(dict.fromkeys(warnings))}
         if upload:
             answer["upload"] = {**_told(later), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
         return Message(answer)

@@ -18,6 +18,7 @@ from worker_client.report import (  # noqa: E402
     text_report,
     upload_title,
     verdict,
+    warnings,
     write_report,
 )
 from worker_client.texts import _, sentence  # noqa: E402
@@ -108,8 +109,8 @@ def _content(figures: dict[str, Any]) -> Gtk.Widget:
         for face in figures["upload"]["faces"]:
             box.pack_start(_face(face), False, False, 0)
     explained = _("Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them.")
-    explained += "\n" + no_promise()
-    box.pack_start(_small(explained), False, False, 0)
+    lines = [*warnings(figures), explained, no_promise()]
+    box.pack_start(_small("\n".join(lines)), False, False, 0)
     return box
 
 

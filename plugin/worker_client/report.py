@@ -65,8 +65,15 @@ def text_report(name, figures):
     if "upload" in figures:
         lines += [upload_title(figures["upload"]), ""]
         lines += _faces(figures["upload"]["faces"])
+    lines += warnings(figures)
     lines += [_("Below its threshold a recogniser takes the two faces for two people."), no_promise()]
     return "\n".join(lines) + "\n"
+
+
+def warnings(figures):
+    # type: (dict[str, Any]) -> list[str]
+    """What the user should know of how a "check" went; nothing from a worker that does not tell."""
+    return [sentence(warning) for warning in figures.get("warnings", ())]
 
 
 def upload_title(upload):

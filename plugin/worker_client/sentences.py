@@ -93,6 +93,8 @@ SENTENCES = (
     N_("The graphics card has too little memory to invert this face; the processor does it."),
     N_("The graphics card has too little memory; the search asks one recogniser at a time."),
     N_("The graphics card has too little memory for this photo; the processor protected it."),
+    N_("The graphics card has too little memory for this check; the processor did it."),
+    N_("PyTorch can't use the graphics card ({why}); the processor does its work."),
     N_("No face recogniser can be had. {why}"),
     N_("Without the recogniser {name}: {why}"),
     N_(

@@ -188,6 +188,13 @@ def test_a_part_of_a_mask_has_its_own_rows() -> None:
 # What is told
 
 
+def test_a_report_tells_what_the_worker_warns_of() -> None:
+    figures: dict[str, Any] = {"faces": [], "warnings": ["The graphics card has too little memory for this check."]}
+    assert figures["warnings"][0] in report.text_report("me", figures).splitlines()
+    del figures["warnings"]  # a worker from before an update may still run
+    assert report.text_report("me", figures)
+
+
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="choose another file"):
         report.write_report(str(tmp_path / "missing" / "report.txt"), "words")

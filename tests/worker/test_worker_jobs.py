@@ -18,7 +18,7 @@ from talk import ask, events, status, until
 from worker_client.place import Place
 from worker_client.size import SEARCH_SIDE, SHRINK
 
-from c2p_core import pipeline
+from c2p_core import pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Photo, Preview, ProtectRequest, ProtectResult, Similarity
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
@@ -271,6 +271,26 @@ def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs:
 
 
 @pytest.mark.slow
+def test_a_card_that_gets_full_after_the_search_costs_no_protection(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    similarities, asked = verify.similarities, []
+
+    def scarce(*given: Any) -> tuple[Similarity, ...]:
+        asked.append(given)
+        if len(asked) == 2:  # the first are the figures of the search, the second those of what the selection leaves
+            raise torch.cuda.OutOfMemoryError
+        return similarities(*given)
+
+    monkeypatch.setattr(verify, "similarities", scarce)
+    selection = np.zeros((512, 512, 1), np.uint8)
+    selection[:, :225] = 255
+    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")], steps=1)
+    assert len(asked) == 3 and made and answer["faces"][0]["similarities"]
+    assert answer["warnings"] == ["The graphics card has too little memory for this check; the processor did it."]
+
+
+@pytest.mark.slow
 def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     faces = [{"number": 4, "box": box}]
@@ -378,7 +398,7 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
     answer, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = pipeline.check(Photo(ASTRONAUT), Photo(darker), store=store)
-    assert answer["faces"] == [face_report(direct)]
+    assert answer["faces"] == [face_report(direct)] and answer["warnings"] == []
     assert answer["sentences"][-1].startswith("No protection holds")
     upload = answer["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
