@@ -30,8 +30,11 @@ from c2p_core.priors.inversion import (
     fingerprint,
     fixed_rows,
     invert,
+    psnr,
+    synthesise,
     tuned,
     untouched_layers,
+    working_side,
 )
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior, settings
@@ -229,6 +232,26 @@ def test_tuning_ends_at_its_target(networks: Networks, astronaut_canvas: CanvasF
     own = networks
     invert(own.generator, own.encoder, picture, torch.ones(1, 64, 64), own.perceptual, how, lambda s, _: seen.append(s))
     assert len(seen) < 50
+
+
+def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Networks) -> None:
+    torch.manual_seed(0)
+    shape = GeneratorShape((8,) * 8, style=8, mapping=1)
+    generator, encoder = Generator(shape), Encoder(EncoderShape(shape.codes, 8, 32, (16, 20, 24, 32), (1, 1, 1, 1), 8))
+    for network in (generator, encoder):
+        network.eval().requires_grad_(False)
+    side = working_side(generator)
+    picture, mask = torch.rand(3, side, side) * 2 - 1, torch.ones(1, side, side)
+    how = replace(QUICK, latent_steps=1, tuning_steps=1)
+    found = invert(generator, encoder, picture, mask, networks.perceptual, how)
+    assert (shape.size, side, found.codes.shape) == (512, 256, (16, 8))
+    # From the first free row to 256 px; a layer of 512 px would have no gradient and stay.
+    layers = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
+    assert layers == {str(at) for at in range(untouched_layers(16), 13)}
+    own = dict(generator.named_parameters())
+    assert all(not torch.equal(weight, own[name]) for name, weight in found.weights.items())
+    made = synthesise(generator, found.weights, found.codes[None], size=side)
+    assert found.quality == psnr(made, picture[None], mask)
 
 
 def test_two_faces_in_a_row_are_inverted_as_each_alone(
