@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.func import functional_call
 
 from c2p_core.errors import ModelUnavailable
 from c2p_core.priors import checkpoints
@@ -26,7 +28,13 @@ from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, Ge
 
 LAYOUTS = Path(__file__).parent / "layouts"
 SMALL = {16: GeneratorShape((12, 10, 8), style=16, mapping=2), 32: GeneratorShape((8, 8, 6, 4), style=12, mapping=3)}
-SMALL_ENCODER = EncoderShape(codes=8, style=12, size=32, channels=(16, 20, 24, 32), units=(1, 1, 1, 1), heads=8)
+SMALL_ENCODERS = {
+    16: EncoderShape(codes=6, style=16, size=64, channels=(16, 24, 32, 48), units=(1, 2, 1, 2), heads=12),
+    32: EncoderShape(codes=8, style=12, size=32, channels=(16, 20, 24, 32), units=(1, 1, 1, 1), heads=8),
+}
+# What comes with the program.
+MINI = GeneratorShape((192, 192, 192, 96, 48, 24), style=256, mapping=4)
+MINI_ENCODER = EncoderShape(codes=12, style=256, size=64, channels=(32, 64, 128, 192), units=(2, 3, 4, 2), heads=96)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,14 @@ def layout(name: str) -> list[Line]:
     lines = (LAYOUTS / name).read_text(encoding="utf-8").splitlines()[1:]
     split = [line.split(" ") for line in lines]
     return [Line(n, () if s == "-" else tuple(int(part) for part in s.split(",")), d) for n, s, d in split]
+
+
+def kind_of(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def lines_of(tensors: dict[str, Tensor]) -> set[Line]:
+    return {Line(name, tuple(value.shape), kind_of(value)) for name, value in tensors.items()}
 
 
 # The reference: one sample at a time, filters by inserting zeros, padding and multiplying out.
@@ -151,6 +167,18 @@ def from_nvidia(d: dict[str, Tensor], size: int) -> tuple[Tensor, list[Part], li
     return d["synthesis.b4.const"], convolutions, rgbs
 
 
+def from_ours(d: dict[str, Tensor], count: int) -> tuple[Tensor, list[Part], list[Part]]:
+    def part(name: str, *more: Tensor) -> Part:
+        return Part(
+            d[f"{name}.weight"], (d[f"{name}.affine.weight"], d[f"{name}.affine.bias"]), d[f"{name}.bias"], *more
+        )
+
+    convolutions = [
+        part(f"layers.{at}", d[f"layers.{at}.noise_strength"], d[f"layers.{at}.noise"]) for at in range(count)
+    ]
+    return d["constant"], convolutions, [part(f"rgbs.{at}") for at in range(count // 2 + 1)]
+
+
 # The same for e4e's encoder, written from its names alone: units and heads are counted in the file.
 
 
@@ -237,6 +265,21 @@ def random_checkpoint(places: list[Place]) -> dict[str, Tensor]:
     }
 
 
+def random_encoder(shape: EncoderShape) -> dict[str, Tensor]:
+    """Random weights of an encoder; its variances are positive."""
+    draw, state = torch.Generator().manual_seed(0), Encoder(shape).state_dict()
+    for name, value in state.items():
+        if value.is_floating_point():
+            drawn = 0.3 * torch.randn(value.shape, generator=draw)
+            state[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
+    return state
+
+
+def close(made: Tensor, wanted: Tensor) -> bool:
+    """Whether what a network made in single precision is what the reference makes."""
+    return float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+
+
 def double(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.double() for name, value in tensors.items()}
 
@@ -318,19 +361,27 @@ class Hostile:
 
 
 def test_the_official_layouts_are_the_ones_written_down() -> None:
-    rosinality = {place.name: place.shape for place in checkpoints.rosinality(FFHQ)}
-    assert rosinality.pop("latent_avg") == (512,)
-    assert rosinality == {line.name: line.shape for line in layout("rosinality-1024.txt")}
-    nvidia = {place.name: place.shape for place in checkpoints.nvidia(FFHQ)}
-    assert nvidia == {line.name: line.shape for line in layout("nvidia-1024.txt")}
+    with torch.device("meta"):
+        ours = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
+
+    def lines(places: list[Place]) -> set[Line]:
+        return {Line(place.name, place.shape, ours.get(place.ours, "float32")) for place in places}
+
+    beside = Line("latent_avg", (512,), "float32")
+    assert lines(checkpoints.rosinality(FFHQ)) == {*layout("rosinality-1024.txt"), beside}
+    assert lines(checkpoints.nvidia(FFHQ)) == set(layout("nvidia-1024.txt"))
 
 
 def test_the_official_encoder_has_the_layout_written_down() -> None:
     with torch.device("meta"):
         state = Encoder(EncoderShape()).state_dict()
     assert tuple(state.pop("latent_avg").shape) == (18, 512)
-    found = {(name, tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in state.items()}
-    assert found == {(line.name, line.shape, line.dtype) for line in layout("e4e-encoder.txt")}
+    assert lines_of(state) == set(layout("e4e-encoder.txt"))
+
+
+def test_our_own_files_have_the_layout_written_down(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / "mini.safetensors", Generator(MINI), Encoder(MINI_ENCODER))
+    assert lines_of(load_file(tmp_path / "mini.safetensors")) == set(layout("ours-128.txt"))
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -347,8 +398,7 @@ def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_pat
     assert torch.equal(generator.mean_w, average)
     for sample, made in enumerate(generator(codes)):
         w = mapped(layers, z[sample].double())
-        wanted = reference(*from_rosinality(exact, 2 * len(shape.channels) - 1), w.expand(shape.codes, -1))
-        assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+        assert close(made, reference(*from_rosinality(exact, shape.codes - 1), w.expand(shape.codes, -1)))
 
 
 # The official files are of protocol 3, Python 3.7's own.
@@ -359,54 +409,54 @@ def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: 
     write_nvidia(tmp_path / "generator.pkl", tensors, protocol)
     generator = load_generator(tmp_path / "generator.pkl")
     codes = torch.randn(shape.codes, shape.style, generator=torch.Generator().manual_seed(1))
-    wanted = reference(*from_nvidia(double(tensors), size), codes.double())
-    made = generator(codes[None])[0]
-    assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+    assert close(generator(codes[None])[0], reference(*from_nvidia(double(tensors), size), codes.double()))
     assert torch.equal(generator.mean_w, tensors["mapping.w_avg"])
 
 
-def e4e_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def e4e_file(path: Path, size: int = 32) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A file as e4e writes it; what it holds of the encoder and of the decoder."""
-    draw = torch.Generator().manual_seed(0)
-    encoder = Encoder(SMALL_ENCODER).state_dict()
-    del encoder["latent_avg"]
-    for name, value in encoder.items():
-        if value.is_floating_point():
-            drawn = 0.3 * torch.randn(value.shape, generator=draw)
-            encoder[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
-    decoder = random_checkpoint(checkpoints.rosinality(SMALL[32]))
+    own = random_encoder(SMALL_ENCODERS[size])
+    decoder = random_checkpoint(checkpoints.rosinality(SMALL[size]))
     del decoder["latent_avg"]
-    state = {f"encoder.{name}": value for name, value in encoder.items()}
+    state = {f"encoder.{name}": value for name, value in own.items() if name != "latent_avg"}
     state |= {f"decoder.{name}": value for name, value in decoder.items()}
-    average = torch.randn(SMALL_ENCODER.codes, SMALL_ENCODER.style, generator=draw)
-    torch.save({"state_dict": state, "latent_avg": average, "opts": {"device": "cuda:0"}}, path)
-    return encoder | {"latent_avg": average}, decoder
+    torch.save({"state_dict": state, "latent_avg": own["latent_avg"], "opts": {"device": "cuda:0"}}, path)
+    return own, decoder
 
 
-def test_an_e4e_file_gives_the_codes_and_the_picture_of_the_references(tmp_path: Path) -> None:
-    own, decoder = e4e_file(tmp_path / "e4e.pt")
+@pytest.mark.parametrize("size", [16, 32])
+def test_an_e4e_file_gives_the_codes_and_the_picture_of_the_references(size: int, tmp_path: Path) -> None:
+    shape, (own, decoder) = SMALL_ENCODERS[size], e4e_file(tmp_path / "e4e.pt", size)
     encoder, generator = load_encoder(tmp_path / "e4e.pt"), load_generator(tmp_path / "e4e.pt")
-    assert encoder.shape == SMALL_ENCODER
-    pictures = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert encoder.shape == shape
+    pictures = torch.randn(2, 3, shape.size, shape.size, generator=torch.Generator().manual_seed(1))
     codes = encoder(pictures)
     for picture, found in zip(pictures, codes, strict=True):
-        wanted = encoded(double(own), SMALL_ENCODER.units, SMALL_ENCODER.codes, picture.double())
-        wanted += own["latent_avg"]
-        assert float((found.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
-    wanted = reference(*from_rosinality(double(decoder), 7), codes[0].double())
-    made = generator(codes[:1])[0]
-    assert float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+        assert close(found, encoded(double(own), shape.units, shape.codes, picture.double()) + own["latent_avg"])
+    wanted = reference(*from_rosinality(double(decoder), shape.codes - 1), codes[0].double())
+    assert close(generator(codes[:1])[0], wanted)
     assert torch.equal(generator.mean_w, own["latent_avg"][0])
 
 
-def test_our_own_file_keeps_both_networks(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    generator, encoder = Generator(SMALL[16]), Encoder(SMALL_ENCODER).eval()
-    checkpoints.save(tmp_path / "mini.safetensors", generator, encoder)
-    codes, picture = torch.randn(1, 6, 16), torch.randn(1, 3, 32, 32)
-    made = load_generator(tmp_path / "mini.safetensors")(codes)
-    assert torch.allclose(made, generator(codes), atol=0.02)
-    assert torch.allclose(load_encoder(tmp_path / "mini.safetensors")(picture), encoder(picture), atol=0.02)
+@pytest.mark.parametrize("size", [16, 32])
+def test_our_own_file_gives_the_codes_and_the_picture_of_the_references(size: int, tmp_path: Path) -> None:
+    shape, encoder_shape, file = SMALL[size], SMALL_ENCODERS[size], tmp_path / "mini.safetensors"
+    saved, encoder = Generator(shape), Encoder(encoder_shape)
+    draw = torch.Generator().manual_seed(0)
+    saved.load_state_dict({n: torch.randn(v.shape, generator=draw) for n, v in saved.state_dict().items()})
+    encoder.load_state_dict(random_encoder(encoder_shape))
+    checkpoints.save(file, saved, encoder)
+    held, generator = double(load_file(file)), load_generator(file)
+    exact = {name.removeprefix("generator."): value for name, value in held.items()}
+    layers = [(exact[f"mapping.layers.{at}.weight"], exact[f"mapping.layers.{at}.bias"]) for at in range(shape.mapping)]
+    z = torch.randn(1, shape.style, generator=draw)
+    w = mapped(layers, z[0].double()).expand(shape.codes, -1)
+    assert close(generator(generator.map(z))[0], reference(*from_ours(exact, shape.codes - 1), w))
+    assert torch.equal(generator.mean_w.double(), exact["mean_w"])
+    exact = {name.removeprefix("encoder."): value for name, value in held.items()}
+    picture = torch.randn(3, encoder_shape.size, encoder_shape.size, generator=draw)
+    codes = encoded(exact, encoder_shape.units, encoder_shape.codes, picture.double()) + exact["latent_avg"]
+    assert close(load_encoder(file)(picture[None])[0], codes)
 
 
 def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> None:
@@ -455,12 +505,15 @@ def test_a_key_beside_both_networks_is_named(load: Callable[[Path], object], tmp
         load(tmp_path / "e4e.pt")
 
 
-def test_an_encoder_that_lacks_a_key_says_which(tmp_path: Path) -> None:
+def test_every_key_of_an_encoder_that_does_not_fit_is_named(tmp_path: Path) -> None:
     e4e_file(tmp_path / "e4e.pt")
     content = torch.load(tmp_path / "e4e.pt", weights_only=True)
     del content["state_dict"]["encoder.latlayer1.bias"]
+    content["state_dict"]["encoder.latlayer3.bias"] = torch.zeros(2)
+    content["state_dict"]["encoder.input_layer.0.weight"] = torch.zeros(1, 2)
     torch.save(content, tmp_path / "e4e.pt")
-    with pytest.raises(ModelUnavailable, match=r"missing: latlayer1\.bias"):
+    said = "missing: latlayer1.bias; unknown: latlayer3.bias; of another shape: input_layer.0.weight (1, 2) instead of"
+    with pytest.raises(ModelUnavailable, match=re.escape(said)):
         load_encoder(tmp_path / "e4e.pt")
 
 
@@ -538,18 +591,33 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(generator: Generator) -> Non
     assert torch.allclose(generator(codes)[1], generator(codes[1:2])[0], atol=1e-4)
 
 
-def test_gradients_agree_with_differences(generator: Generator) -> None:
-    exact = Generator(SMALL[16]).double()
+@pytest.mark.parametrize("part", ["codes", "noise", "layers.1.weight", "layers.2.weight"])
+def test_gradients_agree_with_differences(generator: Generator, part: str) -> None:
+    """Of codes, which the search moves, of noise, which it may move too, and of weights, which tuning moves."""
+    exact = Generator(SMALL[16]).double().requires_grad_(False)
     exact.load_state_dict(generator.state_dict())
     draw = torch.Generator().manual_seed(3)
+    maps = [layer.noise for layer in exact.styled()]
     for count in (1, 2):
-        codes = torch.randn(count, 6, 16, generator=draw).double().requires_grad_()
+        codes = torch.randn(count, 6, 16, generator=draw).double()
         weights = torch.randn(count, 3, 16, 16, generator=draw).double()
-        way = torch.randn(count, 6, 16, generator=draw).double()
-        (slope,) = torch.autograd.grad((exact(codes) * weights).sum(), codes)
-        step = 1e-5
+
+        def seen(moved: Tensor, codes: Tensor = codes, weights: Tensor = weights) -> Tensor:
+            if part == "codes":
+                made = exact(moved)
+            elif part == "noise":
+                made = exact(codes, noise=[*maps[:3], moved, *maps[4:]])
+            else:
+                made = functional_call(exact, {part: moved}, (codes,))
+            return (made * weights).sum()
+
+        own = codes if part == "codes" else maps[3] if part == "noise" else exact.get_parameter(part)
+        start = own.detach().clone().requires_grad_()
+        way = torch.randn(start.shape, generator=draw).double()
+        (slope,) = torch.autograd.grad(seen(start), start)
+        step = 1e-6  # a larger one crosses kinks of the activation
         with torch.no_grad():
-            ends = [(exact(codes + sign * step * way) * weights).sum() for sign in (1, -1)]
+            ends = [seen(start + sign * step * way) for sign in (1, -1)]
         assert float((slope * way).sum()) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=1e-5)
 
 
