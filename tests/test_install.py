@@ -12,23 +12,18 @@ import platformdirs
 import pytest
 
 from c2p_core.priors import inversion_cache
-from installer import environment, main, places, problems
+from installer import environment, gimps, main, places, problems
 from installer.places import MARKER, Places
 from installer.problems import Stop
+from tests.own_home import move_into
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that no test touches this user's GIMP or worker."""
     folder = tmp_path_factory.mktemp("home")
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(folder))
-    for name in ("APPDATA", "LOCALAPPDATA", "C2P_HOME", "C2P_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
-        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
+    move_into(folder, folder / "bin", monkeypatch)
     return folder
 
 
@@ -53,6 +48,15 @@ def quiet(words: str) -> None:
 
 
 # Folders
+
+
+def test_no_test_of_the_installer_sees_this_users_gimp(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIMP3_DIRECTORY", str(tmp_path))
+    assert gimps.profiles()
+    move_into(home, home / "bin", monkeypatch)
+    assert gimps.profiles() == gimps.programs() == ()
 
 
 def test_c2p_home_moves_everything() -> None:

@@ -23,6 +23,7 @@ from installer import doctor, gimp, gimps, main, places, plug_in, translations, 
 from installer.gimps import Profile, Program
 from installer.places import MARKER, Places
 from installer.problems import Stop
+from tests.own_home import move_into
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and programs as on Unix")
@@ -58,24 +59,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, no GIMP on this machine, and a small plug-in to install."""
     folder = tmp_path / "home"
     folder.mkdir()
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(folder))
-    for name in (
-        "XDG_CONFIG_HOME",
-        "XDG_DATA_HOME",
-        "XDG_STATE_HOME",
-        "APPDATA",
-        "LOCALAPPDATA",
-        "C2P_HOME",
-        "C2P_CACHE",
-        "XDG_CACHE_HOME",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("GIMP2_DIRECTORY", "GIMP3_DIRECTORY", "C2P_WORKER_POINTER", "C2P_WORKER_PYTHON", "C2P_MODELS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    for name in ("FLATPAK_SYSTEM", "SNAP_PROGRAMS", "MAC_PROGRAMS"):
-        monkeypatch.setattr(gimps, name, tmp_path / "system" / name)
+    move_into(folder, tmp_path / "bin", monkeypatch)
     source = tmp_path / "plugin"
     for name in plug_in.NAMES.values():
         (source / name).mkdir(parents=True)

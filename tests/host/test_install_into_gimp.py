@@ -11,6 +11,7 @@ import pytest
 from installer import doctor, gimp, gimps, main, places
 from installer.places import Places
 from tests.host.gimp import Gimp
+from tests.own_home import move_into
 
 pytestmark = pytest.mark.host
 
@@ -26,13 +27,8 @@ def home(gimp: Gimp, monkeypatch: pytest.MonkeyPatch) -> Path:
     console = folder / "bin" / "gimp-console-3.0"
     console.write_text(f'#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec {shlex.join(words)} "$@"\n')
     console.chmod(0o755)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("PATH", str(folder / "bin"))
     # What is uninstalled at the end must not be the models and faces of whoever runs the tests.
-    for name in ("C2P_HOME", "C2P_MODELS", "C2P_CACHE", "GIMP3_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
-        monkeypatch.delenv(f"XDG_{name}_HOME", raising=False)
+    move_into(folder, folder / "bin", monkeypatch)
     return folder
 
 
