@@ -93,6 +93,12 @@ def wanted_stamps() -> dict[str, str]:
     return stamps | {OWN_PACKAGE: content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)}
 
 
+def fetched_models() -> tuple[str, ...]:
+    """What ``c2p models fetch`` puts into the folder of the models, as patterns of names."""
+    manifest = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
+    return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*")
+
+
 def release() -> str:
     """The version that the checkout has."""
     found = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)

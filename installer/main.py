@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from installer import doctor, gimp, worker, zips
-from installer.environment import CHECKOUT, child_environment, prepare
+from installer.environment import CHECKOUT, child_environment, fetched_models, prepare
 from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove
 from installer.problems import Stop, disk_problem
@@ -164,7 +164,7 @@ def uninstall(where: Places) -> int:
         *(partial(gimp.remove_from, profile) for profile in profiles()),
         worker.remove_traces,
         lambda: [remove(where.venv)],
-        lambda: [remove(where.models)],
+        lambda: [remove(where.models, fetched_models())],
     ]
     for step in steps:
         try:

@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,12 @@ def write_marker(folder: Path, content: dict[str, Any]) -> None:
         raise disk_problem(error, folder) from error
 
 
-def remove(folder: Path) -> str:
+def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
     """Removes a folder of ours and says in words what was done.
+
+    Args:
+        folder: the folder.
+        parts: what of it is ours, as patterns of names; the folder stays where it holds anything else.
 
     Raises:
         Stop: the folder is not ours, or can't be removed.
@@ -133,15 +138,21 @@ def remove(folder: Path) -> str:
         return f"'{folder}' is not there."
     if not is_ours(folder):
         raise Stop(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.", 2)
+    kept = []
     try:
         # The marker goes last: a removal that was cut short can be run again.
         for entry in folder.iterdir():
             if entry.name == MARKER:
                 continue
-            if entry.is_dir() and not entry.is_symlink():
+            if not any(fnmatchcase(entry.name, part) for part in parts):
+                kept.append(entry.name)
+            elif entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+        if kept:
+            # With its marker: what a later installation puts beside them can be removed again.
+            return f"'{folder}' holds other files ({', '.join(sorted(kept))}) and stays."
         (folder / MARKER).unlink()
         folder.rmdir()
     except OSError as error:

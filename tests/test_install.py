@@ -11,7 +11,9 @@ from typing import Any
 import platformdirs
 import pytest
 
-from c2p_core.priors import inversion_cache
+from c2p_core.models import store
+from c2p_core.models.store import ModelStore
+from c2p_core.priors import inversion_cache, wplus
 from installer import environment, gimps, main, places, problems
 from installer.places import MARKER, Places
 from installer.problems import Stop
@@ -284,14 +286,30 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
 
 def test_uninstall_removes_what_was_made_and_nothing_else(where: Places, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    for folder in (where.venv, where.models):
+    for folder, inside in ((where.venv, "lib"), (where.models, "faceres"), (where.models, ".partial-x1")):
         places.claim(folder)
-        (folder / "inside").mkdir()
-        (folder / "inside" / "file").touch()
+        (folder / inside).mkdir()
+        (folder / inside / "file").touch()
     arguments = ["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]
     assert main.main(arguments) == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["photo.jpg"]
     assert main.main(arguments) == 0
+
+
+def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
+    where: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places.claim(where.models)
+    for name in ("faceres/faceres.bin", f"{wplus.FOLDER}/generator.pt"):
+        (where.models / name).parent.mkdir()
+        (where.models / name).touch()
+    assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 0
+    assert (where.models / wplus.FOLDER / "generator.pt").exists() and not (where.models / "faceres").exists()
+    assert f"'{where.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
+
+
+def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
+    assert set(environment.fetched_models()) == {entry.name for entry in ModelStore().entries()} | {f"{store._ASIDE}*"}
 
 
 def test_uninstall_refuses_a_foreign_folder(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
