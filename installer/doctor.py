@@ -15,19 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from installer import plug_in, worker
-from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, release, wanted_stamps
+from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, examine, release, wanted_stamps
 from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import misplaced, profiles, programs
 from installer.places import Places, data_home, is_ours, read_marker
 
-# Runs in the environment; what it prints is a list of words.
-_PACKAGES = """
-import importlib.metadata as m, torch
-for name in ("protect-face", "torch", "torchvision", "numpy", "pillow", "open_clip_torch"):
-    try: print(name, m.version(name))
-    except m.PackageNotFoundError: print(name, "MISSING")
-print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
-"""
 _LOG_LINES = 20
 
 
@@ -83,10 +75,10 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         if known.get(what) != wanted_stamps()[what]:
             state = "of another version than this folder" if what in known else "unfinished"
             problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
-    code, words = _run([where.python, "-I", "-c", _PACKAGES])
+    code, words = examine(where)
     yield from words
     if code:
-        problems.append("The environment's Python does not run what it should; run 'python3 install.py --gimp'.")
+        problems.append(f"The environment is damaged ({words[-1]}); run 'python3 install.py --gimp'.")
 
 
 def _models(where: Places, problems: list[str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -27,6 +26,23 @@ REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST
 LOG = "protect-face-pip.log"
 # Without the CUDA libraries, measured; with them pip itself says that there is no space.
 NEEDED_BYTES = 2_500_000_000
+# Runs in the environment: what a report should have of it, and the models that no fetching replaces.
+_EXAMINATION = """
+import importlib.metadata as m, sys, torch
+from c2p_core.errors import ModelUnavailable
+from c2p_core.models.store import ModelStore, can_be_fetched
+print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
+wrong = []
+for name in ("protect-face", "torch", "torchvision", "numpy", "pillow", "open_clip_torch"):
+    try: print(name, m.version(name))
+    except m.PackageNotFoundError: wrong.append(f"{name} is missing")
+store = ModelStore(offline=True)
+for entry in store.entries():
+    try: can_be_fetched(entry) or store.verify(entry.name)
+    except ModelUnavailable as error: wrong.append(str(error).rstrip("."))
+print(*wrong, sep="\\n")
+sys.exit(bool(wrong))
+"""
 
 Say = Callable[[str], None]
 
@@ -48,20 +64,36 @@ def prepare(
     """
     if not claim(places.venv):
         raise Stop(f"'{places.venv}' is not empty and was not made by install.py; choose another --venv.", 2)
-    known = read_marker(places.venv)
-    interpreter = f"{platform.python_version()} {platform.machine()}"
-    if known.get("interpreter") != interpreter or not _runs(places.python):
+    # One that runs is kept, whatever Python runs install.py: it can do without a network, a new one can't.
+    new = not _runs(places.python, "-m", "pip", "--version")
+    if new:
         before_change()
-        say(f"making a virtual environment in {places.venv}")
-        _make(places.venv)
-        known = {"interpreter": interpreter}
-        write_marker(places.venv, known)
+        _make(places.venv, say)
+    _fill(places, tests, offline, say, before_change)
+    code, said = examine(places)
+    if code and not new and not offline:
+        say(f"the environment is damaged ({said[-1]})")
+        before_change()
+        _make(places.venv, say)
+        _fill(places, tests, offline, say, before_change)
+        code, said = examine(places)
+    if code and offline:
+        raise Stop(
+            f"The environment is damaged ({said[-1]}) and --offline forbids mending it; run without --offline.", 6
+        )
+    if code:
+        raise Stop(f"What pip installed does not work here ({said[-1]}); report what --doctor prints.", 6)
 
+
+def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
+    """Lets pip install every part that is not there as this checkout wants it."""
+    known = read_marker(places.venv)
     stamps = wanted_stamps()
     for what, files in REQUIREMENTS.items():
         if known.get(what) == stamps[what] or (what == TEST_TOOLS and not tests):
             continue
-        _check_space(places.venv)
+        if what == PACKAGES and what not in known:
+            _check_space(places.venv)
         before_change()
         say(f"installing {what} with pip" + ("" if offline else " (downloads; minutes the first time)"))
         # Missing until pip ends: a killed run is taken up again by the next one.
@@ -73,15 +105,37 @@ def prepare(
         known[what] = stamps[what]
         write_marker(places.venv, known)
 
-    if known.get(OWN_PACKAGE) != stamps[OWN_PACKAGE]:
+    if known.get(OWN_PACKAGE) != stamps[OWN_PACKAGE] or not _runs(places.c2p, "--help"):
         before_change()
         say("installing c2p from this checkout")
         known.pop(OWN_PACKAGE, None)
         write_marker(places.venv, known)
-        own = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--force-reinstall", str(CHECKOUT)]
-        pip(places, own, offline=True, say=say)
+        # Nothing is fetched for it, so that no failure is one of the network.
+        own = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--force-reinstall", str(CHECKOUT)]
+        pip(places, own, offline=False, say=say)
         known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
         write_marker(places.venv, known)
+
+
+def examine(places: Places) -> tuple[int, list[str]]:
+    """Looks whether what pip brought works.
+
+    Returns:
+        0 when all of it does, and lines for the diagnosis; of a fault the last line tells.
+    """
+    try:
+        ended = subprocess.run(
+            [str(places.python), "-I", "-c", _EXAMINATION],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(),
+        )
+    except OSError as error:
+        return 1, [str(error)]
+    return ended.returncode, ended.stdout.strip().splitlines() or ["no words"]
 
 
 def wanted_stamps() -> dict[str, str]:
@@ -177,13 +231,16 @@ def condensed(line: str) -> str:
     return ""
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, say: Say) -> None:
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise Stop(
             "This Python comes without its venv module; on Debian or Ubuntu run 'sudo apt install python3-venv',"
             " then the same command again.",
             6,
         )
+    say(f"making a virtual environment in {folder}")
+    # First: what follows may be cut short, and nothing in the folder counts as installed any more.
+    write_marker(folder, {})
     try:
         for entry in folder.iterdir():
             if entry.name != MARKER:
@@ -191,7 +248,8 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise disk_problem(error, folder) from error
     made = subprocess.run(
-        [sys.executable, "-m", "venv", str(folder)],
+        # Not sys.executable: that may lie in the folder that was just emptied.
+        [sys._base_executable, "-m", "venv", str(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -204,9 +262,12 @@ def _make(folder: Path) -> None:
         raise Stop(f"Python could not make a virtual environment in '{folder}' ({last}); try another --venv.", 6)
 
 
-def _runs(python: Path) -> bool:
+def _runs(*command: str | Path) -> bool:
     with contextlib.suppress(OSError):
-        return subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+        return (
+            subprocess.run([str(word) for word in command], capture_output=True, env=child_environment()).returncode
+            == 0
+        )
     return False
 
 

@@ -38,8 +38,9 @@ def where(tmp_path: Path) -> Places:
 def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Records what pip would have been asked to do; the environment seems to run."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(environment, "_make", lambda folder: None)
-    monkeypatch.setattr(environment, "_runs", lambda python: True)
+    monkeypatch.setattr(environment, "_make", lambda folder, say: calls.append(["make"]))
+    monkeypatch.setattr(environment, "_runs", lambda *command: True)
+    monkeypatch.setattr(environment, "examine", lambda where: (0, []))
     monkeypatch.setattr(environment, "_check_space", lambda folder: None)
     monkeypatch.setattr(environment, "pip", lambda where, arguments, **options: calls.append(arguments))
     return calls
@@ -144,14 +145,90 @@ def test_other_requirements_are_installed_and_the_rest_is_not_touched(
     assert len(pip_calls) == 2
 
 
-def test_another_python_makes_a_new_environment(
+def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
     where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
-    monkeypatch.setattr(environment.platform, "python_version", lambda: "3.99.0")
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
+    environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert pip_calls == []
+
+
+def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_as_installed(
+    where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.claim(where.venv)
+    places.write_marker(where.venv, {"packages": "installed"})
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def record(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        calls.append((command[0], places.read_marker(where.venv)))
+        return subprocess.CompletedProcess(command, 0, "")
+
+    monkeypatch.setattr(sys, "executable", str(where.python))
+    monkeypatch.setattr(subprocess, "run", record)
+    environment._make(where.venv, quiet)
+    assert calls == [(sys._base_executable, {})]
+
+
+def test_what_is_damaged_is_made_anew(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert len(pip_calls) == 3
+    pip_calls.clear()
+    monkeypatch.setattr(
+        environment, "examine", lambda where: (0, []) if ["make"] in pip_calls else (1, ["No module named 'torch'"])
+    )
+    monkeypatch.setattr(
+        environment, "_make", lambda folder, say: pip_calls.append(["make"]) or places.write_marker(folder, {})
+    )
+    with pytest.raises(Stop, match=r"No module named 'torch'.* run without --offline"):
+        environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert pip_calls == []
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert pip_calls[0] == ["make"] and len(pip_calls) == 4
+
+
+def test_a_command_that_is_gone_is_installed_again(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    pip_calls.clear()
+    monkeypatch.setattr(environment, "_runs", lambda *command: command[0] != where.c2p)
+    environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert len(pip_calls) == 1 and pip_calls[0][-1] == str(ROOT)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+def test_the_examination_notices_an_environment_without_its_packages(where: Places) -> None:
+    assert environment.examine(Places(Path(sys.prefix), where.models))[0] == 0
+    where.python.parent.mkdir(parents=True)
+    where.python.symlink_to(sys._base_executable)
+    code, words = environment.examine(where)
+    assert code and "No module named 'torch'" in words[-1]
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    calls: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(environment, "pip", lambda where, arguments, offline, say: calls.append((arguments, offline)))
+    environment.prepare(where, tests=False, offline=offline, say=quiet)
+    arguments, forbidden = calls[-1]
+    assert "--no-index" in arguments and not forbidden
+
+
+def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(environment, "_check_space", asked.append)
+    environment.prepare(where, tests=True, offline=False, say=quiet)
+    places.write_marker(where.venv, places.read_marker(where.venv) | {"packages": "of another time"})
+    environment.prepare(where, tests=True, offline=False, say=quiet)
+    assert asked == [where.venv] and len(pip_calls) == 6
 
 
 def test_the_stamp_follows_content_and_names_but_not_caches(tmp_path: Path) -> None:
