@@ -102,6 +102,7 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
         for name in files:
             extra = ["--no-deps"] if name.endswith("no-deps.txt") else ["--constraint", str(BUNDLE / "constraints.txt")]
             pip(places, ["--requirement", str(BUNDLE / name), *extra], offline=offline, say=say)
+        _delete_unused_models(places)
         known[what] = stamps[what]
         write_marker(places.venv, known)
 
@@ -115,6 +116,18 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
         pip(places, own, offline=False, say=say)
         known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
         write_marker(places.venv, known)
+
+
+def _delete_unused_models(places: Places) -> None:
+    """Of dlib's models in a package only those of the manifest stay: one of the others is for research only."""
+    ours = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
+    for library in ("lib/python3.*", "Lib"):
+        for file in places.venv.glob(f"{library}/site-packages/face_recognition_models/models/*.dat"):
+            if file.name not in ours:
+                try:
+                    file.unlink()
+                except OSError as error:
+                    raise disk_problem(error, file) from error
 
 
 def examine(places: Places) -> tuple[int, list[str]]:
