@@ -28,8 +28,11 @@ def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
     problems: list[str] = []
     for title, section in _SECTIONS:
         say(f"== {title}")
-        for line in section(where, problems):
-            say(f"   {discreet(line)}")
+        try:
+            for line in section(where, problems):
+                say(f"   {discreet(line)}")
+        except OSError as error:
+            problems.append(f"'{error.filename}' can't be read ({error.strerror}); change its rights and repeat.")
     say("== Found")
     for number, problem in enumerate(problems, 1):
         say(f"   {number}. {discreet(problem)}")
@@ -50,8 +53,9 @@ def _system(where: Places, problems: list[str]) -> Iterator[str]:
     yield f"Protect Face {release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
-    free = shutil.disk_usage(next(path for path in (data_home(), *data_home().parents) if path.exists())).free
-    yield f"{free / 1e9:.1f} GB free where the data lies"
+    # Not Path.exists, which raises where it may not look.
+    there = next(path for path in (data_home(), *data_home().parents) if os.path.exists(path))  # noqa: PTH110
+    yield f"{shutil.disk_usage(there).free / 1e9:.1f} GB free where the data lies"
     for name in (
         "C2P_HOME",
         "C2P_MODELS",
@@ -166,9 +170,12 @@ _SECTIONS = (
 
 def _access(path: Path) -> str:
     """Who may do what with a folder of ours."""
-    if not path.exists():
+    try:
+        entry = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return "not there"
-    entry = path.stat()
+    except OSError as error:
+        return f"can't be looked at: {error.strerror}"
     words = [stat.filemode(entry.st_mode)]
     if os.name == "posix" and entry.st_uid != os.geteuid():
         words.append("of another user")

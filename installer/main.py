@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, fetched_models, prepare
@@ -43,6 +44,8 @@ from PIL import Image
 from skimage import data
 Image.fromarray(data.astronaut()).save(sys.argv[1])
 """
+
+_T = TypeVar("_T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,27 +158,36 @@ def zip_plug_ins() -> int:
 
 
 def uninstall(where: Places) -> int:
-    """Removes what ``install.py`` made, and only that; returns 2 when a folder turned out not to be ours."""
+    """Removes what ``install.py`` made, and only that; returns 0 when nothing of it is left, else 2 or 5."""
     code = 0
-    # The worker goes first, while what it runs on is there; whatever fails, the rest still goes.
+
+    def attempt(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
+        """What ``step`` returns; nothing, after a sentence, when it fails: whatever fails, the rest still goes."""
+        nonlocal code
+        try:
+            return step()
+        except Stop as problem:
+            print(f"install.py: {problem}", file=sys.stderr)
+            code = problem.exit_code
+        except OSError as error:
+            words = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
+            print(f"install.py: {words}", file=sys.stderr)
+            code = 5
+        return ()
+
+    folders = attempt(profiles)
     steps: list[Callable[[], list[str]]] = [
+        # First, while what it runs on is there.
         lambda: ["Ended the worker."] if worker.end(where) else [],
-        *(partial(gimp.forget_prompts, program) for program in programs()),
-        *(partial(gimp.remove_from, profile) for profile in profiles()),
+        *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
+        *(partial(gimp.remove_from, profile) for profile in folders),
         worker.remove_traces,
         lambda: [remove(where.venv)],
         lambda: [remove(where.models, fetched_models())],
     ]
     for step in steps:
-        try:
-            for words in step():
-                print(words)
-        except Stop as problem:
-            print(f"install.py: {problem}", file=sys.stderr)
-            code = problem.exit_code
-        except OSError as error:
-            print(f"install.py: {disk_problem(error, Path(error.filename or data_home()))}", file=sys.stderr)
-            code = 5
+        for words in attempt(step):
+            print(words)
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code

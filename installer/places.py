@@ -102,7 +102,8 @@ def claim(folder: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    return (folder / MARKER).is_file() and not folder.is_symlink()
+    # Not Path.is_file: that raises where the folder may not be entered.
+    return os.path.isfile(folder / MARKER) and not os.path.islink(folder)  # noqa: PTH113, PTH114
 
 
 def read_marker(folder: Path) -> dict[str, Any]:

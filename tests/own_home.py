@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,3 +33,15 @@ def move_into(home: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PATH", str(programs))
     for name in ("FLATPAK_SYSTEM", "SNAP_PROGRAMS", "MAC_PROGRAMS"):
         monkeypatch.setattr(gimps, name, home / "no system" / name)
+
+
+def lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets nothing in ``folder`` be looked at, as rights would; root, who may run the tests, is stopped by none."""
+    look = os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if not isinstance(path, int) and folder in Path(path).parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)

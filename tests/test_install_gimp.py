@@ -23,7 +23,7 @@ from installer import doctor, gimp, gimps, main, places, plug_in, translations, 
 from installer.gimps import Profile, Program
 from installer.places import MARKER, Places
 from installer.problems import Stop
-from tests.own_home import move_into
+from tests.own_home import lock, move_into
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and programs as on Unix")
@@ -544,6 +544,20 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Places) -
     assert "can be entered by others" in diagnosis(where)[1]
 
 
+@POSIX
+def test_the_diagnosis_goes_on_where_it_may_not_look(
+    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_in(home, "3.0")
+    (home / ".local").mkdir()
+    lock(home / ".local", monkeypatch)
+    lock(home / ".config", monkeypatch)
+    code, words = diagnosis(where)
+    assert code == 1 and "== GIMP" in words
+    assert "(can't be looked at: Permission denied)" in words
+    assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
+
+
 # Removing
 
 
@@ -660,6 +674,18 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
     assert main.main(["--uninstall"]) == 2
     assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
     assert "was not made by install.py" in capsys.readouterr().err
+
+
+@POSIX
+def test_uninstall_goes_on_where_it_may_not_look(
+    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile_in(home, "3.0")
+    places.claim(where.venv)
+    lock(home / ".config", monkeypatch)
+    assert main.main(["--uninstall"]) == 5
+    assert "can't be read or removed (Permission denied)" in capsys.readouterr().err
+    assert not where.venv.exists()
 
 
 # The real plug-ins
