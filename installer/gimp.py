@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from installer import plug_in, worker
@@ -15,6 +16,7 @@ from installer.problems import Stop
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 # Under this name the plug-in keeps recent prompts in GIMP.
 RECENT = "protect-face-recent"
+_SETTINGS = "parasiterc"
 # The plug-in's log of errors that nobody foresaw, as ``plugin/worker_client/unexpected.py`` has it.
 LOG = "protect-face.log"
 
@@ -87,12 +89,27 @@ def remove_from(profile: Profile) -> list[str]:
 
 
 def forget_prompts(program: Program) -> list[str]:
-    """Has GIMP drop the list of recent prompts, which it keeps among its own settings."""
-    kept = expected_profile(program) / "parasiterc"
-    if program.generation != 3 or not kept.is_file() or RECENT.encode() not in kept.read_bytes():
+    """Has GIMP drop the list of recent prompts, which it keeps among its own settings; says so when they went."""
+    kept = expected_profile(program)
+    if program.generation != 3 or not _keeps_prompts(kept):
         return []
     program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
-    return [f"Removed the recent prompts from GIMP {program.version}."]
+    return [] if _keeps_prompts(kept) else [f"Removed the recent prompts from GIMP {program.version}."]
+
+
+def check_prompts(profile: Profile) -> list[str]:
+    """Looks whether recent prompts are still there: GIMP may have failed, have gone, or write them anew when it ends.
+
+    Raises:
+        Stop: they are.
+    """
+    if _keeps_prompts(profile.folder):
+        raise Stop(
+            f"'{profile.folder / _SETTINGS}' still holds your recent prompts; close GIMP and repeat, or delete what it"
+            f" has under {RECENT}.",
+            5,
+        )
+    return []
 
 
 def ask(program: Program) -> Answer:
@@ -144,6 +161,11 @@ def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
     strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
     return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
+
+
+def _keeps_prompts(folder: Path) -> bool:
+    kept = folder / _SETTINGS
+    return kept.is_file() and RECENT.encode() in kept.read_bytes()
 
 
 def _quit(program: Program) -> tuple[str, ...]:

