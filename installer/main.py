@@ -16,6 +16,7 @@ from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, fetched_models, prepare
 from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove
+from installer.plug_in import folder_in
 from installer.problems import Stop, disk_problem
 
 JOBS = (
@@ -146,7 +147,8 @@ def into_gimp(where: Places, offline: bool) -> int:
     if advice := gimp.sandbox_advice(where):
         _say(advice)
     _say("Start GIMP anew: Filters > Privacy > Protect Face.")
-    _say("To undo all of it: python3 install.py --uninstall. If something is wrong: python3 install.py --doctor")
+    _say(f"To undo all of it: {worker.again('uninstall', where)}")
+    _say(f"If something is wrong: {worker.again('doctor', where)}")
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
@@ -176,6 +178,9 @@ def uninstall(where: Places) -> int:
         return ()
 
     folders = attempt(profiles)
+    # Read before the folders go.
+    leads = [partial(worker.uninstall_elsewhere, folder_in(profile), where) for profile in folders]
+    elsewhere = {command for lead in leads for command in attempt(lead)}
     steps: list[Callable[[], list[str]]] = [
         # First, while what it runs on is there.
         lambda: ["Ended the worker."] if worker.end(where) else [],
@@ -189,6 +194,8 @@ def uninstall(where: Places) -> int:
     for step in steps:
         for words in attempt(step):
             print(words)
+    for command in sorted(elsewhere):
+        print(f"The filter led to another installation, which stays; to remove it too: {command}")
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, child_environment
-from installer.places import Places, data_home, inverted_faces, log_home
+from installer.places import Places, data_home, inverted_faces, log_home, places
 from installer.problems import Stop
 
 RUN = "run"
@@ -33,6 +33,33 @@ def pointer(where: Places) -> tuple[str, bytes]:
         "environment": _environment(where),
     }
     return _client().place.POINTER, (json.dumps(content, indent=1) + "\n").encode()
+
+
+def again(job: str, where: Places, home: str | None = None) -> str:
+    """The command that does ``job`` for an installation, with every option that it was made with.
+
+    Args:
+        home: its C2P_HOME, empty for none; None for that of now.
+    """
+    home = _environment(where).get("C2P_HOME", "") if home is None else home
+    usual = places(None, None, os.environ | {"C2P_HOME": home, "C2P_MODELS": ""})
+    words = f"python3 install.py --{job}"
+    words += f' --venv "{where.venv}"' if where.venv != usual.venv else ""
+    words += f' --models "{where.models}"' if where.models != usual.models else ""
+    return words + (f" with C2P_HOME set to '{home}'" if home else "")
+
+
+def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
+    """The command that removes the installation that a plug-in's folder leads to; none when it is ``where`` or gone."""
+    try:
+        content = json.loads((folder / _client().place.POINTER).read_text(encoding="utf-8"))
+        environment = content["environment"]
+        other = Places(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
+        command = again("uninstall", other, environment.get("C2P_HOME", ""))
+    except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
+        return []  # nothing can be known from it, and it goes
+    here = command == again("uninstall", where)
+    return [] if here or not (other.venv.exists() or other.models.exists()) else [command]
 
 
 def diagnosis(where: Places) -> dict[str, Any]:

@@ -660,6 +660,27 @@ def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
     assert all(f"'{path}' still holds your recent prompts; close GIMP" in said.err for path in kept)
 
 
+def test_who_installed_elsewhere_reads_how_to_remove_that_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile_in(home, "3.0")
+    monkeypatch.setattr(main, "_set_up", lambda where, **options: places.claim(where.venv))
+    options = ["--venv", str(home / "my venv"), "--models", str(home / "models")]
+    monkeypatch.setenv("C2P_HOME", str(home / "all"))
+    main.main(["--gimp", *options])
+    command = (
+        f'python3 install.py --uninstall --venv "{home / "my venv"}" --models "{home / "models"}"'
+        f" with C2P_HOME set to '{home / 'all'}'"
+    )
+    assert f"To undo all of it: {command}\n" in capsys.readouterr().out
+    monkeypatch.delenv("C2P_HOME")
+    assert main.main(["--uninstall"]) == 0
+    assert f"to remove it too: {command}\n" in capsys.readouterr().out
+    monkeypatch.setenv("C2P_HOME", str(home / "all"))
+    assert main.main(["--uninstall", *options]) == 0
+    assert "to remove it too" not in capsys.readouterr().out and not (home / "my venv").exists()
+
+
 @POSIX
 def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
