@@ -17,7 +17,7 @@ from typing import Any
 from installer import plug_in, worker
 from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, examine, release, wanted_stamps
 from installer.gimp import ask, sandbox_advice, trouble
-from installer.gimps import misplaced, profiles, programs
+from installer.gimps import expected_profile, misplaced, profiles, programs
 from installer.places import Places, data_home, is_ours, read_marker
 
 _LOG_LINES = 20
@@ -135,8 +135,15 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     }
     asked = programs()
     for program in asked:
+        name = f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}"
+        if not expected_profile(program).is_dir():
+            yield f"{name}: never ran; it was not asked, because it would make its folder"
+            problems.append(
+                f"GIMP {program.version} ({program.packaging}): It never ran; run 'python3 install.py --gimp'."
+            )
+            continue
         answer = ask(program)
-        yield f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}: {answers[answer]}"
+        yield f"{name}: {answers[answer]}"
         if answer != "there":
             problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
     if not folders and not asked:

@@ -18,6 +18,8 @@ from installer.translations import compiled
 NAMES = {2: "protect-face-gimp2", 3: "protect-face"}
 CLIENT = "worker_client"
 SOURCE = CHECKOUT / "plugin"
+# What the marker of a folder says that came out of one of our zips; ``write`` takes it over.
+FROM_ZIP = "from a zip"
 # What GIMP's Python leaves behind: Python 3 in __pycache__, Python 2.7 beside the sources.
 _COMPILED = ".pyc"
 
@@ -90,7 +92,8 @@ def differences(profile: Profile, pointer: tuple[str, bytes]) -> list[str]:
     if not is_ours(folder):
         found.append("the folder was not made by install.py")
     elif read_marker(folder).get("state") != "complete":
-        found.append("incomplete: an installation was cut short")
+        from_zip = read_marker(folder).get("state") == FROM_ZIP
+        found.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
     wanted = contents(profile.generation) | dict([pointer])
     present = _present(folder)
     for path in sorted(present - set(wanted)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from installer.environment import CHECKOUT, release
 from installer.places import MARKER
-from installer.plug_in import NAMES, contents, is_program
+from installer.plug_in import FROM_ZIP, NAMES, contents, is_program
 from installer.problems import Stop
 
 PLATFORMS = {
@@ -51,7 +51,7 @@ def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
             if platform == "windows":
                 words = words.replace("\n", "\r\n")
             # The marker lets install.py know the folder as its own.
-            extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": "from a zip"}).encode()}
+            extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": FROM_ZIP}).encode()}
             path = target / f"{name}-{release()}-{platform}.zip"
             try:
                 target.mkdir(parents=True, exist_ok=True)

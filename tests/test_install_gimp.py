@@ -477,6 +477,8 @@ def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, whe
     with zipfile.ZipFile(path) as archive:
         archive.extractall(profile_in(home, "3.0") / "plug-ins")
     (profile,) = gimps.profiles()
+    words = plug_in.differences(profile, worker.pointer(where))
+    assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
     assert plug_in.write(profile, worker.pointer(where))
     assert plug_in.differences(profile, worker.pointer(where)) == []
 
@@ -504,6 +506,14 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where
     assert "protect-face: part.py is missing" in words
     assert "protect-face-worker.json: protocol 1, ~" in words
     assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
+
+
+@POSIX
+def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Places) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    code, words = diagnosis(where)
+    assert code == 1 and "GIMP 3.0.4, system" in words and "never ran; it was not asked" in words
+    assert list(home.iterdir()) == []
 
 
 def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Places) -> None:
