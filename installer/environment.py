@@ -24,6 +24,8 @@ SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "b
 PACKAGES, TEST_TOOLS, OWN_PACKAGE = "packages", "test tools", "own package"
 REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST_TOOLS: ("requirements-test.txt",)}
 LOG = "protect-face-pip.log"
+# In the real path of what a Python from the Microsoft Store writes below AppData; other programs don't find it there.
+_STORE = "\\Packages\\PythonSoftwareFoundation"
 # Without the CUDA libraries, measured; with them pip itself says that there is no space.
 NEEDED_BYTES = 2_500_000_000
 # Runs in the environment: what a report should have of it, and the models that no fetching replaces.
@@ -64,6 +66,12 @@ def prepare(
     """
     if not claim(places.venv):
         raise Stop(f"'{places.venv}' is not empty and was not made by install.py; choose another --venv.", 2)
+    if sys.platform == "win32" and _STORE in os.path.realpath(places.venv / MARKER):
+        raise Stop(
+            f"Python from the Microsoft Store hides '{places.venv}' from GIMP; install Python from python.org and run"
+            " install.py with that, or set C2P_HOME to a folder outside of AppData.",
+            6,
+        )
     # One that runs is kept, whatever Python runs install.py: it can do without a network, a new one can't.
     new = not _runs(places.python, "-m", "pip", "--version")
     if new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,17 @@ def test_what_is_damaged_is_made_anew(
     assert pip_calls == []
     environment.prepare(where, tests=False, offline=False, say=quiet)
     assert pip_calls[0] == ["make"] and len(pip_calls) == 4
+
+
+def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = r"C:\Users\me\AppData\Local\Packages\PythonSoftwareFoundation.Python.3.13_x\LocalCache\Local\protect-face"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os.path, "realpath", lambda path: hidden)
+    with pytest.raises(Stop, match="install Python from"):
+        environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert pip_calls == []
 
 
 def test_a_command_that_is_gone_is_installed_again(
