@@ -15,7 +15,7 @@ from typing import TypeVar
 from installer import doctor, gimp, worker, zips
 from installer.environment import CHECKOUT, child_environment, fetched_models, prepare
 from installer.gimps import profiles, programs
-from installer.places import Places, claim, data_home, places, remove
+from installer.places import Places, claim, data_home, places, remove, remove_test_systems
 from installer.plug_in import folder_in
 from installer.problems import Stop, disk_problem
 
@@ -187,6 +187,7 @@ def uninstall(where: Places) -> int:
         *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
         *(partial(gimp.check_prompts, profile) for profile in folders),
         *(partial(gimp.remove_from, profile) for profile in folders),
+        remove_test_systems,
         worker.remove_traces,
         lambda: [remove(where.venv)],
         lambda: [remove(where.models, fetched_models())],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from installer.problems import Stop, disk_problem
 
 # A folder with this file in it was made by us; nothing else is ever removed.
 MARKER = ".protect-face.json"
+# What ``tests/host/root.py`` leaves in the cache: systems with a GIMP, the logs of their making, and locks.
+_TEST_SYSTEM = re.compile(r"gimp(3|210)-root(-[0-9a-f]{12}(\.log)?|\.lock)")
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,17 @@ def inverted_faces(environment: Mapping[str, str] = os.environ, platform: str = 
     """Where ``c2p`` keeps inverted faces: platformdirs' ``user_cache_path("protect-face")``, or C2P_CACHE."""
     if environment.get("C2P_CACHE"):
         return Path(environment["C2P_CACHE"])
+    return cache_home(environment, platform) / "inversions"
+
+
+def cache_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where the tests keep the systems that they build: platformdirs' ``user_cache_path("protect-face")``."""
     if platform == "win32":
-        return data_home(dict(environment, C2P_HOME=""), platform) / "Cache" / "inversions"
+        return data_home(dict(environment, C2P_HOME=""), platform) / "Cache"
     if platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "protect-face" / "inversions"
+        return Path.home() / "Library" / "Caches" / "protect-face"
     cache = environment.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "protect-face" / "inversions"
+    return (Path(cache) if cache else Path.home() / ".cache") / "protect-face"
 
 
 def claim(folder: Path) -> bool:
@@ -161,3 +169,27 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
             f"Could not remove all of '{folder}' ({error.strerror}); close what uses it and repeat.", 5
         ) from error
     return f"Removed '{folder}'."
+
+
+def remove_test_systems() -> list[str]:
+    """Removes what ``install.py --test`` built in the cache to test with; says so.
+
+    Raises:
+        Stop: one of them is in use, or can't be removed.
+    """
+    home = cache_home().resolve()
+    found = [entry for entry in home.glob("gimp*") if _TEST_SYSTEM.fullmatch(entry.name)]
+    # What is mounted in there would be deleted too, be it all of the system.
+    mounts = Path("/proc/self/mounts")
+    mounted = mounts.read_text(encoding="utf-8", errors="replace").replace("\\040", " ") if mounts.exists() else ""
+    try:
+        for entry in found:
+            if f" {entry}" in mounted:
+                raise Stop(f"Something is mounted in '{entry}', so it stays; unmount it and repeat.", 5)
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise Stop(f"Could not remove '{home}' ({error.strerror}); remove it yourself.", 5) from error
+    return [f"Removed the tests' systems from '{home}'."] if found else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, child_environment
-from installer.places import Places, data_home, inverted_faces, log_home, places
+from installer.places import Places, cache_home, data_home, inverted_faces, log_home, places
 from installer.problems import Stop
 
 RUN = "run"
@@ -98,7 +98,7 @@ def remove_traces() -> list[str]:
         if folder.is_dir() and not folder.is_symlink():
             _remove_named(_TRACE, folder)
             said.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
-    for parent in (log_home().parent, inverted_faces().parent):
+    for parent in (log_home().parent, inverted_faces().parent, cache_home()):
         if parent.name in _OWN_PARENTS:
             with contextlib.suppress(OSError):
                 parent.rmdir()  # only when it is empty

@@ -76,6 +76,7 @@ def test_options_win_over_the_environment() -> None:
 def test_the_default_is_where_c2p_itself_looks() -> None:
     assert places.data_home() == platformdirs.user_data_path("protect-face")
     assert places.log_home() == platformdirs.user_log_path("protect-face")
+    assert places.cache_home() == platformdirs.user_cache_path("protect-face")
     assert places.inverted_faces() == inversion_cache.default_folder()
 
 

@@ -635,6 +635,35 @@ def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Pa
     assert not folder.parent.exists()
 
 
+def test_uninstall_takes_the_systems_that_the_tests_built(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2P_CACHE", str(home / "faces"))
+    folder = places.cache_home()
+    (folder / "gimp3-root-0123456789ab" / "usr").mkdir(parents=True)
+    for name in ("gimp3-root-0123456789ab.log", "gimp210-root.lock", "gimp-notes.txt"):
+        (folder / name).touch()
+    assert main.main(["--uninstall"]) == 0
+    assert [path.name for path in folder.iterdir()] == ["gimp-notes.txt"]
+    (folder / "gimp-notes.txt").unlink()
+    assert main.main(["--uninstall"]) == 0
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systems are built on Linux only")
+def test_uninstall_keeps_a_system_in_which_something_is_mounted(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = places.cache_home() / "gimp3-root-0123456789ab"
+    (folder / "host" / "home").mkdir(parents=True)
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, *a, **k: f"/dev/x {folder}/host ext4" if str(path) == "/proc/self/mounts" else read(path, *a, **k),
+    )
+    assert main.main(["--uninstall"]) == 5
+    assert (folder / "host" / "home").exists() and "Something is mounted in" in capsys.readouterr().err
+
+
 def test_uninstall_leaves_what_is_not_ours_in_a_folder_that_the_user_chose_for_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
