@@ -33,7 +33,8 @@ _EXAMINATION = """
 import importlib.metadata as m, sys, torch
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore, can_be_fetched
-print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
+try: print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
+except RuntimeError as error: print("GPU", error)  # a driver's fault, which no new environment mends
 wrong = []
 for name in ("protect-face", "torch", "torchvision", "numpy", "pillow", "open_clip_torch"):
     try: print(name, m.version(name))

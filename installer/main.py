@@ -160,7 +160,7 @@ def zip_plug_ins() -> int:
 
 
 def uninstall(where: Places) -> int:
-    """Removes what ``install.py`` made, and only that; returns 0 when nothing of it is left, else 2 or 5."""
+    """Removes what ``install.py`` made, and only that; returns 0 when nothing of it is left."""
     code = 0
 
     def attempt(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
