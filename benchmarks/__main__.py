@@ -76,7 +76,7 @@ def main() -> None:
 @click.option("--methods", default="c2p,look", show_default=True, help="Measured on every face.")
 @click.option("--strength", "strengths", default="0.7", show_default=True, callback=_numbers, help="Of these methods.")
 @click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
-@click.option("--curve-faces", type=int, default=4, show_default=True, help="How many faces the curves are drawn of.")
+@click.option("--curve-faces", type=int, default=8, show_default=True, help="How many faces the curves are drawn of.")
 @click.option("--hold-out", default="dlib,faceres,mobileface", show_default=True, help="Families to leave out in turn.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True)

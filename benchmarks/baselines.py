@@ -2,7 +2,8 @@
 
 The noise methods get what the product gets: the same recognisers (one family held out), the same random
 transformations, one recogniser of each family a step and the same number of steps, each with a forward and a backward
-pass. They end at the last step; the product may stop earlier. What they find on the canvas is added to the photo.
+pass. They end at the last step; the product may stop earlier. What they find on the canvas is added to the photo, on
+the face alone, as the product changes the face alone: anything beside it would be seen and protect nobody.
 """
 
 # mypy: allow-untyped-calls
@@ -36,50 +37,72 @@ NOISE = 32 / 255
 BLUR = 0.5
 CELL = 1.0
 
-# Translation-invariant gradients (Dong et al. 2019) are smoothed over this many canvas pixels.
+# Smoothed gradients are so over this many canvas pixels.
 _SMOOTH = 3.0
-# The masked noise fades out over this many canvas pixels.
+# Noise fades out over this many canvas pixels towards the face's outline.
 _FADE = 4.0
 
 Update = Callable[[Tensor, Tensor, float, int], Tensor]
 """Noise, gradient, its bound and the number of steps, to the next noise, not yet held to the bound."""
 
 
-def _pgd(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+def _by_sign(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
     return noise - 2.5 * bound / steps * gradient.sign()
 
 
-def _momentum() -> Update:
+def _by_length(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+    """A step as long as one by sign, but most where the gradient is strongest."""
+    return noise - 2.5 * bound / steps * gradient / gradient.square().mean().sqrt().clamp(min=1e-12)
+
+
+def _momentum(update: Update) -> Update:
     """Steps along a momentum of gradients, each brought to one length (MI-FGSM, Dong et al. 2018)."""
     kept = torch.zeros(())
 
-    def update(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+    def along(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
         nonlocal kept
         kept = kept + gradient / gradient.abs().mean().clamp(min=1e-12)
-        return noise - 2.5 * bound / steps * kept.sign()
+        return update(noise, kept, bound, steps)
 
-    return update
+    return along
+
+
+def _smoothed(update: Update) -> Update:
+    """Translation-invariant gradients (Dong et al. 2019)."""
+
+    def smooth(noise: Tensor, gradient: Tensor, bound: float, steps: int) -> Tensor:
+        soft = ndimage.gaussian_filter(gradient.numpy(), (0, _SMOOTH, _SMOOTH))
+        return update(noise, torch.from_numpy(soft), bound, steps)
+
+    return smooth
 
 
 def pgd(
     photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
 ) -> Photo:
-    """Projected gradient descent (Madry et al. 2018) on the whole canvas: the noise of Fawkes and LowKey."""
-    return _noise(photo, face, strength, hold_out, steps, seed, store, _pgd, masked=False)
+    """Projected gradient descent from a random start (Madry et al. 2018): the noise of Fawkes and LowKey."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _by_sign, random_start=True)
 
 
 def mi_fgsm(
     photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
 ) -> Photo:
-    """Momentum iterative FGSM on the whole canvas."""
-    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(), masked=False)
+    """Momentum iterative FGSM (Dong et al. 2018)."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(_by_sign))
 
 
 def masked_noise(
     photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
 ) -> Photo:
-    """Like TIP-IM (Yang et al. 2021): momentum, smoothed gradients, and on the face alone."""
-    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(), masked=True)
+    """Like TIP-IM (Yang et al. 2021): momentum, and steps by length; without the targets that it chooses from."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _momentum(_by_length))
+
+
+def smooth_noise(
+    photo: Photo, face: Face, strength: float, hold_out: str, steps: int | None, seed: int, store: ModelStore
+) -> Photo:
+    """Momentum along smoothed gradients: coarser noise, which transfers best."""
+    return _noise(photo, face, strength, hold_out, steps, seed, store, _smoothed(_momentum(_by_sign)))
 
 
 def _noise(
@@ -91,16 +114,18 @@ def _noise(
     seed: int,
     store: ModelStore,
     update: Update,
-    masked: bool,
+    random_start: bool = False,
 ) -> Photo:
     device = pick_device("auto")
     recognisers = [r for r in judges.recognisers(store) if r.family != hold_out]
     seen = verify.see(View(photo), face)
     own = verify.embeddings(seen, recognisers, device)
-    mask = _face_alone(seen) if masked else torch.ones(1, CANVAS, CANVAS)
+    mask = _face_alone(seen)
     generator = torch.Generator().manual_seed(seed)
     bound, count = NOISE * strength, steps or SearchSettings().steps
-    noise = (2 * torch.rand(seen.pixels.shape, generator=generator) - 1) * bound
+    noise = torch.zeros(seen.pixels.shape)
+    if random_start:
+        noise = (2 * torch.rand(seen.pixels.shape, generator=generator) - 1) * bound
     for step in range(count):
         noise.requires_grad_()
         how = transformations.draw(generator)
@@ -111,8 +136,6 @@ def _noise(
         # In spreads, so that none counts for more because its similarities differ more.
         losses = [(r.embed(arrived, mesh)[0] @ own[r.name] - r.far1) / r.spread for r in asked]
         (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), noise)
-        if masked:
-            gradient = _smoothed(gradient)
         noise = update(noise.detach(), gradient, bound, count).clamp(-bound, bound)
     return Photo(added(rgb8(photo), face, (seen.pixels + mask * noise).clamp(0, 1) - seen.pixels))
 
@@ -131,10 +154,6 @@ def added(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
 def _face_alone(seen: CanvasFace) -> Tensor:
     inside = face_mask((CANVAS, CANVAS), seen.mesh.numpy()).astype(np.float32)
     return torch.from_numpy(ndimage.gaussian_filter(inside, _FADE) * inside)[None]
-
-
-def _smoothed(gradient: Tensor) -> Tensor:
-    return torch.from_numpy(ndimage.gaussian_filter(gradient.numpy(), (0, _SMOOTH, _SMOOTH)))
 
 
 def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:

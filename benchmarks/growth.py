@@ -62,6 +62,10 @@ def targets(costs: Sequence[CostRow]) -> list[Target]:
         for c in _whole(costs, prior)[:1]:
             lines.append((f"seconds a face, {prior}, models loaded", f"≤ {seconds}", f"{c.seconds:.1f}"))
             lines.append((f"peak memory, {prior}", f"≤ {peak} MiB", f"{c.peak_mib:.0f} MiB"))
+        whole = {round(c.megapixels): c.seconds for c in _whole(costs, prior)}
+        if {1, 24} <= set(whole):
+            what = f"seconds a face at 24 megapixels over those at 1, {prior}"
+            lines.append((what, "1, that is flat", f"{whole[24] / whole[1]:.2f}"))
     checks = [c for c in costs if c.check is not None]
     if checks:
         slowest = max(checks, key=lambda c: c.check or 0.0)

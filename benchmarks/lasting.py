@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmarks.rates import THRESHOLDS, Names, held_out_rate, recogniser_rate, white_box_rate
+from benchmarks.rates import THRESHOLDS, Names, Rate, held_out_rate, recogniser_rate, white_box_rate
 from benchmarks.rows import NO_FAMILY, Score, Setting, SurviveRow
 from benchmarks.tables import by_variant, percent, table
 from c2p_core.degradations import DEGRADATIONS
@@ -41,13 +41,13 @@ def degraded(rows: Iterable[SurviveRow], name: str) -> list[Degraded]:
     return found
 
 
-def held_out(rows: Sequence[SurviveRow], names: Names) -> dict[str, float]:
-    """Held-out protection at FAR 1 %, 0..1, by degradation, `AS_IT_IS` first."""
+def held_out(rows: Sequence[SurviveRow], names: Names) -> dict[str, Rate]:
+    """Held-out protection at FAR 1 % by degradation, `AS_IT_IS` first."""
     rates = {}
     for name in (AS_IT_IS, *(d.name for d in DEGRADATIONS)):
         rate = held_out_rate(degraded(rows, name), names, THRESHOLDS["FAR 1 %"])
         if rate is not None:
-            rates[name] = rate.value
+            rates[name] = rate
     return rates
 
 
@@ -67,7 +67,7 @@ def _table(group: Sequence[SurviveRow], names: Names) -> str:
     lines = []
     for name, rate in unharmed.items():
         found = degraded(group, name)
-        change = "" if name == AS_IT_IS else f"{100 * (rate - unharmed[AS_IT_IS]):+.0f}"
+        change = "" if name == AS_IT_IS else f"{100 * (rate.value - unharmed[AS_IT_IS].value):+.0f}"
         white = white_box_rate(found, names, far1)
         each = []
         for family, members in names.items():
@@ -75,7 +75,7 @@ def _table(group: Sequence[SurviveRow], names: Names) -> str:
             each += [percent(recogniser_rate(own, n, far1).value) if own else "–" for n in members]
         known = [score.before > score.far1 for row in found for score in row.scores]
         lost = sum(not row.face_after for row in found)
-        lines.append([name, percent(rate), change, percent(white.value if white else None), *each, lost,
+        lines.append([name, rate, change, percent(white.value if white else None), *each, lost,
                       percent(fmean(known) if known else None)])  # fmt: skip
     recognisers = [f"{name} held out" for members in names.values() for name in members]
     head = ["after", "held-out", "points", "white-box", *recognisers, "no face", "unprotected photo recognised"]

@@ -149,6 +149,7 @@ METHODS: dict[str, Method] = {
     "pgd": _noise(baselines.pgd),
     "mi-fgsm": _noise(baselines.mi_fgsm),
     "masked-noise": _noise(baselines.masked_noise),
+    "smooth-noise": _noise(baselines.smooth_noise),
     "look": look,
     "blur": _disguise(baselines.blur),
     "pixelate": _disguise(baselines.pixelate),
@@ -156,6 +157,6 @@ METHODS: dict[str, Method] = {
     "blackout": blackout,
 }
 # These search against recognisers, so one family is held out; the others never saw any.
-SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise"})
+SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
 # Only these know of a prompt and a prior.
 PRODUCT = frozenset({"c2p", "decoy"})

@@ -15,7 +15,7 @@ from c2p_core.models.store import ModelStore
 
 # By the angle of `metrics.skin_tone`. Its usual groups are meant for skin under a lamp; in pictures with moods of light
 # they put nearly everybody among the darkest, so thirds of those who were measured.
-_THIRDS = ("darkest third of skin", "middle third of skin", "lightest third of skin")
+THIRDS = ("darkest third of skin", "middle third of skin", "lightest third of skin")
 
 # Words of a label, and what they say. Most labels say nothing of the kind.
 _WORDS = {
@@ -50,7 +50,7 @@ def groups(people: Iterable[Person]) -> dict[str, set[str]]:
     known = list(people)
     toned = sorted((person.tone, person.face) for person in known if person.tone is not None)
     for index, (_, face) in enumerate(toned):
-        found.setdefault(_THIRDS[index * 3 // len(toned)], set()).add(face)
+        found.setdefault(THIRDS[index * 3 // len(toned)], set()).add(face)
     for person in known:
         for words, name in _WORDS.items():
             if re.search(rf"\b(?:{words})\b", person.label):

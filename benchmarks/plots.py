@@ -30,11 +30,12 @@ _COLOURS = {
     "pgd": "#1f4e79",
     "mi-fgsm": "#4a90c2",
     "masked-noise": "#7fb3a8",
+    "smooth-noise": "#2f7d6b",
     "look": "#b08ab8",
     "blur": "#8a8f98",
     "pixelate": "#c9a227",
 }
-_MARKS = "osD^vPX*"
+_MARKS = "osD^vPX*<"
 # What a figure that was written by another day's library must not differ in.
 _PLAIN: dict[str, Any] = {"Software": None}
 
@@ -93,13 +94,13 @@ def survival(rows: Sequence[SurviveRow], names: Names, path: Path) -> Path:
         colour = _COLOURS.get(method, "#444444")
         axes.plot(
             range(len(labels)),
-            [100 * found[name] if name in found else float("nan") for name in labels],
+            [100 * found[name].value if name in found else float("nan") for name in labels],
             _MARKS[index % len(_MARKS)],
             color=colour,
             label=f"{method} {setting.prior}".strip() + f" {strength:g}",
             markersize=8 if method == OURS else 6,
         )
-        axes.axhline(100 * found[lasting.AS_IT_IS], color=colour, linewidth=1, alpha=0.5)
+        axes.axhline(100 * found[lasting.AS_IT_IS].value, color=colour, linewidth=1, alpha=0.5)
     _tidy(axes, "What survives", "", "held-out protection, % of faces")
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_ylim(-3, 103)
@@ -108,12 +109,13 @@ def survival(rows: Sequence[SurviveRow], names: Names, path: Path) -> Path:
 
 
 def cost(rows: Sequence[CostRow], path: Path) -> Path:
-    """Seconds over faces a photo and over megapixels, by stage."""
-    figure, both = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for axes, found, label, title in (
-        (both[0], growth.over_faces(rows), "faces in the photo", "Seconds over faces"),
-        (both[1], growth.over_megapixels(rows), "megapixels", "Seconds over megapixels, one face"),
+    """Seconds by stage, and below them peak memory, over faces a photo and over megapixels."""
+    figure, panels = pyplot.subplots(2, 2, figsize=(11, 6.4), layout="constrained", height_ratios=(2, 1))
+    for column, found, label, title in (
+        (0, growth.over_faces(rows), "faces in the photo", "Seconds over faces"),
+        (1, growth.over_megapixels(rows), "megapixels", "Seconds over megapixels, one face"),
     ):
+        axes, memory = panels[0][column], panels[1][column]
         at = [str(c.faces) if label.startswith("faces") else f"{c.megapixels:.0f}" for c in found]
         below = [0.0] * len(found)
         stages = dict.fromkeys(stage for c in found for stage in c.stages if stage not in ("load", "start"))
@@ -123,4 +125,6 @@ def cost(rows: Sequence[CostRow], path: Path) -> Path:
             below = [a + b for a, b in zip(below, seconds, strict=True)]
         _tidy(axes, title, label, "seconds, models loaded")
         axes.legend(frameon=False, fontsize=9)
+        memory.bar(at, [c.peak_mib for c in found], color="#8a8f98", width=0.65)
+        _tidy(memory, "", label, "peak MiB")
     return _save(figure, path)

@@ -31,6 +31,8 @@ def run_plan(photos: Sequence[Path]) -> run.Plan:
         seed=0,
         suites=frozenset({"protect", "natural", "survive"}),
         curves={
+            "decoy": (_STRENGTH,),
+            "pgd": (_STRONG,),
             "masked-noise": (_WEAK, _STRONG),
             "look": (_STRENGTH,),
             "blur": (_WEAK, _STRONG),
@@ -79,6 +81,8 @@ def wrong_signs(
     def psnr(method: str, strength: float) -> float:
         return fmean(r.psnr for r in looks[method, strength])
 
+    towards = [s for r in of["decoy", _STRENGTH] for s in r.scores if s.role == "white-box"]
+    nearer = [s.decoy - s.decoy_before for s in towards if s.decoy is not None and s.decoy_before is not None]
     ranks = [s.rank for r in of["nothing", _STRENGTH] for s in r.scores]
     nothing, mild = similarity("nothing", _STRENGTH), "JPEG 95"
     kept = [b > s.far1 for r in survive for s, (b, _) in zip(r.undegraded, r.degraded.get(mild, ()), strict=False)]
@@ -99,6 +103,11 @@ def wrong_signs(
         )
         < nothing - 0.02,
         "The search is not seen in the picture.": psnr("c2p", _STRENGTH) < psnr("nothing", _STRENGTH),
+        "The search towards a decoy does not come nearer to it.": bool(nearer) and fmean(nearer) > 0.02,
+        "Noise by PGD does not lower the similarity for the recognisers it asks.": similarity(
+            "pgd", _STRONG, "white-box"
+        )
+        < nothing - 0.05,
         "More noise does not protect more.": similarity("masked-noise", _STRONG) < similarity("masked-noise", _WEAK),
         "More noise is not seen more.": psnr("masked-noise", _STRONG) < psnr("masked-noise", _WEAK),
         "More blur does not protect more.": similarity("blur", _STRONG) < similarity("blur", _WEAK),

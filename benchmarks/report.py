@@ -23,7 +23,7 @@ from benchmarks.rates import (
 )
 from benchmarks.rows import NaturalRow, Person, ProtectRow, SurviveRow
 from benchmarks.sweeps import CURVES
-from benchmarks.tables import Key, by_variant, largest, mean, number, table
+from benchmarks.tables import AnySet, Key, by_variant, largest, mean, number, table
 from c2p_core.api import PRIORS
 from c2p_core.files import write_whole
 
@@ -118,6 +118,10 @@ def _time_table(groups: Groups) -> str:
     )
 
 
+# Held-out protection that each prior should reach, from the issue that it was made for.
+_HELD_OUT_AIMS = dict(zip(PRIORS, ("≥ 65 % (goal 90 %)", "≥ 60 %"), strict=True))
+
+
 def _target_table(
     groups: Groups,
     natural: NaturalGroups,
@@ -127,22 +131,38 @@ def _target_table(
     extra: Sequence[growth.Target],
 ) -> str:
     lines: list[Sequence[object]] = []
-    main = largest(groups, MAIN_METHOD, MAIN_STRENGTH)
-    if main:
-        far1 = THRESHOLDS["FAR 1 %"]
-        lines.append(["held-out PSR at FAR 1 %", "≥ 65 % (goal 90 %)", held_out_rate(main, names, far1) or "–"])
-        lines.append(["white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(main, names, far1) or "–"])
-    rates = lasting.held_out(largest(by_variant(survive), MAIN_METHOD, MAIN_STRENGTH), names)
-    for name in lasting.AIMED if rates else ():
-        change = 100 * (rates[name] - rates[lasting.AS_IT_IS])
-        lines.append([f"held-out PSR after {name}", "within 10 points", f"{100 * rates[name]:.0f} % ({change:+.0f})"])
+    for prior in PRIORS:
+        lines += _targets_of(prior, _of_prior(groups, prior), natural, _of_prior(by_variant(survive), prior), names)
     # Against some of the baselines it would say nothing.
     for figure in ("ssim", "flip") if {point.method for point in points} >= set(CURVES) else ():
         best, measured = curves.above_all(points, figure)
         title = curves.LEVELS[figure][0]
         lines.append([f"{title} levels at which it protects more than every baseline", f"{measured}", f"{best}"])
-    pictures, reference = (largest(natural, method, MAIN_STRENGTH) for method in (MAIN_METHOD, "look"))
+    return table(["figure", "target", "measured"], [*lines, *extra])
+
+
+def _of_prior(groups: dict[Key, list[AnySet]], prior: str) -> dict[Key, list[AnySet]]:
+    return {key: group for key, group in groups.items() if group[0].setting.prior == prior}
+
+
+def _targets_of(
+    prior: str, groups: Groups, natural: NaturalGroups, survive: dict[Key, list[SurviveRow]], names: Names
+) -> list[Sequence[object]]:
+    """Lines of one prior's figures; none where it was not measured."""
+    main = largest(groups, MAIN_METHOD, MAIN_STRENGTH)
+    pictures = largest(_of_prior(natural, prior), MAIN_METHOD, MAIN_STRENGTH)
+    lines: list[Sequence[object]] = []
+    if main:
+        far1 = THRESHOLDS["FAR 1 %"]
+        lines.append(["held-out PSR at FAR 1 %", _HELD_OUT_AIMS[prior], held_out_rate(main, names, far1) or "–"])
+        lines.append(["white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(main, names, far1) or "–"])
+    rates = lasting.held_out(largest(survive, MAIN_METHOD, MAIN_STRENGTH), names)
+    for name in lasting.AIMED if rates else ():
+        value = rates[name].value
+        change = 100 * (value - rates[lasting.AS_IT_IS].value)
+        lines.append([f"held-out PSR after {name}", "within 10 points", f"{100 * value:.0f} % ({change:+.0f})"])
     if pictures:
+        reference = largest(natural, "look", MAIN_STRENGTH)
         patch = number(natural_mean(reference, "patch_face"), 2)
         patch_skin = number(natural_mean(reference, "patch_skin"), 2)
         targets = {
@@ -159,7 +179,7 @@ def _target_table(
         for name, target in targets.items():
             title, digits = NATURAL_COLUMNS[name]
             lines.append([title, target, number(natural_mean(pictures, name), digits)])
-    return table(["figure", "target", "measured"], [*lines, *extra])
+    return [[f"{prior}: {what}", *rest] for what, *rest in lines]
 
 
 def _worst(natural: NaturalGroups, groups: Groups, names: Names) -> str:
@@ -182,10 +202,9 @@ def _worst(natural: NaturalGroups, groups: Groups, names: Names) -> str:
 
 def _by_group(groups: Groups, looks: NaturalGroups, people: Mapping[str, Person], names: Names, prior: str) -> str:
     """The table of groups for one prior, and nothing where it has no row."""
-    own = {key: group for key, group in groups.items() if group[0].setting.prior == prior}
-    seen = {key: group for key, group in looks.items() if group[0].setting.prior == prior}
-    main = largest(own, MAIN_METHOD, MAIN_STRENGTH)
-    return fairness.section(main, largest(seen, MAIN_METHOD, MAIN_STRENGTH), people, names) if main else ""
+    main = largest(_of_prior(groups, prior), MAIN_METHOD, MAIN_STRENGTH)
+    seen = largest(_of_prior(looks, prior), MAIN_METHOD, MAIN_STRENGTH)
+    return fairness.section(main, seen, people, names) if main else ""
 
 
 NOTES = """\
@@ -203,9 +222,11 @@ NOTES = """\
 - MS-SSIM by pytorch-msssim. FLIP (NVIDIA, 0 to 1) says how much an eye sees that flips between the two pictures on a
   desktop screen; that of the face is taken after registration.
 - Another photo of the same person: three photos of one public figure; each is protected and compared with the others.
-  Only comparisons that matched before can be missed.
+  Only comparisons that matched before can be missed. Intervals take comparisons for independent; of one person they are
+  not.
 - Searched for in a gallery: the protected face is the question; the answers are the person's own original and the faces
-  of other people, near duplicates left out. A gallery holds as many people as the table says.
+  of other people, near duplicates left out. They are of the validation split, which nothing here was trained on. A
+  gallery holds as many people as the table says. Settings that were measured without one are not in the table.
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
 - Beside other methods: noise methods ask the same recognisers through the same random transformations as often as the
   product may (`benchmarks/baselines.py`); its looks at where it stands, every ten steps and without gradients, come on
@@ -213,7 +234,9 @@ NOTES = """\
   face alone, so that its SSIM stays high while the face is gone. SSIM and PSNR count an edge that moved by half a pixel
   for more than coloured spots on skin; FLIP, made from how eyes see, does not.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
-  unprotected photo is no longer recognised after the same, the degradation protects, not the product.
+  unprotected photo is no longer recognised after the same, the degradation protects, not the product. A social network
+  makes nothing smaller here, because all of these photos are narrower than 1080 px; 50 and 25 % stand for that.
+- Code: a short hash of all code that can change a picture or a figure, so that mending a sentence changes it too.
 - Groups: thirds of the measured faces by the individual typology angle of the skin in the original picture, which holds
   the light and the camera too. Labels are search words, mostly absent and noisy.
 - Seconds of a run are those of a process with one thread among several; speed and scale are measured one by one."""

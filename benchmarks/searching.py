@@ -10,23 +10,30 @@ from benchmarks.tables import by_variant, mean, number, table
 
 
 def pairs_section(pairs: Sequence[PairRow]) -> str:
-    """Each recogniser, held out and optimised against, on other photos of the same person."""
+    """Each recogniser, held out and optimised against, on other photos of the same person, at both thresholds."""
     if not pairs:
         return "Not measured yet, or the photos could not be had: `python -m benchmarks run --suite protect`."
     lines = []
     for (variant, strength), group in by_variant(pairs).items():
-        scores = [(row, other, s) for row in group for other, said in row.others.items() for s in said]
-        for name, role in sorted({(s.recogniser, s.role) for _, _, s in scores}):
-            own = [s for _, _, s in scores if (s.recogniser, s.role) == (name, role)]
-            matched = [s for s in own if s.before >= s.far1]
-            missed = sum(s.after < s.far1 for s in matched)
+        scores = [s for row in group for said in row.others.values() for s in said]
+        for name, role in sorted({(s.recogniser, s.role) for s in scores}):
+            own = [s for s in scores if (s.recogniser, s.role) == (name, role)]
+            rates: list[object] = []
+            for limit in THRESHOLDS.values():
+                matched = [s for s in own if s.before >= limit(s)]
+                missed = sum(s.after < limit(s) for s in matched)
+                rates += [
+                    f"{len(matched)} of {len(own)}",
+                    Rate(missed / len(matched), len(matched)) if matched else "–",
+                ]
             before, after = (number(mean(getattr(s, which) for s in own), 3) for which in ("before", "after"))
-            lines.append([variant, f"{strength:g}", name, role, f"{len(matched)} of {len(own)}",
-                          f"{missed} of {len(matched)}", before, after, f"{own[0].far1:.3f}"])  # fmt: skip
+            lines.append([variant, f"{strength:g}", name, role, *rates, before, after,
+                          f"{own[0].far1:.3f} / {own[0].far01:.3f}"])  # fmt: skip
     lost = sum(not row.others for row in pairs)
-    head = ["method", "strength", "recogniser", "role", "matched before", "of these missed now", "similarity before"]
+    figures = (f"{what}, {title}" for title in THRESHOLDS for what in ("matched before", "of these missed now"))
+    head = ["method", "strength", "recogniser", "role", *figures, "similarity before", "after", "thresholds"]
     note = f"\n\n{lost} protected pictures showed no face." if lost else ""
-    return table([*head, "after", "FAR 1 %"], lines) + note
+    return table(head, lines) + note
 
 
 def identification_section(protect: Sequence[ProtectRow], names: Names) -> str:

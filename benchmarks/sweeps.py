@@ -4,9 +4,10 @@ from __future__ import annotations
 
 CURVES: dict[str, tuple[float, ...]] = {
     "c2p": (0.15, 0.3, 0.5, 0.7, 1.0),
-    "pgd": (0.06, 0.125, 0.25, 0.5),
-    "mi-fgsm": (0.06, 0.125, 0.25, 0.5),
-    "masked-noise": (0.125, 0.25, 0.5, 1.0),
+    "pgd": (0.125, 0.25, 0.5, 0.75),
+    "mi-fgsm": (0.125, 0.25, 0.5, 0.75),
+    "masked-noise": (0.125, 0.25, 0.5, 0.75),
+    "smooth-noise": (0.125, 0.25, 0.5, 0.75),
     "look": (0.4, 0.7, 1.0),
     "blur": (0.06, 0.1, 0.2, 0.4),
     "pixelate": (0.06, 0.12, 0.2, 0.4),
@@ -16,4 +17,11 @@ CURVES: dict[str, tuple[float, ...]] = {
 ASIDE: dict[str, tuple[float, ...]] = {"decoy": (0.7,), "nothing": (0.7,), "blackout": (0.7,)}
 
 # What survives is measured of all that is measured on every face, and of these curves at one strength.
-SURVIVE: dict[str, float] = {"pgd": 0.25, "mi-fgsm": 0.25, "masked-noise": 0.5, "blur": 0.2, "pixelate": 0.2}
+SURVIVE: dict[str, float] = {
+    "pgd": 0.5,
+    "mi-fgsm": 0.5,
+    "masked-noise": 0.5,
+    "smooth-noise": 0.5,
+    "blur": 0.2,
+    "pixelate": 0.2,
+}

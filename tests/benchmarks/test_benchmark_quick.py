@@ -11,6 +11,7 @@ from synthetic import natural_row, protect_row, setting, survive_row
 
 from benchmarks import quick
 from benchmarks.data import NoData, face_list, sample_portrait, spread
+from benchmarks.methods import SEARCHED
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
 
 
@@ -27,10 +28,14 @@ def test_every_effect_has_its_sign(tmp_path: Path) -> None:
     assert problems == [], "\n".join(said)
 
 
-def _rows(searched: float, noise: float, nothing: float = 1.0) -> tuple[list[ProtectRow], list[NaturalRow]]:
+def _rows(
+    searched: float, noise: float, nothing: float = 1.0, nearer: float = 0.4
+) -> tuple[list[ProtectRow], list[NaturalRow]]:
     """What the quick suite measures of one face: similarities after the search, after strong noise, after nothing."""
     settings = {
         ("c2p", 0.7): (searched, 28.0),
+        ("decoy", 0.7): (0.7, 29.0),
+        ("pgd", 0.4): (0.7, 35.0),
         ("masked-noise", 0.1): (0.95, 45.0),
         ("masked-noise", 0.4): (noise, 34.0),
         ("look", 0.7): (0.97, 42.0),
@@ -41,10 +46,11 @@ def _rows(searched: float, noise: float, nothing: float = 1.0) -> tuple[list[Pro
     }
     protect, natural = [], []
     for (method, strength), (after, psnr) in settings.items():
-        hold_out = "mobileface" if method in ("c2p", "masked-noise") else NO_FAMILY
+        hold_out = "mobileface" if method in SEARCHED else NO_FAMILY
         key = setting("a", hold_out, strength, method)
         row = protect_row(key, after)
-        ranked = tuple(type(s)(**{**vars(s), "rank": 1}) for s in row.scores)
+        near = {"decoy_before": 0.1, "decoy": nearer} if method == "decoy" else {}
+        ranked = tuple(type(s)(**{**vars(s), "rank": 1, **near}) for s in row.scores)
         protect.append(protect_row(key, scores=ranked))
         natural.append(natural_row(key, psnr=psnr))
     gone = setting("a", NO_FAMILY, 0.7, "blackout")
@@ -66,6 +72,10 @@ def test_a_search_that_finds_nothing_is_told() -> None:
 
 def test_a_harness_that_flatters_is_told() -> None:
     assert "Doing nothing protects somebody." in _wrong(*_rows(0.3, 0.5, nothing=0.2))
+
+
+def test_a_decoy_that_comes_no_nearer_is_told() -> None:
+    assert _wrong(*_rows(0.6, 0.5, nearer=0.1)) == ["The search towards a decoy does not come nearer to it."]
 
 
 def test_noise_that_does_not_grow_is_told() -> None:
