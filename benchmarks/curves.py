@@ -105,7 +105,10 @@ def section(found: Sequence[Point]) -> str:
 
 
 def above_all(found: Sequence[Point], figure: str) -> tuple[int, int]:
-    """At how many `LEVELS` of a figure our best prior protects more than every other method, and was measured."""
+    """At how many `LEVELS` of a figure our best prior protects more than every other method, and was measured.
+
+    A method that was not measured at a level is not in the way there.
+    """
     curves = {m: [p for p in found if p.method == m] for m in dict.fromkeys(p.method for p in found)}
     best = measured = 0
     for value in LEVELS[figure][1]:

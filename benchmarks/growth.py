@@ -71,7 +71,7 @@ def targets(costs: Sequence[CostRow]) -> list[Target]:
         slowest = max(checks, key=lambda c: c.check or 0.0)
         what = f"seconds for `c2p check --survival`, one face, {slowest.megapixels:.0f} megapixels, models loaded"
         lines.append((what, "≤ 20", number(slowest.check, 1)))
-    sizes = {round(c.megapixels): c for c in over_megapixels(costs)}
+    sizes = {round(c.megapixels): c for c in _whole(costs, PRIORS[0])}
     if {1, 24} <= set(sizes):
         small, large = sizes[1], sizes[24]
         added = _outside_search(large) - _outside_search(small)

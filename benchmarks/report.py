@@ -136,8 +136,9 @@ def _target_table(
     # Against some of the baselines it would say nothing.
     for figure in ("ssim", "flip") if {point.method for point in points} >= set(CURVES) else ():
         best, measured = curves.above_all(points, figure)
-        title = curves.LEVELS[figure][0]
-        lines.append([f"{title} levels at which it protects more than every baseline", f"{measured}", f"{best}"])
+        title, levels = curves.LEVELS[figure]
+        what = f"{title} levels at which the best prior protects more than every baseline"
+        lines.append([what, f"all {len(levels)}", f"{best}; measured at {measured}"])
     return table(["figure", "target", "measured"], [*lines, *extra])
 
 

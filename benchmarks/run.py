@@ -124,10 +124,11 @@ def tasks(plan: Plan, places: Places, code: str, people_file: Path | None = None
     for wanted in settings(plan):
         missing = {name for name in wanted.rows if wanted.setting not in there[name]}
         # A picture that is made again, because it has no row of its own (a kill between the two) or is gone, is judged
-        # again in all that it is judged in, so that every row tells of the same picture.
+        # again in all that it was or is to be judged in, so that every row tells of the same picture.
         again = "protect" in missing or not (places.pictures / wanted.setting.picture).exists()
-        if missing and again and "protect" in wanted.rows:
-            missing = set(wanted.rows)
+        if missing and again and "pairs" not in wanted.rows:
+            judged = {name for name, known in there.items() if wanted.setting in known}
+            missing = set(wanted.rows) | judged - {"pairs"}
         if missing:
             others = tuple(photo for photo in plan.pairs if photo != wanted.photo) if "pairs" in missing else ()
             row_names = frozenset(missing)

@@ -232,8 +232,8 @@ def test_cost_over_faces_is_a_straight_line() -> None:
 
 
 def test_megapixels_add_what_is_outside_the_search() -> None:
-    small = cost_row(megapixels=1.0, stages={"search": 9.0, "paste": 1.0}, peak_mib=1000.0)
-    large = cost_row(megapixels=24.0, stages={"search": 5.0, "paste": 2.5}, peak_mib=1300.0)
+    small = cost_row(limit=None, megapixels=1.0, stages={"search": 9.0, "paste": 1.0}, peak_mib=1000.0)
+    large = cost_row(limit=None, megapixels=24.0, stages={"search": 5.0, "paste": 2.5}, peak_mib=1300.0)
     figures = {name: measured for name, _, measured in growth.targets([small, large])}
     assert figures["24 megapixels add, seconds (outside the search)"] == "1.5"
     assert figures["24 megapixels add, memory"] == "300 MiB"

@@ -98,6 +98,13 @@ def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
     assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
 
 
+def test_what_survives_of_a_picture_that_is_gone_is_not_asked_of_another_one(tmp_path: Path) -> None:
+    go(tmp_path, plan())
+    (tmp_path / "pictures" / run.settings(plan())[0].setting.picture).unlink()
+    _, seen, _ = go(tmp_path, plan(suites=frozenset({"survive"})))
+    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
+
+
 def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
     drawn = plan(curves={"pgd": (0.25, 0.5), "c2p": (0.7,)}, curve_photos=(Path("a.jpg"),))
     _, seen, _ = go(tmp_path, drawn)
