@@ -95,6 +95,13 @@ def held_out_rate(group: Sequence[Judged], names: Names, threshold: Threshold) -
     return Rate(fmean(means), len({row.setting.face for row in group}))
 
 
+def all_rate(group: Sequence[Judged], names: Names, threshold: Threshold) -> Rate:
+    """Share of pictures that no recogniser at all matches any more."""
+    everyone = [n for members in names.values() for n in members]
+    found = fmean(all(escaped(row, n, threshold) for n in everyone) for row in group)
+    return Rate(found, len({row.setting.face for row in group}))
+
+
 def white_box_rate(group: Sequence[Judged], names: Names, threshold: Threshold) -> Rate | None:
     """Share of pictures that no optimised recogniser matches any more, over all runs; None when none was optimised."""
     searched = [row for row in group if row.setting.hold_out != NO_FAMILY]

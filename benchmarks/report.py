@@ -14,6 +14,7 @@ from benchmarks.data import Places
 from benchmarks.rates import (
     THRESHOLDS,
     Names,
+    all_rate,
     escaped,
     held_out_rate,
     held_out_runs,
@@ -24,7 +25,7 @@ from benchmarks.rates import (
 from benchmarks.rows import NaturalRow, Person, ProtectRow, SurviveRow
 from benchmarks.sweeps import CURVES
 from benchmarks.tables import AnySet, Key, by_variant, largest, mean, number, table
-from c2p_core.api import PRIORS
+from c2p_core.api import DEFAULT_HOLD_OUT, PRIORS
 from c2p_core.files import write_whole
 
 REPORT_FILE = "REPORT.md"
@@ -63,6 +64,19 @@ def _recogniser_table(groups: Groups, names: Names) -> str:
                 lines.append([variant, f"{strength:g}", family, name, *rates, before, after, limits])
     head = ["method", "strength", "family left out", "recogniser", *THRESHOLDS]
     return table([*head, "similarity before", "after", "thresholds"], lines)
+
+
+def _default_table(groups: Groups, names: Names) -> str:
+    """What the program's own choice of whom to hold out gives."""
+    lines = []
+    for prior in PRIORS:
+        main = largest(_of_prior(groups, prior), MAIN_METHOD, MAIN_STRENGTH)
+        own = [row for row in main if row.setting.hold_out == DEFAULT_HOLD_OUT]
+        for title, threshold in THRESHOLDS.items() if own else ():
+            held, white = (f(own, names, threshold) or "–" for f in (held_out_rate, white_box_rate))
+            lines.append([prior, title, held, white, all_rate(own, names, threshold)])
+    head = ["prior", "threshold", f"{DEFAULT_HOLD_OUT}, held out, misses", "all optimised ones miss", "all miss"]
+    return table(head, lines) if lines else ""
 
 
 NATURAL_COLUMNS: dict[str, tuple[str, int]] = {
@@ -300,6 +314,7 @@ def write_report(places: Places) -> Path:
             groups, looks, survive, points, names, growth.targets(costs)
         ),
         "Protection": _protection_table(groups, names),
+        f"As users run it (strength {MAIN_STRENGTH:g}, {DEFAULT_HOLD_OUT} held out)": _default_table(groups, names),
         "Both priors side by side": priors.section(groups, looks, names, (MAIN_METHOD, MAIN_STRENGTH)),
         "Protection by recogniser left out": _recogniser_table(groups, names),
         "Against another photo of the same person": searching.pairs_section(pairs),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from c2p_core import verify
 from c2p_core.api import (
+    DEFAULT_HOLD_OUT,
     PRIORS,
     CancelToken,
     Device,
@@ -51,8 +52,6 @@ from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.survival import survival
 
-# The family that is easiest to lose without having seen it: keeping it back costs the user least.
-_HELD_OUT = "dlib"
 # As the worker's protocol allows.
 _LARGEST_SEED = 2**31 - 1
 _CPU = torch.device("cpu")
@@ -471,7 +470,7 @@ def _split(recognisers: tuple[Recogniser, ...], request: ProtectRequest, warning
         )
         return recognisers
     if hold_out == "auto":
-        hold_out = _HELD_OUT if _HELD_OUT in families else recognisers[-1].family
+        hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else recognisers[-1].family
     held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name))
     return tuple(r for r in recognisers if r.family != held_family)
 

@@ -88,6 +88,12 @@ def test_white_box_asks_all_optimised_recognisers_and_not_the_held_out_one() -> 
     assert rate.value == 0.5
 
 
+def test_what_users_get_is_judged_by_all_recognisers_together() -> None:
+    after = {"dlib-resnet": 0.1, "faceres": 0.1, "faceres-deep": 0.9, "mobileface": 0.1}
+    group = [protect_row(setting("a", "dlib"), after), protect_row(setting("b", "dlib"), 0.1)]
+    assert rates.all_rate(group, NAMES, FAR1) == rates.Rate(0.5, 2)
+
+
 def test_interval_is_wilsons() -> None:
     """Wilson's 95 % interval for 8 of 10 is 0.490 to 0.943 (Brown, Cai, DasGupta 2001)."""
     assert rates.Rate(0.8, 10).interval == pytest.approx((0.490, 0.943), abs=1e-3)
