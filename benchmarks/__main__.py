@@ -10,11 +10,12 @@ import click
 
 from benchmarks.data import OUT, NoData, face_list, places, sample_portrait, spread
 from benchmarks.sweeps import ASIDE, CURVES
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
+from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
 OUT_HELP = "Folder of rows and pictures; benchmarks/results and benchmarks/out when not given."
 
 
+_PER_SHEET = 4
 SUITES = ("protect", "natural", "survive", "speed", "all")
 DRAWN = CURVES | ASIDE
 _FACES = click.option(
@@ -201,10 +202,19 @@ def _quick(faces: Path | None, photos: Path | None, workers: int, out: Path | No
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def report(out: Path | None) -> None:
-    """Write REPORT.md from the rows."""
-    from benchmarks.report import write_report
+    """Write REPORT.md from the rows, and contact sheets of the product's pictures that are kept."""
+    from benchmarks import sheets
+    from benchmarks.data import SHARED_FACES
+    from benchmarks.report import MAIN_METHOD, MAIN_STRENGTH, write_report
 
-    click.echo(f"{write_report(places(out))} written.")
+    where = places(out)
+    click.echo(f"{write_report(where)} written.")
+    for shown in (*((prior,) for prior in PRIORS), PRIORS):
+        made = sheets.make(
+            where, SHARED_FACES / "photos", MAIN_METHOD, MAIN_STRENGTH, DEFAULT_HOLD_OUT, _PER_SHEET, False, shown
+        )
+        if made:
+            click.echo(f"{len(made)} contact sheets of {' and '.join(shown)} in {made[0].parent}")
 
 
 def _show(
@@ -245,9 +255,9 @@ _PRIORS = click.option(
 @main.command("sheets")
 @click.option("--method", default="c2p", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
-@click.option("--hold-out", default="dlib", show_default=True, help='"none" for methods that search nothing.')
+@click.option("--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.')
 @_PRIORS
-@click.option("--per-sheet", type=int, default=4, show_default=True)
+@click.option("--per-sheet", type=int, default=_PER_SHEET, show_default=True)
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def sheets_command(
@@ -266,7 +276,7 @@ def sheets_command(
 @main.command()
 @click.option("--method", default="c2p", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
-@click.option("--hold-out", default="dlib", show_default=True, help='"none" for methods that search nothing.')
+@click.option("--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.')
 @_PRIORS
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)

@@ -68,12 +68,17 @@ def decoy_section(protect: Sequence[ProtectRow], names: Names) -> str:
                 known = [(s.decoy_before, s.decoy, s) for s in scores if s.decoy is not None]
                 if not known:
                     continue
-                passed = Rate(sum(decoy > s.far1 for _, decoy, s in known) / len(known), len(known))
+                passed = [
+                    Rate(sum(decoy > limit(s) for _, decoy, s in known) / len(known), len(known))
+                    for limit in THRESHOLDS.values()
+                ]
                 before, after = (number(mean(pair[i] for pair in known), 3) for i in (0, 1))  # type: ignore[misc]
-                lines.append([variant, f"{strength:g}", name, role, passed, before, after, f"{known[0][2].far1:.3f}"])
+                lines.append([variant, f"{strength:g}", name, role, *passed, before, after,
+                              f"{known[0][2].far1:.3f} / {known[0][2].far01:.3f}"])  # fmt: skip
     if not lines:
         return "Not measured yet: `python -m benchmarks run --suite protect`."
-    head = ["method", "strength", "recogniser", "role", "taken for the decoy", "similarity before", "after", "FAR 1 %"]
+    taken = (f"taken for the decoy, {title}" for title in THRESHOLDS)
+    head = ["method", "strength", "recogniser", "role", *taken, "similarity before", "after", "thresholds"]
     return table(head, lines)
 
 

@@ -206,7 +206,7 @@ def test_impersonation_is_above_the_threshold_at_far_1() -> None:
     row = protect_row(setting("a", "dlib", method="decoy"))
     row = replace(row, scores=tuple(replace(s, decoy_before=0.1, decoy=0.5) for s in row.scores))
     text = searching.decoy_section([row], NAMES)
-    assert "| dlib-resnet | held-out | 100 % (21–100) | 0.100 | 0.500 |" in text
+    assert "| dlib-resnet | held-out | 100 % (21–100) | 0 % (0–79) | 0.100 | 0.500 | 0.400 / 0.600 |" in text
 
 
 def test_groups_have_counts_and_those_far_from_each_other_are_named() -> None:
