@@ -26,6 +26,7 @@ from worker_client.wishes import (
     layer_name,
     memory,
     remembered,
+    run_of,
     same_faces,
 )
 
@@ -68,7 +69,7 @@ def protect(image, drawable, wishes):
         else:
             layer = source.result_layer(name, changes(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, layer.tattoo, wishes, result))
+        source.insert(layer, memory(source.tattoo, source.size, layer.tattoo, wishes, result))
         gimp.message(words)
         return layer
 
@@ -90,7 +91,7 @@ def strengthen(image, drawable, named, steps):
     wishes = dict(_DEFAULTS, **(settings or {}).get("wishes", {}))
     wishes.update(output=ONE_LAYER, steps=steps)
     with Source(image, _original(image, settings, named), alone=True) as source, connected() as worker:
-        found = _find(worker, source, same_faces(settings))
+        found = _find(worker, source, same_faces(_runs(image), source.tattoo, source.size))
         source.take()
         seen = source.as_seen()
         rects = _common(source, seen, source.offset, regions(found))
@@ -98,7 +99,7 @@ def strengthen(image, drawable, named, steps):
         result = _searched(worker, source, wishes, inside(chosen(found), rects), rects, pictures)
         layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, layer.tattoo, wishes, result), on_top=True)
+        source.insert(layer, memory(source.tattoo, source.size, layer.tattoo, wishes, result), on_top=True)
         gimp.message(words)
         return layer
 
@@ -234,12 +235,18 @@ def _picture(name, drawable, source, rect, shift=(0, 0)):
 
 def _settings(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
-    """The settings of the run that made the selected layer, else of the topmost that a run made."""
-    for layer in [drawable] + list(every_layer(image.layers)):
-        settings = _remembered(layer)
-        if settings is not None:
-            return settings
-    return None
+    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
+    layer = pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
+    tattoo, own = layer.tattoo, None
+    while layer is not None and own is None:
+        own, layer = _remembered(layer), layer.parent
+    return run_of(own, tattoo, _runs(image))
+
+
+def _runs(image):
+    # type: (Image) -> list[dict[str, Any]]
+    """The settings of the runs whose results are in the image, from the top."""
+    return [settings for settings in map(_remembered, every_layer(image.layers)) if settings is not None]
 
 
 def _photo(image, drawable):

@@ -15,7 +15,18 @@ from worker_client.problem import Refused
 from worker_client.report import text_report, write_report
 from worker_client.size import WHOLE_PIXELS
 from worker_client.texts import _
-from worker_client.wishes import ALL, JUDGED, LAYER, ONE_LAYER, VISIBLE, job_settings, layer_name, memory, same_faces
+from worker_client.wishes import (
+    ALL,
+    JUDGED,
+    LAYER,
+    ONE_LAYER,
+    VISIBLE,
+    job_settings,
+    layer_name,
+    memory,
+    run_of,
+    same_faces,
+)
 
 import layers
 import run
@@ -141,11 +152,12 @@ def _asked(
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
-    settings = _settings(selected.image, selected.layer)
+    settings = _settings(selected)
     wishes = wishes_from(settings["wishes"] if settings else {}, output=ONE_LAYER, steps=steps)
     source = source_of(selected.image, [original])
     with connected() as worker:
-        found = run.find(worker, source, same_faces(settings), progress)
+        faces = same_faces(layers.runs(source.image), source.tattoo, source.area.size)
+        found = run.find(worker, source, faces, progress)
         with _pair(selected, source, VISIBLE) as pair:
             rects = pair.common(run.regions_of(found))
             limits = [_selection_only(source, rect) for rect in rects]
@@ -156,7 +168,7 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
     layer = run.built(source, wishes, result.pictures, limits)
     layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
     layer.set_opacity(100)
-    layers.remember(layer, memory(source.tattoo, layer.get_tattoo(), asdict(wishes), result))
+    layers.remember(layer, memory(source.tattoo, source.area.size, layer.get_tattoo(), asdict(wishes), result))
     layers.insert(source, layer, on_top=True)
     return result.header
 
@@ -207,11 +219,12 @@ def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> 
         Refused: nobody knows, and there is nobody to ask.
     """
     if named is None:
-        named = layers.origin(selected.image, _settings(selected.image, selected.layer))
+        named = layers.origin(selected.image, _settings(selected))
     if named is None and interactive:
         import check_dialog
 
-        return check_dialog.ask_original(selected.image)
+        photos = [layers.origin(selected.image, settings) for settings in layers.runs(selected.image)]
+        return check_dialog.ask_original(selected.image, next((photo for photo in photos if photo is not None), None))
     if named is None:
         raise Refused(_("Which layer is the original is not known; name it in the argument 'original'."))
     return named
@@ -223,10 +236,10 @@ def _show(image: Gimp.Image, figures: dict[str, Any], with_upload: Callable[[], 
     return check_dialog.show(figures, image.get_name(), with_upload)
 
 
-def _settings(image: Gimp.Image, selected: Gimp.Layer) -> dict[str, Any] | None:
-    """The settings of the run that made the selected layer, else of the topmost that a run made."""
-    candidates = [selected, *layers.every_layer(image.get_layers())]
-    return next((settings for layer in candidates if (settings := layers.remembered(layer))), None)
+def _settings(selected: Source) -> dict[str, Any] | None:
+    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
+    own = next((settings for layer in layers.upwards(selected.layer) if (settings := layers.remembered(layer))), None)
+    return run_of(own, selected.tattoo, layers.runs(selected.image))
 
 
 def _selection_only(source: Source, rect: Rect) -> Limit | None:

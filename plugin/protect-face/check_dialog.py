@@ -77,8 +77,8 @@ def show(figures: dict[str, Any], name: str, with_upload: Callable[[], dict[str,
     return bool(answer == _STRENGTHEN)
 
 
-def ask_original(image: Gimp.Image) -> Gimp.Layer | None:
-    """Lets the user name the unprotected layer; None when they cancel."""
+def ask_original(image: Gimp.Image, likely: Gimp.Layer | None) -> Gimp.Layer | None:
+    """Lets the user name the unprotected layer; None when they cancel. Without a likely one the lowest is offered."""
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Check Protection"), role="protect-face-original", use_header_bar=False)
     dialog.add_button(_("_Cancel"), Gtk.ResponseType.CANCEL)
@@ -90,7 +90,7 @@ def ask_original(image: Gimp.Image) -> Gimp.Layer | None:
     choices = list(every_layer(image.get_layers()))
     for layer in choices:
         rows.append_text(layer.get_name())
-    rows.set_active(len(choices) - 1)
+    rows.set_active(choices.index(likely) if likely is not None else len(choices) - 1)
     box.pack_start(rows, False, False, 0)
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()

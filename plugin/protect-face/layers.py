@@ -153,15 +153,13 @@ def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         Refused: as ``source_of``, or nobody knows the photo.
     """
     selected = source_of(image, drawables)
-    layer: Gimp.Layer | None = selected.layer
-    while layer is not None:
+    for layer in upwards(selected.layer):
         settings = remembered(layer)
         photo = origin(image, settings)
         if photo is not None:
             return replace(source_of(image, [photo]), above=layer.get_tattoo())
         if settings is not None and settings["wishes"].get("output") != WHOLE_LAYER:
             raise Refused(_NO_PHOTO)
-        layer = layer.get_parent()
     return selected
 
 
@@ -310,6 +308,18 @@ def origin(image: Gimp.Image, settings: dict[str, Any] | None) -> Gimp.Layer | N
     """The layer that a run of these settings protected; None when it is gone or not known."""
     tattoo = settings["source"] if settings else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
+
+
+def runs(image: Gimp.Image) -> list[dict[str, Any]]:
+    """The settings of the runs whose results are in the image, from the top."""
+    return [settings for layer in every_layer(image.get_layers()) if (settings := remembered(layer))]
+
+
+def upwards(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:
+    """A layer, and the groups that it is in."""
+    while layer is not None:
+        yield layer
+        layer = layer.get_parent()
 
 
 def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:

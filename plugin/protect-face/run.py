@@ -87,7 +87,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
         job = worker.submit("protect", header, photos + selections(source, rects))
     result = job.result(tell)
     layer = built(source, wishes, result.pictures, limits)
-    layers.remember(layer, memory(source.tattoo, layer.get_tattoo(), asdict(wishes), result))
+    layers.remember(layer, memory(source.tattoo, source.area.size, layer.get_tattoo(), asdict(wishes), result))
     layers.insert(source, layer)
     return result.header
 

@@ -57,6 +57,7 @@ class Drawable:
     width: int
     image: Image
     offsets: tuple[int, int]
+    parent: Layer | None
     tattoo: int
     def parasite_find(self, name: str) -> Parasite | None: ...
     def flush(self) -> None: ...
@@ -71,7 +72,6 @@ class Layer(Drawable):
     mode: int
     name: str
     opacity: float
-    parent: Layer | None
     visible: bool
     def __init__(
         self, image: Image, name: str, width: int, height: int, type: int, opacity: float, mode: int

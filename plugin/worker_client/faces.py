@@ -40,7 +40,7 @@ def find(ask, full, faces, selecting, tell):
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     found = ask(header).result(tell).header
     if not found["chosen"]:
-        raise Refused(_why_nobody(found["faces"]))
+        raise Refused(_why_nobody(found["faces"], faces))
     touched = [face["number"] for face in chosen(found) if face["selected"] > 0]
     if not touched:
         raise Refused(_("The selection holds no part of a face; select the face, or select nothing, and try again."))
@@ -79,11 +79,13 @@ def _holds(rect, box):
     return 0 <= x < rect[2] and 0 <= y < rect[3]
 
 
-def _why_nobody(faces):
-    # type: (list[dict[str, Any]]) -> str
+def _why_nobody(faces, wanted):
+    # type: (list[dict[str, Any]], str | list[int]) -> str
     if not faces:
         return _("No face was found; use a photo in which a face can be seen from the front.")
     if all(face["skipped"] for face in faces):
         words = _("No face can be protected: {reason}; use a larger version of the photo.")
         return words.format(reason=sentence(faces[0]["skipped"]))
+    if wanted != SELECTED:
+        return _("The faces that were protected are not in the photo any more; protect it again.")
     return _("There is no face inside the selection; select one or choose all faces, and try again.")

@@ -44,6 +44,7 @@ _TO_WORKER = ("prompt", "strength", "mode", "prior", "seed")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
+    from collections.abc import Sequence
     from typing import Any
 
     from worker_client.client import Event
@@ -65,12 +66,13 @@ def layer_name(wishes):
     return wishes["prompt"].strip() or _("Protected face")
 
 
-def memory(source, own, wishes, result):
-    # type: (int, int, dict[str, Any], Event) -> str
+def memory(source, size, own, wishes, result):
+    # type: (int, tuple[int, int], int, dict[str, Any], Event) -> str
     """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
 
     Args:
         source: tattoo of the layer that was protected.
+        size: its width and height.
         own: of the result layer.
         wishes: of the run.
         result: of "protect".
@@ -78,6 +80,7 @@ def memory(source, own, wishes, result):
     kept = {
         "version": 1,
         "source": source,
+        "size": list(size),
         "layer": own,
         "wishes": wishes,
         "settings": result.header["settings"],
@@ -104,8 +107,30 @@ def remembered(text, own):
     return settings if isinstance(settings.get("wishes"), dict) else None
 
 
-def same_faces(settings):
-    # type: (dict[str, Any] | None) -> str | list[int]
-    """The faces of the run that is to be made up for; all of them when that is not known."""
-    faces = (settings or {}).get("faces", [])
-    return [face["number"] for face in faces if face["similarities"]] or ALL
+def run_of(own, tattoo, every):
+    # type: (dict[str, Any] | None, int, Sequence[dict[str, Any]]) -> dict[str, Any] | None
+    """The run that a selected layer tells of: the one that made it, else the topmost on it; None when it is neither.
+
+    Args:
+        own: what the layer, or the group that it is in, remembers; None when no run made it.
+        tattoo: of the layer.
+        every: what the image's results remember, from the top.
+    """
+    if own is None or own["source"] is None:
+        return next((kept for kept in every if kept["source"] == tattoo), own)
+    return own
+
+
+def same_faces(every, source, size):
+    # type: (Sequence[dict[str, Any]], int, tuple[int, int]) -> str | list[int]
+    """The faces that runs have protected; all when that is not known, as in a photo that was cropped or scaled since.
+
+    Args:
+        every: what the image's results remember.
+        source: tattoo of the photo.
+        size: its width and height now, by which its faces are numbered.
+    """
+    runs = [kept for kept in every if kept["source"] == source]
+    if any(kept.get("size") != list(size) for kept in runs):
+        return ALL
+    return sorted({face["number"] for kept in runs for face in kept["faces"] if face["similarities"]}) or ALL

@@ -150,6 +150,48 @@ def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -
     assert green > 100 and red < 100 and blue < 100
 
 
+def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    image.insert_layer(twice, None, 0)
+    image.resize_to_layers()
+    buffer = twice.get_buffer()
+    for left in (0, 512):
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
+    buffer.flush()
+    kept = []
+    for left in (0, 512):
+        image.select_rectangle(Gimp.ChannelOps.REPLACE, left, 0, 512, 512)
+        protect(image, twice, faces="selection")
+        kept += image.get_selected_layers()
+    Gimp.Selection.none(image)
+    call("plug-in-protect-face-strengthen", image, [kept[1]], steps=2)
+    kept += image.get_selected_layers()
+    memories = [json.loads(bytes(layer.get_parasite("protect-face").get_data())) for layer in kept]
+    tell(faces=[sorted(face["number"] for face in memory["faces"] if face["similarities"]) for memory in memories])
+    """
+    ).told
+    first, second, both = told["faces"]
+    assert len(first) == len(second) == 1 and both == sorted(first + second) == [1, 2]
+
+
+def test_a_photo_without_a_result_is_not_judged_by_that_of_another(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    image, source = portrait()
+    other = source.copy()
+    image.insert_layer(other, None, 0)
+    print(protect(image, source))
+    tell(said=[call("plug-in-protect-face-check", image, [layer])[:2] for layer in (source, other)])
+    """
+    ).told
+    protected, bare = told["said"]
+    assert protected == ["success", ""]
+    assert bare[0] == "execution-error" and "Which layer is the original is not known" in bare[1]
+
+
 def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged(gimp: Gimp) -> None:
     told = gimp.script(
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def region(*numbers: int) -> dict[str, Any]:
     return {"x": 0, "y": 0, "width": 9, "height": 9, "faces": list(numbers)}
 
 
+def ran(source: int, numbers: list[int], left_out: Sequence[int] = ()) -> dict[str, Any]:
+    """What the result of a run on a photo of 10 x 20 remembers."""
+    done = [{"number": number, "similarities": [{}]} for number in numbers]
+    done += [{"number": number, "similarities": []} for number in left_out]
+    text = wishes.memory(source, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": done}))
+    settings = wishes.remembered(text.encode(), 6)
+    assert settings is not None
+    return settings
+
+
 def look(
     wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True, regions: Any = ()
 ) -> dict[str, Any]:
@@ -72,9 +83,10 @@ def test_the_selection_is_asked_for_in_the_workers_word() -> None:
         ("all", [], "No face was found"),
         ("all", [face(1, skipped="too small")], "No face can be protected: too small; use a larger version"),
         ("selection", [face(1, 0.1)], "There is no face inside the selection"),
+        ([2], [face(1)], "The faces that were protected are not in the photo any more"),
     ],
 )
-def test_when_there_is_nobody_one_sentence_says_why(wanted: str, found: list[dict[str, Any]], words: str) -> None:
+def test_when_there_is_nobody_one_sentence_says_why(wanted: Any, found: list[dict[str, Any]], words: str) -> None:
     with pytest.raises(Refused, match=words):
         look(wanted, found, [])
 
@@ -122,15 +134,30 @@ def test_what_is_not_said_is_left_to_the_worker() -> None:
 
 
 def test_a_layer_keeps_what_strengthen_needs() -> None:
-    done = [{"number": 1, "similarities": []}, {"number": 2, "similarities": [{}]}]
-    kept = wishes.memory(5, 6, WANTED, Event("result", {"settings": {}, "faces": done}))
-    settings = wishes.remembered(kept.encode(), 6)
-    assert settings is not None and settings["source"] == 5 and settings["wishes"] == WANTED
-    assert wishes.same_faces(settings) == [2] and wishes.same_faces(None) == "all"
+    settings = ran(5, [2], left_out=[1])
+    assert settings["source"] == 5 and settings["wishes"] == WANTED
+    assert wishes.same_faces([settings], 5, (10, 20)) == [2] and wishes.same_faces([], 5, (10, 20)) == "all"
+
+
+def test_the_faces_of_every_run_on_a_photo_are_strengthened() -> None:
+    assert wishes.same_faces([ran(5, [3]), ran(8, [2]), ran(5, [1])], 5, (10, 20)) == [1, 3]
+
+
+def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
+    assert wishes.same_faces([ran(5, [1])], 5, (10, 15)) == "all"
+    older = {name: value for name, value in ran(5, [1]).items() if name != "size"}
+    assert wishes.same_faces([older], 5, (10, 20)) == "all"
+
+
+def test_a_layer_tells_of_the_run_that_made_it_or_the_topmost_on_it() -> None:
+    first, second, other = ran(5, [1]), ran(5, [2]), ran(8, [1])
+    assert wishes.run_of(first, 6, [other, second, first]) is first
+    assert wishes.run_of(None, 5, [other, second, first]) is second
+    assert wishes.run_of(None, 9, [other, second, first]) is None
 
 
 def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
-    kept = wishes.memory(5, 6, WANTED, Event("result", {"settings": {}, "faces": []}))
+    kept = wishes.memory(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}))
     settings = wishes.remembered(kept.encode(), 7)
     assert settings is not None and settings["source"] is None and settings["wishes"] == WANTED
 
