@@ -492,7 +492,7 @@ class Server:
             raise
         device = about.get("device")
         with self._lock:
-            self._about = {**about, "seconds_per_face": self._speeds().get(str(device))}
+            self._about = {**about, "seconds_per_face": self._speeds().get(str(device), {})}
             self._lock.notify_all()
         LOG.info("ready to compute on %s", device)
         return compute
@@ -531,18 +531,22 @@ class Server:
                 self._about["models"] = {"present": result["present"], "missing": result["missing"]}
             seconds = result.get("seconds_per_face")
             if seconds is not None:
-                self._about["seconds_per_face"] = seconds
-                speeds = {**self._speeds(), str(self._about.get("device")): seconds}
+                by_prior = {**self._about["seconds_per_face"], str(result["settings"]["prior"]): seconds}
+                self._about["seconds_per_face"] = by_prior
+                speeds = {**self._speeds(), str(self._about.get("device")): by_prior}
                 try:
                     (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
                 except OSError as error:
                     LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
 
-    def _speeds(self) -> dict[str, float]:
-        """Seconds per face by device, as measured in earlier jobs."""
+    def _speeds(self) -> dict[str, dict[str, float]]:
+        """Seconds per face by device and prior, as measured in earlier jobs."""
         try:
             speeds = json.loads((self._settings.folder / _SPEED).read_text(encoding="utf-8"))
-            return {str(device): float(seconds) for device, seconds in speeds.items()}
+            return {
+                str(device): {str(prior): float(seconds) for prior, seconds in by_prior.items()}
+                for device, by_prior in speeds.items()
+            }
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 

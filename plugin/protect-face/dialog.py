@@ -69,7 +69,8 @@ class _ProtectDialog:
         area.pack_start(columns, True, True, 0)
         area.pack_start(self._live_line(), False, False, 0)
         columns.show_all()
-        config.connect("notify::faces", lambda *_: self._show_estimate())
+        for name in ("faces", "prior", "steps"):
+            config.connect(f"notify::{name}", lambda *_: self._show_estimate())
 
     def run(self) -> bool:
         self._start_look()
@@ -265,7 +266,7 @@ class _ProtectDialog:
         if self._worker is None:
             return
         hello = self._worker.hello
-        words = [self._faces_and_time(hello["seconds_per_face"])] if self._found else []
+        words = [self._faces_and_time(hello)] if self._found else []
         missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
@@ -280,7 +281,7 @@ class _ProtectDialog:
                          len(missing)).format(count=len(missing), size=size)
             )  # fmt: skip
 
-    def _faces_and_time(self, seconds_per_face: float | None) -> str:
+    def _faces_and_time(self, hello: dict[str, Any]) -> str:
         usable = [face for face in self._found["faces"] if not face["skipped"] and face["selected"] > 0]
         choice = self._config.get_property("faces")
         image = self._source.image
@@ -294,9 +295,12 @@ class _ProtectDialog:
         words = ngettext("{} face will be protected.", "{} faces will be protected.", count).format(count)
         if not count:
             return _("There is no face in it that can be protected.")
-        if seconds_per_face is None:
+        seconds = hello["seconds_per_face"].get(self._config.get_property("prior"))
+        if seconds is None:
             return words + " " + _("How long it takes is known after the first run.")
-        return words + " " + _("It takes about {}.").format(duration(seconds_per_face * count))
+        usual = hello["defaults"]["steps"]
+        longer = (self._config.get_property("steps") or usual) / usual
+        return words + " " + _("It takes about {}.").format(duration(seconds * longer * count))
 
     def _find_pictures(self) -> list[Picture]:
         with as_shown(self._source.layer) as buffer:

@@ -368,6 +368,17 @@ def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: W
     assert re.fullmatch(r"1 face will be protected\. (It takes about .+|How long it takes is known .+)\.", faces)
     assert re.fullmatch(r"Worker [0-9.]+ on .+; models: .*mobileface.*\.", worker)
     assert window.ask(line.format("selection"))["line"].startswith("Nothing is selected; select a face or choose all")
+    window.ask("dialog._config.set_property('faces', 'all')")
+    known = """
+hello = dialog._worker.hello
+hello["seconds_per_face"] = {{"makeup": 60.0}}
+dialog._config.set_property("prior", "{}")
+dialog._config.set_property("steps", {} * hello["defaults"]["steps"])
+found["line"] = dialog._line.get_text()
+"""
+    assert "It takes about 2 min." in window.ask(known.format("makeup", 2))["line"]
+    assert "How long it takes is known after" in window.ask(known.format("stylegan2", 2))["line"]
+    window.ask(known.format("makeup", 0))
     window.dismiss()
 
 

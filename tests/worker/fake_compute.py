@@ -39,7 +39,8 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
         raise NoFace("No face was found; use a photo in which a face can be seen from the front.")
     elif does == "print":
         print("a library is chatty")
-    return Message({"said": header.get("text"), "seconds_per_face": header.get("speed")}, job.described, job.payload)
+    told = {"seconds_per_face": header.get("speed"), "settings": {"prior": header.get("prior")}}
+    return Message({"said": header.get("text"), **told}, job.described, job.payload)
 
 
 def prepare() -> tuple[Header, compute.Run]:

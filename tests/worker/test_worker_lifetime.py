@@ -201,21 +201,22 @@ def test_a_stale_socket_and_endpoint_are_replaced(make_place: MakePlace) -> None
         assert worker.hello["pid"] != first
 
 
-def test_how_fast_it_was_is_told_to_the_next_client_even_after_a_restart(make_place: MakePlace) -> None:
+def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart(make_place: MakePlace) -> None:
     place = make_place()
     with worker_client.connect(place=place) as worker:
-        assert worker.hello["seconds_per_face"] is None
-        ask(worker, speed=12.5)
+        assert worker.hello["seconds_per_face"] == {}
+        ask(worker, speed=12.5, prior="makeup")
+        ask(worker, speed=80, prior="stylegan2")
     worker_client.stop(place)
     with worker_client.connect(place=place) as worker:
-        assert worker.hello["seconds_per_face"] == 12.5
+        assert worker.hello["seconds_per_face"] == {"makeup": 12.5, "stylegan2": 80}
 
 
 def test_a_disk_that_takes_nothing_costs_no_result(make_place: MakePlace) -> None:
     place = make_place()
     with worker_client.connect(place=place) as worker:
         (Path(place.run) / "speed.json").mkdir()
-        assert ask(worker, speed=12.5).kind == "result"
+        assert ask(worker, speed=12.5, prior="makeup").kind == "result"
 
 
 def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:
