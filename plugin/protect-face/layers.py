@@ -24,6 +24,7 @@ from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_f
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _NO_PHOTO = _("Which photo this result came from is not known; select the layer with the photo and try again.")
 _RESIZED = _("The layer was cropped or scaled during the run, so that the result does not fit any more; run it again.")
+NOT_INSERTED = _("GIMP would not insert the new layer; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
 
 
@@ -285,7 +286,7 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
         image.undo_group_start()
         at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
-            raise Refused(_("GIMP would not insert the new layer; select the layer with the photo and try again."))
+            raise Refused(NOT_INSERTED)
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
             image.set_selected_layers([layer])

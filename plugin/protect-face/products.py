@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from gi.repository import Gimp
 from worker_client import Picture
 from worker_client.parts import product_name
+from worker_client.problem import Refused
 
-from layers import Source, check_image, place_of, room_like, strips_of
+from layers import NOT_INSERTED, Source, check_image, place_of, room_like, strips_of
 from pixels import Rect, write, write_mask
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
@@ -29,7 +30,7 @@ def product_group(
         shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel.
 
     Raises:
-        Refused: as ``check_image``.
+        Refused: as ``check_image``, or GIMP does not want one of the layers.
     """
     check_image(source)
     room = room_like(source.image, 1, 1)
@@ -37,7 +38,8 @@ def product_group(
         group = Gimp.GroupLayer.new(room, name)
         room.insert_layer(group, None, 0)
         for picture in pictures:
-            room.insert_layer(_layer(source, room, picture), group, 0)
+            if not room.insert_layer(_layer(source, room, picture), group, 0):
+                raise Refused(NOT_INSERTED)
         _known, left, top = group.get_offsets()
         mask = group.create_mask(Gimp.AddMaskType.BLACK)
         buffer = mask.get_buffer()
@@ -58,6 +60,7 @@ def product_group(
 
 def _layer(source: Source, room: Gimp.Image, picture: Picture) -> Gimp.Layer:
     """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
+    # Where the image has become grey meanwhile, GIMP makes it grey.
     kind = Gimp.ImageType.GRAYA_IMAGE if source.form.channels < 3 else Gimp.ImageType.RGBA_IMAGE
     name = product_name(picture)
     layer = Gimp.Layer.new(room, name, picture.width, picture.height, kind, 100, Gimp.LayerMode.NORMAL)

@@ -22,7 +22,11 @@ A_RUN = """
     image, source = portrait()
     status, error = protect(image, source, **{arguments})
     there = image.is_valid()
+    seen = visible(image) if there and image.get_layers() else b""
+    for layer in image.get_layers()[:-1] if there else []:
+        layer.set_visible(False)
     tell(
+        changed=sum(a != b for a, b in zip(seen, visible(image) if seen else b"")),
         status=status, error=error, images=len(Gimp.get_images()), names=names(image) if there else [],
         offsets=list(image.get_layers()[0].get_offsets())[1:] if there else [],
     )
@@ -115,6 +119,12 @@ def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) 
     told = run_while(watched, convert)
     assert told["status"] == "execution-error" and "became indexed" in told["error"]
     assert len(told["names"]) == 1
+
+
+def test_an_image_that_becomes_grey_meanwhile_gets_its_products_in_grey(watched: Gimp) -> None:
+    told = run_while(watched, "image.convert_grayscale()", output="products")
+    assert told["status"] == "success", told["error"]
+    assert told["changed"] > 2000
 
 
 def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gimp) -> None:
