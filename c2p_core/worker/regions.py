@@ -70,13 +70,13 @@ def described(face: Face, share: float) -> dict[str, Any]:
 def choose(choice: str | tuple[int, ...], faces: Sequence[Face], shares: Sequence[float]) -> list[Face]:
     """The faces that can be protected and are asked for."""
     usable = [face for face in faces if not face.skipped]
+    share_of = {face.number: share for face, share in zip(faces, shares, strict=True)}
     if choice == "all":
         return usable
     if choice == "largest":
-        return usable[:1]
+        return [face for face in usable if share_of[face.number] > 0][:1]
     if choice == "selected":
-        inside = {face.number for face, share in zip(faces, shares, strict=True) if share >= _SELECTED}
-        return [face for face in usable if face.number in inside]
+        return [face for face in usable if share_of[face.number] >= _SELECTED]
     return [face for face in usable if face.number in choice]
 
 

@@ -5,9 +5,11 @@ from __future__ import unicode_literals
 
 from worker_client.problem import Refused
 from worker_client.texts import _, sentence
-from worker_client.wishes import SELECTED
+from worker_client.wishes import LARGEST, SELECTED
 
 NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
+
+_BESIDE = _("The selection holds no part of a face; select the face, or select nothing, and try again.")
 
 OUTSIDE = _("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again.")
 
@@ -43,7 +45,7 @@ def find(ask, full, faces, selecting, tell):
         raise Refused(_why_nobody(found["faces"], faces))
     touched = [face["number"] for face in chosen(found) if face["selected"] > 0]
     if not touched:
-        raise Refused(_("The selection holds no part of a face; select the face, or select nothing, and try again."))
+        raise Refused(_BESIDE)
     needed = [region for region in found["regions"] if set(region["faces"]) & set(touched)]
     return dict(found, chosen=touched, regions=needed)
 
@@ -86,6 +88,8 @@ def _why_nobody(faces, wanted):
     if all(face["skipped"] for face in faces):
         words = _("No face can be protected: {reason}; use a larger version of the photo.")
         return words.format(reason=sentence(faces[0]["skipped"]))
-    if wanted != SELECTED:
-        return _("The faces that were protected are not in the photo any more; protect it again.")
-    return _("There is no face inside the selection; select one or choose all faces, and try again.")
+    if wanted == SELECTED:
+        return _("There is no face inside the selection; select one or choose all faces, and try again.")
+    if wanted == LARGEST:
+        return _BESIDE
+    return _("The faces that were protected are not in the photo any more; protect it again.")

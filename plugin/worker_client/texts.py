@@ -40,7 +40,7 @@ def sentence(words):
 def stage(header):
     # type: (dict[str, Any]) -> str
     """What the worker is doing, from the header of a "progress" or "queued" event."""
-    if header.get("kind") == "queued":
+    if header.get("kind") == "queued" and header["position"]:
         ahead = header["position"]
         return ngettext("Waiting for {} other job…", "Waiting for {} other jobs…", ahead).format(ahead)
     stages = {
@@ -52,7 +52,8 @@ def stage(header):
         "verify": _("Checking…"),
         "fetch": _("Fetching models…"),
     }
-    words = stages.get(header["stage"], _("Working…"))
+    # "queued" with nobody ahead means that it begins.
+    words = stages.get(header.get("stage", "prepare"), _("Working…"))
     if header.get("faces", 0) > 1:
         words += " " + _("(face {face} of {faces})").format(**header)
     left = header.get("seconds_left")

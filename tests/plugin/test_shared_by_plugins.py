@@ -17,6 +17,7 @@ from worker_client import (
     parts,
     report,
     service,
+    texts,
     unexpected,
     wishes,
 )
@@ -83,6 +84,7 @@ def test_the_selection_is_asked_for_in_the_workers_word() -> None:
         ("all", [], "No face was found"),
         ("all", [face(1, skipped="too small")], "No face can be protected: too small; use a larger version"),
         ("selection", [face(1, 0.1)], "There is no face inside the selection"),
+        ("largest", [face(1, 0.0)], "The selection holds no part of a face"),
         ([2], [face(1)], "The faces that were protected are not in the photo any more"),
     ],
 )
@@ -251,6 +253,11 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
     }
     words = service.words(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
     assert "500 MB" in words and "Missing: b (3 MB)." in words and words.endswith("Its weights are not here.")
+
+
+def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
+    assert texts.stage({"kind": "queued", "position": 0}) == "Preparing…"
+    assert texts.stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
 
 
 def test_a_diagnosis_is_one_line_for_each_finding() -> None:

@@ -118,6 +118,15 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
     assert len(both["regions"]) == 2 and len(run(jobs, "find", [at(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
 
 
+@pytest.mark.parametrize("half", [0, 512])
+def test_the_largest_is_one_of_those_with_something_selected(jobs: Jobs, half: int) -> None:
+    pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
+    selection = np.zeros((512, 1024, 1), np.uint8)
+    selection[:, half : half + 512] = 255
+    answer, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="largest")
+    assert answer["chosen"] == [face["number"] for face in answer["faces"] if face["selected"] == 1]
+
+
 def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
     close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
     (region,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
