@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import gi
 
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import Gdk, GimpUi, Gtk  # noqa: E402
-from worker_client import WorkerProblem  # noqa: E402
-from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, words  # noqa: E402
-from worker_client.texts import _, sentence  # noqa: E402
+from gi.repository import Gdk, GimpUi, GLib, Gtk  # noqa: E402
+from worker_client import Event, WorkerProblem  # noqa: E402
+from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, answer, words  # noqa: E402
+from worker_client.texts import _, sentence, stage  # noqa: E402
 
-from worker_menu import answer  # noqa: E402
+import run  # noqa: E402
 
 _COPY = 1
 _GAP = 12
 
 
 def show() -> None:
-    """Shows the worker's state until the user closes it."""
+    """Shows the worker's state until the user closes it. Asks in a thread, because a silent worker takes its time."""
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Protect Face Worker"), role="protect-face-worker", use_header_bar=False)
-    responses = {2: STATUS, 3: RESTART, 4: FETCH, 5: DIAGNOSE}
-    for number, label in ((3, _("_Restart")), (4, _("_Fetch Models")), (5, _("_Diagnosis")), (_COPY, _("Cop_y"))):
+    responses = {2: RESTART, 3: FETCH, 4: DIAGNOSE}
+    for number, label in ((2, _("_Restart")), (3, _("_Fetch Models")), (4, _("_Diagnosis")), (_COPY, _("Cop_y"))):
         dialog.add_button(label, number)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
@@ -33,22 +36,41 @@ def show() -> None:
     holder.add(text)
     dialog.get_content_area().pack_start(holder, True, True, 0)
     holder.show_all()
-    wish = 2
-    while wish in responses or wish == _COPY:
+    buffer = text.get_buffer()
+
+    def allow(allowed: bool) -> None:
+        for number in responses:
+            dialog.set_response_sensitive(number, allowed)
+
+    def ask(what: str) -> None:
+        allow(False)
+        buffer.set_text(_("Asking the worker…"))
+
+        def work() -> None:
+            try:
+                GLib.idle_add(buffer.set_text, _words(what, lambda event: GLib.idle_add(tell, event)))
+            finally:
+                GLib.idle_add(allow, True)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def tell(event: Event) -> None:
+        if event.kind in ("queued", "progress"):
+            buffer.set_text(stage(event.header))
+
+    ask(STATUS)
+    while (wish := int(dialog.run())) in responses or wish == _COPY:
         if wish == _COPY:
-            buffer = text.get_buffer()
-            copied = buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False)
             clipboard = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
-            clipboard.set_text(copied, -1)
+            clipboard.set_text(buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False), -1)
             clipboard.store()
         else:
-            text.get_buffer().set_text(_words(responses[wish]))
-        wish = int(dialog.run())
+            ask(responses[wish])
     dialog.destroy()
 
 
-def _words(what: str) -> str:
+def _words(what: str, tell: Callable[[Event], object]) -> str:
     try:
-        return words(what, answer(what))
+        return words(what, answer(what, run.connect, tell))
     except WorkerProblem as problem:
         return sentence(problem.sentence)

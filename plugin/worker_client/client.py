@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # novm
     from worker_client.transport import PipeStream, SocketStream
 
 _OUR_FAULT = "this is an error in Protect Face; please report it with the worker's log."
+_SILENT = "The worker does not answer; restart it."
 _GONE = "The worker ended in the middle of its work and nothing was changed; try again, it starts by itself."
 
 
@@ -250,6 +251,23 @@ def stop(place=None):
     return True
 
 
+def greeted(place=None):
+    # type: (Place | None) -> bool
+    """Whether a worker runs, which greets at once whatever it does; starts none.
+
+    Raises:
+        WorkerProblem: it is silent, or does not fit this plug-in.
+    """
+    try:
+        reached = _reach(place or find_place(), "greeting", "control")
+    except Silent:
+        raise WorkerProblem("silent", _SILENT)
+    if reached is None:
+        return False
+    reached[0].close()
+    return True
+
+
 def diagnose(place=None):
     # type: (Place | None) -> dict[str, Any]
     """Everything that helps to find out why it does not work, as words; starts nothing and raises nothing."""
@@ -277,7 +295,7 @@ def diagnose(place=None):
                     if event.kind in ("result", "error"):
                         found["status"] = event.header
     except Silent:
-        found["problem"] = "The worker does not answer; restart it."
+        found["problem"] = _SILENT
     except WorkerProblem as problem:
         found["problem"] = problem.sentence
     return found

@@ -360,6 +360,19 @@ def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
+def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) -> None:
+    hung = psutil.Process(endpoint(window.gimp)["pid"])
+    hung.suspend()
+    window.choose("Protect Face Worker", "Protect Face Worker")
+    window.wait_for_words("The worker does not answer; restart it.")
+    time.sleep(1)  # its button becomes usable when the words are there
+    window.keys("alt+r")
+    window.wait_for_words("It has been running for")
+    assert endpoint(window.gimp)["pid"] != hung.pid
+    window.do("wmctrl", "-c", "Protect Face Worker")
+    window.wait(30, lambda titles: "Protect Face Worker" not in titles)
+
+
 def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
     window.ask_until(READY, lambda found: bool(found["ready"]))
