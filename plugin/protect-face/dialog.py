@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +20,7 @@ from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_set
 
 import recent  # noqa: E402
 import run  # noqa: E402
-from layers import Source, as_shown  # noqa: E402
+from layers import Source, as_shown, check_there  # noqa: E402
 from wishes import wishes_of  # noqa: E402
 
 _PREVIEW_SIDE = 256
@@ -168,6 +169,9 @@ class _ProtectDialog:
         if self._worker is not None:
             self._worker.close()
         worker = self._worker = run.connect()
+        if self._closed:  # too early for ``run`` to close it
+            worker.close()
+            return
         self._later(self._offer, worker.hello["presets"])
         self._later(self._offer_priors, worker.hello["missing_priors"])
         self._later(self._show_estimate)
@@ -178,28 +182,31 @@ class _ProtectDialog:
 
     def _start_preview(self) -> None:
         source = self._source
-        # Read here, because only this thread may call GIMP.
-        with as_shown(source.layer) as buffer:
-            pictures = [_in_memory(run.photo_of(buffer, source.form, rect)) for rect in run.regions_of(self._found)]
-        header = job_settings(asdict(wishes_of(self._config)))
-        header |= {"faces": chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
-        header["output"] = "single"
-        self._work_on("preview", header, pictures, self._show_pair)
+        with self._problems_told():
+            check_there(source)
+            # Read here, because only this thread may call GIMP.
+            with as_shown(source.layer) as buffer:
+                pictures = [_in_memory(run.photo_of(buffer, source.form, rect)) for rect in run.regions_of(self._found)]
+            header = job_settings(asdict(wishes_of(self._config)))
+            header |= {"faces": chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
+            header["output"] = "single"
+            self._work_on("preview", header, pictures, self._show_pair)
 
     def _start_fetch(self) -> None:
         self._work_on("models", {"fetch": True}, [], lambda _event: self._start_look())
 
     def _start_look(self) -> None:
-        self._allow(False)
-        pictures = self._find_pictures()
+        with self._problems_told():
+            pictures = self._find_pictures()
+            self._allow(False)
 
-        def look() -> None:
-            try:
-                self._look(pictures)
-            finally:
-                self._later(self._allow, True)
+            def look() -> None:
+                try:
+                    self._look(pictures)
+                finally:
+                    self._later(self._allow, True)
 
-        self._in_background(look)
+            self._in_background(look)
 
     def _allow(self, allowed: bool) -> None:
         """Whether the buttons that ask the worker can be pressed; it does one job at a time for each connection."""
@@ -230,12 +237,18 @@ class _ProtectDialog:
 
     def _in_background(self, work: Callable[[], None]) -> None:
         def safely() -> None:
-            try:
+            with self._problems_told():
                 work()
-            except WorkerProblem as problem:
-                self._later(self._line.set_text, sentence(problem.sentence))
 
         threading.Thread(target=safely, daemon=True).start()
+
+    @contextmanager
+    def _problems_told(self) -> Iterator[None]:
+        """Shows what goes wrong in the line; the dialog goes on."""
+        try:
+            yield
+        except WorkerProblem as problem:
+            self._later(self._line.set_text, sentence(problem.sentence))
 
     def _later(self, call: Callable[..., object], *arguments: Any) -> None:
         """Calls in GIMP's thread, unless the dialog has been closed meanwhile."""
@@ -254,8 +267,6 @@ class _ProtectDialog:
             self._bar.set_text(stage(event.header))
         if event.kind == "progress":
             self._bar.set_fraction(event.header["fraction"])
-        if event.kind == "preview":
-            self._images[1].set_from_pixbuf(_pixbuf(event.pictures[0]))
 
     def _show_pair(self, event: Event) -> None:
         by_name = {picture.name: picture for picture in event.pictures}
@@ -303,6 +314,7 @@ class _ProtectDialog:
         return words + " " + _("It takes about {}.").format(duration(seconds * longer * count))
 
     def _find_pictures(self) -> list[Picture]:
+        check_there(self._source)
         with as_shown(self._source.layer) as buffer:
             pictures = run.find_pictures(self._source, buffer)
             if sum(picture.size for picture in pictures) > _FIND_LIMIT:

@@ -346,6 +346,17 @@ def check_image(source: Source) -> None:
         raise Refused(_RESIZED)
 
 
+def check_there(source: Source) -> None:
+    """Whether the source can still be read.
+
+    Raises:
+        Refused: as ``check_image``, or the source was deleted.
+    """
+    check_image(source)
+    if source.still_there() is None:
+        raise Refused(DELETED)
+
+
 def place_of(source: Source) -> tuple[int, int]:
     """Where the source lies now, or lay when it is gone."""
     layer = source.still_there()

@@ -14,7 +14,6 @@ from worker_client.faces import chosen, regions
 from worker_client.faces import find as find_faces
 from worker_client.parts import bounds, changes, masks, selection
 from worker_client.parts import products as product_pictures
-from worker_client.problem import Refused
 from worker_client.texts import _
 from worker_client.wishes import PRODUCTS, WHOLE_LAYER, job_settings, layer_name, memory
 
@@ -77,8 +76,7 @@ def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[
         WorkerProblem: with nothing changed.
     """
     found = find(worker, source, wishes.faces, tell)
-    if source.still_there() is None:
-        raise Refused(layers.DELETED)
+    layers.check_there(source)
     rects = regions_of(found)
     limits = [layers.limit_of(source, rect) for rect in rects]
     header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": source.area.size}

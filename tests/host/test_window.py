@@ -361,6 +361,7 @@ def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
 
 
 def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) -> None:
+    window.gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts one
     hung = psutil.Process(endpoint(window.gimp)["pid"])
     hung.suspend()
     window.choose("Protect Face Worker", "Protect Face Worker")
@@ -393,6 +394,65 @@ found["line"] = dialog._line.get_text()
     assert "How long it takes is known after" in window.ask(known.format("stylegan2", 2))["line"]
     window.ask(known.format("makeup", 0))
     window.dismiss()
+
+
+def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
+    for start in ("dialog._button.clicked()", "dialog._start_look()"):
+        window.ask(f"dialog._line.set_text(''); {start}")
+        line = "found['line'] = dialog._line.get_text(); " + READY
+        found = window.ask_until(line, lambda found: bool(found["line"]))
+        assert found == {
+            "line": "The layer was deleted during the run; select the layer with the photo and try again.",
+            "ready": True,
+        }
+    window.dismiss()
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+z")
+    window.wait_for_layers(1)
+
+
+SLOW = """
+import run, threading, time
+
+connect = run.connect
+
+
+def slowly(*arguments):
+    if threading.current_thread() is threading.main_thread():
+        return connect(*arguments)
+    while not (share / "go-on").exists():
+        time.sleep(0.05)
+    worker = connect(*arguments)
+    (share / "connected").touch()
+    return worker
+
+
+run.connect = slowly
+dialog._start_look()
+dialog._config.set_property("steps", 40)
+"""
+
+
+def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.ask(SLOW)
+    _, before = jobs_and_done(window.gimp)
+    window.keys("Return")
+    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
+    process = computing(window.gimp)
+    process.suspend()
+    try:
+        (window.gimp.share / "go-on").touch()
+        window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
+        time.sleep(1)
+        assert jobs(window.gimp) == 1
+    finally:
+        process.resume()
+    window.wait_for_result(2)
 
 
 @pytest.fixture
