@@ -19,11 +19,25 @@ from worker_client.texts import _
 from worker_client.wishes import PARASITE, WHOLE_LAYER
 from worker_client.wishes import remembered as read_memory
 
-from pixels import MASK_FORMAT, Format, Rect, extent, merge_mask, read, travel_format, write, write_mask
+from pixels import (
+    MASK_FORMAT,
+    Format,
+    Rect,
+    Sample,
+    extent,
+    merge_mask,
+    read,
+    sample,
+    travel_format,
+    turned,
+    write,
+    write_mask,
+)
 
 DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
 _NO_PHOTO = _("Which photo this result came from is not known; select the layer with the photo and try again.")
 _RESIZED = _("The layer was cropped or scaled during the run, so that the result does not fit any more; run it again.")
+_TURNED = _("The layer was flipped or rotated during the run, so that the result does not fit any more; run it again.")
 NOT_INSERTED = _("GIMP would not insert the new layer; select the layer with the photo and try again.")
 _CLOSED = _("The image was closed during the run; open it and try again.")
 
@@ -35,6 +49,7 @@ class Source:
     Attributes:
         layer: valid at the start only; ``still_there`` looks it up again.
         area: its size, at (0, 0).
+        sample: a few of its pixels, which tell when it was turned.
         offset: of the layer in the image.
         opacity: in percent.
         above: tattoo of the layer that the result goes above.
@@ -45,6 +60,7 @@ class Source:
     tattoo: int
     form: Format
     area: Rect
+    sample: Sample
     offset: tuple[int, int]
     opacity: float
     base_type: Gimp.ImageBaseType
@@ -138,6 +154,7 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         layer.get_tattoo(),
         travel_format(layer),
         extent(layer),
+        sample(layer),
         (x, y),
         layer.get_opacity(),
         image.get_base_type(),
@@ -335,7 +352,7 @@ def check_image(source: Source) -> None:
     """Whether a new layer can go into the image.
 
     Raises:
-        Refused: the image was closed or has become indexed, or the source has another size.
+        Refused: the image was closed or has become indexed, or the source has another size or was turned.
     """
     if not source.image.is_valid():
         raise Refused(_CLOSED)
@@ -344,6 +361,8 @@ def check_image(source: Source) -> None:
     layer = source.still_there()
     if layer is not None and extent(layer) != source.area:
         raise Refused(_RESIZED)
+    if layer is not None and turned(source.sample, sample(layer)):
+        raise Refused(_TURNED)
 
 
 def check_there(source: Source) -> None:

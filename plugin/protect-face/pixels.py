@@ -14,6 +14,8 @@ from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 from worker_client.bytewise import levels, merge  # noqa: E402
 from worker_client.protocol import DEPTHS  # noqa: E402
 
+Sample = tuple[tuple[bytes, ...], ...]  # rows of pixels
+
 STRIP_BYTES = 1 << 20
 MASK_FORMAT = "Y u8"
 
@@ -124,6 +126,28 @@ def strips(rect: Rect, pixel_bytes: int) -> Iterator[Rect]:
 def read(buffer: Gegl.Buffer, rect: Rect, name: str) -> bytes:
     """Bytes of a rectangle; outside the buffer they are 0."""
     return bytes(buffer.get(rect.gegl(), 1.0, name, Gegl.AbyssPolicy.NONE))
+
+
+def sample(drawable: Gimp.Drawable) -> Sample:
+    """A few of a drawable's pixels, in a grid that falls on itself when the drawable is turned."""
+    buffer, name = drawable.get_buffer(), Babl.get_name(drawable.get_format())
+    columns, rows = _spread(drawable.get_width()), _spread(drawable.get_height())
+    return tuple(tuple(read(buffer, Rect(x, y, 1, 1), name) for x in columns) for y in rows)
+
+
+def turned(before: Sample, now: Sample) -> bool:
+    """Whether one sample is the other flipped or rotated by right angles."""
+    ways = []
+    for grid in (before, before[::-1]):
+        for _quarter in range(4):
+            ways.append(grid)
+            grid = tuple(zip(*grid[::-1], strict=True))
+    return now != before and now in ways
+
+
+def _spread(length: int) -> list[int]:
+    half = [(2 * number + 1) * length // 16 for number in range(4)]
+    return half + [length - 1 - place for place in reversed(half)]
 
 
 def write(buffer: Gegl.Buffer, rect: Rect, name: str, pixels: bytes, pixel_bytes: int) -> None:

@@ -99,6 +99,12 @@ def test_when_the_source_gets_another_size_the_user_is_told_to_run_it_again(
     assert told["names"] == ["Background"]
 
 
+def test_when_the_source_is_flipped_the_user_is_told_to_run_it_again(watched: Gimp) -> None:
+    told = run_while(watched, "image.flip(Gimp.OrientationType.HORIZONTAL)")
+    assert told["status"] == "execution-error" and "flipped or rotated during the run" in told["error"]
+    assert told["names"] == ["Background"]
+
+
 def test_a_source_that_is_locked_meanwhile_does_not_matter(watched: Gimp) -> None:
     told = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
     assert told["status"] == "success", told["error"]
