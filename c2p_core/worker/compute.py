@@ -26,7 +26,7 @@ from c2p_core.worker.transport import FileStream
 
 Tell = Callable[[Message], None]
 Run = Callable[[Message, Tell, CancelToken], Message]
-"""Does a job: its message, a function for progress and previews, a token. Gives the result."""
+"""Does a job: its message, a function for progress, a token. Gives the result."""
 
 _CODES: dict[type[C2PError], str] = {
     BadRequest: "bad-request",

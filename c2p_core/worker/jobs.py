@@ -145,7 +145,6 @@ class Jobs:
         began = time.perf_counter()
         regions = _sorted_out(sent)
         request = replace(_request(fields), layers=output == "products")
-        every = fields.whole("preview_every", 0, 0, 10_000)
         work = split(fields.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
         warnings: list[str] = []
@@ -153,7 +152,7 @@ class Jobs:
         for index, task in enumerate(work):
             region = regions[task.index]
             share = Share(index, len(work), request.steps or SearchSettings().steps)
-            result = self._protect_region(region, task.choice, request, share, every, tell, cancel)
+            result = self._protect_region(region, task.choice, request, share, tell, cancel)
             reports += on_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
             made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
@@ -175,7 +174,6 @@ class Jobs:
         choice: FaceChoice,
         request: ProtectRequest,
         share: Share,
-        every: int,
         tell: Tell,
         cancel: CancelToken,
     ) -> ProtectResult:
@@ -184,20 +182,9 @@ class Jobs:
         if min(photo.width, photo.height) < MIN_SIDE:
             raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
         original = None if region.original is None else as_photo(region.original)
-        shown_at = 0
-
-        def show(preview: Preview) -> None:
-            nonlocal shown_at
-            if preview.step and preview.step < shown_at + every and preview.step < preview.steps:
-                return
-            shown_at = preview.step
-            header = {"kind": "preview", "face": preview.face, "step": preview.step, "steps": preview.steps}
-            tell(message(header, [Picture("preview", 0, 0, preview.pixels)]))
-
         result = pipeline.protect(
             replace(request, photo=photo, faces=choice, original=original),
             progress=lambda p: tell(Message(_progress(p, *share.of(p)))),
-            preview=show if every else None,
             cancel=cancel,
             store=self._store,
             warm=self._warm,

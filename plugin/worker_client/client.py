@@ -45,7 +45,7 @@ class Event(object):
     """Something that a job has to tell.
 
     Attributes:
-        kind: "queued", "progress", "preview", "waiting" (nothing new), "result" or "error".
+        kind: "queued", "progress", "waiting" (nothing new), "result" or "error".
         header: what the worker said, a dict; an error has "code" and "sentence".
         pictures: list of ``Picture``.
     """
@@ -220,7 +220,7 @@ class Job(object):
         if header.get("job") not in (None, self._number):
             return Event("waiting")  # the rest of an earlier, cancelled job
         kind = header.get("kind")
-        if kind not in ("queued", "progress", "preview", "result", "error"):
+        if kind not in ("queued", "progress", "result", "error"):
             raise ProtocolError("it is a message of an unknown kind")
         if kind == "error" and not isinstance(header.get("sentence"), TEXT):
             raise ProtocolError("it is an error without words")
