@@ -251,9 +251,9 @@ def stop(place=None):
     return True
 
 
-def greeted(place=None):
-    # type: (Place | None) -> bool
-    """Whether a worker runs, which greets at once whatever it does; starts none.
+def greet(place=None):
+    # type: (Place | None) -> None
+    """Greets the worker if one runs, which answers at once whatever it does; starts none.
 
     Raises:
         WorkerProblem: it is silent, or does not fit this plug-in.
@@ -262,10 +262,8 @@ def greeted(place=None):
         reached = _reach(place or find_place(), "greeting", "control")
     except Silent:
         raise WorkerProblem("silent", _SILENT)
-    if reached is None:
-        return False
-    reached[0].close()
-    return True
+    if reached is not None:
+        reached[0].close()
 
 
 def diagnose(place=None):

@@ -5,7 +5,7 @@ from __future__ import unicode_literals
 
 import json
 
-from worker_client.client import diagnose, greeted, stop
+from worker_client.client import diagnose, greet, stop
 from worker_client.texts import _, as_text, duration, megabytes, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
@@ -42,7 +42,7 @@ def answer(what, connected, tell):
     if what == RESTART:
         stop()
     else:
-        greeted()  # a silent one would be waited for in vain, for as long as a start may take
+        greet()  # a silent one would be waited for in vain, for as long as a start may take
     with connected() as worker:
         if what == FETCH:
             return worker.submit("models", {"fetch": True}).result(tell).header

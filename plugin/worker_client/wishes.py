@@ -133,4 +133,4 @@ def same_faces(every, source, size):
     runs = [kept for kept in every if kept["source"] == source]
     if any(kept.get("size") != list(size) for kept in runs):
         return ALL
-    return sorted({face["number"] for kept in runs for face in kept["faces"] if face["similarities"]}) or ALL
+    return sorted({face["number"] for kept in runs for face in kept.get("faces", []) if face["similarities"]}) or ALL
