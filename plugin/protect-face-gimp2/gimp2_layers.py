@@ -405,6 +405,25 @@ def _merge(drawable, rect, pixels, changed):
 
 def copied(drawable, image):
     # type: (Drawable, Image) -> Layer
+    """A layer of an image of ours, which may be changed: without the drawable's locks, and one layer even of a group."""
     copy = pdb.gimp_layer_new_from_drawable(drawable, image)
     image.add_layer(copy, 0)
+    if pdb.gimp_item_is_group(copy):
+        return _flattened(copy, image)
+    pdb.gimp_item_set_lock_content(copy, False)
+    pdb.gimp_item_set_lock_position(copy, False)
+    pdb.gimp_item_set_linked(copy, False)
     return copy  # type: ignore[no-any-return]
+
+
+def _flattened(group, image):
+    # type: (Layer, Image) -> Layer
+    """A layer that looks as the group does and has its mask; it takes the group's place in an image of ours."""
+    flat = gimp.Layer(image, "", group.width, group.height, group.type, 100, LAYER_MODE_NORMAL)
+    image.add_layer(flat, 0)
+    area = (0, 0, group.width, group.height)
+    write(flat, area, read(group, area))
+    if group.mask is not None:
+        write(_with_mask(flat, ADD_MASK_WHITE), area, read(group.mask, area))
+    image.remove_layer(group)
+    return flat

@@ -72,6 +72,7 @@ class Layer(Drawable):
     mode: int
     name: str
     opacity: float
+    type: int
     visible: bool
     def __init__(
         self, image: Image, name: str, width: int, height: int, type: int, opacity: float, mode: int
@@ -93,6 +94,7 @@ class Image:
     width: int
     def add_layer(self, layer: Layer, position: int) -> None: ...
     def get_layer_by_tattoo(self, tattoo: int) -> Layer | None: ...
+    def remove_layer(self, layer: Layer) -> None: ...
 
 class Parasite:
     data: str

@@ -174,6 +174,46 @@ tell(parent=made.parent == group, position=pdb.gimp_image_get_item_position(imag
     assert told == {"parent": True, "position": 0, "bpp": 2}
 
 
+def test_a_locked_layer_is_protected_all_the_same(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+pdb.gimp_item_set_lock_content(layer, True)
+pdb.gimp_item_set_lock_position(layer, True)
+pdb.gimp_item_set_linked(layer, True)
+keep("before", layer)
+done = not refused(protect, image, layer, "all", "whole")
+keep("after", layer)
+made = image.layers[0]
+tell(done=done, names=[l.name for l in image.layers], linked=bool(made.linked),
+     locked=[bool(pdb.gimp_item_get_lock_content(l)) for l in image.layers])
+""")
+    assert told["done"], words
+    assert told["names"] == ["red lipstick", "Background"] and told["locked"] == [False, True] and not told["linked"]
+    assert np.array_equal(gimp210.pixels("before", "u1", 3), gimp210.pixels("after", "u1", 3))
+
+
+def test_a_whole_layer_of_a_group_is_one_layer_that_looks_like_it(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+group = pdb.gimp_layer_group_new(image)
+pdb.gimp_image_insert_layer(image, group, None, 0)
+pdb.gimp_image_reorder_item(image, layer, group, 0)
+layer.set_offsets(7, -3)
+group.add_mask(group.create_mask(ADD_MASK_WHITE))
+done = not refused(protect, image, group, "all", "whole")
+made = image.layers[0]
+keep("layer", made)
+tell(done=done, group=bool(pdb.gimp_item_is_group(made)), offsets=made.offsets, masked=made.mask is not None,
+     name=made.name)
+""")
+    assert told["done"], words
+    assert told["name"] == "red lipstick" and not told["group"]
+    assert told["offsets"] == [7, -3] and told["masked"]
+    whole = gimp210.pixels("layer", "u1", 4)
+    changed = (whole[..., :3] != data.astronaut()).any(axis=2)
+    assert 0.01 < changed.mean() < 0.5 and (whole[..., 3] == 255).all()
+
+
 def test_what_cannot_be_protected_is_refused_with_a_sentence_and_nothing_changes(gimp210: Gimp210) -> None:
     told, words = gimp210.script("""
 image, layer = portrait()
