@@ -33,6 +33,7 @@ from worker_client.wishes import PARASITE
 from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
 from gimp2_texts import _, native
 
+NO_LAYER = _("A mask or channel can't be protected; select the layer with the photo and try again.")
 PARASITE_FLAGS = 3  # persistent, undoable
 # By the number of channels.
 _KINDS = {1: GRAY_IMAGE, 2: GRAYA_IMAGE, 3: RGB_IMAGE, 4: RGBA_IMAGE}
@@ -72,7 +73,7 @@ class Source(object):
         if image.floating_selection is not None:
             raise Refused(_("There is a floating selection; anchor it or make it a layer and try again."))
         if not isinstance(drawable, gimp.Layer):
-            raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
+            raise Refused(NO_LAYER)
         self.image = image
         self.tattoo = drawable.tattoo
         self._above = drawable.tattoo if above is None else above.tattoo

@@ -31,7 +31,7 @@ from worker_client.wishes import (
 )
 
 from gimp2_guard import connected, progress
-from gimp2_layers import Source, copied, every_layer
+from gimp2_layers import NO_LAYER, Source, copied, every_layer
 from gimp2_pixels import read
 from gimp2_texts import native
 
@@ -119,6 +119,8 @@ def check(image, drawable, what, named, upload, report):
     Raises:
         WorkerProblem: it can't be judged, or the report can't be written.
     """
+    if what == LAYER:
+        drawable = _layer_of(drawable)
     original = _original(image, _settings(image, drawable), named)
     with Source(image, original) as source, connected() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
@@ -231,6 +233,19 @@ def _picture(name, drawable, source, rect, shift=(0, 0)):
     channels = drawable.bpp // DEPTHS[source.depth]
     strips = read(drawable, (x + shift[0], y + shift[1], width, height))
     return Picture(name, x, y, width, height, channels, source.depth, source.icc, strips)
+
+
+def _layer_of(drawable):
+    # type: (Drawable) -> Layer
+    """The layer itself, or the one whose mask is being edited: GIMP hands the mask over.
+
+    Raises:
+        Refused: it is a channel.
+    """
+    layer = pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
+    if not isinstance(layer, gimp.Layer):
+        raise Refused(NO_LAYER)
+    return layer
 
 
 def _settings(image, drawable):

@@ -361,6 +361,17 @@ tell(strong=strong, faded=after(check(image, made)), layer=after(check(image, la
     assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and report.strip() in words
 
 
+def test_of_a_layer_whose_mask_is_edited_the_layer_is_judged(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+copy = layer.copy()
+image.add_layer(copy, 0)
+copy.add_mask(copy.create_mask(ADD_MASK_WHITE))
+tell(values=after(check(image, copy.mask, "layer", layer.name)))
+""")
+    assert told["values"] and all(value > 0.99 for value in told["values"])
+
+
 def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp210: Gimp210) -> None:
     told, _ = gimp210.script("""
 image, layer = portrait()
