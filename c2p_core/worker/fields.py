@@ -53,7 +53,7 @@ class Fields:
     def number(self, key: str, default: float, low: float, high: float) -> float:
         value = self._header.get(key, default)
         if not _is_number(value) or not low <= value <= high:
-            raise BadRequest(f"The {key} {str(value)[:40]} has no meaning; it goes from {low:g} to {high:g}.")
+            raise BadRequest(f"The {key} {str(value)[:40]} has no meaning; it goes from {low:.10g} to {high:.10g}.")
         return float(value)
 
     def whole(self, key: str, default: int, low: int, high: int) -> int:

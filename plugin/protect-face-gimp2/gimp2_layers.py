@@ -406,7 +406,7 @@ def _merge(drawable, rect, pixels, changed):
 
 def copied(drawable, image):
     # type: (Drawable, Image) -> Layer
-    """A layer of an image of ours, which may be changed: without the drawable's locks, and one layer even of a group."""
+    """A layer of an image of ours, which may be changed: without the drawable's locks, and of a group one layer."""
     copy = pdb.gimp_layer_new_from_drawable(drawable, image)
     image.add_layer(copy, 0)
     if pdb.gimp_item_is_group(copy):

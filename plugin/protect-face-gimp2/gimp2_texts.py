@@ -5,8 +5,11 @@ from worker_client import texts
 
 def _(text):
     # type: (str) -> str
-    """The text in the user's language."""
-    return native(texts._(text))
+    """The text in the user's language.
+
+    Python 2.7 hands bytes over here, and what is not ASCII the catalogue has only as Unicode.
+    """
+    return native(texts._(texts.as_text(text)))
 
 
 def N_(text):

@@ -12,11 +12,11 @@ from gimpfu import (
     PF_DRAWABLE,
     PF_FILENAME,
     PF_IMAGE,
-    PF_INT,
     PF_LAYER,
     PF_OPTION,
     PF_RADIO,
     PF_SLIDER,
+    PF_SPINNER,
     PF_STRING,
     PF_TOGGLE,
     gimp,
@@ -24,6 +24,7 @@ from gimpfu import (
     register,
 )
 from worker_client import service, wishes
+from worker_client.problem import Refused
 from worker_client.texts import DOMAIN, LOCALE, as_text
 
 import gimp2_run
@@ -48,17 +49,22 @@ if TYPE_CHECKING:  # novm
 def protect_face(image, drawable, prompt, preset, strength, faces, output, mode, prior, steps, seed):
     # type: (Image, Drawable, str, int, float, str, str, str, str, int, int) -> Layer
     """Adds the protected layer and returns it; ``preset`` 0 takes the prompt, others one from the list."""
-    wanted = {
-        "prompt": as_text(wishes.PRESETS[preset - 1] if preset else prompt),
-        "strength": strength,
-        "faces": faces,
-        "output": output,
-        "mode": mode,
-        "prior": prior,
-        "steps": int(steps),
-        "seed": int(seed),
-    }
-    return guarded(lambda: gimp2_run.protect(image, drawable, wanted))
+
+    def run():
+        # type: () -> Layer
+        wanted = {
+            "prompt": as_text(_preset(preset) if preset else prompt),
+            "strength": strength,
+            "faces": faces,
+            "output": output,
+            "mode": mode,
+            "prior": prior,
+            "steps": int(steps),
+            "seed": int(seed),
+        }
+        return gimp2_run.protect(image, drawable, wanted)
+
+    return guarded(run)
 
 
 def check_protection(image, drawable, what, original, upload, report):
@@ -88,6 +94,19 @@ def worker(do):
     return guarded(ask)
 
 
+def _preset(number):
+    # type: (int) -> str
+    """A makeup style of the list, which begins with 1.
+
+    Raises:
+        Refused: the list has none of that number.
+    """
+    if not 1 <= number <= len(wishes.PRESETS):
+        words = _("There is no makeup style number {}; choose 1 to {}, or 0 for the written one.")
+        raise Refused(words.format(number, len(wishes.PRESETS)))
+    return wishes.PRESETS[number - 1]
+
+
 def _radio(name, label, values):
     # type: (str, str, Sequence[tuple[str, str]]) -> tuple[Any, ...]
     """A parameter with a list of values, the default first, each with what the user reads."""
@@ -97,7 +116,7 @@ def _radio(name, label, values):
 
 ON_A_LAYER = [(PF_IMAGE, "image", _("Image"), None), (PF_DRAWABLE, "drawable", _("Layer"), None)]
 ORIGINAL = (PF_STRING, "original", _("Name of the _original layer; empty above a result of Protect Face"), "")
-STEPS = (PF_INT, "steps", _("Search s_teps; 0 for the usual number"), 0)
+STEPS = (PF_SPINNER, "steps", _("Search s_teps; 0 for the usual number"), 0, (0, 10000, 1))
 
 
 def _add(name, blurb, explanation, label, kinds, params, results, function):
@@ -122,7 +141,7 @@ _add(
         _radio("mode", _("Direction"), wishes.MODES),
         _radio("prior", _("Change by"), wishes.PRIORS),
         STEPS,
-        (PF_INT, "seed", _("Random see_d"), 0),
+        (PF_SPINNER, "seed", _("Random see_d"), 0, (0, 2**31 - 1, 1)),
     ],
     [(PF_LAYER, "layer", _("The new layer"))],
     protect_face,

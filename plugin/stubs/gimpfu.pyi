@@ -6,11 +6,11 @@ from typing import Any
 PF_DRAWABLE: int
 PF_FILENAME: int
 PF_IMAGE: int
-PF_INT: int
 PF_LAYER: int
 PF_OPTION: int
 PF_RADIO: int
 PF_SLIDER: int
+PF_SPINNER: int
 PF_STRING: int
 PF_TOGGLE: int
 

@@ -83,6 +83,7 @@ SENTENCES = (
         "No word of the prompt names makeup, so that it was chosen at random; name a product and a colour, such as red"
         " lipstick."
     ),
+    N_("The {setting} {value} has no meaning; it goes from {low} to {high}."),
     N_("The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."),
     # Models
     N_(

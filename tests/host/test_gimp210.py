@@ -234,10 +234,11 @@ beside = refused(protect, image, layer)
 unmade = refused(check, image, layer)
 unnamed = refused(strengthen, image, layer, "nobody")
 unwritten = refused(check, image, layer, "layer", layer.name, False, "/nowhere/report.txt")
-tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, unwritten],
+unlisted = [refused(lambda: protect(image, layer, preset=number)) for number in (-1, 8)]
+tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, unwritten] + unlisted,
      layers=[len(image.layers), len(one.layers)], images=len(gimp.image_list()))
 """)
-    assert told["refused"] == [True] * 9 and told["layers"] == [1, 1]
+    assert told["refused"] == [True] * 11 and told["layers"] == [1, 1]
     # The two portraits and the dot; no copy of ours is left over.
     assert told["images"] == 3
     for sentence in (
@@ -250,6 +251,8 @@ tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, u
         "Which layer is the original is not known",
         "There is no layer “nobody”",
         "The report can't be written to /nowhere/report.txt",
+        "There is no makeup style number -1",
+        "There is no makeup style number 8",
     ):
         assert sentence in words
 

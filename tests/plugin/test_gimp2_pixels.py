@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,22 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
-
 
 @pytest.fixture
-def pixels(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The plug-in's module, with a gimpfu that has the names of the stub and nothing behind them."""
-    fake = ModuleType("gimpfu")
-    stub = ast.parse((PLUGIN / "stubs" / "gimpfu.pyi").read_text(encoding="utf-8"))
-    names = [
-        node.target.id for node in stub.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    ]
-    for number, name in enumerate(names):
-        setattr(fake, name, number)
-    monkeypatch.setitem(sys.modules, "gimpfu", fake)
-    monkeypatch.syspath_prepend(str(PLUGIN / "protect-face-gimp2"))
-    monkeypatch.delitem(sys.modules, "gimp2_pixels", raising=False)
+def pixels(gimpfu: ModuleType) -> Any:
+    """The plug-in's module."""
     import gimp2_pixels
 
     return gimp2_pixels

@@ -9,16 +9,20 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from worker_client import WorkerProblem
+from worker_client import texts as texts_of_plugins
 from worker_client.place import Place
 from worker_client.sentences import SENTENCES, in_words
 from worker_client.start import start
 
 from c2p_core import pipeline
+from c2p_core.errors import BadRequest
 from c2p_core.faces.detect import why_skipped
 from c2p_core.models.store import ModelStore
+from c2p_core.worker.fields import Fields
 from installer.translations import compiled
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
@@ -35,7 +39,7 @@ SPEAKERS = [
         PLUGIN.parent / "c2p_core" / f"{name}.py"
         for name in (
             *("faces/boxes", "faces/detect", "models/store", "pipeline", "priors/wplus"),
-            *("recognition/__init__", "worker/compute", "worker/jobs", "worker/server"),
+            *("recognition/__init__", "worker/compute", "worker/fields", "worker/jobs", "worker/server"),
         )
     ),
 ]
@@ -55,7 +59,12 @@ NOT_FOR_USERS = (
         "The original and the edited",
         "The two pictures have different",
     ),
-    *("{} gives codes of", "Only a generator has noise", "The model {} is not there or incomplete ({}); {}."),
+    *(
+        "The worker can't make sense of",
+        "{} gives codes of",
+        "Only a generator has noise",
+        "The model {} is not there or incomplete ({}); {}.",
+    ),
     "All the recognisers that were named",
 )
 
@@ -181,11 +190,24 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
 ) -> None:
     (tmp_path / "stylegan2").mkdir()
     (tmp_path / "stylegan2" / "generator.pt").touch()
+    with pytest.raises(BadRequest) as refused:
+        Fields({"seed": 12_345_678_901}).whole("seed", 0, 0, 2**31 - 1)
     (missing,) = pipeline.missing_priors(ModelStore(tmp_path, offline=True)).values()
     with pytest.raises(WorkerProblem) as failed:
         start(Place("test", ["/no/such/python"], str(tmp_path / "run"), {}))
-    said = [in_words(words, german.gettext) for words in (missing, failed.value.sentence, why_skipped(12.0))]
+    english = (missing, failed.value.sentence, why_skipped(12.0), str(refused.value))
+    said = [in_words(words, german.gettext) for words in english]
     assert said[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in said[0]
     assert said[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
     assert said[1].endswith("; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es.")
     assert said[2] == "die Augen sind 12 px voneinander entfernt, und mindestens 40 px sind nötig"
+    assert said[3] == "seed 12345678901 hat keine Bedeutung; der Wert geht von 0 bis 2147483647."
+
+
+def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(
+    monkeypatch: pytest.MonkeyPatch, gimpfu: ModuleType
+) -> None:
+    import gimp2_texts
+
+    monkeypatch.setattr(texts_of_plugins, "_", {"…or one of these": "…oder einer davon"}.get)
+    assert gimp2_texts._("…or one of these".encode()) == "…oder einer davon"
