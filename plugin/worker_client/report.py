@@ -3,8 +3,7 @@
 
 from __future__ import unicode_literals
 
-import io
-
+from worker_client.files import write_text
 from worker_client.problem import Refused
 from worker_client.texts import _, as_text, sentence
 
@@ -89,15 +88,14 @@ def no_promise():
 
 
 def write_report(path, text):
-    # type: (str, str) -> None
+    # type: (str | bytes, str) -> None
     """Writes a text report.
 
     Raises:
         Refused: that is not possible there.
     """
     try:
-        with io.open(path, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        write_text(path, text)
     except (IOError, OSError) as error:
         words = _("The report can't be written to {path} ({error}); choose another file.")
         raise Refused(words.format(path=as_text(path), error=as_text(error.strerror or "")))

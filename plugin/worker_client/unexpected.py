@@ -3,11 +3,11 @@
 
 from __future__ import unicode_literals
 
-import io
 import os
 import sys
 import traceback
 
+from worker_client.files import write_text
 from worker_client.texts import _, as_text
 
 LOG = str("protect-face.log")
@@ -27,8 +27,7 @@ def unexpected(words, error, folder):
     log = os.path.join(folder, LOG)
     trace = as_text(traceback.format_exc())
     try:
-        with io.open(log, "w", encoding="utf-8") as stream:
-            stream.write(trace)
+        write_text(log, trace)
     except (IOError, OSError):
         sys.stderr.write(str(trace))
     return words.format(error=type(error).__name__, log=as_text(log))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from worker_client import (
     WorkerProblem,
     bytewise,
     faces,
+    files,
     parts,
     report,
     service,
@@ -233,6 +236,14 @@ def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence_too() -> None:
     with pytest.raises(Refused, match=r"No space left on device.*choose another file"):
         report.write_report("/dev/full", "words")
+
+
+def test_on_windows_a_path_of_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str | bytes] = []
+    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(files, "io", SimpleNamespace(open=lambda path, *_, **__: opened.append(path) or io.StringIO()))
+    report.write_report("C:/Jürgen/report.txt".encode(), "words")
+    assert opened == ["C:/Jürgen/report.txt"]
 
 
 def test_what_nobody_foresaw_goes_into_a_log(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+# -*- coding: utf-8 -*-
+"""Files of text where the host's words say."""
+
+from __future__ import unicode_literals
+
+import io
+import os
+
+from worker_client.texts import as_text
+
+
+def host_path(path):
+    # type: (str | bytes) -> str | bytes
+    """A path of the host's as Python takes it.
+
+    GIMP 2.10 gives bytes of UTF-8, which Python 2.7 on Windows would read in the system's code page.
+    """
+    return as_text(path) if os.name == "nt" else path
+
+
+def write_text(path, text):
+    # type: (str | bytes, str) -> None
+    """Writes a file of UTF-8.
+
+    Raises:
+        IOError, OSError: that is not possible there.
+    """
+    with io.open(host_path(path), "w", encoding="utf-8") as stream:
+        stream.write(text)
