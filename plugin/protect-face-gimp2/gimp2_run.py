@@ -3,10 +3,13 @@
 
 from __future__ import unicode_literals
 
+import os
+
 import worker_client
 from gimpfu import gimp, pdb
 from worker_client import Picture
 from worker_client.faces import OUTSIDE, chosen, find, inside, regions
+from worker_client.files import host_path
 from worker_client.parts import changes, masks, products, selection
 from worker_client.problem import Refused
 from worker_client.protocol import DEPTHS
@@ -81,16 +84,17 @@ def strengthen(image, drawable, named, steps):
     Args:
         image: with the user's edits.
         drawable: the layer that a run made, or any other when one of the image's layers is.
-        named: name of the unprotected layer; empty to take it from what the run left.
+        named: name of the unprotected layer; what the selected layer keeps of its run goes before it.
         steps: of the search; 0 for the usual number.
 
     Raises:
         WorkerProblem: with nothing changed.
     """
+    drawable = _layer_of(drawable)
     settings = _settings(image, drawable)
     wishes = dict(_DEFAULTS, **(settings or {}).get("wishes", {}))
     wishes.update(output=ONE_LAYER, steps=steps)
-    with Source(image, _original(image, settings, named), alone=True) as source, connected() as worker:
+    with Source(image, _original(image, drawable, named), alone=True) as source, connected() as worker:
         found = _find(worker, source, same_faces(_runs(image), source.tattoo, source.size))
         source.take()
         seen = source.as_seen()
@@ -114,14 +118,19 @@ def check(image, drawable, what, named, upload, report):
         what: ``VISIBLE`` or ``LAYER``.
         named: as in ``strengthen``.
         upload: judge it as a typical upload too.
-        report: file for a text report; none when empty.
+        report: file for a text report, which must not be there yet: the form keeps its name for the next image; none
+            when empty.
 
     Raises:
         WorkerProblem: it can't be judged, or the report can't be written.
     """
-    if what == LAYER:
-        drawable = _layer_of(drawable)
-    original = _original(image, _settings(image, drawable), named)
+    if report and os.path.lexists(host_path(report)):
+        words = _("There is a file {} already, which stays; write another name for the report, or none.")
+        raise Refused(words.format(as_text(report)))
+    drawable = _layer_of(drawable)
+    if what == LAYER and not isinstance(drawable, gimp.Layer):
+        raise Refused(NO_LAYER)
+    original = _original(image, drawable, named)
     with Source(image, original) as source, connected() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
         found = None
@@ -236,32 +245,30 @@ def _picture(name, drawable, source, rect, shift=(0, 0)):
 
 
 def _layer_of(drawable):
-    # type: (Drawable) -> Layer
-    """The layer itself, or the one whose mask is being edited: GIMP hands the mask over.
-
-    Raises:
-        Refused: it is a channel.
-    """
-    layer = pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
-    if not isinstance(layer, gimp.Layer):
-        raise Refused(NO_LAYER)
-    return layer
+    # type: (Drawable) -> Drawable
+    """The drawable, or the layer whose mask it is: GIMP hands the mask over while it is edited."""
+    return pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
 
 
 def _settings(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
     """The settings of the run that the selected layer tells of: never those of a run on another photo."""
-    layer = pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
-    tattoo, own = layer.tattoo, None
-    while layer is not None and own is None:
-        own, layer = _remembered(layer), layer.parent
-    return run_of(own, tattoo, _runs(image))
+    return run_of(_of_its_run(drawable), drawable.tattoo, _runs(image))
 
 
 def _runs(image):
     # type: (Image) -> list[dict[str, Any]]
     """The settings of the runs whose results are in the image, from the top."""
     return [settings for settings in map(_remembered, every_layer(image.layers)) if settings is not None]
+
+
+def _of_its_run(drawable):
+    # type: (Drawable) -> dict[str, Any] | None
+    """The settings of the run that made a layer, or the group in which it is."""
+    settings = _remembered(drawable)
+    if settings is None and isinstance(drawable, gimp.Layer) and drawable.parent is not None:
+        return _of_its_run(drawable.parent)
+    return settings
 
 
 def _photo(image, drawable):
@@ -300,15 +307,17 @@ def _origin(image, settings):
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
-def _original(image, settings, named):
-    # type: (Image, dict[str, Any] | None, str) -> Layer
-    """The unprotected layer.
+def _original(image, drawable, named):
+    # type: (Image, Drawable, str) -> Layer
+    """The unprotected layer: of the selected result, else the named one, else the selected one if results tell of it.
+
+    The form keeps a name for the next image, where another layer may have it; so it comes second.
 
     Raises:
         Refused: nobody knows which one it is.
     """
-    layer = None
-    if named:
+    layer = _origin(image, _of_its_run(drawable))
+    if layer is None and named:
         layer = pdb.gimp_image_get_layer_by_name(image, native(named))
         if layer is None:
             raise Refused(
@@ -316,8 +325,8 @@ def _original(image, settings, named):
                     as_text(named)
                 )
             )
-    else:
-        layer = _origin(image, settings)
+    if layer is None:
+        layer = _origin(image, _settings(image, drawable))
     if layer is None:
         raise Refused(_("Which layer is the original is not known; write its name into the field for it."))
     return layer

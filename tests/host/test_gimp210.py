@@ -394,6 +394,22 @@ shown(image, "shown")
     assert green > 100 and red < 100 and blue < 100
 
 
+def test_what_the_form_keeps_for_the_next_image_does_no_harm(gimp210: Gimp210) -> None:
+    told, words = gimp210.script("""
+image, layer = portrait()
+kept = os.path.join(SHARE, "kept.txt")
+with open(kept, "w") as stream:
+    stream.write("of another image")
+made = protect(image, layer, output="products", prompt="blush")
+other = gimp.Layer(image, "other", 512, 512, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
+image.add_layer(other, len(image.layers))
+tell(values=after(check(image, made.layers[0], "visible", "other")),
+     refused=refused(check, image, made, "visible", "", False, kept))
+""")
+    assert told["values"] and told["refused"] and "There is a file" in words
+    assert (gimp210.share / "kept.txt").read_text() == "of another image"
+
+
 def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp210: Gimp210) -> None:
     told, words = gimp210.script("""
 image, layer = portrait()
