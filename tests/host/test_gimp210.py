@@ -427,12 +427,21 @@ tell(refused=[refused(check, duplicate, made), refused(protect, duplicate, made)
     assert "Which layer is the original is not known" in words and "Which photo this result came from" in words
 
 
-@pytest.mark.parametrize("call", ["protect(image, layer)", "check(image, layer, original=layer.name)"])
-def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp210: Gimp210, call: str) -> None:
-    module = gimp210.plug_in / "worker_client" / "client.py"
+@pytest.mark.parametrize(
+    ("call", "moment"),
+    [
+        ("protect(image, layer)", "return job\n"),
+        ("protect(image, layer)", "return job.result(progress)"),
+        ("check(image, layer, original=layer.name)", "figures = job.result(progress)"),
+    ],
+    ids=["while faces are looked for", "while it searches", "while it checks"],
+)
+def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp210: Gimp210, call: str, moment: str) -> None:
+    module = gimp210.plug_in / "gimp2_run.py"
     right = module.read_text()
-    # GIMP's Cancel is SIGKILL; here it comes when the pictures of the first job have been sent.
-    module.write_text(right.replace("events = self.events()", "os.kill(os.getpid(), 9)", 1))
+    # GIMP's Cancel is SIGKILL; here it comes when the pictures of a job have been sent.
+    assert moment in right
+    module.write_text(right.replace(moment, "os.kill(os.getpid(), 9)", 1))
     try:
         told, _ = gimp210.script(f"""
 image, layer = portrait()
