@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Files of text where the host's words say."""
+"""Text files at paths that the host gives."""
 
 from __future__ import unicode_literals
 
