@@ -321,11 +321,11 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
-    """Fetches missing models (all, or NAMES)."""
+    """Fetches missing and damaged models (all, or NAMES)."""
     store = make_store()
     failed = 0
     for name in names or tuple(entry.name for entry in store.entries()):
-        if store.is_present(name):
+        if store.is_whole(name):
             continue
         try:
             with _progress(name, human=True) as watch:

@@ -30,6 +30,7 @@ import c2p_core
 from c2p_core import cli, imageio, report
 from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity, Survived
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
+from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
 from c2p_core.pipeline import check_request
 
@@ -491,6 +492,19 @@ def test_one_bad_file_does_not_stop_a_batch(photo: Path, tmp_path: Path, run: Ru
     assert err.splitlines()[-1] == f"c2p: 1 of 3 photos failed: '{bad}'."
     told = json.loads((tmp_path / "r.json").read_text())["photos"]
     assert [entry.get("exit_code") for entry in told] == [None, 3, None]
+
+
+def test_fetching_all_models_fetches_a_damaged_one_too(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2P_MODELS", str(tmp_path))
+    fetched: list[str] = []
+    monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
+    (tmp_path / "mobileface").mkdir()
+    for file in ModelStore().entry("mobileface").files:
+        (tmp_path / "mobileface" / file.name).write_bytes(bytes(file.size))
+    code, _, _ = run("models", "fetch")
+    assert code == 0 and fetched == ["faceres-deep", "faceres", "mobileface"]
 
 
 def test_a_model_that_is_missing_stops_a_batch_at_once(

@@ -88,6 +88,17 @@ class ModelStore:
         """Whether all files are there in the right size; their hashes are not looked at."""
         return self._folder(self.entry(name)) is not None
 
+    def is_whole(self, name: str) -> bool:
+        """Whether all files are there and have the content that they should; each good one is read once."""
+        entry = self.entry(name)
+        folder = self._folder(entry)
+        try:
+            if folder is not None:
+                self._check(entry, folder)
+        except ModelUnavailable:
+            return False
+        return folder is not None
+
     def path(self, name: str) -> Path:
         """The file of a model, or the folder with its files when it has several; fetched if it may be.
 

@@ -272,7 +272,7 @@ class Jobs:
 
     def _models(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         # What came with the installation can't be fetched, and must not keep the others from coming.
-        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_present(e.name)]
+        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_whole(e.name)]
         wanted = missing if fields.all_of("fetch") else list(fields.names("fetch"))
         for name in wanted:
             self._store.entry(name)
@@ -293,7 +293,7 @@ class Jobs:
 
     def _known_models(self) -> Header:
         entries = self._store.entries()
-        present = {entry.name: self._store.is_present(entry.name) for entry in entries}
+        present = {entry.name: self._store.is_whole(entry.name) for entry in entries}
         return {
             "present": [name for name, there in present.items() if there],
             "missing": [

@@ -443,9 +443,18 @@ def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_model_is_offered_as_a_missing_one(tmp_path: Path) -> None:
+    bare = Jobs.__new__(Jobs)
+    bare._store, bare._warm = ModelStore(tmp_path, offline=True), pipeline.WarmModels()
+    for name, size in ((file.name, file.size) for file in bare._store.entry("mobileface").files):
+        (tmp_path / "mobileface").mkdir(exist_ok=True)
+        (tmp_path / "mobileface" / name).write_bytes(bytes(size))
+    assert "mobileface" in {entry["name"] for entry in run(bare, "models", [])[0]["missing"]}
+
+
 def test_fetching_all_leaves_out_what_only_an_installation_brings(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr(ModelStore, "is_present", lambda self, name: name not in ("face-mesh", "mobileface"))
+    monkeypatch.setattr(ModelStore, "is_whole", lambda self, name: name not in ("face-mesh", "mobileface"))
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
     bare = Jobs.__new__(Jobs)
     bare._store, bare._warm = jobs._store, pipeline.WarmModels()
