@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -31,6 +30,7 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
+from c2p_core.card import is_card_memory
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
@@ -150,8 +150,11 @@ def protect(
 def _first_that_fits(kept: WarmModels, *attempts: Callable[[], _Done]) -> _Done:
     """What the first attempt gives that the graphics card has memory for; the last one should need no card."""
     for attempt in attempts[:-1]:
-        with suppress(torch.cuda.OutOfMemoryError):
+        try:
             return attempt()
+        except RuntimeError as error:
+            if not is_card_memory(error):
+                raise
         # Only now: until here the error held what the attempt had made.
         kept.release()
         torch.cuda.empty_cache()
@@ -362,9 +365,9 @@ def _why_not_on_card() -> str:
     """
     try:
         torch.ones(1, device="cuda").add(1).item()
-    except torch.cuda.OutOfMemoryError:
-        return ""  # it works, and another program fills it
     except RuntimeError as error:
+        if is_card_memory(error):
+            return ""  # it works, and another program fills it
         return str(error).partition("\n")[0] or type(error).__name__
     return ""
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.card import is_card_memory
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
@@ -196,11 +197,15 @@ class WPlusPrior:
         """
         try:
             return self._inverted(face, self._networks, self._device, self._how), True
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_card_memory(error):
+                raise
             self._warn("The graphics card has too little memory for the whole inversion; it is done without tuning.")
         try:
             return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0)), False
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_card_memory(error):
+                raise
             self._warn("The graphics card has too little memory to invert this face; the processor does it.")
         there = torch.device("cpu")
         own = replace(

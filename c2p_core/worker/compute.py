@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 
 from c2p_core.api import CancelToken
+from c2p_core.card import is_card_memory
 from c2p_core.errors import (
     BadRequest,
     C2PError,
@@ -98,9 +99,10 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
         raise
     except Exception as error:
         traceback.print_exc()
-        if _is_memory(error):
-            sentence = _NO_CARD_MEMORY if "cuda" in str(error).lower() else _NO_MEMORY_HERE
-            fail("memory", sentence, spent=True)
+        if is_card_memory(error):
+            fail("memory", _NO_CARD_MEMORY, spent=True)
+        elif _is_memory(error):
+            fail("memory", _NO_MEMORY_HERE, spent=True)
         else:
             what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
             sentence = f"Unexpected {what} (nothing was changed; please report this with the worker's log)."

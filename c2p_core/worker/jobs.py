@@ -27,6 +27,7 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
+from c2p_core.card import is_card_memory
 from c2p_core.degradations import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_faces
@@ -85,7 +86,7 @@ class Jobs:
         known = self._known_models()
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
-            pipeline.warm_up(self._store, "auto", self._warm)
+            self._warm_up()
         cores = os.cpu_count() or 1
         return {
             "device": device.type,
@@ -103,6 +104,18 @@ class Jobs:
             },
             "models": {name: known[name] for name in ("present", "missing")},
         }
+
+    def _warm_up(self) -> None:
+        """Loads what a usual job needs, for the processor where the card is full; a job tries the card again."""
+        try:
+            pipeline.warm_up(self._store, "auto", self._warm)
+            return
+        except RuntimeError as error:
+            if not is_card_memory(error):
+                raise
+        self._warm.release()
+        torch.cuda.empty_cache()
+        pipeline.warm_up(self._store, "cpu", self._warm)
 
     def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
         """Does a job; see ``compute.Run``."""

@@ -33,6 +33,8 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
     elif does == "run out of the card's memory":
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 3.81 GiB")
+    elif does == "lose the card's libraries":
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
     elif does == "fail":
         raise ZeroDivisionError("what nobody foresaw")
     elif does == "find nobody":

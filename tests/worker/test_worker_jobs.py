@@ -433,6 +433,18 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
 
 
+def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def full(store: ModelStore, device: str, warm: pipeline.WarmModels) -> None:
+        asked.append(device)
+        if device == "auto":
+            raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(pipeline, "warm_up", full)
+    assert Jobs().about()["priors"] and asked == ["auto", "cpu"]
+
+
 def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

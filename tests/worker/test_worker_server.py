@@ -162,6 +162,7 @@ def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
         ("fail", "unexpected", "ZeroDivisionError"),
         ("run out of memory", "memory", "This computer has too little free memory"),
         ("run out of the card's memory", "memory", "The graphics card has too little free memory"),
+        ("lose the card's libraries", "memory", "The graphics card has too little free memory"),
         ("find nobody", "no-face", "No face was found"),
     ],
 )
