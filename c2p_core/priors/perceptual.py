@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ class Perceptual:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         """Load the recogniser faceres from ``folder``."""
+        self._folder = folder
         self._network = Faceres(folder / "faceres.json").eval().requires_grad_(False).to(device)
         self._seen: list[Tensor] = []
         convolutions = [step for step in self._network.graph.modules() if hasattr(step, "weight")]
@@ -30,10 +30,8 @@ class Perceptual:
             convolutions[at].register_forward_hook(self._keep)
 
     def on(self, device: torch.device) -> Perceptual:
-        """The same on another device."""
-        other = copy.deepcopy(self)
-        other._network.to(device)
-        return other
+        """The same on another device, loaded anew: the one it comes from may have no room for a copy."""
+        return Perceptual(self._folder, device)
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Three feature maps and the descriptor."""

@@ -8,12 +8,11 @@ moves the face beside it.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -67,6 +66,9 @@ _FINE, _COARSE = 0.8, 5.0
 # How firmly the displacement stays smooth, and stays at zero where nothing can be seen of it, as shares of the mean.
 _SMOOTH, _RIDGE = 10.0, 0.01
 _ROUNDS = 3  # of displacing and comparing again
+
+
+_Network = TypeVar("_Network", Generator, Encoder)
 
 
 @dataclass(frozen=True)
@@ -207,13 +209,9 @@ class WPlusPrior:
             if not is_card_memory(error):
                 raise
             self._warn("The graphics card has too little memory to invert this face; the processor does it.")
-        there = torch.device("cpu")
-        own = replace(
-            self._networks,
-            generator=copy.deepcopy(self._networks.generator).to(there),
-            encoder=copy.deepcopy(self._networks.encoder).to(there),
-            perceptual=self._networks.perceptual.on(there),
-        )
+        there, own = torch.device("cpu"), self._networks
+        generator, encoder = _on_cpu(own.generator), _on_cpu(own.encoder)
+        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.on(there))
         return self._inverted(face, own, there, self._how), True
 
     def _inverted(self, face: CanvasFace, own: Networks, device: torch.device, how: InversionSettings) -> Inversion:
@@ -342,6 +340,14 @@ class WPlusFace:
         fine = F.grid_sample(picture[None], self._at[None], align_corners=False, padding_mode="border")
         linear = srgb_to_linear((F.avg_pool2d(fine, 2)[0].clamp(-1, 1) + 1) / 2)
         return -torch.log(linear.clamp(min=_DARKEST))
+
+
+def _on_cpu(network: _Network) -> _Network:
+    """A copy for the CPU, tensor by tensor, because the card that has the network has no room for a second one."""
+    with torch.device("meta"):
+        copied = type(network)(network.shape)
+    copied.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()}, assign=True)
+    return copied.eval().requires_grad_(False)
 
 
 @torch.no_grad()

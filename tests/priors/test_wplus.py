@@ -329,6 +329,27 @@ def test_a_card_that_is_too_small_gets_less_to_do_and_then_nothing(
     assert len(prior._cache.entries()) == (failures == 2)
 
 
+def test_a_full_card_is_not_asked_for_room_to_copy_the_networks_from(
+    prior: WPlusPrior, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [2]
+
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    def scarce(*given: object) -> Inversion:
+        left[0] -= 1
+        if left[0] >= 0:
+            full()
+        return invert(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wplus, "invert", scarce)
+    monkeypatch.setattr(prior, "_warn", lambda sentence: None)
+    monkeypatch.setattr(Tensor, "__deepcopy__", full)
+    monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", full)
+    assert prior.invert(astronaut_canvas, 0.7).inversion.quality > 0
+
+
 # Weights of the user's.
 
 
