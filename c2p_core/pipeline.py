@@ -34,7 +34,8 @@ from c2p_core.card import is_card_memory
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
-from c2p_core.faces.boxes import face_at, same_face
+from c2p_core.faces.boxes import GONE, same_face
+from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
@@ -50,6 +51,7 @@ from c2p_core.priors.wplus import WPlusPrior, find_files, load_networks
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
+from c2p_core.report import not_every_face
 from c2p_core.survival import survival
 
 # As the worker's protocol allows.
@@ -176,9 +178,11 @@ def _protected(
     tell(Progress("detect"))
     photo = View(request.photo)
     faces = find_faces_in(photo, store)
+    if any(isinstance(wanted, tuple) for wanted in request.faces):
+        faces = _tolerated(faces)
     original = photo if request.original is None else View(request.original)
     faces_before = faces if request.original is None else find_faces_in(original, store)
-    chosen = _choose(faces, request.faces)
+    chosen = _choose(faces, request.faces, warnings)
     cancel.raise_if_cancelled()
 
     tell(Progress("load"))
@@ -286,7 +290,7 @@ def check(
     warnings = [] if warnings is None else warnings
     preferred = pick_device(device, warnings)
     first, second = View(original), View(protected)
-    before = find_faces_in(first, store)
+    before = _tolerated(find_faces_in(first, store))
     if not any(not face.skipped for face in before):
         raise NoFace(_no_face(before))
 
@@ -398,7 +402,15 @@ def check_request(request: ProtectRequest) -> None:
         raise BadRequest("The original and the edited picture have different sizes; they must cover each other.")
 
 
-def _choose(faces: Sequence[Face], choice: FaceChoice) -> tuple[Face, ...]:
+def _tolerated(faces: Sequence[Face]) -> tuple[Face, ...]:
+    """Faces without the reason to skip them where they are as large as a face that was chosen elsewhere may be here.
+
+    It may have been measured a little too large there, in a reduced picture, and been let through for a little less.
+    """
+    return tuple(replace(face, skipped=why_skipped(face.eye_distance, 2 * TOLERANCE)) for face in faces)
+
+
+def _choose(faces: Sequence[Face], choice: FaceChoice, warnings: list[str]) -> tuple[Face, ...]:
     usable = [face for face in faces if not face.skipped]
     if not usable:
         raise NoFace(_no_face(faces))
@@ -406,14 +418,22 @@ def _choose(faces: Sequence[Face], choice: FaceChoice) -> tuple[Face, ...]:
         return tuple(usable)
     if choice == "largest":
         return (usable[0],)
-    choice = tuple(c if isinstance(c, int) else face_at(c, faces) for c in choice)
     by_number = {face.number: face for face in faces}
-    for number in choice:
+    numbers = {wanted for wanted in choice if isinstance(wanted, int)}
+    for number in sorted(numbers):
         if number not in by_number:
             raise BadRequest(f"There is no face {number}; the photo has faces 1 to {len(faces)} (see 'c2p faces').")
         if by_number[number].skipped:
             raise BadRequest(f"Face {number} can't be protected: {by_number[number].skipped}.")
-    return tuple(by_number[number] for number in sorted(set(choice)))
+    # Of faces that are named by where they were some may be gone; the report has the reason of those that are not.
+    placed = [same_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
+    numbers |= {face.number for face in placed if face is not None and not face.skipped}
+    if not numbers:
+        there = [face for face in placed if face is not None]
+        raise NoFace(_no_face(there) if there else GONE)
+    if None in placed:
+        warnings.append(not_every_face(GONE))
+    return tuple(by_number[number] for number in sorted(numbers))
 
 
 def _no_face(faces: Sequence[Face]) -> str:

@@ -26,6 +26,11 @@ def face_sentence(face: FaceReport) -> str:
     return f"Face {face.number}: {lost} of {count} {noun}; {_honest(face.similarities)}."
 
 
+def not_every_face(why: str) -> str:
+    """The warning that the protection is not whole; ``why`` is a sentence."""
+    return f"Not every face was protected: {why}"
+
+
 def _honest(similarities: Sequence[Similarity]) -> str:
     unseen = [similarity for similarity in similarities if similarity.held_out]
     if not unseen:

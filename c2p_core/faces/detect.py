@@ -24,6 +24,8 @@ Points = NDArray[np.float32]
 
 MIN_EYE_DISTANCE = 40.0
 """Below this many pixels a face is listed, but too coarse to be protected well."""
+TOLERANCE = 0.04
+"""The share by which an eye distance measured in a reduced picture may differ."""
 
 _MIN_DETECT = 20  # px of face side in the search picture
 _UPRIGHT_SIDE = 1024  # longest side of the search picture, unless faces of MIN_EYE_DISTANCE would get lost in it
@@ -169,11 +171,14 @@ def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
-def why_skipped(distance: float) -> str:
-    """Why a face with this eye distance in photo pixels can't be protected, empty when it can."""
-    if distance >= MIN_EYE_DISTANCE:
+def why_skipped(distance: float, tolerance: float = 0.0) -> str:
+    """Why a face with this eye distance in photo pixels can't be protected, empty when it can.
+
+    ``tolerance`` is the share that may be lacking.
+    """
+    if distance >= MIN_EYE_DISTANCE * (1 - tolerance):
         return ""
-    return f"the eyes are {distance:.0f} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
+    return f"the eyes are {math.floor(distance)} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
 
 
 def _face(number: int, mesh: NDArray[np.float32], score: float) -> Face:

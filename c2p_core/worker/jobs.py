@@ -36,7 +36,7 @@ from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.protect import SearchSettings
-from c2p_core.report import NO_PROMISE, face_report, face_sentence, version
+from c2p_core.report import NO_PROMISE, face_report, face_sentence, not_every_face, version
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
@@ -53,6 +53,7 @@ from c2p_core.worker.regions import (
     regions_of,
     selected,
     split,
+    still_there,
 )
 from c2p_core.worker.share import Share
 
@@ -68,6 +69,10 @@ class _Region:
     photo: Picture
     selection: Picture | None
     original: Picture | None
+
+
+class _NothingLeft(BadRequest):
+    """The selection hides all that was changed."""
 
 
 class Jobs:
@@ -162,13 +167,23 @@ class Jobs:
         reports: list[FaceReport] = []
         warnings: list[str] = []
         made: list[Picture] = []
+        lost: list[NoFace | _NothingLeft] = []
         for index, task in enumerate(work):
             region = regions[task.index]
             share = Share(index, len(work), request.steps or SearchSettings().steps)
-            result = self._protect_region(region, task.choice, request, share, tell, cancel)
+            try:
+                result = self._protect_region(region, task.choice, request, share, tell, cancel)
+            except (NoFace, _NothingLeft) as error:
+                # What other regions have cost is not thrown away for it.
+                lost.append(error)
+                continue
+            task = still_there(task, result.faces)
             reports += on_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
             made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
+        if lost and not made:
+            raise lost[0]
+        warnings += [not_every_face(why) for why in dict.fromkeys(map(str, lost))]
         reports = numbered(reports, work)
         return message(
             {
@@ -206,7 +221,7 @@ class Jobs:
             return result
         pixels = blended(photo.pixels, result.photo.pixels, region.selection.pixels)
         if np.array_equal(pixels, photo.pixels):
-            raise BadRequest("The selection leaves nothing of the change; select the face, or select nothing.")
+            raise _NothingLeft("The selection leaves nothing of the change; select the face, or select nothing.")
         if np.array_equal(pixels, result.photo.pixels):
             return result
         cancel.raise_if_cancelled()

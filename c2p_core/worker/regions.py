@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from c2p_core.api import Box, Face, FaceChoice, FaceReport
 from c2p_core.errors import BadRequest
 from c2p_core.faces.align import CANVAS, align, apply
-from c2p_core.faces.boxes import face_at
-from c2p_core.faces.detect import why_skipped
+from c2p_core.faces.boxes import face_at, same_face
+from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.worker.fields import Asked, Known
 from c2p_core.worker.protocol import Picture
 
@@ -40,11 +40,11 @@ class Task:
 
 def enlarged(face: Face, scale: NDArray[np.float64]) -> Face:
     """A face found in a reduced picture, in pixels of the layer; ``scale`` is (2,), layer pixels per picture pixel."""
-    distance = face.eye_distance * float(scale.mean())
+    distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
     x0, y0, x1, y1 = face.box
     box = (x0 * float(scale[0]), y0 * float(scale[1]), x1 * float(scale[0]), y1 * float(scale[1]))
     mesh = (face.mesh * scale).astype(np.float32)
-    return replace(face, box=box, mesh=mesh, eye_distance=distance, skipped=why_skipped(distance))
+    return replace(face, box=box, mesh=mesh, eye_distance=distance, skipped=why_skipped(distance, tolerance))
 
 
 def selected(face: Face, selection: NDArray[Any]) -> float:
@@ -144,6 +144,15 @@ def largest(work: Sequence[Task], parts: Sequence[Picture]) -> Task:
     task = max(work, key=lambda t: parts[t.index].bounds[3])
     numbers = [face for face in task.choice if isinstance(face, int)]
     return Task(task.index, (min(numbers),) if numbers else "largest")
+
+
+def still_there(task: Task, reports: Sequence[FaceReport]) -> Task:
+    """The task without the faces that are named by where they were and of which there is no report."""
+    if not task.numbers:
+        return task
+    named = zip(task.choice, task.numbers, strict=True)
+    kept = [(box, number) for box, number in named if isinstance(box, tuple) and same_face(box, reports)]
+    return replace(task, choice=tuple(box for box, _ in kept), numbers=tuple(number for _, number in kept))
 
 
 def names(reports: Sequence[FaceReport], task: Task) -> dict[int, int]:

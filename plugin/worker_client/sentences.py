@@ -75,6 +75,7 @@ SENTENCES = (
     N_("A picture of {width} x {height} pixels has no face; choose a larger layer."),
     N_("A face that was there before is not found any more; look for the faces again."),
     N_("Face {number} can't be protected: {reason}."),
+    N_("Not every face was protected: {why}"),
     N_("The selection leaves nothing of the change; select the face, or select nothing."),
     N_("The prompt is longer than 300 characters; a few words are enough."),
     N_("The word {word} means nothing to the text model; closest known words: {words}."),

@@ -278,6 +278,56 @@ def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs:
         run(jobs, "protect", [sent[0], nothing], steps=1)
 
 
+@pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
+def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    sent = [at(ASTRONAUT, 0, 0, size=(100, 90)), at(ASTRONAUT, 200, 0, size=(80, 90))]
+    faces = [{"number": n, "box": [x, 10, x + 60, 80]} for n, x in ((4, 10), (7, 210))]
+
+    def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
+        if request.photo.width == 80 and reason == "the face is gone":
+            raise NoFace("A face that was there before is not found any more; look for the faces again.")
+        (box,) = request.faces
+        return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (FaceReport(1, box, 40.0),))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "protect", protect)
+    if reason == "the selection hides it":
+        for region, opacity in zip(sent[:], (255, 0), strict=True):
+            pixels = np.full((*region.pixels.shape[:2], 1), opacity, np.uint8)
+            sent.append(Picture("selection", region.x, region.y, pixels))
+    answer, made, _ = run(jobs, "protect", sent, faces=faces)
+    assert [face["number"] for face in answer["faces"]] == [4] and [p.bounds[2] for p in made] == [100, 100]
+    assert len(answer["warnings"]) == 1 and answer["warnings"][0].startswith("Not every face was protected: ")
+
+
+@pytest.mark.slow
+def test_of_faces_of_one_region_those_that_are_still_there_are_protected(jobs: Jobs) -> None:
+    photo = at(ASTRONAUT, 0, 0)
+    there = run(jobs, "find", [photo])[0]["faces"][0]
+    gone = {"number": 2, "box": [400, 400, 480, 480]}
+    answer, made, _ = run(jobs, "protect", [photo], faces=[there, gone], steps=1)
+    assert made and [face["number"] for face in answer["faces"]] == [1]
+    assert any("is not found any more" in warning for warning in answer["warnings"])
+
+
+@pytest.mark.slow
+def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jobs: Jobs) -> None:
+    side = 473  # the eyes are 40.2 px apart, in the reduced layer less
+    layer = np.full((1800, 2400, 3), 90, np.uint8)
+    layer[300 : 300 + side, 500 : 500 + side] = transform.resize(ASTRONAUT, (side, side), anti_aliasing=True) * 255
+    width, height = worker_client.search_size(2400, 1800)
+    reduced = transform.resize(layer, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
+    found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[2400, 1800])
+    assert found["faces"][0]["eye_distance"] < 40 and found["faces"][0]["skipped"] == ""
+    # The neighbourhood of a face that is smaller still, by as much as it may have been measured too large.
+    smaller = (transform.resize(ASTRONAUT, (450, 450), anti_aliasing=True) * 255).astype(np.uint8)
+    (face,) = run(jobs, "find", [at(smaller, 0, 0)])[0]["faces"]
+    assert 38 < face["eye_distance"] < 40 and face["skipped"]
+    answer, made, _ = run(jobs, "protect", [at(smaller, 0, 0)], faces=[face], steps=1)
+    assert made and answer["faces"][0]["similarities"]
+
+
 @pytest.mark.slow
 def test_a_card_that_gets_full_after_the_search_costs_no_protection(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
