@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -226,8 +227,10 @@ def load_encoder(path: Path) -> Encoder:
     shape = _encoder_shape(tensors, path)
     with torch.device("meta"):
         places = _as_they_are(Encoder(shape))
+    # Before it is built: as large as it says, the file would have to be.
+    own = _translated(tensors, places, path)
     encoder = Encoder(shape)
-    _fill(encoder, _translated(tensors, places, path), path)
+    _fill(encoder, own, path)
     return encoder.eval().requires_grad_(False)
 
 
@@ -244,6 +247,19 @@ def save(path: Path, generator: Generator, encoder: Encoder) -> None:
 
 def _read(path: Path) -> Tensors:
     """All tensors of a file, whatever its kind."""
+    content = _content(path)
+    average = content.get("latent_avg")
+    if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and len(average)):
+        raise ModelUnavailable(f"{path.name} holds a 'latent_avg' that is no code; get another copy of the model.")
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    # A few bytes can stand for a tensor of any size that repeats them.
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
+        raise ModelUnavailable(f"{path.name} is smaller than the weights that it names; get another copy of the model.")
+    return tensors
+
+
+def _content(path: Path) -> Mapping[Any, Any]:
+    """What a file holds by name: tensors, and what else there may be."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ModelUnavailable(f"{path.name} is larger than any StyleGAN2; choose another file.")
@@ -271,8 +287,7 @@ def _read(path: Path) -> Tensors:
             break
     if not isinstance(content, dict):
         raise ModelUnavailable(f"{path.name} holds no weights by name; choose a StyleGAN2 or e4e checkpoint.")
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    return tensors if average is None else {**tensors, "latent_avg": average}
+    return content if average is None else {**content, "latent_avg": average}
 
 
 def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:

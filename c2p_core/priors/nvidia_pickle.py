@@ -50,8 +50,8 @@ def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int,
     if not isinstance(storage, (torch.UntypedStorage, torch.storage.TypedStorage)):
         raise pickle.UnpicklingError("a tensor without numbers")
     dtype = storage.dtype if isinstance(storage, torch.storage.TypedStorage) else torch.uint8
-    # Bounds are checked by torch: a view can't reach beyond its storage.
-    return torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
+    # This checks bounds; set_ by itself would enlarge the storage, by whatever lies there in memory.
+    return torch.empty(0, dtype=dtype).set_(storage).as_strided(size, stride, offset)
 
 
 def _parameter(data: object, *more: object) -> object:

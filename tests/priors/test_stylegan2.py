@@ -574,6 +574,51 @@ def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: 
     assert not trace.exists()
 
 
+def test_a_tensor_that_reaches_beyond_its_numbers_is_refused(tmp_path: Path) -> None:
+    class Reaching:
+        def __reduce__(self) -> tuple[Any, ...]:
+            storage = torch.zeros(1).storage()
+            return torch._utils._rebuild_tensor_v2, (storage, 0, (1000, 1000), (1000, 1), False, None)
+
+    write_nvidia(tmp_path / "generator.pkl", {"mapping.w_avg": Reaching()})  # type: ignore[dict-item]
+    with pytest.raises(ModelUnavailable, match="out of bounds"):
+        load_generator(tmp_path / "generator.pkl")
+
+
+def test_weights_that_are_larger_than_their_file_are_refused(tmp_path: Path) -> None:
+    torch.save(
+        {"g_ema": {"convs.0.conv.weight": torch.zeros(1).expand(1, 2048, 2048, 3, 3)}}, tmp_path / "generator.pt"
+    )
+    with pytest.raises(ModelUnavailable, match="smaller than the weights"):
+        load_generator(tmp_path / "generator.pt")
+
+
+def test_an_encoder_is_not_built_in_the_size_that_its_file_only_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(shape: EncoderShape) -> Encoder:
+        made = Encoder(shape)
+        assert made.latent_avg.is_meta
+        return made
+
+    e4e_file(tmp_path / "e4e.pt")
+    content = torch.load(tmp_path / "e4e.pt", weights_only=True)
+    content["state_dict"]["encoder.styles.0.linear.weight"] = torch.zeros(12, 16)
+    torch.save(content, tmp_path / "e4e.pt")
+    monkeypatch.setattr(checkpoints, "Encoder", built)
+    with pytest.raises(ModelUnavailable, match="of another shape"):
+        load_encoder(tmp_path / "e4e.pt")
+
+
+@pytest.mark.parametrize("average", [[0.0] * 16, "mean", torch.zeros(0), torch.zeros(0, 16), torch.tensor(1.0)])
+def test_a_mean_code_that_is_none_is_refused(average: object, tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    del tensors["latent_avg"]
+    torch.save({"g_ema": tensors, "latent_avg": average}, tmp_path / "generator.pt")
+    with pytest.raises(ModelUnavailable, match="'latent_avg' that is no code"):
+        load_generator(tmp_path / "generator.pt")
+
+
 # The generator.
 
 
