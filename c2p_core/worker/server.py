@@ -433,6 +433,11 @@ class Server:
                 self._work(job)
             except Exception:
                 LOG.exception("the dispatcher failed at a job")
+                # What it says may be read by half, and the rest would be taken for the next message.
+                with self._lock:
+                    compute, self._compute = self._compute, None
+                if compute is not None:
+                    compute.end()
                 if job is not None:
                     self._finish(job, "error", code="unexpected", sentence=self._unexpected())
             with self._lock:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from worker_client.place import Place, read_endpoint
 from worker_client.protocol import proof
 
 from c2p_core.worker import protocol
+from c2p_core.worker.server import Server, Settings, _Client
 from c2p_core.worker.supervise import Compute
 from c2p_core.worker.transport import SocketStream
 
@@ -154,6 +156,31 @@ def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
             assert crashed["code"] == "crashed" and "try again" in crashed["sentence"]
             assert events(waiting)[-1].header["said"] == "I waited"
         assert ask(other, text="again").header["said"] == "again"
+
+
+def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_computes(tmp_path: Path) -> None:
+    class Broken:
+        alive, ended = True, False
+
+        def send(self, sent: protocol.Message) -> None:
+            pass
+
+        def receive(self) -> protocol.Message:
+            raise MemoryError
+
+        def end(self) -> None:
+            self.ended = True
+
+    ours, theirs = socket.socketpair()
+    server = Server(Settings(tmp_path, tmp_path / "log", 60.0, False, ()))
+    broken = server._compute = Broken()  # type: ignore[assignment]
+    server._wanted = False
+    server._enqueue(_Client(SocketStream(ours)), 1, protocol.Message({"kind": "protect", "job": 1}))
+    threading.Thread(target=server._dispatch, daemon=True).start()
+    told = SocketStream(theirs)
+    answers = [protocol.read(told).header for _ in range(2)]
+    server.stop()
+    assert answers[-1]["code"] == "unexpected" and broken.ended and server._compute is None
 
 
 @pytest.mark.parametrize(
