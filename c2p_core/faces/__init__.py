@@ -24,11 +24,17 @@ def _detector(mesh_model: Path) -> Detector:
     return Detector(FaceMesh(mesh_model))
 
 
+def _checked(store: ModelStore) -> Detector:
+    # MTCNN reads its weights by itself, whatever they are.
+    store.path("mtcnn")
+    return _detector(store.path("face-mesh"))
+
+
 def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
     """All faces of a photo, largest first, numbered from 1; too small ones are listed with the reason.
 
     Raises:
-        ModelUnavailable: the face mesh is not there.
+        ModelUnavailable: a model is not there or damaged.
     """
     from c2p_core.faces.view import View
 
@@ -37,20 +43,20 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
     """The same for a (3, H, W) sRGB picture or the view of a photo."""
-    return _detector(store.path("face-mesh"))(photo)
+    return _checked(store)(photo)
 
 
 def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | None:
     """A known face, in pixels of this picture, searched anew around its place; None when nothing there is a face."""
-    return _detector(store.path("face-mesh")).again(photo, face)
+    return _checked(store).again(photo, face)
 
 
 def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
     """The same face with its mesh found anew in a picture in which it may have changed."""
-    return _detector(store.path("face-mesh")).refine(photo, face)
+    return _checked(store).refine(photo, face)
 
 
 def landmarks_near(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
     """(468, 2) landmarks found anew in a (3, H, W) sRGB picture in which they went to about ``mesh``, on its device."""
-    found = _detector(store.path("face-mesh")).settled(picture.cpu(), mesh.cpu().numpy())
+    found = _checked(store).settled(picture.cpu(), mesh.cpu().numpy())
     return mesh.new_tensor(found)

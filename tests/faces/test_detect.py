@@ -62,6 +62,16 @@ def test_no_face_no_result(store: ModelStore) -> None:
     assert find_faces(Photo(data.coffee()), store) == ()
 
 
+def test_the_detector_is_not_used_with_weights_that_nobody_checked(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    path = store.path
+    monkeypatch.setattr(store, "path", lambda name: asked.append(name) or path(name))
+    find_faces(Photo(data.coffee()), store)
+    assert set(asked) == {"mtcnn", "face-mesh"}
+
+
 def moved(face: Face, scale: float) -> Face:
     return replace(face, mesh=face.mesh * np.float32(scale), eye_distance=face.eye_distance * scale)
 
