@@ -114,6 +114,9 @@ def measured_again(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
     again = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
     if not face.similarities or again is None or not again.similarities:
         return face
-    held_out = {row.recogniser for row in face.similarities if row.held_out}
-    rows = tuple(replace(row, held_out=row.recogniser in held_out) for row in again.similarities)
+    held_out = {row.recogniser: row.held_out for row in face.similarities}
+    # The second look asks all that are there, also those that were not to be asked.
+    rows = tuple(
+        replace(row, held_out=held_out[row.recogniser]) for row in again.similarities if row.recogniser in held_out
+    )
     return replace(face, similarities=rows)

@@ -107,11 +107,11 @@ def _connected(endpoint: dict[str, Any]) -> Connected:
 
 
 def _shake_hands(stream: Connected, token: str) -> None:
-    theirs = str(read(stream).header.get("challenge"))
+    theirs = str(read(stream, first=True).header.get("challenge"))
     ours = secrets.token_hex(16)
     hello = {"kind": "hello", "client": "c2p", "wants": "control", "challenge": ours}
     write(stream, Message({**hello, "proof": proof(token, "client", theirs, ours)}))
-    answer = read(stream).header
+    answer = read(stream, first=True).header
     if answer.get("kind") == "error":
         raise ProtocolError(str(answer.get("sentence")))
     if not same(str(answer.get("proof")), proof(token, "worker", ours, theirs)):

@@ -26,7 +26,7 @@ from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.report import face_report
-from c2p_core.worker.answer import pictures_of
+from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, message, pictures
 
@@ -548,6 +548,14 @@ def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() ->
     assert protected.bounds == mask.bounds == (25, 26, 20, 20) and (mask.pixels == 255).all()
     assert protected.pixels[10, 10].tolist() == [0, 0, 0]
     assert pictures_of(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []
+
+
+def test_figures_of_what_the_selection_leaves_are_of_the_recognisers_that_were_asked() -> None:
+    box = (20.0, 20.0, 40.0, 40.0)
+    asked, other = (Similarity(name, name, False, 1.0, 0.1, 0.3, 0.4) for name in ("asked", "other"))
+    seen = FaceReport(1, box, 10.0, similarities=(replace(asked, after=0.2), other))
+    (row,) = measured_again(FaceReport(1, box, 10.0, similarities=(asked,)), [seen]).similarities
+    assert row == replace(asked, after=0.2)
 
 
 @pytest.mark.slow

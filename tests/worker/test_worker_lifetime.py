@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import worker_client
@@ -31,6 +33,7 @@ from c2p_core.worker import place as places
 from c2p_core.worker import protocol
 from c2p_core.worker import run as serve
 from c2p_core.worker.log import LOG, open_log
+from c2p_core.worker.transport import SocketStream, listen
 
 MakePlace = Callable[..., Place]
 
@@ -140,6 +143,13 @@ def test_a_folder_whose_path_is_too_long_for_a_socket_gets_one_elsewhere(make_pl
         assert ask(worker).kind == "result"
     worker_client.stop(place)
     until(lambda: not socket.parent.exists())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
+def test_a_socket_whose_temporary_folder_was_cleaned_away_can_be_closed(tmp_path: Path) -> None:
+    listener = listen(tmp_path / ("deep" * 25), tcp=False)
+    shutil.rmtree(Path(str(listener.address)).parent)
+    listener.close()
 
 
 def test_loopback_tcp_serves_who_knows_the_token(make_place: MakePlace) -> None:
@@ -380,6 +390,21 @@ def test_something_else_behind_the_socket_gets_no_picture(make_place: MakePlace)
         path.write_text(json.dumps({**json.loads(path.read_text()), "token": "0" * 64}))
         with pytest.raises(WorkerProblem, match="token is wrong"):
             worker_client.connect(place=place)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
+def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    pixels = protocol.message({"challenge": "00"}, [protocol.Picture("p", 0, 0, np.zeros((9, 9, 3), np.uint8))])
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(path)
+        stranger.listen()
+        places.write_endpoint(tmp_path, {"transport": "unix", "address": path, "token": ""})
+        speaks = threading.Thread(target=lambda: protocol.write(SocketStream(stranger.accept()[0]), pixels))
+        speaks.start()
+        with pytest.raises(asking.NoWorker, match="larger than a message may be"):
+            asking.ask("status", tmp_path)
+        speaks.join()
 
 
 @pytest.mark.parametrize(
