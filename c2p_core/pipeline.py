@@ -31,7 +31,7 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.card import is_card_memory
-from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
+from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import GONE, same_face
@@ -42,12 +42,13 @@ from c2p_core.faces.view import View
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import find_files
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
-from c2p_core.priors.wplus import WPlusPrior, find_files, load_networks
+from c2p_core.priors.wplus import WPlusPrior, load_networks
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
@@ -71,14 +72,20 @@ class WarmModels:
     def __init__(self, inversions: Inversions | None = None) -> None:
         """``inversions``: on the user's disk when None."""
         self.inversions = inversions or InversionCache()
-        self._kept: dict[tuple[object, ...], Any] = {}
+        self._kept: dict[tuple[object, ...], tuple[object, Any]] = {}
 
-    def get(self, key: tuple[object, ...], load: Callable[[], _Loaded]) -> _Loaded:
-        """What was loaded for ``key`` before, else what ``load`` gives."""
-        if key not in self._kept:
-            self._kept[key] = load()
-        kept: _Loaded = self._kept[key]
+    def get(self, key: tuple[object, ...], load: Callable[[], _Loaded], source: object = None) -> _Loaded:
+        """What was loaded for ``key`` before from the same ``source``, else what ``load`` gives."""
+        if key not in self._kept or self._kept[key][0] != source:
+            # The old one first, or both would need their room.
+            self.forget(key)
+            self._kept[key] = source, load()
+        kept: _Loaded = self._kept[key][1]
         return kept
+
+    def forget(self, key: tuple[object, ...]) -> None:
+        """Loads it anew the next time."""
+        self._kept.pop(key, None)
 
     def release(self) -> None:
         """Forgets all of them; models that have come or gone since are noticed by the next run."""
@@ -323,15 +330,6 @@ def check(
     )
 
 
-def missing_priors(store: ModelStore) -> dict[str, str]:
-    """The priors that can't be used, each with a sentence that says what is missing; looks for files only."""
-    try:
-        find_files(store)
-    except ModelUnavailable as error:
-        return {"stylegan2": str(error)}
-    return {}
-
-
 def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
     """Loads what a usual run needs, so that the first one need not wait for it.
 
@@ -456,7 +454,8 @@ def _load(
     makeup = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
     prior: Prior = makeup
     if request.prior == "stylegan2":
-        networks = warm.get(("stylegan2", device), lambda: load_networks(store, device))
+        own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
+        networks = warm.get(("stylegan2", device), lambda: load_networks(store, device), own)
         noise = request.free_noise
         prior = WPlusPrior(networks, makeup, device, warm.inversions, warnings.append, preparing, free_noise=noise)
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
@@ -473,7 +472,12 @@ def _recognisers(
         missing: list[str] = []
         return load_recognisers(names, store, device, missing), missing
 
-    return warm.get(("recognisers", names, device), load)
+    key = ("recognisers", names, device)
+    found = warm.get(key, load)
+    if found[1]:
+        # What is missing may have come by the next run.
+        warm.forget(key)
+    return found
 
 
 def _split(recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[str]) -> tuple[Recogniser, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
-from c2p_core.errors import BadRequest, Cancelled, NoFace
+from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import check, protect
@@ -193,6 +194,24 @@ def test_a_prompt_without_a_word_of_makeup_is_told_that_chance_chose(prompt: str
     guidance = TextGuidance.__new__(TextGuidance)
     warnings = pipeline._prompt_warnings(prompt, guidance)
     assert len(warnings) == count and all("at random; name a product" in said for said in warnings[-1:])
+
+
+def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, warm, path = ModelStore(offline=True), pipeline.WarmModels(), ModelStore.path
+
+    def without(self: ModelStore, name: str) -> Path:
+        if name == "mobileface":
+            raise ModelUnavailable("The model mobileface is not there.")
+        return path(self, name)
+
+    def asked() -> list[str]:
+        found, missing = pipeline._recognisers("auto", store, torch.device("cpu"), warm)
+        return [recogniser.name for recogniser in found] + missing
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelStore, "path", without)
+        assert "mobileface" not in asked()
+    assert "mobileface" in asked()
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import find_files
 from c2p_core.priors.checkpoints import load_encoder, load_generator
 from c2p_core.priors.inversion import (
     Inversion,
@@ -48,11 +48,7 @@ from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
 
-FOLDER = "stylegan2"
-"""Folder beside the fetched models in which users put checkpoints of their own."""
-_E4E = "e4e_ffhq_encode.pt"
 _MINI = "stylegan2-mini"
-_ENDINGS = (".safetensors", ".pt", ".pkl")
 
 _CELLS = 64  # side of the grid on which displacement and tone live, as in the makeup prior
 _SIDE = 128  # px; a larger picture would be read at this size
@@ -95,7 +91,7 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     Raises:
         ModelUnavailable: one of two is missing, they are damaged, or they are of different sizes.
     """
-    own = find_files(store)
+    own = find_files(store.root)
     generator_file, encoder_file = own if own is not None else (store.path(_MINI), store.path(_MINI))
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
@@ -107,32 +103,6 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     marked = fingerprint(generator, encoder)
     generator = generator.to(device)
     return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, marked)
-
-
-def find_files(store: ModelStore) -> tuple[Path, Path] | None:
-    """The user's generator and encoder, which e4e's own file and ours hold both; None when the user has put nothing.
-
-    Raises:
-        ModelUnavailable: only one of the two is there.
-    """
-    folder = store.root / FOLDER
-    both = folder / _E4E
-    if both.is_file():
-        return both, both
-    found = {
-        name: next((folder / f"{name}{ending}" for ending in _ENDINGS if (folder / f"{name}{ending}").is_file()), None)
-        for name in ("generator", "encoder")
-    }
-    generator, encoder = found.values()
-    if generator is not None and encoder is not None:
-        return generator, encoder
-    for there, missing in ((generator, "encoder"), (encoder, "generator")):
-        if there is not None:
-            raise ModelUnavailable(
-                f"{there.name} in {folder} lacks its {missing}: put {missing}.* beside it ({', '.join(_ENDINGS)}), or "
-                "move it away to use the generator that comes with this program."
-            )
-    return None
 
 
 class WPlusPrior:

@@ -87,7 +87,6 @@ class Jobs:
     def about(self) -> Header:
         """What the hello says of this process; loads the models that a usual job needs."""
         device = pipeline.pick_device("auto")
-        missing = pipeline.missing_priors(self._store)
         known = self._known_models()
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
@@ -96,8 +95,8 @@ class Jobs:
         return {
             "device": device.type,
             "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
-            "priors": [name for name in PRIORS if name not in missing],
-            "missing_priors": missing,
+            "priors": list(PRIORS),
+            "models_folder": str(self._store.root),
             "modes": list(get_args(Mode)),
             "presets": list(PRESETS),
             "defaults": {

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.report import version
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG
@@ -304,7 +305,7 @@ class Server:
             if self._about is None:
                 why = self._problem or "it is just ending"
                 raise _Refused(_cannot_compute(why))
-            return dict(self._about)
+            return _offered(self._about)
 
     def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
@@ -345,7 +346,7 @@ class Server:
                 "pid": os.getpid(),
                 "seconds_running": round(time.monotonic() - self._began, 1),
                 "device": (self._about or {}).get("device"),
-                "priors": (self._about or {}).get("priors"),
+                "priors": _offered(self._about)["priors"] if self._about else None,
                 "queue": len(self._queue) + (self._running is not None),
                 "connections": len(self._clients),
                 "jobs_done": self._jobs_done,
@@ -557,6 +558,14 @@ class Server:
 
     def _unexpected(self) -> str:
         return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
+
+
+def _offered(about: Header) -> Header:
+    """What a process that computes has said of itself, with the priors that can be used now: files come and go."""
+    told = dict(about)
+    missing = missing_priors(Path(told.pop("models_folder")))
+    priors = [name for name in told["priors"] if name not in missing]
+    return {**told, "priors": priors, "missing_priors": missing}
 
 
 def _cannot_compute(why: str) -> str:

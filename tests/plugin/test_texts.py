@@ -18,10 +18,9 @@ from worker_client.place import Place
 from worker_client.sentences import SENTENCES, in_words
 from worker_client.start import start
 
-from c2p_core import pipeline
 from c2p_core.errors import BadRequest
 from c2p_core.faces.detect import why_skipped
-from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.worker.fields import Fields
 from installer.translations import compiled
 
@@ -38,7 +37,7 @@ SPEAKERS = [
     *(
         PLUGIN.parent / "c2p_core" / f"{name}.py"
         for name in (
-            *("faces/boxes", "faces/detect", "models/store", "pipeline", "priors/wplus"),
+            *("faces/boxes", "faces/detect", "models/store", "pipeline", "priors/checkpoint_files", "priors/wplus"),
             *("recognition/__init__", "worker/compute", "worker/fields", "worker/jobs", "worker/server"),
         )
     ),
@@ -192,7 +191,7 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
     (tmp_path / "stylegan2" / "generator.pt").touch()
     with pytest.raises(BadRequest) as refused:
         Fields({"seed": 12_345_678_901}).whole("seed", 0, 0, 2**31 - 1)
-    (missing,) = pipeline.missing_priors(ModelStore(tmp_path, offline=True)).values()
+    (missing,) = missing_priors(tmp_path).values()
     with pytest.raises(WorkerProblem) as failed:
         start(Place("test", ["/no/such/python"], str(tmp_path / "run"), {}))
     english = (missing, failed.value.sentence, why_skipped(12.0), str(refused.value))

@@ -22,6 +22,7 @@ from c2p_core.faces.regions import OUTER_LIPS
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import checkpoints, inversion, wplus
+from c2p_core.priors.checkpoint_files import FOLDER
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import (
     Inversion,
@@ -41,7 +42,7 @@ from c2p_core.priors.makeup import MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
-from c2p_core.priors.wplus import FOLDER, Networks, WPlusFace, WPlusPrior, load_networks
+from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, message
 
@@ -364,6 +365,22 @@ def user_store(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatc
 def test_without_weights_of_the_users_those_of_the_program_are_used(user_store: ModelStore) -> None:
     networks = load_networks(user_store, CPU)
     assert networks.generator.shape.size == 128 and networks.encoder.shape.codes == networks.generator.shape.codes
+
+
+def test_weights_that_come_while_the_models_are_loaded_are_used(
+    user_store: ModelStore, networks: Networks, astronaut: Photo
+) -> None:
+    warm, request = pipeline.WarmModels(), ProtectRequest(astronaut, prior="stylegan2")
+
+    def used() -> GeneratorShape:
+        prior = pipeline._load(request, user_store, CPU, [], warm).prior
+        assert isinstance(prior, WPlusPrior)
+        return prior._networks.generator.shape
+
+    assert used() != SHAPE
+    for slot in ("generator", "encoder"):
+        checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
+    assert used() == SHAPE
 
 
 @pytest.mark.parametrize(("there", "missing"), [("generator", "encoder"), ("encoder", "generator")])

@@ -50,7 +50,9 @@ def prepare() -> tuple[Header, compute.Run]:
         raise ImportError("No module named torch")
     if "--slow" in sys.argv:
         time.sleep(1)
-    return {"device": "cpu", "priors": ["makeup"], "missing_priors": {}, "models": {"present": [], "missing": []}}, run
+    models = {"present": [], "missing": []}
+    folder = Path(os.environ.get("C2P_HOME", ".")) / "models"
+    return {"device": "cpu", "priors": ["makeup", "stylegan2"], "models_folder": str(folder), "models": models}, run
 
 
 if __name__ == "__main__":

@@ -564,14 +564,3 @@ def test_previews_begin_with_the_face_as_it_is(store: ModelStore) -> None:
     pipeline.protect(ProtectRequest(Photo(ASTRONAUT), steps=STEPS), store=store, preview=seen.append)
     assert [preview.step for preview in seen] == [0, STEPS]
     assert seen[0].pixels.dtype == np.uint8 and seen[0].pixels.shape == (256, 256, 3)
-
-
-def test_only_priors_whose_weights_are_there_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("C2P_MODELS", str(tmp_path))
-    monkeypatch.setattr(pipeline, "warm_up", lambda *_: None)
-    about = Jobs().about()
-    assert about["priors"] == ["makeup", "stylegan2"] and about["missing_priors"] == {}
-    (tmp_path / "stylegan2").mkdir()
-    (tmp_path / "stylegan2" / "generator.pt").touch()
-    about = Jobs().about()
-    assert about["priors"] == ["makeup"] and about["missing_priors"]["stylegan2"].endswith(".")

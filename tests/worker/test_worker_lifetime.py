@@ -222,6 +222,18 @@ def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart
         assert worker.hello["seconds_per_face"] == {"makeup": 12.5, "stylegan2": 80}
 
 
+def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_place: MakePlace) -> None:
+    place = make_place()
+    with worker_client.connect(place=place) as worker:
+        assert worker.hello["priors"] == ["makeup", "stylegan2"] and worker.hello["missing_priors"] == {}
+    own = Path(place.environment["C2P_HOME"]) / "models" / "stylegan2"
+    own.mkdir(parents=True)
+    (own / "generator.pt").touch()
+    with worker_client.connect(place=place) as worker:
+        assert worker.hello["priors"] == ["makeup"] == status(worker)["priors"]
+        assert worker.hello["missing_priors"]["stylegan2"].endswith(".")
+
+
 def test_a_disk_that_takes_nothing_costs_no_result(make_place: MakePlace) -> None:
     place = make_place()
     with worker_client.connect(place=place) as worker:

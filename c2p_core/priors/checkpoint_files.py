@@ -1,0 +1,54 @@
+"""Where users put checkpoints of their own for the prior stylegan2; without torch, for who only wants to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from c2p_core.errors import ModelUnavailable
+
+FOLDER = "stylegan2"
+"""Folder beside the fetched models in which they are."""
+_E4E = "e4e_ffhq_encode.pt"
+_ENDINGS = (".safetensors", ".pt", ".pkl")
+
+
+def find_files(models: Path) -> tuple[Path, Path] | None:
+    """The user's generator and encoder, which e4e's own file and ours hold both; None when the user has put nothing.
+
+    Args:
+        models: folder of the fetched models.
+
+    Raises:
+        ModelUnavailable: only one of the two is there.
+    """
+    folder = models / FOLDER
+    both = folder / _E4E
+    if both.is_file():
+        return both, both
+    found = {
+        name: next((folder / f"{name}{ending}" for ending in _ENDINGS if (folder / f"{name}{ending}").is_file()), None)
+        for name in ("generator", "encoder")
+    }
+    generator, encoder = found.values()
+    if generator is not None and encoder is not None:
+        return generator, encoder
+    for there, missing in ((generator, "encoder"), (encoder, "generator")):
+        if there is not None:
+            raise ModelUnavailable(
+                f"{there.name} in {folder} lacks its {missing}: put {missing}.* beside it ({', '.join(_ENDINGS)}), or "
+                "move it away to use the generator that comes with this program."
+            )
+    return None
+
+
+def missing_priors(models: Path) -> dict[str, str]:
+    """The priors that can't be used, each with a sentence that says what is missing.
+
+    Args:
+        models: folder of the fetched models.
+    """
+    try:
+        find_files(models)
+    except ModelUnavailable as error:
+        return {"stylegan2": str(error)}
+    return {}
