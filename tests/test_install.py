@@ -401,11 +401,11 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
     where: Places, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places.claim(where.models)
-    for name in ("faceres/faceres.bin", f"{wplus.FOLDER}/generator.pt"):
+    for name in ("faceres/faceres.bin", f"{checkpoint_files.FOLDER}/generator.pt"):
         (where.models / name).parent.mkdir()
         (where.models / name).touch()
     assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 0
-    assert (where.models / wplus.FOLDER / "generator.pt").exists() and not (where.models / "faceres").exists()
+    assert (where.models / checkpoint_files.FOLDER / "generator.pt").exists() and not (where.models / "faceres").exists()
     assert f"'{where.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
 
 
