@@ -14,7 +14,7 @@ import pytest
 
 from c2p_core.models import store
 from c2p_core.models.store import ModelStore
-from c2p_core.priors import inversion_cache, wplus
+from c2p_core.priors import checkpoint_files, inversion_cache
 from installer import environment, gimps, main, places, problems
 from installer.places import MARKER, Places
 from installer.problems import Stop
@@ -405,7 +405,9 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
         (where.models / name).parent.mkdir()
         (where.models / name).touch()
     assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 0
-    assert (where.models / checkpoint_files.FOLDER / "generator.pt").exists() and not (where.models / "faceres").exists()
+    assert (where.models / checkpoint_files.FOLDER / "generator.pt").exists() and not (
+        where.models / "faceres"
+    ).exists()
     assert f"'{where.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
 
 
