@@ -16,11 +16,14 @@ from c2p_core.api import PRIORS
 OURS = "c2p"
 OTHER_PRIOR = f"{OURS} {PRIORS[1]}"
 
-# Equal visibility by each of three measures: its title, and the levels at which methods are compared.
+# Equal visibility by each of five measures: its title, and the levels at which methods are compared. The last two are of
+# the face alone; they were added when the first three called stripes in all colours less visible than makeup.
 LEVELS = {
     "ssim": ("SSIM", (0.90, 0.92, 0.94, 0.96, 0.98)),
     "psnr": ("PSNR", (26.0, 28.0, 30.0, 32.0, 34.0)),
     "flip": ("FLIP", (0.06, 0.05, 0.04, 0.03, 0.02)),
+    "patch_face": ("patchiness", (6.0, 5.0, 4.0, 3.0, 2.0)),
+    "skin_de_mean": ("skin ΔE 2000", (7.0, 6.0, 5.0, 4.0, 3.0)),
 }
 
 
@@ -30,8 +33,8 @@ class Point:
 
     Attributes:
         held_out, white_box: at FAR 1 %; white_box is None for methods without a search.
-        pictures: that are seen in ssim, psnr and flip, which are means of the whole photo; flip is None for rows of
-            older runs.
+        pictures: that are seen in ssim, psnr and flip, which are means of the whole photo, and in patch_face and
+            skin_de_mean, which are of the face; those are None where no picture shows one, flip for rows of older runs.
     """
 
     method: str
@@ -42,6 +45,8 @@ class Point:
     ssim: float
     psnr: float
     flip: float | None
+    patch_face: float | None = None
+    skin_de_mean: float | None = None
 
 
 def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: Names) -> list[Point]:
@@ -65,8 +70,9 @@ def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: 
         held = held_out_rate(shared, names, far1)
         ssim, psnr = mean(look.ssim for look in seen), mean(look.psnr for look in seen)
         if held is not None and ssim is not None and psnr is not None:
-            white, flip = white_box_rate(shared, names, far1), mean(look.flip for look in seen)
-            found.append(Point(method, strength, held, white, len(seen), ssim, psnr, flip))
+            white = white_box_rate(shared, names, far1)
+            others = (mean(getattr(look, name) for look in seen) for name in ("flip", "patch_face", "skin_de_mean"))
+            found.append(Point(method, strength, held, white, len(seen), ssim, psnr, *others))
     return found
 
 
@@ -87,10 +93,21 @@ def section(found: Sequence[Point]) -> str:
         return "Not measured yet: `python -m benchmarks run`."
     lines = [
         [p.method, f"{p.strength:g}", p.held_out, p.white_box or "–", f"{p.ssim:.3f}", f"{p.psnr:.1f}",
-         number(p.flip, 3), p.pictures]
+         number(p.flip, 3), number(p.patch_face, 1), number(p.skin_de_mean, 1), p.pictures]
         for p in found
     ]  # fmt: skip
-    head = ["method", "strength", "held-out", "white-box", "SSIM", "PSNR, dB", "FLIP", "pictures"]
+    head = [
+        "method",
+        "strength",
+        "held-out",
+        "white-box",
+        "SSIM",
+        "PSNR, dB",
+        "FLIP",
+        "patchiness",
+        "skin ΔE 2000",
+        "pictures",
+    ]
     faces = found[0].held_out.count
     text = f"Faces that all of these were measured on: {faces}. FAR 1 %.\n\n{table(head, lines)}\n\n"
     for figure, (title, values) in LEVELS.items():

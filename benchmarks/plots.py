@@ -57,9 +57,15 @@ def _tidy(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def curves(points: Sequence[Point], path: Path) -> Path:
-    """Held-out protection over three measures of visibility, a line a method; up and right is better."""
-    measures = (("ssim", "SSIM of the photo"), ("psnr", "PSNR of the photo, dB"), ("flip", "FLIP of the photo"))
-    figure, panels = pyplot.subplots(1, len(measures), figsize=(15, 4.4), layout="constrained", sharey=True)
+    """Held-out protection over four measures of visibility, a line a method; up and right is better."""
+    measures = (
+        ("ssim", "SSIM of the photo"),
+        ("psnr", "PSNR of the photo, dB"),
+        ("flip", "FLIP of the photo"),
+        ("patch_face", "patchiness of the face"),
+    )
+    figure, panels = pyplot.subplots(2, 2, figsize=(12, 8.6), layout="constrained", sharey=True)
+    panels = panels.ravel()
     for axes, (figure_of, label) in zip(panels, measures, strict=True):
         for index, method in enumerate(dict.fromkeys(p.method for p in points)):
             own = sorted((p for p in points if p.method == method), key=lambda p: p.strength)
@@ -75,8 +81,9 @@ def curves(points: Sequence[Point], path: Path) -> Path:
         _tidy(axes, "Protection over visibility", f"{label} (right: less visible)", "held-out protection, % of faces")
         axes.set_ylim(-3, 103)
     panels[0].axvspan(0.90, 0.98, color="#f4f1e8", zorder=0)
-    panels[2].invert_xaxis()
-    panels[2].legend(frameon=False, fontsize=9)
+    for axes in panels[2:]:
+        axes.invert_xaxis()
+    panels[3].legend(frameon=False, fontsize=9)
     return _save(figure, path)
 
 

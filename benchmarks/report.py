@@ -148,7 +148,7 @@ def _target_table(
     for prior in PRIORS:
         lines += _targets_of(prior, _of_prior(groups, prior), natural, _of_prior(by_variant(survive), prior), names)
     # Against some of the baselines it would say nothing.
-    for figure in ("ssim", "flip") if {point.method for point in points} >= set(CURVES) else ():
+    for figure in ("ssim", "flip", "patch_face") if {point.method for point in points} >= set(CURVES) else ():
         best, measured = curves.above_all(points, figure)
         title, levels = curves.LEVELS[figure]
         what = f"{title} levels at which the best prior protects more than every baseline"
@@ -243,11 +243,11 @@ NOTES = """\
   of other people, near duplicates left out. They are of the validation split, which nothing here was trained on. A
   gallery holds as many people as the table says. Settings that were measured without one are not in the table.
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
-- Beside other methods: noise methods ask the same recognisers through the same random transformations as often as the
-  product may (`benchmarks/baselines.py`); its looks at where it stands, every ten steps and without gradients, come on
-  top. Between measured strengths straight lines, beyond them nothing. Blur and large pixels leave the photo around the
-  face alone, so that its SSIM stays high while the face is gone. SSIM and PSNR count an edge that moved by half a pixel
-  for more than coloured spots on skin; FLIP, made from how eyes see, does not.
+- Beside other methods: noise methods change the face alone, ask the same recognisers through the same random
+  transformations as often as the product may (`benchmarks/baselines.py`); its looks at where it stands, every ten steps
+  and without gradients, come on top. Between measured strengths straight lines, beyond them nothing. SSIM, PSNR and
+  FLIP are means of the whole photo, at the size at which it is stored. They count an edge that moved by half a pixel
+  for more than stripes in all colours on skin, as noise makes them; patchiness and the colour shift of skin do not.
 - What survives: the face is searched anew in every degraded picture, and compared with the unharmed original. Where an
   unprotected photo is no longer recognised after the same, the degradation protects, not the product. A social network
   makes nothing smaller here, because all of these photos are narrower than 1080 px; 50 and 25 % stand for that.
@@ -298,7 +298,7 @@ def write_report(places: Places) -> Path:
     beside, lasts, grows = curves.section(points), lasting.section(survive, names), growth.section(costs)
     if points:
         plots.curves(points, folder / plots.CURVES_FILE)
-        beside = _picture(plots.CURVES_FILE, "Protection over SSIM, PSNR and FLIP") + beside
+        beside = _picture(plots.CURVES_FILE, "Protection over SSIM, PSNR, FLIP and patchiness") + beside
     if survive:
         plots.survival(survive, names, folder / plots.SURVIVAL_FILE)
         lasts = _picture(plots.SURVIVAL_FILE, "Protection after each degradation") + lasts
