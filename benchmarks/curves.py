@@ -16,8 +16,8 @@ from c2p_core.api import PRIORS
 OURS = "c2p"
 OTHER_PRIOR = f"{OURS} {PRIORS[1]}"
 
-# Equal visibility by each of five measures: its title, and the levels at which methods are compared. The last two are of
-# the face alone; they were added when the first three called stripes in all colours less visible than makeup.
+# Equal visibility by each of five measures: its title, and the levels at which methods are compared. The last two are
+# of the face alone; they were added when the first three called stripes in all colours less visible than makeup.
 LEVELS = {
     "ssim": ("SSIM", (0.90, 0.92, 0.94, 0.96, 0.98)),
     "psnr": ("PSNR", (26.0, 28.0, 30.0, 32.0, 34.0)),
