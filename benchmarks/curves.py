@@ -52,6 +52,8 @@ class Point:
 def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: Names) -> list[Point]:
     """One point a method and strength of `sweeps.CURVES`; none of a method that was not measured with all families.
 
+    None at all where there is but one method, which is beside no other.
+
     The product's other prior is a method of its own there, ``OTHER_PRIOR``.
     """
     groups, looks = by_variant(protect), by_variant(natural)
@@ -59,7 +61,7 @@ def points(protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], names: 
     other = {key: group for key, group in groups.items() if group[0].setting.prior == PRIORS[1]}
     chosen |= {(OTHER_PRIOR, s): largest(other, OURS, s) for s in CURVES[OURS]}
     chosen = {key: group for key, group in chosen.items() if set(held_out_runs(group, names)) == set(names)}
-    if not chosen:
+    if len({method for method, _ in chosen}) < 2:
         return []
     faces = set.intersection(*({row.setting.face for row in group} for group in chosen.values()))
     far1, found = THRESHOLDS["FAR 1 %"], []

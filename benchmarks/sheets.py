@@ -125,13 +125,13 @@ def make(
     wanted = [[by_prior[p] for p in priors] for by_prior in by_face.values() if len(by_prior) == len(priors)]
     kind = "closeups" if close else "sheets"
     folder = places.pictures / kind / "-".join([method, *filter(None, priors), f"s{strength:g}", hold_out])
-    folder.mkdir(parents=True, exist_ok=True)
     made = []
     for first in range(0, len(wanted), per_sheet):
         group = wanted[first : first + per_sheet]
         name = group[0][0].setting.face if close else f"{first // per_sheet:02d}"
         draw = closeup if close else strip
         path = folder / f"{name}.png"
+        folder.mkdir(parents=True, exist_ok=True)
         _stack([draw(of_face, photos, places.pictures) for of_face in group]).save(path)
         made.append(path)
     return made
