@@ -75,8 +75,9 @@ def quality(generator: Generator, encoder: Encoder, faces: Tensor) -> Tensor:
     """(N,) dB of (N, 3, h, h) uint8 faces by the encoder alone."""
     made = []
     for some in faces.split(8):
-        codes = encoder(F.avg_pool2d(some.float() / 127.5 - 1, faces.shape[2] // encoder.shape.size))
-        made.append((generator(codes).clamp(-1, 1) + 1) / 2)
+        wanted = some.to(generator.mean_w.device).float() / 127.5 - 1
+        codes = encoder(F.avg_pool2d(wanted, faces.shape[2] // encoder.shape.size))
+        made.append((generator(codes).clamp(-1, 1).cpu() + 1) / 2)
     return psnr(torch.cat(made), faces)
 
 
@@ -86,9 +87,10 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
     Raises:
         SystemExit: what was begun was to take another number of steps, by which the rate goes.
     """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator, encoder = load_generator(weights), load_encoder(weights).train().requires_grad_()
     for network in (generator, encoder):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = copy.deepcopy(encoder).requires_grad_(False).eval()
     pictures = load_faces(faces, training_names(faces, _MAX_PADDING, _MAX_YAW))
     shown = load_faces(faces, benchmark_names(faces))
@@ -100,7 +102,7 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
     for step in range(first, steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(step, steps)
-        wanted = batch(pictures, step)
+        wanted = batch(pictures, step).to(device)
         codes = encoder(F.avg_pool2d(wanted, wanted.shape[2] // encoder.shape.size))
         loss = F.mse_loss(generator(codes), wanted)
         optimiser.zero_grad()
@@ -127,7 +129,7 @@ def _resumed(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim
     """The step to go on with; 0 where nothing was begun."""
     if not path.exists():
         return 0
-    kept = torch.load(path, weights_only=True)
+    kept = torch.load(path, map_location="cpu", weights_only=True)
     if kept["steps"] != steps:
         raise SystemExit(f"{path} was begun for {kept['steps']} steps, not {steps}; delete it to start afresh.")
     encoder.load_state_dict(kept["encoder"])
