@@ -81,8 +81,6 @@ def wrong_signs(
     def psnr(method: str, strength: float) -> float:
         return fmean(r.psnr for r in looks[method, strength])
 
-    towards = [s for r in of["decoy", _STRENGTH] for s in r.scores if s.role == "white-box"]
-    nearer = [s.decoy - s.decoy_before for s in towards if s.decoy is not None and s.decoy_before is not None]
     ranks = [s.rank for r in of["nothing", _STRENGTH] for s in r.scores]
     nothing, mild = similarity("nothing", _STRENGTH), "JPEG 95"
     kept = [b > s.far1 for r in survive for s, (b, _) in zip(r.undegraded, r.degraded.get(mild, ()), strict=False)]
@@ -103,7 +101,9 @@ def wrong_signs(
         )
         < nothing - 0.02,
         "The search is not seen in the picture.": psnr("c2p", _STRENGTH) < psnr("nothing", _STRENGTH),
-        "The search towards a decoy does not come nearer to it.": bool(nearer) and fmean(nearer) > 0.02,
+        # That it comes nearer to the decoy takes more steps than these.
+        "The search towards a decoy does not lead away from the person.": similarity("decoy", _STRENGTH, "white-box")
+        < similarity("look", _STRENGTH) - 0.05,
         "Noise by PGD does not lower the similarity for the recognisers it asks.": similarity(
             "pgd", _STRONG, "white-box"
         )

@@ -271,7 +271,7 @@ def _make(folder: Path, say: Say) -> None:
         raise disk_problem(error, folder) from error
     made = subprocess.run(
         # Not sys.executable: that may lie in the folder that was just emptied.
-        [sys._base_executable, "-m", "venv", str(folder)],
+        [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
