@@ -137,7 +137,7 @@ class ModelStore:
             CannotWrite: it could not be stored.
         """
         entry = self.entry(name)
-        if self._is_whole(entry):
+        if self.is_whole(name):
             return
         if not can_be_fetched(entry):
             reason = "install the program and its requirements again"
@@ -196,10 +196,6 @@ class ModelStore:
                 for location in (spec.submodule_search_locations or []) if spec is not None else []:
                     yield Path(location) / source.folder
         yield self.root / entry.name
-
-    def _is_whole(self, entry: ModelEntry) -> bool:
-        folder = self._folder(entry)
-        return folder is not None and all(_hash(folder / file.name) == file.sha256 for file in entry.files)
 
     def _check(self, entry: ModelEntry, folder: Path) -> None:
         for file in entry.files:
