@@ -19,7 +19,7 @@ from installer.problems import Stop, disk_problem, pip_problem
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
 # What the installed package is built from.
-SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini")
+SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini", "bundle/models")
 # Parts of an environment, as its marker names them.
 PACKAGES, TEST_TOOLS, OWN_PACKAGE = "packages", "test tools", "own package"
 REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST_TOOLS: ("requirements-test.txt",)}

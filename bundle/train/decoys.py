@@ -1,6 +1,7 @@
 """Chooses synthetic people whose embeddings a face can be moved towards ("decoy" mode).
 
     python bundle/train/decoys.py FACES WORK          after thresholds.py; writes bundle/mini/decoys.safetensors
+    python bundle/train/decoys.py FACES WORK --add    the same people, also as seen by recognisers that the file lacks
 
 They are faces of the train split: adult, frontal, marked as good examples, and unlike each other for every recogniser.
 Only their embeddings are kept, one (16, D) tensor for each recogniser.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 from canvases import canvases
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from thresholds import embeddings
 from torch import Tensor
 
@@ -47,26 +48,36 @@ def far_apart(likeness: Tensor, count: int) -> list[int]:
     return chosen
 
 
+def same(stored: dict[str, Tensor], vectors: dict[str, Tensor]) -> list[int]:
+    """The rows of ``vectors`` that are the people in a file."""
+    found = {tuple((stored[name] @ vectors[name].T).argmax(1).tolist()) for name in stored}
+    if len(found) != 1:
+        raise SystemExit("The recognisers of the file find different people in it; write it anew, without --add.")
+    return list(found.pop())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--add", action="store_true", help="keep the people of the file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    store = ModelStore()
+    store, written = ModelStore(), bundle_dir() / "mini" / "decoys.safetensors"
+    stored = load_file(written) if arguments.add else {}
     thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
     faces = list(canvases(arguments.faces, arguments.work, "train"))
     rows = torch.tensor([at for at, face in enumerate(faces) if usable(face.row)])
     vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in RECOGNISERS}
     # In each recogniser's own unit; what counts is the one that finds two faces most alike.
     likeness = torch.stack([(v @ v.T - thresholds[name].mean) / thresholds[name].spread for name, v in vectors.items()])
-    chosen = far_apart(likeness.amax(0), _COUNT)
+    chosen = same(stored, vectors) if stored else far_apart(likeness.amax(0), _COUNT)
     for name, unit in vectors.items():
         pairs = (unit[chosen] @ unit[chosen].T).fill_diagonal_(-1)
         print(f"{name}: highest similarity of two of them {float(pairs.max()):.3f}, FAR 1 % {thresholds[name].far1}")
     print(f"{len(rows)} faces to choose from; chosen:", *(faces[int(rows[at])].row["id"] for at in chosen))
-    kept = {name: unit[chosen].contiguous() for name, unit in vectors.items()}
-    save_file(kept, bundle_dir() / "mini" / "decoys.safetensors", {"licence": "MIT"})
+    kept = {name: unit[chosen].contiguous() for name, unit in vectors.items()} | stored
+    save_file(kept, written, {"licence": "MIT"})
 
 
 if __name__ == "__main__":

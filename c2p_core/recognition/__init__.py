@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition.alignment import DLIB, FACERES, MOBILEFACE, Template, chips
+from c2p_core.recognition.alignment import ARCFACE, DLIB, FACERES, MOBILEFACE, Template, chips
 from c2p_core.recognition.thresholds import Thresholds, read_thresholds
 
 Embed = Callable[[Tensor, Tensor], Tensor]
@@ -73,11 +73,25 @@ def _mobileface(folder: Path) -> tuple[nn.Module, Template]:
     return MobileFace(folder / "mobileface.json"), MOBILEFACE
 
 
+def _mobilefacenet(path: Path) -> tuple[nn.Module, Template]:
+    from c2p_core.recognition.mobilefacenet import load_mobilefacenet
+
+    return load_mobilefacenet(path), ARCFACE
+
+
+def _mobilenet(path: Path) -> tuple[nn.Module, Template]:
+    from c2p_core.recognition.mobilenet import load_mobilenet
+
+    return load_mobilenet(path), ARCFACE
+
+
 _LOADERS: dict[str, Callable[[Path], tuple[nn.Module, Template]]] = {
     "dlib-resnet": _dlib,
     "faceres-deep": partial(_faceres, "faceres-deep"),
     "faceres": partial(_faceres, "faceres"),
     "mobileface": _mobileface,
+    "mobilefacenet": _mobilefacenet,
+    "mobilenet": _mobilenet,
 }
 
 RECOGNISERS = tuple(_LOADERS)

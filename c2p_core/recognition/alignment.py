@@ -67,6 +67,9 @@ def _five_point(size: int, zoom: float) -> Template:
 DLIB = _dlib(150, 0.25)
 FACERES = _five_point(224, 0.9)
 MOBILEFACE = _five_point(112, 1.0)
+# What networks with the ArcFace loss are trained on: d' of faces in worse, mirrored pictures against all other faces is
+# 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1 for mobilenet, 7.2 at all three for mobilefacenet.
+ARCFACE = MOBILEFACE
 
 
 def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:

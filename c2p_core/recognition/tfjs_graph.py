@@ -43,7 +43,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
-class _Clamp(torch.autograd.Function):
+class Clamp(torch.autograd.Function):
     """Clamp in place that keeps its result for the way back; torch's own copies its input, a sixth of the time."""
 
     @staticmethod
@@ -87,7 +87,7 @@ class _Activation(nn.Module):
             return F.relu_(x) if self.low == 0 else x.clamp(min=self.low)
         if self.low == -math.inf:
             return x.clamp(max=self.high)
-        clamped: Tensor = _Clamp.apply(x, self.low, self.high)  # type: ignore[no-untyped-call]
+        clamped: Tensor = Clamp.apply(x, self.low, self.high)  # type: ignore[no-untyped-call]
         return clamped
 
 

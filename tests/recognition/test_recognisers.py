@@ -82,7 +82,7 @@ def test_gradients_say_how_the_similarity_changes(name: str) -> None:
 def test_auto_leaves_out_what_cant_be_had_and_says_so(bare: ModelStore) -> None:
     warnings: list[str] = []
     found = load_recognisers("auto", bare, CPU, warnings)
-    assert [one.name for one in found] == ["dlib-resnet"]
+    assert [one.name for one in found] == ["dlib-resnet", "mobilefacenet", "mobilenet"]
     assert [name for name in RECOGNISERS if any(f"recogniser {name}:" in text for text in warnings)] == [
         "faceres-deep",
         "faceres",
@@ -93,6 +93,10 @@ def test_auto_leaves_out_what_cant_be_had_and_says_so(bare: ModelStore) -> None:
 def test_a_named_recogniser_has_to_be_there(bare: ModelStore) -> None:
     with pytest.raises(ModelUnavailable, match="mobileface"):
         load_recognisers(["dlib-resnet", "mobileface"], bare, CPU)
+
+
+def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) -> None:
+    assert {bare.entry(name).family for name in ("mobilefacenet", "mobilenet")} == {"arcface"}
 
 
 def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
@@ -108,7 +112,7 @@ def test_every_recogniser_has_ordered_thresholds_that_hold_on_other_faces(bare: 
     path = bare.path("thresholds")
     for name, own in read_thresholds(path).items():
         assert own.mean < own.far1 < own.far01 < 1
-        checked = json.loads(path.read_text())["recognisers"][name]
+        checked = json.loads(path.read_text())["recognisers"][name]["sources"]["synthetic"]
         assert 0.005 < checked["val_rate_at_far1"] < 0.02
     assert set(read_thresholds(path)) == set(RECOGNISERS)
 

@@ -1,0 +1,139 @@
+"""The recognisers for phones: what they take, what their gradients are, what they refuse."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from c2p_core.errors import ModelUnavailable
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition.mobilefacenet import load_mobilefacenet
+from c2p_core.recognition.mobilenet import load_mobilenet
+from c2p_core.recognition.tf_layers import Convolution, Prelu
+
+Load = Callable[[Path], nn.Module]
+NETWORKS = pytest.mark.parametrize(
+    ("name", "load", "values"), [("mobilefacenet", load_mobilefacenet, 192), ("mobilenet", load_mobilenet, 128)]
+)
+
+
+def weights(name: str) -> Path:
+    return ModelStore(offline=True).path(name)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@NETWORKS
+def test_the_bundle_holds_what_the_manifest_says(name: str, load: Load, values: int) -> None:
+    ModelStore(offline=True).verify(name)
+    assert weights(name).with_name(f"{name}.LICENSE.txt").is_file()
+
+
+@NETWORKS
+def test_a_batch_gives_what_single_chips_give(name: str, load: Load, values: int) -> None:
+    network, chips = load(weights(name)), noise(3, 3, 112, 112)
+    both = network(chips)
+    assert both.shape == (3, values)
+    torch.testing.assert_close(both, torch.cat([network(chip[None]) for chip in chips]), atol=1e-4, rtol=1e-4)
+
+
+@NETWORKS
+def test_chips_stay_as_they_are(name: str, load: Load, values: int) -> None:
+    chips = noise(1, 3, 112, 112)
+    before = chips.clone()
+    load(weights(name))(chips)
+    assert torch.equal(chips, before)
+
+
+@NETWORKS
+def test_only_the_picture_gets_a_gradient_and_it_is_right(name: str, load: Load, values: int) -> None:
+    network = load(weights(name))
+    assert not network.training and not list(network.parameters())
+    exact = copy.deepcopy(network).double()
+    chips = noise(1, 3, 112, 112).double().requires_grad_()
+    weighting = torch.linspace(-1, 1, values).double()
+    (gradient,) = torch.autograd.grad(exact(chips)[0] @ weighting, chips)
+    direction = torch.randn(chips.shape, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        up, down = (exact(chips + sign * 1e-6 * direction)[0] @ weighting for sign in (1, -1))
+    assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-3)
+    single = chips.detach().float().requires_grad_()
+    (rounded,) = torch.autograd.grad(network(single)[0] @ weighting.float(), single)
+    assert float(F.cosine_similarity(rounded.flatten(), gradient.float().flatten(), dim=0)) > 0.999
+
+
+@NETWORKS
+@pytest.mark.parametrize("share", [0.0, 0.00001, 0.001, 0.5, 0.999999])
+def test_a_truncated_file_is_refused(name: str, load: Load, values: int, share: float, tmp_path: Path) -> None:
+    data = weights(name).read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelUnavailable, match=r"cut\.safetensors.*install the program again"):
+        load(tmp_path / "cut.safetensors")
+
+
+@NETWORKS
+def test_a_missing_file_is_refused(name: str, load: Load, values: int, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"none\.safetensors"):
+        load(tmp_path / "none.safetensors")
+
+
+@NETWORKS
+@pytest.mark.parametrize("wrong", ["one less", "one more", "another shape", "another type"])
+def test_other_tensors_are_refused(name: str, load: Load, values: int, wrong: str, tmp_path: Path) -> None:
+    tensors = load_file(weights(name))
+    if wrong == "one less":
+        del tensors["bias"]
+    elif wrong == "one more":
+        tensors["more"] = torch.zeros(3)
+    elif wrong == "another shape":
+        tensors["bias"] = tensors["bias"][1:].clone()
+    else:
+        tensors["bias"] = tensors["bias"].half()
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(ModelUnavailable, match="another network"):
+        load(tmp_path / "other.safetensors")
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(ModelUnavailable, match="another network"):
+        load_mobilenet(weights("mobilefacenet"))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 7, 4, 3)], ids=["channel last", "channel second"])
+def test_prelu_is_that_of_torch_for_slopes_of_any_sign(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    slopes = torch.tensor([-9.0, -1.0, -0.2, 0.0, 0.3, 1.0, 8.0])
+    own, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    broadcast = slopes if len(shape) == 2 else slopes[:, None, None]
+    # Activations overwrite their input, which a leaf does not allow.
+    result = Prelu.apply(own * 1, broadcast, 1 - broadcast)  # type: ignore[no-untyped-call]
+    expected = F.prelu(other, slopes)
+    torch.testing.assert_close(result, expected)
+    weighting = noise(*shape)
+    torch.testing.assert_close(
+        torch.autograd.grad((result * weighting).sum(), own), torch.autograd.grad((expected * weighting).sum(), other)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "depthwise", "pads"),
+    [(1, 1, False, (0, 0)), (3, 1, True, (1, 1)), (3, 2, True, (0, 1)), (3, 2, False, (0, 1)), (3, 2, True, (0, 0))],
+)
+def test_convolutions_are_those_of_torch(kernel: int, stride: int, depthwise: bool, pads: tuple[int, int]) -> None:
+    layer = Convolution(6, 6, kernel, stride, depthwise=depthwise, pads=pads, activation="relu6")
+    layer.weight.copy_(torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(0)) * 3)
+    layer.bias.copy_(torch.linspace(-1, 7, 6))
+    x = torch.randn((2, 6, 8, 8), generator=torch.Generator().manual_seed(1))
+    padded = F.pad(x, pads * 2)
+    weight = layer.weight.view(6, -1, kernel, kernel)
+    expected = F.conv2d(padded, weight, layer.bias, stride, groups=layer.groups).clamp(0, 6)
+    torch.testing.assert_close(layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), expected, atol=1e-5, rtol=1e-5)
