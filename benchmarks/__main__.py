@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, report, sheets, closeups, gimp, inversion, fullsize."""
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, fullsize."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.data import OUT, NoData, face_list, places, sample_portrait, spread
+from benchmarks.data import OUT, NoData, face_list, people_list, places, sample_portrait, spread
 from benchmarks.sweeps import ASIDE, CURVES
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
@@ -24,6 +24,7 @@ _FACES = click.option(
 _FOLDER = click.option(
     "--photos", type=click.Path(path_type=Path), help="Folder of photos; the shared faces by default."
 )
+_HELD_OUT = click.option("--hold-out", help="Families to leave out in turn, all of them when not given.")
 _WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
 
 
@@ -65,6 +66,13 @@ def _names(known: Sequence[str], value: str) -> tuple[str, ...]:
     return names
 
 
+def _families(asked: str | None) -> tuple[str, ...]:
+    """Families to hold out: those that were asked for, or all that the manifest knows."""
+    from benchmarks import judges
+
+    return judges.families() if asked is None else _names(judges.families(), asked)
+
+
 @click.group()
 def main() -> None:
     """Measure what Protect Face does."""
@@ -75,10 +83,17 @@ def main() -> None:
 @_FACES
 @_FOLDER
 @click.option("--methods", default="c2p,look", show_default=True, help="Measured on every face.")
-@click.option("--strength", "strengths", default="0.7", show_default=True, callback=_numbers, help="Of these methods.")
+@click.option(
+    "--strength",
+    "strengths",
+    default=f"{DEFAULT_STRENGTH:g}",
+    show_default=True,
+    callback=_numbers,
+    help="Of these methods.",
+)
 @click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
 @click.option("--curve-faces", type=int, default=8, show_default=True, help="How many faces the curves are drawn of.")
-@click.option("--hold-out", default="dlib,faceres,mobileface", show_default=True, help="Families to leave out in turn.")
+@_HELD_OUT
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True)
 @click.option("--steps", type=int, help="Search steps, the product's default when not given.")
@@ -101,7 +116,7 @@ def run(
     strengths: tuple[float, ...],
     curves: str,
     curve_faces: int,
-    hold_out: str,
+    hold_out: str | None,
     prompt: str,
     prior: str,
     steps: int | None,
@@ -142,7 +157,7 @@ def run(
             photos=chosen,
             methods=_names(tuple(METHODS), methods),
             strengths=strengths,
-            hold_out=_names(runner.FAMILIES, hold_out),
+            hold_out=_families(hold_out),
             prompt=prompt,
             prior=prior,
             steps=steps,
@@ -200,6 +215,65 @@ def _quick(faces: Path | None, photos: Path | None, workers: int, out: Path | No
 
 
 @main.command()
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder of several photos of several people; the shared ones by default.",
+)
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
+@_HELD_OUT
+@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
+@click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True)
+@click.option("--steps", type=int, help="Search steps, the product's default when not given.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--strangers/--no-strangers", default=True, help="Also search among the shared validation faces.")
+@_WORKERS
+@click.option("--limit", type=int, help="Protect only the first N photos.")
+@click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+def others(
+    photos: Path | None,
+    strength: float,
+    hold_out: str | None,
+    prompt: str,
+    prior: str,
+    steps: int | None,
+    seed: int,
+    strangers: bool,
+    workers: int,
+    limit: int | None,
+    out: Path | None,
+) -> None:
+    """Protect photos of people of whom there are other photos, and search for them among these."""
+    from benchmarks import others as measuring
+    from benchmarks import run as runner
+    from benchmarks.gallery import candidates
+    from benchmarks.process import code_fingerprint
+
+    try:
+        people = people_list(photos)
+    except NoData as error:
+        if photos is not None:
+            raise click.UsageError(str(error)) from error
+        click.secho(f"NOTHING WAS MEASURED. {error}", fg="red", bold=True, err=True)
+        sys.exit(0)
+    plan = measuring.Plan(
+        people=people,
+        strength=strength,
+        hold_out=_families(hold_out),
+        prompt=prompt,
+        prior=prior,
+        steps=steps,
+        seed=seed,
+        limit=limit,
+        strangers={photo.stem: photo for photo in candidates(())} if strangers else {},
+    )
+    with runner.pool(workers) as executor:
+        outcome = measuring.run(plan, places(out), code_fingerprint(), executor, click.echo)
+    click.echo(f"{outcome.measured} settings measured, {outcome.kept} were there, {outcome.failed} failed.")
+    sys.exit(1 if outcome.failed else 0)
+
+
+@main.command()
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def report(out: Path | None) -> None:
     """Write REPORT.md from the rows, and contact sheets of the product's pictures that are kept."""
@@ -226,14 +300,22 @@ def _show(
     priors: tuple[str, ...],
     per_sheet: int,
     close: bool,
+    others: bool,
 ) -> None:
     from benchmarks import sheets
     from benchmarks.data import SHARED_FACES
     from benchmarks.methods import PRODUCT
 
-    folder = photos or SHARED_FACES / "photos"
-    shown = priors if method in PRODUCT else ("",)
-    made = sheets.make(places(out), folder, method, strength, hold_out, per_sheet, close, shown)
+    if others:
+        try:
+            people = people_list(photos)
+        except NoData as error:
+            raise click.UsageError(str(error)) from error
+        made = sheets.make_others(places(out), people, strength, hold_out, per_sheet, close, priors)
+    else:
+        folder = photos or SHARED_FACES / "photos"
+        shown = priors if method in PRODUCT else ("",)
+        made = sheets.make(places(out), folder, method, strength, hold_out, per_sheet, close, shown)
     if not made:
         click.secho(
             f"There is no picture of {method} at {strength:g} with {hold_out} held out; run it first.", err=True
@@ -252,11 +334,15 @@ _PRIORS = click.option(
 )
 
 
+_OTHERS = click.option("--others", is_flag=True, help="Of the photos that `others` protected.")
+
+
 @main.command("sheets")
 @click.option("--method", default="c2p", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.')
 @_PRIORS
+@_OTHERS
 @click.option("--per-sheet", type=int, default=_PER_SHEET, show_default=True)
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
@@ -265,12 +351,13 @@ def sheets_command(
     strength: float,
     hold_out: str,
     priors: tuple[str, ...],
+    others: bool,
     per_sheet: int,
     photos: Path | None,
     out: Path | None,
 ) -> None:
     """Contact sheets: before, after, difference x 8; every face at least 300 px wide."""
-    _show(out, photos, method, strength, hold_out, priors, per_sheet, close=False)
+    _show(out, photos, method, strength, hold_out, priors, per_sheet, close=False, others=others)
 
 
 @main.command()
@@ -278,13 +365,20 @@ def sheets_command(
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.')
 @_PRIORS
+@_OTHERS
 @click.option("--photos", type=click.Path(path_type=Path), help="Folder of the originals.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 def closeups(
-    method: str, strength: float, hold_out: str, priors: tuple[str, ...], photos: Path | None, out: Path | None
+    method: str,
+    strength: float,
+    hold_out: str,
+    priors: tuple[str, ...],
+    others: bool,
+    photos: Path | None,
+    out: Path | None,
 ) -> None:
     """One picture a face: before and after side by side at full size, at least 700 px wide each."""
-    _show(out, photos, method, strength, hold_out, priors, per_sheet=1, close=True)
+    _show(out, photos, method, strength, hold_out, priors, per_sheet=1, close=True, others=others)
 
 
 @main.command()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_FACES = CHECKOUT.parent / "shared" / "faces"
+OTHER_PHOTOS = CHECKOUT.parent / "shared" / "other-photos"
 RESULTS = CHECKOUT / "benchmarks" / "results"
 OUT = CHECKOUT / "benchmarks" / "out"
+
+_PHOTOS = (".jpg", ".jpeg", ".png")
 
 
 class NoData(Exception):
@@ -48,7 +53,7 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     folder = photos or SHARED_FACES / "photos"
     if not folder.is_dir():
         raise NoData(f"There is no folder {folder}; put the shared faces beside the checkout or give --photos.")
-    available = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png")}
+    available = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _PHOTOS}
     if names is None and photos is not None:
         return tuple(available.values())
     listing = names or SHARED_FACES / "benchmark40.txt"
@@ -59,6 +64,55 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     if missing:
         raise NoData(f"{len(missing)} photos of {listing} are not in {folder}, the first is {missing[0]}.")
     return tuple(available[name] for name in wanted)
+
+
+def people_list(folder: Path | None = None) -> dict[str, Path]:
+    """Several photos of several people, by number of the person and of the photo, such as "p3/2".
+
+    Whose photos these are is told by the folder alone: rows, logs and file names carry the numbers.
+
+    Args:
+        folder: with a folder for each person, or with photos that are called after the person and a number, such as
+            ``amy1.png``; the shared photos when None.
+
+    Raises:
+        NoData: there is no such folder, or no photo in it.
+    """
+    where = folder or OTHER_PHOTOS
+    if not where.is_dir():
+        raise NoData(f"There is no folder {where}; put the shared photos beside the checkout or give --photos.")
+    people: dict[str, list[Path]] = {}
+    for photo in (p for p in where.glob("*") if p.suffix.lower() in _PHOTOS):
+        # Who is called by a number alone is somebody too.
+        people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
+    for photo in (p for p in where.glob("*/*") if p.suffix.lower() in _PHOTOS):
+        people.setdefault(photo.parent.name, []).append(photo)
+    if not people:
+        raise NoData(f"There is no photo in {where}.")
+    return {
+        f"p{number}/{count}": photo
+        for number, name in enumerate(sorted(people), start=1)
+        for count, photo in enumerate(sorted(people[name], key=_in_order), start=1)
+    }
+
+
+def person_of(label: str) -> str:
+    """Whose photo "p3/2" is: "p3"."""
+    return label.partition("/")[0]
+
+
+def photos_fingerprint(photos: Iterable[Path]) -> str:
+    """Twelve hex digits over what is in the photos, in order."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(hashlib.sha256(photo.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _in_order(photo: Path) -> tuple[int, str]:
+    """By the number that a name ends with, so that photo 10 comes after photo 9."""
+    number = re.search(r"\d+$", photo.stem)
+    return int(number.group()) if number else 0, photo.stem
 
 
 def spread(photos: Sequence[Path], count: int) -> tuple[Path, ...]:

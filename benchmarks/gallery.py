@@ -64,18 +64,20 @@ def load(path: Path) -> Gallery:
     return Gallery(names, people, _near_duplicates())
 
 
-def build(photos: Sequence[Path], folder: Path, code: str, executor: Executor, say: Callable[[str], None]) -> Path:
-    """Embed all photos that are not kept in ``folder`` yet, and return the file; photos without a face are left out.
+def build(photos: Mapping[str, Path], folder: Path, code: str, executor: Executor, say: Callable[[str], None]) -> Path:
+    """Embed photos, unless a file in ``folder`` holds them, and return the file; those without a face are left out.
 
     Args:
-        code: fingerprint of the code; another one embeds anew.
+        photos: by the name that they have in the gallery.
+        code: fingerprint of what finds and embeds faces; another one embeds anew.
     """
-    key = hashlib.sha256("\n".join([code, *(str(p) for p in photos)]).encode()).hexdigest()[:12]
+    listed = [f"{name} {path}" for name, path in photos.items()]
+    key = hashlib.sha256("\n".join([code, *listed]).encode()).hexdigest()[:12]
     path = folder / f"gallery-{key}.npz"
     if path.exists():
         return path
-    say(f"Embedding a gallery of {len(photos)} people, once.")
-    found = {p.stem: embedded for p, embedded in zip(photos, executor.map(_embed, photos, chunksize=4), strict=True)}
+    say(f"Embedding a gallery of {len(photos)} photos, once.")
+    found = dict(zip(photos, executor.map(_embed, photos.values(), chunksize=4), strict=True))
     seen = {name: embedded for name, embedded in found.items() if embedded is not None}
     arrays = {r: np.stack([embedded[r] for embedded in seen.values()]) for r in RECOGNISERS}
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,11 @@ def recognisers(models: ModelStore) -> tuple[Recogniser, ...]:
     return load_recognisers(RECOGNISERS, models, pick_device("auto"))
 
 
+def families() -> tuple[str, ...]:
+    """Families of the product's recognisers, as the manifest names them: each can be held out of a search."""
+    return tuple(dict.fromkeys(store().entry(name).family for name in RECOGNISERS))
+
+
 @lru_cache(maxsize=4)
 def extra(source: str) -> Recogniser:
     """The recogniser that ``module:function`` makes; it is only ever a judge.

@@ -67,7 +67,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """A face before and after; either can be missing."""
 
     original: Photo
@@ -96,7 +96,7 @@ def same_face(face: Face, found: tuple[Face, ...]) -> Face | None:
 
 
 @lru_cache(maxsize=4)
-def _original(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
+def original_of(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
     """A photo and its largest face that can be protected; a face's settings follow each other."""
     original = imageio.read(photo)
     return original, next((f for f in faces.find_faces(original, store) if not f.skipped), None)
@@ -113,17 +113,19 @@ def judge(
     return verify.similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
 
 
+def role_of(family: str, hold_out: str, searched: bool) -> Role:
+    """What a family's recognisers were to a run that held ``hold_out`` out."""
+    return "white-box" if searched and family != hold_out else "held-out"
+
+
 def scores_of(similarities: tuple[Similarity, ...], hold_out: str, searched: bool) -> tuple[Score, ...]:
     """Similarities as they are kept, with the role that each recogniser had in this run."""
-
-    def role(family: str) -> Role:
-        return "white-box" if searched and family != hold_out else "held-out"
 
     return tuple(
         Score(
             recogniser=s.recogniser,
             family=s.family,
-            role=role(s.family),
+            role=role_of(s.family, hold_out, searched),
             before=float(s.before),
             after=float(s.after),
             far1=float(s.far1),
@@ -140,36 +142,47 @@ def measure(task: Task, store: ModelStore) -> Done:
         ModelUnavailable: a recogniser or another model can't be had.
         BadRecogniser: the judge from outside is none.
     """
-    setting = task.setting
-    original, face = _original(task.photo, store)
-    picture = task.places.pictures / setting.picture
-    if task.wants & {"protect", "pairs"} or not picture.exists():
-        started = time.perf_counter()
-        made = Made(original) if face is None else METHODS[setting.method](original, face, setting, store)
-        wall = time.perf_counter() - started
-        _write_picture(picture, made.photo)
-    else:
-        made, wall = Made(Photo(np.asarray(Image.open(picture).convert("RGB")))), 0.0
-    protected = made.photo
-    after = None if face is None else same_face(face, faces.find_faces(protected, store))
-    seen = _Seen(original, protected, face, after)
+    again = bool(task.wants & {"protect", "pairs"})
+    seen, made, wall = make_picture(task.photo, task.setting, task.places.pictures, again, store)
     return Done(
         protect=_protection(task, seen, made, wall, store) if "protect" in task.wants else None,
-        natural=_naturalness(task, seen) if "natural" in task.wants else None,
+        natural=naturalness(task.setting, seen, task.code) if "natural" in task.wants else None,
         survive=_survival(task, seen, store) if "survive" in task.wants else None,
         pairs=_pairs(task, seen, store) if "pairs" in task.wants else None,
         extra=_extra(task, seen) if "extra" in task.wants else None,
     )
 
 
-def _scores(task: Task, seen: _Seen, store: ModelStore) -> tuple[Score, ...]:
+def make_picture(
+    photo: Path, setting: Setting, pictures: Path, again: bool, store: ModelStore
+) -> tuple[Seen, Made, float]:
+    """The face before and after, what it took to make the picture, and the wall time of the method's call.
+
+    Args:
+        pictures: folder in which the picture is kept.
+        again: make it even if it is there; one that is not made again took no steps and no time.
+    """
+    original, face = original_of(photo, store)
+    picture = pictures / setting.picture
+    if again or not picture.exists():
+        started = time.perf_counter()
+        made = Made(original) if face is None else METHODS[setting.method](original, face, setting, store)
+        wall = time.perf_counter() - started
+        _write_picture(picture, made.photo)
+    else:
+        made, wall = Made(Photo(np.asarray(Image.open(picture).convert("RGB")))), 0.0
+    after = None if face is None else same_face(face, faces.find_faces(made.photo, store))
+    return Seen(original, made.photo, face, after), made, wall
+
+
+def _scores(task: Task, seen: Seen, store: ModelStore) -> tuple[Score, ...]:
     if seen.face is None or seen.after is None:
         return ()
     said = judge(seen.original, seen.protected, seen.face, seen.after, judges.recognisers(store))
     return scores_of(said, task.setting.hold_out, task.setting.method in SEARCHED)
 
 
-def _protection(task: Task, seen: _Seen, made: Made, wall: float, store: ModelStore) -> ProtectRow:
+def _protection(task: Task, seen: Seen, made: Made, wall: float, store: ModelStore) -> ProtectRow:
     scores, others = _scores(task, seen, store), 0
     if scores and task.gallery is not None:
         people = _kept_gallery(task.gallery)
@@ -196,7 +209,7 @@ def _protection(task: Task, seen: _Seen, made: Made, wall: float, store: ModelSt
 
 
 def _ranked(
-    scores: tuple[Score, ...], task: Task, seen: _Seen, people: gallery.Gallery, store: ModelStore
+    scores: tuple[Score, ...], task: Task, seen: Seen, people: gallery.Gallery, store: ModelStore
 ) -> tuple[Score, ...]:
     assert seen.after is not None
     recognisers = judges.recognisers(store)
@@ -207,7 +220,7 @@ def _ranked(
     )
 
 
-def _towards_decoy(scores: tuple[Score, ...], seen: _Seen, store: ModelStore) -> tuple[Score, ...]:
+def _towards_decoy(scores: tuple[Score, ...], seen: Seen, store: ModelStore) -> tuple[Score, ...]:
     """Adds what recognisers say of the decoy that the search went for; the optimised ones chose it."""
     assert seen.face is not None and seen.after is not None
     recognisers, device = judges.recognisers(store), pick_device("auto")
@@ -225,14 +238,16 @@ def _towards_decoy(scores: tuple[Score, ...], seen: _Seen, store: ModelStore) ->
     )
 
 
-def _naturalness(task: Task, seen: _Seen) -> NaturalRow:
+def naturalness(setting: Setting, seen: Seen, code: str) -> NaturalRow:
+    """All figures of `NaturalRow`."""
     before_rgb, after_rgb = metrics.rgb8(seen.original), metrics.rgb8(seen.protected)
     face, after = seen.face, seen.after
     moved = None if face is None or after is None else metrics.displacement(face.mesh, after.mesh, face.eye_distance)
+    form = None if face is None or after is None else metrics.form_shift(face.mesh, after.mesh)
     shift = None if face is None else metrics.skin_colour_shift(before_rgb, after_rgb, face)
     spots, flow, like = (None, None, None) if face is None else metrics.on_canvas(before_rgb, after_rgb, face)
     return NaturalRow(
-        setting=task.setting,
+        setting=setting,
         psnr=metrics.psnr(before_rgb, after_rgb),
         ssim=metrics.ssim(before_rgb, after_rgb),
         mesh_shift=moved.mesh if moved else None,
@@ -245,7 +260,7 @@ def _naturalness(task: Task, seen: _Seen) -> NaturalRow:
         patch_skin=spots.skin if spots else None,
         patch_face_raw=spots.face_raw if spots else None,
         patch_skin_raw=spots.skin_raw if spots else None,
-        code=task.code,
+        code=code,
         ms_ssim=metrics.ms_ssim(before_rgb, after_rgb),
         flip=metrics.flip(before_rgb, after_rgb),
         psnr_face=like.psnr if like else None,
@@ -253,10 +268,13 @@ def _naturalness(task: Task, seen: _Seen) -> NaturalRow:
         ms_ssim_face=like.ms_ssim if like else None,
         flip_face=like.flip if like else None,
         box_overlap=overlap(face.box, after.box) if face is not None and after is not None else None,
+        expression_changes=form.expression if form else None,
+        landmark_shift=form.landmarks if form else None,
+        nose_width=form.nose_width if form else None,
     )
 
 
-def _survival(task: Task, seen: _Seen, store: ModelStore) -> SurviveRow:
+def _survival(task: Task, seen: Seen, store: ModelStore) -> SurviveRow:
     scores = _scores(task, seen, store)
     if seen.face is None or seen.after is None:
         return SurviveRow(task.setting, (), {}, task.code)
@@ -267,13 +285,13 @@ def _survival(task: Task, seen: _Seen, store: ModelStore) -> SurviveRow:
     return SurviveRow(task.setting, scores, degraded, task.code)
 
 
-def _pairs(task: Task, seen: _Seen, store: ModelStore) -> PairRow:
+def _pairs(task: Task, seen: Seen, store: ModelStore) -> PairRow:
     """The other photos are what a searcher has; the protected one is what was published."""
     if seen.face is None or seen.after is None:
         return PairRow(task.setting, {}, task.code)
     said: dict[str, tuple[Score, ...]] = {}
     for photo in task.others:
-        other, face = _original(photo, store)
+        other, face = original_of(photo, store)
         if face is None:
             continue
         recognisers = judges.recognisers(store)
@@ -284,7 +302,7 @@ def _pairs(task: Task, seen: _Seen, store: ModelStore) -> PairRow:
     return PairRow(task.setting, said, task.code)
 
 
-def _extra(task: Task, seen: _Seen) -> ExtraRow:
+def _extra(task: Task, seen: Seen) -> ExtraRow:
     scores: tuple[Score, ...] = ()
     if seen.face is not None and seen.after is not None:
         said = judge(seen.original, seen.protected, seen.face, seen.after, [judges.extra(task.extra)])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.data import CHECKOUT
+from c2p_core.models.manifest import read_manifest
 
 
 def peak_mib() -> float:
@@ -22,11 +24,32 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+# What only decides how a face is changed, or what is shown and done with it: embeddings of unchanged photos stay.
+_CHANGES_ONLY = frozenset(
+    {"priors", "guidance", "batch", "worker", "cli.py", "pipeline.py", "plot.py", "protect.py", "search.py",
+     "losses.py", "eot.py", "transformations.py"}
+)  # fmt: skip
+
+_SEEING_ROLES = ("detector", "landmarks", "recogniser")
+
+
+def seeing_fingerprint() -> str:
+    """Twelve hex digits over what finds and embeds faces; kept embeddings outlive a change of the search."""
+    core = CHECKOUT / "c2p_core"
+    code = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _CHANGES_ONLY]
+    models = [m for m in read_manifest(CHECKOUT / "bundle" / "manifest.toml") if m.role in _SEEING_ROLES]
+    return _fingerprint(code, [f"{model.name} {file.sha256}" for model in models for file in model.files])
+
+
 def code_fingerprint() -> str:
     """Twelve hex digits over all that decides the pictures: c2p_core, the manifest and the project's own weights."""
-    digest = hashlib.sha256()
     files = [*(CHECKOUT / "c2p_core").rglob("*.py"), CHECKOUT / "bundle" / "manifest.toml"]
     files += [p for p in (CHECKOUT / "bundle" / "mini").rglob("*") if p.is_file()]
+    return _fingerprint(files)
+
+
+def _fingerprint(files: Iterable[Path], further: Iterable[str] = ()) -> str:
+    digest = hashlib.sha256("\n".join(further).encode())
     for file in sorted(p for p in files if p.exists()):
         digest.update(file.relative_to(CHECKOUT).as_posix().encode())
         digest.update(file.read_bytes())

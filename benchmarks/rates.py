@@ -13,6 +13,15 @@ from scipy.stats import binomtest
 from benchmarks.rows import NO_FAMILY, Score, Setting
 
 
+class Limits(Protocol):
+    """What a threshold is taken of: a score of any kind."""
+
+    @property
+    def far1(self) -> float: ...
+    @property
+    def far01(self) -> float: ...
+
+
 class Judged(Protocol):
     """What a rate needs of a row: see `rows.ProtectRow`."""
 
@@ -30,7 +39,7 @@ AnyJudged = TypeVar("AnyJudged", bound=Judged)
 
 # Recognisers by family.
 Names = dict[str, tuple[str, ...]]
-Threshold = Callable[[Score], float]
+Threshold = Callable[[Limits], float]
 THRESHOLDS: dict[str, Threshold] = {"FAR 1 %": lambda s: s.far1, "FAR 0.1 %": lambda s: s.far01}
 
 

@@ -10,15 +10,20 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, TypeVar
 
 Role = Literal["held-out", "white-box", "extra"]
+# A similarity before and after; None when the protected picture shows no face.
+Change = tuple[float, float | None]
 
 NO_FAMILY = "none"
 PROTECT_FILE = "protect.jsonl"
 NATURAL_FILE = "natural.jsonl"
 SURVIVE_FILE = "survive.jsonl"
 PAIRS_FILE = "pairs.jsonl"
+OTHERS_FILE = "others.jsonl"
+PROTECTED_PAIRS_FILE = "others-protected.jsonl"
 EXTRA_FILE = "extra.jsonl"
 PEOPLE_FILE = "people.jsonl"
 COST_FILE = "cost.jsonl"
@@ -134,6 +139,9 @@ class NaturalRow:
         psnr_face, ssim_face, ms_ssim_face, flip_face: of the face upright on its canvas; flip_face after registration.
         box_overlap: intersection over union of the face's box in the protected picture and in the original; None when
             no face is found there.
+        expression_changes: of each of `metrics.EXPRESSION_MEASURES`; None when no face is found in the protected
+            picture.
+        landmark_shift, nose_width: as `metrics.FormShift` has them; None likewise.
         The figures of a face are None when the original shows none; rows of older runs lack those at the end.
     """
 
@@ -158,6 +166,19 @@ class NaturalRow:
     ms_ssim_face: float | None = None
     flip_face: float | None = None
     box_overlap: float | None = None
+    expression_changes: tuple[float, ...] | None = None
+    landmark_shift: float | None = None
+    nose_width: float | None = None
+
+    @property
+    def expression(self) -> float | None:
+        """Mean change over the measures of an expression, in per cent of the eye distance."""
+        return None if self.expression_changes is None else fmean(self.expression_changes)
+
+    @property
+    def expression_worst(self) -> float | None:
+        """The largest of these changes."""
+        return None if self.expression_changes is None else max(self.expression_changes)
 
 
 @dataclass(frozen=True)
@@ -192,6 +213,74 @@ class PairRow:
 
     setting: Setting
     others: dict[str, tuple[Score, ...]]
+    code: str
+
+
+@dataclass(frozen=True)
+class OtherScore:
+    """One recogniser's view of one protected photo beside other photos of the person and of other people.
+
+    Attributes:
+        role: held out of the search, or one that it asked.
+        others: by other photo of the person, its similarity to this photo before and after its protection; after is
+            None when the protected photo shows no face.
+        own: similarity of the protected photo to its own original; None when it shows no face.
+        nearest: the most similar photo of anybody else in the folder, before and after.
+        stranger: the same among further strangers; None where none were asked.
+    """
+
+    recogniser: str
+    family: str
+    role: Role
+    far1: float
+    far01: float
+    others: dict[str, Change]
+    own: float | None = None
+    nearest: Change | None = None
+    stranger: Change | None = None
+
+
+@dataclass(frozen=True)
+class OthersRow:
+    """A protected photo beside other photos, which stay as they were: what somebody sees who searches for the person.
+
+    Attributes:
+        setting: the key; ``face`` is the number of the person and of the photo, such as "p3/2". No name is kept.
+        scores: one per recogniser; empty when the original shows no face.
+        natural: figures of the picture.
+        strangers: how many people `OtherScore.stranger` is the nearest of.
+        photos: fingerprint of the folder's photos; rows of another folder tell of other people.
+        face_before, face_after, box, steps, seconds, wall, code: as in `ProtectRow`.
+    """
+
+    setting: Setting
+    scores: tuple[OtherScore, ...]
+    natural: NaturalRow
+    face_before: bool
+    face_after: bool
+    box: tuple[float, float, float, float]
+    steps: int
+    seconds: float
+    wall: float
+    strangers: int
+    photos: str
+    code: str
+
+
+@dataclass(frozen=True)
+class ProtectedPairsRow:
+    """A protected photo beside protected photos of the same person: a gallery may fill with them.
+
+    Attributes:
+        setting: the key, as in `OthersRow`.
+        scores: `OtherScore.others` holds the photos with a higher number, both photos unprotected and both protected;
+            nothing else is filled in.
+        photos, code: as in `OthersRow`.
+    """
+
+    setting: Setting
+    scores: tuple[OtherScore, ...]
+    photos: str
     code: str
 
 
@@ -280,7 +369,19 @@ class InversionRow:
     code: str
 
 
-SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, ExtraRow)
+AnyRow = (
+    ProtectRow
+    | NaturalRow
+    | SurviveRow
+    | PairRow
+    | OthersRow
+    | ProtectedPairsRow
+    | ExtraRow
+    | Person
+    | CostRow
+    | InversionRow
+)
+SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, OthersRow, ProtectedPairsRow, ExtraRow)
 Row = TypeVar("Row")
 
 
@@ -299,7 +400,12 @@ def protect_row(data: dict[str, Any]) -> ProtectRow:
 
 def natural_row(data: dict[str, Any]) -> NaturalRow:
     """The row that a parsed JSON line holds."""
-    return NaturalRow(setting=Setting(**data.pop("setting")), **data)
+    changes = data.pop("expression_changes", None)
+    return NaturalRow(
+        setting=Setting(**data.pop("setting")),
+        expression_changes=None if changes is None else tuple(changes),
+        **data,
+    )
 
 
 def survive_row(data: dict[str, Any]) -> SurviveRow:
@@ -316,6 +422,38 @@ def pair_row(data: dict[str, Any]) -> PairRow:
     """The row that a parsed JSON line holds."""
     others = {name: _scores(scores) for name, scores in data["others"].items()}
     return PairRow(Setting(**data["setting"]), others, data["code"])
+
+
+def others_row(data: dict[str, Any]) -> OthersRow:
+    """The row that a parsed JSON line holds."""
+    box = data.pop("box")
+    return OthersRow(
+        setting=Setting(**data.pop("setting")),
+        scores=_other_scores(data.pop("scores")),
+        natural=natural_row(data.pop("natural")),
+        box=(box[0], box[1], box[2], box[3]),
+        **data,
+    )
+
+
+def protected_pairs_row(data: dict[str, Any]) -> ProtectedPairsRow:
+    """The row that a parsed JSON line holds."""
+    return ProtectedPairsRow(Setting(**data.pop("setting")), _other_scores(data.pop("scores")), **data)
+
+
+def _other_scores(data: Iterable[dict[str, Any]]) -> tuple[OtherScore, ...]:
+    def change(pair: list[Any] | None) -> Change | None:
+        return None if pair is None else (pair[0], pair[1])
+
+    return tuple(
+        OtherScore(
+            others={name: (before, after) for name, (before, after) in score.pop("others").items()},
+            nearest=change(score.pop("nearest")),
+            stranger=change(score.pop("stranger")),
+            **score,
+        )
+        for score in data
+    )
 
 
 def extra_row(data: dict[str, Any]) -> ExtraRow:
@@ -365,9 +503,7 @@ def drop_torn_end(path: Path) -> None:
         os.truncate(path, end)
 
 
-def append(
-    path: Path, row: ProtectRow | NaturalRow | SurviveRow | PairRow | ExtraRow | Person | CostRow | InversionRow
-) -> None:
+def append(path: Path, row: AnyRow) -> None:
     """Add one row and see it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

@@ -12,16 +12,18 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import gallery, judges, people, rows
 from benchmarks.data import Places
 from benchmarks.measure import Done, Task, measure
 from benchmarks.methods import PRODUCT, SEARCHED
+from benchmarks.process import seeing_fingerprint
 from benchmarks.rows import NO_FAMILY, PROTECT_FILE, ProtectRow, Setting
 from benchmarks.sweeps import SURVIVE
 
-FAMILIES = ("dlib", "faceres", "mobileface")
+AnyTask = TypeVar("AnyTask")
+AnyDone = TypeVar("AnyDone")
 
 # Where each kind of row goes; a setting's deciding row comes last, so that a kill between two leaves it undone.
 _FILES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -183,29 +185,55 @@ def run(
         rows.drop_torn_end(places.rows / name)
     todo = tasks(plan, places, code)
     if plan.search_among and any("protect" in task.wants for task in todo):
-        file = gallery.build(plan.search_among, places.pictures, code, executor, say)
+        among = {photo.stem: photo for photo in plan.search_among}
+        file = gallery.build(among, places.pictures, seeing_fingerprint(), executor, say)
         todo = tasks(plan, places, code, file)
     kept = len(settings(plan)) - len(todo)
     _warn_of_other_code(places, code, say)
     say(f"{len(todo)} settings to measure, {kept} already there, rows in {places.rows}")
+
+    def keep(done: Done) -> str:
+        _keep(places, done)
+        return _summary(done)
+
+    failed = work_through(todo, work, keep, lambda task: setting_name(task.setting), executor, say)
+    return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
+
+
+def work_through(
+    todo: Sequence[AnyTask],
+    work: Callable[[AnyTask], AnyDone],
+    keep: Callable[[AnyDone], str],
+    name: Callable[[AnyTask], str],
+    executor: Executor,
+    say: Callable[[str], None],
+) -> int:
+    """Do tasks side by side and keep what each gives as soon as it is there. One failure does not stop the others.
+
+    Args:
+        work: does a task, in any process.
+        keep: keeps what was done, in this process, and says it in a few words.
+        name: of a task, for the lines about it.
+
+    Returns:
+        How many failed.
+    """
     started, failed = time.monotonic(), 0
-    futures = {executor.submit(work, task): task for task in todo}
+    futures = {executor.submit(work, task): name(task) for task in todo}
     try:
         for count, future in enumerate(as_completed(futures), start=1):
-            task = futures[future]
             error = future.exception()
             if error is not None:
                 failed += 1
-                say(f"{_name(task.setting)} failed:\n{''.join(traceback.format_exception(error))}")
+                say(f"{futures[future]} failed:\n{''.join(traceback.format_exception(error))}")
                 continue
-            done = future.result()
-            _keep(places, done)
+            said = keep(future.result())
             left = (time.monotonic() - started) / count * (len(todo) - count) / 60
-            say(f"[{count}/{len(todo)}, {left:.0f} min left] {_name(task.setting)}: {_summary(done)}")
+            say(f"[{count}/{len(todo)}, {left:.0f} min left] {futures[future]}: {said}")
     finally:
         # After an interrupt nothing that has not begun should begin.
         executor.shutdown(wait=False, cancel_futures=True)
-    return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
+    return failed
 
 
 def describe(photos: Sequence[Path], places: Places, executor: Executor, say: Callable[[str], None]) -> None:
@@ -233,7 +261,8 @@ def _warn_of_other_code(places: Places, code: str, say: Callable[[str], None]) -
         say("      delete the files there, or name another --out, to start afresh.")
 
 
-def _name(setting: Setting) -> str:
+def setting_name(setting: Setting) -> str:
+    """What a line about a setting calls it."""
     held = "" if setting.hold_out == NO_FAMILY else f" without {setting.hold_out}"
     return f"{setting.face} {setting.method} {setting.strength:g}{held}"
 

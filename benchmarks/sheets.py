@@ -1,8 +1,9 @@
-"""Contact sheets and close-ups for looking at. They show the shared faces and are never committed."""
+"""Contact sheets and close-ups for looking at. They show the shared faces and real people, and are never committed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks import rows
 from benchmarks.data import Places
-from benchmarks.rows import PROTECT_FILE, ProtectRow
+from benchmarks.rows import OTHERS_FILE, PROTECT_FILE, OthersRow, ProtectRow
 
 AMPLIFY = 8
 FACE_PX = 300
@@ -21,14 +22,32 @@ AROUND = 0.3
 GREY = (110, 110, 110)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """One protected picture as sheets show it.
+
+    Attributes:
+        name: of the face, in file names.
+        original, protected: the pictures' files.
+        box: (x0, y0, x1, y1) of the face in the original.
+        line: what is written above.
+    """
+
+    name: str
+    original: Path
+    protected: Path
+    box: tuple[float, float, float, float]
+    line: str
+
+
 def amplified_difference(before: Image.Image, after: Image.Image) -> Image.Image:
     """Difference of two RGB pictures of one size times `AMPLIFY` around middle grey."""
     change = np.asarray(after, np.int16) - np.asarray(before, np.int16)
     return Image.fromarray(np.clip(128 + AMPLIFY * change, 0, 255).astype(np.uint8))
 
 
-def _crop_box(row: ProtectRow, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = row.box
+def _crop_box(shown: Shown, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = shown.box
     reach = (0.5 + AROUND) * max(x1 - x0, y1 - y0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     low, high = (max(0, int(x - reach)), max(0, int(y - reach))), (int(x + reach) + 1, int(y + reach) + 1)
@@ -47,36 +66,47 @@ def caption(row: ProtectRow) -> str:
     return f"{name}   " + "  ".join(marks)
 
 
-def _panels(row: ProtectRow, photos: Path, pictures: Path) -> tuple[Image.Image, Image.Image]:
+def others_caption(row: OthersRow) -> str:
+    """Numbers of person and photo, prior, expression, and how many of the matching other photos still match."""
+    name = f"{row.setting.face}   {row.setting.prior}"
+    if not row.face_after:
+        return f"{name}   NO FACE FOUND AFTER"
+    marks = []
+    for s in row.scores:
+        matched = [after for before, after in s.others.values() if before >= s.far1]
+        kept = sum(after is not None and after >= s.far1 for after in matched)
+        marks.append(f"{s.recogniser}{'*' if s.role == 'held-out' else ''} {kept}/{len(matched)}")
+    return f"{name}   expression {row.natural.expression or 0.0:.1f}   still matched: " + "  ".join(marks)
+
+
+def _panels(shown: Shown) -> tuple[Image.Image, Image.Image]:
     """Original and protected picture, cut to the face."""
-    original = next(p for p in sorted(photos.glob(f"{row.setting.face}.*")) if p.suffix.lower() != ".txt")
-    before = Image.open(original).convert("RGB")
-    after = Image.open(pictures / row.setting.picture).convert("RGB")
-    box = _crop_box(row, before.size)
+    before = Image.open(shown.original).convert("RGB")
+    after = Image.open(shown.protected).convert("RGB")
+    box = _crop_box(shown, before.size)
     return before.crop(box), after.crop(box)
 
 
-def strip(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> Image.Image:
-    """Before and after side by side, the face `FACE_PX` wide, with a line of text for each row.
+def strip(face: Sequence[Shown]) -> Image.Image:
+    """Before and after side by side, the face `FACE_PX` wide, with a line of text for each picture of it.
 
-    Of one row the difference is shown too; of several, such as one for each prior, each one's picture.
+    Of one picture the difference is shown too; of several, such as one for each prior, each one.
     """
-    cells = _cells(rows_of_face, photos, pictures)
-    if len(rows_of_face) == 1:
+    cells = _cells(face)
+    if len(face) == 1:
         cells.append(amplified_difference(*cells))
-    scale = FACE_PX / (rows_of_face[0].box[2] - rows_of_face[0].box[0])
-    return _side_by_side(cells, scale, [caption(row) for row in rows_of_face])
+    return _side_by_side(cells, FACE_PX / (face[0].box[2] - face[0].box[0]), [shown.line for shown in face])
 
 
-def closeup(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> Image.Image:
+def closeup(face: Sequence[Shown]) -> Image.Image:
     """Before and after at full size, enlarged by a whole number when narrower than `CLOSEUP_PX`."""
-    cells = _cells(rows_of_face, photos, pictures)
-    return _side_by_side(cells, max(1, -(-CLOSEUP_PX // cells[0].width)), [caption(row) for row in rows_of_face])
+    cells = _cells(face)
+    return _side_by_side(cells, max(1, -(-CLOSEUP_PX // cells[0].width)), [shown.line for shown in face])
 
 
-def _cells(rows_of_face: Sequence[ProtectRow], photos: Path, pictures: Path) -> list[Image.Image]:
-    """The face in the original, and in the picture of each row."""
-    pairs = [_panels(row, photos, pictures) for row in rows_of_face]
+def _cells(face: Sequence[Shown]) -> list[Image.Image]:
+    """The face in the original, and in each picture of it."""
+    pairs = [_panels(shown) for shown in face]
     return [pairs[0][0], *(after for _, after in pairs)]
 
 
@@ -116,22 +146,56 @@ def make(
     Faces that one of several ``priors`` has no picture of are left out; methods that search nothing have the prior "".
     """
     found = rows.by_setting(rows.read(places.rows / PROTECT_FILE, rows.protect_row)).values()
-    by_face: dict[str, dict[str, ProtectRow]] = {}
+    by_face: dict[str, dict[str, Shown]] = {}
     for row in sorted(found, key=lambda r: r.setting.face):
         of = row.setting
         asked = (of.method, of.strength, of.hold_out) == (method, strength, hold_out) and of.prior in priors
         if asked and row.face_before and (places.pictures / of.picture).exists():
-            by_face.setdefault(of.face, {})[of.prior] = row
+            original = next(p for p in sorted(photos.glob(f"{of.face}.*")) if p.suffix.lower() != ".txt")
+            shown = Shown(of.face, original, places.pictures / of.picture, row.box, caption(row))
+            by_face.setdefault(of.face, {})[of.prior] = shown
+    folder = "-".join([method, *filter(None, priors), f"s{strength:g}", hold_out])
+    return _draw(by_face, priors, places.pictures, folder, per_sheet, close)
+
+
+def make_others(
+    places: Places,
+    people: Mapping[str, Path],
+    strength: float,
+    hold_out: str,
+    per_sheet: int,
+    close: bool,
+    priors: Sequence[str],
+) -> list[Path]:
+    """The same of the photos of people of whom there are others, ``people`` as `data.people_list` numbers them."""
+    found = rows.by_setting(rows.read(places.rows / OTHERS_FILE, rows.others_row)).values()
+    by_face: dict[str, dict[str, Shown]] = {}
+    for row in sorted(found, key=lambda r: list(people).index(r.setting.face) if r.setting.face in people else -1):
+        of = row.setting
+        asked = (of.strength, of.hold_out) == (strength, hold_out) and of.prior in priors and of.face in people
+        if asked and row.face_before and (places.pictures / of.picture).exists():
+            name, picture = of.face.replace("/", "-"), places.pictures / of.picture
+            by_face.setdefault(name, {})[of.prior] = Shown(name, people[of.face], picture, row.box, others_caption(row))
+    folder = "-".join(["others", *priors, f"s{strength:g}", hold_out])
+    return _draw(by_face, priors, places.pictures, folder, per_sheet, close)
+
+
+def _draw(
+    by_face: Mapping[str, Mapping[str, Shown]],
+    priors: Sequence[str],
+    pictures: Path,
+    name: str,
+    per_sheet: int,
+    close: bool,
+) -> list[Path]:
+    """Sheets or close-ups of the faces that all priors have a picture of."""
     wanted = [[by_prior[p] for p in priors] for by_prior in by_face.values() if len(by_prior) == len(priors)]
-    kind = "closeups" if close else "sheets"
-    folder = places.pictures / kind / "-".join([method, *filter(None, priors), f"s{strength:g}", hold_out])
+    folder = pictures / ("closeups" if close else "sheets") / name
     made = []
     for first in range(0, len(wanted), per_sheet):
         group = wanted[first : first + per_sheet]
-        name = group[0][0].setting.face if close else f"{first // per_sheet:02d}"
-        draw = closeup if close else strip
-        path = folder / f"{name}.png"
+        path = folder / (f"{group[0][0].name}.png" if close else f"{first // per_sheet:02d}.png")
         folder.mkdir(parents=True, exist_ok=True)
-        _stack([draw(of_face, photos, places.pictures) for of_face in group]).save(path)
+        _stack([(closeup if close else strip)(face) for face in group]).save(path)
         made.append(path)
     return made

@@ -2,7 +2,7 @@
 
     python bundle/train/manifest_hashes.py
 
-Run it after anything in bundle/mini was trained anew. Files that don't exist yet keep an empty hash.
+Run it after anything in bundle/mini or bundle/models was made anew. Files that don't exist yet keep an empty hash.
 """
 
 from __future__ import annotations

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.rows import CostRow, NaturalRow, PairRow, ProtectRow, Score, Setting, SurviveRow
+from benchmarks.rows import (
+    CostRow,
+    NaturalRow,
+    OtherScore,
+    OthersRow,
+    PairRow,
+    ProtectRow,
+    Score,
+    Setting,
+    SurviveRow,
+)
 from c2p_core.api import Face
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, OVAL, RIGHT_BROW
@@ -118,3 +128,22 @@ def cost_row(**changes: object) -> CostRow:
         "steps": 20, "files": 0.2, "cold": 4.0, "loaded_mib": 800.0, "peak_mib": 900.0, "code": "abc",
     }  # fmt: skip
     return CostRow(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def other_score(
+    name: str, others: dict[str, tuple[float, float | None]], role: str = "held-out", **changes: object
+) -> OtherScore:
+    """A recogniser with thresholds 0.4 and 0.6, of the family that `THRESHOLDS` names."""
+    fields: dict[str, object] = {
+        "recogniser": name, "family": THRESHOLDS[name], "role": role, "far1": 0.4, "far01": 0.6, "others": others,
+    }  # fmt: skip
+    return OtherScore(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def others_row(key: Setting, scores: tuple[OtherScore, ...] = (), **changes: object) -> OthersRow:
+    fields: dict[str, object] = {
+        "setting": key, "scores": scores, "natural": natural_row(key, expression_changes=(1.0,) * 13 + (3.0,)),
+        "face_before": True, "face_after": True, "box": (20.0, 20.0, 220.0, 260.0), "steps": 40, "seconds": 12.0,
+        "wall": 13.0, "strangers": 0, "photos": "f", "code": "abc",
+    }  # fmt: skip
+    return OthersRow(**{**fields, **changes})  # type: ignore[arg-type]

@@ -7,9 +7,9 @@ import pytest
 import pytorch_msssim
 import torch
 from scipy import ndimage
-from synthetic import EYE_DISTANCE, SIZE, face, photo, smooth_field
+from synthetic import EYE_DISTANCE, SIZE, face, natural_row, photo, setting, smooth_field
 
-from benchmarks import metrics
+from benchmarks import metrics, natural
 from benchmarks.regions import feature_mask, skin_mask
 from c2p_core.api import Face, Photo
 
@@ -77,6 +77,81 @@ def test_eye_displacement_sees_the_lids_alone() -> None:
     moved = metrics.displacement(mesh, after, EYE_DISTANCE)
     assert moved.eyes == 0.0
     assert moved.mesh > 0.0
+
+
+def turned(mesh: np.ndarray, degrees: float, scale: float) -> np.ndarray:
+    """The mesh somewhere else in a picture, tilted and at another size."""
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return mesh @ turn * scale + np.array([40.0, -7.0])
+
+
+def test_place_tilt_and_size_of_a_face_are_no_change_of_form() -> None:
+    mesh = face().mesh.astype(float)
+    moved = metrics.form_shift(mesh, turned(mesh, 25, 1.7))
+    assert moved.expression == pytest.approx([0.0] * len(metrics.EXPRESSION_MEASURES), abs=1e-9)
+    assert moved.landmarks == pytest.approx(0.0, abs=1e-9)
+    assert moved.nose_width == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_eye_line_is_horizontal_and_100_long() -> None:
+    placed = metrics.on_eye_line(turned(face().mesh.astype(float), -40, 0.6))
+    left, right = placed[[33, 133]].mean(axis=0), placed[[362, 263]].mean(axis=0)
+    assert left == pytest.approx([-50.0, 0.0], abs=1e-9)
+    assert right == pytest.approx([50.0, 0.0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("points", "by", "changed_measures"),
+    [
+        ([105], (0.0, -3.0), {"left brow, middle": 3.0}),
+        ([336], (0.0, 2.0), {"right brow, inner": 2.0}),
+        ([61], (0.0, -4.0), {"left mouth corner": 4.0}),
+        ([61], (-4.0, 0.0), {"mouth width": 4.0}),
+        # The lower lip sinks as a whole: the lips open by 2, and the middle that corners are measured from sinks by 1.
+        ([14, 17], (0.0, 2.0), {"lip opening": 2.0, "left mouth corner": 1.0, "right mouth corner": 1.0}),
+        ([0], (0.0, -1.5), {"upper lip": 1.5}),
+        ([17], (0.0, 1.5), {"lower lip": 1.5}),
+        ([374], (0.0, 1.0), {"right eye opening": 1.0}),
+    ],
+)
+def test_each_measure_of_an_expression_sees_its_own_points(
+    points: list[int], by: tuple[float, float], changed_measures: dict[str, float]
+) -> None:
+    """The mesh lies on its eye line, so that a move in it is in per cent of the eye distance."""
+    mesh = metrics.on_eye_line(face().mesh)
+    after = mesh.copy()
+    after[points] += by
+    moved = dict(zip(metrics.EXPRESSION_MEASURES, metrics.form_shift(mesh, after).expression, strict=True))
+    assert {name: value for name, value in moved.items() if value > 1e-9} == pytest.approx(changed_measures)
+
+
+def test_landmarks_and_nose_are_measured_on_the_eye_line() -> None:
+    mesh = metrics.on_eye_line(face().mesh)
+    mesh[129], mesh[358] = (-15.0, 40.0), (15.0, 40.0)
+    after = mesh.copy()
+    after[[129, 358], 0] *= 1.1
+    moved = metrics.form_shift(mesh, after)
+    assert moved.nose_width == pytest.approx(10.0)
+    assert moved.landmarks == pytest.approx(2 * 1.5 / 468)
+
+
+def test_expression_of_a_row_is_the_mean_and_the_worst_of_its_measures() -> None:
+    row = natural_row(setting(), expression_changes=(0.0,) * 12 + (1.0, 6.0))
+    assert row.expression == pytest.approx(0.5)
+    assert row.expression_worst == 6.0
+    assert natural_row(setting()).expression is None
+
+
+def test_the_95th_percentile_of_the_expression_is_over_all_measures_of_all_pictures() -> None:
+    group = [
+        natural_row(setting(n), expression_changes=(0.0,) * 13 + (worst,)) for n, worst in (("a", 0.0), ("b", 9.0))
+    ]
+    assert natural.late(group, "expression") == pytest.approx(np.quantile([0.0] * 27 + [9.0], 0.95))
+    assert natural.late(group, "expression_worst") == pytest.approx(np.quantile([0.0, 9.0], 0.95))
+    assert natural.late([natural_row(setting())], "expression") is None
+    line = natural.form_table({("c2p", 0.7): group}).splitlines()[-1]
+    assert line.startswith("| c2p | 0.7 | 2 | 0.32 / 0.00 | 4.50 / 8.55 |")
 
 
 def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:

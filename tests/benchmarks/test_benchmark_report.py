@@ -25,6 +25,12 @@ FAMILIES = tuple(NAMES)
 SMALL = Path(__file__).parent / "small"
 
 
+@pytest.fixture(autouse=True)
+def at_the_strength_of_these_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product's default may be another one by now."""
+    monkeypatch.setattr(report, "MAIN_STRENGTH", 0.7)
+
+
 def test_doing_nothing_scores_0_per_cent() -> None:
     group = [protect_row(setting(name, NO_FAMILY, method="nothing"), 1.0) for name in "abcd"]
     rate = rates.held_out_rate(group, NAMES, FAR1)
@@ -107,7 +113,7 @@ def test_report_builds_and_sets_figures_against_targets(tmp_path: Path) -> None:
         look = setting(name, NO_FAMILY, method="look")
         rows.append(tmp_path / rows.NATURAL_FILE, natural_row(look, patch_face=1.8))
     text = report.write_report(Places(tmp_path, tmp_path)).read_text()
-    assert "| makeup: held-out PSR at FAR 1 % | ≥ 65 % (goal 90 %) | 100 % (34–100) |" in text
+    assert "| makeup: held-out PSR at FAR 1 % | ≥ 50 % | 100 % (34–100) |" in text
     assert "| makeup: PSNR, dB | ≥ 27 | 28.0 |" in text
     assert "| makeup: patchiness face | ≤ 1.80 (random look) | 1.50 |" in text
 

@@ -1,0 +1,138 @@
+"""Which threshold counts: `bundle/train/thresholds.py` on pairs whose answers are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from c2p_core.models.store import ModelStore, bundle_dir
+from c2p_core.recognition import RECOGNISERS
+
+TRAIN = Path(__file__).parents[2] / "bundle" / "train"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, which finds the others beside it."""
+    monkeypatch.syspath_prepend(str(TRAIN))
+    spec = importlib.util.spec_from_file_location("thresholds_script", TRAIN / "thresholds.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "thresholds_script", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def synthetic(far1: float, far01: float = 0.9) -> dict[str, float]:
+    return {"far1": far1, "far01": far01, "mean": 0.1, "spread": 0.2, "pairs": 5000}
+
+
+def test_one_in_a_hundred_pairs_is_above_the_threshold(script: ModuleType) -> None:
+    """Of 0.0000 to 0.9999, 1 % are above 0.9899 and 0.1 % above 0.9989: the figures are those that they exceed."""
+    pairs = torch.arange(10_000).double() / 10_000
+    found = script.figures(pairs)
+    assert found == {"far1": 0.99, "far01": 0.999, "pairs": 10_000}
+    assert float((pairs > found["far1"]).float().mean()) == pytest.approx(0.01, abs=2e-4)
+
+
+def test_too_few_pairs_say_nothing_of_a_rate(script: ModuleType) -> None:
+    """700 pairs hold seven false accepts at 1 %, and not one at 0.1 %; 499 hold fewer than five at 1 %."""
+    assert script.at_rate(torch.linspace(0, 1, 700), 0.001) is None
+    assert script.at_rate(torch.linspace(0, 1, 700), 0.01) is not None
+    assert script.at_rate(torch.linspace(0, 1, 499), 0.01) is None
+    assert set(script.figures(torch.linspace(0, 1, 499))) == {"pairs"}
+
+
+def test_photos_of_one_person_are_no_impostor_pairs(script: ModuleType) -> None:
+    vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)
+    assert len(script.impostor_similarities(vectors, ["a", "a", "b"])) == 2
+    assert len(script.impostor_similarities(vectors, ["", "", ""])) == 3
+
+
+@pytest.mark.parametrize(
+    ("photos", "vendor", "far1", "whose"),
+    [
+        (0.5, 0.6, 0.5, "photos"),
+        (0.8, 0.4, 0.4, "vendor"),
+        (0.8, 0.9, 0.7, "synthetic"),
+        # Of equal ones the first decides.
+        (0.7, 0.7, 0.7, "synthetic"),
+        (0.6, 0.6, 0.6, "photos"),
+        (None, None, 0.7, "synthetic"),
+    ],
+)
+def test_the_lowest_of_the_three_counts(
+    script: ModuleType, photos: float | None, vendor: float | None, far1: float, whose: str
+) -> None:
+    sources: dict[str, object] = {"synthetic": synthetic(0.7)}
+    if photos is not None:
+        sources["photos"] = {"far1": photos, "pairs": 700, "people": 8}
+    if vendor is not None:
+        sources["vendor"] = {"far1": vendor, "says": "somewhere"}
+    found = script.decide(sources)
+    assert (found["far1"], found["decided_by"]["far1"]) == (far1, whose)
+    assert (found["far01"], found["decided_by"]["far01"]) == (0.9, "synthetic")
+    assert (found["mean"], found["spread"]) == (0.1, 0.2)
+    assert found["sources"] == sources
+
+
+def test_photos_too_few_for_any_rate_decide_nothing(script: ModuleType) -> None:
+    found = script.decide({"synthetic": synthetic(0.7), "photos": {"pairs": 20, "people": 3}})
+    assert (found["far1"], found["decided_by"]["far1"]) == (0.7, "synthetic")
+
+
+def test_many_photos_decide_one_in_a_thousand_too(script: ModuleType) -> None:
+    photos = {"far1": 0.5, "far01": 0.6, "pairs": 6000}
+    assert script.decide({"synthetic": synthetic(0.7), "photos": photos})["far01"] == 0.6
+
+
+def test_one_in_a_thousand_is_never_below_one_in_a_hundred(script: ModuleType) -> None:
+    """The photos' low threshold for 0.1 % lies below the vendor's for 1 %."""
+    photos = {"far1": 0.65, "far01": 0.55, "pairs": 6000}
+    found = script.decide({"synthetic": synthetic(0.7), "photos": photos, "vendor": {"far1": 0.6, "says": ""}})
+    assert (found["far1"], found["far01"]) == (0.6, 0.6)
+
+
+def test_a_recogniser_without_synthetic_pairs_is_refused(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="--faces"):
+        script.decide({"photos": {"far1": 0.5, "pairs": 700}})
+
+
+def test_a_vendors_distance_is_a_cosine_by_the_norm_of_the_descriptors(script: ModuleType) -> None:
+    """Two vectors of length 2 at 60 degrees are 2 apart, and their cosine is a half."""
+    assert script.Vendor(2.0, 2.0, "").cosine == pytest.approx(0.5)
+    assert script.VENDORS["mobilefacenet"].cosine == pytest.approx(0.395)
+
+
+def test_a_file_that_knew_synthetic_pairs_alone_is_still_read(script: ModuleType) -> None:
+    old = {"pairs": {"train": 9, "val": 4}, "recognisers": {"faceres": {"far1": 0.6, "far01": 0.7}}}
+    assert script.known_sources(old) == {
+        "faceres": {"synthetic": {"far1": 0.6, "far01": 0.7, "pairs": 9, "val_pairs": 4}}
+    }
+
+
+def test_the_shipped_file_holds_the_lowest_of_its_own_sources(script: ModuleType) -> None:
+    table = json.loads((bundle_dir() / "mini" / "thresholds.json").read_text(encoding="utf-8"))
+    assert set(table["recognisers"]) == set(RECOGNISERS)
+    for name, entry in table["recognisers"].items():
+        assert entry == script.decide(entry["sources"]), name
+        assert entry["mean"] < entry["far1"] <= entry["far01"] < 1
+        if name in script.VENDORS:
+            assert entry["sources"]["vendor"]["far1"] == round(script.VENDORS[name].cosine, 4)
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own_gives_figures_and_nothing_else(script: ModuleType, tmp_path: Path) -> None:
+    for name, factor in (("a1", 1.0), ("a2", 0.7), ("b1", 0.9)):
+        Image.fromarray((data.astronaut() * factor).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    people = script.people_list(tmp_path)
+    assert script.measure_photos(people, ["mobileface"], ModelStore()) == {"mobileface": {"pairs": 2, "people": 2}}
