@@ -1,7 +1,8 @@
 """The words that describe makeup: what they mean, how they combine, and which of a prompt's words are known.
 
-Pure text, no torch. ``parse`` reads a prompt into touches (product, colour, intensity); ``sample_look`` draws looks and
-the captions that describe them, for training and checking the embedded CLIP and for proposing looks to start from.
+Pure text, no torch. ``parse`` reads a prompt into touches (product, colour, intensity), as the captions mean them that
+``sample_look`` draws for training and checking the embedded CLIP. ``asked`` is what is painted on somebody who gives
+that prompt: no more than it names.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 import random
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -23,7 +24,7 @@ class Touch:
 
     Attributes:
         product: an entry of ``c2p_core.priors.products.PRODUCTS``.
-        colour: a key of ``COLOURS``, None for the product's usual one.
+        colour: a key of ``PIGMENTS``, None for the product's usual one.
         intensity: 0..1; decides the opacity.
         spread: 0..1; how far it reaches.
     """
@@ -97,6 +98,25 @@ _COLOURS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 COLOURS: dict[str, Rgb] = {name: _rgb(code) for name, (code, _) in _COLOURS.items()}
 
+# What smoke is where no colour is named, from charcoal to brown: warm, because on skin a neutral grey looks blue. No
+# caption says these names.
+_SMOKE = {"smoke": "4a382b", "dark smoke": "32251c", "brown smoke": "563c2b"}
+# A colour that is named with it is this share of itself; the rest is soot.
+_SMOKED, _SOOT = 0.6, _rgb("241a14")
+
+
+def _smoked(colour: Rgb) -> Rgb:
+    red, green, blue = (_SMOKED * own + (1 - _SMOKED) * soot for own, soot in zip(colour, _SOOT, strict=True))
+    return (red, green, blue)
+
+
+# Everything that is painted: the colours that captions name, and smoke.
+PIGMENTS: dict[str, Rgb] = {
+    **COLOURS,
+    **{name: _rgb(code) for name, code in _SMOKE.items()},
+    **{f"smoky {name}": _smoked(colour) for name, colour in COLOURS.items()},
+}
+
 _PRODUCT_WORDS: dict[str, tuple[str, ...]] = {
     "lips": ("lipstick", "lips", "lip colour", "lip color", "lip tint", "lip gloss"),
     "lip_liner": ("lip liner", "lip pencil", "lined lips"),
@@ -140,9 +160,18 @@ _FINISH_MEANING: dict[str, tuple[float, float]] = {
     "shimmery": (0.85, 1.1),
     "smudged": (1.0, 1.3),
     "metallic": (1.0, 1.0),
+    "smoky": (1.35, 1.35),
 }
+_SMOKY = ("smoky", "smokey")
 
 _Option = tuple[str, tuple[str, ...], float, float, float]
+
+
+def _recoloured(options: Sequence[_Option], **colours: tuple[str, ...]) -> tuple[_Option, ...]:
+    """A look with some products in other colours."""
+    return tuple((option[0], colours.get(option[0], option[1]), *option[2:]) for option in options)
+
+
 # A named look: other names, and its products as (product, colours to draw from, intensity, spread, chance).
 _LOOKS: dict[str, tuple[tuple[str, ...], tuple[_Option, ...]]] = {
     "no makeup": (("bare face", "without makeup", "clean face", "makeup-free", "no cosmetics", "bare skin"), ()),
@@ -305,6 +334,33 @@ _LOOKS: dict[str, tuple[tuple[str, ...], tuple[_Option, ...]]] = {
 }
 NO_MAKEUP = "no makeup"
 LOOK_NAMES = tuple(_LOOKS)
+# What is painted when these looks are asked for, where that is less or other than what captions call so.
+_ASKED: dict[str, tuple[_Option, ...]] = {
+    # Of these only what the prompt names besides, "natural lipstick": they must suit everybody, also who wears none.
+    "natural makeup": (
+        ("lips", ("nude", "mauve"), 0.4, 0.5, 1.0),
+        ("blush", ("peach", "pink"), 0.35, 0.5, 1.0),
+        ("eyeshadow", ("nude", "brown"), 0.35, 0.5, 1.0),
+        ("eyeliner", ("brown",), 0.4, 0.2, 1.0),
+        ("lashes", (), 0.45, 0.3, 1.0),
+        ("brow", ("brown",), 0.3, 0.4, 1.0),
+        ("contour", (), 0.4, 0.4, 1.0),
+        ("highlight", (), 0.4, 0.4, 1.0),
+    ),
+    "smoky eyes": (
+        ("eyeshadow", tuple(_SMOKE), 0.85, 0.75, 1.0),
+        ("eyeliner", ("black",), 0.6, 0.35, 0.7),
+        ("lashes", (), 0.6, 0.4, 0.5),
+    ),
+    # Without a word for a colour nobody's lids are blue, purple or the grey that looks blue on skin.
+    "evening makeup": _recoloured(_LOOKS["evening makeup"][1], eyeshadow=("brown", "smoke")),
+    "stage makeup": _recoloured(
+        _LOOKS["stage makeup"][1], lips=("red", "dark red"), lip_liner=("dark red",), eyeshadow=("brown", "dark smoke")
+    ),
+}
+_ASKED["office makeup"] = _ASKED["natural makeup"]
+# Looks that ask for no product at all.
+_PLAIN = frozenset((NO_MAKEUP, "natural makeup", "office makeup"))
 
 # How captions wrap a description; the held-out ones are for the check only.
 TEMPLATES = (
@@ -419,6 +475,8 @@ def _lexicon() -> dict[tuple[str, ...], _Item]:
     for finishes in _FINISHES.values():
         for text in finishes:
             add(text, "finish", text)
+    for text in _SMOKY:
+        add(text, "finish", "smoky")
     add("much", "strength", "strong")
     for word in _NEGATIONS:
         add(word, "not", word)
@@ -477,13 +535,61 @@ def parse(prompt: str, rng: random.Random) -> Look | None:
     Returns None when it names neither a product nor a look; an empty look for "no makeup", or when it only says what
     should not be.
     """
+    return _understood(_items(prompt), rng, draw_named_look)
+
+
+def asked(prompt: str, rng: random.Random) -> Look:
+    """What is painted for a prompt; where it leaves a choice ``rng`` draws.
+
+    Only products that it names, or that belong to a look that is named for them: without either nothing is painted,
+    and of a natural look nothing but what is named besides. Smoke is grey to brown, or the colour that is named,
+    darkened.
+    """
     items = _items(prompt)
+    smoky = any(item.value in ("smoky", "smoky eyes") and not item.refused for item in items)
+    wanted = [item for item in items if not item.refused]
+    if not any(item.kind in ("look", "product") for item in items):
+        items = [item for item in items if item.value != "smoky"]
+        items += [_Item("look", "smoky eyes")] if smoky else _place(prompt, wanted, rng)
+        wanted = [item for item in items if not item.refused]
+    look = _understood(items, rng, _draw_asked) or ()
+    named = {item.value for item in wanted if item.kind == "product"}
+    for item in wanted:
+        if item.kind == "look" and item.value not in _PLAIN:
+            named |= {option[0] for option in _ASKED.get(item.value, _LOOKS[item.value][1])}
+    return tuple(_smoky(touch) if smoky else touch for touch in look if touch.product in named)
+
+
+def _place(prompt: str, wanted: Sequence[_Item], rng: random.Random) -> list[_Item]:
+    """A product for a colour of which the prompt doesn't say where it belongs: "blue makeup", but not "nude makeup".
+
+    Where words are left that are no words of makeup, the colour may well be that of hair or of a shirt.
+    """
+    colours = [item.value for item in wanted if item.kind == "colour" and item.value != "nude"]
+    if not colours or read_prompt(prompt).unknown:
+        return []
+    fitting = [product for product in ("lips", "eyeshadow") if colours[-1] in _PRODUCT_COLOURS[product]]
+    return [_Item("product", rng.choice(fitting))]
+
+
+def _draw_asked(name: str, rng: random.Random) -> Look:
+    return _drawn(_ASKED.get(name, _LOOKS[name][1]), rng)
+
+
+def _smoky(touch: Touch) -> Touch:
+    if touch.product != "eyeshadow" or touch.colour is None or touch.colour in _SMOKE:
+        return touch
+    return replace(touch, colour=f"smoky {touch.colour}")
+
+
+def _understood(items: Sequence[_Item], rng: random.Random, draw: Callable[[str, random.Random], Look]) -> Look | None:
+    """``parse`` for a prompt already read, ``draw`` giving the products of a look."""
     if not any(item.kind in ("look", "product") for item in items):
         return None
     touches: dict[str, Touch] = {}
     for item in items:
         if item.kind == "look" and not item.refused:
-            touches.update({touch.product: touch for touch in draw_named_look(item.value, rng)})
+            touches.update({touch.product: touch for touch in draw(item.value, rng)})
     # What is said of a product before it is named, and after it: "red lipstick", "lipstick in red, not too bold".
     said: dict[str, str] = {}
     last: str | None = None
@@ -556,8 +662,12 @@ def _spread(intensity: float) -> float:
 
 def draw_named_look(name: str, rng: random.Random) -> Look:
     """A random instance of a named look."""
+    return _drawn(_LOOKS[name][1], rng)
+
+
+def _drawn(options: Sequence[_Option], rng: random.Random) -> Look:
     touches = []
-    for product, colours, intensity, spread, chance in _LOOKS[name][1]:
+    for product, colours, intensity, spread, chance in options:
         if rng.random() < chance:
             touches.append(Touch(product, rng.choice(colours) if colours else None, intensity, spread))
     return tuple(touches)

@@ -21,10 +21,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from c2p_core.colour import DARKEST, LUMINANCE, density, srgb_to_linear
 from c2p_core.faces.regions import INNER_LIPS, OUTER_LIPS, OVAL
+from c2p_core.priors.lips import CLOSED, behind, both, lip, rising, snapped, told
 
 Array = NDArray[np.float32]
 Rgb = tuple[float, float, float]
@@ -69,8 +71,9 @@ _RANGES: dict[str, _Range] = {
     "brow": _Range(0.80, (-0.012, 0.012), (0.008, 0.022), 2.0, _BROWN_TO_BLACK),
     "eyeliner": _Range(0.97, (0.010, 0.040), (0.004, 0.014), 3.5),
     "lashes": _Range(0.90, (0.003, 0.014), (0.003, 0.006), 3.0, _BROWN_TO_BLACK),
-    "lips": _Range(0.95, (-0.012, 0.012), (0.008, 0.030), 3.0),
-    "lip_liner": _Range(0.85, (0.006, 0.022), (0.005, 0.014), 2.2),
+    # No lipstick goes beyond the lips' edge: what is softer starts farther in.
+    "lips": _Range(0.95, (-0.016, -0.006), (0.004, 0.009), 3.0),
+    "lip_liner": _Range(0.85, (0.006, 0.014), (0.003, 0.006), 2.2),
 }
 
 
@@ -346,13 +349,15 @@ def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
     return torch.exp(-tone[:, 0])
 
 
-def build_regions(mesh: Array, size: int, eye_distance: float) -> Regions:
+def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> Regions:
     """Level maps and gates of all products.
 
     Args:
         mesh: (468, 2) MediaPipe points in pixels of the canvas.
         size: width and height of the canvas in pixels.
         eye_distance: in pixels of the canvas; the unit of lengths.
+        linear: (3, size, size) the canvas in linear light, in which the lips' edge is looked for; without it they end
+            where the mesh has their outline.
     """
     points = (np.asarray(mesh, np.float64) / eye_distance).astype(np.float64)
     axis = (np.arange(size) + 0.5) / eye_distance
@@ -365,25 +370,72 @@ def build_regions(mesh: Array, size: int, eye_distance: float) -> Regions:
         _add_eye(points, side, xy, level, eyes)
         _add_cheek(points, side, xy, level)
     _add_centre(points, xy, level)
-    mouth = _polygon(points[list(INNER_LIPS)], xy, 0.2)
-    outer = _polygon(_closed_spline(points[list(OUTER_LIPS)]), xy, 0.3)
+    face = _polygon(points[list(OVAL)], xy, 0.5)
+    outer, lips_show = _lips(points, xy, pixel, None if linear is None else _tone(linear, pixel), face)
     level["lips"] = outer
-    level["lip_liner"] = np.abs(outer + 0.006)
+    level["lip_liner"] = np.abs(outer + 0.018)
 
-    oval = _step(-_polygon(points[list(OVAL)], xy, 0.5) + 0.02, 0.03)
+    oval = _step(-face + 0.02, 0.03)
     open_eyes = _step(eyes, max(0.006, 0.5 * pixel))
-    open_mouth = _step(mouth, max(0.006, 0.5 * pixel))
     lips_out = _step(outer, 0.02)
     away_from_eyes = _step(eyes - 0.05, 0.02)
     gate = dict.fromkeys(PRODUCTS, oval * open_eyes)
     for name in ("lips", "lip_liner"):
-        gate[name] = open_mouth
+        gate[name] = lips_show
     for name in ("contour", "blush", "highlight"):
         gate[name] = oval * away_from_eyes * lips_out
     return Regions(
         torch.from_numpy(np.stack([level[name] for name in PRODUCTS]).astype(np.float32)),
         torch.from_numpy(np.stack([gate[name] for name in PRODUCTS]).astype(np.float32)),
     )
+
+
+def _tone(linear: Tensor, pixel: float) -> NDArray[np.float64]:
+    """(H, W, 3) optical density of a picture without its grain."""
+    tone = density(linear).permute(1, 2, 0).cpu().numpy().astype(np.float64)
+    return np.stack([gaussian_filter(tone[..., channel], max(0.8, 0.011 / pixel)) for channel in range(3)], -1)
+
+
+def _lips(
+    points: NDArray[np.float64],
+    xy: NDArray[np.float64],
+    pixel: float,
+    tone: NDArray[np.float64] | None,
+    face: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Signed distance to the outline of the lips, and where they show (0..1): not in the mouth's opening.
+
+    Where the picture tells lips from skin, teeth and hairs, it decides, not the mesh.
+    """
+    mesh_outline = _closed_spline(points[list(OUTER_LIPS)])
+    inner = points[list(INNER_LIPS)]
+    opening = _polygon(inner, xy, 0.2)
+    closed = _step(opening, max(0.006, 0.5 * pixel))
+    outer = _polygon(mesh_outline, xy, 0.3)
+    if tone is None:
+        return outer, closed
+    half = len(inner) // 2
+    between = np.concatenate([inner[:1], 0.5 * (inner[1:half] + inner[:half:-1]), inner[half : half + 1]])
+    between = between[between[:, 0].argsort()]
+    above = np.interp(xy[..., 0], between[:, 0], between[:, 1]) - xy[..., 1]
+    below_nose = (xy[..., 1] > points[2, 1] + 0.03) & (face < -0.05)
+    hidden = np.zeros(outer.shape)
+    # What is learned within the found edge, and without teeth, finds it better.
+    for _ in range(2):
+        seen = below_nose & (hidden < 0.5)
+        upper, lower = told(*(lip(tone, outer, opening, seen & part) for part in (above > 0, above <= 0)))
+        outer = _polygon(snapped(mesh_outline, lower, upper, pixel), xy, 0.3)
+        show, like = both(upper, lower, above), np.maximum(upper.sure * upper.likeness, lower.sure * lower.likeness)
+        hidden = behind(tone, show * (outer < -0.015) * (opening > 0.008), like, opening, pixel)
+    smooth = max(1.0, 0.014 / pixel)
+    # Amid the lips what has not quite their colour is a shine or a shadow.
+    show = gaussian_filter(np.maximum(show, rising(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
+    # A lip that lies in what the mesh takes for the opening is one, and a closed mouth has none; amid a wide one, where
+    # the tongue may be, the mesh decides.
+    found = rising(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
+    if float(-opening.min()) < CLOSED:
+        found = np.ones(opening.shape)
+    return outer, np.maximum(closed, found) * rising(show, 0.3, 0.95)
 
 
 def _add_eye(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable
 from typing import cast
 
+import pytest
 import torch
 from torch import Tensor
 
+from c2p_core.colour import lab, srgb_to_linear
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import candidate_looks, look_code, starting_look
-from c2p_core.guidance.vocabulary import Touch, parse
+from c2p_core.guidance.vocabulary import PIGMENTS, Touch, asked, parse
 from c2p_core.priors.products import PRODUCTS, decode
 
 
@@ -34,15 +38,26 @@ class LikesColour:
         return distance
 
 
-def lip_colour(code: Tensor) -> Tensor:
-    """A picture in the colour of the lips, dark when there is no lipstick."""
-    made = decode(code)
-    index = PRODUCTS.index("lips")
-    return (made.pigment[index] * made.opacity[index])[:, None, None].expand(3, 8, 8)
+def colour_of(product: str) -> Callable[[Tensor], Tensor]:
+    """Renders a picture in the colour of a product, dark when it is absent."""
+
+    def render(code: Tensor) -> Tensor:
+        made = decode(code)
+        index = PRODUCTS.index(product)
+        return (made.pigment[index] * made.opacity[index])[:, None, None].expand(3, 8, 8)
+
+    return render
+
+
+lip_colour = colour_of("lips")
+
+
+def judge(*colour: float) -> TextGuidance:
+    return cast(TextGuidance, LikesColour(*colour))
 
 
 def choose(prompt: str, *colour: float, seed: int = 0) -> Tensor:
-    return starting_look(prompt, lip_colour, torch.zeros(468, 2), cast(TextGuidance, LikesColour(*colour)), seed)
+    return starting_look(prompt, lip_colour, torch.zeros(468, 2), judge(*colour), seed)
 
 
 def test_a_look_paints_its_products_only() -> None:
@@ -51,20 +66,120 @@ def test_a_look_paints_its_products_only() -> None:
 
 
 def test_the_first_candidate_is_the_prompt_taken_literally() -> None:
-    asked, _ = candidate_looks("bold red lipstick", random.Random(0))
-    assert asked[0] == parse("bold red lipstick", random.Random(0))
+    looks = candidate_looks("bold red lipstick", random.Random(0))
+    assert looks[0] == parse("bold red lipstick", random.Random(0))
 
 
-def test_words_that_name_no_look_leave_random_ones() -> None:
-    asked, others = candidate_looks("like a film star", random.Random(0))
-    assert asked == ()
-    assert len(others) > 5
+# A judge that would rather have red lips than anything else, and one that likes them pale.
+@pytest.mark.parametrize("liked", [(0.4, 0.02, 0.02), (0.9, 0.6, 0.6)])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "natural makeup",
+        "natural look",
+        "no makeup look",
+        "soft",
+        "soft natural makeup",
+        "everyday",
+        "everyday makeup",
+        "subtle",
+        "subtle makeup",
+        "fresh",
+        "office makeup",
+        "a man with light makeup",
+        "nude makeup",
+        "like a film star",
+        "a man with black hair",
+        "without red lipstick",
+    ],
+)
+def test_no_coloured_product_without_a_coloured_word(prompt: str, liked: tuple[float, float, float]) -> None:
+    for seed in range(5):
+        opacity = decode(choose(prompt, *liked, seed=seed)).opacity
+        assert [name for name, value in zip(PRODUCTS, opacity, strict=True) if value > 0] == []
 
 
-def test_the_judge_decides_among_random_looks() -> None:
-    code = choose("like a film star", 0.4, 0.02, 0.02)
-    red, green, _ = lip_colour(code)[:, 0, 0]
-    assert red > green + 0.05
+@pytest.mark.parametrize(
+    ("prompt", "products"),
+    [
+        ("natural lipstick", {"lips"}),
+        ("nude lips", {"lips"}),
+        ("natural makeup with a bit of blush", {"blush"}),
+        ("natural glow", {"highlight"}),
+        ("purple makeup", {"lips", "eyeshadow"}),
+        ("red lipstick and smoky eyes", {"lips", "eyeshadow", "eyeliner", "lashes"}),
+    ],
+)
+def test_only_what_the_prompt_names_is_painted(prompt: str, products: set[str]) -> None:
+    painted = {touch.product for seed in range(20) for touch in asked(prompt, random.Random(seed))}
+    assert painted == products
+
+
+@pytest.mark.parametrize("prompt", ["natural lipstick", "nude lips", "natural makeup and lipstick"])
+def test_natural_lipstick_has_the_tone_of_lips(prompt: str) -> None:
+    for seed in range(10):
+        (touch,) = asked(prompt, random.Random(seed))
+        assert touch.colour is not None and touch.intensity < 0.65
+        _, reddish, yellowish = lab(srgb_to_linear(torch.tensor(PIGMENTS[touch.colour])[:, None, None])).flatten()
+        assert 10 < float(reddish) < 35
+        assert float(yellowish) < 25
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "smoky eyes",
+        "smokey eye",
+        "smoky makeup",
+        "smoky eyeshadow",
+        "dramatic smoky eyes",
+        "red lipstick and smoky eyes",
+        "smoky eyes with blue eyeliner",
+        "evening makeup",
+        "heavy makeup",
+    ],
+)
+@pytest.mark.parametrize("liked", [(0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (0.6, 0.0, 0.6)])
+def test_smoky_without_a_colour_is_grey_to_brown(prompt: str, liked: tuple[float, float, float]) -> None:
+    shadow = PRODUCTS.index("eyeshadow")
+    for seed in range(5):
+        code = starting_look(prompt, colour_of("eyeshadow"), torch.zeros(468, 2), judge(*liked), seed)
+        assert float(decode(code).opacity[shadow]) > 0.3
+        # Also as far off as a search may take it.
+        for signs in itertools.product((-0.08, 0.0, 0.08), repeat=3):
+            code_there = code.clone()
+            code_there[shadow, :3] += torch.tensor(signs)
+            light, reddish, yellowish = lab(decode(code_there).pigment[shadow][:, None, None]).flatten().tolist()
+            assert light < 32
+            assert yellowish > 2  # neither blue nor purple
+            assert -1 < reddish < yellowish + 6  # neither green nor plum
+
+
+@pytest.mark.parametrize(
+    ("prompt", "colour"),
+    [
+        ("smoky blue eyes", "blue"),
+        ("blue smoky eyes", "blue"),
+        ("smoky eyes in green", "green"),
+        ("smoky purple", "purple"),
+    ],
+)
+def test_smoky_with_a_colour_is_that_colour_darkened(prompt: str, colour: str) -> None:
+    eyes = next(touch for touch in asked(prompt, random.Random(0)) if touch.product == "eyeshadow")
+    assert eyes.colour is not None
+    smoky, plain = (
+        lab(srgb_to_linear(torch.tensor(PIGMENTS[name])[:, None, None])).flatten() for name in (eyes.colour, colour)
+    )
+    assert float(smoky[0]) < float(plain[0]) - 5
+    assert float(torch.cosine_similarity(smoky[1:], plain[1:], 0)) > 0.9
+
+
+def test_the_judge_decides_among_versions_of_what_is_asked() -> None:
+    chosen = {
+        likes: lip_colour(choose("natural lipstick", *likes))[:, 0, 0] for likes in ((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
+    }
+    assert not torch.equal(*chosen.values())
 
 
 def test_what_the_prompt_names_is_kept_against_a_weak_preference() -> None:

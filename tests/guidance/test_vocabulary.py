@@ -90,6 +90,11 @@ def test_stronger_words_paint_more() -> None:
     assert sheer[0].intensity < bold[0].intensity
 
 
+def test_captions_still_mean_what_the_text_model_was_trained_with() -> None:
+    assert {products_of("smoky eyes", seed)["eyeshadow"] for seed in range(20)} == {"black", "grey"}
+    assert {"lips", "blush"} <= set(products_of("natural makeup"))
+
+
 def test_no_makeup_is_an_empty_look() -> None:
     assert parse("no makeup", random.Random(0)) == ()
 

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from skimage.data import astronaut
 from torch import Tensor
 
 from c2p_core.colour import srgb_to_linear
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.faces.regions import INNER_LIPS, signed_distance
 from c2p_core.priors import products
 from c2p_core.priors.products import PRODUCTS, Ground, bare_code, decode, paint_on, product_row
 
@@ -36,7 +39,7 @@ class Face:
         alignment = align(mesh[:, :2], eye_distance(mesh))
         self.mesh = apply(alignment.to_canvas, mesh[:, :2])
         self.linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
-        self.regions = products.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE)
+        self.regions = products.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
         self.skin = products.skin_map(self.linear, CANVAS_EYE_DISTANCE)
         self.ground = products.ground(self.regions, self.skin)
 
@@ -82,6 +85,82 @@ def test_red_lipstick_takes_green_and_blue_from_the_lips(face: Face) -> None:
     change = paint_on(code_of("lips", RED), face.ground).sum(0)[:, row, column]
     assert change[1] > change[0] + 0.3
     assert change[2] > change[0] + 0.3
+
+
+def share_outside(code: Tensor, maps: Ground, outline: Tensor, beyond: float = 0.01) -> float:
+    """How much of the lipstick's opacity lies farther than so many eye distances outside an outline."""
+    painted = paint_on(code, maps)[LIPS].abs().mean(0)
+    return float((painted * (outline > beyond)).sum() / painted.sum())
+
+
+# The usual lipstick, and the widest and softest that there is.
+@pytest.mark.parametrize(("extent", "softness"), [(0.5, 0.5), (1.0, 1.0)])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_lipstick_ends_at_the_lips_edge(face: Face, extent: float, softness: float, scale: int) -> None:
+    code = bare_code()
+    code[LIPS] = product_row("lips", RED, 0.9, extent, softness)
+    maps = F.interpolate(face.ground.maps[None], scale_factor=scale, mode="bicubic")[0]
+    assert share_outside(code, face.ground.on(maps), maps[LIPS]) < 0.01
+    by_mesh = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
+    outside_mesh = F.interpolate(by_mesh[None, None], scale_factor=scale, mode="bicubic")[0, 0]
+    assert share_outside(code, face.ground.on(maps), outside_mesh) < 0.01
+
+
+def test_lipstick_is_on_the_lips(face: Face) -> None:
+    painted = paint_on(code_of("lips", RED), face.ground)[LIPS].abs().amax(0)
+    for points in ((0, 13), (14, 17), (17, 84, 14), (17, 314, 14)):
+        assert float(painted[face.at(*points)]) > 0.5
+
+
+def drawn(face: Face, lips: Tensor, opening: Tensor) -> Tensor:
+    """A plain (3, H, W) linear picture of skin, red lips and light teeth."""
+    skin, red, teeth = (
+        srgb_to_linear(torch.tensor(c))[:, None, None]
+        for c in ((0.8, 0.62, 0.54), (0.66, 0.34, 0.36), (0.85, 0.83, 0.78))
+    )
+    picture = torch.where(lips, red, skin).expand(3, CANVAS, CANVAS)
+    return torch.where(opening, teeth, picture)
+
+
+def lips_of(
+    mesh: NDArray[np.float32], shift: tuple[float, float] = (0, 0), thinner: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Signed distances to the outline of the lips and to the opening of a mesh moved by canvas pixels."""
+    moved = torch.from_numpy(mesh + np.array(shift, np.float32)).numpy()
+    outer = products.build_regions(moved, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS] + thinner
+    opening = torch.from_numpy(signed_distance(moved, INNER_LIPS)) / CANVAS_EYE_DISTANCE
+    return outer, opening
+
+
+def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
+    outer, opening = lips_of(face.mesh, thinner=0.035)
+    linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
+    skin = products.skin_map(linear, CANVAS_EYE_DISTANCE)
+    found = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
+    code = code_of("lips", RED)
+    assert share_outside(code, found, outer) < 0.02
+    unseen = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
+    assert share_outside(code, unseen, outer) > 0.1
+    painted = paint_on(code, found)[LIPS].abs().amax(0)
+    sure = (outer < -0.02) & (opening > 0.03)
+    assert float((painted[sure] > 0.4).float().mean()) > 0.95
+
+
+def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
+    outer, opening = lips_of(face.mesh)
+    _, real = lips_of(face.mesh, (0.0, 3.0))
+    linear = drawn(face, outer < 0, real <= 0)
+    found = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    missed = (real < -0.02) & (opening > 0.01)
+    assert int(missed.sum()) > 20
+    assert float(found.gate[LIPS][missed].mean()) < 0.1
+
+
+def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
+    plain = torch.full((3, CANVAS, CANVAS), 0.4)
+    found = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
+    expected = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
+    assert torch.equal(found.level, expected.level)
 
 
 def test_teeth_keep_their_colour(face: Face) -> None:
@@ -170,9 +249,10 @@ def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
 def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
     code = code_of("lips", RED)
     twice = products.build_regions(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
-    skin = torch.nn.functional.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
+    skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
     fine = products.paint(code, twice, skin).sum(0)
-    enlarged = torch.nn.functional.interpolate(face.ground.maps[None], scale_factor=2, mode="bicubic")[0]
+    once = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
+    enlarged = F.interpolate(once.maps[None], scale_factor=2, mode="bicubic")[0]
     coarse = paint_on(code, face.ground.on(enlarged)).sum(0)
     lips = fine.abs() > 0.05
     assert float((fine - coarse).abs()[lips].mean()) < 0.06
