@@ -27,7 +27,7 @@ FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 PRIORS = ("makeup", "stylegan2")
 DEFAULT_PROMPT = "natural makeup"
-DEFAULT_STRENGTH = 0.7
+DEFAULT_STRENGTH = 0.5
 # The family that is easiest to lose without having seen it: keeping it back costs the user least.
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends

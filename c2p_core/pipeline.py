@@ -40,6 +40,7 @@ from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.looks import paints_anything
 from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoint_files import find_files
@@ -203,7 +204,8 @@ def _protected(
     cancel.raise_if_cancelled()
 
     guidance = models.guidance
-    text = (guidance, guidance.direction(request.prompt)) if request.prompt.strip() else None
+    # Text that asks for no product would only pull the light towards what makeup looks like.
+    text = (guidance, guidance.direction(request.prompt)) if paints_anything(request.prompt) else None
     changes: list[tuple[Alignment, Change]] = []
     reports = {face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in faces}
     unchanged: dict[int, Face] = {}

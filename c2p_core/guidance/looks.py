@@ -48,6 +48,11 @@ def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
     return tuple(looks)
 
 
+def paints_anything(prompt: str) -> bool:
+    """Whether a prompt asks for any product; "natural makeup" does not."""
+    return bool(asked(prompt, random.Random(0)))
+
+
 @torch.no_grad()
 def starting_look(
     prompt: str, render: Callable[[Tensor], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0

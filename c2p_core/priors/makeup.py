@@ -24,6 +24,7 @@ from c2p_core.faces.glasses import glasses
 from c2p_core.guidance.looks import starting_look
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, bounded, within
+from c2p_core.priors.expression import conditions
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown, moved, warped
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
@@ -33,21 +34,15 @@ if TYPE_CHECKING:
 
 _CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
 # How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
-_REACH = (0.2, 0.2, 0.2, 0.3, 0.6, 0.5)
+_REACH = (0.05, 0.05, 0.05, 0.3, 0.6, 0.5)
 # What the search may add where the text says nothing, from next to nothing to what passes for light and grooming:
 # product, sRGB colour. Raw opacity goes from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
-_HINTS: tuple[tuple[str, Rgb | None], ...] = (
-    ("contour", None),
-    ("highlight", None),
-    ("eyeshadow", (0.36, 0.25, 0.20)),
-    ("brow", (0.27, 0.18, 0.12)),
-    ("eyeliner", (0.20, 0.14, 0.11)),
-    ("lashes", (0.10, 0.08, 0.07)),
-)
+_HINTS: tuple[tuple[str, Rgb | None], ...] = (("contour", None), ("highlight", None))
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
-_STIFF = 2.5e4
-# Where a bulge is seen at once: the nose and the outline of the face, and above all brows and lips.
-_STIFF_NOSE, _STIFF_LINES = 8.0, 25.0
+_STIFF = 1e4
+# Where a bulge is seen at once: the nose and the outline of the face, brows and lips. What of them must not move at all
+# is a condition on the field (``expression``).
+_STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
 # Skin that is stretched by more than this share shows it: folds beside the mouth become lines, brows become bars.
 _STRAIN, _STRAIN_WEIGHT = 0.5, 10.0
 # On smooth skin tone shows by its edges, not by its depth; cells. Tone is blurred again where it is bounded already,
@@ -60,6 +55,17 @@ _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
+_BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
+_TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
+# How much of relief's limit may deepen shade: half of it where it is broad, little where it is a fold or a line.
+_DEEPEN, _DEEPEN_FOLDS = 0.5, 0.15
+_FOLD_BANDS = 3  # bands of relief, from the finest, in which dark lines are folds
+_GRAIN_SIDE = 128  # of the grid that carries grain
+_GRAIN_BLUR = 2.5  # cells; what is coarser would be spots
+_ROUGH_WITHIN = 3.0  # canvas px within which roughness hides grain
+# How much of its limit grain shows on skin without any texture, per optical density of roughness, and at most.
+_SMOOTH_HIDES, _ROUGH, _ROUGHEST_HIDES = 0.10, 0.05, 2.5
+_DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
 _GREY = 0.02  # most sRGB that red, green and blue differ by on a black-and-white face
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 _SUNGLASSES = 0.57  # share of what lies around the eyes, beyond the lids, that is no skin
@@ -85,10 +91,11 @@ class Settings:
     """What strength means for this prior; `docs/strength.md` explains it to users.
 
     Attributes:
-        shape: the farthest that a pixel moves, in eye distances.
+        shape: the farthest that a control point goes, in eye distances.
         complexion: how much of one learned standard deviation a code of length one shows.
         mahalanobis: the longest code per dimension, in standard deviations.
-        relief: the most that the face's own light and shade are deepened or softened, as a factor minus one.
+        relief: the most that the face's own light and shade are softened, as a factor minus one; deepened less.
+        grain: the strongest grain on a face of usual roughness, in optical density.
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
         moved: how far landmarks may move on average, in eye distances; the guard wakes here and at the next two.
@@ -100,6 +107,7 @@ class Settings:
     complexion: float
     mahalanobis: float
     relief: float
+    grain: float
     opacity: float
     limits: Limits
     moved: float
@@ -107,19 +115,29 @@ class Settings:
     patchy: float
 
 
+def scale(strength: float) -> float:
+    """How wide the limits are at a strength 0..1, as a factor of those at 0.5, where everything is measured.
+
+    They grow half as fast above 0.5, because 1 is the most that a photographer could still use.
+    """
+    strength = max(strength, 0.02)
+    return min(2 * strength, 0.5 + strength)
+
+
 def settings(strength: float) -> Settings:
-    """Limits that grow with strength 0..1, measured at 0.7; at 0 next to nothing is left of them."""
-    s = max(strength, 0.02) / 0.7
+    """Limits that grow with strength; at 0 next to nothing is left of them."""
+    s = scale(strength)
     return Settings(
-        shape=0.10 * s,
-        complexion=1.0 * s,
+        shape=0.14 * s,
+        complexion=1.2 * s,
         mahalanobis=1.5,
         relief=1.0 * s,
-        opacity=1.5 * math.log(max(strength, 0.02)),
-        limits=Limits(0.24 * s, 0.34 * s),
-        moved=0.062 * s,
-        shifted=6.8 * s,
-        patchy=2.5 * s,
+        grain=0.032 * s,
+        opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
+        limits=Limits(0.18 * s, 0.33 * s),
+        moved=0.03 * s,
+        shifted=6.5 * s,
+        patchy=2.2 * s,
     )
 
 
@@ -160,7 +178,14 @@ class MakeupFace:
         canonical = carry(mesh, basis.mesh.numpy(), cell_centres(_CELLS))
 
         skin = face_regions.skin(pixels, mesh)
-        self.skin = torch.from_numpy(skin)[None].to(device)
+        brows = face_regions.brows_distance(mesh)
+        nose = face_regions.signed_distance(mesh, face_regions.NOSE)
+        tonable = (
+            skin
+            * face_regions.ramp(-brows, -_BROW_FADE, -1.0)
+            * (1.0 - (1.0 - _TONE_ON_NOSE) * face_regions.ramp(nose, -2.0, 12.0))
+        )
+        self.skin = torch.from_numpy(tonable.astype(np.float32))[None].to(device)
         self._grey = _is_grey(pixels, mesh)
         self._patterns = _patterns(basis, canonical).to(device)
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
@@ -170,11 +195,17 @@ class MakeupFace:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
         free = free * _movable(pixels, mesh)
-        self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel()).to(device)
+        kept = conditions(mesh, _CELLS)
+        self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel(), kept).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
         self._bands = _bands(self._linear, skin)
         self._plain = _plain(self._bands)
+        inside = face_regions.ramp(oval, -14.0, -2.0) * face_regions.ramp(-eyes, -5.0, 0.0)
+        inside *= face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.INNER_LIPS), -2.0, 0.5)
+        self._hides_grain = _hides_grain(self._linear, torch.from_numpy(inside).to(device))
+        folds = (self._bands > 0) & (torch.arange(len(self._bands), device=device) < _FOLD_BANDS)[:, None, None]
+        self._deepen = torch.where(folds, _DEEPEN_FOLDS, _DEEPEN)
         bare = torch.from_numpy(face_regions.ramp(-face_regions.brows_distance(mesh), -8.0, -3.0)).to(self._bands)
         self._fine = bare * _LINE * torch.tanh(self._bands[:TEXTURE_BANDS] / _LINE)
         self._tone = F.avg_pool2d(self._linear, CANVAS // _CELLS)
@@ -185,19 +216,22 @@ class MakeupFace:
         even, _ = control_weights(canonical)
         self._controls = torch.from_numpy(even).to(device)
 
-        laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE)
+        laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
         lowpass = products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE)
         ground = products.ground(laid, lowpass)
         self._look = products.bare_code().to(device)
         self._reach = torch.zeros_like(self._look)
+        self._wears = False
         self._unsearched = _Unsearched(lab(_half(face.pixels.to(device))), lab(self._tone))
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
+        self._wears = False
         if guidance is not None and prompt.strip():
             look = starting_look(prompt, self._wearing, self._points, guidance, seed).to(self._device)
             if bool((look[:, 3] > products.ABSENT).any()):
                 self._look, self._reach = _with_hints(look)
+                self._wears = True
                 worn = self._worn(look)
                 self._unsearched = _Unsearched(lab(_half(self._painted(worn))), lab(self._toned(worn)))
         return {
@@ -205,11 +239,12 @@ class MakeupFace:
             "complexion": torch.zeros(len(self._patterns), device=self._device),
             "relief": torch.zeros(len(RELIEF_BANDS) - 1, SIZE, device=self._device),
             "texture": torch.zeros(TEXTURE_BANDS, _CELLS, _CELLS, device=self._device),
+            "grain": torch.zeros(_GRAIN_SIDE, _GRAIN_SIDE, device=self._device),
             "shape": torch.zeros(2 * SIZE, device=self._device),
         }
 
     def render(self, code: Code) -> Rendered:
-        return self.rendered(self.displacement(code), self._light(code), code["products"])
+        return self.rendered(self.displacement(code), self._light(code), code["products"], code["grain"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
         whitened = code["complexion"] / self._settings.mahalanobis
@@ -228,11 +263,11 @@ class MakeupFace:
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self.changed(self.displacement(code), self._light(code), code["products"])
+        return self.changed(self.displacement(code), self._light(code), code["products"], code["grain"])
 
     # What follows serves other priors too: how a face shows a displacement, a light and products.
 
-    def rendered(self, displacement: Tensor, light: Tensor, worn: Tensor) -> Rendered:
+    def rendered(self, displacement: Tensor, light: Tensor, worn: Tensor, grain: Tensor) -> Rendered:
         """The face made up.
 
         Args:
@@ -240,17 +275,19 @@ class MakeupFace:
             light: (256, 256) change of light as density, before it is bounded to what skin can show.
             worn: how far the products are from the look that ``start`` found, a part of the code.
         """
-        density = self._on_skin(light) + self._paint(self._products(worn))
+        density = self._on_skin(light) + self._grain(grain)
+        if self._wears:
+            density = density + self._paint(self._products(worn))
         pixels = warped(self._painted(density), displacement, self._everywhere)
         return Rendered(pixels, displacement, density)
 
-    def changed(self, displacement: Tensor, light: Tensor, worn: Tensor) -> Change:
+    def changed(self, displacement: Tensor, light: Tensor, worn: Tensor, grain: Tensor) -> Change:
         """The same as ``rendered`` for a photo of any size; without gradients."""
         ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
         painted, grey = self._products(worn).cpu(), self._grey
         return Change(
             displacement.cpu(),
-            self._on_skin(light).cpu(),
+            (self._on_skin(light) + self._grain(grain)).cpu(),
             ground.maps,
             lambda maps: _inked(products.paint_on(painted, ground.on(maps)), grey),
             products.PRODUCTS,
@@ -277,14 +314,19 @@ class MakeupFace:
         """(256, 256) change of light that deepens or softens the face's own light and shade."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
         gain = self._settings.relief * gaussian(gain, _TONE_BLUR)
-        return _deepened(grown(gain), self._bands, self._plain)
+        return _deepened(grown(gain), self._bands, self._plain * self._deepen)
 
     def _texture(self, code: Tensor) -> Tensor:
         """(256, 256) change of light that roughens or smooths the face's own texture."""
         rougher = _TEXTURE * self._settings.relief
         gain = torch.tanh(code)
         gain = gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
-        return _deepened(grown(gain), self._fine, self._plain[:TEXTURE_BANDS])
+        return _deepened(grown(gain), self._fine, (self._plain * self._deepen)[:TEXTURE_BANDS])
+
+    def _grain(self, code: Tensor) -> Tensor:
+        """(3, 256, 256) density like the grain of skin and film, too fine to make spots; never another hue."""
+        grain = self._settings.grain * torch.tanh(code)[None]
+        return grown((grain - gaussian(grain, _GRAIN_BLUR)) * self._hides_grain).expand(3, -1, -1)
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
@@ -342,7 +384,8 @@ def _as_visible(limits: Settings, tone: Tensor, skin: Tensor) -> Settings:
     lightness = float(bright.median()) if len(bright) else _USUAL_LIGHTNESS
     share = min(2.0, max(1.0, (_USUAL_LIGHTNESS + 16) / (lightness + 16)))
     wider = Limits(*(share * getattr(limits.limits, f.name) for f in fields(Limits)))
-    return replace(limits, complexion=share * limits.complexion, limits=wider)
+    grain = min(share, _DARK_SKIN_GRAIN) * limits.grain
+    return replace(limits, complexion=share * limits.complexion, grain=grain, limits=wider)
 
 
 def _is_grey(pixels: np.ndarray, mesh: np.ndarray) -> bool:
@@ -401,6 +444,20 @@ def _plain(bands: Tensor) -> Tensor:
     energy = [gaussian_filter(band, _FAINT_WITHIN * width) for band, width in zip(squared, widths, strict=True)]
     near = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
     return near / (near + bands.new_tensor(_FAINT)[:, None, None].square())
+
+
+def _hides_grain(linear: Tensor, inside: Tensor) -> Tensor:
+    """(1, side, side) how much grain the face hides here: little on smooth skin, more where it is rough already.
+
+    Args:
+        linear: (3, 256, 256) linear light of the face.
+        inside: (256, 256) 0 on eyeballs, in the mouth, and beside the face.
+    """
+    luminance = (linear * LUMINANCE.to(linear)[:, None, None]).sum(0, keepdim=True).clamp(min=2e-3)
+    depth = -torch.log(luminance)
+    rough = gaussian((depth - gaussian(depth, _ROUGH_WITHIN)).square(), _ROUGH_WITHIN).clamp(min=0.0).sqrt()
+    hides = (_SMOOTH_HIDES + rough / _ROUGH).clamp(max=_ROUGHEST_HIDES)
+    return F.interpolate((hides * inside)[None], (_GRAIN_SIDE, _GRAIN_SIDE), mode="area")[0]
 
 
 def _deepened(gain: Tensor, relief: Tensor, plain: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Shape: smooth local displacements of the photo's own pixels, as in a retoucher's liquify tool.
 
 A grid of control points lies over the mean face, about twelve cells across it; cubic B-splines between them. The field
-is left-right symmetric in the face's own frame, fades out at the face's outline, and holds the eyes still. Everything
-up to the final limit is linear in the code, so that one matrix per face holds it.
+is left-right symmetric in the face's own frame and fades out at the face's outline. No control point goes farther than
+the limit; from there on everything is linear, so that conditions on the displacement (``priors.expression``) can be
+taken out exactly.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
+from c2p_core.priors.expression import null_projector
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
 _LEFT, _TOP, _BOTTOM = 44.0, 36.0, 236.0  # control points cover the face and a little more
@@ -30,37 +32,30 @@ class ShapeField:
 
     Attributes:
         cells: side of the square grid over the canvas on which the field is evaluated.
-        horizontal: (cells * cells, SIZE) weights of the sideways code, antisymmetric across the face's middle.
-        vertical: (cells * cells, SIZE) weights of the up-and-down code, symmetric.
-        axes: (cells * cells, 2, 2) canvas pixels per pixel of the mean face, one column per axis of the mean face.
+        moves: (2 * cells * cells, 2 * SIZE) canvas pixels per pixel that a control point goes on the mean face: first
+            sideways, antisymmetric across the face's middle, then up and down, symmetric. What ``expression`` forbids
+            is taken out.
     """
 
     cells: int
-    horizontal: Tensor
-    vertical: Tensor
-    axes: Tensor
+    moves: Tensor
 
     def to(self, device: torch.device) -> ShapeField:
-        return ShapeField(self.cells, self.horizontal.to(device), self.vertical.to(device), self.axes.to(device))
+        return ShapeField(self.cells, self.moves.to(device))
 
     def displacement(self, code: Tensor, limit: float) -> Tensor:
         """Displacement in canvas pixels.
 
         Args:
             code: (2 * SIZE,) in units of ``limit``.
-            limit: no pixel moves farther than this, in canvas pixels; approached smoothly.
+            limit: no control point goes farther than this, in canvas pixels; approached smoothly.
 
         Returns:
             (2, cells, cells): the pixel at p shows what was at p + displacement(p).
         """
-        own = torch.stack([self.horizontal @ code[:SIZE], self.vertical @ code[SIZE:]], -1) * limit
-        field = (self.axes @ own[..., None])[..., 0]
-        return held(field.T.reshape(2, self.cells, self.cells), limit)
-
-
-def held(displacement: Tensor, limit: float) -> Tensor:
-    """A (2, cells, cells) displacement of which no pixel moves farther than ``limit``, approached smoothly."""
-    return displacement * (limit / torch.sqrt(limit**2 + displacement.square().sum(0, keepdim=True)))
+        pairs = code.reshape(2, SIZE)
+        pairs = pairs * (limit / torch.sqrt(1.0 + pairs.square().sum(0, keepdim=True)))
+        return (self.moves @ pairs.flatten()).reshape(2, self.cells, self.cells)
 
 
 def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -91,19 +86,25 @@ def _cubic(t: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.where(a < 1.0, near, far))
 
 
-def build_field(canonical: NDArray[np.float32], cells: int, held: NDArray[np.float32]) -> ShapeField:
+def build_field(
+    canonical: NDArray[np.float32], cells: int, held: NDArray[np.float32], forbidden: NDArray[np.float64]
+) -> ShapeField:
     """The field of one face.
 
     Args:
         canonical: (cells * cells, 2) where each cell of the canvas lies on the mean face.
         cells: side of the grid.
         held: (cells * cells,) 0 where the face may move, 1 where it must not.
+        forbidden: (C, 2 * cells * cells) conditions that every displacement of the field meets: times it they are 0.
     """
     even, odd = control_weights(canonical)
     free = (1.0 - held)[:, None]
-    return ShapeField(
-        cells, torch.from_numpy(odd * free), torch.from_numpy(even * free), torch.from_numpy(_axes(canonical, cells))
-    )
+    axes = _axes(canonical, cells)
+    own = np.stack([odd * free, even * free], 1)
+    # Cells, axes of the canvas, axes of the mean face, control points.
+    moves = (axes[:, :, :, None] * own[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
+    projector = null_projector(forbidden @ moves.astype(np.float64))
+    return ShapeField(cells, torch.from_numpy(np.asarray(moves @ projector, dtype=np.float32)))
 
 
 def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:

@@ -39,10 +39,9 @@ from c2p_core.priors.inversion import (
     working_side,
 )
 from c2p_core.priors.inversion_cache import Inversions
-from c2p_core.priors.makeup import MakeupFace, MakeupPrior, settings
+from c2p_core.priors.makeup import MakeupFace, MakeupPrior, scale, settings
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown
-from c2p_core.priors.shape import held
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ _MINI = "stylegan2-mini"
 _CELLS = 64  # side of the grid on which displacement and tone live, as in the makeup prior
 _SIDE = 128  # px; a larger picture would be read at this size
 _LARGEST_NOISE = 256  # px; maps of 512 px and more draw pores, which come from the photo anyway
-_REACH = 2.0  # standard deviations of W that a row may move at strength 0.7
+_REACH = 2.0  # standard deviations of W that a row may move at strength 0.5
 _DRAWS = 4096  # of W, whose principal axes the search walks along
 # Optical density is compared down to this linear intensity: below it noise is all that differs.
 _DARKEST = 0.02
@@ -212,7 +211,7 @@ class WPlusFace:
         self.inversion = inversion
         self._generator = generator
         self._makeup = makeup.invert(face, strength)
-        self._reach = _REACH * max(strength, 0.02) / 0.7
+        self._reach = _REACH * scale(strength)
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
@@ -227,7 +226,7 @@ class WPlusFace:
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
         worn = self._makeup.start(prompt, guidance, seed)
-        return {name: worn[name] for name in ("products", "relief", "texture", "shape")} | self._own_code()
+        return {name: worn[name] for name in ("products", "relief", "texture", "grain", "shape")} | self._own_code()
 
     def rows(self, code: Code) -> Tensor:
         """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
@@ -242,7 +241,7 @@ class WPlusFace:
         return torch.cat([still, free + away @ self._axes])
 
     def render(self, code: Code) -> Rendered:
-        return self._makeup.rendered(*self._split(code), code["products"])
+        return self._makeup.rendered(*self._split(code), code["products"], code["grain"])
 
     def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
         """The paper's latent loss, in standard deviations of W and of noise, and how much what is stiff is bent.
@@ -258,7 +257,7 @@ class WPlusFace:
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self._makeup.changed(*self._split(code), code["products"])
+        return self._makeup.changed(*self._split(code), code["products"], code["grain"])
 
     def _own_code(self) -> Code:
         shape, like = self._generator.shape, self.inversion.codes
@@ -273,22 +272,22 @@ class WPlusFace:
         Hues are left out: a generator's are blotches on skin, and what the text asks for comes from the products.
         """
         after = self._density(self._synthesised(code))
-        displacement, moved = self._follow(after)
+        shape, moved = self._follow(after)
         light = (after - moved).mean(0)
         # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
         light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
-        displacement = held(displacement + self._makeup.displacement(code), self._farthest)
+        displacement = self._field.displacement(shape + code["shape"], self._farthest)
         return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.own_light(code)
 
     def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:
-        """The displacement that makes of the face before what comes nearest to ``after``, and what it makes."""
+        """The shape that makes of the face before what comes nearest to ``after``, and what it makes."""
         moved, shape = self._before, self._before.new_zeros(len(self._solve))
         for _ in range(_ROUNDS):
             shape = shape + self._solve @ (self._see @ _band((after - moved).mean(0, keepdim=True)).flatten())
             displacement = self._field.displacement(shape, self._farthest)
             grid = centres(_CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
             moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
-        return displacement, moved
+        return shape, moved
 
     def _synthesised(self, code: Code) -> Tensor:
         """(3, side, side) -1..1, as large as it is looked at."""
@@ -361,17 +360,9 @@ def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tu
     seen = _band(before.mean(0, keepdim=True))[0]
     down, across = torch.gradient(seen, spacing=CANVAS / _CELLS)
     slope = torch.stack([across.flatten(), down.flatten()], -1)
-    field = makeup.field
-    axes = field.axes.to(slope) * limit
-    moves = torch.cat(
-        [
-            axes[:, :, 0, None] * field.horizontal.to(slope)[:, None],
-            axes[:, :, 1, None] * field.vertical.to(slope)[:, None],
-        ],
-        2,
-    )
-    see = (slope[:, :, None] * moves).sum(1).T
-    bends = torch.stack([makeup.bends(move.reshape(2, _CELLS, _CELLS)) for move in moves.permute(2, 1, 0)])
+    moves = makeup.field.moves.to(slope) * limit
+    see = (slope.T.reshape(-1, 1) * moves).reshape(2, _CELLS * _CELLS, -1).sum(0).T
+    bends = torch.stack([makeup.bends(move.reshape(2, _CELLS, _CELLS)) for move in moves.T])
     # So that every edge counts alike, and not by its contrast.
     told = slope.square().sum(1)
     weighed = see / (told + told.mean())

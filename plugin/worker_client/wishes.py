@@ -8,7 +8,7 @@ import json
 from worker_client.texts import _
 
 DEFAULT_PROMPT = "natural makeup"
-DEFAULT_STRENGTH = 0.7
+DEFAULT_STRENGTH = 0.5
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
     "natural makeup",
