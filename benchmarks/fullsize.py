@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from benchmarks.priors import FULLSIZE_FILE
 from benchmarks.process import code_fingerprint, peak_mib
 from c2p_core import torchvision_ops
+from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.faces.align import crop
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
@@ -239,7 +240,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
     makeup = MakeupPrior(load_basis(store.path("complexion")), device)
-    searched = WPlusFace(face, inversion, generator, principal_axes(generator), makeup, 0.7)
+    searched = WPlusFace(face, inversion, generator, principal_axes(generator), makeup, DEFAULT_STRENGTH)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
 
     def search_loss() -> Tensor:

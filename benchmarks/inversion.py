@@ -18,6 +18,7 @@ from benchmarks.process import code_fingerprint
 from benchmarks.rows import InversionRow
 from benchmarks.tables import mean, number, table
 from c2p_core import faces, imageio, verify
+from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.faces.view import View
 from c2p_core.pipeline import pick_device
 from c2p_core.priors.complexion import load_basis
@@ -53,7 +54,7 @@ def measure(photo: Path) -> InversionRow | None:
 
     def quality(how: InversionSettings) -> float:
         prior = WPlusPrior(networks, makeup, device, HeldInversions(), _fail, how=how)
-        return prior.invert(canvas, strength=0.7).inversion.quality
+        return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
     encoder = quality(_ENCODER)
     began = perf_counter()

@@ -10,11 +10,11 @@ from benchmarks import rates, rows, run
 from benchmarks.data import places
 from benchmarks.process import code_fingerprint
 from benchmarks.rows import NaturalRow, ProtectRow, SurviveRow
-from c2p_core.api import DEFAULT_PROMPT
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
 
 FACES = 6
 STEPS = 20
-_STRENGTH = 0.7
+_STRENGTH = DEFAULT_STRENGTH
 _WEAK, _STRONG = 0.1, 0.4
 
 

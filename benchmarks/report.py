@@ -223,7 +223,7 @@ NOTES = """\
   gallery holds as many people as the table says. Settings that were measured without one are not in the table.
 - Towards a decoy: the search goes for a made-up person; impersonation succeeds above the FAR 1 % threshold.
 - Beside other methods: noise methods change the face alone, ask the same recognisers through the same random
-  transformations as often as the product may (`benchmarks/baselines.py`); its looks at where it stands, every ten steps
+  transformations as often as the product may (`benchmarks/baselines.py`); its looks at where it stands, every 15 steps
   and without gradients, come on top. Between measured strengths straight lines, beyond them nothing. SSIM, PSNR and
   FLIP are means of the whole photo, at the size at which it is stored. They count an edge that moved by half a pixel
   for more than stripes in all colours on skin, as noise makes them; patchiness and the colour shift of skin do not.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from c2p_core.api import DEFAULT_STRENGTH
+
 CURVES: dict[str, tuple[float, ...]] = {
-    "c2p": (0.15, 0.3, 0.5, 0.7, 1.0),
+    "c2p": (0.15, 0.3, DEFAULT_STRENGTH, 0.7, 1.0),
     "pgd": (0.25, 0.5, 0.75),
     "mi-fgsm": (0.25, 0.5, 0.75),
     "masked-noise": (0.25, 0.5, 0.75),
     "smooth-noise": (0.25, 0.5, 0.75),
-    "look": (0.4, 0.7, 1.0),
+    "look": (0.3, DEFAULT_STRENGTH, 0.7, 1.0),
     "blur": (0.06, 0.1, 0.2, 0.4),
     "pixelate": (0.06, 0.12, 0.2, 0.4),
 }
 
 # Not part of the comparison: towards a decoy, and the two whose outcome is known.
-ASIDE: dict[str, tuple[float, ...]] = {"decoy": (0.7,), "nothing": (0.7,), "blackout": (0.7,)}
+ASIDE: dict[str, tuple[float, ...]] = dict.fromkeys(("decoy", "nothing", "blackout"), (DEFAULT_STRENGTH,))
 
 # What survives is measured of all that is measured on every face, and of these curves at one strength.
 SURVIVE: dict[str, float] = {

@@ -146,7 +146,8 @@ class ProtectRequest:
     Attributes:
         photo: what to protect.
         prompt: makeup style in words.
-        strength: 0..1, one dial from discreet to heavy stage makeup; `docs/strength.md` says what it changes.
+        strength: 0..1, one dial from discreet to the most that a photographer could still use; `docs/strength.md` says
+            what it changes.
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
         faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) where the
             faces were found before.

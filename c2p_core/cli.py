@@ -141,7 +141,7 @@ StoreMaker = Callable[[], "ModelStore"]
 @click.argument("photos", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT|DIR", help="File or folder; without it IN.protected beside IN.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words.")
-@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 heavy.")
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong.")
 @click.option(
     "--mode", type=click.Choice(get_args(Mode)), default="dodge", show_default=True, help="Away, or to a decoy."
 )

@@ -120,7 +120,7 @@ def protect(
     Args:
         request: what to protect and how.
         progress: called at every stage and search step.
-        preview: gets each face before its search and about every tenth step.
+        preview: gets each face before its search and about every 15th step.
         cancel: set it from any thread to stop within one step.
         store: where models are; the default store when None.
         warm: keeps the models for the next run; loaded for this run only when None.
@@ -513,8 +513,8 @@ def _prompt_warnings(prompt: str, guidance: TextGuidance) -> list[str]:
     ]
     if prompt.strip() and not reading.known:
         warnings.append(
-            "No word of the prompt names makeup, so that it was chosen at random; name a product and a colour, such as "
-            "red lipstick."
+            "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red "
+            "lipstick."
         )
     return warnings
 

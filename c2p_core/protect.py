@@ -149,7 +149,13 @@ def search(
             if wording is not None:
                 loss = loss + settings.clip * wording(rendered.pixels)
             optimiser.zero_grad()
-            torch.autograd.backward([loss, arrived, mesh], [None, *(part / families for part in towards)])
+            # What the code leaves alone, as landmarks where nothing moves, passes no gradient on.
+            pulls: list[tuple[Tensor, Tensor | None]] = [
+                (end, pull)
+                for end, pull in ((loss, None), (arrived, towards[0] / families), (mesh, towards[1] / families))
+                if end.requires_grad
+            ]
+            torch.autograd.backward([end for end, _ in pulls], [pull for _, pull in pulls])
             optimiser.step()
             schedule.step()
             if (step + 1) % _LOOK_EVERY == 0 or step + 1 == settings.steps:
@@ -195,7 +201,7 @@ def _adversarial_gradients(
     def ask(recogniser: Recogniser) -> tuple[float, Tensor, Tensor]:
         own = picture.clone().requires_grad_(), points.clone().requires_grad_()
         loss = _adversarial(recogniser, recogniser.embed(own[0][None], own[1][None])[0], target, margin)
-        by_picture, by_points = torch.autograd.grad(loss, own)
+        by_picture, by_points = torch.autograd.grad(loss, own, materialize_grads=True)
         return float(loss.detach()), by_picture, by_points
 
     answers = list(map(ask, asked) if pool is None else pool.map(ask, asked))

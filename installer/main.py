@@ -29,7 +29,7 @@ JOBS = (
 # Handed on to `c2p protect` as they are; `c2p` checks them.
 PASSED_ON = (
     ("--prompt", "makeup style in words"),
-    ("--strength", "0..1, from discreet to heavy stage makeup"),
+    ("--strength", "0..1, from discreet to the most that a photographer could still use"),
     ("--mode", "dodge or decoy"),
     ("--faces", "all, largest, or numbers as `c2p faces` prints them"),
     ("--prior", "what draws the change"),

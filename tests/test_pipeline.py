@@ -190,10 +190,10 @@ def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_he
 @pytest.mark.parametrize(
     ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
 )
-def test_a_prompt_without_a_word_of_makeup_is_told_that_chance_chose(prompt: str, count: int) -> None:
+def test_a_prompt_without_a_word_of_makeup_is_told_that_none_is_painted(prompt: str, count: int) -> None:
     guidance = TextGuidance.__new__(TextGuidance)
     warnings = pipeline._prompt_warnings(prompt, guidance)
-    assert len(warnings) == count and all("at random; name a product" in said for said in warnings[-1:])
+    assert len(warnings) == count and all("none is painted; name a product" in said for said in warnings[-1:])
 
 
 def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:

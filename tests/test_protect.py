@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,16 +114,164 @@ def test_recognisers_cut_the_face_out_where_a_detector_finds_it() -> None:
     asked: list[Tensor] = []
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
-        asked.append(mesh[0])
+        asked.append(mesh[0].detach())
         return mean_colour(images, mesh)
 
     spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, spread=0.1, embed=embed)
     own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
     elsewhere = FACE.mesh + 40.0
-    settings = SearchSettings(steps=11, rate={"tint": 0.2})
+    settings = SearchSettings(steps=16, rate={"tint": 0.2})
     prior = Tint(FACE.pixels)
     search(prior, FACE, prior.start(), [spy], Target(own, {}), None, settings, 0, find=lambda picture, mesh: elsewhere)
-    looks, after_the_first = [asked[10], asked[12]], asked[11]
+    # Fifteen steps, a look, one step and the last look.
+    looks, after_the_first = [asked[15], asked[17]], asked[16]
     assert all(torch.equal(look, elsewhere) for look in looks)
     # Between the looks they are mirrored and jittered, so that only their height is comparable.
     assert abs(float((after_the_first - elsewhere)[:, 1].mean())) < 10.0
+
+
+def spy(name: str, family: str, far1: float, calls: list[str]) -> Recogniser:
+    """A recogniser that writes down its name whenever it is asked; with ``far1`` 2 it is fooled by everything."""
+
+    def embed(images: Tensor, mesh: Tensor) -> Tensor:
+        calls.append(name)
+        return mean_colour(images, mesh)
+
+    return Recogniser(name, family, "CC0-1.0", far1, far1 + 0.1, spread=0.1, embed=embed)
+
+
+FOOLED, STUBBORN = 2.0, -2.0
+
+
+def asked_of(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
+    """Who was asked in the steps of a search that is too short for a look before its end."""
+    prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
+    target = Target(dict.fromkeys((r.name for r in recognisers), own), {})
+    settings = SearchSettings(steps=steps, rate={"tint": 0.0})
+    search(prior, FACE, prior.start(), recognisers, target, None, settings, 0)
+    return calls[: -len(recognisers)]
+
+
+def test_a_recogniser_that_is_fooled_with_the_margin_is_asked_only_every_fourth_step() -> None:
+    calls: list[str] = []
+    both = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
+    asked = asked_of(both, calls, 12)
+    assert asked.count("stubborn") == 12
+    assert asked.count("fooled") == 3
+    # In the steps 0, 4 and 8.
+    assert [n for n, name in enumerate(asked) if name == "fooled"] == [0, 5, 10]
+
+
+def test_while_all_are_fooled_one_is_still_asked_in_every_step() -> None:
+    calls: list[str] = []
+    asked = asked_of([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
+    assert asked.count("first") == 12 and asked.count("second") == 3
+
+
+def test_siblings_take_turns_while_they_match() -> None:
+    calls: list[str] = []
+    asked = asked_of([spy(name, "family", STUBBORN, calls) for name in ("elder", "younger")], calls, 12)
+    assert asked == 6 * ["elder", "younger"]
+
+
+@pytest.mark.xfail(strict=True, reason="steps that ask everybody are even, and so always the elder's turn")
+def test_each_of_two_siblings_that_are_fooled_is_asked_again() -> None:
+    calls: list[str] = []
+    siblings = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
+    asked = asked_of([*siblings, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
+    assert asked.count("elder") >= 2 and asked.count("younger") >= 2
+
+
+# Side by side.
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Blobs:
+    """A prior that moves the picture and paints it in coarse blobs of light."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+    def start(self) -> Code:
+        return {"light": torch.zeros(8, 8), "shift": torch.zeros(2, 8, 8)}
+
+    def render(self, code: Code) -> Rendered:
+        density = F.interpolate(code["light"][None, None], (256, 256), mode="bilinear")[0].expand(3, -1, -1)
+        return Rendered(self.pixels * torch.exp(-0.3 * density), code["shift"], density)
+
+    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+        return code["light"].square().mean() + code["shift"].square().mean()
+
+    def guard(self, rendered: Rendered) -> Tensor:
+        return torch.relu(rendered.density.abs().mean() - 0.5)
+
+    def change(self, code: Code) -> Change:
+        raise AssertionError("the search never asks for the full-size change")
+
+
+def convolving(name: str, seed: int, size: int = 8) -> Recogniser:
+    """A small random network that looks around the landmarks' centre."""
+    draw = torch.Generator().manual_seed(seed)
+    first, second = (torch.randn(shape, generator=draw) for shape in ((size, 3, 7, 7), (2 * size, size, 5, 5)))
+
+    def embed(images: Tensor, mesh: Tensor) -> Tensor:
+        seen = images * torch.sigmoid(mesh.mean((1, 2)) / 128)[:, None, None, None] - 0.3
+        features = torch.tanh(F.conv2d(torch.tanh(F.conv2d(seen, first, stride=4) / 12), second, stride=3) / 12)
+        return F.normalize(features.flatten(1), dim=1)
+
+    return Recogniser(name, name, "CC0-1.0", far1=0.3, far01=0.4, spread=0.1, embed=embed)
+
+
+def searched_side_by_side(threads: int, **more: object) -> Found:
+    torch.set_num_threads(1)
+    draw = torch.Generator().manual_seed(0)
+    face = CanvasFace(torch.rand(3, 256, 256, generator=draw), 256 * torch.rand(468, 2, generator=draw))
+    prior, crowd = Blobs(face.pixels), [convolving(name, seed) for seed, name in enumerate("abcd")]
+    target = Target({r.name: r.embed(face.pixels[None], face.mesh[None])[0] for r in crowd}, {})
+    settings = SearchSettings(steps=20, rate={"light": 0.1, "shift": 0.1})
+    torch.set_num_threads(threads)
+    return search(prior, face, prior.start(), crowd, target, None, settings, 0, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_thread_and_two_find_the_same_code_bit_for_bit() -> None:
+    alone, together = searched_side_by_side(1), searched_side_by_side(2)
+    assert alone.loss == together.loss and alone.steps == together.steps
+    for name, part in alone.code.items():
+        assert float(part.abs().max()) > 0.1
+        assert torch.equal(part, together.code[name]), name
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_recognisers_have_one_core_each_and_the_threads_come_back_afterwards() -> None:
+    during = []
+    searched_side_by_side(2, on_step=lambda step, steps: during.append(torch.get_num_threads()))
+    assert set(during) == {1}
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_threads_come_back_when_the_search_is_cancelled() -> None:
+    token = CancelToken()
+    with pytest.raises(Cancelled):
+        searched_side_by_side(2, cancel=token, on_step=lambda step, steps: token.cancel())
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_threads_come_back_when_a_recogniser_fails() -> None:
+    def fail(images: Tensor, mesh: Tensor) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    broken = Recogniser("red", "colour", "CC0-1.0", far1=0.8, far01=0.9, spread=0.1, embed=fail)
+    prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        search(prior, FACE, prior.start(), [broken], Target({"red": own}, {}), None, PLAIN, 0)
+    assert torch.get_num_threads() == 2

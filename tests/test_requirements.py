@@ -1,4 +1,4 @@
-"""What an installation brings with it: every package is pinned, and every licence is one that the README names."""
+"""What an installation brings with it: every package is pinned, and every licence is one that THIRD_PARTY.md names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from c2p_core.models.store import ModelStore
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("requirements.txt",)
@@ -32,7 +34,7 @@ LICENCES = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
-# Conditions that ask something of whoever passes the program on: the README names each package that has them.
+# Conditions that ask something of whoever passes the program on: THIRD_PARTY.md names each package that has them.
 NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 
 
@@ -73,7 +75,7 @@ def brought(files: Sequence[str], platform: str = sys.platform) -> dict[str, lis
 
 
 def licences(name: str) -> set[str]:
-    """What the installed package says of its licence, in the README's names where they are known."""
+    """What the installed package says of its licence, in THIRD_PARTY.md's names where they are known."""
     metadata = importlib.metadata.metadata(name)
     classifiers = [entry.split(" :: ")[-1] for entry in metadata.get_all("Classifier") or [] if "License :: " in entry]
     said = metadata.get("License-Expression") or (metadata.get("License") if not classifiers else None)
@@ -85,13 +87,18 @@ def licences(name: str) -> set[str]:
     }
 
 
+def rows(title: str) -> list[list[str]]:
+    """The cells of the table in a section of THIRD_PARTY.md."""
+    section = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+
+
 def table() -> dict[str, str]:
-    """Licence to what has it, by the README."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Licences")[2]
+    """Licence to what has it, by THIRD_PARTY.md."""
     found: dict[str, str] = {}
-    for row in re.findall(r"^\| (.+?) \| (.+?) \|", section, re.MULTILINE):
-        for licence in row[1].split(", "):
-            found[licence] = found.get(licence, "") + f" {row[0]}"
+    for what, said, *_ in rows("Python packages"):
+        for licence in said.split(", "):
+            found[licence] = found.get(licence, "") + f" {what}"
     return found
 
 
@@ -116,7 +123,7 @@ def test_what_requirements_bring_with_them_is_pinned(platform: str, files: Seque
     assert not loose
 
 
-def test_every_licence_of_what_is_installed_is_named_in_the_readme() -> None:
+def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -> None:
     named = table()
     unknown = []
     for name in [*brought(PRODUCT), *(canonicalize_name(other.name) for other in written("requirements-no-deps.txt"))]:
@@ -124,5 +131,11 @@ def test_every_licence_of_what_is_installed_is_named_in_the_readme() -> None:
             if licence not in named:
                 unknown.append(f"{name}: {licence}")
             elif licence in NAMED_SINGLY and name.partition("-")[0] not in named[licence].lower():
-                unknown.append(f"{name}: {licence}, but the README does not name it")
+                unknown.append(f"{name}: {licence}, but THIRD_PARTY.md does not name it")
     assert not unknown
+
+
+def test_every_model_is_among_the_third_parties_with_its_licence() -> None:
+    named = {name: said.partition(" ")[0] for names, _, said, *_ in rows("Weights") for name in names.split(", ")}
+    models = {entry.name: entry.licence for entry in ModelStore().entries()}
+    assert models and {name: named.get(name) for name in models} == models

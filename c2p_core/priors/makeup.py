@@ -219,14 +219,12 @@ class MakeupFace:
         laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
         lowpass = products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE)
         ground = products.ground(laid, lowpass)
-        self._look = products.bare_code().to(device)
-        self._reach = torch.zeros_like(self._look)
-        self._wears = False
-        self._unsearched = _Unsearched(lab(_half(face.pixels.to(device))), lab(self._tone))
+        self._bare = _Unsearched(lab(_half(face.pixels.to(device))), lab(self._tone))
+        self._undress()
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
-        self._wears = False
+        self._undress()
         if guidance is not None and prompt.strip():
             look = starting_look(prompt, self._wearing, self._points, guidance, seed).to(self._device)
             if bool((look[:, 3] > products.ABSENT).any()):
@@ -339,6 +337,13 @@ class MakeupFace:
     def _painted(self, density: Tensor) -> Tensor:
         """(3, 256, 256) sRGB of the face with a (3, 256, 256) density on it, nothing moved."""
         return linear_to_srgb(self._linear * torch.exp(-density))
+
+    def _undress(self) -> None:
+        """Back to the face as it came, without what an earlier ``start`` put on it."""
+        self._look = products.bare_code().to(self._device)
+        self._reach = torch.zeros_like(self._look)
+        self._wears = False
+        self._unsearched = self._bare
 
     def _worn(self, look: Tensor) -> Tensor:
         """(3, 256, 256) density of a look in this strength."""

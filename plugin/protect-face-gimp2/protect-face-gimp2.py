@@ -135,7 +135,7 @@ _add(
     + [
         (PF_STRING, "prompt", _("Ma_keup style, in plain words"), native(wishes.DEFAULT_PROMPT)),
         (PF_OPTION, "preset", _("…or one of these"), 0, (_("As written above"),) + tuple(map(native, wishes.PRESETS))),
-        (PF_SLIDER, "strength", _("_Strength, from discreet to heavy"), wishes.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
+        (PF_SLIDER, "strength", _("_Strength, from discreet to strong"), wishes.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
         _radio("faces", _("Faces"), wishes.FACES),
         _radio("output", _("Result"), wishes.OUTPUTS),
         _radio("mode", _("Direction"), wishes.MODES),

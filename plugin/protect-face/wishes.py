@@ -32,7 +32,13 @@ def declare(procedure: Gimp.Procedure) -> None:
         "prompt", _("Ma_keup style"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
     )
     procedure.add_double_argument(
-        "strength", _("Stren_gth"), _("0 is discreet, 1 is heavy stage makeup"), 0.0, 1.0, DEFAULT_STRENGTH, _FLAGS
+        "strength",
+        _("Stren_gth"),
+        _("0 is discreet, 1 is the most that a photographer could still use"),
+        0.0,
+        1.0,
+        DEFAULT_STRENGTH,
+        _FLAGS,
     )
     declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
     declare_choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)

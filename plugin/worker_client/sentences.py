@@ -81,7 +81,7 @@ SENTENCES = (
     N_("The word {word} means nothing to the text model; closest known words: {words}."),
     N_("The word {word} means nothing to the text model."),
     N_(
-        "No word of the prompt names makeup, so that it was chosen at random; name a product and a colour, such as red"
+        "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red"
         " lipstick."
     ),
     N_("The {setting} {value} has no meaning; it goes from {low} to {high}."),

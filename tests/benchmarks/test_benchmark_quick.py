@@ -13,6 +13,7 @@ from benchmarks import quick
 from benchmarks.data import NoData, face_list, sample_portrait, spread
 from benchmarks.methods import SEARCHED
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
+from c2p_core.api import DEFAULT_STRENGTH
 
 
 @pytest.mark.slow
@@ -33,16 +34,16 @@ def _rows(
 ) -> tuple[list[ProtectRow], list[NaturalRow]]:
     """What the quick suite measures of one face: similarities after the search, after strong noise, after nothing."""
     settings = {
-        ("c2p", 0.7): (searched, 28.0),
-        ("decoy", 0.7): (decoy, 29.0),
+        ("c2p", DEFAULT_STRENGTH): (searched, 28.0),
+        ("decoy", DEFAULT_STRENGTH): (decoy, 29.0),
         ("pgd", 0.4): (0.7, 35.0),
         ("masked-noise", 0.1): (0.95, 45.0),
         ("masked-noise", 0.4): (noise, 34.0),
-        ("look", 0.7): (0.97, 42.0),
+        ("look", DEFAULT_STRENGTH): (0.97, 42.0),
         ("blur", 0.1): (0.9, 32.0),
         ("blur", 0.4): (0.3, 24.0),
         ("pixelate", 0.4): (0.2, 23.0),
-        ("nothing", 0.7): (nothing, 100.0),
+        ("nothing", DEFAULT_STRENGTH): (nothing, 100.0),
     }
     protect, natural = [], []
     for (method, strength), (after, psnr) in settings.items():
@@ -52,7 +53,7 @@ def _rows(
         ranked = tuple(type(s)(**{**vars(s), "rank": 1}) for s in row.scores)
         protect.append(protect_row(key, scores=ranked))
         natural.append(natural_row(key, psnr=psnr))
-    gone = setting("a", NO_FAMILY, 0.7, "blackout")
+    gone = setting("a", NO_FAMILY, DEFAULT_STRENGTH, "blackout")
     protect.append(protect_row(gone, scores=(), face_after=False))
     return protect, natural
 

@@ -35,7 +35,7 @@ def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
     printed = CliRunner().invoke(c2p, ["check", str(gimp.share / "astronaut.png"), str(protected), "--json"]).stdout
     (face,) = json.loads(printed)["photos"][0]["faces"]
     (ours,) = told["figures"]["faces"]
-    assert len(ours["similarities"]) == len(face["similarities"]) == 4
+    assert len(ours["similarities"]) == len(face["similarities"]) == 6
     for mine, theirs in zip(ours["similarities"], face["similarities"], strict=True):
         assert mine["recogniser"] == theirs["recogniser"] and mine["verdict"] == theirs["verdict"]
         assert mine["after"] == pytest.approx(theirs["after"], abs=1e-4)

@@ -18,6 +18,9 @@ from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_
 
 pytestmark = pytest.mark.host
 
+# For layers of products: the default prompt paints none.
+MADE_UP = "red lipstick and smoky eyes"
+
 A_RUN = """
     image, source = portrait()
     status, error = protect(image, source, **{arguments})
@@ -94,7 +97,7 @@ def test_when_the_source_is_moved_the_result_follows_it(watched: Gimp) -> None:
 def test_when_the_source_gets_another_size_the_user_is_told_to_run_it_again(
     watched: Gimp, edit: str, output: str
 ) -> None:
-    told = run_while(watched, edit, output=output)
+    told = run_while(watched, edit, output=output, prompt=MADE_UP)
     assert told["status"] == "execution-error" and "cropped or scaled during the run" in told["error"]
     assert told["names"] == ["Background"]
 
@@ -128,7 +131,7 @@ def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) 
 
 
 def test_an_image_that_becomes_grey_meanwhile_gets_its_products_in_grey(watched: Gimp) -> None:
-    told = run_while(watched, "image.convert_grayscale()", output="products")
+    told = run_while(watched, "image.convert_grayscale()", output="products", prompt=MADE_UP)
     assert told["status"] == "success", told["error"]
     assert told["changed"] > 2000
 
@@ -154,7 +157,8 @@ MOMENTS = """
     for number in range({count}):
         while not (SHARE / f"go-{number}").exists():
             time.sleep(0.02)
-        status, error = protect(image, source, output=["layer", "products"][number % 2], seed=number)
+        output = ["layer", "products"][number % 2]
+        status, error = protect(image, source, prompt={prompt!r}, output=output, seed=number)
         (SHARE / f"ended-{number}").touch()
         outcomes.append([status, names(image)])
         for layer in image.get_layers()[:-1]:
@@ -177,11 +181,12 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
 
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(cancel)
-        told = gimp.script(MOMENTS.replace("{count}", str(len(moments)))).told
+        script = MOMENTS.replace("{count}", str(len(moments))).replace("{prompt!r}", repr(MADE_UP))
+        told = gimp.script(script).told
         cancelling.result()
     assert told["images"] == 1
     for status, layers in told["outcomes"]:
-        assert layers == (["natural makeup", "Background"] if status == "success" else ["Background"])
+        assert layers == ([MADE_UP, "Background"] if status == "success" else ["Background"])
     assert any(status != "success" for status, _ in told["outcomes"])
     wait_until(lambda: not jobs(gimp), 30)
 
@@ -198,7 +203,7 @@ def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     wait_until(lambda: jobs(gimp) == 1, 60)
     process.kill()
     process.communicate(timeout=30)
-    # Of a search that would take an hour.
+    # Of a search that would take many minutes.
     wait_until(lambda: not jobs(gimp), 30)
     wait_until(lambda: not plug_ins(gimp.plug_in), 30)
 

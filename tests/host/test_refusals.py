@@ -189,7 +189,7 @@ def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None
     try:
         told = gimp.script("""
             image, source = portrait()
-            status, error = protect(image, source, output="products")
+            status, error = protect(image, source, prompt="red lipstick", output="products")
             tell(status=status, error=error, names=names(image))
         """).told
     finally:

@@ -68,7 +68,7 @@ def test_every_result_has_the_sources_place_and_opacity(gimp: Gimp) -> None:
             image, source = portrait()
             source.set_offsets(37, -20)
             source.set_opacity(80)
-            print(protect(image, source, output=output))
+            print(protect(image, source, prompt="red lipstick", output=output))
             made += image.get_selected_layers()
         layer, products, whole = made
         tell(

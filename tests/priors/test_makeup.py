@@ -12,7 +12,7 @@ from c2p_core.api import Photo
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
 from c2p_core.faces.paste import paste
-from c2p_core.faces.regions import eyes_distance
+from c2p_core.faces.regions import OVAL, brows_distance, eyes_distance, signed_distance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
@@ -30,7 +30,7 @@ def face(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
 
 
 class Lipstick:
-    """A text model that likes red lips on everybody, so that the search starts with products."""
+    """A text model that likes red; what is painted at all is for the prompt to say."""
 
     def direction(self, prompt: str) -> torch.Tensor:
         return torch.tensor([1.0, -0.5, -0.5])
@@ -48,47 +48,66 @@ class Lipstick:
 
 
 @pytest.fixture
-def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
+def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> tuple[MakeupFace, Code]:
+    """A face that wears lipstick, and the code that it starts from; another start would take the lipstick off."""
     face = prior.invert(astronaut_canvas, 0.7)
-    face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
-    return face
+    return face, face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
 
 
-def heavy(face: MakeupFace) -> Code:
+def heavy(start: Code) -> Code:
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
+    return {name: torch.randn(part.shape, generator=generator) for name, part in start.items()}
 
 
-def test_the_text_dresses_the_start(made_up: MakeupFace, astronaut_canvas: CanvasFace) -> None:
-    change = made_up.render(made_up.start()).pixels - astronaut_canvas.pixels
+def test_the_text_dresses_the_start(made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace) -> None:
+    face, start = made_up
+    change = face.render(start).pixels - astronaut_canvas.pixels
     x, y = astronaut_canvas.mesh[[0, 17]].mean(0).long().tolist()
     lips = change[:, y - 12 : y + 13, x - 12 : x + 13].mean((1, 2))
     assert float(lips[0] - lips[1]) > 0.02
 
 
-def test_no_makeup_means_none(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+@pytest.mark.parametrize("prompt", ["", "natural makeup", "no makeup", "a photo of her"])
+def test_a_prompt_that_asks_for_nothing_paints_nothing_however_the_code_moves(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, prompt: str
+) -> None:
     face = prior.invert(astronaut_canvas, 0.7)
-    start = face.start("no makeup", Lipstick())  # type: ignore[arg-type]
-    searched = {**start, "products": torch.randn(9, 6, generator=torch.Generator().manual_seed(0))}
-    assert torch.equal(face.render(searched).pixels, face.render(start).pixels)
+    start = face.start(prompt, Lipstick())  # type: ignore[arg-type]
+    far = {**start, "products": 9.0 * heavy(start)["products"]}
+    assert torch.equal(face.render(far).pixels, face.render(start).pixels)
+    change = face.change(far)
+    assert float(change.paint(change.maps).abs().max()) == 0.0
+
+
+def test_another_start_takes_off_what_the_first_put_on(
+    made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace
+) -> None:
+    face, _ = made_up
+    bare = face.start("natural makeup", Lipstick())  # type: ignore[arg-type]
+    rendered = face.render(bare)
+    assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
+    assert float(face.guard(rendered)) == 0.0
+    change = face.change(bare)
+    assert float(change.paint(change.maps).abs().max()) == 0.0
 
 
 def test_the_start_is_the_face_itself(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     assert torch.allclose(face.render(face.start()).pixels, astronaut_canvas.pixels, atol=1e-4)
 
 
-def test_every_part_of_the_code_has_a_gradient(made_up: MakeupFace) -> None:
-    code = {name: part.clone().requires_grad_() for name, part in made_up.start().items()}
-    (made_up.render(code).pixels ** 2).sum().backward()
+def test_every_part_of_the_code_has_a_gradient(made_up: tuple[MakeupFace, Code]) -> None:
+    face, start = made_up
+    code = {name: part.clone().requires_grad_() for name, part in start.items()}
+    (face.render(code).pixels ** 2).sum().backward()
     for name, part in code.items():
         assert part.grad is not None and float(part.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("part", ["products", "complexion", "relief", "texture", "shape"])
-def test_gradients_agree_with_differences(made_up: MakeupFace, part: str) -> None:
-    face = made_up
+@pytest.mark.parametrize("part", ["products", "complexion", "relief", "texture", "grain", "shape"])
+def test_gradients_agree_with_differences(made_up: tuple[MakeupFace, Code], part: str) -> None:
+    face, start = made_up
     generator = torch.Generator().manual_seed(1)
-    code = heavy(face)
+    code = heavy(start)
     direction = torch.randn(code[part].shape, generator=generator)
     weights = torch.randn(3, 256, 256, generator=generator)
     point = code[part].clone().requires_grad_()
@@ -104,7 +123,7 @@ def test_gradients_agree_with_differences(made_up: MakeupFace, part: str) -> Non
 
 def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     """On a photo that is the canvas itself, the change for any resolution equals the rendering."""
-    code = heavy(face)
+    code = heavy(face.start())
     pixels = (astronaut_canvas.pixels.permute(1, 2, 0) * 255).round().byte().numpy()
     straight = Alignment(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     pasted = paste(Photo(pixels), [(straight, face.change(code))]).pixels
@@ -115,12 +134,12 @@ def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas:
 
 def test_eyes_stay_where_they_are(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     eyes = astronaut_canvas.mesh[list(LEFT_EYE + RIGHT_EYE)]
-    went = moved(face.render(heavy(face)).displacement, eyes)
+    went = moved(face.render(heavy(face.start())).displacement, eyes)
     assert float((went - eyes).norm(dim=1).max()) < 0.01 * 72
 
 
 def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
-    code = {**face.start(), **{part: heavy(face)[part] for part in ("complexion", "relief", "texture")}}
+    code = {**face.start(), **{part: heavy(face.start())[part] for part in ("complexion", "relief", "texture")}}
     changed = (face.render(code).pixels - astronaut_canvas.pixels).abs().amax(0)
     mesh = astronaut_canvas.mesh
     places = {"iris": mesh[[159, 145]].mean(0), "teeth": mesh[[13, 14]].mean(0)}
@@ -128,7 +147,7 @@ def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canva
         assert float(changed[int(y), int(x)]) < 0.02, name
 
 
-@pytest.mark.parametrize(("gain", "cheeks_least"), [(-9.0, 0.01), (9.0, 0.005)])
+@pytest.mark.parametrize(("gain", "cheeks_least"), [(-9.0, 0.01), (9.0, 0.002)])
 def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, gain: float, cheeks_least: float) -> None:
     """Smoothed or deepened they would be gone, or thin bars."""
     start = face.start()
@@ -155,7 +174,7 @@ def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
     assert bool((smoothed.abs() <= face._fine.abs().sum(0) + 1e-6).all())
 
 
-@pytest.mark.parametrize(("amplitude", "least", "most"), [(0.02, 0.0, 0.5), (0.5, 1.0, 3.0)])
+@pytest.mark.parametrize(("amplitude", "least", "most"), [(0.02, 0.0, 0.1), (0.5, 0.3, 1.0)])
 def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, amplitude: float, least: float, most: float
 ) -> None:
@@ -174,17 +193,107 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     assert least < deepened < most
 
 
+def of_one_colour(canvas: CanvasFace) -> CanvasFace:
+    """The same face without any light and shade: all of it is as one of its cheeks."""
+    x, y = canvas.mesh[50].long().tolist()
+    cheek = canvas.pixels[:, y - 8 : y + 9, x - 8 : x + 9].mean((1, 2))
+    return replace(canvas, pixels=cheek[:, None, None].expand(-1, CANVAS, CANVAS).contiguous())
+
+
+def darker(face: CanvasFace, density: torch.Tensor) -> CanvasFace:
+    """The face behind a (256, 256) optical density."""
+    return replace(face, pixels=linear_to_srgb(srgb_to_linear(face.pixels) * torch.exp(-density)).clamp(0, 1))
+
+
+def deepened(prior: MakeupPrior, canvas: CanvasFace, depth: float, strength: float) -> float:
+    """By how much a fine line of an optical density can be deepened, as a share of how much it can be softened."""
+    x, y = canvas.mesh[50].long().tolist()
+    rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
+    line = depth * torch.exp(-0.5 * ((rows - y) / 1.5) ** 2) * ((columns - x).abs() < 20)
+    face = prior.invert(darker(of_one_colour(canvas), line), strength)
+    start = face.start()
+    deeper, softer = (
+        face.own_light({**start, "relief": torch.full_like(start["relief"], gain)})[y, x - 5 : x + 6].mean()
+        for gain in (9.0, -9.0)
+    )
+    assert float(softer) * depth < 0.0
+    return float(-deeper / softer)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("depth", [0.3, 0.6])
+def test_a_fold_is_hardly_deepened(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, depth: float, strength: float
+) -> None:
+    assert 0.0 < deepened(prior, astronaut_canvas, depth, strength) < 0.15
+
+
+def test_a_light_line_may_be_heightened_more_than_a_dark_one_is_deepened(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior
+) -> None:
+    dark, light = (deepened(prior, astronaut_canvas, depth, 0.5) for depth in (0.3, -0.3))
+    assert light > 1.5 * dark
+
+
+def grainy(face: MakeupFace) -> torch.Tensor:
+    """(256, 256) density of the strongest grain."""
+    start = face.start()
+    draw = torch.randn(start["grain"].shape, generator=torch.Generator().manual_seed(0))
+    return face.render({**start, "grain": 9.0 * draw}).density[1]
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_grain_hides_where_the_face_is_rough_and_leaves_smooth_skin_alone(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
+) -> None:
+    rough, smooth = (
+        (slice(y - 8, y + 9), slice(x - 8, x + 9)) for x, y in astronaut_canvas.mesh[[50, 280]].long().tolist()
+    )
+    spots = torch.zeros(CANVAS, CANVAS)
+    around = slice(rough[0].start - 6, rough[0].stop + 6), slice(rough[1].start - 6, rough[1].stop + 6)
+    spots[around] = 0.25 * torch.randn(spots[around].shape, generator=torch.Generator().manual_seed(0))
+    grain = grainy(prior.invert(darker(of_one_colour(astronaut_canvas), spots), strength))
+    assert float(grain[rough].std()) > 0.05
+    assert float(grain[smooth].std()) < 0.1 * float(grain[rough].std())
+    assert float(grain[smooth].abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_grain_stays_off_eyeballs_and_within_the_face(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
+) -> None:
+    grain, mesh = grainy(prior.invert(astronaut_canvas, strength)).abs().numpy(), astronaut_canvas.mesh.numpy()
+    eyeballs, face = eyes_distance(mesh) < -2, signed_distance(mesh, OVAL)
+    assert eyeballs.sum() > 50 and grain[eyeballs].max() < 0.001
+    assert grain[face > 0].max() < 0.001
+    assert grain[face > 4].max() == 0.0
+    assert grain[face < -14].max() > 0.05
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float) -> None:
+    """A brow that gets paler changes the mood."""
+    face = prior.invert(astronaut_canvas, strength)
+    start = face.start()
+    brows = brows_distance(astronaut_canvas.mesh.numpy())
+    for sign in (50.0, -50.0):
+        tones = {name: sign * heavy(start)[name] for name in ("complexion", "relief", "texture")}
+        density = face.render({**start, **tones}).density.abs().amax(0).numpy()
+        assert density[brows < 0].max() == 0.0
+        assert density[brows > 8].max() > 0.1
+
+
 def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
     face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7)
-    face.start("red lipstick", Lipstick())  # type: ignore[arg-type]
-    made_up = face.render(heavy(face)).pixels
+    code = heavy(face.start("red lipstick", Lipstick()))  # type: ignore[arg-type]
+    made_up = face.render(code).pixels
     assert float((made_up - grey).abs().max()) > 0.1
     assert float((made_up.amax(0) - made_up.amin(0)).max()) < 0.02
 
     photo = Photo((grey.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
     whole = Alignment(np.eye(2, 3))
-    pasted = paste(photo, [(whole, face.change(heavy(face)))]).pixels.astype(int)
+    pasted = paste(photo, [(whole, face.change(code))]).pixels.astype(int)
     assert np.ptp(pasted, axis=-1).max() <= 1
 
 
@@ -192,13 +301,13 @@ def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: Make
     differences = []
     for strength in (0.3, 0.7, 1.0):
         face = prior.invert(astronaut_canvas, strength)
-        code = {**heavy(face), "products": face.start()["products"]}
+        code = {**heavy(face.start()), "products": face.start()["products"]}
         differences.append(float((face.render(code).pixels - astronaut_canvas.pixels).square().mean()))
     assert differences[0] < differences[1] < differences[2]
 
 
 def test_the_guard_sleeps_within_the_limits_and_wakes_beyond(face: MakeupFace) -> None:
-    start, far = face.start(), heavy(face)
+    start, far = face.start(), heavy(face.start())
     assert float(face.guard(face.render(start))) == 0.0
     assert float(face.guard(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
 
@@ -212,15 +321,16 @@ def test_the_guard_wakes_when_skin_is_squeezed_into_lines(face: MakeupFace) -> N
 
 def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     # Relief left out: its edges are those that the face has.
-    code = {**face.start(), "complexion": 100 * heavy(face)["complexion"]}
+    code = {**face.start(), "complexion": 100 * heavy(face.start())["complexion"]}
     left, right = astronaut_canvas.mesh[[205, 425]].long()
     cheeks = face.render(code).density[1, int(left[1]) - 8 : int(left[1]) + 8, int(left[0]) : int(right[0])]
     assert float(cheeks.abs().max()) > 0.05
     assert float(cheeks.diff(dim=1).abs().max()) < 0.026
 
 
-def test_the_look_that_the_text_asked_for_is_no_offence(made_up: MakeupFace) -> None:
-    assert float(made_up.guard(made_up.render(made_up.start()))) == 0.0
+def test_the_look_that_the_text_asked_for_is_no_offence(made_up: tuple[MakeupFace, Code]) -> None:
+    face, start = made_up
+    assert float(face.guard(face.render(start))) == 0.0
 
 
 def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
@@ -233,7 +343,7 @@ def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: Ca
         pixels = astronaut_canvas.pixels.clone()
         pixels[:, : int(mesh[105, 1]) - 6] = colour[:, None, None]
         face = prior.invert(CanvasFace(pixels, mesh), 0.7)
-        places = moved(face.render(heavy(face)).displacement, forehead)
+        places = moved(face.render(heavy(face.start())).displacement, forehead)
         went.append(float((places - forehead).norm(dim=1).max()))
     assert went[0] > 0.5
     assert went[1] < 0.1
@@ -250,6 +360,6 @@ def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: Ca
     went = []
     for seen in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
         face = prior.invert(seen, 0.7)
-        displacement = grown(face.render({**face.start(), "shape": heavy(face)["shape"]}).displacement)
+        displacement = grown(face.render({**face.start(), "shape": heavy(face.start())["shape"]}).displacement)
         went.append(float(displacement.norm(dim=0)[torch.from_numpy(rim)].mean()))
     assert went[1] < 0.05 * went[0]

@@ -8,14 +8,17 @@ import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
-from c2p_core.priors.shape import SIZE, bending, build_field, elastic, overstretched
+from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, elastic, overstretched
 
 CELLS = 32
 
 
-def field(held: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+def field(held: np.ndarray | None = None, forbidden: np.ndarray | None = None) -> ShapeField:
+    """On the mean face itself, with nothing held and nothing forbidden unless it is said."""
     canonical = cell_centres(CELLS).astype(np.float32)
-    return build_field(canonical, CELLS, np.zeros(CELLS * CELLS, np.float32) if held is None else held)
+    held = np.zeros(CELLS * CELLS, np.float32) if held is None else held
+    forbidden = np.zeros((1, 2 * CELLS * CELLS)) if forbidden is None else forbidden
+    return build_field(canonical, CELLS, held, forbidden)
 
 
 def code(seed: int = 0, size: float = 1.0) -> torch.Tensor:
@@ -33,8 +36,29 @@ def test_left_and_right_move_alike() -> None:
     assert torch.allclose(moved[1], mirrored[1], atol=1e-4)
 
 
-def test_nothing_moves_farther_than_the_limit() -> None:
-    assert float(field().displacement(code(size=100.0), 3.0).norm(dim=0).max()) <= 3.0
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_moves_farther_than_the_limit(seed: int) -> None:
+    went = field().displacement(code(seed, 100.0), 3.0).norm(dim=0)
+    assert 0.5 * 3.0 < float(went.max()) <= 3.0 + 1e-5
+
+
+def test_a_small_code_moves_as_far_as_it_says() -> None:
+    down = torch.zeros(2, SIZE)
+    down[1] = 0.01
+    middle = field().displacement(down.flatten(), 3.0)[:, CELLS // 2, CELLS // 2]
+    assert middle.tolist() == pytest.approx([0.0, 0.03], abs=1e-5)
+
+
+def test_what_is_forbidden_does_not_happen() -> None:
+    """One cell still, and another that may go sideways only as far as it goes down."""
+    forbidden = np.zeros((3, 2, CELLS, CELLS))
+    forbidden[0, 0, 12, 10] = forbidden[1, 1, 12, 10] = 1.0
+    forbidden[2, :, 20, 20] = 1.0, -1.0
+    bound = field(forbidden=forbidden.reshape(3, -1))
+    moved = torch.stack([bound.displacement(code(seed, 10.0), 3.0) for seed in range(4)])
+    assert float(moved[:, :, 12, 10].abs().max()) < 1e-4
+    assert torch.allclose(moved[:, 0, 20, 20], moved[:, 1, 20, 20], atol=1e-4)
+    assert float(moved[:, :, 20, 20].abs().max()) > 0.3
 
 
 def test_what_is_held_stays() -> None:

@@ -1,0 +1,195 @@
+"""A face keeps its expression and its character, whatever the search asks of its shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
+from benchmarks.metrics import expression
+from c2p_core.faces.align import CANVAS
+from c2p_core.faces.canonical import cell_centres
+from c2p_core.faces.regions import LEFT_BROW, NOSE
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.expression import LIPS, STILL, conditions, jaw_outline, null_projector
+from c2p_core.priors.makeup import MakeupFace, MakeupPrior
+from c2p_core.priors.prior import CanvasFace, moved
+from c2p_core.priors.shape import SIZE, build_field
+
+CELLS = 64
+CHEEKS = (50, 280, 205, 425)
+# Both sides of the wings of the nose, from its bridge down to its base.
+WINGS = ((48, 278), (129, 358), (64, 294), (98, 327))
+CLOSE = 0.01  # canvas px: far below what anybody sees, far above rounding
+
+codes = npst.arrays(np.float32, 2 * SIZE, elements=st.floats(-50.0, 50.0, width=32))
+whatever_the_code = settings(deadline=None, max_examples=60)
+
+
+@pytest.fixture(scope="module")
+def prior(store: ModelStore) -> MakeupPrior:
+    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module", params=[0.5, 1.0])
+def face(request: pytest.FixtureRequest, astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
+    return prior.invert(astronaut_canvas, request.param)
+
+
+def drawn(seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(2 * SIZE).astype(np.float32)
+
+
+def shifts(face: MakeupFace, code: NDArray[np.float32], mesh: torch.Tensor) -> NDArray[np.float64]:
+    """(468, 2) canvas pixels that the points of the mesh go."""
+    went = moved(face.displacement({"shape": torch.from_numpy(code)}), mesh)
+    return np.asarray((went - mesh).numpy(), dtype=np.float64)
+
+
+@whatever_the_code
+@given(code=codes)
+def test_no_measure_of_expression_changes(
+    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
+) -> None:
+    mesh = astronaut_canvas.mesh
+    before = expression(mesh.numpy())
+    after = expression(mesh.numpy() + shifts(face, code, mesh))
+    assert len(before) == 14
+    # In per cent of the eye distance.
+    assert np.abs(after - before).max() < 0.1
+
+
+@whatever_the_code
+@given(code=codes)
+def test_eyes_and_brows_stay_where_they_are(
+    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
+) -> None:
+    assert np.abs(shifts(face, code, astronaut_canvas.mesh)[list(STILL)]).max() < CLOSE
+
+
+@whatever_the_code
+@given(code=codes)
+def test_the_lips_move_as_one_piece(face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]) -> None:
+    lips = shifts(face, code, astronaut_canvas.mesh)[list(LIPS)]
+    assert np.abs(lips - lips.mean(0)).max() < CLOSE
+
+
+@whatever_the_code
+@given(code=codes)
+def test_the_wings_of_the_nose_keep_their_distance(
+    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
+) -> None:
+    mesh = astronaut_canvas.mesh.numpy().astype(np.float64)
+    after = mesh + shifts(face, code, astronaut_canvas.mesh)
+    for left, right in WINGS:
+        wider = np.linalg.norm(after[right] - after[left]) - np.linalg.norm(mesh[right] - mesh[left])
+        assert abs(wider) < CLOSE, (left, right)
+
+
+@whatever_the_code
+@given(code=codes)
+def test_the_outline_of_the_jaw_moves_along_a_cubic(
+    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
+) -> None:
+    outline = jaw_outline(astronaut_canvas.mesh.numpy())
+    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=1))])
+    points = torch.from_numpy(outline.astype(np.float32))
+    went = shifts(face, code, points)
+    for axis in went.T:
+        smooth = np.polynomial.Polynomial.fit(way, axis, 3)
+        assert np.abs(axis - smooth(way)).max() < CLOSE
+
+
+def test_what_is_left_still_moves_cheeks_and_jaw(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+    jaw = torch.from_numpy(jaw_outline(astronaut_canvas.mesh.numpy()).astype(np.float32))
+    for seed in range(8):
+        went = np.linalg.norm(shifts(face, drawn(seed), astronaut_canvas.mesh)[list(CHEEKS)], axis=1)
+        assert went.max() > 1.5
+    assert max(np.abs(shifts(face, drawn(seed), jaw)).max() for seed in range(8)) > 0.3
+
+
+@pytest.fixture(scope="module")
+def mean_face(store: ModelStore) -> NDArray[np.float32]:
+    return load_basis(store.path("complexion")).mesh.numpy()
+
+
+def test_lips_that_may_move_do_so_as_one_piece_and_the_nose_grows_as_a_whole(mean_face: NDArray[np.float32]) -> None:
+    """On the mean face itself the control points can carry the mouth, whose own lines nothing bends there."""
+    canonical = cell_centres(CELLS).astype(np.float32)
+    held = np.zeros(CELLS * CELLS, np.float32)
+    field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS))
+    mesh = torch.from_numpy(mean_face)
+    went = np.stack([(moved(field.displacement(torch.from_numpy(drawn(n)), 5.0), mesh) - mesh) for n in range(12)])
+    lips, nose = went[:, list(LIPS)], went[:, list(NOSE)]
+    assert np.abs(lips.mean(1)[:, 1]).max() > 0.4
+    assert np.abs(lips - lips.mean(1, keepdims=True)).max() < CLOSE
+    assert np.abs(nose[:, :, 1]).max() > 0.4
+    assert np.abs(nose[:, :, 0]).max() < CLOSE
+    height = mean_face[list(NOSE), 1].astype(np.float64)
+    for down in nose[:, :, 1]:
+        assert np.abs(down - np.polynomial.Polynomial.fit(height, down, 1)(height)).max() < CLOSE
+
+
+# The conditions themselves, against displacements made by hand.
+
+
+def around(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(CELLS, CELLS) 1 on the cells from which a displacement reaches the points, else 0."""
+    corners = np.floor(points * (CELLS / CANVAS) - 0.5).astype(int)
+    cells = np.zeros((CELLS, CELLS))
+    for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        cells[corners[:, 1] + dy, corners[:, 0] + dx] = 1.0
+    return cells
+
+
+def broken(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArray[np.float64]) -> float:
+    """How far a displacement of these two (CELLS, CELLS) parts is from meeting the conditions, in canvas pixels."""
+    return float(np.abs(conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
+
+
+def test_a_mouth_may_move_as_one_piece(astronaut_canvas: CanvasFace) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    mouth, still = around(mesh[list(LIPS)]), np.zeros((CELLS, CELLS))
+    assert broken(mesh, still, 3.0 * mouth) < 1e-9
+    assert broken(mesh, 3.0 * mouth, still) < 1e-9
+
+
+def test_a_lip_may_not_move_alone(astronaut_canvas: CanvasFace) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    below = np.arange(CELLS)[:, None] * (CANVAS / CELLS) > mesh[[13, 14], 1].mean()
+    assert broken(mesh, np.zeros((CELLS, CELLS)), 3.0 * around(mesh[list(LIPS)]) * below) > 1.0
+
+
+def test_a_brow_may_not_move_at_all(astronaut_canvas: CanvasFace) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    assert broken(mesh, np.zeros((CELLS, CELLS)), 3.0 * around(mesh[list(LEFT_BROW)])) == pytest.approx(3.0)
+
+
+def test_a_jaw_may_get_longer_and_may_not_dent(astronaut_canvas: CanvasFace) -> None:
+    mesh = astronaut_canvas.mesh.numpy()
+    outline = jaw_outline(mesh).astype(np.float32)
+    still = np.zeros((CELLS, CELLS))
+    assert broken(mesh, still, 3.0 * around(outline)) < 1e-9
+    assert broken(mesh, still, 3.0 * around(outline[len(outline) // 3, None])) > 1.0
+
+
+rows = npst.arrays(np.float64, st.tuples(st.integers(1, 9), st.just(12)), elements=st.integers(-5, 5).map(float))
+
+
+@given(rows=rows)
+def test_the_projector_is_symmetric_and_idempotent_and_leaves_nothing_forbidden(rows: NDArray[np.float64]) -> None:
+    projector = null_projector(rows)
+    assert np.allclose(projector, projector.T, atol=1e-6)
+    assert np.allclose(projector @ projector, projector, atol=1e-5)
+    assert np.allclose(rows @ projector, 0.0, atol=1e-3)
+    # It takes away as little as it can.
+    assert np.trace(projector) == pytest.approx(12 - np.linalg.matrix_rank(rows), abs=1e-4)
+
+
+def test_without_a_condition_everything_is_allowed() -> None:
+    assert np.array_equal(null_projector(np.zeros((1, 6))), np.eye(6, dtype=np.float32))
