@@ -28,7 +28,7 @@ from c2p_core.recognition import Recogniser
 _LOOK_EVERY = 15
 # How much more a recogniser pulls that still matches, beside those that are only to be fooled with a margin.
 _STILL_MATCHES = 3.0
-# A recogniser that was fooled with the margin the last time is asked again only in every so many steps.
+# A recogniser that was fooled with the margin the last time is asked again only in every so many of its turns.
 _RECHECK_EVERY = 4
 
 
@@ -126,7 +126,8 @@ def search(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
     wording = _wording(face, text)
-    families = len({recogniser.family for recogniser in recognisers})
+    # The pull of each recogniser stays the same, however many are asked.
+    share = 1.0 if settings.sparing else 1.0 / len({recogniser.family for recogniser in recognisers})
     # How far the detector's landmarks lie from where the pixels went.
     slip = torch.zeros_like(face.mesh)
     last = {recogniser.name: float("inf") for recogniser in recognisers}
@@ -140,9 +141,7 @@ def search(
             rendered = inverted.render(code)
             arrived = transformations.picture(rendered.pixels, how, generator)
             mesh = transformations.points(moved(rendered.displacement, face.mesh) + slip, how)
-            asked = _in_turn(recognisers, step) if settings.sparing else _one_of_each_family(recognisers, step)
-            if step % _RECHECK_EVERY:
-                asked = [r for r in asked if last[r.name] > 0.0] or asked[:1]
+            asked = _in_turn(recognisers, step) if settings.sparing else _one_of_each_family(recognisers, step, last)
             losses, towards = _adversarial_gradients(asked, arrived, mesh, target, settings.margin, pool)
             last.update(losses)
             loss = settings.latent * inverted.regulariser(code, rendered) + settings.guard * inverted.guard(rendered)
@@ -152,7 +151,7 @@ def search(
             # What the code leaves alone, as landmarks where nothing moves, passes no gradient on.
             pulls: list[tuple[Tensor, Tensor | None]] = [
                 (end, pull)
-                for end, pull in ((loss, None), (arrived, towards[0] / families), (mesh, towards[1] / families))
+                for end, pull in ((loss, None), (arrived, towards[0] * share), (mesh, towards[1] * share))
                 if end.requires_grad
             ]
             torch.autograd.backward([end for end, _ in pulls], [pull for _, pull in pulls])
@@ -219,12 +218,17 @@ def _wording(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Call
     return lambda pixels: guidance.loss(before, pixels[None], direction, frame)
 
 
-def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:
-    """Siblings take turns: they lead the same way, and each costs as much as a stranger."""
+def _one_of_each_family(recognisers: Sequence[Recogniser], step: int, last: dict[str, float]) -> list[Recogniser]:
+    """Siblings take turns: they lead the same way, and each costs as much as a stranger.
+
+    Those whose ``last`` loss was 0 sit out most of their turns, but one recogniser is asked in any case.
+    """
     families: dict[str, list[Recogniser]] = {}
     for recogniser in recognisers:
         families.setdefault(recogniser.family, []).append(recogniser)
-    return [siblings[step % len(siblings)] for siblings in families.values()]
+    turns = [(siblings[step % len(siblings)], step // len(siblings)) for siblings in families.values()]
+    asked = [r for r, round_ in turns if last[r.name] > 0.0 or round_ % _RECHECK_EVERY == 0]
+    return asked or [turns[0][0]]
 
 
 def _in_turn(recognisers: Sequence[Recogniser], step: int) -> list[Recogniser]:

@@ -174,7 +174,6 @@ def test_siblings_take_turns_while_they_match() -> None:
     assert asked == 6 * ["elder", "younger"]
 
 
-@pytest.mark.xfail(strict=True, reason="steps that ask everybody are even, and so always the elder's turn")
 def test_each_of_two_siblings_that_are_fooled_is_asked_again() -> None:
     calls: list[str] = []
     siblings = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
