@@ -1,4 +1,4 @@
-"""The small suite: a few faces and steps, in two minutes: no sizes of effects, only that each has its sign."""
+"""The small suite: a few faces and steps, in three minutes: no sizes of effects, only that each has its sign."""
 
 from __future__ import annotations
 

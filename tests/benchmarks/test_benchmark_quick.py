@@ -18,7 +18,7 @@ from c2p_core.api import DEFAULT_STRENGTH
 
 @pytest.mark.slow
 def test_every_effect_has_its_sign(tmp_path: Path) -> None:
-    """About 100 seconds on two idle cores."""
+    """About 150 seconds on two idle cores."""
     try:
         photos = spread(face_list(), quick.FACES)
     except NoData as error:
