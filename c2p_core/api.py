@@ -28,8 +28,8 @@ FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 PRIORS = ("makeup", "stylegan2")
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Not the family that is easiest to fool, and of the others the one whose answer goes along best with the rest's, so that
-# it speaks for recognisers that nobody asked (``benchmarks/results/REPORT.md``, "Whom to hold out by default").
+# Not the family that is easiest to fool, and of the others the one whose answer goes along best with the rest's. So it
+# speaks for recognisers that nobody asked (``benchmarks/results/REPORT.md``, "Whom to hold out by default").
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends
 
