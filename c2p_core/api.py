@@ -193,6 +193,9 @@ class Similarity:
         after: cosine similarity of the protected face with the original, -1..1.
         far1: similarity above which it says "same person" at FAR 1 % (the lower threshold, harder to dodge).
         far01: the same at FAR 0.1 %.
+        other_photos_up_to: value of ``after`` up to which at least four of five matches with other photos of the
+            person were lost at FAR 1 % when that was measured; -1 where no value was low enough, None where it was not
+            measured.
     """
 
     recogniser: str
@@ -202,13 +205,38 @@ class Similarity:
     after: float
     far1: float
     far01: float
+    other_photos_up_to: float | None = None
 
     @property
     def verdict(self) -> Literal["protected", "mostly protected", "recognised"]:
-        """Below FAR 1 %: protected; between the two thresholds: mostly protected; else recognised."""
+        """Of this same photo. Below FAR 1 %: protected; between the thresholds: mostly protected; else recognised."""
         if self.after < self.far1:
             return "protected"
         return "mostly protected" if self.after < self.far01 else "recognised"
+
+    @property
+    def other_photos(self) -> Literal["lost", "may match"] | None:
+        """Of other photos of the person, which is what somebody has who searches for them; None: not measured."""
+        if self.other_photos_up_to is None:
+            return None
+        return "lost" if self.after <= self.other_photos_up_to else "may match"
+
+
+@dataclass(frozen=True)
+class Stronger:
+    """What more strength brought when it was measured, as shares 0..1 of the matches with other photos that were lost.
+
+    Of recognisers that the search never asked, at FAR 1 %.
+
+    Attributes:
+        strength, lost: of the run.
+        higher, higher_lost: a higher strength and its share.
+    """
+
+    strength: float
+    lost: float
+    higher: float
+    higher_lost: float
 
 
 @dataclass(frozen=True)
@@ -248,9 +276,11 @@ class ProtectResult:
         faces: one report per face.
         warnings: sentences for the user (unknown prompt words, recognisers that are not there, a useless card).
         layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
+        stronger: what more strength brought when it was measured; None where that is not known.
     """
 
     photo: Photo
     faces: tuple[FaceReport, ...]
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
+    stronger: Stronger | None = None

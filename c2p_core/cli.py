@@ -47,6 +47,9 @@ SOME_FAILED = 8
 INTERRUPTED = 130
 # What ends one photo of a batch and not the batch.
 PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
+# What a check's table says of other photos of the person, and of this same one.
+OTHERS = {"lost": "lost", "may match": "may match", None: "-"}
+SAME = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
 STAGES = {
     "load": "loading models",
     "detect": "looking for faces",
@@ -200,6 +203,9 @@ def protect(
     if as_json:
         click.echo(json.dumps(report.document(reports), indent=2))
     elif len(failures) < len(photos):
+        rows = [row for told in reports for face in told.get("faces", ()) for row in face["similarities"]]
+        if any(row["other_photos"] for row in rows):
+            click.echo(report.OTHER_PHOTOS)
         click.echo(report.NO_PROMISE)
     if not failures:
         return 0
@@ -251,6 +257,8 @@ def check(
     _print_survival(faces)
     for line in (*(report.face_sentence(face) for face in faces), *said):
         click.echo(line)
+    if report.judged_by_other_photos(faces):
+        click.echo(report.OTHER_PHOTOS)
     click.echo(report.NO_PROMISE)
 
 
@@ -526,7 +534,7 @@ def _protect_one(
     request = ProtectRequest(photo, **options)
     result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
     imageio.write(target, result.photo)
-    return report.photo_report(source, target, result.faces, result.warnings, request)
+    return report.photo_report(source, target, result.faces, result.warnings, request, result.stronger)
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
@@ -536,7 +544,8 @@ def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
 
 def _print_outcome(outcome: dict[str, Any]) -> None:
     click.echo(f"{outcome['photo']} -> {outcome['protected']}")
-    for line in [face["sentence"] for face in outcome["faces"]] + outcome["warnings"]:
+    stronger = [outcome["stronger"]["sentence"]] if outcome["stronger"] else []
+    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + outcome["warnings"]):
         click.echo(f"  {line}")
 
 
@@ -546,14 +555,17 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
             str(face.number),
             similarity.recogniser,
             f"{similarity.after:.3f}",
+            OTHERS[similarity.other_photos],
+            "-" if similarity.other_photos_up_to is None else f"{similarity.other_photos_up_to:.3f}",
+            SAME[similarity.verdict],
             f"{similarity.far1:.3f}",
             f"{similarity.far01:.3f}",
-            similarity.verdict,
         )
         for face in faces
         for similarity in face.similarities
     ]
-    _print_table(("face", "recogniser", "similarity", "FAR 1 %", "FAR 0.1 %", "verdict"), rows)
+    head = ("face", "recogniser", "similarity", "other photos", "up to", "same photo", "FAR 1 %", "FAR 0.1 %")
+    _print_table(head, rows)
 
 
 def _print_survival(faces: Sequence[FaceReport]) -> None:
@@ -567,7 +579,10 @@ def _print_survival(faces: Sequence[FaceReport]) -> None:
             missing = ["no face"] * (len(face.similarities) - len(marked))
             lost = len(missing) + sum(s.verdict == "protected" for s in survived.similarities)
             rows.append((survived.degradation, *marked, *missing, f"{lost} of {len(face.similarities)}"))
-        click.echo(f"Face {face.number} after what happens to published pictures (* matches again, FAR 1 %):")
+        click.echo(
+            f"Face {face.number} compared with this same photo, after what happens to published pictures (* matches "
+            "again, FAR 1 %):"
+        )
         names = [f"{s.recogniser} ({s.far1:.3f})" for s in face.similarities]
         _print_table(("", *names, "lose it"), rows)
 

@@ -53,6 +53,7 @@ from c2p_core.priors.wplus import WPlusPrior, load_networks
 from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
+from c2p_core.recognition.other_photos import read_other_photos, stronger
 from c2p_core.report import not_every_face
 from c2p_core.survival import survival
 
@@ -270,7 +271,8 @@ def _protected(
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
     named = tuple(replace(layer, face=chosen[layer.face].number) for layer in made)
-    return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named)
+    more = stronger(read_other_photos(store.path("other-photos")), request)
+    return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
 
 def check(

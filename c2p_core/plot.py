@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from c2p_core.api import Box, FaceReport, Photo, Similarity
 from c2p_core.faces.view import View
-from c2p_core.report import NO_PROMISE, face_sentence
+from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_sentence, judged_by_other_photos
 
 FACES_ON_PAGE = 4
 _WIDTH, _MARGIN, _THUMB, _GAP = 1400, 60, 300, 24
 _LINE, _BAR, _CELL = 46, 22, 34
+# Of the words above a face: characters in a line, and its height.
+_COLUMNS, _WORDS = 112, 30
 _INK, _GREY, _RULE, _PAPER = (34, 38, 46), (120, 126, 136), (224, 227, 232), (255, 255, 255)
 _COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
 _SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
@@ -50,7 +53,8 @@ def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: 
     """
     shown = faces[:FACES_ON_PAGE]
     heights = [_height(face) for face in shown]
-    sheet = Image.new("RGB", (_WIDTH, 150 + sum(heights) + 130), _PAPER)
+    meaning = judged_by_other_photos(shown)
+    sheet = Image.new("RGB", (_WIDTH, 150 + sum(heights) + 130 + _WORDS * meaning), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, 44), "Face recognition check", _INK, _font(40))
     draw.text((_MARGIN, 98), title, _GREY, _font(22))
@@ -64,6 +68,9 @@ def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: 
     _draw_legend(_Place(draw, sheet, _MARGIN, y + 22))
     left = len(faces) - len(shown)
     more = f"{left} smaller faces are not shown. " if left > 1 else "One smaller face is not shown. " if left else ""
+    if meaning:
+        draw.text((_MARGIN, y + 66), OTHER_PHOTOS, _GREY, _font(20))
+        y += _WORDS
     draw.text((_MARGIN, y + 66), more + NO_PROMISE, _GREY, _font(20))
     return Photo(np.asarray(sheet))
 
@@ -72,15 +79,25 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
+def _words(face: FaceReport) -> list[str]:
+    return textwrap.wrap(face_sentence(face), _COLUMNS)
+
+
 def _height(face: FaceReport) -> int:
-    bars = 70 + _LINE * len(face.similarities)
+    words = _WORDS * len(_words(face))
     grid = 215 + _CELL * len(face.similarities) if face.survival else 0
-    return max(_THUMB + 100, bars + 60) + grid
+    return words + max(_THUMB + 70, 100 + _bars(face)) + grid
+
+
+def _bars(face: FaceReport) -> int:
+    """Height of the bars and of what is written below them."""
+    return _LINE * len(face.similarities) + 24 * judged_by_other_photos([face])
 
 
 def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
-    at.draw.text((at.x, at.y), face_sentence(face), _INK, _font(22))
-    top = at.y + 44
+    for line, words in enumerate(_words(face)):
+        at.draw.text((at.x, at.y + line * _WORDS), words, _INK, _font(22))
+    top = at.y + _WORDS * len(_words(face)) + 14
     ratio = (views[1].shape[2] / views[0].shape[2], views[1].shape[1] / views[0].shape[1])
     for index, (view, name, scale) in enumerate(
         zip(views, ("original", "protected"), ((1.0, 1.0), ratio), strict=True)
@@ -92,12 +109,13 @@ def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
     for index, similarity in enumerate(face.similarities):
         _draw_bar(at, left, top + 10 + _LINE * index, similarity)
     if face.similarities:
-        words = "similarity to the original; marks: thresholds at FAR 1 % and 0.1 %"
+        words = "similarity to this same photo; lines: its thresholds at FAR 1 % and 0.1 %"
         at.draw.text((left, top + 14 + _LINE * len(face.similarities)), words, _GREY, _font(18))
+    if judged_by_other_photos([face]):
+        words = "triangle: up to it other photos of the person are no longer matched"
+        at.draw.text((left, top + 38 + _LINE * len(face.similarities)), words, _GREY, _font(18))
     if face.survival:
-        _draw_survival(
-            _Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _LINE * len(face.similarities))), face
-        )
+        _draw_survival(_Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _bars(face))), face)
 
 
 def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
@@ -127,12 +145,16 @@ def _draw_bar(at: _Place, left: int, y: int, similarity: Similarity) -> None:
     for threshold in (similarity.far1, similarity.far01):
         x = start + threshold * (end - start)
         at.draw.line((x, y - 4, x, y + 8 + _BAR), _INK, 2)
+    if similarity.other_photos_up_to is not None and similarity.other_photos_up_to >= 0:
+        x = start + similarity.other_photos_up_to * (end - start)
+        at.draw.polygon((x, y + 4 + _BAR, x - 7, y + 14 + _BAR, x + 7, y + 14 + _BAR), _INK)
     at.draw.text((end + 12, y), f"{similarity.after:.2f}", _INK, _font(20))
 
 
 def _draw_survival(at: _Place, face: FaceReport) -> None:
     """A grid: a row per recogniser, a column per degradation, coloured by verdict."""
-    at.draw.text((at.x, at.y), "The same after what happens to published pictures", _INK, _font(22))
+    title = "Compared with this same photo, after what happens to published pictures"
+    at.draw.text((at.x, at.y), title, _INK, _font(22))
     names, top = 170, at.y + 150
     step = (_WIDTH - 2 * _MARGIN - names) / len(face.survival)
     for column, survived in enumerate(face.survival):

@@ -8,22 +8,53 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from c2p_core.api import FaceReport, ProtectRequest, Similarity
+from c2p_core.api import FaceReport, ProtectRequest, Similarity, Stronger
 
 SCHEMA = 1
 NO_PROMISE = "No protection holds against every present or future recogniser."
+# What the verdict on other photos means.
+OTHER_PHOTOS = (
+    "Other photos count as no longer matched where at least four of five such matches were lost at this similarity in "
+    "our measurements."
+)
+_OTHERS = {"lost": "other photos no longer matched", "may match": "other photos may still be matched"}
+_SAME = {
+    "protected": "this same photo no longer matched",
+    "mostly protected": "this same photo possibly matched",
+    "recognised": "this same photo still matched",
+}
 
 
 def face_sentence(face: FaceReport) -> str:
-    """One sentence on a face: how many recognisers lost it, and what the held-out ones say."""
+    """A few words on a face: beside other photos of the person, beside this same one, and what held-out ones say."""
     if face.skipped:
         return f"Face {face.number} was skipped: {face.skipped}."
     if not face.similarities:
         return f"Face {face.number} was left as it is."
-    lost = sum(similarity.verdict == "protected" for similarity in face.similarities)
-    count = len(face.similarities)
-    noun = "recogniser no longer matches" if count == 1 else "recognisers no longer match"
-    return f"Face {face.number}: {lost} of {count} {noun}; {_honest(face.similarities)}."
+    known = [similarity for similarity in face.similarities if similarity.other_photos is not None]
+    same = _count(sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo")
+    if not known:
+        return f"Face {face.number}: {same}. {_honest(face.similarities)}."
+    lost = sum(similarity.other_photos == "lost" for similarity in known)
+    others = _count(lost, len(known), "other photos of the person")
+    rest = f", {len(known) - lost} may still do so" if lost < len(known) else ""
+    return f"Face {face.number}: {others}{rest}; {same}. {_honest(face.similarities)}."
+
+
+def judged_by_other_photos(faces: Sequence[FaceReport]) -> bool:
+    """Whether `OTHER_PHOTOS` has to be said with the faces."""
+    return any(similarity.other_photos is not None for face in faces for similarity in face.similarities)
+
+
+def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) -> str:
+    """What more strength would bring; empty where that is not known, or nobody may match a face any more."""
+    if stronger is None or not any(s.other_photos == "may match" for face in faces for s in face.similarities):
+        return ""
+    return (
+        f"Strength {stronger.higher:g} lost {100 * stronger.higher_lost:.0f} % of matches with other photos in our "
+        f"measurements, {stronger.strength:g} lost {100 * stronger.lost:.0f} % (recognisers that the search never "
+        "asked)."
+    )
 
 
 def not_every_face(why: str) -> str:
@@ -31,17 +62,26 @@ def not_every_face(why: str) -> str:
     return f"Not every face was protected: {why}"
 
 
+def _count(lost: int, count: int, what: str) -> str:
+    verb = "recogniser no longer matches" if count == 1 else "recognisers no longer match"
+    return f"{lost} of {count} {verb} it with {what}"
+
+
 def _honest(similarities: Sequence[Similarity]) -> str:
     unseen = [similarity for similarity in similarities if similarity.held_out]
     if not unseen:
-        return "all of them took part in the search, so that there is no independent figure"
+        return "All of them took part in the search, so that there is no independent figure"
     if len(unseen) == len(similarities):
-        highest = max(unseen, key=lambda similarity: similarity.after - similarity.far1)
-        return f"the closest is {highest.recogniser} with {highest.after:.2f} (threshold {highest.far1:.2f})"
-    if len(unseen) == 1:
-        return f"the one that was never shown the photo scores {unseen[0].after:.2f} (threshold {unseen[0].far1:.2f})"
-    scores = " and ".join(f"{similarity.after:.2f} (threshold {similarity.far1:.2f})" for similarity in unseen)
-    return f"those that were never shown the photo score {scores}"
+        highest = max(unseen, key=lambda s: (s.other_photos == "may match", s.after - s.far1))
+        return f"The closest is {_said(highest)}"
+    return f"The search never asked {'; '.join(map(_said, unseen))}"
+
+
+def _said(similarity: Similarity) -> str:
+    """One recogniser's verdicts; the figures are those of this same photo."""
+    parts = [_OTHERS[similarity.other_photos]] if similarity.other_photos else []
+    parts += [f"{_SAME[similarity.verdict]} (similarity {similarity.after:.2f}, threshold {similarity.far1:.2f})"]
+    return f"{similarity.recogniser}: {', '.join(parts)}"
 
 
 def photo_report(
@@ -50,6 +90,7 @@ def photo_report(
     faces: Sequence[FaceReport],
     warnings: Sequence[str] = (),
     request: ProtectRequest | None = None,
+    stronger: Stronger | None = None,
 ) -> dict[str, Any]:
     """One photo's part of the report, ready for ``json.dumps``.
 
@@ -59,11 +100,13 @@ def photo_report(
         faces: what was measured.
         warnings: sentences for the user.
         request: what decided the result, None for ``c2p check``.
+        stronger: what more strength would bring, if that is known.
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
         settings = {name: value for name, value in vars(request).items() if name not in ("photo", "original", "layers")}
         report["settings"] = settings
+        report["stronger"] = stronger_report(stronger, faces)
     report["faces"] = [face_report(face) for face in faces]
     report["warnings"] = list(warnings)
     return report
@@ -89,8 +132,13 @@ def face_report(face: FaceReport) -> dict[str, Any]:
     return asdict(face) | rows | {"sentence": face_sentence(face)}
 
 
+def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> dict[str, Any] | None:
+    """What more strength would bring, ready for ``json.dumps``; None where that is not known."""
+    return None if stronger is None else asdict(stronger) | {"sentence": stronger_sentence(stronger, faces)}
+
+
 def _similarity_rows(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:
-    return [asdict(similarity) | {"verdict": similarity.verdict} for similarity in similarities]
+    return [asdict(s) | {"verdict": s.verdict, "other_photos": s.other_photos} for s in similarities]
 
 
 def version() -> str:

@@ -58,6 +58,7 @@ def similarities(
             after=float(own[r.name] @ now[r.name]),
             far1=r.far1,
             far01=r.far01,
+            other_photos_up_to=r.other_photos_up_to,
         )
         for r in recognisers
     )

@@ -17,7 +17,7 @@ import types
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,17 @@ from PIL import Image
 
 import c2p_core
 from c2p_core import cli, imageio, report
-from c2p_core.api import Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity, Survived
+from c2p_core.api import (
+    Face,
+    FaceReport,
+    Photo,
+    Progress,
+    ProtectRequest,
+    ProtectResult,
+    Similarity,
+    Stronger,
+    Survived,
+)
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
@@ -38,6 +48,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
 UNSEEN = Similarity("dlib", "dlib", True, 0.99, 0.31, 0.43, 0.55)
 FACE = FaceReport(1, (10.0, 10.0, 60.0, 70.0), 52.0, similarities=(SEEN, UNSEEN), steps=60, seconds=9.0)
+# The same where it was measured what other photos lose: one lost, one may match, one unknown.
+LOST, MAY_MATCH = (replace(said, other_photos_up_to=0.25) for said in (SEEN, UNSEEN))
+MATCHED_ELSEWHERE = replace(FACE, similarities=(LOST, MAY_MATCH, replace(SEEN, recogniser="other", after=0.70)))
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -86,6 +99,15 @@ def photo(tmp_path: Path) -> Path:
     return save(tmp_path / "me.png")
 
 
+def told_of(monkeypatch: pytest.MonkeyPatch, stronger: Stronger | None, face: FaceReport) -> None:
+    """Lets the pipeline of ``requests`` answer so."""
+
+    def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
+        return ProtectResult(request.photo, (face,), stronger=stronger)
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
+
+
 def save(path: Path, value: int = 200) -> Path:
     Image.new("RGB", (64, 48), (value, value, value)).save(path)
     return path
@@ -107,8 +129,7 @@ def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path,
     assert (code, err) == (0, "")
     assert imageio.read(photo.with_name("me.protected.png")).pixels.max() == 100
     assert photo.read_bytes() == before
-    assert "1: 2 of 2 recognisers no longer match; the one that was never shown the photo scores 0.31" in out
-    assert "(threshold 0.43)" in out and "A warning." in out and report.NO_PROMISE in out
+    assert f"  {report.face_sentence(FACE)}\n  A warning.\n{report.NO_PROMISE}\n" in out
 
 
 def test_every_option_reaches_the_request(
@@ -140,9 +161,12 @@ def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp
         "after": 0.31,
         "far1": 0.43,
         "far01": 0.55,
+        "other_photos_up_to": None,
         "verdict": "protected",
+        "other_photos": None,
     }
-    assert "never shown the photo scores 0.31 (threshold 0.43)" in face["sentence"]
+    assert face["sentence"] == report.face_sentence(FACE)
+    assert told["photos"][0]["stronger"] is None
     assert told["photos"][0]["warnings"] == ["A warning."]
 
 
@@ -167,10 +191,53 @@ def test_several_photos_go_into_a_folder_that_is_made(photo: Path, tmp_path: Pat
 def test_check_shows_thresholds_and_verdicts(photo: Path, run: Run) -> None:
     code, out, _ = run("check", photo, photo)
     assert code == 0
-    assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "protected", report.NO_PROMISE))
+    assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "lost", report.NO_PROMISE))
     (told,) = json.loads(run("check", photo, photo, "--json")[1])["photos"]
     assert told["faces"][0]["number"] == 1
     assert "\nA warning.\n" in out and told["warnings"] == ["A warning."]
+
+
+@pytest.mark.usefixtures("requests")
+def test_other_photos_come_first_in_what_a_run_tells(
+    photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_of(monkeypatch, Stronger(0.5, 0.651, 0.75, 0.784), MATCHED_ELSEWHERE)
+    code, out, _ = run("protect", photo, "--report", tmp_path / "r.json")
+    assert code == 0
+    (face,) = json.loads((tmp_path / "r.json").read_text())["photos"][0]["faces"]
+    rows = [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in face["similarities"]]
+    assert rows == [("lost", 0.25, "protected"), ("may match", 0.25, "protected"), (None, None, "recognised")]
+    assert face["sentence"] in out and report.OTHER_PHOTOS in out
+    words = face["sentence"]
+    assert words.index("1 of 2") < words.index("other photos") < words.index("2 of 3") < words.index("this same photo")
+
+
+@pytest.mark.usefixtures("requests")
+def test_what_more_strength_would_bring_is_one_line_where_it_is_known_and_somebody_may_match(
+    photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stronger = Stronger(0.5, 0.651, 0.75, 0.784)
+    told_of(monkeypatch, stronger, MATCHED_ELSEWHERE)
+    _, out, _ = run("protect", photo, "--report", tmp_path / "r.json")
+    told = json.loads((tmp_path / "r.json").read_text())["photos"][0]["stronger"]
+    line = told.pop("sentence")
+    assert told == asdict(stronger)
+    assert all(figure in line for figure in ("Strength 0.75 ", " 78 % ", " 0.5 ", " 65 % "))
+    assert f"\n  {line}\n" in out
+    for known, face in ((None, MATCHED_ELSEWHERE), (stronger, replace(FACE, similarities=(LOST,)))):
+        told_of(monkeypatch, known, face)
+        assert "Strength" not in run("protect", photo)[1]
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "check", lambda *_, **__: (MATCHED_ELSEWHERE,))
+    lines = run("check", photo, photo)[1].splitlines()
+    cells = [words for line in lines if (words := line.split())[:1] == ["1"]]
+    assert cells[0] == ["1", "faceres", "0.200", "lost", "0.250", "lost", "0.450", "0.600"]
+    assert cells[1] == ["1", "dlib", "0.310", "may", "match", "0.250", "lost", "0.430", "0.550"]
+    assert cells[2] == ["1", "other", "0.700", "-", "-", "matched", "0.450", "0.600"]
+    assert report.OTHER_PHOTOS in lines
 
 
 @pytest.mark.usefixtures("requests")
@@ -282,6 +349,18 @@ def test_a_skipped_face_gives_its_reason() -> None:
 def test_without_a_held_out_recogniser_there_is_no_honest_figure() -> None:
     face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN,))
     assert "no independent figure" in report.face_sentence(face)
+
+
+def test_the_closest_of_a_check_is_one_that_may_still_match_other_photos() -> None:
+    close = replace(LOST, recogniser="close", held_out=True, after=0.24, far1=0.20)
+    face = replace(FACE, similarities=(close, replace(MAY_MATCH, recogniser="far")))
+    assert " far: " in report.face_sentence(face) and " close: " not in report.face_sentence(face)
+
+
+def test_a_held_out_recogniser_is_named_with_both_verdicts() -> None:
+    words = report.face_sentence(MATCHED_ELSEWHERE)
+    assert "dlib: other photos may still be matched, this same photo no longer matched" in words
+    assert "similarity 0.31, threshold 0.43" in words
 
 
 def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition.alignment import ARCFACE, DLIB, FACERES, MOBILEFACE, Template, chips
+from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Thresholds, read_thresholds
 
 Embed = Callable[[Tensor, Tensor], Tensor]
@@ -34,6 +35,7 @@ class Recogniser:
         spread: standard deviation of its similarity over pairs of different people; recognisers differ in it by up to
             four times, so that margins are best given in this unit.
         embed: see ``Embed``.
+        other_photos_up_to: see `c2p_core.api.Similarity`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Recogniser:
     far01: float
     spread: float
     embed: Embed
+    other_photos_up_to: float | None = None
 
 
 def embed_with(network: nn.Module, template: Template) -> Embed:
@@ -127,16 +130,17 @@ def load_recognisers(
 
     Raises:
         BadRequest: an unknown name.
-        ModelUnavailable: a named recogniser, the thresholds, or every recogniser of "auto" can't be had.
+        ModelUnavailable: a named recogniser, what was measured, or every recogniser of "auto" can't be had.
     """
     thresholds = read_thresholds(store.path("thresholds"))
+    others = read_other_photos(store.path("other-photos"))
     if names != "auto":
-        return tuple(_load(name, store, device, thresholds) for name in dict.fromkeys(names))
+        return tuple(_load(name, store, device, thresholds, others) for name in dict.fromkeys(names))
     loaded: list[Recogniser] = []
     missing: list[str] = []
     for name in RECOGNISERS:
         try:
-            loaded.append(_load(name, store, device, thresholds))
+            loaded.append(_load(name, store, device, thresholds, others))
         except ModelUnavailable as error:
             missing.append(f"Without the recogniser {name}: {error}")
     if not loaded:
@@ -146,9 +150,12 @@ def load_recognisers(
     return tuple(loaded)
 
 
-def _load(name: str, store: ModelStore, device: torch.device, thresholds: dict[str, Thresholds]) -> Recogniser:
+def _load(
+    name: str, store: ModelStore, device: torch.device, thresholds: dict[str, Thresholds], others: OtherPhotos
+) -> Recogniser:
     embed = load_embed(name, store, device)
     if name not in thresholds:
         raise ModelUnavailable(f"There are no thresholds for the recogniser {name}; install the program again.")
     entry, own = store.entry(name), thresholds[name]
-    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.spread, embed)
+    up_to = others.up_to.get(name)
+    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.spread, embed, up_to)

@@ -26,6 +26,7 @@ from c2p_core.api import (
     Progress,
     ProtectRequest,
     ProtectResult,
+    Stronger,
 )
 from c2p_core.card import is_card_memory
 from c2p_core.degradations import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
@@ -36,7 +37,16 @@ from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.protect import SearchSettings
-from c2p_core.report import NO_PROMISE, face_report, face_sentence, not_every_face, version
+from c2p_core.report import (
+    NO_PROMISE,
+    OTHER_PHOTOS,
+    face_report,
+    face_sentence,
+    judged_by_other_photos,
+    not_every_face,
+    stronger_report,
+    version,
+)
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
@@ -167,6 +177,7 @@ class Jobs:
         warnings: list[str] = []
         made: list[Picture] = []
         lost: list[NoFace | _NothingLeft] = []
+        stronger: Stronger | None = None
         for index, task in enumerate(work):
             region = regions[task.index]
             share = Share(index, len(work), request.steps or SearchSettings().steps)
@@ -179,6 +190,8 @@ class Jobs:
             task = still_there(task, result.faces)
             reports += on_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
+            # It hangs on what was asked for, which is the same for all regions but those to be strengthened.
+            stronger = stronger or result.stronger
             made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
         if lost and not made:
             raise lost[0]
@@ -188,6 +201,7 @@ class Jobs:
             {
                 **_told(reports),
                 "warnings": warnings,
+                "stronger": stronger_report(stronger, reports),
                 "settings": _settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
                 "seconds_per_face": _usual_seconds(request, reports),
@@ -371,7 +385,11 @@ def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:
     """What was measured, for programs and for people."""
     return {
         "faces": [face_report(face) for face in reports],
-        "sentences": [*(face_sentence(face) for face in reports), NO_PROMISE],
+        "sentences": [
+            *(face_sentence(face) for face in reports),
+            *([OTHER_PHOTOS] if judged_by_other_photos(reports) else []),
+            NO_PROMISE,
+        ],
     }
 
 

@@ -13,8 +13,12 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk, Pango  # noqa: E402
 from worker_client import WorkerProblem  # noqa: E402
 from worker_client.report import (  # noqa: E402
+    beside,
     headline,
+    judged_by_other_photos,
+    meaning,
     no_promise,
+    others,
     text_report,
     upload_title,
     verdict,
@@ -28,7 +32,15 @@ from layers import every_layer  # noqa: E402
 _STRENGTHEN, _UPLOAD, _SAVE = 1, 2, 3
 _GAP = 12
 _BAR = (260, 14)
-_COLOURS = {"protected": (46, 139, 87), "mostly protected": (214, 152, 32), "recognised": (196, 60, 52)}
+_GREEN, _AMBER, _RED = (46, 139, 87), (214, 152, 32), (196, 60, 52)
+# By the verdict on other photos of the person, else by that on this same photo.
+_COLOURS = {
+    "lost": _GREEN,
+    "may match": _AMBER,
+    "protected": _GREEN,
+    "mostly protected": _AMBER,
+    "recognised": _RED,
+}
 _TRACK = (205, 205, 205)
 _MARK = (20, 20, 20)
 
@@ -108,8 +120,17 @@ def _content(figures: dict[str, Any]) -> Gtk.Widget:
         box.pack_start(_bold(upload_title(figures["upload"])), False, False, 0)
         for face in figures["upload"]["faces"]:
             box.pack_start(_face(face), False, False, 0)
-    explained = _("Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them.")
-    lines = [*warnings(figures), explained, no_promise()]
+    faces = figures["faces"]
+    if judged_by_other_photos(faces):
+        explained = _(
+            "Bars show how much alike this photo and the protected one are to a recogniser; left of the mark it no"
+            " longer matches other photos of the person."
+        )
+    else:
+        explained = _(
+            "Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them."
+        )
+    lines = [*warnings(figures), explained, *meaning(faces), no_promise()]
     box.pack_start(_small("\n".join(lines)), False, False, 0)
     return box
 
@@ -117,11 +138,20 @@ def _content(figures: dict[str, Any]) -> Gtk.Widget:
 def _face(face: dict[str, Any]) -> Gtk.Widget:
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
     box.pack_start(_bold(headline(face)), False, False, 0)
+    for line in beside(face):
+        box.pack_start(Gtk.Label(label=line, xalign=0), False, False, 0)
     grid = Gtk.Grid(column_spacing=_GAP, row_spacing=4, margin_start=_GAP)
-    for row, similarity in enumerate(face["similarities"]):
-        bar = Gtk.Image.new_from_pixbuf(_bar(similarity["after"], similarity["far1"], similarity["verdict"]))
-        figures = _("{after:.2f} (threshold {far1:.2f})").format(**similarity)
-        words = (similarity["recogniser"], figures, verdict(similarity))
+    if face["similarities"]:
+        for column, text in ((2, _("Other photos")), (3, _("This same photo"))):
+            grid.attach(_bold(text), column, 0, 1, 1)
+    for row, similarity in enumerate(face["similarities"], 1):
+        colour = _COLOURS[similarity.get("other_photos") or similarity["verdict"]]
+        mark = similarity.get("other_photos_up_to")
+        bar = Gtk.Image.new_from_pixbuf(_bar(similarity["after"], similarity["far1"] if mark is None else mark, colour))
+        same = _("{verdict}: {after:.2f} (threshold {far1:.2f})").format(
+            verdict=verdict(similarity), after=similarity["after"], far1=similarity["far1"]
+        )
+        words = (similarity["recogniser"], others(similarity), same)
         for column, text in zip((0, 2, 3), words, strict=True):
             grid.attach(Gtk.Label(label=text, xalign=0), column, row, 1, 1)
         grid.attach(bar, 1, row, 1, 1)
@@ -129,13 +159,11 @@ def _face(face: dict[str, Any]) -> Gtk.Widget:
     return box
 
 
-def _bar(value: float, threshold: float, verdict: str) -> GdkPixbuf.Pixbuf:
+def _bar(value: float, threshold: float, colour: tuple[int, int, int]) -> GdkPixbuf.Pixbuf:
     """A bar over 0..1 with a mark. Drawn by hand, because not every GIMP's Python has cairo."""
     width, height = _BAR
     filled, mark = round(min(1.0, max(0.0, value)) * width), round(min(1.0, max(0.0, threshold)) * width)
-    inner = b"".join(
-        bytes(_MARK if abs(x - mark) <= 1 else _COLOURS[verdict] if x < filled else _TRACK) for x in range(width)
-    )
+    inner = b"".join(bytes(_MARK if abs(x - mark) <= 1 else colour if x < filled else _TRACK) for x in range(width))
     outer = b"".join(bytes((*_MARK, 255) if abs(x - mark) <= 1 else (0, 0, 0, 0)) for x in range(width))
     opaque = b"".join(inner[3 * x : 3 * x + 3] + b"\xff" for x in range(width))
     # The mark stands out above and below.

@@ -15,26 +15,63 @@ if TYPE_CHECKING:  # novm
 
 def verdict(similarity):
     # type: (dict[str, Any]) -> str
-    """What a recogniser makes of the face."""
+    """What a recogniser makes of the face beside this same photo."""
     return {
-        "protected": _("no longer matches"),
+        "protected": _("no longer matched"),
         "mostly protected": _("not sure"),
-        "recognised": _("still recognises"),
+        "recognised": _("still matched"),
     }[similarity["verdict"]]
+
+
+def others(similarity):
+    # type: (dict[str, Any]) -> str
+    """What a recogniser makes of the face beside other photos of the person."""
+    return {
+        "lost": _("no longer matched"),
+        "may match": _("may still be matched"),
+        None: _("not measured"),
+    }[_others(similarity)]
 
 
 def headline(face):
     # type: (dict[str, Any]) -> str
-    """One sentence on a face."""
+    """One sentence on a face: beside other photos of the person, which are what somebody has who searches for them."""
     if face["skipped"]:
         return _("Face {number} was left out: {reason}.").format(
             number=face["number"], reason=sentence(face["skipped"])
         )
-    rows = face["similarities"]
-    lost = sum(row["verdict"] == "protected" for row in rows)
-    return _("Face {number}: {lost} of {count} recognisers no longer match it.").format(
-        number=face["number"], lost=lost, count=len(rows)
+    known = [other for other in map(_others, face["similarities"]) if other]
+    if not known:
+        return _("Face {number}: {lost} of {count} recognisers no longer match it with this same photo.").format(
+            number=face["number"], lost=_same_lost(face), count=len(face["similarities"])
+        )
+    words = _("Face {number}: {lost} of {count} recognisers no longer match it with other photos of the person.")
+    return words.format(number=face["number"], lost=known.count("lost"), count=len(known))
+
+
+def beside(face):
+    # type: (dict[str, Any]) -> list[str]
+    """The sentence on this same photo that belongs beside the headline, if that is not about it."""
+    if not judged_by_other_photos([face]):
+        return []
+    words = _("With this same photo {lost} of {count} no longer match it.")
+    return [words.format(lost=_same_lost(face), count=len(face["similarities"]))]
+
+
+def judged_by_other_photos(faces):
+    # type: (list[dict[str, Any]]) -> bool
+    """Whether anything is known beside other photos of the person; a worker from before an update does not tell."""
+    return any(_others(row) for face in faces for row in face["similarities"])
+
+
+def meaning(faces):
+    # type: (list[dict[str, Any]]) -> list[str]
+    """What the verdict on other photos means, where there is one."""
+    words = _(
+        "Other photos count as no longer matched where at least four of five such matches were lost at this similarity"
+        " in our measurements."
     )
+    return [words] if judged_by_other_photos(faces) else []
 
 
 def summary(result):
@@ -42,13 +79,13 @@ def summary(result):
     """What a run came to, in a few lines; ``result`` is the header of "protect"."""
     lines = [sentence(warning) for warning in result["warnings"]]
     for face in result["faces"]:
-        lines.append(headline(face))
-        lines += [
-            _("{recogniser}, which never saw the photo, scores {after:.2f} (threshold {far1:.2f}).").format(**row)
-            for row in face["similarities"]
-            if row["held_out"]
-        ]
-    return "\n".join(lines + [no_promise()])
+        lines += [headline(face)] + beside(face)
+        for row in face["similarities"]:
+            if row["held_out"]:
+                words = _("{recogniser}, which the search never asked: {verdicts}.")
+                lines.append(words.format(recogniser=row["recogniser"], verdicts=_verdicts(row)))
+    lines += _stronger(result.get("stronger"), result["faces"])
+    return "\n".join(lines + meaning(result["faces"]) + [no_promise()])
 
 
 def text_report(name, figures):
@@ -65,6 +102,7 @@ def text_report(name, figures):
         lines += [upload_title(figures["upload"]), ""]
         lines += _faces(figures["upload"]["faces"])
     lines += warnings(figures)
+    lines += meaning(figures["faces"])
     lines += [_("Below its threshold a recogniser takes the two faces for two people."), no_promise()]
     return "\n".join(lines) + "\n"
 
@@ -101,12 +139,46 @@ def write_report(path, text):
         raise Refused(words.format(path=as_text(path), error=as_text(error.strerror or "")))
 
 
+def _others(similarity):
+    # type: (dict[str, Any]) -> str | None
+    return similarity.get("other_photos")
+
+
+def _same_lost(face):
+    # type: (dict[str, Any]) -> int
+    return sum(row["verdict"] == "protected" for row in face["similarities"])
+
+
+def _verdicts(similarity):
+    # type: (dict[str, Any]) -> str
+    """Both verdicts of a recogniser; the figures are those of this same photo."""
+    words = _("this same photo {same} ({after:.2f}, threshold {far1:.2f})").format(
+        same=verdict(similarity), after=similarity["after"], far1=similarity["far1"]
+    )
+    if _others(similarity) is None:
+        return words
+    return _("other photos {others}, {same}").format(others=others(similarity), same=words)
+
+
+def _stronger(stronger, faces):
+    # type: (dict[str, Any] | None, list[dict[str, Any]]) -> list[str]
+    """A line on what more strength would bring, where that is known and somebody may still match a face."""
+    if not stronger or not any(_others(row) == "may match" for face in faces for row in face["similarities"]):
+        return []
+    words = _(
+        "Strength {higher:g} lost {more:.0f} % of matches with other photos in our measurements, {strength:g} lost"
+        " {lost:.0f} % (recognisers that the search never asked)."
+    )
+    shares = {"more": 100 * stronger["higher_lost"], "lost": 100 * stronger["lost"]}
+    return [words.format(higher=stronger["higher"], strength=stronger["strength"], **shares)]
+
+
 def _faces(faces):
     # type: (list[dict[str, Any]]) -> Iterator[str]
     for face in faces:
         yield headline(face)
+        for line in beside(face):
+            yield line
         for row in face["similarities"]:
-            yield _("  {recogniser}: {after:.2f}, threshold {far1:.2f}, {verdict}").format(
-                recogniser=row["recogniser"], after=row["after"], far1=row["far1"], verdict=verdict(row)
-            )
+            yield _("  {recogniser}: {verdicts}").format(recogniser=row["recogniser"], verdicts=_verdicts(row))
         yield ""

@@ -75,7 +75,7 @@ tell(
     assert 0.01 < changed.mean() < 0.5
     assert (layer[changed][:, :3] != before[changed]).any(axis=1).mean() > 0.9
     assert (layer[changed][:, 3] == 255).all() and (layer[~changed][:, 3] == 0).all()
-    assert "recognisers no longer match it" in words and "No protection holds against every" in words
+    assert "recognisers no longer match it with other photos" in words and "No protection holds against every" in words
 
 
 def test_the_selection_limits_the_change_and_keeps_its_feather(gimp210: Gimp210) -> None:

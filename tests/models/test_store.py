@@ -343,7 +343,8 @@ def test_the_projects_manifest_names_its_models() -> None:
     names = {entry.name for entry in ModelStore().entries()}
     assert names == {
         "mtcnn", "face-mesh", "dlib-resnet", "faceres-deep", "faceres", "mobileface",
-        "mobilefacenet", "mobilenet", "thresholds", "decoys", "clip-mini", "complexion", "stylegan2-mini",
+        "mobilefacenet", "mobilenet", "thresholds", "other-photos", "decoys", "clip-mini", "complexion",
+        "stylegan2-mini",
     }  # fmt: skip
 
 

@@ -227,6 +227,55 @@ def test_a_report_tells_what_the_worker_warns_of() -> None:
     assert report.text_report("me", figures)
 
 
+def row(name: str, other_photos: str | None, verdict: str, held_out: bool = False) -> dict[str, Any]:
+    said = {"recogniser": name, "verdict": verdict, "held_out": held_out, "after": 0.41, "far1": 0.37}
+    return said | {"other_photos": other_photos}
+
+
+def outcome(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The header of a run with one face."""
+    return {"warnings": [], "faces": [{"number": 1, "skipped": "", "similarities": list(rows)}], **more}
+
+
+LOST, MAY_MATCH = row("a", "lost", "recognised", held_out=True), row("b", "may match", "recognised")
+STRONGER = {"strength": 0.5, "lost": 0.651, "higher": 0.75, "higher_lost": 0.784}
+
+
+def test_other_photos_are_told_first_and_this_same_photo_beside_them() -> None:
+    lines = report.summary(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
+    assert lines[0] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
+    assert lines[1] == "With this same photo 1 of 3 no longer match it."
+    assert lines[2].startswith("a, which the search never asked: other photos no longer matched, this same photo still")
+    assert "0.41, threshold 0.37" in lines[2]
+    assert lines[3:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
+
+
+def test_without_figures_of_other_photos_this_same_photo_is_all_that_is_told() -> None:
+    unknown = row("a", None, "protected", held_out=True)
+    del unknown["other_photos"]  # a worker from before an update may still run
+    lines = report.summary(outcome(unknown)).splitlines()
+    assert lines[0] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
+    assert lines[1].startswith("a, which the search never asked: this same photo no longer matched")
+    assert lines[2:] == [report.no_promise()]
+    assert report.others(unknown) == "not measured"
+
+
+def test_more_strength_is_one_line_where_it_is_known_and_somebody_may_still_match() -> None:
+    (line,) = [
+        line for line in report.summary(outcome(MAY_MATCH, stronger=STRONGER)).splitlines() if "Strength" in line
+    ]
+    assert all(figure in line for figure in ("Strength 0.75 ", " 78 % ", " 0.5 ", " 65 % "))
+    for told in (outcome(LOST, stronger=STRONGER), outcome(MAY_MATCH, stronger=None), outcome(MAY_MATCH)):
+        assert "Strength" not in report.summary(told)
+
+
+def test_a_text_report_has_both_verdicts_of_every_recogniser() -> None:
+    lines = report.text_report("me", outcome(LOST, MAY_MATCH)).splitlines()
+    assert "  a: other photos no longer matched, this same photo still matched (0.41, threshold 0.37)" in lines
+    assert "  b: other photos may still be matched, this same photo still matched (0.41, threshold 0.37)" in lines
+    assert lines.count(report.meaning([{"similarities": [LOST]}])[0]) == 1
+
+
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="choose another file"):
         report.write_report(str(tmp_path / "missing" / "report.txt"), "words")

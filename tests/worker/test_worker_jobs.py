@@ -19,16 +19,16 @@ from worker_client.place import Place
 from worker_client.size import SEARCH_SIDE, SHRINK
 
 from c2p_core import pipeline, verify
-from c2p_core.api import CancelToken, FaceReport, Photo, Preview, ProtectRequest, ProtectResult, Similarity
+from c2p_core.api import CancelToken, FaceReport, Photo, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.models.store import ModelStore, default_root
-from c2p_core.report import face_report
+from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs
-from c2p_core.worker.protocol import Message, Picture, message, pictures
+from c2p_core.worker.protocol import Message, Picture, message, pictures, read, write
 
 ASTRONAUT = data.astronaut()
 STEPS = 3
@@ -37,6 +37,20 @@ STEPS = 3
 @pytest.fixture(scope="module")
 def jobs() -> Jobs:
     return Jobs()
+
+
+class Kept:
+    """What was written can be read."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._bytes += data
+
+    def read(self, count: int) -> bytearray:
+        taken, self._bytes = self._bytes[:count], self._bytes[count:]
+        return taken
 
 
 def run(
@@ -299,6 +313,35 @@ def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
     answer, made, _ = run(jobs, "protect", sent, faces=faces)
     assert [face["number"] for face in answer["faces"]] == [4] and [p.bounds[2] for p in made] == [100, 100]
     assert len(answer["warnings"]) == 1 and answer["warnings"][0].startswith("Not every face was protected: ")
+
+
+def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Similarity("lost", "a", True, 1.0, 0.4, 0.3, 0.6, other_photos_up_to=0.45)
+    may_match = replace(lost, recogniser="may match", after=0.5)
+    unknown = replace(lost, recogniser="unknown", other_photos_up_to=None)
+    known = Stronger(0.5, 0.65, 0.75, 0.78)
+
+    def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
+        (box,) = request.faces
+        face = FaceReport(1, box, 40.0, similarities=(lost, may_match, unknown))  # type: ignore[arg-type]
+        return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (face,), stronger=known)
+
+    monkeypatch.setattr(pipeline, "protect", protect)
+    faces = [{"number": 4, "box": [10, 10, 70, 80]}]
+    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
+    stream = Kept()
+    write(stream, message(answer, made))
+    received = read(stream).header
+    rows = received["faces"][0]["similarities"]
+    assert [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in rows] == [
+        ("lost", 0.45, "mostly protected"),
+        ("may match", 0.45, "mostly protected"),
+        (None, None, "mostly protected"),
+    ]
+    assert received["stronger"].pop("sentence") and Stronger(**received["stronger"]) == known
+    assert received["sentences"] == [received["faces"][0]["sentence"], OTHER_PHOTOS, NO_PROMISE]
 
 
 @pytest.mark.slow
