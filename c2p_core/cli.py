@@ -556,7 +556,6 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
             similarity.recogniser,
             f"{similarity.after:.3f}",
             OTHERS[similarity.other_photos],
-            "-" if similarity.other_photos_up_to is None else f"{similarity.other_photos_up_to:.3f}",
             SAME[similarity.verdict],
             f"{similarity.far1:.3f}",
             f"{similarity.far01:.3f}",
@@ -564,7 +563,8 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
         for face in faces
         for similarity in face.similarities
     ]
-    head = ("face", "recogniser", "similarity", "other photos", "up to", "same photo", "FAR 1 %", "FAR 0.1 %")
+    # Two lines, so that a terminal of 80 columns need not cut the names.
+    head = ("face", "recogniser", "similarity", "other\nphotos", "same\nphoto", "FAR 1 %", "FAR 0.1 %")
     _print_table(head, rows)
 
 

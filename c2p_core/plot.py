@@ -23,7 +23,7 @@ _COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "re
 _SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
 _NO_FACE = (150, 155, 165)
 _MEANING = {
-    "protected": "no longer matches",
+    "protected": "this same photo no longer matches",
     "mostly protected": "matches only at the looser threshold",
     "recognised": "still matches",
 }

@@ -234,9 +234,9 @@ def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatc
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "check", lambda *_, **__: (MATCHED_ELSEWHERE,))
     lines = run("check", photo, photo)[1].splitlines()
     cells = [words for line in lines if (words := line.split())[:1] == ["1"]]
-    assert cells[0] == ["1", "faceres", "0.200", "lost", "0.250", "lost", "0.450", "0.600"]
-    assert cells[1] == ["1", "dlib", "0.310", "may", "match", "0.250", "lost", "0.430", "0.550"]
-    assert cells[2] == ["1", "other", "0.700", "-", "-", "matched", "0.450", "0.600"]
+    assert cells[0] == ["1", "faceres", "0.200", "lost", "lost", "0.450", "0.600"]
+    assert cells[1] == ["1", "dlib", "0.310", "may", "match", "lost", "0.430", "0.550"]
+    assert cells[2] == ["1", "other", "0.700", "-", "matched", "0.450", "0.600"]
     assert report.OTHER_PHOTOS in lines
 
 
