@@ -18,7 +18,7 @@ def verdict(similarity):
     """What a recogniser makes of the face beside this same photo."""
     return {
         "protected": _("no longer matched"),
-        "mostly protected": _("not sure"),
+        "mostly protected": _("possibly matched"),
         "recognised": _("still matched"),
     }[similarity["verdict"]]
 
