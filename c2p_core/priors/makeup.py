@@ -161,15 +161,22 @@ class MakeupPrior:
         self.basis = basis
         self.device = device
 
-    def invert(self, face: CanvasFace, strength: float) -> MakeupFace:
+    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> MakeupFace:
         """The face's own place: the unchanged face is the code of zeros, without products."""
-        return MakeupFace(face, self.basis, settings(strength), self.device)
+        return MakeupFace(face, self.basis, settings(strength), self.device, keep_expression)
 
 
 class MakeupFace:
     """One face as the makeup prior sees it (``priors.prior.Inverted``)."""
 
-    def __init__(self, face: CanvasFace, basis: Basis, limits: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        face: CanvasFace,
+        basis: Basis,
+        limits: Settings,
+        device: torch.device,
+        keep_expression: bool = True,
+    ) -> None:
         mesh = face.mesh.cpu().numpy()
         pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
         self._device = device
@@ -195,7 +202,7 @@ class MakeupFace:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
         free = free * _movable(pixels, mesh)
-        kept = conditions(mesh, _CELLS)
+        kept = conditions(mesh, _CELLS, keep_expression)
         self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel(), kept).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)
