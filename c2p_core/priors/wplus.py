@@ -224,7 +224,7 @@ class WPlusFace:
         self._at = _in_crop(face.mesh.cpu().numpy(), device)
         self._before = self._density(self._synthesised(self._own_code()))
         self._field, self._skin = self._makeup.field, F.avg_pool2d(self._makeup.skin, CANVAS // _CELLS)[0]
-        self._farthest = settings(strength).shape * CANVAS_EYE_DISTANCE
+        self._farthest = settings(strength, keep_expression).shape * CANVAS_EYE_DISTANCE
         self._see, self._solve = _displacement_solver(self._before, self._makeup, self._farthest)
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:

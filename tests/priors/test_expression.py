@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -177,8 +179,9 @@ def test_without_the_expression_what_is_stiff_and_what_is_overstretched_costs_as
     freed: MakeupFace, astronaut_canvas: CanvasFace, prior: MakeupPrior
 ) -> None:
     bound, code = prior.invert(astronaut_canvas, 0.5), freed.start()
-    code["shape"] = torch.from_numpy(4 * drawn(0))
+    code["shape"] = torch.from_numpy(drawn(0))
     rendered = freed.render(code)
+    rendered = replace(rendered, displacement=5 * rendered.displacement)
     assert float(freed.guard(rendered)) == float(bound.guard(rendered)) > 0.1
     assert float(freed.regulariser(code, rendered)) == float(bound.regulariser(code, rendered)) > 0.5
 

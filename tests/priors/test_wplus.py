@@ -135,8 +135,11 @@ def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
     assert float(away[1].norm()) < 1.2 * float(away[0].norm())
 
 
-def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(face: WPlusFace) -> None:
-    limit = settings(0.7).shape * CANVAS_EYE_DISTANCE
+@pytest.mark.parametrize("keep", [True, False])
+def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(
+    prior: WPlusPrior, astronaut_canvas: CanvasFace, keep: bool
+) -> None:
+    face, limit = prior.invert(astronaut_canvas, 0.7, keep), settings(0.7, keep).shape * CANVAS_EYE_DISTANCE
     went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
     assert 0.5 * limit < float(went.max()) <= limit
 
