@@ -163,6 +163,8 @@ class ProtectRequest:
         original: the photo before it was protected and edited, of the same size; the search then starts from
             ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
         layers: whether the result is also wanted as one layer per makeup product.
+        keep_expression: whether brows, lips, the nose's width and the jaw's outline are held to their form; the eyes
+            keep still either way.
     """
 
     photo: Photo
@@ -179,6 +181,7 @@ class ProtectRequest:
     device: Device = "auto"
     original: Photo | None = None
     layers: bool = False
+    keep_expression: bool = True
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,12 @@ StoreMaker = Callable[[], "ModelStore"]
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words.")
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong.")
 @click.option(
+    "--keep-expression/--no-keep-expression",
+    default=True,
+    show_default=True,
+    help="Hold brows, lips, nose and jaw to their form, or the eyes alone.",
+)
+@click.option(
     "--mode", type=click.Choice(get_args(Mode)), default="dodge", show_default=True, help="Away, or to a decoy."
 )
 @click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Which faces.")

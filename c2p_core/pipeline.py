@@ -226,7 +226,7 @@ def _protected(
             there = same_face(face.box, faces_before)
             unchanged[face.number] = there or refine_face(original, face, store)
             seen_before[face.number] = verify.see(original, unchanged[face.number])
-        inverted = models.prior.invert(canvas, request.strength)
+        inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         own = verify.embeddings(seen_before[face.number], models.optimised, device)
 
         def looked(step: int, rendered: Tensor, number: int = face.number) -> None:

@@ -39,6 +39,8 @@ PASSED_ON = (
     ("--seed", "of every random draw"),
     ("--device", "auto, cpu or cuda"),
 )
+# The same, without a value.
+SWITCHES_PASSED_ON = (("--no-keep-expression", "hold the eyes alone to their form, not brows, lips, nose and jaw"),)
 SAMPLE = """
 import sys
 from PIL import Image
@@ -84,8 +86,9 @@ def protect(where: Places, options: argparse.Namespace) -> int:
         if _run([where.python, "-c", SAMPLE, photo], where, options.offline):
             raise Stop(f"Could not write the sample portrait '{photo}'; name a photo of yours with --protect PHOTO.", 5)
     _step(f"Protecting {photo}")
-    chosen = {name: getattr(options, name.lstrip("-").replace("-", "_")) for name, _ in PASSED_ON}
+    chosen = {name: getattr(options, _attribute(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute(name))]
     command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
     return _run(command, where, options.offline)
 
@@ -239,6 +242,11 @@ def _say(words: str) -> None:
     print(f"   {words}", flush=True)
 
 
+def _attribute(option: str) -> str:
+    """Where argparse puts what was given."""
+    return option.lstrip("-").replace("-", "_")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="install.py", description="Sets up Protect Face and runs it.", allow_abbrev=False
@@ -256,4 +264,6 @@ def _parser() -> argparse.ArgumentParser:
     passed_on = parser.add_argument_group("handed on to c2p protect")
     for name, words in PASSED_ON:
         passed_on.add_argument(name, help=words)
+    for name, words in SWITCHES_PASSED_ON:
+        passed_on.add_argument(name, action="store_true", help=words)
     return parser

@@ -136,12 +136,23 @@ def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = "--hold-out faceres --steps 7 --seed 5 --device cpu"
+    more = "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression"
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
     assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
-    assert (asked.steps, asked.seed, asked.device) == (7, 5, "cpu")
+    assert (asked.steps, asked.seed, asked.device, asked.keep_expression) == (7, 5, "cpu", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"), [([], True), (["--keep-expression"], True), (["--no-keep-expression"], False)]
+)
+def test_the_expression_is_kept_unless_told_otherwise_and_the_report_says_so(
+    photo: Path, run: Run, requests: list[ProtectRequest], words: list[str], kept: bool
+) -> None:
+    code, out, _ = run("protect", photo, "--json", *words)
+    assert code == 0 and requests[0].keep_expression is kept
+    assert json.loads(out)["photos"][0]["settings"]["keep_expression"] is kept
 
 
 @pytest.mark.usefixtures("requests")

@@ -20,6 +20,9 @@ from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import check, protect
+from c2p_core.priors.makeup import MakeupPrior
+from c2p_core.priors.prior import CanvasFace
+from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.protect import Found, SearchSettings, search
 from c2p_core.recognition import Recogniser
 
@@ -246,6 +249,23 @@ def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> No
 def test_a_request_without_meaning_is_refused(store: ModelStore, wrong: dict[str, object], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         protect(replace(REQUEST, **wrong), store=store)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("prior", "kind"), [("makeup", MakeupPrior), ("stylegan2", WPlusPrior)])
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_prior_is_told_whether_to_keep_the_expression(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, prior: str, kind: type, kept: bool
+) -> None:
+    told: list[bool] = []
+
+    def invert(_self: object, _face: CanvasFace, _strength: float, keep_expression: bool) -> None:
+        told.append(keep_expression)
+        raise Cancelled("Enough is known.")
+
+    monkeypatch.setattr(kind, "invert", invert)
+    with pytest.raises(Cancelled):
+        protect(replace(REQUEST, prior=prior, keep_expression=kept), store=store)
+    assert told == [kept]
 
 
 def test_a_photo_without_a_face_says_what_to_do(store: ModelStore) -> None:

@@ -6,6 +6,7 @@ A face stays itself, in the same mood, while
 - the nose keeps its width and the form of its tip and wings, and gets longer or shorter as a whole at most;
 - the jaw's outline moves like a smooth curve, so that it never dents.
 All of these are linear in the displacement. ``conditions`` states them, ``null_projector`` takes them out of a code.
+Where the user gives up the expression, the eyes alone are kept: who it is depends on them, and so do their catchlights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.regions import INNER_LIPS, LEFT_BROW, NOSE, OUTER_LIPS, OVAL, RIGHT_BROW
 
-STILL = (*LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW)
+EYES = (*LEFT_EYE, *RIGHT_EYE)
+STILL = (*EYES, *LEFT_BROW, *RIGHT_BROW)
 LIPS = tuple(dict.fromkeys((*OUTER_LIPS, *INNER_LIPS)))
 # The jaw may get wider, longer, rounder and more square: polynomials up to this degree along its outline.
 _JAW_DEGREE = 3
@@ -26,17 +28,20 @@ _RANK_TOLERANCE = 1e-5
 Floats = NDArray[np.float64]
 
 
-def conditions(mesh: NDArray[np.float32], cells: int) -> Floats:
+def conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = True) -> Floats:
     """The conditions on a displacement of this face.
 
     Args:
         mesh: (468, 2) canvas pixels.
         cells: side of the grid that carries the displacement.
+        keep_expression: False leaves the condition that the eyes keep still, and no other.
 
     Returns:
         (C, 2 * cells * cells): times the flattened (2, cells, cells) displacement it is 0 where the face keeps its
         expression and character.
     """
+    if not keep_expression:
+        return np.asarray(np.kron(np.eye(2), _sampling(mesh[list(EYES)], cells)), dtype=np.float64)
     still = _sampling(mesh[list(STILL)], cells)
     lips = _sampling(mesh[list(LIPS)], cells)
     lips = lips - lips.mean(0)

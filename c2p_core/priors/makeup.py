@@ -50,6 +50,9 @@ _STRAIN, _STRAIN_WEIGHT = 0.5, 10.0
 _PATTERN_BLUR = 2.5
 _TONE_BLUR = 3.0
 _STRAIGHT = 5e4
+# How far control points go, in eye distances. Keeping the expression takes most of it away again; where it is not kept,
+# the same limit would make a caricature of the face.
+_SHAPE, _SHAPE_FREED = 0.14, 0.07
 _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 # A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
 _SIGMA_PER_CELL = 0.3748
@@ -124,11 +127,11 @@ def scale(strength: float) -> float:
     return min(2 * strength, 0.5 + strength)
 
 
-def settings(strength: float) -> Settings:
+def settings(strength: float, keep_expression: bool = True) -> Settings:
     """Limits that grow with strength; at 0 next to nothing is left of them."""
     s = scale(strength)
     return Settings(
-        shape=0.14 * s,
+        shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
         complexion=1.2 * s,
         mahalanobis=1.5,
         relief=1.0 * s,
@@ -161,15 +164,22 @@ class MakeupPrior:
         self.basis = basis
         self.device = device
 
-    def invert(self, face: CanvasFace, strength: float) -> MakeupFace:
+    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> MakeupFace:
         """The face's own place: the unchanged face is the code of zeros, without products."""
-        return MakeupFace(face, self.basis, settings(strength), self.device)
+        return MakeupFace(face, self.basis, settings(strength, keep_expression), self.device, keep_expression)
 
 
 class MakeupFace:
     """One face as the makeup prior sees it (``priors.prior.Inverted``)."""
 
-    def __init__(self, face: CanvasFace, basis: Basis, limits: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        face: CanvasFace,
+        basis: Basis,
+        limits: Settings,
+        device: torch.device,
+        keep_expression: bool = True,
+    ) -> None:
         mesh = face.mesh.cpu().numpy()
         pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
         self._device = device
@@ -195,7 +205,7 @@ class MakeupFace:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
         free = free * _movable(pixels, mesh)
-        kept = conditions(mesh, _CELLS)
+        kept = conditions(mesh, _CELLS, keep_expression)
         self.field = build_field(canonical, _CELLS, _shrink(1.0 - free).ravel(), kept).to(device)
         self._lines = torch.from_numpy(_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(_shrink(_stiffness(mesh))).to(device)

@@ -139,5 +139,9 @@ class Inverted(Protocol):
 class Prior(Protocol):
     """A generative model of what may be done to a face."""
 
-    def invert(self, face: CanvasFace, strength: float) -> Inverted:
-        """The face's own place in the latent space, with limits that follow ``strength`` 0..1."""
+    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> Inverted:
+        """The face's own place in the latent space, with limits that follow ``strength`` 0..1.
+
+        ``keep_expression`` says whether brows, lips, nose and jaw are held to their form (``priors.expression``); the
+        eyes keep still either way.
+        """

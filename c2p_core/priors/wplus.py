@@ -137,7 +137,7 @@ class WPlusPrior:
         self._how = how or InversionSettings()
         self._free_noise = free_noise
 
-    def invert(self, face: CanvasFace, strength: float) -> WPlusFace:
+    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> WPlusFace:
         """The face's own codes and weights, from the cache where the same face was inverted before."""
         own, key = self._networks, self._key(face)
         kept = self._cache.get(key)
@@ -152,7 +152,9 @@ class WPlusPrior:
         prefix = "weights."
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
-        return WPlusFace(face, inversion, own.generator, own.axes, self._makeup, strength, self._free_noise)
+        return WPlusFace(
+            face, inversion, own.generator, own.axes, self._makeup, strength, self._free_noise, keep_expression
+        )
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
@@ -206,11 +208,12 @@ class WPlusFace:
         makeup: MakeupPrior,
         strength: float,
         free_noise: bool = False,
+        keep_expression: bool = True,
     ) -> None:
         device = inversion.codes.device
         self.inversion = inversion
         self._generator = generator
-        self._makeup = makeup.invert(face, strength)
+        self._makeup = makeup.invert(face, strength, keep_expression)
         self._reach = _REACH * scale(strength)
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
@@ -221,7 +224,7 @@ class WPlusFace:
         self._at = _in_crop(face.mesh.cpu().numpy(), device)
         self._before = self._density(self._synthesised(self._own_code()))
         self._field, self._skin = self._makeup.field, F.avg_pool2d(self._makeup.skin, CANVAS // _CELLS)[0]
-        self._farthest = settings(strength).shape * CANVAS_EYE_DISTANCE
+        self._farthest = settings(strength, keep_expression).shape * CANVAS_EYE_DISTANCE
         self._see, self._solve = _displacement_solver(self._before, self._makeup, self._farthest)
 
     def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:

@@ -44,8 +44,8 @@ class Fields:
             raise BadRequest(f"There is no {key} {value[:40]!r}; use {' or '.join(allowed)}.")
         return value
 
-    def flag(self, key: str) -> bool:
-        value = self._header.get(key, False)
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self._header.get(key, default)
         if not isinstance(value, bool):
             raise _meaningless(key, value)
         return value

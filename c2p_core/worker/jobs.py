@@ -112,6 +112,7 @@ class Jobs:
             "defaults": {
                 "prompt": DEFAULT_PROMPT,
                 "strength": DEFAULT_STRENGTH,
+                "keep_expression": True,
                 "mode": "dodge",
                 "prior": PRIORS[0],
                 "steps": SearchSettings().steps,
@@ -370,6 +371,7 @@ def _request(fields: Fields) -> ProtectRequest:
         steps=steps or None,
         seed=fields.whole("seed", 0, 0, 2**31 - 1),
         device=fields.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
+        keep_expression=fields.flag("keep_expression", True),
     )
 
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:  # novm
     from gimpfu import Drawable, Image, Layer
 
 
-def protect_face(image, drawable, prompt, preset, strength, faces, output, mode, prior, steps, seed):
-    # type: (Image, Drawable, str, int, float, str, str, str, str, int, int) -> Layer
+def protect_face(image, drawable, prompt, preset, strength, keep_expression, faces, output, mode, prior, steps, seed):
+    # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int) -> Layer
     """Adds the protected layer and returns it; ``preset`` 0 takes the prompt, others one from the list."""
 
     def run():
@@ -55,6 +55,7 @@ def protect_face(image, drawable, prompt, preset, strength, faces, output, mode,
         wanted = {
             "prompt": as_text(_preset(preset) if preset else prompt),
             "strength": strength,
+            "keep_expression": bool(keep_expression),
             "faces": faces,
             "output": output,
             "mode": mode,
@@ -136,6 +137,7 @@ _add(
         (PF_STRING, "prompt", _("Ma_keup style, in plain words"), native(wishes.DEFAULT_PROMPT)),
         (PF_OPTION, "preset", _("…or one of these"), 0, (_("As written above"),) + tuple(map(native, wishes.PRESETS))),
         (PF_SLIDER, "strength", _("_Strength, from discreet to strong"), wishes.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
+        (PF_TOGGLE, "keep_expression", _("Keep e_xpression"), wishes.DEFAULT_KEEP_EXPRESSION),
         _radio("faces", _("Faces"), wishes.FACES),
         _radio("output", _("Result"), wishes.OUTPUTS),
         _radio("mode", _("Direction"), wishes.MODES),

@@ -103,7 +103,9 @@ class _ProtectDialog:
         top.pack_start(prompt, False, False, 0)
         box.pack_start(top, False, False, 0)
         self._dialog.get_scale_entry("strength", 1.0)
-        box.pack_start(self._dialog.fill_box("main", ["strength", "faces", "output"]), False, False, 0)
+        box.pack_start(
+            self._dialog.fill_box("main", ["strength", "keep-expression", "faces", "output"]), False, False, 0
+        )
         more = Gtk.Expander(label=_("_More"), use_underline=True)
         details = self._dialog.fill_box("details", ["mode", "prior", "steps", "seed"])
         self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44, no_show_all=True)

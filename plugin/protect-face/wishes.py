@@ -7,7 +7,15 @@ from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client.texts import _
-from worker_client.wishes import DEFAULT_PROMPT, DEFAULT_STRENGTH, FACES, MODES, OUTPUTS, PRIORS
+from worker_client.wishes import (
+    DEFAULT_KEEP_EXPRESSION,
+    DEFAULT_PROMPT,
+    DEFAULT_STRENGTH,
+    FACES,
+    MODES,
+    OUTPUTS,
+    PRIORS,
+)
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -18,6 +26,7 @@ class Wishes:
 
     prompt: str = DEFAULT_PROMPT
     strength: float = DEFAULT_STRENGTH
+    keep_expression: bool = DEFAULT_KEEP_EXPRESSION
     prior: str = PRIORS[0][0]
     faces: str = FACES[0][0]
     mode: str = MODES[0][0]
@@ -38,6 +47,13 @@ def declare(procedure: Gimp.Procedure) -> None:
         0.0,
         1.0,
         DEFAULT_STRENGTH,
+        _FLAGS,
+    )
+    procedure.add_boolean_argument(
+        "keep-expression",
+        _("Keep e_xpression"),
+        _("Brows, lips, nose and jaw are held to their form; otherwise the eyes alone are"),
+        DEFAULT_KEEP_EXPRESSION,
         _FLAGS,
     )
     declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
@@ -65,7 +81,7 @@ def declare_steps(procedure: Gimp.Procedure) -> None:
 
 def wishes_of(config: Gimp.ProcedureConfig) -> Wishes:
     """What the arguments say."""
-    return Wishes(**{name: config.get_property(name) for name in Wishes.__dataclass_fields__})
+    return Wishes(**{name: config.get_property(name.replace("_", "-")) for name in Wishes.__dataclass_fields__})
 
 
 def wishes_from(kept: dict[str, Any], **others: Any) -> Wishes:

@@ -9,6 +9,7 @@ from worker_client.texts import _
 
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
+DEFAULT_KEEP_EXPRESSION = True
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
     "natural makeup",
@@ -40,7 +41,7 @@ JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
 
 # Of a layer that a run made, or of the group.
 PARASITE = str("protect-face")
-_TO_WORKER = ("prompt", "strength", "mode", "prior", "seed")
+_TO_WORKER = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm

@@ -517,6 +517,16 @@ tell(name=protect(image, layer, prompt="ignored", preset=2).name)
     assert told["name"] == wishes.PRESETS[1]
 
 
+def test_a_result_remembers_whether_the_expression_was_kept_and_so_does_what_strengthens_it(gimp210: Gimp210) -> None:
+    told, _ = gimp210.script("""
+image, layer = portrait()
+made = protect(image, layer, kept=False)
+runs = [json.loads(l.parasite_find("protect-face").data) for l in (made, strengthen(image, made))]
+tell(kept=[[run[part]["keep_expression"] for part in ("wishes", "settings")] for run in runs])
+""")
+    assert told["kept"] == [[False, False], [False, False]]
+
+
 def test_the_papers_prior_gives_a_layer_too(gimp210: Gimp210) -> None:
     told, _ = gimp210.script("""
 image, layer = portrait()

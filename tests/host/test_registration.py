@@ -23,6 +23,7 @@ def test_defaults_are_those_of_the_worker(gimp: Gimp) -> None:
     told = gimp.script("""
         config = Gimp.get_pdb().lookup_procedure("plug-in-protect-face").create_config()
         ours = {name: config.get_property(name) for name in ("prompt", "strength", "mode", "prior")}
+        ours["keep_expression"] = config.get_property("keep-expression")
         _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
         tell(ours=ours, theirs=json.loads(answer)["hello"]["defaults"])
     """).told

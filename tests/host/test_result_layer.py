@@ -116,7 +116,7 @@ def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
     # As GIMP keeps them.
     last = gimp.share / "profile" / "plug-in-settings" / "GimpProcedureConfigRun-plug-in-protect-face.last"
     last.parent.mkdir(exist_ok=True)
-    last.write_text('(prompt "pink lipstick")\n(output "whole")\n(steps 3)\n')
+    last.write_text('(prompt "pink lipstick")\n(output "whole")\n(keep-expression no)\n(steps 3)\n')
     told = gimp.script("""
         image, source = portrait()
         procedure = Gimp.get_pdb().lookup_procedure("plug-in-protect-face")
@@ -126,10 +126,11 @@ def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
         config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
         procedure.run(config)
         kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
-        tell(names=names(image), wishes=kept["wishes"])
+        tell(names=names(image), wishes=kept["wishes"], kept=kept["settings"]["keep_expression"])
     """).told
     assert told["names"] == ["pink lipstick", "Background"]
     assert told["wishes"]["output"] == "whole" and told["wishes"]["steps"] == 3
+    assert told["wishes"]["keep_expression"] is False and told["kept"] is False
 
 
 def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:

@@ -26,10 +26,18 @@ from worker_client import (
 )
 from worker_client.problem import Refused
 
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, ProtectRequest
 from c2p_core.guidance.vocabulary import PRESETS
 
-WANTED = {"prompt": "red lipstick", "strength": 0.5, "mode": "dodge", "prior": "makeup", "seed": 3, "faces": "all"}
+WANTED = {
+    "prompt": "red lipstick",
+    "strength": 0.5,
+    "keep_expression": False,
+    "mode": "dodge",
+    "prior": "makeup",
+    "seed": 3,
+    "faces": "all",
+}
 
 
 class FakeWorker:
@@ -126,6 +134,7 @@ def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
 def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
     assert wishes.PRESETS == PRESETS
     assert (wishes.DEFAULT_PROMPT, wishes.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
+    assert ProtectRequest.keep_expression is wishes.DEFAULT_KEEP_EXPRESSION is True
     assert tuple(value for value, _ in wishes.PRIORS) == PRIORS
 
 

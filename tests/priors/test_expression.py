@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from c2p_core.faces.canonical import cell_centres
 from c2p_core.faces.regions import LEFT_BROW, NOSE
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.expression import LIPS, STILL, conditions, jaw_outline, null_projector
+from c2p_core.priors.expression import EYES, LIPS, STILL, conditions, jaw_outline, null_projector
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.prior import CanvasFace, moved
 from c2p_core.priors.shape import SIZE, build_field
@@ -133,6 +135,55 @@ def test_lips_that_may_move_do_so_as_one_piece_and_the_nose_grows_as_a_whole(mea
     height = mean_face[list(NOSE), 1].astype(np.float64)
     for down in nose[:, :, 1]:
         assert np.abs(down - np.polynomial.Polynomial.fit(height, down, 1)(height)).max() < CLOSE
+
+
+# Without the expression
+
+
+@pytest.fixture(scope="module")
+def freed(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
+    return prior.invert(astronaut_canvas, 0.5, keep_expression=False)
+
+
+@whatever_the_code
+@given(code=codes)
+def test_without_the_expression_eyes_still_stay_where_they_are(
+    freed: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
+) -> None:
+    assert np.abs(shifts(freed, code, astronaut_canvas.mesh)[list(EYES)]).max() < CLOSE
+
+
+def test_without_the_expression_brows_lips_nose_and_jaw_change_their_form(mean_face: NDArray[np.float32]) -> None:
+    canonical, held = cell_centres(CELLS).astype(np.float32), np.zeros(CELLS * CELLS, np.float32)
+    mesh = torch.from_numpy(mean_face)
+    jaw = torch.from_numpy(jaw_outline(mean_face).astype(np.float32))
+    form = {}
+    for keep in (True, False):
+        field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS, keep))
+        displacements = [field.displacement(torch.from_numpy(drawn(n)), 5.0) for n in range(12)]
+        went = np.stack([moved(displacement, mesh) - mesh for displacement in displacements])
+        lips = went[:, list(LIPS)]
+        outline = np.stack([moved(displacement, jaw) - jaw for displacement in displacements])
+        form[keep] = [
+            np.abs(went[:, list(LEFT_BROW)]).max(),
+            np.abs(lips - lips.mean(1, keepdims=True)).max(),
+            np.abs(went[:, list(NOSE), 0]).max(),
+            np.abs(np.diff(outline, 4, axis=1)).max(),
+        ]
+        assert np.abs(went[:, list(EYES)]).max() < CLOSE
+    assert max(form[True][:3]) < CLOSE and min(form[False][:3]) > 1.0
+    assert form[False][3] > 3 * form[True][3]
+
+
+def test_without_the_expression_what_is_stiff_and_what_is_overstretched_costs_as_much(
+    freed: MakeupFace, astronaut_canvas: CanvasFace, prior: MakeupPrior
+) -> None:
+    bound, code = prior.invert(astronaut_canvas, 0.5), freed.start()
+    code["shape"] = torch.from_numpy(drawn(0))
+    rendered = freed.render(code)
+    rendered = replace(rendered, displacement=5 * rendered.displacement)
+    assert float(freed.guard(rendered)) == float(bound.guard(rendered)) > 0.1
+    assert float(freed.regulariser(code, rendered)) == float(bound.regulariser(code, rendered)) > 0.5
 
 
 # The conditions themselves, against displacements made by hand.

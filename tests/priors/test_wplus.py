@@ -18,12 +18,13 @@ from c2p_core.errors import Cancelled, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
-from c2p_core.faces.regions import OUTER_LIPS
+from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import checkpoints, inversion, wplus
 from c2p_core.priors.checkpoint_files import FOLDER
 from c2p_core.priors.complexion import load_basis
+from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
@@ -40,7 +41,7 @@ from c2p_core.priors.inversion import (
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.makeup import MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace
+from c2p_core.priors.prior import CanvasFace, moved
 from c2p_core.priors.shape import SIZE
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
@@ -119,13 +120,26 @@ def test_fixed_rows_stay_bit_identical_and_free_rows_move(face: WPlusFace) -> No
     assert bool(((rows - face.inversion.codes)[fixed:].abs().amax(1) > 0).all())
 
 
+def test_brows_move_only_without_the_expression_and_eyes_never(prior: WPlusPrior, astronaut_canvas: CanvasFace) -> None:
+    mesh, went = astronaut_canvas.mesh, {}
+    for keep in (True, False):
+        face = prior.invert(astronaut_canvas, 0.7, keep)
+        went[keep] = (moved(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
+        assert float(went[keep][list(EYES)].max()) < 0.01
+    brows = [*LEFT_BROW, *RIGHT_BROW]
+    assert float(went[True][brows].max()) < 0.01 and float(went[False][brows].max()) > 0.5
+
+
 def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
     away = [face.rows(moved_code(face, scale)) - face.inversion.codes for scale in (10.0, 1000.0)]
     assert float(away[1].norm()) < 1.2 * float(away[0].norm())
 
 
-def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(face: WPlusFace) -> None:
-    limit = settings(0.7).shape * CANVAS_EYE_DISTANCE
+@pytest.mark.parametrize("keep", [True, False])
+def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(
+    prior: WPlusPrior, astronaut_canvas: CanvasFace, keep: bool
+) -> None:
+    face, limit = prior.invert(astronaut_canvas, 0.7, keep), settings(0.7, keep).shape * CANVAS_EYE_DISTANCE
     went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
     assert 0.5 * limit < float(went.max()) <= limit
 

@@ -456,6 +456,24 @@ def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "kept"), [({}, True), ({"keep_expression": True}, True), ({"keep_expression": False}, False)]
+)
+def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_settings_tell(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, header: dict[str, Any], kept: bool
+) -> None:
+    asked: list[bool] = []
+
+    def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
+        asked.append(request.keep_expression)
+        box = (10.0, 10.0, 60.0, 70.0)
+        return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (FaceReport(1, box, 40.0),))
+
+    monkeypatch.setattr(pipeline, "protect", protect)
+    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **header)
+    assert asked == [kept] and answer["settings"]["keep_expression"] is kept
+
+
+@pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"strength": 7}, "from 0 to 1"),
@@ -469,6 +487,9 @@ def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
         ({"faces": [2]}, "no face 2"),
         ({"faces": [{"number": 1, "box": [1000, 1000, 1100, 1100]}]}, "none of the regions"),
         ({"device": "tpu"}, "no device"),
+        ({"keep_expression": 0}, "keep_expression = 0"),
+        ({"keep_expression": "no"}, "keep_expression = no"),
+        ({"keep_expression": None}, "keep_expression = None"),
     ],
 )
 def test_a_header_without_meaning_is_refused_in_words(jobs: Jobs, wrong: dict[str, Any], words: str) -> None:
@@ -524,6 +545,7 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
     about = jobs.about()
     assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
+    assert about["defaults"]["keep_expression"] is True
 
 
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

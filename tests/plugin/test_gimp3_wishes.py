@@ -1,0 +1,94 @@
+"""The settings of the plug-in for GIMP 3 on their way from its arguments to the worker; GIMP is not needed for that."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import sys
+from dataclasses import asdict
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from worker_client import Event
+from worker_client.wishes import job_settings, memory, remembered
+
+from tests.plugin.conftest import PLUGIN
+
+
+class FakeProcedure:
+    """Remembers the default of each argument that is added."""
+
+    def __init__(self) -> None:
+        self.defaults: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        assert name.startswith("add_") and name.endswith("_argument"), name
+        return lambda argument, *about: self.defaults.update({argument: about[-2]})
+
+
+class FakeConfig:
+    """Arguments with their defaults, but for those that are given."""
+
+    def __init__(self, procedure: FakeProcedure, **given: Any) -> None:
+        self.values = procedure.defaults | {name.replace("_", "-"): value for name, value in given.items()}
+        assert self.values.keys() == procedure.defaults.keys()
+
+    def get_property(self, name: str) -> Any:
+        return self.values[name]
+
+
+@pytest.fixture
+def wishes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plug-in's module, with nothing of GIMP's behind it."""
+    choice = SimpleNamespace(new=lambda: SimpleNamespace(add=lambda *_: None))
+    gimp = SimpleNamespace(Choice=choice, Procedure=None, ProcedureConfig=None)
+    repository = ModuleType("gi.repository")
+    vars(repository).update(Gimp=gimp, GObject=SimpleNamespace(ParamFlags=SimpleNamespace(READWRITE=0)))
+    monkeypatch.setitem(sys.modules, "gi", ModuleType("gi"))
+    monkeypatch.setitem(sys.modules, "gi.repository", repository)
+    spec = importlib.util.spec_from_file_location("gimp3_wishes", PLUGIN / "protect-face" / "wishes.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gimp3_wishes", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def procedure(wishes: Any) -> FakeProcedure:
+    made = FakeProcedure()
+    wishes.declare(made)
+    return made
+
+
+def test_without_an_argument_a_run_is_asked_for_the_defaults(wishes: Any, procedure: FakeProcedure) -> None:
+    assert wishes.wishes_of(FakeConfig(procedure)) == wishes.Wishes()
+    assert wishes.Wishes().keep_expression is True
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_the_result(
+    wishes: Any, procedure: FakeProcedure, kept: bool
+) -> None:
+    asked = asdict(wishes.wishes_of(FakeConfig(procedure, keep_expression=kept)))
+    assert job_settings(asked)["keep_expression"] is kept
+    run = remembered(memory(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
+    assert run is not None and wishes.wishes_from(run["wishes"], steps=2).keep_expression is kept
+
+
+def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept(wishes: Any) -> None:
+    run = remembered(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
+    assert run is not None and wishes.wishes_from(run["wishes"]).keep_expression is True
+
+
+def test_every_setting_has_its_place_in_the_dialog(procedure: FakeProcedure) -> None:
+    tree = ast.parse((PLUGIN / "protect-face" / "dialog.py").read_text(encoding="utf-8"))
+    boxes = [
+        ast.literal_eval(node.args[1])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fill_box"
+    ]
+    # The prompt's field has a list of presets, which no box of GIMP's has.
+    assert sorted(["prompt", *(name for box in boxes for name in box)]) == sorted(procedure.defaults)
