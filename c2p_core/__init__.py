@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from c2p_core.api import CancelToken, Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.version import __version__
 
 # Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as
 # another program needs the processor too.
@@ -23,6 +24,7 @@ __all__ = [
     "ProtectRequest",
     "ProtectResult",
     "Similarity",
+    "__version__",
     "check",
     "protect",
 ]

@@ -35,6 +35,7 @@ from c2p_core.api import (
 )
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
 from c2p_core.files import check_folder, make_folder, write_whole
+from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _fail(sentence: str, code: int) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--models", type=click.Path(path_type=Path), envvar="C2P_MODELS", help="Folder of the models.")
 @click.option("--offline", is_flag=True, envvar="C2P_OFFLINE", help="Fetch nothing.")
+@click.version_option(__version__, prog_name="c2p", message="%(prog)s %(version)s")
 @click.pass_context
 def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
     """Protects faces in photos from face recognition."""

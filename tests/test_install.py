@@ -21,6 +21,8 @@ from installer.problems import Stop
 from tests.own_home import move_into
 
 ROOT = Path(__file__).resolve().parent.parent
+WHEEL = "protect_face-0.2.0-py3-none-any.whl"
+ALL = ["hatchling", WHEEL, WHEEL, "requirements-no-deps.txt"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +41,28 @@ def where(tmp_path: Path) -> Places:
 def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Records what pip would have been asked to do; the environment seems to run."""
     calls: list[list[str]] = []
+
+    def pip(where: Places, job: str, arguments: list[str], **options: Any) -> None:
+        calls.append([job, *arguments])
+        pretend(job, arguments)
+
     monkeypatch.setattr(environment, "_make", lambda folder, say: calls.append(["make"]))
     monkeypatch.setattr(environment, "_runs", lambda *command: True)
     monkeypatch.setattr(environment, "examine", lambda where: (0, []))
     monkeypatch.setattr(environment, "_check_space", lambda folder: None)
-    monkeypatch.setattr(environment, "pip", lambda where, arguments, **options: calls.append(arguments))
+    monkeypatch.setattr(environment, "pip", pip)
     return calls
+
+
+def pretend(job: str, arguments: list[str]) -> None:
+    """Leaves behind what pip would have made."""
+    if job == "wheel":
+        Path(arguments[arguments.index("--wheel-dir") + 1], WHEEL).touch()
+
+
+def installed(calls: list[list[str]]) -> list[str]:
+    """What pip was asked to install, call by call: a package, an extra of ours, or a list."""
+    return [Path(call[-1]).name for call in calls if call[0] == "install"]
 
 
 def quiet(words: str) -> None:
@@ -110,16 +128,19 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     environment.prepare(where, tests=False, offline=False, say=quiet)
     first = list(pip_calls)
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert len(first) == 3 and pip_calls == first
-    assert "--no-deps" in first[1] and "--no-deps" not in first[0]
-    assert "--no-build-isolation" in first[2]
+    assert installed(first) == ALL and pip_calls == first
+    tool, build, own, packages, _ = first
+    assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
+    assert "--no-deps" in own and "--no-deps" not in packages
+    pinned = ["--constraint", str(environment.CONSTRAINTS)]
+    assert tool[1:3] == packages[1:3] == pinned
 
 
 def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
     environment.prepare(where, tests=True, offline=False, say=quiet)
-    assert len(pip_calls) == 1 and pip_calls[0][1].endswith("requirements-test.txt")
+    assert installed(pip_calls) == [f"{WHEEL}[test]"]
 
 
 def test_an_installation_that_was_cut_short_is_taken_up_again(
@@ -133,7 +154,8 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
         with pytest.raises(KeyboardInterrupt):
             environment.prepare(where, tests=False, offline=False, say=quiet)
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert len(pip_calls) == 3
+    assert installed(pip_calls) == ALL
+    assert {path.name for path in where.venv.iterdir()} == {MARKER}
 
 
 def test_other_requirements_are_installed_and_the_rest_is_not_touched(
@@ -144,7 +166,7 @@ def test_other_requirements_are_installed_and_the_rest_is_not_touched(
     places.write_marker(where.venv, known | {"packages": "of another time"})
     pip_calls.clear()
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert len(pip_calls) == 2
+    assert installed(pip_calls) == ["hatchling", WHEEL, "requirements-no-deps.txt"]
 
 
 def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
@@ -189,7 +211,7 @@ def test_what_is_damaged_is_made_anew(
         environment.prepare(where, tests=False, offline=True, say=quiet)
     assert pip_calls == []
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert pip_calls[0] == ["make"] and len(pip_calls) == 4
+    assert pip_calls[0] == ["make"] and installed(pip_calls) == ALL
 
 
 def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
@@ -210,7 +232,7 @@ def test_a_command_that_is_gone_is_installed_again(
     pip_calls.clear()
     monkeypatch.setattr(environment, "_runs", lambda *command: command[0] != where.c2p)
     environment.prepare(where, tests=False, offline=True, say=quiet)
-    assert len(pip_calls) == 1 and pip_calls[0][-1] == str(ROOT)
+    assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
@@ -227,10 +249,15 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
     where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     calls: list[tuple[list[str], bool]] = []
-    monkeypatch.setattr(environment, "pip", lambda where, arguments, offline, say: calls.append((arguments, offline)))
+
+    def pip(where: Places, job: str, arguments: list[str], offline: bool, say: Any) -> None:
+        calls.append((arguments, offline))
+        pretend(job, arguments)
+
+    monkeypatch.setattr(environment, "pip", pip)
     environment.prepare(where, tests=False, offline=offline, say=quiet)
-    arguments, forbidden = calls[-1]
-    assert "--no-index" in arguments and not forbidden
+    own = [(arguments, forbidden) for arguments, forbidden in calls if "--no-deps" in arguments][:2]
+    assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
 
 
 def test_of_dlibs_models_only_the_one_that_is_used_stays(where: Places, pip_calls: list[list[str]]) -> None:
@@ -252,7 +279,7 @@ def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
     environment.prepare(where, tests=True, offline=False, say=quiet)
     places.write_marker(where.venv, places.read_marker(where.venv) | {"packages": "of another time"})
     environment.prepare(where, tests=True, offline=False, say=quiet)
-    assert asked == [where.venv] and len(pip_calls) == 6
+    assert asked == [where.venv] and installed(pip_calls).count("hatchling") == 2
 
 
 def test_the_stamp_follows_content_and_names_but_not_caches(tmp_path: Path) -> None:

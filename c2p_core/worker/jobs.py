@@ -45,8 +45,8 @@ from c2p_core.report import (
     judged_by_other_photos,
     not_every_face,
     stronger_report,
-    version,
 )
+from c2p_core.version import __version__
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
@@ -380,7 +380,7 @@ def _settings(request: ProtectRequest, reports: Sequence[FaceReport], output: st
     kept = {name: value for name, value in vars(request).items() if name not in _NOT_KEPT}
     kept["steps"] = request.steps or SearchSettings().steps
     done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
-    return {**kept, "output": output, "faces": done, "program": version(), "protocol": PROTOCOL}
+    return {**kept, "output": output, "faces": done, "program": __version__, "protocol": PROTOCOL}
 
 
 def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from c2p_core.priors.checkpoint_files import missing_priors
-from c2p_core.report import version
+from c2p_core.version import __version__
 from c2p_core.worker import place
 from c2p_core.worker.log import LOG
 from c2p_core.worker.memory import give_back
@@ -160,7 +160,7 @@ class Server:
         listener = listen(folder, self._settings.tcp)
         try:
             place.write_endpoint(folder, self._endpoint(listener))
-            LOG.info("worker %s listens on %s", version(), listener.transport)
+            LOG.info("worker %s listens on %s", __version__, listener.transport)
             for work in (self._accept, self._dispatch):
                 threading.Thread(target=work, args=(listener,) if work == self._accept else (), daemon=True).start()
             self._watch()
@@ -179,7 +179,7 @@ class Server:
     def _endpoint(self, listener: Listener) -> dict[str, Any]:
         return {
             "protocol": PROTOCOL,
-            "version": version(),
+            "version": __version__,
             "pid": os.getpid(),
             "started": psutil.Process().create_time(),
             "transport": listener.transport,
@@ -289,7 +289,7 @@ class Server:
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
         about = self._ready() if hello.get("wants") == "work" else {}
-        answer = {"kind": "hello", "version": version(), "protocol": PROTOCOL, "pid": os.getpid()}
+        answer = {"kind": "hello", "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
         client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
 
@@ -342,7 +342,7 @@ class Server:
         with self._lock:
             compute = self._compute
             return {
-                "version": version(),
+                "version": __version__,
                 "pid": os.getpid(),
                 "seconds_running": round(time.monotonic() - self._began, 1),
                 "device": (self._about or {}).get("device"),

@@ -1,0 +1,75 @@
+"""What pip gives somebody who has nothing of ours: a command that protects a photo with no further step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from c2p_core.models.store import ModelStore
+from c2p_core.version import __version__
+from installer.environment import CONSTRAINTS, NO_DEPENDENCIES, child_environment
+from installer.places import Places
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pip(*words: object, python: str | Path = sys.executable) -> None:
+    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=child_environment())
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", folder]
+    pip("wheel", *how, ROOT)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def test_the_wheel_has_the_version_the_weights_and_the_licences(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        (metadata,) = (archive.read(name).decode() for name in sizes if name.endswith(".dist-info/METADATA"))
+    assert f"\nVersion: {__version__}\n" in metadata
+    shipped = {
+        f"c2p_core/_bundle/{path.relative_to(ROOT / 'bundle').as_posix()}": path.stat().st_size
+        for folder in ("mini", "models")
+        for path in (ROOT / "bundle" / folder).iterdir()
+    }
+    assert shipped and shipped.items() <= sizes.items()
+    licences = {name.partition("/licenses/")[2] for name in sizes if "/licenses/" in name}
+    assert {"LICENSE", "THIRD_PARTY.md", "bundle/models/mobilenet.LICENSE.txt"} <= licences
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_DEPENDENCIES.exists(), reason="some weights come by a step of the installer's, and not by pip")
+@pytest.mark.skipif(bool(os.environ.get("C2P_OFFLINE")), reason="fetches packages")
+def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
+    where = Places(tmp_path / "venv", tmp_path / "models")
+    pip("install", "--constraint", CONSTRAINTS, wheel, python=where.python)
+    photo, report = tmp_path / "me.png", tmp_path / "report.json"
+    Image.fromarray(data.astronaut()).save(photo)
+    environment = child_environment(C2P_HOME=str(tmp_path / "home"), C2P_OFFLINE="1", OMP_NUM_THREADS="1")
+    environment.pop("C2P_MODELS", None)
+    said = subprocess.run([where.c2p, "--version"], capture_output=True, text=True, env=environment)
+    assert said.stdout == f"c2p {__version__}\n"
+    command = [where.c2p, "protect", photo, "--prompt", "no makeup", "--steps", "2", "--report", report]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    changed = (np.asarray(Image.open(tmp_path / "me.protected.png")) != data.astronaut()).any(axis=2)
+    assert 0 < changed.mean() < 0.15
+    (face,) = json.loads(report.read_text())["photos"][0]["faces"]
+    asked = {similarity["recogniser"] for similarity in face["similarities"]}
+    assert asked == {entry.name for entry in ModelStore().entries() if entry.role == "recogniser"}
