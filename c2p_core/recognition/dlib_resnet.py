@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from c2p_core.errors import ModelUnavailable
 from c2p_core.recognition.dlib_file import DlibLayer, DlibNetwork, read_dlib_network
+from c2p_core.recognition.tf_layers import round_weights
 
 CHIP_SIZE = 150
 _STEM = ["con", "affine", "relu", "max_pool"]
@@ -108,4 +109,6 @@ def load_dlib_resnet(path: Path) -> DlibResNet:
     network = read_dlib_network(path)
     if (network.rows, network.columns) != (CHIP_SIZE, CHIP_SIZE):
         raise ModelUnavailable(f"{path} is a network for {network.columns}x{network.rows} px; run `c2p models verify`.")
-    return DlibResNet(network).eval().requires_grad_(False)
+    loaded = DlibResNet(network).eval().requires_grad_(False)
+    round_weights(loaded)
+    return loaded

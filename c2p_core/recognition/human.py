@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from c2p_core.recognition.tf_layers import round_weights
 from c2p_core.recognition.tfjs_graph import load_tfjs_graph
 
 # Blue, green, red: the order in which the network was trained, as Caffe models are.
@@ -24,6 +25,7 @@ class Faceres(nn.Module):
     def __init__(self, model: Path) -> None:
         super().__init__()
         self.graph = load_tfjs_graph(model, "global_pooling/Mean")
+        round_weights(self.graph)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN_BGR))
         self.mean: Tensor
 
@@ -39,6 +41,7 @@ class MobileFace(nn.Module):
         super().__init__()
         # The graph begins with its own normalisation of 0..255.
         self.graph = load_tfjs_graph(model, "batchnorm0/add_1")
+        round_weights(self.graph)
 
     def forward(self, chips: Tensor) -> Tensor:
         descriptors: Tensor = self.graph(chips.permute(0, 2, 3, 1).contiguous() * 255)

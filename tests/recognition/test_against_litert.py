@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+import torch.nn.functional as F
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from safetensors.torch import load_file
 from torch import nn
@@ -27,6 +28,8 @@ NETWORKS = [
     pytest.param("mobilefacenet", load_mobilefacenet, lambda x: (x - 127.5) / 128, marks=pytest.mark.node),
     pytest.param("mobilenet", load_mobilenet, lambda x: x),
 ]
+LARGEST_MOVE = 0.005
+"""By how much half precision may move a similarity."""
 
 
 @pytest.fixture
@@ -72,19 +75,19 @@ def of_litert(content: bytes, picture: np.ndarray) -> np.ndarray:
     return result
 
 
+def chips() -> torch.Tensor:
+    return torch.from_numpy(np.stack(inputs())).permute(0, 3, 1, 2).float() / 255
+
+
 @pytest.mark.parametrize(("name", "load", "normalised"), NETWORKS)
 def test_outputs_are_those_of_litert(
-    name: str,
-    load: Callable[[Path], nn.Module],
-    normalised: Callable[[np.ndarray], np.ndarray],
-    conversion: Callable[[str], ModuleType],
+    name: str, load: object, normalised: Callable[[np.ndarray], np.ndarray], conversion: Callable[[str], ModuleType]
 ) -> None:
-    content = published(conversion(name))
-    network = load(ModelStore(offline=True).path(name))
-    for picture in inputs():
-        expected = of_litert(content, normalised(picture.astype(np.float32)))
-        result = network(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255)[0].numpy()
-        np.testing.assert_allclose(result, expected, atol=1e-4, rtol=0)
+    script = conversion(name)
+    content = published(script)
+    expected = np.stack([of_litert(content, normalised(picture.astype(np.float32))) for picture in inputs()])
+    result = script.converted(content)(chips()).numpy()
+    np.testing.assert_allclose(result, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "load", "normalised"), NETWORKS)
@@ -92,7 +95,17 @@ def test_the_weights_are_those_of_the_published_file(
     name: str, load: object, normalised: object, conversion: Callable[[str], ModuleType]
 ) -> None:
     script = conversion(name)
-    made: dict[str, torch.Tensor] = script.converted(published(script)).state_dict()
+    made: dict[str, torch.Tensor] = conversion("tflite_graph").stored(script.converted(published(script)))
     kept = load_file(ModelStore(offline=True).path(name))
-    # Products of layers may be rounded otherwise on another machine.
-    torch.testing.assert_close(made, kept, atol=1e-6, rtol=1e-5)
+    # Products of layers may be rounded otherwise on another machine; half precision knows one value in a thousand.
+    torch.testing.assert_close(made, kept, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "load", "normalised"), NETWORKS)
+def test_half_precision_hardly_moves_similarities(
+    name: str, load: Callable[[Path], nn.Module], normalised: object, conversion: Callable[[str], ModuleType]
+) -> None:
+    script = conversion(name)
+    exact, kept = script.converted(published(script)), load(ModelStore(offline=True).path(name))
+    one, other = (F.normalize(network(chips())) for network in (exact, kept))
+    assert 0 < float((one @ one.T - other @ other.T).abs().max()) < LARGEST_MOVE
