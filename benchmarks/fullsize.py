@@ -95,6 +95,7 @@ class _Recognisers:
     """IRSE50, IR152, FaceNet and MobileFace by size."""
 
     def __init__(self, store: ModelStore, device: torch.device) -> None:
+        torchvision_ops.ensure()
         from facenet_pytorch import InceptionResnetV1
 
         wide = Template(160, tuple((x * 160 / 112, y * 160 / 112) for x, y in TEMPLATE.points), TEMPLATE.mesh)
