@@ -122,8 +122,7 @@ def test_outputs_are_those_of_the_published_graph(
     torch.testing.assert_close(result, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("folder", [None, "given"])
-def test_published_files_with_another_content_are_refused(tmp_path: Path, folder: str | None) -> None:
+def test_published_files_with_another_content_are_refused(tmp_path: Path) -> None:
     conversion = script("conversion")
     (tmp_path / "a.bin").write_bytes(b"x")
     files = conversion.Published("pip", "a==1.0", "a", {"a.bin": "0" * 64})
