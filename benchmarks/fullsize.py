@@ -26,6 +26,7 @@ from c2p_core import torchvision_ops
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.faces.align import crop
 from c2p_core.models.store import ModelStore
+from c2p_core.models.weights import load_weights
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import (
     InversionSettings,
@@ -41,7 +42,8 @@ from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
 from c2p_core.priors.wplus import WPlusFace, principal_axes
-from c2p_core.recognition.alignment import MOBILEFACE, Template, chips
+from c2p_core.recognition.alignment import Template, chips
+from c2p_core.recognition.mobileface import TEMPLATE, MobileFace
 
 TUNING, SEARCH = 150, 50
 
@@ -93,16 +95,15 @@ class _Recognisers:
     """IRSE50, IR152, FaceNet and MobileFace by size."""
 
     def __init__(self, store: ModelStore, device: torch.device) -> None:
+        torchvision_ops.ensure()
         from facenet_pytorch import InceptionResnetV1
 
-        from c2p_core.recognition.human import MobileFace
-
-        wide = Template(160, tuple((x * 160 / 112, y * 160 / 112) for x, y in MOBILEFACE.points), MOBILEFACE.mesh)
+        wide = Template(160, tuple((x * 160 / 112, y * 160 / 112) for x, y in TEMPLATE.points), TEMPLATE.mesh)
         networks = [
-            (_Body((3, 4, 14, 3)), MOBILEFACE),
-            (_Body((3, 8, 36, 3)), MOBILEFACE),
+            (_Body((3, 4, 14, 3)), TEMPLATE),
+            (_Body((3, 8, 36, 3)), TEMPLATE),
             (InceptionResnetV1(pretrained=None, classify=False), wide),
-            (MobileFace(store.path("mobileface") / "mobileface.json"), MOBILEFACE),
+            (load_weights(MobileFace(), store.path("mobileface")), TEMPLATE),
         ]
         self._networks = [(n.eval().requires_grad_(False).to(device), template) for n, template in networks]
 

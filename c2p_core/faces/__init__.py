@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def _detector(mesh_model: Path) -> Detector:
+def _detector(mtcnn: Path, mesh: Path) -> Detector:
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.landmarks import FaceMesh
+    from c2p_core.faces.mtcnn import Mtcnn
+    from c2p_core.models.weights import load_weights
 
-    return Detector(FaceMesh(mesh_model))
+    return Detector(load_weights(Mtcnn(), mtcnn), FaceMesh(mesh))
 
 
 def _checked(store: ModelStore) -> Detector:
-    # MTCNN reads its weights by itself, whatever they are.
-    store.path("mtcnn")
-    return _detector(store.path("face-mesh"))
+    return _detector(store.path("mtcnn"), store.path("face-mesh"))
 
 
 def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:

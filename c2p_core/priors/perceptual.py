@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.recognition.human import Faceres
+from c2p_core.models.weights import load_weights
+from c2p_core.recognition.faceres import Faceres
 
 SIDE = 128
 # The middle of an FFHQ-aligned picture of SIDE pixels, where a face lies as large as half of the recogniser's chip.
@@ -20,18 +21,17 @@ _COMPARED = (2, 6, 10)
 class Perceptual:
     """Distances between (B, 3, h, h) FFHQ-aligned pictures in -1..1, of any size; gradients flow to the first."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Load the recogniser faceres from ``folder``."""
-        self._folder = folder
-        self._network = Faceres(folder / "faceres.json").eval().requires_grad_(False).to(device)
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Load the recogniser faceres from ``path``."""
+        self._path = path
+        self._network = load_weights(Faceres(), path).to(device)
         self._seen: list[Tensor] = []
-        convolutions = [step for step in self._network.graph.modules() if hasattr(step, "weight")]
         for at in _COMPARED:
-            convolutions[at].register_forward_hook(self._keep)
+            self._network.layers[at].register_forward_hook(self._keep)
 
     def on(self, device: torch.device) -> Perceptual:
         """The same on another device, loaded anew: the one it comes from may have no room for a copy."""
-        return Perceptual(self._folder, device)
+        return Perceptual(self._path, device)
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Three feature maps and the descriptor."""

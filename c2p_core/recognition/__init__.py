@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,7 +12,14 @@ from torch import Tensor, nn
 
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition.alignment import ARCFACE, DLIB, FACERES, MOBILEFACE, Template, chips
+from c2p_core.models.weights import load_weights
+from c2p_core.recognition import dlib_resnet, faceres, mobileface, mobilefacenet, mobilenet
+from c2p_core.recognition.alignment import Template, chips
+from c2p_core.recognition.dlib_resnet import DlibResNet
+from c2p_core.recognition.faceres import Faceres
+from c2p_core.recognition.mobileface import MobileFace
+from c2p_core.recognition.mobilefacenet import MobileFaceNet
+from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Thresholds, read_thresholds
 
@@ -57,47 +62,17 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
     return embed
 
 
-# Everything below is imported where it is needed, so that the other recognisers work without it.
-def _dlib(path: Path) -> tuple[nn.Module, Template]:
-    from c2p_core.recognition.dlib_resnet import load_dlib_resnet
-
-    return load_dlib_resnet(path), DLIB
-
-
-def _faceres(name: str, folder: Path) -> tuple[nn.Module, Template]:
-    from c2p_core.recognition.human import Faceres
-
-    return Faceres(folder / f"{name}.json"), FACERES
-
-
-def _mobileface(folder: Path) -> tuple[nn.Module, Template]:
-    from c2p_core.recognition.human import MobileFace
-
-    return MobileFace(folder / "mobileface.json"), MOBILEFACE
-
-
-def _mobilefacenet(path: Path) -> tuple[nn.Module, Template]:
-    from c2p_core.recognition.mobilefacenet import load_mobilefacenet
-
-    return load_mobilefacenet(path), ARCFACE
-
-
-def _mobilenet(path: Path) -> tuple[nn.Module, Template]:
-    from c2p_core.recognition.mobilenet import load_mobilenet
-
-    return load_mobilenet(path), ARCFACE
-
-
-_LOADERS: dict[str, Callable[[Path], tuple[nn.Module, Template]]] = {
-    "dlib-resnet": _dlib,
-    "faceres-deep": partial(_faceres, "faceres-deep"),
-    "faceres": partial(_faceres, "faceres"),
-    "mobileface": _mobileface,
-    "mobilefacenet": _mobilefacenet,
-    "mobilenet": _mobilenet,
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Template]] = {
+    "dlib-resnet": (DlibResNet, dlib_resnet.TEMPLATE),
+    "faceres-deep": (Faceres, faceres.TEMPLATE),
+    "faceres": (Faceres, faceres.TEMPLATE),
+    "mobileface": (MobileFace, mobileface.TEMPLATE),
+    "mobilefacenet": (MobileFaceNet, mobilefacenet.TEMPLATE),
+    "mobilenet": (MobileNet, mobilenet.TEMPLATE),
 }
+"""What makes each recogniser's network, still without weights, and how it wants faces cut out."""
 
-RECOGNISERS = tuple(_LOADERS)
+RECOGNISERS = tuple(NETWORKS)
 """Names of all recognisers."""
 
 
@@ -108,10 +83,10 @@ def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
         BadRequest: there is no recogniser of that name.
         ModelUnavailable: its files can't be had or are damaged.
     """
-    if name not in _LOADERS:
+    if name not in NETWORKS:
         raise BadRequest(f"There is no recogniser {name!r}; the recognisers are {', '.join(RECOGNISERS)}.")
-    network, template = _LOADERS[name](store.path(name))
-    return embed_with(network.eval().requires_grad_(False).to(device), template)
+    make, template = NETWORKS[name]
+    return embed_with(load_weights(make(), store.path(name)).to(device), template)
 
 
 def load_recognisers(

@@ -11,11 +11,9 @@ from torch import Tensor
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, similarity
 
 # Face-mesh indices, MediaPipe numbering, image left before image right.
-_EYE_CORNERS = ((263,), (362,), (33,), (133,))
-_NOSE_BASE = (2,)
+_FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
 # Picture pixels per chip pixel that are read without halving the picture first.
 _LARGEST_STEP = 1.5
-_FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
 
 
 @dataclass(frozen=True)
@@ -33,22 +31,11 @@ class Template:
     mesh: tuple[tuple[int, ...], ...]
 
 
-def _dlib(size: int, padding: float) -> Template:
-    """dlib's ``get_face_chip`` for its five points: eye corners and nose base in a unit square, padded."""
-    mean_shape = (
-        (0.8595674595992, 0.2134981538014),
-        (0.6460604764104, 0.2289674387677),
-        (0.1205750620789, 0.2137274526848),
-        (0.3340850613712, 0.2290642403242),
-        (0.4901123135679, 0.6277975316475),
-    )
-    scale = size / (1 + 2 * padding)
-    points = tuple(((x + padding) * scale, (y + padding) * scale) for x, y in mean_shape)
-    return Template(size, points, (*_EYE_CORNERS, _NOSE_BASE))
-
-
-def _five_point(size: int, zoom: float) -> Template:
+def five_point(size: int, zoom: float) -> Template:
     """The five points usual for recognisers (eyes, nose tip, mouth corners; InsightFace's 112 px template).
+
+    Most authors publish no template; then the zoom is the one that told people apart best: d' of pairs of photos of the
+    same people against all other pairs.
 
     Args:
         size: side of the chip.
@@ -59,17 +46,6 @@ def _five_point(size: int, zoom: float) -> Template:
     unit = [((x + 0.5) / 112 - 0.5, (y + 0.5) / 112 - 0.5) for x, y in usual]
     points = tuple(((0.5 + zoom * x) * size, (0.5 + zoom * y) * size) for x, y in unit)
     return Template(size, points, _FIVE)
-
-
-# dlib's is its own. The others' authors publish none: of several zooms these told people apart best (d' of 100 pairs
-# of photos of the same people against all other pairs: faceres 3.8 at zooms from 0.85 to 1, 3.4 at 0.7, 3.7 at 1.15;
-# mobileface 2.2 at 1, 1.9 at 0.9, 2.0 at 1.1).
-DLIB = _dlib(150, 0.25)
-FACERES = _five_point(224, 0.9)
-MOBILEFACE = _five_point(112, 1.0)
-# What networks with the ArcFace loss are trained on: d' of faces in worse, mirrored pictures against all other faces is
-# 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1 for mobilenet, 7.2 at all three for mobilefacenet.
-ARCFACE = MOBILEFACE
 
 
 def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:

@@ -1,46 +1,39 @@
-"""dlib's face recognition network (ResNet with 29 convolutions, 128 values) as a torch module.
+"""dlib's face recognition network: a ResNet with 29 convolutions and 128 values. Family dlib, licence CC0-1.0.
 
-Source: D. E. King, dlib face_recognition_resnet_model_v1 (2017), weights CC0; architecture as published in dlib's
-example dnn_face_recognition_ex.
+Source: D. E. King, dlib_face_recognition_resnet_model_v1, 2017; architecture as published in dlib's example
+dnn_face_recognition_ex. Weights: dlib's .dat file, by ``bundle/convert/dlib_resnet.py``, which folds the affine layers
+and the normalisation of the picture (mean subtracted, then divided by 256) into the convolutions.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.errors import ModelUnavailable
-from c2p_core.recognition.dlib_file import DlibLayer, DlibNetwork, read_dlib_network
+from c2p_core.recognition.alignment import Template
 
-CHIP_SIZE = 150
-_STEM = ["con", "affine", "relu", "max_pool"]
-_BLOCK = ["con", "affine", "relu", "con", "affine"]
-_END = ["add_prev", "relu"]
-_HALVING_END = ["avg_pool", *_END]
-_HEAD = ["avg_pool", "fc"]
+VALUES = 128
+_STEM = 32
+# Channels and number of residual blocks of each stage; all stages but the first begin by halving the picture.
+_STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 
 
-def _expect(layers: Sequence[DlibLayer], kinds: list[str]) -> Sequence[DlibLayer]:
-    """The next layers, which have to be of these kinds."""
-    found = [layer.kind for layer in layers[: len(kinds)]]
-    if found != kinds:
-        raise ModelUnavailable(f"The dlib network has {found} where {kinds} belong; run `c2p models verify`.")
-    return layers[: len(kinds)]
+def _template(size: int, padding: float) -> Template:
+    """dlib's ``get_face_chip`` for its five points: eye corners and nose base in a unit square, padded."""
+    mean_shape = (
+        (0.8595674595992, 0.2134981538014),
+        (0.6460604764104, 0.2289674387677),
+        (0.1205750620789, 0.2137274526848),
+        (0.3340850613712, 0.2290642403242),
+        (0.4901123135679, 0.6277975316475),
+    )
+    scale = size / (1 + 2 * padding)
+    points = tuple(((x + padding) * scale, (y + padding) * scale) for x, y in mean_shape)
+    return Template(size, points, ((263,), (362,), (33,), (133,), (2,)))
 
 
-def _folded(con: DlibLayer, affine: DlibLayer) -> nn.Conv2d:
-    """Convolution and the per-channel affine map after it as one convolution."""
-    weight, bias = con.tensors
-    gamma, beta = affine.tensors
-    stride, padding = con.sizes[3], con.sizes[5]
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], stride=stride, padding=padding)
-    conv.weight.data = (weight * gamma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-    conv.bias = nn.Parameter(bias * gamma + beta)
-    return conv
+TEMPLATE = _template(150, 0.25)
 
 
 def _padded(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
@@ -50,10 +43,10 @@ def _padded(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
 class _Block(nn.Module):
     """Two 3x3 convolutions and the shortcut; when it halves the picture the shortcut is a 2x2 mean."""
 
-    def __init__(self, first: nn.Conv2d, second: nn.Conv2d, halves: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, halves: bool) -> None:
         super().__init__()
-        self.first = first
-        self.second = second
+        self.first = nn.Conv2d(inputs, outputs, 3, stride=2 if halves else 1, padding=0 if halves else 1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.halves = halves
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,42 +63,22 @@ class _Block(nn.Module):
 class DlibResNet(nn.Module):
     """Maps aligned chips (B, 3, 150, 150), RGB in 0..1, to descriptors (B, 128) as dlib computes them."""
 
-    def __init__(self, network: DlibNetwork) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        layers = network.layers
-        stem = _expect(layers, _STEM)
-        self.stem = _folded(stem[0], stem[1])
-        # The stem has no padding, so that the normalisation of the input can move into it.
-        assert self.stem.bias is not None
-        mean = torch.tensor(network.mean_rgb) / 256
-        self.stem.bias.data -= (self.stem.weight.data.sum((2, 3)) * mean).sum(1)
-        self.stem.weight.data *= 255 / 256
-        layers = layers[len(_STEM) :]
+        # Without padding, so that the normalisation of the picture is part of it.
+        self.stem = nn.Conv2d(3, _STEM, 7, stride=2)
         blocks: list[nn.Module] = []
-        while len(layers) > len(_HEAD):
-            first, affine1, _, second, affine2 = _expect(layers, _BLOCK)
-            layers = layers[len(_BLOCK) :]
-            end = _HALVING_END if layers[0].kind == "avg_pool" else _END
-            _expect(layers, end)
-            layers = layers[len(end) :]
-            blocks.append(_Block(_folded(first, affine1), _folded(second, affine2), halves=end is _HALVING_END))
+        channels = _STEM
+        for stage, (outputs, count) in enumerate(_STAGES):
+            for number in range(count):
+                blocks.append(_Block(channels, outputs, halves=stage > 0 and number == 0))
+                channels = outputs
         self.blocks = nn.Sequential(*blocks)
-        self.register_buffer("head", _expect(layers, _HEAD)[1].tensors[0])
+        self.register_buffer("head", torch.zeros(channels, VALUES))
+        self.head: Tensor
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, chips: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.stem(chips.contiguous(memory_format=torch.channels_last)), inplace=True), 3, 2)
         features: Tensor = self.blocks(x).mean((2, 3))
-        assert isinstance(self.head, Tensor)
         return features @ self.head
-
-
-def load_dlib_resnet(path: Path) -> DlibResNet:
-    """The network in ``path``, frozen and in eval mode.
-
-    Raises:
-        ModelUnavailable: when the file is damaged or holds another network.
-    """
-    network = read_dlib_network(path)
-    if (network.rows, network.columns) != (CHIP_SIZE, CHIP_SIZE):
-        raise ModelUnavailable(f"{path} is a network for {network.columns}x{network.rows} px; run `c2p models verify`.")
-    return DlibResNet(network).eval().requires_grad_(False)

@@ -7,19 +7,43 @@ Weights are buffers, not parameters, since nothing here is ever trained.
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from c2p_core.errors import ModelUnavailable
-from c2p_core.recognition.tfjs_graph import Clamp
-
 Activation = Literal["none", "prelu", "relu6"]
+Pads = tuple[int, int] | Literal["same"]
+"""Pixels before and after, in rows and in columns; or as many as TensorFlow's SAME adds to a square picture."""
+# MobileNet (Howard et al., 2017): channels of the first layer, then channels after each pair of layers, and its stride.
+_MOBILENET_STEM = 32
+_MOBILENET_PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+MOBILENET_CHANNELS = 1024
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's SAME padding before and after one axis; the odd pixel comes after."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class Clamp(torch.autograd.Function):
+    """Clamp in place that keeps its result for the way back; torch's own copies its input, a sixth of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.mark_dirty(x)
+        x.clamp_(low, high)
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (clamped,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, clamped, *ctx.bounds), None, None
 
 
 class Prelu(torch.autograd.Function):
@@ -63,14 +87,15 @@ class Convolution(nn.Module):
         stride: int = 1,
         *,
         depthwise: bool = False,
-        pads: tuple[int, int] = (0, 0),
+        pads: Pads = (0, 0),
         activation: Activation = "none",
     ) -> None:
-        """Zeros until weights are loaded; ``pads`` are pixels before and after, in rows and in columns."""
+        """Zeros until weights are loaded."""
         super().__init__()
         self.pointwise = kernel == 1 and stride == 1 and not depthwise
         shape = (outputs, inputs) if self.pointwise else (outputs, 1 if depthwise else inputs, kernel, kernel)
-        self.stride, self.groups, self.pads, self.activation = stride, inputs if depthwise else 1, pads, activation
+        self.kernel, self.stride, self.groups = kernel, stride, inputs if depthwise else 1
+        self.pads, self.activation = pads, activation
         self.register_buffer("weight", torch.zeros(shape))
         self.register_buffer("bias", torch.zeros(outputs))
         if activation == "prelu":
@@ -81,7 +106,8 @@ class Convolution(nn.Module):
         if self.pointwise:
             rows = torch.addmm(self.bias, x.reshape(-1, x.shape[3]), self.weight.t())
             return self._activated(rows, (-1,)).view(*x.shape[:3], -1)
-        weight, (before, after) = self.weight, self.pads
+        weight = self.weight
+        before, after = same_padding(x.shape[1], self.kernel, self.stride) if self.pads == "same" else self.pads
         if after == before + 1:
             # As many pixels on both sides, and a kernel that ignores the first one: cheaper than padding the picture.
             weight, before = F.pad(weight, (1, 0, 1, 0)), after
@@ -99,17 +125,20 @@ class Convolution(nn.Module):
         return x
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fills a network from a .safetensors file.
+def mobilenet_layers(halving_pads: Pads) -> nn.Sequential:
+    """The 27 convolutions of MobileNet, from (B, side, side, 3) to (B, side / 32, side / 32, 1024).
 
-    Raises:
-        ModelUnavailable: the file is missing or damaged, or holds other tensors than the network's.
+    Args:
+        halving_pads: padding of the convolutions of stride 2.
     """
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelUnavailable(f"The network in {path} can't be read ({error}); install the program again.") from error
-    own = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
-    if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != own:
-        raise ModelUnavailable(f"{path} holds another network than the one it is named for; install the program again.")
-    network.load_state_dict(tensors)
+
+    def pads(stride: int) -> Pads:
+        return (1, 1) if stride == 1 else halving_pads
+
+    layers = [Convolution(3, _MOBILENET_STEM, 3, 2, pads=pads(2), activation="relu6")]
+    channels = _MOBILENET_STEM
+    for outputs, stride in _MOBILENET_PAIRS:
+        look = Convolution(channels, channels, 3, stride, depthwise=True, pads=pads(stride), activation="relu6")
+        layers += [look, Convolution(channels, outputs, activation="relu6")]
+        channels = outputs
+    return nn.Sequential(*layers)

@@ -49,7 +49,7 @@ class Compute:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                # Its own group: what it starts (npm) is ended with it.
+                # Its own group: what it starts is ended with it.
                 start_new_session=sys.platform != "win32",
                 creationflags=_CREATE_NO_WINDOW if sys.platform == "win32" else 0,
             )

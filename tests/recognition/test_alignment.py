@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from c2p_core.recognition.alignment import DLIB, FACERES, MOBILEFACE, Template, chips
+from c2p_core.recognition import dlib_resnet, faceres, mobileface
+from c2p_core.recognition.alignment import Template, chips
+
+DLIB, FACERES, MOBILEFACE = dlib_resnet.TEMPLATE, faceres.TEMPLATE, mobileface.TEMPLATE
 
 TEMPLATES = pytest.mark.parametrize("template", [DLIB, FACERES, MOBILEFACE], ids=["dlib", "faceres", "mobileface"])
 

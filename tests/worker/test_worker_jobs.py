@@ -29,6 +29,7 @@ from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, message, pictures, read, write
+from tests.fetchable import SIZE, bundle_with_fetchable
 
 ASTRONAUT = data.astronaut()
 STEPS = 3
@@ -560,37 +561,36 @@ def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: py
     assert Jobs().about()["priors"] and asked == ["auto", "cpu"]
 
 
-def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(
-    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bare = Jobs.__new__(Jobs)
-    bare._store, bare._warm = ModelStore(tmp_path, offline=True), pipeline.WarmModels()
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Jobs of a worker with an empty folder of fetched models, and two models that can be fetched."""
+    bundle = bundle_with_fetchable(tmp_path / "bundle", "one", "two")
+    monkeypatch.setattr("c2p_core.models.store.bundle_dir", lambda: bundle)
+    made = Jobs.__new__(Jobs)
+    made._store, made._warm = ModelStore(tmp_path / "fetched", offline=True), pipeline.WarmModels()
+    return made
+
+
+def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(bare: Jobs, tmp_path: Path) -> None:
     missing = {entry["name"]: entry for entry in run(bare, "models", [])[0]["missing"]}
-    assert missing["mobileface"]["can_be_fetched"] and missing["mobileface"]["size"] > 1_000_000
-    assert not list(tmp_path.iterdir())
+    assert missing.keys() == {"one", "two"}
+    assert missing["one"]["can_be_fetched"] and missing["one"]["size"] == SIZE
+    assert not (tmp_path / "fetched").exists()
 
 
-def test_a_damaged_model_is_offered_as_a_missing_one(tmp_path: Path) -> None:
-    bare = Jobs.__new__(Jobs)
-    bare._store, bare._warm = ModelStore(tmp_path, offline=True), pipeline.WarmModels()
-    for name, size in ((file.name, file.size) for file in bare._store.entry("mobileface").files):
-        (tmp_path / "mobileface").mkdir(exist_ok=True)
-        (tmp_path / "mobileface" / name).write_bytes(bytes(size))
-    assert "mobileface" in {entry["name"] for entry in run(bare, "models", [])[0]["missing"]}
+def test_a_damaged_model_is_offered_as_a_missing_one(bare: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "fetched/one").mkdir(parents=True)
+    (tmp_path / "fetched/one/one.bin").write_bytes(bytes(SIZE))
+    assert "one" in {entry["name"] for entry in run(bare, "models", [])[0]["missing"]}
 
 
-def test_fetching_all_leaves_out_what_only_an_installation_brings(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr(ModelStore, "is_whole", lambda self, name: name not in ("face-mesh", "mobileface"))
+    monkeypatch.setattr(ModelStore, "is_whole", lambda self, name: name not in ("face-mesh", "one"))
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
-    bare = Jobs.__new__(Jobs)
-    bare._store, bare._warm = jobs._store, pipeline.WarmModels()
     answer, _, told = run(bare, "models", [], fetch=True)
-    assert fetched == ["mobileface"] and told[0].header["stage"] == "fetch"
-    assert {model["name"]: model["can_be_fetched"] for model in answer["missing"]} == {
-        "face-mesh": False,
-        "mobileface": True,
-    }
+    assert fetched == ["one"] and told[0].header["stage"] == "fetch"
+    assert {model["name"]: model["can_be_fetched"] for model in answer["missing"]} == {"face-mesh": False, "one": True}
 
 
 def test_every_word_of_every_preset_is_known() -> None:

@@ -1,111 +1,126 @@
-"""The recognisers for phones: what they take, what their gradients are, what they refuse."""
+"""The recognisers' networks: what they take, what their gradients are, which files they refuse."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition.mobilefacenet import load_mobilefacenet
-from c2p_core.recognition.mobilenet import load_mobilenet
-from c2p_core.recognition.tf_layers import Convolution, Prelu
+from c2p_core.models.weights import load_weights
+from c2p_core.recognition import NETWORKS, RECOGNISERS
+from c2p_core.recognition.mobilenet import MobileNet
+from c2p_core.recognition.tf_layers import Convolution, Prelu, same_padding
 
-Load = Callable[[Path], nn.Module]
-NETWORKS = pytest.mark.parametrize(
-    ("name", "load", "values"), [("mobilefacenet", load_mobilefacenet, 192), ("mobilenet", load_mobilenet, 128)]
-)
+VALUES = {
+    **{"dlib-resnet": 128, "faceres-deep": 1024, "faceres": 1024},
+    **{"mobileface": 256, "mobilefacenet": 192, "mobilenet": 128},
+}
+EACH = pytest.mark.parametrize("name", RECOGNISERS)
 
 
 def weights(name: str) -> Path:
     return ModelStore(offline=True).path(name)
 
 
+def load(name: str, path: Path | None = None) -> nn.Module:
+    make, _ = NETWORKS[name]
+    return load_weights(make(), path or weights(name))
+
+
 def noise(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-@NETWORKS
-def test_the_bundle_holds_what_the_manifest_says(name: str, load: Load, values: int) -> None:
-    ModelStore(offline=True).verify(name)
-    assert weights(name).with_name(f"{name}.LICENSE.txt").is_file()
+def noisy_chips(name: str, count: int) -> Tensor:
+    size = NETWORKS[name][1].size
+    return noise(count, 3, size, size)
 
 
-@NETWORKS
-def test_a_batch_gives_what_single_chips_give(name: str, load: Load, values: int) -> None:
-    network, chips = load(weights(name)), noise(3, 3, 112, 112)
+@EACH
+def test_a_batch_gives_what_single_chips_give(name: str) -> None:
+    network, chips = load(name), noisy_chips(name, 2)
     both = network(chips)
-    assert both.shape == (3, values)
+    assert both.shape == (2, VALUES[name])
     torch.testing.assert_close(both, torch.cat([network(chip[None]) for chip in chips]), atol=1e-4, rtol=1e-4)
 
 
-@NETWORKS
-def test_chips_stay_as_they_are(name: str, load: Load, values: int) -> None:
-    chips = noise(1, 3, 112, 112)
+@EACH
+def test_chips_stay_as_they_are(name: str) -> None:
+    chips = noisy_chips(name, 1)
     before = chips.clone()
-    load(weights(name))(chips)
+    load(name)(chips)
     assert torch.equal(chips, before)
 
 
-@NETWORKS
-def test_only_the_picture_gets_a_gradient_and_it_is_right(name: str, load: Load, values: int) -> None:
-    network = load(weights(name))
-    assert not network.training and not list(network.parameters())
+@EACH
+def test_only_the_picture_gets_a_gradient_and_it_is_right(name: str) -> None:
+    network = load(name)
+    assert not network.training and not any(weight.requires_grad for weight in network.parameters())
     exact = copy.deepcopy(network).double()
-    chips = noise(1, 3, 112, 112).double().requires_grad_()
-    weighting = torch.linspace(-1, 1, values).double()
+    chips = noisy_chips(name, 1).double().requires_grad_()
+    weighting = torch.linspace(-1, 1, VALUES[name]).double()
     (gradient,) = torch.autograd.grad(exact(chips)[0] @ weighting, chips)
     direction = torch.randn(chips.shape, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
-        up, down = (exact(chips + sign * 1e-6 * direction)[0] @ weighting for sign in (1, -1))
-    assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-3)
+        up, down = (exact(chips + sign * 1e-8 * direction)[0] @ weighting for sign in (1, -1))
+    assert float((gradient * direction).sum()) == pytest.approx(float(up - down) / 2e-8, rel=1e-3)
     single = chips.detach().float().requires_grad_()
     (rounded,) = torch.autograd.grad(network(single)[0] @ weighting.float(), single)
     assert float(F.cosine_similarity(rounded.flatten(), gradient.float().flatten(), dim=0)) > 0.999
 
 
-@NETWORKS
+@EACH
 @pytest.mark.parametrize("share", [0.0, 0.00001, 0.001, 0.5, 0.999999])
-def test_a_truncated_file_is_refused(name: str, load: Load, values: int, share: float, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(name: str, share: float, tmp_path: Path) -> None:
     data = weights(name).read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelUnavailable, match=r"cut\.safetensors.*install the program again"):
-        load(tmp_path / "cut.safetensors")
+        load(name, tmp_path / "cut.safetensors")
 
 
-@NETWORKS
-def test_a_missing_file_is_refused(name: str, load: Load, values: int, tmp_path: Path) -> None:
+@EACH
+def test_a_missing_file_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"none\.safetensors"):
-        load(tmp_path / "none.safetensors")
+        load(name, tmp_path / "none.safetensors")
 
 
-@NETWORKS
+@EACH
 @pytest.mark.parametrize("wrong", ["one less", "one more", "another shape", "another type"])
-def test_other_tensors_are_refused(name: str, load: Load, values: int, wrong: str, tmp_path: Path) -> None:
+def test_other_tensors_are_refused(name: str, wrong: str, tmp_path: Path) -> None:
     tensors = load_file(weights(name))
+    one = min(tensors)
     if wrong == "one less":
-        del tensors["bias"]
+        del tensors[one]
     elif wrong == "one more":
         tensors["more"] = torch.zeros(3)
     elif wrong == "another shape":
-        tensors["bias"] = tensors["bias"][1:].clone()
+        tensors[one] = tensors[one][1:].clone()
     else:
-        tensors["bias"] = tensors["bias"].half()
+        tensors[one] = tensors[one].double()
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(ModelUnavailable, match="another network"):
-        load(tmp_path / "other.safetensors")
+        load(name, tmp_path / "other.safetensors")
 
 
 def test_another_network_is_refused() -> None:
     with pytest.raises(ModelUnavailable, match="another network"):
-        load_mobilenet(weights("mobilefacenet"))
+        load_weights(MobileNet(), weights("mobilefacenet"))
+
+
+@given(st.integers(1, 300), st.integers(1, 7), st.integers(1, 4))
+def test_same_padding_gives_one_output_per_stride(size: int, kernel: int, stride: int) -> None:
+    before, after = same_padding(size, kernel, stride)
+    assert (size + before + after - kernel) // stride + 1 == -(-size // stride)
+    assert 0 <= after - before <= 1
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 7, 4, 3)], ids=["channel last", "channel second"])
@@ -137,3 +152,14 @@ def test_convolutions_are_those_of_torch(kernel: int, stride: int, depthwise: bo
     weight = layer.weight.view(6, -1, kernel, kernel)
     expected = F.conv2d(padded, weight, layer.bias, stride, groups=layer.groups).clamp(0, 6)
     torch.testing.assert_close(layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "pads"), [(8, (0, 1)), (7, (1, 1))])
+def test_same_pads_by_the_size_of_the_picture(side: int, pads: tuple[int, int]) -> None:
+    """Networks also get pictures of other sizes than those that they were trained on."""
+    x = torch.randn((1, side, side, 4), generator=torch.Generator().manual_seed(0))
+    weight = torch.randn((4, 1, 3, 3), generator=torch.Generator().manual_seed(1))
+    layers = [Convolution(4, 4, 3, 2, depthwise=True, pads=p) for p in ("same", pads)]
+    for layer in layers:
+        layer.weight.copy_(weight)
+    assert torch.equal(layers[0](x), layers[1](x)) and layers[0](x).shape == (1, 4, 4, 4)

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2p_core.errors import ModelUnavailable
-
 _MAX_JSON = 16 * 1024 * 1024
 _MAX_WEIGHTS = 512 * 1024 * 1024
 _STORED = {"float32": "<f4", "int32": "<i4", "bool": "|b1"}
 _QUANTISED = {"float16": "<f2", "uint8": "|u1", "uint16": "<u2"}
+
+
+class UnreadableGraph(Exception):
+    """A file is missing or damaged, or holds something that is not supported; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,9 @@ def read_tfjs_graph(path: Path) -> Graph:
     """Reads ``path`` (a ``.json``) and the weight files that it names, beside it.
 
     Raises:
-        ModelUnavailable: when a file is missing, truncated, or something else.
+        UnreadableGraph: when a file is missing, truncated, or something else.
     """
     try:
         return _read_graph(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise ModelUnavailable(
-            f"{path} is not a readable TensorFlow.js model ({error}); delete it and run `c2p models fetch` again."
-        ) from error
+        raise UnreadableGraph(f"{path} is not a readable TensorFlow.js model ({error}).") from error

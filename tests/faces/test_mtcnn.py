@@ -1,0 +1,50 @@
+"""Our MTCNN where its parity with the original, which tests/convert checks, does not reach."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c2p_core.faces.mtcnn import SMALLEST_FACE, Mtcnn, suppress
+from c2p_core.models.store import ModelStore
+from c2p_core.models.weights import load_weights
+
+
+def overlap(a: torch.Tensor, b: torch.Tensor, of: str) -> float:
+    low, high = torch.maximum(a[:2], b[:2]), torch.minimum(a[2:], b[2:])
+    shared = float((high - low).clamp(min=0).prod())
+    areas = [float((box[2:] - box[:2]).prod()) for box in (a, b)]
+    return shared / (sum(areas) - shared if of == "union" else min(areas))
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 25), st.integers(0, 1000), st.sampled_from([0.1, 0.5, 0.7]), st.sampled_from(["union", "smaller"])
+)
+def test_suppression_keeps_the_best_and_drops_what_overlaps_it(count: int, seed: int, limit: float, of: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * 4
+    boxes = torch.cat([corner, corner + 0.5 + torch.rand(count, 2, generator=generator)], 1)
+    scores = torch.rand(count, generator=generator)
+    kept: list[int] = []
+    for index in scores.argsort(descending=True).tolist():
+        if all(overlap(boxes[index], boxes[k], of) <= limit for k in kept):
+            kept.append(index)
+    assert suppress(boxes, scores, limit, of).tolist() == kept
+
+
+@pytest.mark.parametrize("side", [1, SMALLEST_FACE - 1, SMALLEST_FACE, 64])
+def test_a_picture_without_faces_gives_none_however_small_it_is(side: int) -> None:
+    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    points, certainties = network(torch.full((3, side, 2 * side), 90.0))
+    assert points.shape == (0, 5, 2) and certainties.shape == (0,)
+
+
+def test_pictures_stay_as_they_are() -> None:
+    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    picture = torch.rand((3, 90, 80), generator=torch.Generator().manual_seed(0)) * 255
+    before = picture.clone()
+    network(picture)
+    assert torch.equal(picture, before)
