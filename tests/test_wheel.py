@@ -16,7 +16,7 @@ from skimage import data
 
 from c2p_core.models.store import ModelStore
 from c2p_core.version import __version__
-from installer.environment import CONSTRAINTS, NO_DEPENDENCIES, child_environment
+from installer.environment import CONSTRAINTS, child_environment
 from installer.places import Places
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,6 @@ def test_the_wheel_has_the_version_the_weights_and_the_licences(wheel: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NO_DEPENDENCIES.exists(), reason="some weights come by a step of the installer's, and not by pip")
 @pytest.mark.skipif(bool(os.environ.get("C2P_OFFLINE")), reason="fetches packages")
 def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
