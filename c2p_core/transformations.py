@@ -47,9 +47,9 @@ def draw(generator: torch.Generator) -> Draw:
         gamma=uniform(0.85, 1.18),
         noise=uniform(0.0, 0.02),
         mirrored=uniform(0, 1) < 0.5,
-        scale=uniform(0.96, 1.04),
-        angle=uniform(-0.04, 0.04),
-        shift=(torch.rand(2, generator=generator) - 0.5) * 0.06 * CANVAS_EYE_DISTANCE,
+        scale=uniform(0.92, 1.08),
+        angle=uniform(-0.08, 0.08),
+        shift=(torch.rand(2, generator=generator) - 0.5) * 0.12 * CANVAS_EYE_DISTANCE,
     )
 
 

@@ -3,9 +3,9 @@
 A face stays itself, in the same mood, while
 - eyes and brows do not move at all: heights and slopes of the brows, openings and positions of the eyes;
 - the lips move as one rigid piece, if at all: corners, opening, thickness and width stay;
-- the nose keeps its width and the form of its tip and wings, and gets longer or shorter as a whole at most;
-- the jaw's outline moves like a smooth curve, so that it never dents.
-All of these are linear in the displacement. ``conditions`` states them, ``null_projector`` takes them out of a code.
+- the nose keeps its width, and gets longer or shorter as a whole at most, the mouth going with it;
+- the face keeps its width, and the jaw's outline moves like a smooth curve, so that it never dents.
+All of these are linear in the displacement. ``conditions`` states them, ``enforce`` makes displacements meet them.
 Where the user gives up the expression, the eyes alone are kept: who it is depends on them, and so do their catchlights.
 """
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_matrix, diags, eye, kron
+from scipy.sparse.linalg import splu
 
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.regions import INNER_LIPS, LEFT_BROW, NOSE, OUTER_LIPS, OVAL, RIGHT_BROW
@@ -20,10 +22,26 @@ from c2p_core.faces.regions import INNER_LIPS, LEFT_BROW, NOSE, OUTER_LIPS, OVAL
 EYES = (*LEFT_EYE, *RIGHT_EYE)
 STILL = (*EYES, *LEFT_BROW, *RIGHT_BROW)
 LIPS = tuple(dict.fromkeys((*OUTER_LIPS, *INNER_LIPS)))
-# The jaw may get wider, longer, rounder and more square: polynomials up to this degree along its outline.
-_JAW_DEGREE = 3
-# Singular values below this share of the largest are rounding.
-_RANK_TOLERANCE = 1e-5
+NOSE_BODY = (
+    6, 197, 195, 5, 4, 1, 19, 94, 2, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 174, 399, 236, 456, 134, 363,
+    220, 440, 131, 360, 198, 420, 48, 278, 49, 279, 102, 331, 129, 358, 209, 429, 217, 437, 188, 412, 115, 344,
+    218, 438, 219, 439, 64, 294, 98, 327, 97, 326, 240, 460, 235, 455, 59, 289,
+)  # fmt: skip
+"""Mesh points of the nose from between the eyes down to its base."""
+_NOSE_BASE = (2, 97, 326, 98, 327)
+_UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+_LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+# The lips' own skin goes with them, or their outline would bend wherever the mesh misses it by a few pixels.
+_AROUND_LIPS = (4.0, 8.0)  # canvas px
+_AROUND_NOSE = 4.0
+_ABOVE_EYES = 8.0  # canvas px: from here down the face keeps its width
+# The jaw may get longer, rounder and more square: polynomials up to this degree along its outline.
+_JAW_DEGREE = 2
+# Along a nose: it may get longer or shorter as a whole, but its bridge stays with the eyes.
+_NOSE_DEGREE = 2
+# Eigenvalues below this share of the largest are rounding.
+_RANK_TOLERANCE = 1e-11
+_SMOOTH_WITHIN = 2.5  # cells over which what meets the conditions fades into what is free
 
 Floats = NDArray[np.float64]
 
@@ -43,24 +61,75 @@ def conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = Tr
     if not keep_expression:
         return np.asarray(np.kron(np.eye(2), _sampling(mesh[list(EYES)], cells)), dtype=np.float64)
     still = _sampling(mesh[list(STILL)], cells)
-    lips = _sampling(mesh[list(LIPS)], cells)
-    lips = lips - lips.mean(0)
-    nose_points = mesh[list(NOSE)].astype(np.float64)
+    around = [_grown(mesh[list(OUTER_LIPS)], pixels) for pixels in _AROUND_LIPS]
+    lips = _sampling(np.concatenate([mesh[list(LIPS)], _between_lips(mesh), *around]), cells)
+    mouth = lips.mean(0, keepdims=True)
+    nose_points = np.concatenate([mesh[list(NOSE_BODY)], _grown(mesh[list(NOSE)], _AROUND_NOSE)])
     nose = _sampling(nose_points, cells)
-    length = _beyond_polynomial(nose_points[:, 1], 1) @ nose
+    length = _beyond_polynomial(nose_points[:, 1].astype(np.float64), _NOSE_DEGREE) @ nose
+    base = _sampling(mesh[list(_NOSE_BASE)], cells).mean(0, keepdims=True)
     jaw_points = jaw_outline(mesh)
     jaw = _beyond_polynomial(_along(jaw_points), _JAW_DEGREE) @ _sampling(jaw_points, cells)
-    both = [np.block([[rows, np.zeros_like(rows)], [np.zeros_like(rows), rows]]) for rows in (still, lips, jaw)]
-    sideways = np.block([nose, np.zeros_like(nose)])
-    up_and_down = np.block([np.zeros_like(length), length])
-    return np.concatenate([*both, sideways, up_and_down])
+    width = _sampling(face_sides(mesh), cells)
+
+    both = np.concatenate([still, lips - mouth, jaw])
+    sideways = np.concatenate([both, nose, width])
+    down = np.concatenate([both, length, base - mouth])
+    return np.block([[sideways, np.zeros_like(sideways)], [np.zeros_like(down), down]])
 
 
-def null_projector(rows: Floats) -> NDArray[np.float32]:
-    """(N, N) orthogonal projector onto the codes that meet (C, N) conditions exactly."""
-    _, singular, directions = np.linalg.svd(rows, full_matrices=False)
-    bound = directions[singular > _RANK_TOLERANCE * singular[0]] if singular[0] > 0 else directions[:0]
-    return np.asarray(np.eye(rows.shape[1]) - bound.T @ bound, dtype=np.float32)
+def enforce(rows: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
+    """Displacements that meet the conditions exactly, each changed as little and as smoothly as that can be.
+
+    Of all changes that lead there it is the one of least energy, its size and its curvature together, so that the skin
+    around lips and nose goes along with them. Taking the forbidden directions out of a code instead would leave a face
+    next to nothing: every control point reaches some lip, brow or nose.
+
+    Args:
+        rows: (C, 2 * cells * cells) conditions.
+        moves: (2 * cells * cells, N) displacements.
+        movable: (cells, cells) where the change may be; elsewhere the displacements stay as they are.
+    """
+    inside = np.flatnonzero(movable)
+    both = np.concatenate([inside, inside + movable.size])
+    own = rows[:, both]
+    values, vectors = np.linalg.eigh(own @ own.T)
+    independent = values > _RANK_TOLERANCE * values[-1]
+    if not independent.any():
+        return moves
+    own = (vectors[:, independent].T @ own) / np.sqrt(values[independent])[:, None]
+    solver = splu(_energy(movable))
+    responses = np.concatenate([solver.solve(np.ascontiguousarray(half.T)) for half in np.hsplit(own, 2)])
+    changed = moves.copy()
+    changed[both] -= responses @ np.linalg.solve(own @ responses, own @ moves[both])
+    return changed
+
+
+def _energy(movable: NDArray[np.bool_]) -> csc_matrix:
+    """(N, N) sparse: the energy of a change on the N movable cells, which is zero beyond them."""
+    cells = len(movable)
+    second = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(cells, cells))
+    laplacian = (kron(eye(cells), second) + kron(second, eye(cells))).tocsc()
+    curvature = laplacian[:, np.flatnonzero(movable)]
+    return (eye(curvature.shape[1]) + _SMOOTH_WITHIN**4 * (curvature.T @ curvature)).tocsc()
+
+
+def _between_lips(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 2) points in the mouth, so that teeth move with the lips."""
+    upper, lower = mesh[list(_UPPER_INNER_LIP)], mesh[list(_LOWER_INNER_LIP)]
+    return np.concatenate([upper + share * (lower - upper) for share in (0.25, 0.5, 0.75)])
+
+
+def _grown(outline: NDArray[np.float32], pixels: float) -> NDArray[np.float32]:
+    """(N, 2) the points of an outline, moved outwards from its middle."""
+    outwards = outline - outline.mean(0)
+    return np.asarray(outline + pixels * outwards / np.linalg.norm(outwards, axis=1, keepdims=True), dtype=np.float32)
+
+
+def face_sides(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 2) points of the outline from the eyes down, on both sides and below the chin."""
+    outline = mesh[list(OVAL)]
+    return np.asarray(outline[outline[:, 1] > mesh[168, 1] - _ABOVE_EYES])
 
 
 def jaw_outline(mesh: NDArray[np.float32]) -> Floats:

@@ -50,14 +50,15 @@ _STRAIN, _STRAIN_WEIGHT = 0.5, 10.0
 _PATTERN_BLUR = 2.5
 _TONE_BLUR = 3.0
 _STRAIGHT = 5e4
-# How far control points go, in eye distances. Keeping the expression takes most of it away again; where it is not kept,
-# the same limit would make a caricature of the face.
-_SHAPE, _SHAPE_FREED = 0.14, 0.07
+# How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
+_SHAPE, _SHAPE_FREED = 0.12, 0.07
 _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 # A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
+# Canvas px from a brow up to which nothing moves, and from which on all may: brows are thicker than landmarks say.
+_BROW_STILL = (6.0, 16.0)
 _BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
 _TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
 # How much of relief's limit may deepen shade: half of it where it is broad, little where it is a fold or a line.
@@ -134,12 +135,12 @@ def settings(strength: float, keep_expression: bool = True) -> Settings:
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
         complexion=1.2 * s,
         mahalanobis=1.5,
-        relief=1.0 * s,
+        relief=0.85 * s,
         grain=0.032 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
         limits=Limits(0.18 * s, 0.33 * s),
-        moved=0.03 * s,
-        shifted=6.5 * s,
+        moved=0.018 * s,
+        shifted=5.9 * s,
         patchy=2.2 * s,
     )
 
@@ -201,7 +202,9 @@ class MakeupFace:
         oval = face_regions.signed_distance(mesh, face_regions.OVAL)
         eyes = face_regions.eyes_distance(mesh)
         free = face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
-        if np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
+        if keep_expression:
+            free = free * face_regions.ramp(-brows, -_BROW_STILL[1], -_BROW_STILL[0])
+        elif np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
             teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
             free = free * face_regions.ramp(-teeth, -9.0, -1.0)
         free = free * _movable(pixels, mesh)
@@ -315,21 +318,25 @@ class MakeupFace:
         return self.field.displacement(code["shape"], self._settings.shape * CANVAS_EYE_DISTANCE)
 
     def own_light(self, code: Code) -> Tensor:
-        """(256, 256) change of light that deepens or softens the face's own, by the code's relief and texture."""
-        return self._relief(code["relief"]) + self._texture(code["texture"])
+        """(256, 256) change of light that deepens or softens the face's own, by the code's relief and texture.
 
-    def _relief(self, code: Tensor) -> Tensor:
-        """(256, 256) change of light that deepens or softens the face's own light and shade."""
+        Texture changes what relief leaves, so that the two together never turn light into shade.
+        """
+        deeper, plain = self._relief_gain(code["relief"]), self._plain * self._deepen
+        left = 1.0 + deeper[:TEXTURE_BANDS].clamp(-1.0, 0.0)
+        rougher = grown(self._texture_gain(code["texture"])) * left
+        return _deepened(deeper, self._bands, plain) + _deepened(rougher, self._fine, plain[:TEXTURE_BANDS])
+
+    def _relief_gain(self, code: Tensor) -> Tensor:
+        """(bands, 256, 256) how much the face's own light and shade are deepened, or softened below 0."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, _CELLS, _CELLS)
-        gain = self._settings.relief * gaussian(gain, _TONE_BLUR)
-        return _deepened(grown(gain), self._bands, self._plain * self._deepen)
+        return grown(self._settings.relief * gaussian(gain, _TONE_BLUR))
 
-    def _texture(self, code: Tensor) -> Tensor:
-        """(256, 256) change of light that roughens or smooths the face's own texture."""
+    def _texture_gain(self, code: Tensor) -> Tensor:
+        """(TEXTURE_BANDS, cells, cells) how much the face's own texture is roughened, or smoothed below 0."""
         rougher = _TEXTURE * self._settings.relief
         gain = torch.tanh(code)
-        gain = gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
-        return _deepened(grown(gain), self._fine, (self._plain * self._deepen)[:TEXTURE_BANDS])
+        return gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
 
     def _grain(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density like the grain of skin and film, too fine to make spots; never another hue."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.priors.expression import null_projector
+from c2p_core.priors.expression import enforce
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
 _LEFT, _TOP, _BOTTOM = 44.0, 36.0, 236.0  # control points cover the face and a little more
 _HALF_COLUMNS = int(np.ceil((CANVAS / 2 - _LEFT) / CELL)) + 1
 _ROWS = int(np.ceil((_BOTTOM - _TOP) / CELL)) + 1
+_HELD = 0.98  # from this share on a cell does not move at all
 SIZE = _HALF_COLUMNS * _ROWS
 """Control points on one half of the face; the code has two numbers for each."""
 
@@ -103,8 +104,9 @@ def build_field(
     own = np.stack([odd * free, even * free], 1)
     # Cells, axes of the canvas, axes of the mean face, control points.
     moves = (axes[:, :, :, None] * own[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
-    projector = null_projector(forbidden @ moves.astype(np.float64))
-    return ShapeField(cells, torch.from_numpy(np.asarray(moves @ projector, dtype=np.float32)))
+    movable = (held < _HELD).reshape(cells, cells)
+    moves = enforce(forbidden, moves.astype(np.float64), movable)
+    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)))
 
 
 def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
