@@ -99,13 +99,13 @@ def build_field(
         forbidden: (C, 2 * cells * cells) conditions that every displacement of the field meets: times it they are 0.
     """
     even, odd = control_weights(canonical)
-    free = (1.0 - held)[:, None]
+    movable = held < _HELD
+    free = np.where(movable, 1.0 - held, 0.0)[:, None]
     axes = _axes(canonical, cells)
     own = np.stack([odd * free, even * free], 1)
     # Cells, axes of the canvas, axes of the mean face, control points.
     moves = (axes[:, :, :, None] * own[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
-    movable = (held < _HELD).reshape(cells, cells)
-    moves = enforce(forbidden, moves.astype(np.float64), movable)
+    moves = enforce(forbidden, moves.astype(np.float64), movable.reshape(cells, cells))
     return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)))
 
 
