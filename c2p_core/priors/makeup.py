@@ -51,14 +51,14 @@ _PATTERN_BLUR = 2.5
 _TONE_BLUR = 3.0
 _STRAIGHT = 5e4
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
-_SHAPE, _SHAPE_FREED = 0.12, 0.07
+_SHAPE, _SHAPE_FREED = 0.14, 0.07
 _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 # A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
 # Canvas px from a brow up to which nothing moves, and from which on all may: brows are thicker than landmarks say.
-_BROW_STILL = (6.0, 16.0)
+_BROW_STILL = (5.0, 15.0)
 _BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
 _TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
 # How much of relief's limit may deepen shade: half of it where it is broad, little where it is a fold or a line.
@@ -135,12 +135,12 @@ def settings(strength: float, keep_expression: bool = True) -> Settings:
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
         complexion=1.2 * s,
         mahalanobis=1.5,
-        relief=0.85 * s,
+        relief=0.9 * s,
         grain=0.032 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
         limits=Limits(0.18 * s, 0.33 * s),
-        moved=0.018 * s,
-        shifted=5.9 * s,
+        moved=0.022 * s,
+        shifted=6.3 * s,
         patchy=2.2 * s,
     )
 
