@@ -18,7 +18,6 @@ from pathlib import Path
 
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.home import data_folder
-from c2p_core.models import download
 from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
@@ -132,6 +131,9 @@ class ModelStore:
             raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
         if self.offline:
             raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
+        # Only here: whoever fetches nothing does not wait for the modules of the network.
+        from c2p_core.models import download
+
         failures = []
         for source in entry.sources:
             if not isinstance(source, HttpsSource):
