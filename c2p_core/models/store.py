@@ -112,7 +112,9 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._folder(entry)
         if folder is None:
-            raise _missing(entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install again")
+            raise _missing(
+                entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install the program again"
+            )
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -127,7 +129,7 @@ class ModelStore:
         if self.is_whole(name):
             return
         if not can_be_fetched(entry):
-            reason = "install the program and its requirements again"
+            reason = "install the program again"
             raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
         if self.offline:
             raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
