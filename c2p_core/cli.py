@@ -337,12 +337,13 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
-    """Fetches missing and damaged models (all, or NAMES)."""
+    """Fetches missing and damaged models (all, or NAMES) that did not come with the installation."""
     store = make_store()
+    wanted = [name for name in names or (entry.name for entry in store.entries()) if not store.is_whole(name)]
+    if not wanted:
+        click.echo("There is nothing to fetch: the models are here.")
     failed = 0
-    for name in names or tuple(entry.name for entry in store.entries()):
-        if store.is_whole(name):
-            continue
+    for name in wanted:
         try:
             with _progress(name, human=True) as watch:
                 store.fetch(name, _bytes_into(watch))

@@ -210,8 +210,6 @@ def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
     _step("Setting up")
     prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end(where))
     claim(where.models)
-    # Fetching tells on stderr what can't be had; protecting works with what is there, and says so again.
-    _run([where.c2p, "models", "fetch"], where, offline)
     _say(f"ready after {time.monotonic() - started:.0f} s")
 
 

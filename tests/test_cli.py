@@ -281,7 +281,7 @@ def test_models_list_names_licence_source_and_hash(run: Run) -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["models", "list"]])
 def test_what_computes_nothing_does_not_wait_for_slow_imports(words: list[str]) -> None:
-    slow = {"torch", "scipy", "skimage", "PIL"}
+    slow = {"torch", "scipy", "skimage", "PIL", "requests", "http.client", "open_clip", "psutil"}
     code = (
         f"import sys; from c2p_core import cli; cli.main({words}); sys.exit(', '.join({slow} & set(sys.modules)) or 0)"
     )
@@ -604,8 +604,13 @@ def test_fetching_all_models_fetches_a_damaged_one_too(
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
     (tmp_path / "two").mkdir()
     (tmp_path / "two/two.bin").write_bytes(bytes(SIZE))
-    code, _, _ = run("models", "fetch")
-    assert code == 0 and fetched == ["one", "two"]
+    code, out, _ = run("models", "fetch")
+    assert code == 0 and fetched == ["one", "two"] and "nothing to fetch" not in out
+
+
+@pytest.mark.parametrize("names", [[], ["faceres", "clip-mini"]])
+def test_fetching_where_all_models_came_with_the_installation_says_so(run: Run, names: list[str]) -> None:
+    assert run("--offline", "models", "fetch", *names) == (0, "There is nothing to fetch: the models are here.\n", "")
 
 
 def test_a_model_that_is_missing_stops_a_batch_at_once(

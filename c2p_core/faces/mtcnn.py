@@ -1,7 +1,7 @@
 """MTCNN: proposes faces with five points each, from a pyramid of pictures through three small networks.
 
 Source: K. Zhang et al., Joint face detection and alignment using multi-task cascaded convolutional networks, IEEE SPL
-2016. Weights (MIT): facenet-pytorch 2.6.0 (T. Esler), from D. Sandberg's FaceNet project, by
+2016. Weights (MIT): facenet-pytorch 2.5.3 (T. Esler), from D. Sandberg's FaceNet project, by
 ``bundle/convert/mtcnn.py``. Boxes are (x0, y0, x1, y1) in pixels of the picture.
 """
 

@@ -1,18 +1,18 @@
-"""Fetches model files into a folder, each checked against its hash before it gets its name."""
+"""Fetches model files into a folder and checks each against its hash, with nothing but the standard library."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
-
-import pooch  # type: ignore[import-untyped]
-import requests
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 from c2p_core.models.manifest import ModelFile
 
-_HTTP_SECONDS = 30.0
-_CHUNK = 1 << 16
+_TIMEOUT_SECONDS = 30.0
+_CHUNK_BYTES = 1 << 16
 
 Progress = Callable[[int, int], None] | None
 
@@ -28,46 +28,38 @@ def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress
         DownloadFailed: no connection, not found, or another content than expected.
         OSError: it could not be stored.
     """
-    pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
     for file in files:
-
-        def load(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
-            for count in _body(address, target, file.size):
+        address = f"{url}/{file.name}"
+        digest, received = hashlib.sha256(), 0
+        with (folder / file.name).open("wb") as target:
+            for chunk in _body(address):
+                received += len(chunk)
+                if received > file.size:  # a server must not be able to fill the disk
+                    raise DownloadFailed(f"{address}: it is larger than it should be")
+                digest.update(chunk)
+                target.write(chunk)
                 if progress:
-                    progress(before + count, total)
-
-        try:
-            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=load)
-        except (requests.RequestException, ValueError) as error:
-            raise DownloadFailed(f"{url}/{file.name}: {_reason(error)}") from error
+                    progress(done + received, total)
+        if digest.hexdigest() != file.sha256:
+            raise DownloadFailed(f"{address}: it has another content than it should")
         done += file.size
 
 
-def _body(address: str, target: str, size: int) -> Iterator[int]:
-    """Writes what the server sends, and tells how many bytes came so far."""
-    with requests.get(address, stream=True, timeout=_HTTP_SECONDS) as answer, Path(target).open("wb") as file:
-        answer.raise_for_status()
-        done = 0
-        for chunk in answer.iter_content(_CHUNK):
-            done += len(chunk)
-            if done > size:
-                raise ValueError("it is larger than it should be")
-            file.write(chunk)
-            yield done
+def _body(address: str) -> Iterator[bytes]:
+    """What the server sends, piece by piece."""
+    try:
+        with urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:
+            while chunk := answer.read(_CHUNK_BYTES):
+                yield chunk
+    except (OSError, HTTPException) as error:
+        raise DownloadFailed(f"{address}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
         return "no answer in time"
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code}"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    if isinstance(error, ValueError):
-        return "it has another content than it should"
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+    return f"no connection, {(str(cause).strip() or type(cause).__name__).splitlines()[0].removesuffix('.')}"

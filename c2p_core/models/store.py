@@ -18,7 +18,6 @@ from pathlib import Path
 
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.home import data_folder
-from c2p_core.models import download
 from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
@@ -113,7 +112,9 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._folder(entry)
         if folder is None:
-            raise _missing(entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install again")
+            raise _missing(
+                entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install the program again"
+            )
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -128,10 +129,13 @@ class ModelStore:
         if self.is_whole(name):
             return
         if not can_be_fetched(entry):
-            reason = "install the program and its requirements again"
+            reason = "install the program again"
             raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
         if self.offline:
             raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
+        # Only here: whoever fetches nothing does not wait for the modules of the network.
+        from c2p_core.models import download
+
         failures = []
         for source in entry.sources:
             if not isinstance(source, HttpsSource):

@@ -6,6 +6,7 @@ from __future__ import unicode_literals
 import json
 
 from worker_client.client import diagnose, greet, stop
+from worker_client.place import REPAIR
 from worker_client.texts import _, as_text, duration, megabytes, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
@@ -55,7 +56,8 @@ def words(what, told):
     if what == DIAGNOSE:
         return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(told.items()))
     if what == FETCH:
-        return _models(told)
+        nothing_left = [] if told["missing"] else [_("There is nothing to fetch: the models are here.")]
+        return "\n".join(nothing_left + [_models(told)])
     hello = told["hello"]
     lines = [
         _("Protect Face {version} runs on {device}.").format(
@@ -76,6 +78,8 @@ def _models(models):
     lines = [_("Models: {}.").format(", ".join(models["present"]))]
     for model in models["missing"]:
         lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
+    if not all(model["can_be_fetched"] for model in models["missing"]):
+        lines.append(_("What came with the installation can't be fetched; {}.").format(sentence(REPAIR)))
     return "\n".join(lines)
 
 

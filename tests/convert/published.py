@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import skimage.data
 import torch
+from filelock import FileLock
 
 # The scripts find each other as they do when Python runs one of them.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle/convert"))
@@ -23,19 +26,39 @@ def script(name: str) -> ModuleType:
 
 
 def published(name: str) -> Path:
-    """The folder with the published files of a script: the installed package's, else fetched once per machine."""
+    """The folder with the published files of a script: the installed package's, else fetched once per machine.
+
+    Skips the test where the package can't be had. Only what a script needs is kept of it: of the 100 MB of dlib's
+    models 22, and nothing of what a package would bring along.
+    """
     files = script(name).PUBLISHED
-    kept: Path | None = files.installed()
-    if kept is None:
-        kept = Path(tempfile.gettempdir()) / f"protect-face-published-{name}"
-        kept.mkdir(exist_ok=True)
-        if not all((kept / file).exists() for file in files.sha256):
+    folder: Path | None = files.installed()
+    if folder is None:
+        folder = Path(tempfile.gettempdir()) / f"protect-face-published-{name}"
+        if reason := _fetch(name, folder):
+            pytest.skip(f"NOT CHECKED against {files.package}: {reason}")
+    files.check(folder)
+    return folder
+
+
+@cache
+def _fetch(name: str, folder: Path) -> str:
+    """Puts the published files of a script into ``folder`` if they are not there; returns why that failed, or ""."""
+    files = script(name).PUBLISHED
+    with FileLock(f"{folder}.lock"):  # pytest's other processes want them too
+        if all((folder / file).is_file() for file in files.sha256):
+            return ""
+        if os.environ.get("C2P_OFFLINE"):
+            return "it is not installed, and C2P_OFFLINE forbids fetching it"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
             try:
-                files.fetch(kept)
+                files.fetch(Path(scratch))
             except (OSError, subprocess.CalledProcessError) as error:
-                pytest.skip(f"NOT CHECKED: {files.package} can't be had: {error}")
-    files.check(kept)
-    return kept
+                return f"it can't be fetched ({error})"
+            for file in files.sha256:
+                (Path(scratch) / file).replace(folder / file)
+    return ""
 
 
 def pictures(side: int) -> torch.Tensor:

@@ -6,8 +6,8 @@ import errno
 import hashlib
 import http.server
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +185,13 @@ def test_when_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str)
         models.path("a")
 
 
+def test_a_server_that_cannot_be_reached_is_no_connection(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(ModelUnavailable, match=r"one\.bin: no connection, .*refused"):
+        store(tmp_path, entry("a", {"one.bin": ONE}, https(address))).path("a")
+
+
 def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path, server: str) -> None:
     listed = entry("a", {"slow.bin": b"x" * 50_000_000}, https(server))
     store(tmp_path, listed)
@@ -221,7 +229,7 @@ def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> 
 
 def test_a_server_can_fill_no_disk(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"slow.bin": ONE}, https(server)))
-    with pytest.raises(ModelUnavailable, match="another content"):
+    with pytest.raises(ModelUnavailable, match="larger than it should be"):
         models.path("a")
     assert left_in(tmp_path / "root") == []
 
@@ -232,11 +240,14 @@ def test_a_full_disk_is_not_taken_for_a_lost_network(
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    opened = Path.open
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(shutil, "move", full)
+    def on_a_full_disk(path: Path, mode: str = "r", *others: Any) -> Any:
+        if "w" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *others)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
     with pytest.raises(CannotWrite, match="No space left on device"):
         models.path("a")
 

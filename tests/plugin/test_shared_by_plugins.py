@@ -317,11 +317,22 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
     hello = {
         "version": "1",
         "device_name": "2 processor cores",
-        "models": {"present": ["a"], "missing": [{"name": "b", "size": 3_000_000}]},
+        "models": {"present": ["a"], "missing": [{"name": "b", "size": 3_000_000, "can_be_fetched": True}]},
         "missing_priors": {"stylegan2": "Its weights are not here."},
     }
     words = service.words(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
     assert "500 MB" in words and "Missing: b (3 MB)." in words and words.endswith("Its weights are not here.")
+
+
+def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
+    words = service.words(service.FETCH, {"present": ["a", "b"], "missing": []})
+    assert words == "There is nothing to fetch: the models are here.\nModels: a, b."
+
+
+def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
+    missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
+    words = service.words(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
+    assert words[1] == "Missing: b (3 MB)." and "install.py --gimp" in words[2] and "nothing to fetch" not in words
 
 
 def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
