@@ -22,15 +22,16 @@ from torch import Tensor
 from benchmarks import judges
 from benchmarks.metrics import Rgb8, rgb8
 from benchmarks.regions import face_mask
-from c2p_core import transformations, verify
+from c2p_core import verify
 from c2p_core.api import Face, Photo
+from c2p_core.eot import draw_transform
 from c2p_core.faces.align import CANVAS, align, apply
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import pick_device
 from c2p_core.priors.prior import CanvasFace
-from c2p_core.protect import SearchSettings
 from c2p_core.recognition import Recogniser
+from c2p_core.search import SearchSettings
 
 # At strength 1: how far a value of a pixel may move, and a blur's sigma and a cell's side in eye distances.
 NOISE = 32 / 255
@@ -128,13 +129,13 @@ def _noise(
         noise = (2 * torch.rand(seen.pixels.shape, generator=generator) - 1) * bound
     for step in range(count):
         noise.requires_grad_()
-        how = transformations.draw(generator)
+        transform = draw_transform(generator)
         changed = (seen.pixels + mask * noise).clamp(0, 1)
-        arrived = transformations.picture(changed, how, generator)[None].to(device)
-        mesh = transformations.points(seen.mesh, how)[None].to(device)
-        asked = _one_of_each_family(recognisers, step)
-        # In spreads, so that none counts for more because its similarities differ more.
-        losses = [(r.embed(arrived, mesh)[0] @ own[r.name] - r.far1) / r.spread for r in asked]
+        augmented = transform.apply_image(changed, generator)[None].to(device)
+        mesh = transform.apply_landmarks(seen.mesh)[None].to(device)
+        active = _one_of_each_family(recognisers, step)
+        # In standard deviations over impostor pairs, so that none counts for more because its similarities differ more.
+        losses = [(r.embed(augmented, mesh)[0] @ own[r.name] - r.far1) / r.impostor_std for r in active]
         (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), noise)
         noise = update(noise.detach(), gradient, bound, count).clamp(-bound, bound)
     return Photo(added(rgb8(photo), face, (seen.pixels + mask * noise).clamp(0, 1) - seen.pixels))

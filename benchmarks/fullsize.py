@@ -246,7 +246,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
 
     def search_loss() -> Tensor:
         rendered = searched.render(code)
-        held = searched.regulariser(code, rendered) + searched.guard(rendered)
+        held = searched.latent_loss(code, rendered) + searched.visibility_penalty(rendered)
         return seen(rendered.pixels[None]) + held
 
     search = _seconds(_learning(list(code.values()), search_loss), timed, device)

@@ -28,7 +28,7 @@ from c2p_core.priors.products import (
     product_row,
     skin_map,
 )
-from c2p_core.protect import SearchSettings
+from c2p_core.search import SearchSettings
 
 # A random look wears each product with this probability.
 WORN = 0.6

@@ -253,10 +253,10 @@ def _scores_csv(protect: Sequence[ProtectRow]) -> str:
     return text.getvalue()
 
 
-def _spreads() -> dict[str, float]:
+def _impostor_stds() -> dict[str, float]:
     """Of each recogniser's similarities of strangers, from the project's own thresholds."""
     known = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
-    return {name: thresholds.spread for name, thresholds in known.items()}
+    return {name: thresholds.impostor_std for name, thresholds in known.items()}
 
 
 def _picture(file: str, words: str) -> str:
@@ -304,7 +304,7 @@ def write_report(places: Places) -> Path:
         f"As users run it (strength {MAIN_STRENGTH:g}, {DEFAULT_HOLD_OUT} held out)": _default_table(groups, names),
         "Both priors side by side": priors.section(groups, looks, names, (MAIN_METHOD, MAIN_STRENGTH)),
         "Other photos of the person": threat.section(others, list(protected.values())),
-        "Whom to hold out by default": agreement.section(others, protect, _spreads()),
+        "Whom to hold out by default": agreement.section(others, protect, _impostor_stds()),
         "Protection by recogniser left out": _recogniser_table(groups, names),
         "Against another photo of the same person": searching.pairs_section(pairs),
         "Searched for in a gallery": searching.identification_section(protect, names),

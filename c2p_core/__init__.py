@@ -35,7 +35,5 @@ def __getattr__(name: str) -> Any:
     if name in ("check", "protect"):
         from c2p_core import pipeline
 
-        # Importing the module c2p_core.protect has just put itself in the function's place.
-        globals().update(check=pipeline.check, protect=pipeline.protect)
         return getattr(pipeline, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What happens to published pictures: networks, screenshots and clean-up filters change pixels.
 
 Protection that does not outlive these was none. ``c2p check --survival``, the worker's check and the benchmarks share
-what stands here. (What the search itself practises against is in ``transformations``: that has to be differentiable.)
+what stands here. (What the search itself practises against is in ``eot``: that has to be differentiable.)
 """
 
 from __future__ import annotations

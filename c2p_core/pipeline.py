@@ -50,11 +50,11 @@ from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace, Change, Prior
 from c2p_core.priors.wplus import WPlusPrior, load_networks
-from c2p_core.protect import SearchSettings, Target, search
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.recognition.other_photos import read_other_photos, stronger
 from c2p_core.report import not_every_face
+from c2p_core.search import SearchSettings, Target, search
 from c2p_core.survival import survival
 
 # As the worker's protocol allows.
@@ -149,7 +149,7 @@ def protect(
         lambda: protected(device, settings),
         lambda: protected(
             device,
-            replace(settings, sparing=True),
+            replace(settings, one_recogniser_per_step=True),
             "The graphics card has too little memory; the search asks one recogniser at a time.",
         ),
         lambda: protected(

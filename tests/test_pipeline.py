@@ -23,8 +23,8 @@ from c2p_core.pipeline import check, protect
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.wplus import WPlusPrior
-from c2p_core.protect import Found, SearchSettings, search
 from c2p_core.recognition import Recogniser
+from c2p_core.search import SearchResult, SearchSettings, search
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
 
@@ -108,15 +108,15 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("failures", "sparing", "said"), [(1, [False, True], "at a time"), (2, [False, True, False], "the processor")]
+    ("failures", "one_at_a_time", "said"), [(1, [False, True], "at a time"), (2, [False, True, False], "the processor")]
 )
 def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothing(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch, failures: int, sparing: list[bool], said: str
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, failures: int, one_at_a_time: list[bool], said: str
 ) -> None:
     asked: list[bool] = []
 
-    def scarce(*given: Any) -> Found:
-        asked.append(next(g for g in given if isinstance(g, SearchSettings)).sparing)
+    def scarce(*given: Any) -> SearchResult:
+        asked.append(next(g for g in given if isinstance(g, SearchSettings)).one_recogniser_per_step)
         if len(asked) <= failures:
             # What a card says depends on who asks it for memory.
             raise torch.AcceleratorError("CUDA error: out of memory") if asked[1:] else torch.cuda.OutOfMemoryError
@@ -124,7 +124,7 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
 
     monkeypatch.setattr(pipeline, "search", scarce)
     result = protect(replace(REQUEST, steps=2), store=store)
-    assert asked == sparing and result.faces[0].steps == 2
+    assert asked == one_at_a_time and result.faces[0].steps == 2
     assert len(result.warnings) == 1 and said in result.warnings[0]
 
 

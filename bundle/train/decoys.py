@@ -70,7 +70,9 @@ def main() -> None:
     rows = torch.tensor([at for at, face in enumerate(faces) if usable(face.row)])
     vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in RECOGNISERS}
     # In each recogniser's own unit; what counts is the one that finds two faces most alike.
-    likeness = torch.stack([(v @ v.T - thresholds[name].mean) / thresholds[name].spread for name, v in vectors.items()])
+    likeness = torch.stack(
+        [(v @ v.T - thresholds[name].impostor_mean) / thresholds[name].impostor_std for name, v in vectors.items()]
+    )
     chosen = same(stored, vectors) if stored else far_apart(likeness.amax(0), _COUNT)
     for name, unit in vectors.items():
         pairs = (unit[chosen] @ unit[chosen].T).fill_diagonal_(-1)

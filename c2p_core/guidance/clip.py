@@ -17,6 +17,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import carry
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, PromptReading, parse, read_prompt
+from c2p_core.losses import clip_loss
 from c2p_core.priors.complexion import load_mean_face
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ FACE = 32, 48, 192
 MINI_SIDE = 96
 # Templates whose embeddings are averaged; "{}" alone counts as one.
 _AVERAGED = TEMPLATES[:6]
-# Changes of the embedding below this length have no direction worth following yet.
-_SMALLEST_CHANGE = 0.03
 
 
 def mean_face_frame(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
@@ -127,7 +126,7 @@ class TextGuidance:
         return F.normalize(self.text(prompt) - self.text(start), dim=0)
 
     def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
-        """Directional loss (StyleGAN-NADA, CLIP2Protect): 1 - cosine of the picture's change and the words', averaged.
+        """The directional loss, see ``losses.clip_loss``.
 
         Args:
             before: (B, D) embeddings of the unchanged pictures.
@@ -136,11 +135,9 @@ class TextGuidance:
             frame: of the face.
 
         Returns:
-            scalar: 1 without any change, 0 when the picture changes exactly as the words say, at most 2.
+            scalar.
         """
-        change = self.embed(after, frame) - before
-        length = torch.sqrt((change * change).sum(1) + _SMALLEST_CHANGE**2)
-        return (1.0 - change @ direction / length).mean()
+        return clip_loss(before, self.embed(after, frame), direction)
 
     def score(self, images: Tensor, prompt: str, frame: Tensor) -> Tensor:
         """Cosine (B,) of each picture and the prompt."""

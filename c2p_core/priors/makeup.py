@@ -22,6 +22,7 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.faces.glasses import glasses
 from c2p_core.guidance.looks import starting_look
+from c2p_core.losses import latent_loss, visibility_penalty
 from c2p_core.priors import products
 from c2p_core.priors.complexion import Basis, Limits, bounded, within
 from c2p_core.priors.expression import conditions
@@ -44,7 +45,7 @@ _STIFF = 1e4
 # is a condition on the field (``expression``).
 _STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
 # Skin that is stretched by more than this share shows it: folds beside the mouth become lines, brows become bars.
-_STRAIN, _STRAIN_WEIGHT = 0.5, 10.0
+_STRAIN = 0.5
 # On smooth skin tone shows by its edges, not by its depth; cells. Tone is blurred again where it is bounded already,
 # or a strong code would make plateaus with edges between them.
 _PATTERN_BLUR = 2.5
@@ -102,7 +103,8 @@ class Settings:
         grain: the strongest grain on a face of usual roughness, in optical density.
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
-        moved: how far landmarks may move on average, in eye distances; the guard wakes here and at the next two.
+        moved: how far landmarks may move on average, in eye distances; the visibility penalty sets in here
+            and at the next two limits.
         shifted: how far skin's colour may shift on average, moved edges included, as CIE94 difference.
         patchy: how strong the change may be between 4 and 32 cells across the face, root mean square in CIE L*a*b*.
     """
@@ -147,7 +149,7 @@ def settings(strength: float, keep_expression: bool = True) -> Settings:
 
 @dataclass(frozen=True)
 class _Unsearched:
-    """The face in the look that the text asked for, against which the guard measures: what was asked is no offence.
+    """The face in the look that the text asked for, from which visibility is measured; it costs nothing itself.
 
     Attributes:
         half: (3, 128, 128) CIE L*a*b*.
@@ -257,11 +259,11 @@ class MakeupFace:
     def render(self, code: Code) -> Rendered:
         return self.rendered(self.displacement(code), self._light(code), code["products"], code["grain"])
 
-    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+    def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         whitened = code["complexion"] / self._settings.mahalanobis
-        return whitened.square().mean() + self.bent(rendered.displacement)
+        return latent_loss([whitened], self.bent(rendered.displacement))
 
-    def guard(self, rendered: Rendered) -> Tensor:
+    def visibility_penalty(self, rendered: Rendered) -> Tensor:
         limits = self._settings
         went = (moved(rendered.displacement, self._points) - self._points).norm(dim=1).mean() / CANVAS_EYE_DISTANCE
         # Where edges moved, colour shifts too, and everybody's measure of it counts that.
@@ -270,7 +272,7 @@ class MakeupFace:
         patchy = (_mean(_band(toned).square().sum(0), self._face) + 1e-6).sqrt()
         ratios = torch.stack([went / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
         stretched = overstretched(rendered.displacement * (_CELLS / CANVAS), self._face, _STRAIN)
-        return torch.relu(ratios - 1.0).square().sum() + _STRAIN_WEIGHT * stretched
+        return visibility_penalty(ratios, stretched)
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:

@@ -126,11 +126,11 @@ class Inverted(Protocol):
     def render(self, code: Code) -> Rendered:
         """The code's picture, differentiable."""
 
-    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
-        """Scalar: how unlikely the code is under the prior (the paper's latent loss)."""
+    def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
+        """Scalar: how unlikely the code is under the prior (``losses.latent_loss``)."""
 
-    def guard(self, rendered: Rendered) -> Tensor:
-        """Scalar: by how much the change is more visible than the strength allows; 0 within the limits."""
+    def visibility_penalty(self, rendered: Rendered) -> Tensor:
+        """Scalar: by how much the change is more visible than the strength allows (``losses.visibility_penalty``)."""
 
     def change(self, code: Code) -> Change:
         """The same as ``render``, but for a photo of any size."""

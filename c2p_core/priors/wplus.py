@@ -22,6 +22,7 @@ from c2p_core.card import is_card_memory
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
+from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoint_files import find_files
 from c2p_core.priors.checkpoints import load_encoder, load_generator
@@ -246,17 +247,17 @@ class WPlusFace:
     def render(self, code: Code) -> Rendered:
         return self._makeup.rendered(*self._split(code), code["products"], code["grain"])
 
-    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+    def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         """The paper's latent loss, in standard deviations of W and of noise, and how much what is stiff is bent.
 
         The whole displacement counts as well as shape by itself: two that are smooth alone add up to bulges.
         """
         own, whole = self._makeup.displacement(code), rendered.displacement
-        away = sum(code[name].square().mean() for name in ("codes", "noise") if name in code)
-        return away + self._makeup.bent(own) + self._makeup.bent(whole)
+        whitened = [code[name] for name in ("codes", "noise") if name in code]
+        return latent_loss(whitened, self._makeup.bent(own) + self._makeup.bent(whole))
 
-    def guard(self, rendered: Rendered) -> Tensor:
-        return self._makeup.guard(rendered)
+    def visibility_penalty(self, rendered: Rendered) -> Tensor:
+        return self._makeup.visibility_penalty(rendered)
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:

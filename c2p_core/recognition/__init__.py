@@ -37,7 +37,7 @@ class Recogniser:
         licence: SPDX expression of its weights.
         far1: cosine similarity above which it says "same person" at a false accept rate of 1 %.
         far01: the same at 0.1 %.
-        spread: standard deviation of its similarity over pairs of different people; recognisers differ in it by up to
+        impostor_std: standard deviation of its similarity over impostor pairs; recognisers differ in it by up to
             four times, so that margins are best given in this unit.
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
@@ -48,7 +48,7 @@ class Recogniser:
     licence: str
     far1: float
     far01: float
-    spread: float
+    impostor_std: float
     embed: Embed
     other_photos_up_to: float | None = None
 
@@ -133,4 +133,4 @@ def _load(
         raise ModelUnavailable(f"There are no thresholds for the recogniser {name}; install the program again.")
     entry, own = store.entry(name), thresholds[name]
     up_to = others.up_to.get(name)
-    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.spread, embed, up_to)
+    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.impostor_std, embed, up_to)

@@ -14,16 +14,16 @@ class Thresholds:
     """Cosine similarities of one recogniser.
 
     Attributes:
-        far1: 1 % of pairs of different people are more similar than this.
+        far1: 1 % of impostor pairs (two different people) are more similar than this.
         far01: the same for 0.1 %.
-        mean: mean over pairs of different people.
-        spread: their standard deviation, the recogniser's own unit of similarity.
+        impostor_mean: mean over impostor pairs.
+        impostor_std: their standard deviation, the recogniser's own unit of similarity; ``spread`` in the file.
     """
 
     far1: float
     far01: float
-    mean: float
-    spread: float
+    impostor_mean: float
+    impostor_std: float
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:

@@ -36,7 +36,6 @@ from c2p_core.guidance.vocabulary import PRESETS
 from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.priors.inversion_cache import HeldInversions
-from c2p_core.protect import SearchSettings
 from c2p_core.report import (
     NO_PROMISE,
     OTHER_PHOTOS,
@@ -46,6 +45,7 @@ from c2p_core.report import (
     not_every_face,
     stronger_report,
 )
+from c2p_core.search import SearchSettings
 from c2p_core.version import __version__
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.compute import Tell

@@ -186,8 +186,8 @@ def test_without_the_expression_what_is_stiff_and_what_is_overstretched_costs_as
     code["shape"] = torch.from_numpy(drawn(0))
     rendered = freed.render(code)
     rendered = replace(rendered, displacement=5 * rendered.displacement)
-    assert float(freed.guard(rendered)) == float(bound.guard(rendered)) > 0.1
-    assert float(freed.regulariser(code, rendered)) == float(bound.regulariser(code, rendered)) > 0.5
+    assert float(freed.visibility_penalty(rendered)) == float(bound.visibility_penalty(rendered)) > 0.1
+    assert float(freed.latent_loss(code, rendered)) == float(bound.latent_loss(code, rendered)) > 0.5
 
 
 # The conditions themselves, against displacements made by hand.

@@ -86,7 +86,7 @@ def test_another_start_takes_off_what_the_first_put_on(
     bare = face.start("natural makeup", Lipstick())  # type: ignore[arg-type]
     rendered = face.render(bare)
     assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
-    assert float(face.guard(rendered)) == 0.0
+    assert float(face.visibility_penalty(rendered)) == 0.0
     change = face.change(bare)
     assert float(change.paint(change.maps).abs().max()) == 0.0
 
@@ -308,15 +308,15 @@ def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: Make
 
 def test_the_guard_sleeps_within_the_limits_and_wakes_beyond(face: MakeupFace) -> None:
     start, far = face.start(), heavy(face.start())
-    assert float(face.guard(face.render(start))) == 0.0
-    assert float(face.guard(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
+    assert float(face.visibility_penalty(face.render(start))) == 0.0
+    assert float(face.visibility_penalty(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
 
 
 def test_the_guard_wakes_when_skin_is_squeezed_into_lines(face: MakeupFace) -> None:
     rendered = face.render(face.start())
     # A wave of two pixels, which is little, but within twelve, which is steep.
     wave = 2.0 * torch.sin(torch.arange(64.0) * (2 * torch.pi * 4 / 12)).expand(2, 64, 64)
-    assert float(face.guard(replace(rendered, displacement=wave))) > 1.0
+    assert float(face.visibility_penalty(replace(rendered, displacement=wave))) > 1.0
 
 
 def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
@@ -330,7 +330,7 @@ def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: 
 
 def test_the_look_that_the_text_asked_for_is_no_offence(made_up: tuple[MakeupFace, Code]) -> None:
     face, start = made_up
-    assert float(face.guard(face.render(start))) == 0.0
+    assert float(face.visibility_penalty(face.render(start))) == 0.0
 
 
 def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:

@@ -111,7 +111,7 @@ def test_tuning_leaves_alone_what_comes_before_the_free_rows(levels: int) -> Non
 def test_the_start_is_the_face_itself(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
     rendered = face.render(face.start())
     assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
-    assert float(face.regulariser(face.start(), rendered)) == 0.0 and float(face.guard(rendered)) == 0.0
+    assert float(face.latent_loss(face.start(), rendered)) == 0.0 and float(face.visibility_penalty(rendered)) == 0.0
 
 
 def test_fixed_rows_stay_bit_identical_and_free_rows_move(face: WPlusFace) -> None:
@@ -165,9 +165,9 @@ def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
 @pytest.mark.parametrize("part", ["codes", "noise", "shape"])
 def test_what_is_unlikely_costs(face: WPlusFace, part: str) -> None:
     code = face.start()
-    likely = float(face.regulariser(code, face.render(code)))
+    likely = float(face.latent_loss(code, face.render(code)))
     code[part] = code[part] + 1.0
-    assert float(face.regulariser(code, face.render(code))) > likely
+    assert float(face.latent_loss(code, face.render(code))) > likely
 
 
 def test_what_the_text_asks_for_is_worn_before_the_search(

@@ -12,8 +12,8 @@ from torch import Tensor
 from c2p_core.api import CancelToken
 from c2p_core.errors import Cancelled
 from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered
-from c2p_core.protect import Found, SearchSettings, Target, search
 from c2p_core.recognition import Recogniser
+from c2p_core.search import SearchResult, SearchSettings, Target, search
 
 
 class Tint:
@@ -29,10 +29,10 @@ class Tint:
         density = -code["tint"] * torch.tensor([0.2, -0.1, 0.0])[:, None, None]
         return Rendered((self.pixels - density).clamp(0, 1), torch.zeros(2, 4, 4), density)
 
-    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+    def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         return code["tint"].square().sum()
 
-    def guard(self, rendered: Rendered) -> Tensor:
+    def visibility_penalty(self, rendered: Rendered) -> Tensor:
         return torch.relu(5 * rendered.density.abs().max() - 10.0)
 
     def change(self, code: Code) -> Change:
@@ -44,29 +44,29 @@ def mean_colour(images: Tensor, mesh: Tensor) -> Tensor:
 
 
 def recogniser(name: str = "red", family: str = "colour") -> Recogniser:
-    return Recogniser(name, family, "CC0-1.0", far1=0.8, far01=0.9, spread=0.1, embed=mean_colour)
+    return Recogniser(name, family, "CC0-1.0", far1=0.8, far01=0.9, impostor_std=0.1, embed=mean_colour)
 
 
 FACE = CanvasFace(torch.full((3, 256, 256), 0.5), torch.rand(468, 2) * 256)
-PLAIN = SearchSettings(steps=40, rate={"tint": 0.2}, latent=0.0)
+PLAIN = SearchSettings(steps=40, learning_rates={"tint": 0.2}, latent_weight=0.0)
 
 
-def run(settings: SearchSettings = PLAIN, seed: int = 0, **more: object) -> Found:
+def run(settings: SearchSettings = PLAIN, seed: int = 0, **more: object) -> SearchResult:
     prior = Tint(FACE.pixels)
     own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
     return search(prior, FACE, prior.start(), [recogniser()], Target(own, {}), None, settings, seed, **more)  # type: ignore[arg-type]
 
 
-def similarity(found: Found) -> float:
+def similarity(found: SearchResult) -> float:
     before, after = FACE.pixels[None], Tint(FACE.pixels).render(found.code).pixels[None]
     return float((mean_colour(before, FACE.mesh) * mean_colour(after, FACE.mesh)).sum())
 
 
-def test_the_recogniser_loses_the_face_with_the_margin() -> None:
+def test_the_recogniser_is_fooled_with_the_margin() -> None:
     assert similarity(run()) < 0.8 - PLAIN.margin * 0.1 + 1e-4
 
 
-def test_it_stops_as_soon_as_everybody_is_fooled() -> None:
+def test_it_stops_as_soon_as_every_recogniser_is_fooled() -> None:
     found = run()
     assert found.loss == 0.0
     assert found.steps < PLAIN.steps
@@ -77,7 +77,7 @@ def test_the_same_seed_finds_the_same_code() -> None:
 
 
 def test_the_latent_loss_keeps_the_code_near() -> None:
-    held = SearchSettings(steps=40, rate={"tint": 0.2}, latent=20.0)
+    held = SearchSettings(steps=40, learning_rates={"tint": 0.2}, latent_weight=20.0)
     assert float(run(held).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
 
 
@@ -111,74 +111,84 @@ def test_every_step_is_told() -> None:
 
 
 def test_recognisers_cut_the_face_out_where_a_detector_finds_it() -> None:
-    asked: list[Tensor] = []
+    meshes: list[Tensor] = []
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
-        asked.append(mesh[0].detach())
+        meshes.append(mesh[0].detach())
         return mean_colour(images, mesh)
 
-    spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, spread=0.1, embed=embed)
+    spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, impostor_std=0.1, embed=embed)
     own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
     elsewhere = FACE.mesh + 40.0
-    settings = SearchSettings(steps=16, rate={"tint": 0.2})
+    settings = SearchSettings(steps=16, learning_rates={"tint": 0.2})
     prior = Tint(FACE.pixels)
-    search(prior, FACE, prior.start(), [spy], Target(own, {}), None, settings, 0, find=lambda picture, mesh: elsewhere)
-    # Fifteen steps, a look, one step and the last look.
-    looks, after_the_first = [asked[15], asked[17]], asked[16]
-    assert all(torch.equal(look, elsewhere) for look in looks)
-    # Between the looks they are mirrored and jittered, so that only their height is comparable.
-    assert abs(float((after_the_first - elsewhere)[:, 1].mean())) < 10.0
+    search(
+        prior,
+        FACE,
+        prior.start(),
+        [spy],
+        Target(own, {}),
+        None,
+        settings,
+        0,
+        find_landmarks=lambda pixels, mesh: elsewhere,
+    )
+    # Fifteen steps, an evaluation, one step and the last evaluation.
+    evaluations, step_after = [meshes[15], meshes[17]], meshes[16]
+    assert all(torch.equal(mesh, elsewhere) for mesh in evaluations)
+    # In the steps they are mirrored and jittered, so that only their height is comparable.
+    assert abs(float((step_after - elsewhere)[:, 1].mean())) < 10.0
 
 
 def spy(name: str, family: str, far1: float, calls: list[str]) -> Recogniser:
-    """A recogniser that writes down its name whenever it is asked; with ``far1`` 2 it is fooled by everything."""
+    """A recogniser that records its name whenever it is active; with ``far1`` 2 it is fooled by everything."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
         calls.append(name)
         return mean_colour(images, mesh)
 
-    return Recogniser(name, family, "CC0-1.0", far1, far1 + 0.1, spread=0.1, embed=embed)
+    return Recogniser(name, family, "CC0-1.0", far1, far1 + 0.1, impostor_std=0.1, embed=embed)
 
 
 FOOLED, STUBBORN = 2.0, -2.0
 
 
-def asked_of(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
-    """Who was asked in the steps of a search that is too short for a look before its end."""
+def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
+    """The recognisers of each step, in a search too short for an evaluation before its end."""
     prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     target = Target(dict.fromkeys((r.name for r in recognisers), own), {})
-    settings = SearchSettings(steps=steps, rate={"tint": 0.0})
+    settings = SearchSettings(steps=steps, learning_rates={"tint": 0.0})
     search(prior, FACE, prior.start(), recognisers, target, None, settings, 0)
     return calls[: -len(recognisers)]
 
 
-def test_a_recogniser_that_is_fooled_with_the_margin_is_asked_only_every_fourth_step() -> None:
+def test_a_recogniser_that_is_fooled_with_the_margin_is_active_only_every_fourth_step() -> None:
     calls: list[str] = []
     both = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
-    asked = asked_of(both, calls, 12)
-    assert asked.count("stubborn") == 12
-    assert asked.count("fooled") == 3
+    active = active_in(both, calls, 12)
+    assert active.count("stubborn") == 12
+    assert active.count("fooled") == 3
     # In the steps 0, 4 and 8.
-    assert [n for n, name in enumerate(asked) if name == "fooled"] == [0, 5, 10]
+    assert [n for n, name in enumerate(active) if name == "fooled"] == [0, 5, 10]
 
 
-def test_while_all_are_fooled_one_is_still_asked_in_every_step() -> None:
+def test_while_all_are_fooled_one_is_still_active_in_every_step() -> None:
     calls: list[str] = []
-    asked = asked_of([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
-    assert asked.count("first") == 12 and asked.count("second") == 3
+    active = active_in([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
+    assert active.count("first") == 12 and active.count("second") == 3
 
 
-def test_siblings_take_turns_while_they_match() -> None:
+def test_recognisers_of_one_family_alternate_while_they_match() -> None:
     calls: list[str] = []
-    asked = asked_of([spy(name, "family", STUBBORN, calls) for name in ("elder", "younger")], calls, 12)
-    assert asked == 6 * ["elder", "younger"]
+    active = active_in([spy(name, "family", STUBBORN, calls) for name in ("elder", "younger")], calls, 12)
+    assert active == 6 * ["elder", "younger"]
 
 
-def test_each_of_two_siblings_that_are_fooled_is_asked_again() -> None:
+def test_each_of_two_fooled_recognisers_of_one_family_is_checked_again() -> None:
     calls: list[str] = []
-    siblings = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
-    asked = asked_of([*siblings, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
-    assert asked.count("elder") >= 2 and asked.count("younger") >= 2
+    family = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
+    active = active_in([*family, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
+    assert active.count("elder") >= 2 and active.count("younger") >= 2
 
 
 # Side by side.
@@ -205,10 +215,10 @@ class Blobs:
         density = F.interpolate(code["light"][None, None], (256, 256), mode="bilinear")[0].expand(3, -1, -1)
         return Rendered(self.pixels * torch.exp(-0.3 * density), code["shift"], density)
 
-    def regulariser(self, code: Code, rendered: Rendered) -> Tensor:
+    def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         return code["light"].square().mean() + code["shift"].square().mean()
 
-    def guard(self, rendered: Rendered) -> Tensor:
+    def visibility_penalty(self, rendered: Rendered) -> Tensor:
         return torch.relu(rendered.density.abs().mean() - 0.5)
 
     def change(self, code: Code) -> Change:
@@ -225,16 +235,16 @@ def convolving(name: str, seed: int, size: int = 8) -> Recogniser:
         features = torch.tanh(F.conv2d(torch.tanh(F.conv2d(seen, first, stride=4) / 12), second, stride=3) / 12)
         return F.normalize(features.flatten(1), dim=1)
 
-    return Recogniser(name, name, "CC0-1.0", far1=0.3, far01=0.4, spread=0.1, embed=embed)
+    return Recogniser(name, name, "CC0-1.0", far1=0.3, far01=0.4, impostor_std=0.1, embed=embed)
 
 
-def searched_side_by_side(threads: int, **more: object) -> Found:
+def searched_side_by_side(threads: int, **more: object) -> SearchResult:
     torch.set_num_threads(1)
     draw = torch.Generator().manual_seed(0)
     face = CanvasFace(torch.rand(3, 256, 256, generator=draw), 256 * torch.rand(468, 2, generator=draw))
     prior, crowd = Blobs(face.pixels), [convolving(name, seed) for seed, name in enumerate("abcd")]
     target = Target({r.name: r.embed(face.pixels[None], face.mesh[None])[0] for r in crowd}, {})
-    settings = SearchSettings(steps=20, rate={"light": 0.1, "shift": 0.1})
+    settings = SearchSettings(steps=20, learning_rates={"light": 0.1, "shift": 0.1})
     torch.set_num_threads(threads)
     return search(prior, face, prior.start(), crowd, target, None, settings, 0, **more)  # type: ignore[arg-type]
 
@@ -269,7 +279,7 @@ def test_the_threads_come_back_when_a_recogniser_fails() -> None:
     def fail(images: Tensor, mesh: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
-    broken = Recogniser("red", "colour", "CC0-1.0", far1=0.8, far01=0.9, spread=0.1, embed=fail)
+    broken = Recogniser("red", "colour", "CC0-1.0", far1=0.8, far01=0.9, impostor_std=0.1, embed=fail)
     prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     with pytest.raises(RuntimeError, match="out of memory"):
         search(prior, FACE, prior.start(), [broken], Target({"red": own}, {}), None, PLAIN, 0)

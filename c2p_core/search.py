@@ -1,0 +1,265 @@
+"""Stage 2 of CLIP2Protect (Shamshad, Naseer and Nandakumar, CVPR 2023, section 3) for any prior.
+
+Stage 1 finds the face's own latent code: ``prior.invert``, and the look to start from.
+Stage 2, here, moves the code so that recognisers no longer match the person while the picture follows the text. The
+terms of the loss stand in ``losses``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from c2p_core.api import CancelToken
+from c2p_core.eot import draw_transform
+from c2p_core.guidance.clip import TextGuidance
+from c2p_core.losses import adversarial_loss
+from c2p_core.priors.prior import CanvasFace, Code, Inverted, moved
+from c2p_core.recognition import Recogniser
+
+# Steps between two evaluations of the untransformed picture, which decide on the best code and on stopping early.
+_EVALUATE_EVERY = 15
+# A recogniser that was fooled with the margin the last time is active in only every so many of its turns.
+_RECHECK_EVERY = 4
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Settings of the search; the defaults are what ``benchmarks/EXPERIMENTS.md`` found best.
+
+    Attributes:
+        steps: of the optimiser.
+        learning_rates: Adam's, per part of the code.
+        margin: the search pushes similarities this far below the FAR 1 % threshold, in each recogniser's
+            ``impostor_std``.
+        clip_weight: lambda_clip.
+        latent_weight: lambda_latent.
+        visibility_weight: lambda_visibility.
+        one_recogniser_per_step: instead of one of each family, for a graphics card with little memory.
+    """
+
+    steps: int = 150
+    learning_rates: dict[str, float] = field(
+        default_factory=lambda: {
+            "shape": 0.3,
+            "complexion": 0.35,
+            "relief": 0.35,
+            "texture": 0.15,
+            "grain": 0.15,
+            "products": 0.3,
+            "codes": 0.2,
+            "noise": 0.1,
+        }
+    )
+    margin: float = 2.0
+    clip_weight: float = 0.2
+    latent_weight: float = 0.0033
+    visibility_weight: float = 6.7
+    one_recogniser_per_step: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the search pushes a face: away from itself (dodge), or towards a synthetic identity (decoy).
+
+    Attributes:
+        own: per recogniser name, (D,) unit embedding of the unchanged face.
+        decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging.
+    """
+
+    own: dict[str, Tensor]
+    decoy: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best code, its adversarial loss, summed over the recognisers, and the steps taken to find it."""
+
+    code: Code
+    loss: float
+    steps: int
+
+
+def search(
+    inverted: Inverted,
+    face: CanvasFace,
+    start: Code,
+    recognisers: Sequence[Recogniser],
+    target: Target,
+    text: tuple[TextGuidance, Tensor] | None,
+    settings: SearchSettings,
+    seed: int,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    cancel: CancelToken | None = None,
+    on_evaluation: Callable[[int, Tensor], None] = lambda step, pixels: None,
+    find_landmarks: Callable[[Tensor, Tensor], Tensor] = lambda pixels, mesh: mesh,
+) -> SearchResult:
+    """Stage 2: the adversarial search of one face.
+
+    Args:
+        inverted: the face in the prior's latent space.
+        face: the same face on its canvas.
+        start: code to start from.
+        recognisers: those to be fooled; the held-out family is not among them.
+        target: see ``Target``.
+        text: guidance and the (D,) direction of the prompt in its space, or None without a prompt.
+        settings: weights and steps.
+        seed: of the random transformations.
+        on_step: called before each step with its number and their count.
+        cancel: ends the search within one step by raising ``Cancelled``.
+        on_evaluation: called with the number of steps so far and the (3, H, W) sRGB picture that they led to.
+        find_landmarks: (468, 2) landmarks that a detector finds in a (3, H, W) picture, near those given. Recognisers
+            cut the face out by them, and they don't follow every small movement of the pixels.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    code = {name: part.clone().requires_grad_() for name, part in start.items()}
+    optimiser = torch.optim.Adam(
+        [{"params": [part], "lr": settings.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
+    clip_term = _clip_term(face, text)
+    # So that a recogniser's weight does not depend on how many are active.
+    weight = 1.0 if settings.one_recogniser_per_step else 1.0 / len({r.family for r in recognisers})
+    # From where the pixels of each landmark went to where the detector finds the landmark.
+    landmark_offset = torch.zeros_like(face.mesh)
+    last_losses = {recogniser.name: float("inf") for recogniser in recognisers}
+    best: SearchResult | None = None
+    with _one_recogniser_per_core(face.pixels.device) as pool:
+        for step in range(settings.steps):
+            if cancel is not None:
+                cancel.raise_if_cancelled()
+            on_step(step, settings.steps)
+            transform = draw_transform(generator)
+            rendered = inverted.render(code)
+            augmented = transform.apply_image(rendered.pixels, generator)
+            mesh = transform.apply_landmarks(moved(rendered.displacement, face.mesh) + landmark_offset)
+            if settings.one_recogniser_per_step:
+                active = [recognisers[step % len(recognisers)]]
+            else:
+                active = _one_of_each_family(recognisers, step, last_losses)
+            losses, gradients = _adversarial_gradients(active, augmented, mesh, target, settings.margin, pool)
+            last_losses.update(losses)
+            loss = settings.latent_weight * inverted.latent_loss(code, rendered)
+            loss = loss + settings.visibility_weight * inverted.visibility_penalty(rendered)
+            if clip_term is not None:
+                loss = loss + settings.clip_weight * clip_term(rendered.pixels)
+            optimiser.zero_grad()
+            # What the code doesn't change, as landmarks where nothing moves, passes no gradient on.
+            ends: list[tuple[Tensor, Tensor | None]] = [
+                (end, gradient)
+                for end, gradient in ((loss, None), (augmented, gradients[0] * weight), (mesh, gradients[1] * weight))
+                if end.requires_grad
+            ]
+            torch.autograd.backward([end for end, _ in ends], [gradient for _, gradient in ends])
+            optimiser.step()
+            schedule.step()
+            if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
+                result, pixels, landmark_offset = _evaluate(
+                    inverted, face, recognisers, target, code, settings.margin, step + 1, find_landmarks
+                )
+                on_evaluation(result.steps, pixels)
+                if best is None or result.loss <= best.loss:
+                    best = result
+                if result.loss == 0.0:
+                    break
+    assert best is not None
+    return best
+
+
+@contextmanager
+def _one_recogniser_per_core(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads in which recognisers run side by side, each on one core; None on a graphics card.
+
+    Their layers are too small to be split among cores: two threads on one layer gained nothing, two recognisers at a
+    time took a face from 22 to 17 s.
+    """
+    cores = torch.get_num_threads()
+    if device.type != "cpu" or cores == 1:
+        yield None
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(cores) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _adversarial_gradients(
+    active: Sequence[Recogniser],
+    augmented: Tensor,
+    mesh: Tensor,
+    target: Target,
+    margin: float,
+    pool: ThreadPoolExecutor | None,
+) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
+    """L_adv per recogniser name, and the sum's gradients by the (3, H, W) picture and its (468, 2) landmarks."""
+    pixels, landmarks = augmented.detach(), mesh.detach()
+
+    def differentiate(recogniser: Recogniser) -> tuple[float, Tensor, Tensor]:
+        inputs = pixels.clone().requires_grad_(), landmarks.clone().requires_grad_()
+        loss = _adversarial_loss(recogniser, *inputs, target, margin)
+        by_pixels, by_landmarks = torch.autograd.grad(loss, inputs, materialize_grads=True)
+        return float(loss.detach()), by_pixels, by_landmarks
+
+    parts = list(map(differentiate, active) if pool is None else pool.map(differentiate, active))
+    losses = {recogniser.name: part[0] for recogniser, part in zip(active, parts, strict=True)}
+    return losses, (torch.stack([p[1] for p in parts]).sum(0), torch.stack([p[2] for p in parts]).sum(0))
+
+
+def _adversarial_loss(recogniser: Recogniser, pixels: Tensor, mesh: Tensor, target: Target, margin: float) -> Tensor:
+    """L_adv of one recogniser for a (3, H, W) picture with (468, 2) landmarks."""
+    embedding = recogniser.embed(pixels[None], mesh[None])[0]
+    similarity = embedding @ target.own[recogniser.name]
+    decoy_similarity = embedding @ target.decoy[recogniser.name] if target.decoy else None
+    return adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
+
+
+def _clip_term(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """L_clip of a (3, H, W) picture of the face; the unchanged face is embedded only once."""
+    if text is None:
+        return None
+    guidance, direction = text
+    frame = guidance.frame(face.mesh)
+    before = guidance.embed(face.pixels[None], frame)
+    return lambda pixels: guidance.loss(before, pixels[None], direction, frame)
+
+
+def _one_of_each_family(
+    recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]
+) -> list[Recogniser]:
+    """The recognisers of this step; those of one family alternate, since their gradients are alike.
+
+    Those whose last loss was 0 sit out most of their turns, but one recogniser is active in any case.
+    """
+    families: dict[str, list[Recogniser]] = {}
+    for recogniser in recognisers:
+        families.setdefault(recogniser.family, []).append(recogniser)
+    turns = [(family[step % len(family)], step // len(family)) for family in families.values()]
+    active = [r for r, turn in turns if last_losses[r.name] > 0.0 or turn % _RECHECK_EVERY == 0]
+    return active or [turns[0][0]]
+
+
+@torch.no_grad()
+def _evaluate(
+    inverted: Inverted,
+    face: CanvasFace,
+    recognisers: Sequence[Recogniser],
+    target: Target,
+    code: Code,
+    margin: float,
+    steps: int,
+    find_landmarks: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[SearchResult, Tensor, Tensor]:
+    """The code without random transformations: its result, its (3, H, W) picture and the (468, 2) landmark offset."""
+    code = {name: part.detach().clone() for name, part in code.items()}
+    rendered = inverted.render(code)
+    warped = moved(rendered.displacement, face.mesh)
+    mesh = find_landmarks(rendered.pixels, warped)
+    loss = sum(float(_adversarial_loss(r, rendered.pixels, mesh, target, margin)) for r in recognisers)
+    return SearchResult(code, loss, steps), rendered.pixels, mesh - warped
