@@ -1,4 +1,4 @@
-"""Trains the embedded CLIP on faces that the makeup renderer makes up, with captions from the grammar.
+"""Trains the embedded CLIP on faces that the makeup renderer makes up, with captions from ``captions.py``.
 
     python bundle/train/clip.py prepare FACES WORK --mesh-model FILE    faces found, aligned, reduced; region maps
     python bundle/train/clip.py render WORK --faces N                   pictures with captions
@@ -31,6 +31,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from captions import (
+    compose_caption,
+    describe,
+    describe_named_look,
+    draw_hard_negative,
+    draw_products,
+    sample_look,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -41,16 +49,7 @@ from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
 from c2p_core.guidance.looks import look_code
-from c2p_core.guidance.vocabulary import (
-    NO_MAKEUP,
-    Look,
-    describe,
-    describe_look,
-    draw_touches,
-    near_miss,
-    sample_look,
-    wrap,
-)
+from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.priors.complexion import load_mean_face
 from c2p_core.priors.products import (
     PRODUCTS,
@@ -227,11 +226,11 @@ def model_input(model: CLIP, images: Tensor) -> Tensor:
 
 
 def looks_of_face(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
-    """No makeup, two neighbouring looks, and random ones."""
+    """No makeup, a random look with a hard negative of it, and random ones."""
     said = subject if subject and rng.random() < 0.15 else ""
-    bare = wrap([describe_look(NO_MAKEUP, rng)], rng, subject=said)
-    first = draw_touches(rng)
-    second = near_miss(first, rng)
+    bare = compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, subject=said)
+    first = draw_products(rng)
+    second = draw_hard_negative(first, rng)
     looks: list[tuple[Look, str]] = [((), bare), (first, describe(first, rng)), (second, describe(second, rng))]
     while len(looks) < LOOKS_PER_FACE:
         looks.append(sample_look(rng, subject=said))
@@ -436,7 +435,7 @@ def top1(
         index = number % len(faces.images)
         drawn: dict[str, tuple[Look, str]] = {}
         if not change and rng.random() < 1 / 16:
-            drawn[key(())] = ((), wrap([describe_look(NO_MAKEUP, rng)], rng, held_out))
+            drawn[key(())] = ((), compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, held_out))
         while len(drawn) < 16:
             look, caption = sample_look(rng, held_out)
             if not visible or any(touch.product in _PLAIN and touch.intensity > 0.4 for touch in look):
@@ -465,7 +464,7 @@ def load_trained(work: Path) -> CLIP:
 
 
 def export(work: Path, out: Path) -> None:
-    """Write float16 weights. Rows of words that the grammar never says were never trained and become 0."""
+    """Write float16 weights. Rows of tokens that no caption contains were never trained and become 0."""
     model = load_trained(work)
     tensors = {
         name: value.half().contiguous() if value.is_floating_point() else value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from c2p_core.guidance.vocabulary import PIGMENTS, Look, asked
+from c2p_core.guidance.vocabulary import PIGMENTS, Look, choose_makeup
 from c2p_core.priors.products import PRODUCTS, bare_code, product_row
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
                     intensity=min(0.97, max(0.2, touch.intensity + rng.uniform(-spread, spread))),
                     spread=min(1.0, max(0.0, touch.spread + rng.uniform(-2 * spread, 2 * spread))),
                 )
-                for touch in asked(prompt, rng)
+                for touch in choose_makeup(prompt, rng)
             )
         )
     return tuple(looks)
@@ -50,7 +50,7 @@ def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
 
 def paints_anything(prompt: str) -> bool:
     """Whether a prompt asks for any product; "natural makeup" does not."""
-    return bool(asked(prompt, random.Random(0)))
+    return bool(choose_makeup(prompt, random.Random(0)))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from c2p_core.colour import lab, srgb_to_linear
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import candidate_looks, look_code, starting_look
-from c2p_core.guidance.vocabulary import PIGMENTS, Touch, asked, parse
+from c2p_core.guidance.vocabulary import PIGMENTS, Touch, choose_makeup, parse
 from c2p_core.priors.products import PRODUCTS, decode
 
 
@@ -112,14 +112,14 @@ def test_no_coloured_product_without_a_coloured_word(prompt: str, liked: tuple[f
     ],
 )
 def test_only_what_the_prompt_names_is_painted(prompt: str, products: set[str]) -> None:
-    painted = {touch.product for seed in range(20) for touch in asked(prompt, random.Random(seed))}
+    painted = {touch.product for seed in range(20) for touch in choose_makeup(prompt, random.Random(seed))}
     assert painted == products
 
 
 @pytest.mark.parametrize("prompt", ["natural lipstick", "nude lips", "natural makeup and lipstick"])
 def test_natural_lipstick_has_the_tone_of_lips(prompt: str) -> None:
     for seed in range(10):
-        (touch,) = asked(prompt, random.Random(seed))
+        (touch,) = choose_makeup(prompt, random.Random(seed))
         assert touch.colour is not None and touch.intensity < 0.65
         _, reddish, yellowish = lab(srgb_to_linear(torch.tensor(PIGMENTS[touch.colour])[:, None, None])).flatten()
         assert 10 < float(reddish) < 35
@@ -166,7 +166,7 @@ def test_smoky_without_a_colour_is_grey_to_brown(prompt: str, liked: tuple[float
     ],
 )
 def test_smoky_with_a_colour_is_that_colour_darkened(prompt: str, colour: str) -> None:
-    eyes = next(touch for touch in asked(prompt, random.Random(0)) if touch.product == "eyeshadow")
+    eyes = next(touch for touch in choose_makeup(prompt, random.Random(0)) if touch.product == "eyeshadow")
     assert eyes.colour is not None
     smoky, plain = (
         lab(srgb_to_linear(torch.tensor(PIGMENTS[name])[:, None, None])).flatten() for name in (eyes.colour, colour)

@@ -1,0 +1,178 @@
+"""The tables of ``vocabulary.toml``: colours, products, strengths, finishes and looks, with the words for each.
+
+Read once, at import. The file is a resource of the package, so that it is found in a checkout, a wheel and a zip file.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A pigment that prompts can name: sRGB in 0..1, and other words for it."""
+
+    rgb: Rgb
+    synonyms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product that prompts can name.
+
+    Attributes:
+        words: what it is called.
+        colours: names of the colours it may have; empty when it is named without one.
+        usual_colour: its colour when none is named, None for the renderer's own.
+        finishes: what captions may say of it.
+    """
+
+    words: tuple[str, ...]
+    colours: tuple[str, ...]
+    usual_colour: str | None
+    finishes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly a product is applied: intensity in 0..1, and the words for it."""
+
+    intensity: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A finish: factors of a product's intensity and spread, and the words for it."""
+
+    intensity: float
+    spread: float
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One product of a named look.
+
+    Attributes:
+        product: a key of ``Tables.products``.
+        colours: to draw one from; empty when the product has none.
+        intensity: 0..1.
+        spread: 0..1.
+        chance: that the product belongs to the look, 0..1.
+    """
+
+    product: str
+    colours: tuple[str, ...]
+    intensity: float
+    spread: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class NamedLook:
+    """A look that prompts can name.
+
+    Attributes:
+        synonyms: other names.
+        products: what the name means in captions.
+        painted: what is painted on a photo.
+        only_named: of these products, paint only those that the prompt names as well.
+    """
+
+    synonyms: tuple[str, ...]
+    products: tuple[Ingredient, ...]
+    painted: tuple[Ingredient, ...]
+    only_named: bool
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The contents of ``vocabulary.toml``, whose comments explain each table; dictionaries are keyed by name."""
+
+    presets: tuple[str, ...]
+    templates: tuple[str, ...]
+    separators: tuple[str, ...]
+    negations: tuple[str, ...]
+    ambiguous: frozenset[str]
+    stop_words: frozenset[str]
+    colours: dict[str, Colour]
+    smoke: dict[str, Rgb]
+    smoky_share: float
+    soot: Rgb
+    products: dict[str, Product]
+    strengths: dict[str, Strength]
+    finishes: dict[str, Finish]
+    looks: dict[str, NamedLook]
+
+
+def _read() -> Tables:
+    toml = tomllib.loads(files("c2p_core.guidance").joinpath("vocabulary.toml").read_text(encoding="utf-8"))
+    colours = {name: Colour(_rgb(row["srgb"]), tuple(row["synonyms"])) for name, row in toml["colours"].items()}
+    return Tables(
+        presets=tuple(toml["presets"]),
+        templates=tuple(toml["templates"]),
+        separators=tuple(toml["separators"]),
+        negations=tuple(toml["negations"]),
+        ambiguous=frozenset(toml["ambiguous"]),
+        stop_words=frozenset(toml["stop_words"]),
+        colours=colours,
+        smoke={name: _rgb(code) for name, code in toml["smoke"].items()},
+        smoky_share=toml["smoky"]["share"],
+        soot=_rgb(toml["smoky"]["soot"]),
+        products={name: _product(row, tuple(colours)) for name, row in toml["products"].items()},
+        strengths={name: Strength(row["intensity"], tuple(row["words"])) for name, row in toml["strengths"].items()},
+        finishes={
+            name: Finish(row["intensity"], row["spread"], tuple(row["words"])) for name, row in toml["finishes"].items()
+        },
+        looks=_looks(toml["looks"]),
+    )
+
+
+def _rgb(code: str) -> Rgb:
+    """0..1 from six hexadecimal digits."""
+    return (int(code[0:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:6], 16) / 255)
+
+
+def _product(row: dict[str, Any], every_colour: tuple[str, ...]) -> Product:
+    if "every_colour_except" in row:
+        colours = tuple(name for name in every_colour if name not in row["every_colour_except"])
+    else:
+        colours = tuple(row["colours"])
+    return Product(tuple(row["words"]), colours, row.get("usual_colour"), tuple(row.get("finishes", ())))
+
+
+def _looks(rows: dict[str, dict[str, Any]]) -> dict[str, NamedLook]:
+    looks: dict[str, NamedLook] = {}
+    for name, row in rows.items():
+        products = painted = tuple(map(_ingredient, row["products"]))
+        if "painted" in row:
+            painted = tuple(map(_ingredient, row["painted"]))
+        elif "painted_as" in row:  # a look further up
+            painted = looks[row["painted_as"]].painted
+        elif "painted_colours" in row:
+            colours = row["painted_colours"]
+            painted = tuple(
+                replace(ingredient, colours=tuple(colours.get(ingredient.product, ingredient.colours)))
+                for ingredient in products
+            )
+        looks[name] = NamedLook(tuple(row["synonyms"]), products, painted, row.get("only_named", False))
+    return looks
+
+
+def _ingredient(row: dict[str, Any]) -> Ingredient:
+    colours = tuple(row.get("colours", ()))
+    return Ingredient(row["product"], colours, row["intensity"], row["spread"], row.get("chance", 1.0))
+
+
+TABLES = _read()
