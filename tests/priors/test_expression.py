@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.metrics import expression
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
+from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.faces.regions import LEFT_BROW, NOSE
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.expression import EYES, LIPS, STILL, conditions, jaw_outline, null_projector
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
-from c2p_core.priors.prior import CanvasFace, moved
 from c2p_core.priors.shape import SIZE, build_field
 
 CELLS = 64
@@ -49,7 +49,7 @@ def drawn(seed: int) -> NDArray[np.float32]:
 
 def shifts(face: MakeupFace, code: NDArray[np.float32], mesh: torch.Tensor) -> NDArray[np.float64]:
     """(468, 2) canvas pixels that the points of the mesh go."""
-    went = moved(face.displacement({"shape": torch.from_numpy(code)}), mesh)
+    went = warp_points(face.renderer.displacement({"shape": torch.from_numpy(code)}), mesh)
     return np.asarray((went - mesh).numpy(), dtype=np.float64)
 
 
@@ -126,7 +126,7 @@ def test_lips_that_may_move_do_so_as_one_piece_and_the_nose_grows_as_a_whole(mea
     held = np.zeros(CELLS * CELLS, np.float32)
     field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS))
     mesh = torch.from_numpy(mean_face)
-    went = np.stack([(moved(field.displacement(torch.from_numpy(drawn(n)), 5.0), mesh) - mesh) for n in range(12)])
+    went = np.stack([warp_points(field.displacement(torch.from_numpy(drawn(n)), 5.0), mesh) - mesh for n in range(12)])
     lips, nose = went[:, list(LIPS)], went[:, list(NOSE)]
     assert np.abs(lips.mean(1)[:, 1]).max() > 0.4
     assert np.abs(lips - lips.mean(1, keepdims=True)).max() < CLOSE
@@ -161,9 +161,9 @@ def test_without_the_expression_brows_lips_nose_and_jaw_change_their_form(mean_f
     for keep in (True, False):
         field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS, keep))
         displacements = [field.displacement(torch.from_numpy(drawn(n)), 5.0) for n in range(12)]
-        went = np.stack([moved(displacement, mesh) - mesh for displacement in displacements])
+        went = np.stack([warp_points(displacement, mesh) - mesh for displacement in displacements])
         lips = went[:, list(LIPS)]
-        outline = np.stack([moved(displacement, jaw) - jaw for displacement in displacements])
+        outline = np.stack([warp_points(displacement, jaw) - jaw for displacement in displacements])
         form[keep] = [
             np.abs(went[:, list(LEFT_BROW)]).max(),
             np.abs(lips - lips.mean(1, keepdims=True)).max(),
