@@ -25,9 +25,10 @@ from benchmarks.process import code_fingerprint, peak_mib
 from c2p_core import torchvision_ops
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.faces.align import crop
+from c2p_core.faces.canonical import load_mean_face
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import (
     InversionSettings,
     ffhq_crop,
@@ -37,9 +38,9 @@ from c2p_core.priors.inversion import (
     tuned,
     untouched_layers,
 )
-from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace
+from c2p_core.priors.renderer import FaceRenderer
+from c2p_core.priors.strength import strength_limits
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
 from c2p_core.priors.wplus import WPlusFace, principal_axes
 from c2p_core.recognition.alignment import Template, chips
@@ -240,8 +241,9 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
         return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
-    makeup = MakeupPrior(load_basis(store.path("complexion")), device)
-    searched = WPlusFace(face, inversion, generator, principal_axes(generator), makeup, DEFAULT_STRENGTH)
+    mean_face = load_mean_face(store.path("complexion"))
+    renderer = FaceRenderer(face, mean_face, strength_limits(DEFAULT_STRENGTH), device)
+    searched = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
 
     def search_loss() -> Tensor:
@@ -297,10 +299,10 @@ def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
     from skimage import data
 
     from c2p_core import verify
-    from c2p_core.api import Photo
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.imageio import to_srgb
+    from c2p_core.photo import Photo
 
     store, photo = ModelStore(), Photo(data.astronaut())
     face = verify.see(to_tensor(to_srgb(photo)), find_faces(photo, store)[0])

@@ -11,7 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks import judges, rows
 from benchmarks.process import code_fingerprint
@@ -19,13 +21,12 @@ from benchmarks.rows import InversionRow
 from benchmarks.tables import mean, number, table
 from c2p_core import faces, imageio, verify
 from c2p_core.api import DEFAULT_STRENGTH
+from c2p_core.faces.canonical import load_mean_face
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.pipeline import pick_device
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import InversionSettings
 from c2p_core.priors.inversion_cache import HeldInversions
-from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.wplus import Networks, WPlusPrior, load_networks
 
 # The encoder's estimate as it is: nothing is searched or tuned.
@@ -36,15 +37,15 @@ _TITLES = {"encoder": "encoder alone, dB", "tuned": "after tuning, dB"}
 
 
 @lru_cache(maxsize=1)
-def _loaded(device: torch.device) -> tuple[Networks, MakeupPrior]:
+def _loaded(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
     store = judges.store()
-    return load_networks(store, device), MakeupPrior(load_basis(store.path("complexion")), device)
+    return load_networks(store, device), load_mean_face(store.path("complexion"))
 
 
 def measure(photo: Path) -> InversionRow | None:
     """Invert the largest face of a photo; None when it shows none that could be protected."""
     device = pick_device("auto")
-    networks, makeup = _loaded(device)
+    networks, mean_face = _loaded(device)
     picture = View(imageio.read(photo))
     found = next((face for face in faces.find_faces_in(picture, judges.store()) if not face.skipped), None)
     if found is None:
@@ -53,7 +54,7 @@ def measure(photo: Path) -> InversionRow | None:
     canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
 
     def quality(how: InversionSettings) -> float:
-        prior = WPlusPrior(networks, makeup, device, HeldInversions(), _fail, how=how)
+        prior = WPlusPrior(networks, mean_face, device, HeldInversions(), _fail, how=how)
         return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
     encoder = quality(_ENCODER)

@@ -18,10 +18,11 @@ from benchmarks.methods import METHODS, SEARCHED, Made
 from benchmarks.process import peak_mib
 from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, Role, Score, Setting, SurviveRow
 from c2p_core import faces, imageio, verify
-from c2p_core.api import Face, Photo, Similarity
+from c2p_core.api import Face, Similarity
 from c2p_core.faces.boxes import overlap
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.pipeline import pick_device
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.decoys import load_decoys, nearest

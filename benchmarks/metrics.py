@@ -20,7 +20,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.registration import optical_flow_ilk
 
 from benchmarks.regions import Mask, Mesh, eye_mask, face_mask, skin_mask
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
 from c2p_core.faces.align import (
     CANVAS,
     CANVAS_EYE_DISTANCE,
@@ -31,6 +31,7 @@ from c2p_core.faces.align import (
     canvas_crop,
 )
 from c2p_core.imageio import to_srgb
+from c2p_core.photo import Photo
 
 Rgb8 = NDArray[np.uint8]
 Floats = NDArray[np.float64]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from c2p_core.api import CancelToken, Face, FaceReport, Photo, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult, Similarity
+from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
 # Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2p_core.errors import Cancelled
-
-if TYPE_CHECKING:
-    from c2p_core.faces.layers import Layer
+from c2p_core.photo import Layer, Photo
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -32,43 +30,6 @@ DEFAULT_STRENGTH = 0.5
 # speaks for recognisers that nobody asked (``benchmarks/results/REPORT.md``, "Whom to hold out by default").
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One upright picture and what has to survive with it.
-
-    Attributes:
-        pixels: (height, width, channels), channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; uint8, uint16 or float32
-            in 0..1; encoded in the colour space of ``icc`` (sRGB when None); straight alpha.
-        icc: ICC profile bytes.
-        exif: EXIF block without the orientation tag's effect (orientation is applied to the pixels and reset to 1).
-        xmp: XMP packet.
-        format: file format it came from, as Pillow names it ("JPEG", "PNG", "TIFF", "WEBP"), None for raw pixels.
-        encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
-            lossless flag, resolution); opaque to everybody but ``imageio``.
-    """
-
-    pixels: NDArray[Any]
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    format: str | None = None
-    encoding: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
-
-    def with_pixels(self, pixels: NDArray[Any]) -> Photo:
-        """The same picture with other pixels of the same shape and type."""
-        if pixels.shape != self.pixels.shape or pixels.dtype != self.pixels.dtype:
-            raise ValueError(f"expected {self.pixels.shape} {self.pixels.dtype}, got {pixels.shape} {pixels.dtype}")
-        return replace(self, pixels=pixels)
 
 
 @dataclass(frozen=True)

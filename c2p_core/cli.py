@@ -29,12 +29,12 @@ from c2p_core.api import (
     FaceChoice,
     FaceReport,
     Mode,
-    Photo,
     Progress,
     ProtectRequest,
 )
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
 from c2p_core.files import check_folder, make_folder, write_whole
+from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.

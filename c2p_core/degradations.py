@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from c2p_core.api import Photo
 from c2p_core.imageio import to_srgb
+from c2p_core.photo import Photo
 
 Rgb8 = NDArray[np.uint8]
 

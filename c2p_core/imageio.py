@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from c2p_core import metadata
-from c2p_core.api import Photo
 from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
 from c2p_core.files import write_whole
+from c2p_core.photo import Photo
 
 Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
 

@@ -22,7 +22,6 @@ from c2p_core.api import (
     Face,
     FaceChoice,
     FaceReport,
-    Photo,
     Preview,
     PreviewCallback,
     Progress,
@@ -35,6 +34,8 @@ from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import find_again, find_faces_in, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.boxes import GONE, same_face
+from c2p_core.faces.canonical import load_mean_face
+from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
@@ -43,18 +44,20 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import paints_anything
 from c2p_core.imageio import profile_warning
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.priors.checkpoint_files import find_files
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import CanvasFace, Change, Prior
+from c2p_core.priors.prior import Prior
 from c2p_core.priors.wplus import WPlusPrior, load_networks
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys, nearest
 from c2p_core.recognition.other_photos import read_other_photos, stronger
 from c2p_core.report import not_every_face
 from c2p_core.search import SearchSettings, Target, search
+from c2p_core.starting_look import starting_look
 from c2p_core.survival import survival
 
 # As the worker's protocol allows.
@@ -227,6 +230,8 @@ def _protected(
             unchanged[face.number] = there or refine_face(original, face, store)
             seen_before[face.number] = verify.see(original, unchanged[face.number])
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
+        look = starting_look(request.prompt, inverted.preview, canvas.mesh, guidance, request.seed)
+        inverted = inverted.wearing(look)
         own = verify.embeddings(seen_before[face.number], models.optimised, device)
 
         def looked(step: int, rendered: Tensor, number: int = face.number) -> None:
@@ -237,7 +242,7 @@ def _protected(
         found = search(
             inverted,
             canvas,
-            inverted.start(request.prompt, guidance, request.seed),
+            inverted.start(),
             models.optimised,
             Target(own, nearest(own, models.decoys)),
             text,
@@ -455,13 +460,15 @@ def _load(
     recognisers, missing = _recognisers(request.recognisers, store, device, warm)
     warnings += missing
     optimised = _split(recognisers, request, warnings)
-    makeup = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
-    prior: Prior = makeup
+    prior: Prior
     if request.prior == "stylegan2":
+        mean_face = load_mean_face(store.path("complexion"))
         own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
         networks = warm.get(("stylegan2", device), lambda: load_networks(store, device), own)
         noise = request.free_noise
-        prior = WPlusPrior(networks, makeup, device, warm.inversions, warnings.append, preparing, free_noise=noise)
+        prior = WPlusPrior(networks, mean_face, device, warm.inversions, warnings.append, preparing, free_noise=noise)
+    else:
+        prior = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
     decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
     guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
     return _Models(recognisers, optimised, guidance, prior, decoys)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from c2p_core.api import Box, FaceReport, Photo, Similarity
+from c2p_core.api import Box, FaceReport, Similarity
 from c2p_core.faces.view import View
+from c2p_core.photo import Photo
 from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_sentence, judged_by_other_photos
 
 FACES_ON_PAGE = 4

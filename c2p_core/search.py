@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from c2p_core.api import CancelToken
 from c2p_core.eot import draw_transform
+from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.losses import adversarial_loss
-from c2p_core.priors.prior import CanvasFace, Code, Inverted, moved
+from c2p_core.priors.prior import Code, InvertedFace
 from c2p_core.recognition import Recogniser
 
 # Steps between two evaluations of the untransformed picture, which decide on the best code and on stopping early.
@@ -34,7 +35,6 @@ class SearchSettings:
 
     Attributes:
         steps: of the optimiser.
-        learning_rates: Adam's, per part of the code.
         margin: the search pushes similarities this far below the FAR 1 % threshold, in each recogniser's
             ``impostor_std``.
         clip_weight: lambda_clip.
@@ -44,18 +44,6 @@ class SearchSettings:
     """
 
     steps: int = 150
-    learning_rates: dict[str, float] = field(
-        default_factory=lambda: {
-            "shape": 0.3,
-            "complexion": 0.35,
-            "relief": 0.35,
-            "texture": 0.15,
-            "grain": 0.15,
-            "products": 0.3,
-            "codes": 0.2,
-            "noise": 0.1,
-        }
-    )
     margin: float = 2.0
     clip_weight: float = 0.2
     latent_weight: float = 0.0033
@@ -86,7 +74,7 @@ class SearchResult:
 
 
 def search(
-    inverted: Inverted,
+    inverted: InvertedFace,
     face: CanvasFace,
     start: Code,
     recognisers: Sequence[Recogniser],
@@ -104,7 +92,7 @@ def search(
     Args:
         inverted: the face in the prior's latent space.
         face: the same face on its canvas.
-        start: code to start from.
+        start: code to start from, see ``InvertedFace.start``.
         recognisers: those to be fooled; the held-out family is not among them.
         target: see ``Target``.
         text: guidance and the (D,) direction of the prompt in its space, or None without a prompt.
@@ -119,7 +107,7 @@ def search(
     generator = torch.Generator().manual_seed(seed)
     code = {name: part.clone().requires_grad_() for name, part in start.items()}
     optimiser = torch.optim.Adam(
-        [{"params": [part], "lr": settings.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
+        [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
     clip_term = _clip_term(face, text)
@@ -137,7 +125,7 @@ def search(
             transform = draw_transform(generator)
             rendered = inverted.render(code)
             augmented = transform.apply_image(rendered.pixels, generator)
-            mesh = transform.apply_landmarks(moved(rendered.displacement, face.mesh) + landmark_offset)
+            mesh = transform.apply_landmarks(warp_points(rendered.displacement, face.mesh) + landmark_offset)
             if settings.one_recogniser_per_step:
                 active = [recognisers[step % len(recognisers)]]
             else:
@@ -247,7 +235,7 @@ def _one_of_each_family(
 
 @torch.no_grad()
 def _evaluate(
-    inverted: Inverted,
+    inverted: InvertedFace,
     face: CanvasFace,
     recognisers: Sequence[Recogniser],
     target: Target,
@@ -259,7 +247,7 @@ def _evaluate(
     """The code without random transformations: its result, its (3, H, W) picture and the (468, 2) landmark offset."""
     code = {name: part.detach().clone() for name, part in code.items()}
     rendered = inverted.render(code)
-    warped = moved(rendered.displacement, face.mesh)
+    warped = warp_points(rendered.displacement, face.mesh)
     mesh = find_landmarks(rendered.pixels, warped)
     loss = sum(float(_adversarial_loss(r, rendered.pixels, mesh, target, margin)) for r in recognisers)
     return SearchResult(code, loss, steps), rendered.pixels, mesh - warped

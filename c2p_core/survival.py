@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from c2p_core.api import Face, Photo, Similarity, Survived
+from c2p_core.api import Face, Similarity, Survived
 from c2p_core.degradations import DEGRADATIONS, UPLOAD_WIDTH, Degradation, Rgb8, as_floats
 from c2p_core.faces import find_again
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.prior import CanvasFace
+from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
 from c2p_core.verify import embeddings, see
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from c2p_core.api import Face, Similarity
 from c2p_core.degradations import UPLOAD_QUALITY, as_floats, through_file
 from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
-from c2p_core.priors.prior import CanvasFace
 from c2p_core.recognition import Recogniser
 
 

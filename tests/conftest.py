@@ -7,12 +7,13 @@ import torch
 from skimage import data
 
 from c2p_core import verify
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
 from c2p_core.faces import find_faces
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.prior import CanvasFace
+from c2p_core.photo import Photo
 
 
 @pytest.fixture(scope="session", autouse=True)

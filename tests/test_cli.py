@@ -31,7 +31,6 @@ from c2p_core import cli, imageio, report
 from c2p_core.api import (
     Face,
     FaceReport,
-    Photo,
     Progress,
     ProtectRequest,
     ProtectResult,
@@ -42,6 +41,7 @@ from c2p_core.api import (
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
+from c2p_core.photo import Photo
 from c2p_core.pipeline import check_request
 from c2p_core.version import __version__
 from tests.fetchable import SIZE, bundle_with_fetchable

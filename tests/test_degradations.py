@@ -13,9 +13,10 @@ from scipy import ndimage
 from skimage import data
 
 from c2p_core import plot, survival
-from c2p_core.api import Face, FaceReport, Photo, Similarity, Survived
+from c2p_core.api import Face, FaceReport, Similarity, Survived
 from c2p_core.degradations import DEGRADATIONS, UPLOAD_WIDTH, typical_upload
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers
 
 ASTRONAUT = data.astronaut()

@@ -22,8 +22,8 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 from PIL.ExifTags import IFD, Base
 
 from c2p_core import imageio, metadata
-from c2p_core.api import Photo
 from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.photo import Photo
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="6" dc:title="portrait"/></x:xmpmeta>'

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import displacement, form_shift
-from c2p_core.api import Face, Photo, ProtectRequest
+from c2p_core.api import Face, ProtectRequest
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
 
 pytestmark = pytest.mark.slow

@@ -59,7 +59,7 @@ def refuse(*_, **__):
 socket.socket.connect = socket.getaddrinfo = refuse
 import torch
 from skimage.data import astronaut
-from c2p_core.api import Photo
+from c2p_core.photo import Photo
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import RECOGNISERS, load_recognisers

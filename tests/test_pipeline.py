@@ -15,13 +15,14 @@ from skimage import data
 from torch import Tensor
 
 from c2p_core import pipeline
-from c2p_core.api import CancelToken, Photo, Progress, ProtectRequest, ProtectResult
+from c2p_core.api import CancelToken, Progress, ProtectRequest, ProtectResult
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.pipeline import check, protect
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import CanvasFace
 from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.recognition import Recogniser
 from c2p_core.search import SearchResult, SearchSettings, search

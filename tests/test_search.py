@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from c2p_core.api import CancelToken
 from c2p_core.errors import Cancelled
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered
+from c2p_core.faces.canvas import CanvasFace, Change
+from c2p_core.priors.prior import Code, Rendered
 from c2p_core.recognition import Recogniser
 from c2p_core.search import SearchResult, SearchSettings, Target, search
 
@@ -19,8 +20,15 @@ from c2p_core.search import SearchResult, SearchSettings, Target, search
 class Tint:
     """A prior that can only make the picture redder."""
 
-    def __init__(self, pixels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, learning_rate: float = 0.2) -> None:
         self.pixels = pixels
+        self.learning_rates = {"tint": learning_rate}
+
+    def preview(self, look: Tensor) -> Tensor:
+        return self.pixels
+
+    def wearing(self, look: Tensor) -> Tint:
+        return self
 
     def start(self) -> Code:
         return {"tint": torch.zeros(1)}
@@ -48,7 +56,7 @@ def recogniser(name: str = "red", family: str = "colour") -> Recogniser:
 
 
 FACE = CanvasFace(torch.full((3, 256, 256), 0.5), torch.rand(468, 2) * 256)
-PLAIN = SearchSettings(steps=40, learning_rates={"tint": 0.2}, latent_weight=0.0)
+PLAIN = SearchSettings(steps=40, latent_weight=0.0)
 
 
 def run(settings: SearchSettings = PLAIN, seed: int = 0, **more: object) -> SearchResult:
@@ -77,7 +85,7 @@ def test_the_same_seed_finds_the_same_code() -> None:
 
 
 def test_the_latent_loss_keeps_the_code_near() -> None:
-    held = SearchSettings(steps=40, learning_rates={"tint": 0.2}, latent_weight=20.0)
+    held = SearchSettings(steps=40, latent_weight=20.0)
     assert float(run(held).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
 
 
@@ -120,7 +128,7 @@ def test_recognisers_cut_the_face_out_where_a_detector_finds_it() -> None:
     spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, impostor_std=0.1, embed=embed)
     own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
     elsewhere = FACE.mesh + 40.0
-    settings = SearchSettings(steps=16, learning_rates={"tint": 0.2})
+    settings = SearchSettings(steps=16)
     prior = Tint(FACE.pixels)
     search(
         prior,
@@ -155,9 +163,9 @@ FOOLED, STUBBORN = 2.0, -2.0
 
 def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
     """The recognisers of each step, in a search too short for an evaluation before its end."""
-    prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
+    prior, own = Tint(FACE.pixels, learning_rate=0.0), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     target = Target(dict.fromkeys((r.name for r in recognisers), own), {})
-    settings = SearchSettings(steps=steps, learning_rates={"tint": 0.0})
+    settings = SearchSettings(steps=steps)
     search(prior, FACE, prior.start(), recognisers, target, None, settings, 0)
     return calls[: -len(recognisers)]
 
@@ -205,8 +213,16 @@ def two_threads() -> Iterator[None]:
 class Blobs:
     """A prior that moves the picture and paints it in coarse blobs of light."""
 
+    learning_rates: Mapping[str, float] = {"light": 0.1, "shift": 0.1}
+
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
+
+    def preview(self, look: Tensor) -> Tensor:
+        return self.pixels
+
+    def wearing(self, look: Tensor) -> Blobs:
+        return self
 
     def start(self) -> Code:
         return {"light": torch.zeros(8, 8), "shift": torch.zeros(2, 8, 8)}
@@ -244,7 +260,7 @@ def searched_side_by_side(threads: int, **more: object) -> SearchResult:
     face = CanvasFace(torch.rand(3, 256, 256, generator=draw), 256 * torch.rand(468, 2, generator=draw))
     prior, crowd = Blobs(face.pixels), [convolving(name, seed) for seed, name in enumerate("abcd")]
     target = Target({r.name: r.embed(face.pixels[None], face.mesh[None])[0] for r in crowd}, {})
-    settings = SearchSettings(steps=20, learning_rates={"light": 0.1, "shift": 0.1})
+    settings = SearchSettings(steps=20)
     torch.set_num_threads(threads)
     return search(prior, face, prior.start(), crowd, target, None, settings, 0, **more)  # type: ignore[arg-type]
 

@@ -46,11 +46,10 @@ from torch import Tensor
 from c2p_core import torchvision_ops
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
-from c2p_core.guidance.looks import look_code
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
-from c2p_core.priors.complexion import load_mean_face
 from c2p_core.priors.products import (
     PRODUCTS,
     Regions,
@@ -61,6 +60,7 @@ from c2p_core.priors.products import (
     paint_on,
     skin_map,
 )
+from c2p_core.starting_look import look_code
 
 torchvision_ops.ensure()
 from open_clip import SimpleTokenizer  # noqa: E402

@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
+from c2p_core.photo import Photo
 
 if TYPE_CHECKING:
     from torch import Tensor

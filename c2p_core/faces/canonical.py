@@ -6,9 +6,13 @@ through the 468 mesh points carries each face there.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from scipy.interpolate import RBFInterpolator
+from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
 
@@ -16,6 +20,13 @@ from c2p_core.faces.align import CANVAS
 _SMOOTHING = 20.0
 # Half of the points carry the shape; the spline's cost grows with their cube.
 _EVERY = 2
+
+
+def load_mean_face(path: Path) -> NDArray[np.float32]:
+    """(468, 2) canvas pixels: the mesh of ``complexion.safetensors`` without its patterns, which take memory."""
+    with safe_open(path, "pt") as file:
+        mesh: Tensor = file.get_tensor("mesh")
+    return mesh.float().numpy()
 
 
 def cell_centres(cells: int) -> NDArray[np.float64]:

@@ -18,19 +18,19 @@ What a layer rounds away, the next one above corrects: it is computed from what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from c2p_core.api import Photo
 from c2p_core.colour import decode, encode
 from c2p_core.faces.align import Alignment
+from c2p_core.faces.canvas import Change
 from c2p_core.faces.paste import PALE, Strip, box, full_scale, put, stored, strips, unit
 from c2p_core.imageio import own_gamma
-from c2p_core.priors.prior import Change
+from c2p_core.photo import Layer, Photo
 
 SKIN = "Reshaped skin"
 FOUNDATION = "Foundation"
@@ -38,28 +38,6 @@ FOUNDATION = "Foundation"
 _CALLED = {"lips": "Lipstick", "brow": "Brows"}
 # Less alpha than this is rounding and no change.
 _NOTHING = 1e-6
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a face; a list of them goes from the bottom to the top.
-
-    Attributes:
-        name: what it holds, in plain English: "Reshaped skin", "Foundation", "Lipstick", "Eyeshadow" …
-        face: which of the changes it belongs to, from 0.
-        mode: "normal" or "hard-light". Both blend and composite in the photo's own encoding (GIMP 3: blend space and
-            composite space RGB_NON_LINEAR; GIMP 2.10: RGB_PERCEPTUAL), a hard-light layer clipped to what is below
-            it (composite mode CLIP_TO_BACKDROP), at full opacity.
-        x, y: of its upper left pixel in the photo.
-        pixels: (height, width, 2 or 4) grey or RGB with straight alpha, of the photo's own type and colour space.
-    """
-
-    name: str
-    face: int
-    mode: Literal["normal", "hard-light"]
-    x: int
-    y: int
-    pixels: NDArray[Any]
 
 
 def layers(photo: Photo, changes: list[tuple[Alignment, Change]]) -> list[Layer]:

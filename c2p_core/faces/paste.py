@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c2p_core.api import Photo
 from c2p_core.colour import LUMINANCE, decode, encode
 from c2p_core.faces.align import CANVAS, Alignment, apply
+from c2p_core.faces.canvas import Change
 from c2p_core.imageio import own_gamma
-from c2p_core.priors.prior import Change
+from c2p_core.photo import Photo
 
 _STRIP_PIXELS = 1_000_000
 # The products' edges are drawn at up to this many points per canvas pixel.

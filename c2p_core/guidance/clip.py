@@ -15,10 +15,9 @@ from torch import Tensor
 from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canonical import carry
+from c2p_core.faces.canonical import carry, load_mean_face
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, PromptReading, parse, read_prompt
 from c2p_core.losses import clip_loss
-from c2p_core.priors.complexion import load_mean_face
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore

@@ -1,4 +1,4 @@
-"""From words to product codes: what a look is for the renderer, and which look a search should start from."""
+"""From words to looks: which look of those that a prompt may mean a search should start from."""
 
 from __future__ import annotations
 
@@ -10,23 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from c2p_core.guidance.vocabulary import PIGMENTS, Look, choose_makeup
-from c2p_core.priors.products import PRODUCTS, bare_code, product_row
+from c2p_core.guidance.vocabulary import Look, choose_makeup
 
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
 
 _VERSIONS = 20
-
-
-def look_code(look: Look) -> Tensor:
-    """The (9, 6) product code of a look; products that it doesn't name are absent."""
-    code = bare_code()
-    for touch in look:
-        name = "black" if touch.product == "lashes" else touch.colour
-        colour = None if name is None else PIGMENTS[name]
-        code[PRODUCTS.index(touch.product)] = product_row(touch.product, colour, touch.intensity, touch.spread)
-    return code
 
 
 def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
@@ -54,27 +43,26 @@ def paints_anything(prompt: str) -> bool:
 
 
 @torch.no_grad()
-def starting_look(
-    prompt: str, render: Callable[[Tensor], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
-) -> Tensor:
-    """The product code of what the prompt asks for, in the version that shows it best on this very face.
+def best_look(
+    prompt: str, render: Callable[[Look], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
+) -> Look:
+    """What the prompt asks for, in the version that shows it best on this very face.
 
     Args:
         prompt: makeup in words.
-        render: (9, 6) product code to the made-up face, (3, 256, 256) sRGB.
+        render: the face in a look, (3, 256, 256) sRGB.
         mesh: (468, 2) of the face, in canvas pixels.
-        guidance: judges the pictures.
+        guidance: rates the pictures.
         seed: of the candidates.
 
     Returns:
-        (9, 6); the bare code when the prompt asks for nothing to be painted.
+        the look; empty when the prompt asks for nothing to be painted.
     """
     candidates = candidate_looks(prompt, random.Random(seed))
     if not candidates[0]:
-        return bare_code()
+        return ()
     direction = guidance.direction(prompt)
     frame = guidance.frame(mesh)
-    before = guidance.embed(render(bare_code())[None], frame)
-    codes = [look_code(look) for look in candidates]
-    # The judge decides among versions of what was asked; what that is is not for it to say.
-    return min(codes, key=lambda code: float(guidance.loss(before, render(code)[None], direction, frame)))
+    before = guidance.embed(render(())[None], frame)
+    # The text model chooses among versions of what was asked; it doesn't say what was asked.
+    return min(candidates, key=lambda look: float(guidance.loss(before, render(look)[None], direction, frame)))

@@ -10,10 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -64,19 +61,12 @@ def load_basis(path: Path) -> Basis:
     return Basis(mesh.float(), components.float(), extent.float())
 
 
-def load_mean_face(path: Path) -> NDArray[np.float32]:
-    """(468, 2) canvas pixels: the mesh of ``complexion.safetensors`` without its patterns, which take memory."""
-    with safe_open(path, "pt") as file:
-        mesh: Tensor = file.get_tensor("mesh")
-    return mesh.float().numpy()
-
-
 def bounded(shade: Tensor, limits: Limits) -> Tensor:
     """A change of light, as density, kept smoothly within the limits of skin."""
     darker = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
     return darker - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
 
 
-def within(shade: Tensor, limits: Limits) -> Tensor:
+def skin_density(shade: Tensor, limits: Limits) -> Tensor:
     """A (H, W) change of light as (3, H, W) density that skin can show: bounded smoothly, never another hue."""
     return _SHADE.to(shade)[:, None, None] * bounded(shade, limits)

@@ -8,10 +8,11 @@ moves the face beside it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +23,12 @@ from c2p_core.card import is_card_memory
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
 from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoint_files import find_files
 from c2p_core.priors.checkpoints import load_encoder, load_generator
+from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
@@ -40,17 +43,14 @@ from c2p_core.priors.inversion import (
     working_side,
 )
 from c2p_core.priors.inversion_cache import Inversions
-from c2p_core.priors.makeup import MakeupFace, MakeupPrior, scale, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace, Change, Code, Rendered, gaussian, grown
+from c2p_core.priors.prior import Code, Rendered
+from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
+from c2p_core.priors.strength import strength_limits, strength_scale
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
-
-if TYPE_CHECKING:
-    from c2p_core.guidance.clip import TextGuidance
 
 _MINI = "stylegan2-mini"
 
-_CELLS = 64  # side of the grid on which displacement and tone live, as in the makeup prior
 _SIDE = 128  # px; a larger picture would be read at this size
 _LARGEST_NOISE = 256  # px; maps of 512 px and more draw pores, which come from the photo anyway
 _REACH = 2.0  # standard deviations of W that a row may move at strength 0.5
@@ -108,10 +108,14 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
 class WPlusPrior:
     """Builds the latent space of a face around its inversion."""
 
+    name = "stylegan2"
+    label = "A generator of faces (StyleGAN2)"
+    learning_rates: Mapping[str, float] = {**LEARNING_RATES, "codes": 0.2, "noise": 0.1}
+
     def __init__(
         self,
         networks: Networks,
-        makeup: MakeupPrior,
+        mean_face: np.ndarray,
         device: torch.device,
         cache: Inversions,
         warn: Callable[[str], None],
@@ -121,7 +125,7 @@ class WPlusPrior:
     ) -> None:
         """Args:
         networks: see ``load_networks``.
-        makeup: lays on products, and measures what may be seen of a change, the same for all priors.
+        mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
         device: where to compute.
         cache: of inverted faces.
         warn: gets sentences for the user.
@@ -130,7 +134,7 @@ class WPlusPrior:
         free_noise: whether the search may also change the noise maps below 512 px.
         """
         self._networks = networks
-        self._makeup = makeup
+        self._mean_face = mean_face
         self._device = device
         self._cache = cache
         self._warn = warn
@@ -153,9 +157,9 @@ class WPlusPrior:
         prefix = "weights."
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
-        return WPlusFace(
-            face, inversion, own.generator, own.axes, self._makeup, strength, self._free_noise, keep_expression
-        )
+        limits = strength_limits(strength, keep_expression)
+        renderer = FaceRenderer(face, self._mean_face, limits, self._device, keep_expression)
+        return WPlusFace(face, inversion, own.generator, own.axes, renderer, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
@@ -198,7 +202,9 @@ class WPlusPrior:
 
 
 class WPlusFace:
-    """One face as StyleGAN2 sees it (``priors.prior.Inverted``), made up with the products that the text asks for."""
+    """One face as StyleGAN2 sees it (``priors.prior.InvertedFace``); never changed once it is made."""
+
+    learning_rates = WPlusPrior.learning_rates
 
     def __init__(
         self,
@@ -206,16 +212,15 @@ class WPlusFace:
         inversion: Inversion,
         generator: Generator,
         axes: Tensor,
-        makeup: MakeupPrior,
+        renderer: FaceRenderer,
         strength: float,
         free_noise: bool = False,
-        keep_expression: bool = True,
     ) -> None:
         device = inversion.codes.device
         self.inversion = inversion
         self._generator = generator
-        self._makeup = makeup.invert(face, strength, keep_expression)
-        self._reach = _REACH * scale(strength)
+        self.renderer = renderer
+        self._reach = _REACH * strength_scale(strength)
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
@@ -224,13 +229,20 @@ class WPlusFace:
             self._begun = generator.begin(inversion.codes[None], untouched)
         self._at = _in_crop(face.mesh.cpu().numpy(), device)
         self._before = self._density(self._synthesised(self._own_code()))
-        self._field, self._skin = self._makeup.field, F.avg_pool2d(self._makeup.skin, CANVAS // _CELLS)[0]
-        self._farthest = settings(strength, keep_expression).shape * CANVAS_EYE_DISTANCE
-        self._see, self._solve = _displacement_solver(self._before, self._makeup, self._farthest)
+        self._skin = F.avg_pool2d(renderer.skin, CANVAS // CELLS)[0]
+        self._farthest = renderer.limits.shape * CANVAS_EYE_DISTANCE
+        self._see, self._solve = _displacement_solver(self._before, renderer, self._farthest)
 
-    def start(self, prompt: str = "", guidance: TextGuidance | None = None, seed: int = 0) -> Code:
-        worn = self._makeup.start(prompt, guidance, seed)
-        return {name: worn[name] for name in ("products", "relief", "texture", "grain", "shape")} | self._own_code()
+    def preview(self, look: Tensor) -> Tensor:
+        return self.renderer.preview(look)
+
+    def wearing(self, look: Tensor) -> WPlusFace:
+        dressed = copy.copy(self)
+        dressed.renderer = self.renderer.wearing(look)
+        return dressed
+
+    def start(self) -> Code:
+        return self.renderer.start() | self._own_code()
 
     def rows(self, code: Code) -> Tensor:
         """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
@@ -245,23 +257,23 @@ class WPlusFace:
         return torch.cat([still, free + away @ self._axes])
 
     def render(self, code: Code) -> Rendered:
-        return self._makeup.rendered(*self._split(code), code["products"], code["grain"])
+        return self.renderer.render(*self._split(code), code)
 
     def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         """The paper's latent loss, in standard deviations of W and of noise, and how much what is stiff is bent.
 
         The whole displacement counts as well as shape by itself: two that are smooth alone add up to bulges.
         """
-        own, whole = self._makeup.displacement(code), rendered.displacement
+        own, whole = self.renderer.displacement(code), rendered.displacement
         whitened = [code[name] for name in ("codes", "noise") if name in code]
-        return latent_loss(whitened, self._makeup.bent(own) + self._makeup.bent(whole))
+        return latent_loss(whitened, self.renderer.bending_energy(own) + self.renderer.bending_energy(whole))
 
     def visibility_penalty(self, rendered: Rendered) -> Tensor:
-        return self._makeup.visibility_penalty(rendered)
+        return self.renderer.visibility_penalty(rendered)
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self._makeup.changed(*self._split(code), code["products"], code["grain"])
+        return self.renderer.change(*self._split(code), code)
 
     def _own_code(self) -> Code:
         shape, like = self._generator.shape, self.inversion.codes
@@ -280,16 +292,16 @@ class WPlusFace:
         light = (after - moved).mean(0)
         # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
         light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
-        displacement = self._field.displacement(shape + code["shape"], self._farthest)
-        return displacement, grown(self._makeup.smooth(light)[None])[0] + self._makeup.own_light(code)
+        displacement = self.renderer.field.displacement(shape + code["shape"], self._farthest)
+        return displacement, upsample(self.renderer.smooth(light)[None])[0] + self.renderer.relief.light(code)
 
     def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:
         """The shape that makes of the face before what comes nearest to ``after``, and what it makes."""
         moved, shape = self._before, self._before.new_zeros(len(self._solve))
         for _ in range(_ROUNDS):
             shape = shape + self._solve @ (self._see @ _band((after - moved).mean(0, keepdim=True)).flatten())
-            displacement = self._field.displacement(shape, self._farthest)
-            grid = centres(_CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
+            displacement = self.renderer.field.displacement(shape, self._farthest)
+            grid = centres(CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
             moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
         return shape, moved
 
@@ -345,7 +357,7 @@ def _band(density: Tensor) -> Tensor:
     return gaussian(density, _FINE) - gaussian(density, _COARSE)
 
 
-def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tuple[Tensor, Tensor]:
+def _displacement_solver(before: Tensor, renderer: FaceRenderer, limit: float) -> tuple[Tensor, Tensor]:
     """Least squares for the code of a displacement, prepared once for a face.
 
     A picture that moves by u changes by its own slope times u (Lucas and Kanade 1981), which is linear in the code; so
@@ -354,7 +366,7 @@ def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tu
 
     Args:
         before: (3, cells, cells) density of the face unchanged.
-        makeup: has the field, and knows what bends.
+        renderer: has the field, and knows what bends.
         limit: canvas pixels that a code of one moves, before the field bounds it.
 
     Returns:
@@ -362,11 +374,11 @@ def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tu
         matrix.
     """
     seen = _band(before.mean(0, keepdim=True))[0]
-    down, across = torch.gradient(seen, spacing=CANVAS / _CELLS)
+    down, across = torch.gradient(seen, spacing=CANVAS / CELLS)
     slope = torch.stack([across.flatten(), down.flatten()], -1)
-    moves = makeup.field.moves.to(slope) * limit
-    see = (slope.T.reshape(-1, 1) * moves).reshape(2, _CELLS * _CELLS, -1).sum(0).T
-    bends = torch.stack([makeup.bends(move.reshape(2, _CELLS, _CELLS)) for move in moves.T])
+    moves = renderer.field.moves.to(slope) * limit
+    see = (slope.T.reshape(-1, 1) * moves).reshape(2, CELLS * CELLS, -1).sum(0).T
+    bends = torch.stack([renderer.bending_terms(move.reshape(2, CELLS, CELLS)) for move in moves.T])
     # So that every edge counts alike, and not by its contrast.
     told = slope.square().sum(1)
     weighed = see / (told + told.mean())
@@ -379,6 +391,6 @@ def _displacement_solver(before: Tensor, makeup: MakeupFace, limit: float) -> tu
 def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:
     """(2 * cells, 2 * cells, 2) where points of the canvas lie in the FFHQ-aligned square, in -1..1."""
     to_canvas = torch.from_numpy(ffhq_crop(mesh, 2))
-    places = (centres(2 * _CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
+    places = (centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
     there: Tensor = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
     return there.float().to(device)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing
 
-from c2p_core.api import FaceReport, Photo, ProtectResult
+from c2p_core.api import FaceReport, ProtectResult
 from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import overlap
-from c2p_core.faces.layers import Layer
+from c2p_core.photo import Layer, Photo
 from c2p_core.worker.protocol import Picture
 
 # Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.

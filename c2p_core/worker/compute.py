@@ -22,10 +22,9 @@ from c2p_core.errors import (
     UnreadableImage,
 )
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, read, write
+from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, Tell, read, write
 from c2p_core.worker.transport import FileStream
 
-Tell = Callable[[Message], None]
 Run = Callable[[Message, Tell, CancelToken], Message]
 """Does a job: its message, a function for progress, a token. Gives the result."""
 

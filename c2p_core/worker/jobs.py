@@ -21,7 +21,6 @@ from c2p_core.api import (
     FaceChoice,
     FaceReport,
     Mode,
-    Photo,
     Preview,
     Progress,
     ProtectRequest,
@@ -35,6 +34,7 @@ from c2p_core.faces import find_faces
 from c2p_core.guidance.vocabulary import PRESETS
 from c2p_core.imageio import MIN_SIDE
 from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.photo import Photo
 from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.report import (
     NO_PROMISE,
@@ -48,9 +48,8 @@ from c2p_core.report import (
 from c2p_core.search import SearchSettings
 from c2p_core.version import __version__
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
-from c2p_core.worker.compute import Tell
 from c2p_core.worker.fields import Fields
-from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, message, pictures
+from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, Tell, message, pictures
 from c2p_core.worker.regions import (
     choose,
     described,

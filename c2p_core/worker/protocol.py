@@ -63,6 +63,10 @@ class Message:
     payload: bytes | bytearray = b""
 
 
+Tell = Callable[[Message], None]
+"""Sends a message to whoever gave the job."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """Pixels of a part of a layer.

@@ -15,9 +15,9 @@ from benchmarks.cost import group_photo
 from benchmarks.data import NoData
 from benchmarks.gallery import Gallery
 from benchmarks.regions import face_mask
-from c2p_core.api import Photo
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
 
 BRIGHTNESS = Recogniser(

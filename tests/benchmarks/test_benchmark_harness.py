@@ -15,8 +15,9 @@ from benchmarks import judges, measure, rates
 from benchmarks.data import Places
 from benchmarks.measure import Task
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
-from c2p_core.api import Face, Photo, Similarity
+from c2p_core.api import Face, Similarity
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 
 FAR1 = rates.THRESHOLDS["FAR 1 %"]
 

@@ -11,7 +11,8 @@ from synthetic import EYE_DISTANCE, SIZE, face, natural_row, photo, setting, smo
 
 from benchmarks import metrics, natural
 from benchmarks.regions import feature_mask, skin_mask
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
+from c2p_core.photo import Photo
 
 # Across the drawn face, in pixels.
 FACE = 2.2 * EYE_DISTANCE

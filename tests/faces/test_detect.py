@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
 from c2p_core.faces import find_again, find_faces, refine_face
 from c2p_core.faces.detect import MIN_EYE_DISTANCE, why_skipped
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 
 
 def scaled(factor: float) -> np.ndarray:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.glasses import find_rims, glasses
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import CanvasFace
 
 _SCALE = 4  # drawn so many times larger, then reduced
 _RADIUS = 27.0

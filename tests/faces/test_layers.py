@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from c2p_core.api import Photo
 from c2p_core.faces.align import CANVAS, Alignment
-from c2p_core.faces.layers import Layer, hard_light, layers
+from c2p_core.faces.canvas import Change
+from c2p_core.faces.layers import hard_light, layers
 from c2p_core.faces.paste import full_scale, paste, unit
-from c2p_core.priors.prior import Change
+from c2p_core.photo import Layer, Photo
 
 SIZE = 200
 ALIGNMENT = Alignment(np.array([[0.5, -0.05, 40.0], [0.05, 0.5, 30.0]]))

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from c2p_core.api import Photo
 from c2p_core.faces import paste as paste_module
 from c2p_core.faces.align import CANVAS, Alignment
+from c2p_core.faces.canvas import Change
 from c2p_core.faces.paste import paste
-from c2p_core.priors.prior import Change
+from c2p_core.photo import Photo
 
 SIZE = 200
 # The canvas covers the photo's middle, turned a little.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from c2p_core.faces import regions
-from c2p_core.priors.prior import CanvasFace
+from c2p_core.faces.canvas import CanvasFace
 
 
 def test_skin_fades_slowly_over_the_forehead_where_the_outline_ends_on_bare_skin(astronaut_canvas: CanvasFace) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from c2p_core.api import Face, Photo
+from c2p_core.api import Face
 from c2p_core.faces import find_faces
 from c2p_core.faces import view as view_module
 from c2p_core.faces.align import align, canvas_crop
@@ -17,6 +17,7 @@ from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 
 
 def noise(dtype: Any = np.uint8, channels: int = 3) -> Photo:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
+from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.complexion import load_mean_face
 
 torchvision_ops.ensure()
 import open_clip  # noqa: E402

@@ -16,11 +16,11 @@ from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import look_code, starting_look
 from c2p_core.guidance.vocabulary import parse
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import products
 from c2p_core.priors.products import PRODUCTS, bare_code, decode, paint_on
+from c2p_core.starting_look import look_code, starting_look
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
 

@@ -10,25 +10,25 @@ from safetensors.torch import save_file
 
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.complexion import Limits, load_basis, within
+from c2p_core.priors.complexion import Limits, load_basis, skin_density
 
 LIMITS = Limits(lighter=0.2, darker=0.3)
 
 
 @given(st.floats(-5, 5))
 def test_no_channel_leaves_what_light_can_do(wanted: float) -> None:
-    density = within(torch.tensor([[wanted]]), LIMITS)
+    density = skin_density(torch.tensor([[wanted]]), LIMITS)
     assert float(density.max()) <= 0.3 * 1.1
     assert float(density.min()) >= -0.2 * 1.1
 
 
 def test_shade_is_warm_and_not_coloured() -> None:
-    red, green, blue = within(torch.tensor([[5.0]]), LIMITS).flatten().tolist()
+    red, green, blue = skin_density(torch.tensor([[5.0]]), LIMITS).flatten().tolist()
     assert red < green < blue < 1.4 * red
 
 
 def test_small_changes_pass_as_they_are() -> None:
-    assert within(torch.tensor([[0.005]]), LIMITS)[1].item() == pytest.approx(0.005, abs=1e-5)
+    assert skin_density(torch.tensor([[0.005]]), LIMITS)[1].item() == pytest.approx(0.005, abs=1e-5)
 
 
 def test_the_learned_model_is_whole(store: ModelStore) -> None:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from benchmarks.metrics import expression
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
+from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.faces.regions import LEFT_BROW, NOSE
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.expression import EYES, LIPS, STILL, conditions, enforce, face_sides, jaw_outline
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
-from c2p_core.priors.prior import CanvasFace, moved
 from c2p_core.priors.shape import SIZE, build_field
 
 CELLS = 64
@@ -56,7 +56,7 @@ def displaced(displacement: torch.Tensor, points: torch.Tensor) -> NDArray[np.fl
 
 
 def shifts(face: MakeupFace, code: NDArray[np.float32], points: torch.Tensor) -> NDArray[np.float64]:
-    return displaced(face.displacement({"shape": torch.from_numpy(code)}), points)
+    return displaced(face.renderer.displacement({"shape": torch.from_numpy(code)}), points)
 
 
 @whatever_the_code
@@ -66,7 +66,7 @@ def test_no_measure_of_expression_changes(
 ) -> None:
     mesh = astronaut_canvas.mesh
     before = expression(mesh.numpy())
-    after = expression(moved(face.displacement({"shape": torch.from_numpy(code)}), mesh).numpy())
+    after = expression(warp_points(face.renderer.displacement({"shape": torch.from_numpy(code)}), mesh).numpy())
     assert len(before) == 14
     # In per cent of the eye distance.
     assert np.abs(after - before).max() < 0.1

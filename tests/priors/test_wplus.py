@@ -13,17 +13,19 @@ from skimage import data
 from torch import Tensor
 
 from c2p_core import pipeline
-from c2p_core.api import CancelToken, Mode, Photo, ProtectRequest
+from c2p_core.api import CancelToken, Mode, ProtectRequest
 from c2p_core.errors import Cancelled, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
+from c2p_core.faces.canonical import load_mean_face
+from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.priors import checkpoints, inversion, wplus
 from c2p_core.priors.checkpoint_files import FOLDER
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
     Inversion,
@@ -39,12 +41,12 @@ from c2p_core.priors.inversion import (
     working_side,
 )
 from c2p_core.priors.inversion_cache import InversionCache
-from c2p_core.priors.makeup import MakeupPrior, settings
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import CanvasFace, moved
 from c2p_core.priors.shape import SIZE
+from c2p_core.priors.strength import strength_limits
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
+from c2p_core.starting_look import starting_look
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, message
 
@@ -68,21 +70,21 @@ def networks(store: ModelStore) -> Networks:
 
 
 @pytest.fixture(scope="module")
-def makeup(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), CPU)
+def mean_face(store: ModelStore) -> np.ndarray:
+    return load_mean_face(store.path("complexion"))
 
 
 @pytest.fixture
-def prior(networks: Networks, makeup: MakeupPrior, tmp_path: Path) -> WPlusPrior:
-    return WPlusPrior(networks, makeup, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
+def prior(networks: Networks, mean_face: np.ndarray, tmp_path: Path) -> WPlusPrior:
+    return WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
 
 
 @pytest.fixture(scope="module")
 def face(
-    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
+    networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
 ) -> WPlusFace:
     cache = InversionCache(tmp_path_factory.mktemp("cache"))
-    made = WPlusPrior(networks, makeup, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
+    made = WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
     return made.invert(astronaut_canvas, 0.7)
 
 
@@ -124,7 +126,7 @@ def test_brows_move_only_without_the_expression_and_eyes_never(prior: WPlusPrior
     mesh, went = astronaut_canvas.mesh, {}
     for keep in (True, False):
         face = prior.invert(astronaut_canvas, 0.7, keep)
-        went[keep] = (moved(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
+        went[keep] = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
         assert float(went[keep][list(EYES)].max()) < 0.01
     brows = [*LEFT_BROW, *RIGHT_BROW]
     assert float(went[True][brows].max()) < 0.01 and float(went[False][brows].max()) > 0.5
@@ -139,7 +141,7 @@ def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
 def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(
     prior: WPlusPrior, astronaut_canvas: CanvasFace, keep: bool
 ) -> None:
-    face, limit = prior.invert(astronaut_canvas, 0.7, keep), settings(0.7, keep).shape * CANVAS_EYE_DISTANCE
+    face, limit = prior.invert(astronaut_canvas, 0.7, keep), strength_limits(0.7, keep).shape * CANVAS_EYE_DISTANCE
     went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
     assert 0.5 * limit < float(went.max()) <= limit
 
@@ -175,7 +177,8 @@ def test_what_the_text_asks_for_is_worn_before_the_search(
 ) -> None:
     face = prior.invert(astronaut_canvas, 0.7)
     guidance = TextGuidance(store, CPU)
-    made_up = face.render(face.start("red lipstick", guidance)).pixels - astronaut_canvas.pixels
+    face = face.wearing(starting_look("red lipstick", face.preview, astronaut_canvas.mesh, guidance))
+    made_up = face.render(face.start()).pixels - astronaut_canvas.pixels
     lips = astronaut_canvas.mesh[list(OUTER_LIPS)].mean(0).round().int().tolist()
     red, green, _ = made_up[:, lips[1] - 6 : lips[1] + 6, lips[0] - 8 : lips[0] + 8].mean((1, 2))
     assert float(red - green) > 0.03
@@ -190,7 +193,7 @@ def test_nothing_changes_outside_the_face(face: WPlusFace, astronaut_canvas: Can
 @pytest.mark.parametrize(("wider", "longer"), [(0.3, 0.0), (0.0, 0.3), (-0.3, -0.3)])
 def test_most_of_a_displacement_is_found_again(face: WPlusFace, wider: float, longer: float) -> None:
     """A smooth one, as a generator makes it when a face widens or grows, without what its expression forbids."""
-    field = face._makeup.field
+    field = face.renderer.field
     code = torch.cat([torch.full((SIZE,), wider), torch.full((SIZE,), longer)])
     shift = field.displacement(code, face._farthest)
     assert float(shift.norm(dim=0).max()) > 2.0
@@ -270,13 +273,13 @@ def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Ne
 
 
 def test_two_faces_in_a_row_are_inverted_as_each_alone(
-    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     other = CanvasFace(astronaut_canvas.pixels.flip(0), astronaut_canvas.mesh)
     before = copy.deepcopy(networks.generator.state_dict())
 
     def inverted(name: str, face: CanvasFace) -> Inversion:
-        prior = WPlusPrior(networks, makeup, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
+        prior = WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
         return prior.invert(face, 0.7).inversion
 
     alone = inverted("alone", other)
@@ -297,17 +300,17 @@ def test_a_second_prompt_on_the_same_face_skips_the_inversion(
 
 
 def test_other_weights_do_not_take_what_was_kept(
-    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     cache = InversionCache(tmp_path)
     for name in ("one", "two"):
         own = replace(networks, fingerprint=name)
-        WPlusPrior(own, makeup, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
+        WPlusPrior(own, mean_face, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
     assert len(cache.entries()) == 2
 
 
 def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
-    networks: Networks, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     def stop(step: int, steps: int) -> None:
         if step == 3:
@@ -315,7 +318,7 @@ def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
 
     cache = InversionCache(tmp_path / "cache")
     with pytest.raises(Cancelled):
-        WPlusPrior(networks, makeup, CPU, cache, pytest.fail, stop, QUICK).invert(astronaut_canvas, 0.7)
+        WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, stop, QUICK).invert(astronaut_canvas, 0.7)
     assert cache.entries() == []
 
 
@@ -434,10 +437,12 @@ def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -
 
 @pytest.mark.slow
 def test_the_generator_of_the_program_meets_a_face_that_it_never_saw(
-    user_store: ModelStore, makeup: MakeupPrior, astronaut_canvas: CanvasFace, tmp_path: Path
+    user_store: ModelStore, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     own = load_networks(user_store, CPU)
-    face = WPlusPrior(own, makeup, CPU, InversionCache(tmp_path / "cache"), pytest.fail).invert(astronaut_canvas, 0.7)
+    face = WPlusPrior(own, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail).invert(
+        astronaut_canvas, 0.7
+    )
     assert face.inversion.quality > 26
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from c2p_core.api import Photo, ProtectRequest, Similarity, Stronger
+from c2p_core.api import ProtectRequest, Similarity, Stronger
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos, stronger
 
 NOTHING = Photo(np.zeros((1, 1, 3), np.uint8))

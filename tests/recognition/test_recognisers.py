@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from c2p_core.api import Photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
+from c2p_core.photo import Photo
 from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys
 from c2p_core.recognition.thresholds import read_thresholds

@@ -19,12 +19,13 @@ from worker_client.place import Place
 from worker_client.size import SEARCH_SIDE, SHRINK
 
 from c2p_core import pipeline, verify
-from c2p_core.api import CancelToken, FaceReport, Photo, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
+from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.models.store import ModelStore, default_root
+from c2p_core.photo import Photo
 from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs

@@ -1,0 +1,63 @@
+"""Who imports whom in c2p_core: data flows one way, types included."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "c2p_core"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(files: dict[str, str]) -> dict[str, set[str]]:
+    """Modules by name to the modules among them that each imports, anywhere in its source."""
+    graph: dict[str, set[str]] = {name: set() for name in files}
+    for name, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                graph[name].update(alias.name for alias in node.names if alias.name in files)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name} imports relatively"
+                within = [f"{node.module}.{alias.name}" for alias in node.names]
+                graph[name].update(module if module in files else str(node.module) for module in within)
+                graph[name] &= set(files)
+    return graph
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    return import_graph({module_name(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")})
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_for_types(graph: dict[str, set[str]]) -> None:
+    assert len(graph) > 60
+    TopologicalSorter(graph).prepare()
+
+
+def test_a_circle_through_a_type_is_found() -> None:
+    types_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from b import Thing\n"
+    with pytest.raises(CycleError):
+        TopologicalSorter(import_graph({"a": types_only, "b": "def f() -> None:\n    import a\n"})).prepare()
+
+
+@pytest.mark.parametrize(
+    ("package", "never"), [("faces", "priors"), ("faces", "guidance"), ("guidance", "priors"), ("priors", "guidance")]
+)
+def test_faces_and_guidance_know_no_prior_and_priors_no_guidance(
+    graph: dict[str, set[str]], package: str, never: str
+) -> None:
+    imports = {
+        (name, other)
+        for name, others in graph.items()
+        if name.startswith(f"c2p_core.{package}")
+        for other in others
+        if other.startswith(f"c2p_core.{never}")
+    }
+    assert imports == set()
