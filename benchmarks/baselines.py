@@ -24,13 +24,13 @@ from benchmarks.metrics import Rgb8, rgb8
 from benchmarks.regions import face_mask
 from c2p_core import verify
 from c2p_core.api import Face
+from c2p_core.device import pick_device
 from c2p_core.eot import draw_transform
 from c2p_core.faces.align import CANVAS, align, apply
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.pipeline import pick_device
 from c2p_core.recognition import Recogniser
 from c2p_core.search import SearchSettings
 

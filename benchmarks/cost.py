@@ -71,8 +71,10 @@ def measure(
     After a whole search the result is also checked as ``c2p check --survival`` does.
     """
     from c2p_core import imageio
+    from c2p_core.compare import check
+    from c2p_core.models.loaded import WarmModels
     from c2p_core.models.store import ModelStore
-    from c2p_core.pipeline import WarmModels, check, protect
+    from c2p_core.pipeline import protect
     from c2p_core.priors.inversion_cache import HeldInversions
 
     store, warm = ModelStore(), WarmModels(HeldInversions())

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks import judges
 from benchmarks.data import SHARED_FACES
 from c2p_core import faces, imageio, verify
+from c2p_core.device import pick_device
 from c2p_core.faces.view import View
-from c2p_core.pipeline import pick_device
 from c2p_core.recognition import RECOGNISERS
 
 Embeddings = dict[str, NDArray[np.float32]]

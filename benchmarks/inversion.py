@@ -21,10 +21,10 @@ from benchmarks.rows import InversionRow
 from benchmarks.tables import mean, number, table
 from c2p_core import faces, imageio, verify
 from c2p_core.api import DEFAULT_STRENGTH
+from c2p_core.device import pick_device
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
-from c2p_core.pipeline import pick_device
 from c2p_core.priors.inversion import InversionSettings
 from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.priors.wplus import Networks, WPlusPrior, load_networks

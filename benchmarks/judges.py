@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from c2p_core.device import pick_device
 from c2p_core.faces.align import CANVAS
 from c2p_core.models.store import ModelStore
-from c2p_core.pipeline import pick_device
 from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
 
 

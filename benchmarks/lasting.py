@@ -9,7 +9,7 @@ from statistics import fmean
 from benchmarks.rates import THRESHOLDS, Names, Rate, held_out_rate, recogniser_rate, white_box_rate
 from benchmarks.rows import NO_FAMILY, Score, Setting, SurviveRow
 from benchmarks.tables import by_variant, percent, table
-from c2p_core.degradations import DEGRADATIONS
+from c2p_core.robustness import DEGRADATIONS
 
 AS_IT_IS = "as it is"
 # Those that the aims name.

@@ -19,14 +19,14 @@ from benchmarks.process import peak_mib
 from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, Role, Score, Setting, SurviveRow
 from c2p_core import faces, imageio, verify
 from c2p_core.api import Face, Similarity
+from c2p_core.device import pick_device
 from c2p_core.faces.boxes import overlap
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.pipeline import pick_device
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.decoys import load_decoys, nearest
-from c2p_core.survival import survival
+from c2p_core.robustness import measure_robustness
 
 DECOY_METHOD = "decoy"
 
@@ -279,7 +279,7 @@ def _survival(task: Task, seen: Seen, store: ModelStore) -> SurviveRow:
     scores = _scores(task, seen, store)
     if seen.face is None or seen.after is None:
         return SurviveRow(task.setting, (), {}, task.code)
-    lasting = survival(
+    lasting = measure_robustness(
         seen.original, seen.face, seen.protected, seen.after, judges.recognisers(store), store, pick_device("auto")
     )
     degraded = {s.degradation: tuple((v.before, v.after) for v in s.similarities) for s in lasting}

@@ -23,9 +23,9 @@ from benchmarks.process import seeing_fingerprint
 from benchmarks.rows import OTHERS_FILE, PROTECTED_PAIRS_FILE, Change, OtherScore, OthersRow, ProtectedPairsRow, Setting
 from benchmarks.run import Outcome, setting_name, work_through
 from c2p_core import verify
+from c2p_core.device import pick_device
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
-from c2p_core.pipeline import pick_device
 
 METHOD = "c2p"
 

@@ -27,7 +27,7 @@ def peak_mib() -> float:
 # What only decides how a face is changed, or what is shown and done with it: embeddings of unchanged photos stay.
 _CHANGES_ONLY = frozenset(
     {"priors", "guidance", "batch", "worker", "cli.py", "pipeline.py", "plot.py", "search.py", "losses.py",
-     "eot.py"}
+     "eot.py", "starting_look.py", "subjects.py", "validate.py", "compare.py"}
 )  # fmt: skip
 
 _SEEING_ROLES = ("detector", "landmarks", "recogniser")

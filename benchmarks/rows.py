@@ -183,7 +183,7 @@ class NaturalRow:
 
 @dataclass(frozen=True)
 class SurviveRow:
-    """What `c2p_core.degradations` leave of one face's protection.
+    """What `c2p_core.robustness` leaves of one face's protection.
 
     Attributes:
         setting: the key.

@@ -14,7 +14,8 @@ from c2p_core.version import __version__
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from c2p_core.pipeline import check, protect
+    from c2p_core.compare import check
+    from c2p_core.pipeline import protect
 
 __all__ = [
     "CancelToken",
@@ -33,8 +34,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import; whoever only needs the types does not wait for it.
-    if name in ("check", "protect"):
-        from c2p_core import pipeline
+    if name == "check":
+        from c2p_core.compare import check
 
-        return getattr(pipeline, name)
+        return check
+    if name == "protect":
+        from c2p_core.pipeline import protect
+
+        return protect
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -208,7 +208,7 @@ class Survived:
     """What recognisers say of a protected face after something that happens to published pictures.
 
     Attributes:
-        degradation: its name, see ``degradations.DEGRADATIONS``.
+        degradation: its name, see ``robustness.DEGRADATIONS``.
         similarities: with the unharmed original; ``before`` is what the original itself scores after the same. Empty
             when no face is found any more.
     """

@@ -187,9 +187,9 @@ def protect(
 
     store = make_store()
     _check_recognisers(store, options["recognisers"], options["hold_out"])
-    from c2p_core import pipeline
+    from c2p_core.validate import check_request
 
-    pipeline.check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), **options))
+    check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), **options))
     reports: list[dict[str, Any]] = []
     try:
         with _interruptible() as cancel:
@@ -250,10 +250,10 @@ def check(
         check_folder(plot)
     before, after = imageio.read(original), imageio.read(protected)
     store = make_store()
-    from c2p_core import pipeline
+    from c2p_core import compare
 
     said: list[str] = []
-    faces = pipeline.check(before, after, store=store, device=device, survive=survival, warnings=said)
+    faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
     if plot is not None:
         from c2p_core.plot import page
 

@@ -49,7 +49,7 @@ def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: 
 
     Args:
         original, protected: the pictures that were compared.
-        faces: what ``pipeline.check`` says of them.
+        faces: what ``compare.check`` says of them.
         title: usually the name of the photo.
     """
     shown = faces[:FACES_ON_PAGE]

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from c2p_core.api import Face, Similarity
-from c2p_core.degradations import UPLOAD_QUALITY, as_floats, through_file
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.recognition import Recogniser
+from c2p_core.rgb8 import as_floats, tensor_as_bytes, through_file
+
+# JPEG quality of what social networks typically make of a photo.
+UPLOAD_QUALITY = 75
 
 
 def see(photo: Tensor | View, face: Face) -> CanvasFace:
@@ -65,5 +68,4 @@ def similarities(
 
 
 def _uploaded(canvas: Tensor) -> Tensor:
-    pixels = (canvas.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return to_tensor(as_floats(through_file(pixels, "JPEG", UPLOAD_QUALITY)))
+    return to_tensor(as_floats(through_file(tensor_as_bytes(canvas), "JPEG", UPLOAD_QUALITY)))

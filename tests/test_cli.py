@@ -42,7 +42,6 @@ from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.overlay import draw_faces
 from c2p_core.photo import Photo
-from c2p_core.pipeline import check_request
 from c2p_core.version import __version__
 from tests.fetchable import SIZE, bundle_with_fetchable
 
@@ -90,7 +89,11 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
-    pipeline.__dict__.update(protect=protect, check=check, check_request=check_request)
+    pipeline.__dict__.update(protect=protect)
+    compare = types.ModuleType("c2p_core.compare")
+    compare.__dict__.update(check=check)
+    monkeypatch.setitem(sys.modules, "c2p_core.compare", compare)
+    monkeypatch.setattr(c2p_core, "compare", compare, raising=False)
     monkeypatch.setitem(sys.modules, "c2p_core.pipeline", pipeline)
     monkeypatch.setattr(c2p_core, "pipeline", pipeline, raising=False)
     return asked
@@ -244,7 +247,7 @@ def test_what_more_strength_would_bring_is_one_line_where_it_is_known_and_somebo
 
 @pytest.mark.usefixtures("requests")
 def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "check", lambda *_, **__: (MATCHED_ELSEWHERE,))
+    monkeypatch.setattr(sys.modules["c2p_core.compare"], "check", lambda *_, **__: (MATCHED_ELSEWHERE,))
     lines = run("check", photo, photo)[1].splitlines()
     cells = [words for line in lines if (words := line.split())[:1] == ["1"]]
     assert cells[0] == ["1", "faceres", "0.200", "lost", "lost", "0.450", "0.600"]

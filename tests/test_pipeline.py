@@ -14,14 +14,17 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from c2p_core import pipeline
+from c2p_core import compare, pipeline
 from c2p_core.api import CancelToken, Progress, ProtectRequest, ProtectResult
+from c2p_core.compare import check
+from c2p_core.device import pick_device, why_gpu_is_unusable
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.faces.canvas import CanvasFace
-from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.looks import prompt_warnings
+from c2p_core.models.loaded import WarmModels, split_hold_out, warm_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.pipeline import check, protect
+from c2p_core.pipeline import protect
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.recognition import Recogniser
@@ -129,7 +132,7 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     assert len(result.warnings) == 1 and said in result.warnings[0]
 
 
-@pytest.mark.parametrize("short", ["verify.similarities", "survival"])
+@pytest.mark.parametrize("short", ["verify.similarities", "measure_robustness"])
 def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str
 ) -> None:
@@ -141,8 +144,8 @@ def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
             raise torch.cuda.OutOfMemoryError
         return ()
 
-    monkeypatch.setattr(pipeline, "survival", lambda *_: ())
-    monkeypatch.setattr(f"c2p_core.pipeline.{short}", scarce)
+    monkeypatch.setattr(compare, "measure_robustness", lambda *_: ())
+    monkeypatch.setattr(f"c2p_core.compare.{short}", scarce)
     warnings: list[str] = []
     (face,) = check(REQUEST.photo, REQUEST.photo, store=store, survive=True, warnings=warnings)
     assert len(failed) == 2 and not face.skipped
@@ -158,23 +161,18 @@ def useless_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors ..."
         )
 
-    pipeline._why_not_on_card.cache_clear()
+    why_gpu_is_unusable.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "ones", ones)
     yield
-    pipeline._why_not_on_card.cache_clear()
+    why_gpu_is_unusable.cache_clear()
 
 
 @pytest.mark.usefixtures("useless_card")
-def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    def protected(
-        request: ProtectRequest, device: torch.device, settings: SearchSettings, warnings: list[str], *_: object
-    ) -> ProtectResult:
-        assert device.type == "cpu"
-        return ProtectResult(request.photo, (), tuple(warnings))
-
-    monkeypatch.setattr(pipeline, "_protected", protected)
-    (said,) = protect(REQUEST).warnings
+def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of() -> None:
+    warnings: list[str] = []
+    assert pick_device("auto", warnings).type == "cpu"
+    (said,) = warnings
     assert said.startswith(
         "PyTorch can't use the graphics card (CUDA error: no kernel image is available for execution"
     )
@@ -187,7 +185,7 @@ def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_he
     for names, said in (("auto", "run 'c2p models fetch'"), (("one", "two"), "none can be held out")):
         warnings: list[str] = []
         request = replace(REQUEST, recognisers=names, hold_out="one")  # type: ignore[arg-type]
-        assert pipeline._split(pair, request, warnings) == pair
+        assert split_hold_out(pair, request, warnings) == pair
         assert len(warnings) == 1 and said in warnings[0]
 
 
@@ -195,13 +193,12 @@ def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_he
     ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
 )
 def test_a_prompt_without_a_word_of_makeup_is_told_that_none_is_painted(prompt: str, count: int) -> None:
-    guidance = TextGuidance.__new__(TextGuidance)
-    warnings = pipeline._prompt_warnings(prompt, guidance)
+    warnings = prompt_warnings(prompt)
     assert len(warnings) == count and all("none is painted; name a product" in said for said in warnings[-1:])
 
 
 def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, warm, path = ModelStore(offline=True), pipeline.WarmModels(), ModelStore.path
+    store, warm, path = ModelStore(offline=True), WarmModels(), ModelStore.path
 
     def without(self: ModelStore, name: str) -> Path:
         if name == "mobileface":
@@ -209,7 +206,7 @@ def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkey
         return path(self, name)
 
     def asked() -> list[str]:
-        found, missing = pipeline._recognisers("auto", store, torch.device("cpu"), warm)
+        found, missing = warm_recognisers("auto", store, torch.device("cpu"), warm)
         return [recogniser.name for recogniser in found] + missing
 
     with monkeypatch.context() as patched:

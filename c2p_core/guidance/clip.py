@@ -16,7 +16,7 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import carry, load_mean_face
-from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, PromptReading, parse, read_prompt
+from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
 if TYPE_CHECKING:
@@ -90,10 +90,6 @@ class TextGuidance:
         self._size = (size, size) if isinstance(size, int) else tuple(size)
         self._mean = torch.tensor(preprocess["mean"], device=device)[:, None, None]
         self._std = torch.tensor(preprocess["std"], device=device)[:, None, None]
-
-    def read_prompt(self, prompt: str) -> PromptReading:
-        """Known and unknown words of a prompt (``vocabulary.read_prompt``)."""
-        return read_prompt(prompt)
 
     def frame(self, mesh: Tensor) -> Tensor:
         """(S, S, 2), as ``grid_sample`` takes it: what the model sees of a face with this (468, 2) mesh on its canvas.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from c2p_core.guidance.vocabulary import Look, choose_makeup
+from c2p_core.guidance.vocabulary import Look, choose_makeup, read_prompt
 
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
@@ -40,6 +40,22 @@ def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
 def paints_anything(prompt: str) -> bool:
     """Whether a prompt asks for any product; "natural makeup" does not."""
     return bool(choose_makeup(prompt, random.Random(0)))
+
+
+def prompt_warnings(prompt: str) -> list[str]:
+    """Sentences for the user about words that the text model doesn't know, and a prompt that names no makeup."""
+    reading = read_prompt(prompt)
+    warnings = [
+        f"The word {word!r} means nothing to the text model"
+        + (f"; closest known words: {', '.join(closest)}." if closest else ".")
+        for word, closest in reading.unknown
+    ]
+    if prompt.strip() and not reading.known:
+        warnings.append(
+            "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red "
+            "lipstick."
+        )
+    return warnings
 
 
 @torch.no_grad()

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.card import is_card_memory
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
+from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoint_files import find_files
@@ -176,13 +176,13 @@ class WPlusPrior:
         try:
             return self._inverted(face, self._networks, self._device, self._how), True
         except RuntimeError as error:
-            if not is_card_memory(error):
+            if not is_out_of_gpu_memory(error):
                 raise
             self._warn("The graphics card has too little memory for the whole inversion; it is done without tuning.")
         try:
             return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0)), False
         except RuntimeError as error:
-            if not is_card_memory(error):
+            if not is_out_of_gpu_memory(error):
                 raise
             self._warn("The graphics card has too little memory to invert this face; the processor does it.")
         there, own = torch.device("cpu"), self._networks

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable
 
 from c2p_core.api import CancelToken
-from c2p_core.card import is_card_memory
 from c2p_core.errors import (
     BadRequest,
     C2PError,
@@ -21,6 +20,7 @@ from c2p_core.errors import (
     NoFace,
     UnreadableImage,
 )
+from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, Tell, read, write
 from c2p_core.worker.transport import FileStream
@@ -98,7 +98,7 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
         raise
     except Exception as error:
         traceback.print_exc()
-        if is_card_memory(error):
+        if is_out_of_gpu_memory(error):
             fail("memory", _NO_CARD_MEMORY, spent=True)
         elif _is_memory(error):
             fail("memory", _NO_MEMORY_HERE, spent=True)

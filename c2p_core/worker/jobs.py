@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from c2p_core import pipeline
+from c2p_core import compare, pipeline
 from c2p_core.api import (
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -27,12 +27,14 @@ from c2p_core.api import (
     ProtectResult,
     Stronger,
 )
-from c2p_core.card import is_card_memory
-from c2p_core.degradations import UPLOAD_QUALITY, UPLOAD_WIDTH, typical_upload
+from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_faces
+from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.guidance.vocabulary import PRESETS
 from c2p_core.imageio import MIN_SIDE
+from c2p_core.models import loaded
+from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.photo import Photo
 from c2p_core.priors.inversion_cache import HeldInversions
@@ -45,7 +47,9 @@ from c2p_core.report import (
     not_every_face,
     stronger_report,
 )
+from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
 from c2p_core.search import SearchSettings
+from c2p_core.verify import UPLOAD_QUALITY
 from c2p_core.version import __version__
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.fields import Fields
@@ -91,11 +95,11 @@ class Jobs:
         # Nothing is fetched behind the user's back; the plug-in offers what is missing.
         self._store = ModelStore(offline=True)
         # On disk they would show the faces.
-        self._warm = pipeline.WarmModels(HeldInversions())
+        self._warm = WarmModels(HeldInversions())
 
     def about(self) -> Header:
         """What the hello says of this process; loads the models that a usual job needs."""
-        device = pipeline.pick_device("auto")
+        device = pick_device("auto")
         known = self._known_models()
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
@@ -122,14 +126,14 @@ class Jobs:
     def _warm_up(self) -> None:
         """Loads what a usual job needs, for the processor where the card is full; a job tries the card again."""
         try:
-            pipeline.warm_up(self._store, "auto", self._warm)
+            loaded.warm_up(self._store, "auto", self._warm)
             return
         except RuntimeError as error:
-            if not is_card_memory(error):
+            if not is_out_of_gpu_memory(error):
                 raise
         self._warm.release()
         torch.cuda.empty_cache()
-        pipeline.warm_up(self._store, "cpu", self._warm)
+        loaded.warm_up(self._store, "cpu", self._warm)
 
     def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
         """Does a job; see ``compute.Run``."""
@@ -239,7 +243,7 @@ class Jobs:
             return result
         cancel.raise_if_cancelled()
         warnings = list(result.warnings)
-        seen = pipeline.check(
+        seen = compare.check(
             original or photo,
             photo.with_pixels(pixels),
             store=self._store,
@@ -294,7 +298,7 @@ class Jobs:
                 cancel.raise_if_cancelled()
                 done = (index * len(versions) + part) / parts
                 tell(Message(_progress(Progress("verify", step=0), done, None)))
-                found = pipeline.check(
+                found = compare.check(
                     original,
                     shown,
                     store=self._store,
@@ -356,7 +360,7 @@ class Jobs:
 
 
 def _request(fields: Fields) -> ProtectRequest:
-    """What to do with each region; ``pipeline`` checks what the values mean."""
+    """What to do with each region; ``validate`` checks what the values mean."""
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
     steps = fields.whole("steps", 0, 0, 10_000)
     return ProtectRequest(

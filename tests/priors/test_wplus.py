@@ -22,6 +22,7 @@ from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
+from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors import checkpoints, inversion, wplus
@@ -387,10 +388,10 @@ def test_without_weights_of_the_users_those_of_the_program_are_used(user_store: 
 def test_weights_that_come_while_the_models_are_loaded_are_used(
     user_store: ModelStore, networks: Networks, astronaut: Photo
 ) -> None:
-    warm, request = pipeline.WarmModels(), ProtectRequest(astronaut, prior="stylegan2")
+    warm, request = WarmModels(), ProtectRequest(astronaut, prior="stylegan2")
 
     def used() -> GeneratorShape:
-        prior = pipeline._load(request, user_store, CPU, [], warm).prior
+        prior = load_models(request, user_store, CPU, [], warm).prior
         assert isinstance(prior, WPlusPrior)
         return prior._networks.generator.shape
 

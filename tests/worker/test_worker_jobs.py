@@ -18,12 +18,13 @@ from talk import ask, events, status, until
 from worker_client.place import Place
 from worker_client.size import SEARCH_SIDE, SHRINK
 
-from c2p_core import pipeline, verify
+from c2p_core import compare, pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
+from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
 from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
@@ -521,7 +522,7 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     darker = (ASTRONAUT * 0.8).astype(np.uint8)
     sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
     answer, _, _ = run(jobs, "check", sent, upload=True)
-    (direct,) = pipeline.check(Photo(ASTRONAUT), Photo(darker), store=store)
+    (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert answer["faces"] == [face_report(direct)] and answer["warnings"] == []
     assert answer["sentences"][-1].startswith("No protection holds")
     upload = answer["upload"]
@@ -553,12 +554,12 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def full(store: ModelStore, device: str, warm: pipeline.WarmModels) -> None:
+    def full(store: ModelStore, device: str, warm: loaded.WarmModels) -> None:
         asked.append(device)
         if device == "auto":
             raise torch.AcceleratorError("CUDA error: out of memory")
 
-    monkeypatch.setattr(pipeline, "warm_up", full)
+    monkeypatch.setattr(loaded, "warm_up", full)
     assert Jobs().about()["priors"] and asked == ["auto", "cpu"]
 
 
@@ -568,7 +569,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     bundle = bundle_with_fetchable(tmp_path / "bundle", "one", "two")
     monkeypatch.setattr("c2p_core.models.store.bundle_dir", lambda: bundle)
     made = Jobs.__new__(Jobs)
-    made._store, made._warm = ModelStore(tmp_path / "fetched", offline=True), pipeline.WarmModels()
+    made._store, made._warm = ModelStore(tmp_path / "fetched", offline=True), loaded.WarmModels()
     return made
 
 

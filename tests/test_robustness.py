@@ -12,12 +12,12 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from c2p_core import plot, survival
+from c2p_core import plot, robustness
 from c2p_core.api import Face, FaceReport, Similarity, Survived
-from c2p_core.degradations import DEGRADATIONS, UPLOAD_WIDTH, typical_upload
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers
+from c2p_core.robustness import DEGRADATIONS, UPLOAD_WIDTH, typical_upload
 
 ASTRONAUT = data.astronaut()
 FACE_BOX = (180.0, 70.0, 270.0, 190.0)
@@ -73,8 +73,8 @@ def test_the_face_is_expected_where_it_went(name: str) -> None:
     """A white square on black lies around the point that the face's centre is mapped to."""
     picture = np.zeros((700, 800, 3), np.uint8)
     picture[300:340, 500:540] = 255
-    cutout = survival._Cutout(picture, face_at((500, 300, 540, 340)), upload=0.4)
-    arrived, expected = survival._degraded(cutout, BY_NAME[name])
+    cutout = robustness._Cutout(picture, face_at((500, 300, 540, 340)), upload=0.4)
+    arrived, expected = robustness._degraded(cutout, BY_NAME[name])
     rows, columns = np.nonzero(arrived[..., 0] > 128)
     assert expected.mesh.mean(0) == pytest.approx([columns.mean() + 0.5, rows.mean() + 0.5], abs=0.6)
 
@@ -82,7 +82,7 @@ def test_the_face_is_expected_where_it_went(name: str) -> None:
 def test_large_faces_are_brought_nearer_and_uploads_know_it() -> None:
     large = Photo(np.zeros((3000, 4000, 3), np.uint8))
     face = replace(face_at((1600, 1100, 2400, 1900)), eye_distance=480.0)
-    cutout = survival._cutout(large, face)
+    cutout = robustness._cutout(large, face)
     assert cutout.face.eye_distance == 160.0
     assert max(cutout.picture.shape) <= 2 * 3.3 * 160 + 2
     assert cutout.upload == pytest.approx(3 * 1080 / 4000)
@@ -93,7 +93,7 @@ def test_what_was_not_protected_is_recognised_after_everything(store: ModelStore
     device = torch.device("cpu")
     recognisers = load_recognisers(("dlib-resnet", "mobileface"), store, device)
     photo = Photo(ASTRONAUT)
-    rows = survival.survival(photo, astronaut_face, photo, astronaut_face, recognisers, store, device)
+    rows = robustness.measure_robustness(photo, astronaut_face, photo, astronaut_face, recognisers, store, device)
     assert [row.degradation for row in rows] == [degradation.name for degradation in DEGRADATIONS]
     for row in rows:
         for said in row.similarities:
