@@ -37,7 +37,16 @@ SPEAKERS = [
     *(
         PLUGIN.parent / "c2p_core" / f"{name}.py"
         for name in (
-            *("faces/boxes", "faces/detect", "models/store", "pipeline", "priors/checkpoint_files", "priors/wplus"),
+            *(
+                "compare",
+                "faces/boxes",
+                "faces/detect",
+                "faces/select",
+                "guidance/looks",
+                "models/loaded",
+                "models/store",
+            ),
+            *("pipeline", "priors/checkpoint_files", "priors/wplus", "subjects", "validate"),
             *("recognition/__init__", "worker/compute", "worker/fields", "worker/jobs", "worker/server"),
         )
     ),
