@@ -19,7 +19,7 @@ CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixe
 # is a condition on the field (``expression``).
 _STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
 # Canvas px from a brow up to which nothing moves, and from which on all may: brows are thicker than landmarks say.
-_BROW_STILL = (5.0, 15.0)
+_BROW_STILL = (6.0, 16.0)
 _BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
 _TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
 GRAIN_SIDE = 128  # of the grid that carries grain

@@ -11,7 +11,7 @@ from c2p_core.colour import lab
 from c2p_core.priors.complexion import Limits
 
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
-_SHAPE, _SHAPE_FREED = 0.14, 0.07
+_SHAPE, _SHAPE_FREED = 0.12, 0.07
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 
@@ -62,12 +62,12 @@ def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLi
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
         complexion=1.2 * s,
         mahalanobis=1.5,
-        relief=0.9 * s,
+        relief=0.85 * s,
         grain=0.032 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
         limits=Limits(0.18 * s, 0.33 * s),
-        moved=0.022 * s,
-        shifted=6.3 * s,
+        moved=0.018 * s,
+        shifted=5.9 * s,
         patchy=2.2 * s,
     )
 
