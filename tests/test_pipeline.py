@@ -182,7 +182,7 @@ def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of() ->
 
 def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_here() -> None:
     pair = tuple(Recogniser(name, "faceres", "MIT", 0.4, 0.5, 0.1, lambda _, mesh: mesh) for name in ("one", "two"))
-    for names, said in (("auto", "run 'c2p models fetch'"), (("one", "two"), "none can be held out")):
+    for names, said in (("auto", "install the program again"), (("one", "two"), "none can be held out")):
         warnings: list[str] = []
         request = replace(REQUEST, recognisers=names, hold_out="one")  # type: ignore[arg-type]
         assert split_hold_out(pair, request, warnings) == pair

@@ -1,13 +1,10 @@
-"""Fetches model files into a folder and checks each against its hash, with nothing but the standard library."""
+"""Fetches model files into a folder, each checked against its hash before it gets its name."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 from c2p_core.models.manifest import ModelFile
 
@@ -21,6 +18,10 @@ class DownloadFailed(Exception):
     """One source did not give the files; the message says why, without a full stop."""
 
 
+class _TooLarge(ValueError):
+    pass
+
+
 def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
     """Fetches every file from ``url``/name into ``folder``.
 
@@ -28,38 +29,54 @@ def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress
         DownloadFailed: no connection, not found, or another content than expected.
         OSError: it could not be stored.
     """
+    # Imported here, because commands that fetch nothing should not wait for them.
+    import pooch  # type: ignore[import-untyped]
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
     for file in files:
-        address = f"{url}/{file.name}"
-        digest, received = hashlib.sha256(), 0
-        with (folder / file.name).open("wb") as target:
-            for chunk in _body(address):
-                received += len(chunk)
-                if received > file.size:  # a server must not be able to fill the disk
-                    raise DownloadFailed(f"{address}: it is larger than it should be")
-                digest.update(chunk)
-                target.write(chunk)
+
+        def load(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
+            for received in _write_body(address, Path(target), file.size):
                 if progress:
-                    progress(done + received, total)
-        if digest.hexdigest() != file.sha256:
-            raise DownloadFailed(f"{address}: it has another content than it should")
+                    progress(before + received, total)
+
+        try:
+            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=load)
+        except (requests.RequestException, ValueError) as error:
+            raise DownloadFailed(f"{url}/{file.name}: {_reason(error)}") from error
         done += file.size
 
 
-def _body(address: str) -> Iterator[bytes]:
-    """What the server sends, piece by piece."""
-    try:
-        with urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:
-            while chunk := answer.read(_CHUNK_BYTES):
-                yield chunk
-    except (OSError, HTTPException) as error:
-        raise DownloadFailed(f"{address}: {_reason(error)}") from error
+def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
+    """Writes what the server sends, and yields how many bytes have come so far.
+
+    Raises:
+        ValueError: more than ``size`` bytes come; a server must not be able to fill the disk.
+    """
+    import requests
+
+    with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+        answer.raise_for_status()
+        received = 0
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            received += len(chunk)
+            if received > size:
+                raise _TooLarge
+            file.write(chunk)
+            yield received
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"the server answers {error.code}"
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, TimeoutError):
+    import requests
+
+    if isinstance(error, _TooLarge):
+        return "it is larger than it should be"
+    if isinstance(error, requests.Timeout):
         return "no answer in time"
-    return f"no connection, {(str(cause).strip() or type(cause).__name__).splitlines()[0].removesuffix('.')}"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, requests.RequestException):
+        return f"no connection, {(str(error).strip() or type(error).__name__).splitlines()[0].removesuffix('.')}"
+    return "it has another content than it should"

@@ -154,7 +154,7 @@ def split_hold_out(
     if len(families) == 1:
         warnings.append(
             "Only one family of recognisers is here, so that none is left for an honest figure; "
-            "run 'c2p models fetch' for the others."
+            "install the program again."
             if request.recognisers == "auto"
             else "All the recognisers that were named are of one family, so that none can be held out for an honest "
             "figure; name one of another family too."

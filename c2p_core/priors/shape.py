@@ -2,8 +2,8 @@
 
 A grid of control points lies over the mean face, about twelve cells across it; cubic B-splines between them. The field
 is left-right symmetric in the face's own frame and fades out at the face's outline. No control point goes farther than
-the limit; from there on everything is linear, so that conditions on the displacement (``priors.expression``) can be
-taken out exactly.
+the limit; from there on everything is linear, so that conditions on the displacement (``priors.expression``) can be met
+exactly.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ShapeField:
     Attributes:
         cells: side of the square grid over the canvas on which the field is evaluated.
         moves: (2 * cells * cells, 2 * SIZE) canvas pixels per pixel that a control point goes on the mean face: first
-            sideways, antisymmetric across the face's middle, then up and down, symmetric. What ``expression`` forbids
-            is taken out.
+            sideways, antisymmetric across the face's middle, then up and down, symmetric; each corrected so that it
+            meets the conditions of ``expression``.
     """
 
     cells: int

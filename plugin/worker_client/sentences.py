@@ -99,10 +99,7 @@ SENTENCES = (
     N_("PyTorch can't use the graphics card ({why}); the processor does its work."),
     N_("No face recogniser can be had. {why}"),
     N_("Without the recogniser {name}: {why}"),
-    N_(
-        "Only one family of recognisers is here, so that none is left for an honest figure; run 'c2p models fetch' for"
-        " the others."
-    ),
+    N_("Only one family of recognisers is here, so that none is left for an honest figure; install the program again."),
     N_(
         "The model {name} is not there or incomplete ({source}); run `c2p models fetch {again}` once with a network,"
         " without --offline."
