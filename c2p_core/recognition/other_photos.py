@@ -60,7 +60,8 @@ def stronger(measured: OtherPhotos, request: ProtectRequest) -> Stronger | None:
 
     It is not known of a run unlike those that were measured, nor beyond the strengths that were.
     """
-    usual = request.mode == "dodge" and request.steps is None and request.recognisers == "auto"
+    usual = request.mode == "dodge" and request.steps is None and request.keep_expression
+    usual = usual and request.recognisers == request.hold_out == "auto"
     if not usual or request.prior != measured.prior or request.original is not None or not measured.strengths:
         return None
     highest = measured.strengths[-1][0]

@@ -57,6 +57,8 @@ def test_a_measured_strength_is_taken_as_it_is_and_others_lie_between() -> None:
         replace(USUAL, prior="stylegan2"),
         replace(USUAL, mode="decoy"),
         replace(USUAL, steps=20),
+        replace(USUAL, keep_expression=False),
+        replace(USUAL, hold_out="faceres"),
         replace(USUAL, recognisers=("dlib-resnet",)),
         replace(USUAL, original=NOTHING),
     ],
