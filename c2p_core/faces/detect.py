@@ -11,11 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from skimage.draw import polygon2mask
 from torch import Tensor
 
 from c2p_core.api import Face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
 from c2p_core.faces.mtcnn import Mtcnn
+from c2p_core.faces.regions import OVAL
 from c2p_core.faces.view import View
 
 Points = NDArray[np.float32]
@@ -35,6 +37,8 @@ _MIN_PRESENCE = 0.5
 _AROUND = 3.0
 _EYES_AROUND = 44.0
 _SAME_PLACE = 0.5  # eye distances between the centres of what counts as the same face
+_ONE_FACE = 1 / 3  # of the smaller face: two that overlap by more are one
+_OVERLAP_GRID = np.array([96, 96])  # on which overlaps are counted
 _FIVE = [33, 263, 1, 61, 291]  # mesh points that stand for eyes, nose and mouth corners
 
 
@@ -59,7 +63,9 @@ class Detector:
         for quarter_turns in (1, 2, 3):
             candidates += self._propose(turned, quarter_turns)
         to_photo = np.array(photo.shape[:0:-1], np.float32)
-        found = self._confirmed(photo, [(share * to_photo, probability) for share, probability in candidates])
+        found = without_overlaps(
+            self._confirmed(photo, [(share * to_photo, probability) for share, probability in candidates])
+        )
         found.sort(key=lambda f: -eye_distance(f[0]))
         return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
 
@@ -132,6 +138,32 @@ class Detector:
                 share = ((back - pad) / np.array([width, height])).astype(np.float32)
                 found.append((share, probability))
         return found
+
+
+def without_overlaps(
+    faces: list[tuple[NDArray[np.float32], float]],
+) -> list[tuple[NDArray[np.float32], float]]:
+    """The faces without those that lie largely on a more certain one, at whatever angle.
+
+    Upside down, a forehead with its brows can pass for a second face.
+
+    Args:
+        faces: (468, 3) mesh in photo pixels and score of each.
+    """
+    kept: list[tuple[NDArray[np.float32], float]] = []
+    for mesh, score in sorted(faces, key=lambda face: -face[1]):
+        if all(overlap(mesh, other) <= _ONE_FACE for other, _ in kept):
+            kept.append((mesh, score))
+    return kept
+
+
+def overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """The share of the smaller of two faces, (468, 2 or 3) meshes in the same pixels, that lies on the other, 0..1."""
+    outlines = np.stack([mesh[list(OVAL), :2] for mesh in (first, second)])
+    low, high = outlines.min((0, 1)), outlines.max((0, 1))
+    masks = [polygon2mask(_OVERLAP_GRID, (o - low) / (high - low) * _OVERLAP_GRID) for o in outlines]
+    smaller = min(mask.sum() for mask in masks)
+    return float((masks[0] & masks[1]).sum() / max(1, smaller))
 
 
 def _shrunk(picture: Tensor | View, side: float) -> Tensor:

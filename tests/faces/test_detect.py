@@ -11,7 +11,7 @@ from skimage import data
 
 from c2p_core.api import Face
 from c2p_core.faces import find_again, find_faces, refine_face
-from c2p_core.faces.detect import MIN_EYE_DISTANCE, why_skipped
+from c2p_core.faces.detect import MIN_EYE_DISTANCE, overlap, why_skipped, without_overlaps
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -130,3 +130,23 @@ def test_a_neighbour_is_not_taken_for_the_known_face(astronaut_face: Face, store
     beside = moved(astronaut_face, 1.0)
     beside.mesh[:, 0] += 1.5 * astronaut_face.eye_distance
     assert find_again(View(Photo(data.astronaut())), beside, store) is None
+
+
+def test_a_face_that_lies_upside_down_on_a_more_certain_one_is_left_out(astronaut_face: Face) -> None:
+    upright = astronaut_face.mesh
+    eyes = upright[[33, 263], 1].mean()
+    upside_down = upright * [1, -1] + np.array([0, 2 * eyes])
+    assert [score for _, score in without_overlaps([(upside_down, 0.9), (upright, 0.99)])] == [0.99]
+
+
+def test_faces_cheek_to_cheek_are_two(astronaut_face: Face) -> None:
+    left = astronaut_face.mesh
+    right = left + np.array([0.8 * np.ptp(left[:, 0]), 0])
+    assert 0 < overlap(left, right) < 1 / 3
+    assert len(without_overlaps([(left, 0.9), (right, 0.99)])) == 2
+
+
+def test_a_small_face_before_a_large_one_overlaps_it_wholly(astronaut_face: Face) -> None:
+    large = astronaut_face.mesh
+    small = 0.5 * large + 0.5 * large.mean(0)
+    assert overlap(small, large) == overlap(large, small) == pytest.approx(1.0, abs=0.01)
