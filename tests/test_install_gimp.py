@@ -237,8 +237,8 @@ def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
     name, content = worker.pointer(where)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
-    place = worker._client().place.find_place()
-    assert place.command[0] == str(where.python) and place.run == str(places.data_home() / "run")
+    location = worker._client().location.find_worker()
+    assert location.command[0] == str(where.python) and location.run_folder == str(places.data_home() / "run")
 
 
 def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from worker_client.constants import PROGRESS, PROTOCOL
 
 from c2p_core import compare, pipeline
 from c2p_core.api import (
@@ -53,7 +54,7 @@ from c2p_core.verify import UPLOAD_QUALITY
 from c2p_core.version import __version__
 from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
 from c2p_core.worker.fields import Fields
-from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, Tell, message, pictures
+from c2p_core.worker.protocol import Header, Message, Picture, Tell, pack, unpack
 from c2p_core.worker.regions import (
     choose,
     described,
@@ -144,7 +145,7 @@ class Jobs:
             "check": self._check,
             "models": self._models,
         }
-        return does[job.header["kind"]](Fields(job.header), pictures(job), tell, cancel)
+        return does[job.header["kind"]](Fields(job.header), unpack(job), tell, cancel)
 
     # Faces
 
@@ -201,7 +202,7 @@ class Jobs:
             raise lost[0]
         warnings += [not_every_face(why) for why in dict.fromkeys(map(str, lost))]
         reports = numbered(reports, work)
-        return message(
+        return pack(
             {
                 **_told(reports),
                 "warnings": warnings,
@@ -272,7 +273,7 @@ class Jobs:
         )
         reports = [face for face in on_layer(result.faces, task, region.photo) if face.similarities]
         made = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
-        return message({**_told(reports), "warnings": list(result.warnings)}, made)
+        return pack({**_told(reports), "warnings": list(result.warnings)}, made)
 
     # Check
 
@@ -401,7 +402,7 @@ def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:
 def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
     where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
     left = None if seconds_left is None else round(seconds_left, 1)
-    return {"kind": "progress", **where, "fraction": round(fraction, 4), "seconds_left": left}
+    return {"kind": PROGRESS, **where, "fraction": round(fraction, 4), "seconds_left": left}
 
 
 def _usual_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:

@@ -15,29 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from worker_client.constants import (
+    CANCEL,
+    CLIENT,
+    GREETING,
+    HELLO,
+    JOB_KINDS,
+    LAST_KINDS,
+    PAYLOAD_LIMIT,
+    PROTOCOL,
+    QUEUED,
+    RESULT,
+    STATUS,
+    STOP,
+    WORK,
+    WORKER,
+)
+from worker_client.protocol import OtherVersion, ProtocolError, StreamClosed, proof, same_secret
 
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.version import __version__
-from c2p_core.worker import place
 from c2p_core.worker.log import LOG
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import (
-    PAYLOAD_LIMIT,
-    PROTOCOL,
-    Header,
-    Message,
-    OtherVersion,
-    ProtocolError,
-    StreamClosed,
-    proof,
-    read,
-    same,
-    write,
-)
+from c2p_core.worker.protocol import Header, Message, read, write
+from c2p_core.worker.run_folder import remove_endpoint, write_endpoint
 from c2p_core.worker.supervise import Compute, ComputeFailed
-from c2p_core.worker.transport import Connected, Listener, listen
+from c2p_core.worker.transport import ClientStream, Listener, listen
 
-JOBS = ("find", "protect", "preview", "check", "models")
 _CONNECTIONS = 32
 _HANDSHAKE_SECONDS = 10.0
 # A job that takes longer than this to stop is stopped the hard way.
@@ -83,7 +87,7 @@ class _Refused(Exception):
 class _Client:
     """One connection."""
 
-    def __init__(self, stream: Connected) -> None:
+    def __init__(self, stream: ClientStream) -> None:
         self.stream = stream
         self.job: _Job | None = None
         self.trusted = False
@@ -156,16 +160,16 @@ class Server:
         """Serves until it is told to stop or nobody needs it any more."""
         folder = self._settings.folder
         # A killed worker's endpoint must not lead clients here: its token is another one.
-        place.remove_endpoint(folder)
+        remove_endpoint(folder)
         listener = listen(folder, self._settings.tcp)
         try:
-            place.write_endpoint(folder, self._endpoint(listener))
+            write_endpoint(folder, self._endpoint(listener))
             LOG.info("worker %s listens on %s", __version__, listener.transport)
             for work in (self._accept, self._dispatch):
                 threading.Thread(target=work, args=(listener,) if work == self._accept else (), daemon=True).start()
             self._watch()
         finally:
-            place.remove_endpoint(folder)
+            remove_endpoint(folder)
             listener.close()
             self._end_everything()
             LOG.info("worker ended")
@@ -278,20 +282,20 @@ class Server:
 
     def _shake_hands(self, client: _Client) -> None:
         ours = secrets.token_hex(16)
-        client.tell({"kind": "greeting", "challenge": ours})
-        hello = read(client.stream, first=True).header
+        client.tell({"kind": GREETING, "challenge": ours})
+        hello = read(client.stream, handshake=True).header
         theirs, told = hello.get("challenge"), hello.get("proof")
-        if hello.get("kind") != "hello" or not isinstance(theirs, str) or not isinstance(told, str):
+        if hello.get("kind") != HELLO or not isinstance(theirs, str) or not isinstance(told, str):
             raise ProtocolError("it does not say hello")
-        if not same(told, proof(self._token, "client", ours, theirs)):
+        if not same_secret(told, proof(self._token, CLIENT, ours, theirs)):
             raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.", "token")
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._ready() if hello.get("wants") == "work" else {}
-        answer = {"kind": "hello", "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
+        about = self._ready() if hello.get("wants") == WORK else {}
+        answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
-        client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
+        client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, theirs, ours)})
 
     def _ready(self) -> Header:
         """What the process that computes says of itself; waits until it can."""
@@ -318,17 +322,17 @@ class Server:
         kind, number = received.header.get("kind"), received.header.get("job")
         if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
             raise ProtocolError("it names no job")
-        if kind == "cancel":
+        if kind == CANCEL:
             job = client.job
             if job is not None and job.number == number:
                 self._cancel(job)
-        elif kind == "status":
-            client.tell({"kind": "result", "job": number, **self._status()})
-        elif kind == "stop":
+        elif kind == STATUS:
+            client.tell({"kind": RESULT, "job": number, **self._status()})
+        elif kind == STOP:
             LOG.info("asked to stop")
-            client.tell({"kind": "result", "job": number})
+            client.tell({"kind": RESULT, "job": number})
             self.stop()
-        elif kind not in JOBS:
+        elif kind not in JOB_KINDS:
             self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; {_REPAIR}, which updates it.")
         elif client.job is not None:
             self._say_bad(client, number, "A job of this connection is still running; wait for it or cancel it.")
@@ -374,7 +378,7 @@ class Server:
             for job, position in moved:
                 job.position = position
         for job, position in moved:
-            job.tell("queued", position=position)
+            job.tell(QUEUED, position=position)
 
     def _cancel(self, job: _Job) -> None:
         """Answers at once; the computation follows."""
@@ -394,7 +398,7 @@ class Server:
         """Ends a computation that was cancelled, by force if it must be."""
         until = time.monotonic() + _STOP_SECONDS
         try:
-            compute.send(Message({"kind": "cancel", "job": job.serial}))
+            compute.send(Message({"kind": CANCEL, "job": job.serial}))
         except ComputeFailed:
             return
         with self._lock:
@@ -453,7 +457,7 @@ class Server:
     def _work(self, job: _Job | None) -> None:
         if job is not None:
             self._tell_positions()
-            job.tell("queued", position=0)
+            job.tell(QUEUED, position=0)
         try:
             compute = self._started()
         except ComputeFailed as error:
@@ -472,7 +476,7 @@ class Server:
         assert sent is not None  # a job is worked on once
         began = time.monotonic()
         try:
-            compute.send(Message({**sent.header, "job": job.serial}, sent.described, sent.payload))
+            compute.send(Message({**sent.header, "job": job.serial}, sent.entries, sent.payload))
             del sent
             ended = self._relay(job, compute)
         except ComputeFailed as error:
@@ -507,13 +511,13 @@ class Server:
         """Passes on what is said of a job, up to its end; gives the kind or code of that."""
         while True:
             heard = compute.receive()
-            said = Message({**heard.header, "job": job.number}, heard.described, heard.payload)
+            said = Message({**heard.header, "job": job.number}, heard.entries, heard.payload)
             kind = said.header.get("kind")
-            if kind not in ("result", "error"):
+            if kind not in LAST_KINDS:
                 if not job.over:
                     job.client.pass_on(said)
                 continue
-            if kind == "result":
+            if kind == RESULT:
                 self._learn(said.header)
             if said.header.pop("spent", False):
                 self._drop(compute)

@@ -25,9 +25,9 @@ from gimpfu import (
     pdb,
 )
 from worker_client.bytewise import levels, merge, part, shown_only, times
+from worker_client.constants import DEPTHS
 from worker_client.parts import bounds, product_name
 from worker_client.problem import Refused
-from worker_client.protocol import DEPTHS
 from worker_client.wishes import PARASITE
 
 from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write

@@ -8,11 +8,11 @@ import os
 import worker_client
 from gimpfu import gimp, pdb
 from worker_client import Picture
+from worker_client.constants import DEPTHS
 from worker_client.faces import OUTSIDE, chosen, find, inside, regions
 from worker_client.files import host_path
 from worker_client.parts import changes, masks, products, selection
 from worker_client.problem import Refused
-from worker_client.protocol import DEPTHS
 from worker_client.report import summary, text_report, write_report
 from worker_client.size import WHOLE_PIXELS
 from worker_client.texts import _, as_text

@@ -12,7 +12,7 @@ gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
 from worker_client.bytewise import levels, merge  # noqa: E402
-from worker_client.protocol import DEPTHS  # noqa: E402
+from worker_client.constants import DEPTHS  # noqa: E402
 
 Sample = tuple[tuple[bytes, ...], ...]  # rows of pixels
 

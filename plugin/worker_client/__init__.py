@@ -9,8 +9,9 @@
 """
 
 from worker_client.client import Event, Job, Worker, connect, diagnose, stop
+from worker_client.constants import PROTOCOL
 from worker_client.problem import WorkerProblem
-from worker_client.protocol import PROTOCOL, Picture
+from worker_client.protocol import Picture
 from worker_client.size import search_size
 
 __all__ = [

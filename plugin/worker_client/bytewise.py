@@ -8,7 +8,7 @@ import struct
 import sys
 from binascii import hexlify, unhexlify
 
-from worker_client.protocol import DEPTHS
+from worker_client.constants import DEPTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm

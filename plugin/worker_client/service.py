@@ -6,7 +6,7 @@ from __future__ import unicode_literals
 import json
 
 from worker_client.client import diagnose, greet, stop
-from worker_client.place import REPAIR
+from worker_client.location import REPAIR
 from worker_client.texts import _, as_text, duration, megabytes, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"

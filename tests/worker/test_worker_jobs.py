@@ -15,7 +15,7 @@ import torch
 import worker_client
 from skimage import data, transform
 from talk import ask, events, status, until
-from worker_client.place import Place
+from worker_client.location import WorkerLocation
 from worker_client.size import SEARCH_SIDE, SHRINK
 
 from c2p_core import compare, pipeline, verify
@@ -30,7 +30,7 @@ from c2p_core.photo import Photo
 from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs
-from c2p_core.worker.protocol import Message, Picture, message, pictures, read, write
+from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from tests.fetchable import SIZE, bundle_with_fetchable
 
 ASTRONAUT = data.astronaut()
@@ -62,9 +62,9 @@ def run(
     """A job's result, its pictures, and what it said on the way."""
     told: list[Message] = []
     result = jobs.run(
-        message({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
+        pack({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
     )
-    return result.header, pictures(result), told
+    return result.header, unpack(result), told
 
 
 def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None) -> Picture:
@@ -192,10 +192,10 @@ def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_cli
     )
     command = [sys.executable, "-I", "-u", "-c", code]
     environment = {"C2P_HOME": str(home), "C2P_MODELS": str(default_root()), "OMP_NUM_THREADS": "1"}
-    place = Place("test", command, str(home / "run"), environment)
-    with worker_client.connect(place=place) as worker:
+    location = WorkerLocation("test", command, str(home / "run"), environment)
+    with worker_client.connect(location=location) as worker:
         yield worker
-        worker_client.stop(place)
+        worker_client.stop(location)
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
     faces = [{"number": 4, "box": [10, 10, 70, 80]}]
     answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
     stream = Kept()
-    write(stream, message(answer, made))
+    write(stream, pack(answer, made))
     received = read(stream).header
     rows = received["faces"][0]["similarities"]
     assert [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in rows] == [
