@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from worker_client import unexpected
+from worker_client import crash_report
 
 from c2p_core.priors.inversion_cache import InversionCache
 from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
@@ -621,7 +621,7 @@ FACE = hashlib.sha256(b"a face").hexdigest()
 
 
 def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
-    log = profile_in(home, "2.10") / unexpected.LOG
+    log = profile_in(home, "2.10") / crash_report.LOG
     log.touch()
     assert main.main(["--uninstall"]) == 0
     assert not log.exists()

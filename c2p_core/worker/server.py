@@ -47,7 +47,7 @@ _HANDSHAKE_SECONDS = 10.0
 # A job that takes longer than this to stop is stopped the hard way.
 _STOP_SECONDS = 10.0
 # Of pixels that wait for their turn, all clients together.
-_HELD_LIMIT = PAYLOAD_LIMIT
+_WAITING_BYTES_LIMIT = PAYLOAD_LIMIT
 _TICK = 0.5
 # With less free memory than this the models are not worth their place; not while somebody is about to use them.
 _SHORT_OF_MEMORY = 1_000_000_000
@@ -92,7 +92,7 @@ class _Client:
         self.job: _Job | None = None
         self.trusted = False
         # Bytes of pixels that it is sending, or that nobody has taken over yet.
-        self.arriving = 0
+        self.arriving_bytes = 0
         self._writing = threading.Lock()
 
     def tell(self, header: Header) -> None:
@@ -142,7 +142,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._token = secrets.token_hex(32)
-        self._began = self._used = time.monotonic()
+        self._started_at = self._last_used_at = time.monotonic()
         self._lock = threading.Condition()
         # Everything below is looked at and changed with the lock held.
         self._clients: set[_Client] = set()
@@ -150,11 +150,11 @@ class Server:
         self._running: _Job | None = None
         self._busy = False
         self._jobs_seen = self._jobs_done = 0
-        self._wanted = True
+        self._compute_wanted = True
         self._stopping = False
         self._compute: Compute | None = None
-        self._about: Header | None = None
-        self._problem = ""
+        self._compute_info: Header | None = None
+        self._start_failure = ""
 
     def run(self) -> None:
         """Serves until it is told to stop or nobody needs it any more."""
@@ -196,9 +196,9 @@ class Server:
         while not self._stopping:
             time.sleep(_TICK)
             with self._lock:
-                if self._busy or self._queue or self._wanted:
+                if self._busy or self._queue or self._compute_wanted:
                     continue
-                idle = time.monotonic() - self._used
+                idle = time.monotonic() - self._last_used_at
                 if idle > self._settings.idle and not self._clients:
                     LOG.info("nothing to do for %.0f s", idle)
                     # Before the listener closes, or the thread that accepts takes that for a fault.
@@ -251,9 +251,9 @@ class Server:
             client.stream.limit(None)
             while True:
                 client.stream.wait()
-                self._heard(client, read(client.stream, partial(self._reserve, client)))
+                self._handle(client, read(client.stream, partial(self._reserve, client)))
                 with self._lock:
-                    client.arriving = 0
+                    client.arriving_bytes = 0
         except StreamClosed:
             pass
         except _Refused as refusal:
@@ -281,44 +281,44 @@ class Server:
             client.stream.close()
 
     def _shake_hands(self, client: _Client) -> None:
-        ours = secrets.token_hex(16)
-        client.tell({"kind": GREETING, "challenge": ours})
+        challenge = secrets.token_hex(16)
+        client.tell({"kind": GREETING, "challenge": challenge})
         hello = read(client.stream, handshake=True).header
-        theirs, told = hello.get("challenge"), hello.get("proof")
-        if hello.get("kind") != HELLO or not isinstance(theirs, str) or not isinstance(told, str):
+        client_challenge, client_proof = hello.get("challenge"), hello.get("proof")
+        if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
             raise ProtocolError("it does not say hello")
-        if not same_secret(told, proof(self._token, CLIENT, ours, theirs)):
+        if not same_secret(client_proof, proof(self._token, CLIENT, challenge, client_challenge)):
             raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.", "token")
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._ready() if hello.get("wants") == WORK else {}
+        about = self._wait_for_compute() if hello.get("wants") == WORK else {}
         answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
-        client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, theirs, ours)})
+        client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, client_challenge, challenge)})
 
-    def _ready(self) -> Header:
+    def _wait_for_compute(self) -> Header:
         """What the process that computes says of itself; waits until it can."""
         with self._lock:
-            self._used = time.monotonic()
-            self._wanted = True
-            self._problem = ""
+            self._last_used_at = time.monotonic()
+            self._compute_wanted = True
+            self._start_failure = ""
             self._lock.notify_all()
-            while self._about is None and not self._problem and not self._stopping:
+            while self._compute_info is None and not self._start_failure and not self._stopping:
                 self._lock.wait()
-            if self._about is None:
-                why = self._problem or "it is just ending"
+            if self._compute_info is None:
+                why = self._start_failure or "it is just ending"
                 raise _Refused(_cannot_compute(why))
-            return _offered(self._about)
+            return _with_usable_priors(self._compute_info)
 
     def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
             held = sum(job.size for job in (*self._queue, self._running) if job)
-            if held + sum(other.arriving for other in self._clients) + size > _HELD_LIMIT:
+            if held + sum(other.arriving_bytes for other in self._clients) + size > _WAITING_BYTES_LIMIT:
                 raise _Refused("Too many pixels wait for the worker; try again when other jobs are done.")
-            client.arriving = size
+            client.arriving_bytes = size
 
-    def _heard(self, client: _Client, received: Message) -> None:
+    def _handle(self, client: _Client, received: Message) -> None:
         kind, number = received.header.get("kind"), received.header.get("job")
         if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
             raise ProtocolError("it names no job")
@@ -348,9 +348,9 @@ class Server:
             return {
                 "version": __version__,
                 "pid": os.getpid(),
-                "seconds_running": round(time.monotonic() - self._began, 1),
-                "device": (self._about or {}).get("device"),
-                "priors": _offered(self._about)["priors"] if self._about else None,
+                "seconds_running": round(time.monotonic() - self._started_at, 1),
+                "device": (self._compute_info or {}).get("device"),
+                "priors": _with_usable_priors(self._compute_info)["priors"] if self._compute_info else None,
                 "queue": len(self._queue) + (self._running is not None),
                 "connections": len(self._clients),
                 "jobs_done": self._jobs_done,
@@ -365,7 +365,7 @@ class Server:
         with self._lock:
             self._jobs_seen += 1
             job = _Job(client, number, self._jobs_seen, str(received.header["kind"]), received)
-            client.job, client.arriving = job, 0
+            client.job, client.arriving_bytes = job, 0
             self._queue.append(job)
             self._lock.notify_all()
         self._tell_positions()
@@ -392,9 +392,9 @@ class Server:
             job.tell("error", code="cancelled", sentence=_STOPPED)
         self._tell_positions()
         if compute is not None:
-            threading.Thread(target=self._insist, args=(job, compute), daemon=True).start()
+            threading.Thread(target=self._enforce_cancel, args=(job, compute), daemon=True).start()
 
-    def _insist(self, job: _Job, compute: Compute) -> None:
+    def _enforce_cancel(self, job: _Job, compute: Compute) -> None:
         """Ends a computation that was cancelled, by force if it must be."""
         until = time.monotonic() + _STOP_SECONDS
         try:
@@ -426,16 +426,16 @@ class Server:
         """Takes one job after the other; the only thread that starts the process that computes."""
         while True:
             with self._lock:
-                while not (self._queue or self._wanted or self._stopping):
+                while not (self._queue or self._compute_wanted or self._stopping):
                     self._lock.wait()
                 if self._stopping:
                     return
                 job = self._queue.popleft() if self._queue else None
                 self._running = job
                 self._busy = True
-                self._wanted = False
+                self._compute_wanted = False
             try:
-                self._work(job)
+                self._run_job(job)
             except Exception:
                 LOG.exception("the dispatcher failed at a job")
                 # What it says may be read by half, and the rest would be taken for the next message.
@@ -449,20 +449,20 @@ class Server:
                 self._jobs_done += job is not None
                 self._running = None
                 self._busy = False
-                self._used = time.monotonic()
+                self._last_used_at = time.monotonic()
                 self._lock.notify_all()
             del job  # its pixels, if it was cancelled before it began
             give_back()
 
-    def _work(self, job: _Job | None) -> None:
+    def _run_job(self, job: _Job | None) -> None:
         if job is not None:
             self._tell_positions()
             job.tell(QUEUED, position=0)
         try:
-            compute = self._started()
+            compute = self._start_compute()
         except ComputeFailed as error:
             with self._lock:
-                self._problem = str(error)
+                self._start_failure = str(error)
                 self._lock.notify_all()
             if job is not None:
                 self._finish(job, "error", code="refused", sentence=_cannot_compute(str(error)))
@@ -489,7 +489,7 @@ class Server:
             ended = "crash"
         LOG.info("%s: %s after %.1f s", job.kind, ended, time.monotonic() - began)
 
-    def _started(self) -> Compute:
+    def _start_compute(self) -> Compute:
         with self._lock:
             if self._compute is not None and self._compute.alive:
                 return self._compute
@@ -502,7 +502,7 @@ class Server:
             raise
         device = about.get("device")
         with self._lock:
-            self._about = {**about, "seconds_per_face": self._speeds().get(str(device), {})}
+            self._compute_info = {**about, "seconds_per_face": self._read_speeds().get(str(device), {})}
             self._lock.notify_all()
         LOG.info("ready to compute on %s", device)
         return compute
@@ -510,15 +510,15 @@ class Server:
     def _relay(self, job: _Job, compute: Compute) -> str:
         """Passes on what is said of a job, up to its end; gives the kind or code of that."""
         while True:
-            heard = compute.receive()
-            said = Message({**heard.header, "job": job.number}, heard.entries, heard.payload)
+            received = compute.receive()
+            said = Message({**received.header, "job": job.number}, received.entries, received.payload)
             kind = said.header.get("kind")
             if kind not in LAST_KINDS:
                 if not job.over:
                     job.client.pass_on(said)
                 continue
             if kind == RESULT:
-                self._learn(said.header)
+                self._keep_figures(said.header)
             if said.header.pop("spent", False):
                 self._drop(compute)
             if self._conclude(job):
@@ -530,26 +530,26 @@ class Server:
         compute.end()
         with self._lock:
             self._compute = None
-            self._wanted = True
+            self._compute_wanted = True
 
-    def _learn(self, result: Header) -> None:
+    def _keep_figures(self, result: Header) -> None:
         """Keeps what a result says about speed and models for the next hello."""
         with self._lock:
-            if self._about is None:
+            if self._compute_info is None:
                 return
             if "missing" in result:
-                self._about["models"] = {"present": result["present"], "missing": result["missing"]}
+                self._compute_info["models"] = {"present": result["present"], "missing": result["missing"]}
             seconds = result.get("seconds_per_face")
             if seconds is not None:
-                by_prior = {**self._about["seconds_per_face"], str(result["settings"]["prior"]): seconds}
-                self._about["seconds_per_face"] = by_prior
-                speeds = {**self._speeds(), str(self._about.get("device")): by_prior}
+                by_prior = {**self._compute_info["seconds_per_face"], str(result["settings"]["prior"]): seconds}
+                self._compute_info["seconds_per_face"] = by_prior
+                speeds = {**self._read_speeds(), str(self._compute_info.get("device")): by_prior}
                 try:
                     (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
                 except OSError as error:
                     LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
 
-    def _speeds(self) -> dict[str, dict[str, float]]:
+    def _read_speeds(self) -> dict[str, dict[str, float]]:
         """Seconds per face by device and prior, as measured in earlier jobs."""
         try:
             speeds = json.loads((self._settings.folder / _SPEED).read_text(encoding="utf-8"))
@@ -564,12 +564,12 @@ class Server:
         return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
 
 
-def _offered(about: Header) -> Header:
+def _with_usable_priors(about: Header) -> Header:
     """What a process that computes has said of itself, with the priors that can be used now: files come and go."""
-    told = dict(about)
-    missing = missing_priors(Path(told.pop("models_folder")))
-    priors = [name for name in told["priors"] if name not in missing]
-    return {**told, "priors": priors, "missing_priors": missing}
+    info = dict(about)
+    missing = missing_priors(Path(info.pop("models_folder")))
+    priors = [name for name in info["priors"] if name not in missing]
+    return {**info, "priors": priors, "missing_priors": missing}
 
 
 def _cannot_compute(why: str) -> str:

@@ -22,8 +22,8 @@ from worker_client.constants import (
     WORK,
     WORKER,
 )
+from worker_client.errors import WorkerProblem
 from worker_client.location import REPAIR, find_worker, native, read_endpoint, readable, tail
-from worker_client.problem import WorkerProblem
 from worker_client.protocol import (
     TEXT,
     OtherVersion,

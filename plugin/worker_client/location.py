@@ -6,7 +6,7 @@ import os
 import sys
 
 from worker_client.constants import ENDPOINT, HOME_VARIABLE, PROTOCOL
-from worker_client.problem import WorkerProblem
+from worker_client.errors import WorkerProblem
 from worker_client.protocol import TEXT
 
 # Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.

@@ -7,8 +7,8 @@ import sys
 import time
 
 from worker_client.constants import START_LOG
+from worker_client.errors import WorkerProblem
 from worker_client.location import REPAIR, readable, terminal_command
-from worker_client.problem import WorkerProblem
 
 # GIMP's own libraries and Python settings must not reach another Python.
 _ASTRAY = (

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_client import WorkerProblem, connect, diagnose, location, search_size, start, stop
+from worker_client import WorkerProblem, choose_detection_size, connect, diagnose, location, start, stop
 from worker_client.location import WorkerLocation, find_worker
 
 CLIENT = Path(start.__file__).parent
@@ -190,7 +190,7 @@ def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytes
     [((800, 600), (800, 600)), ((6000, 4000), (1714, 1143)), ((30_000, 10), (8571, 3)), ((30_000, 1), (8571, 1))],
 )
 def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int, int], wanted: tuple[int, int]) -> None:
-    assert search_size(*layer) == wanted
+    assert choose_detection_size(*layer) == wanted
 
 
 # What it is written in

@@ -21,7 +21,7 @@ from worker_client.start import start
 from c2p_core.errors import BadRequest
 from c2p_core.faces.detect import why_skipped
 from c2p_core.priors.checkpoint_files import missing_priors
-from c2p_core.worker.fields import Fields
+from c2p_core.worker.job_header import JobHeader
 from installer.translations import compiled
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
@@ -47,7 +47,7 @@ SPEAKERS = [
                 "models/store",
             ),
             *("pipeline", "priors/checkpoint_files", "priors/wplus", "subjects", "validate"),
-            *("recognition/__init__", "worker/compute", "worker/fields", "worker/jobs", "worker/server"),
+            *("recognition/__init__", "worker/compute", "worker/job_header", "worker/jobs", "worker/server"),
         )
     ),
 ]
@@ -199,7 +199,7 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
     (tmp_path / "stylegan2").mkdir()
     (tmp_path / "stylegan2" / "generator.pt").touch()
     with pytest.raises(BadRequest) as refused:
-        Fields({"seed": 12_345_678_901}).whole("seed", 0, 0, 2**31 - 1)
+        JobHeader({"seed": 12_345_678_901}).whole("seed", 0, 0, 2**31 - 1)
     (missing,) = missing_priors(tmp_path).values()
     with pytest.raises(WorkerProblem) as failed:
         start(WorkerLocation("test", ["/no/such/python"], str(tmp_path / "run"), {}))

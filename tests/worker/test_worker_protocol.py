@@ -23,7 +23,7 @@ from c2p_core import imageio
 from c2p_core.errors import BadRequest
 from c2p_core.worker import protocol as worker
 from c2p_core.worker import transport as server_side
-from c2p_core.worker.fields import Fields
+from c2p_core.worker.job_header import JobHeader
 
 SETTINGS = settings(max_examples=200, deadline=None)
 
@@ -152,7 +152,7 @@ keys = ["prompt", "strength", "steps", "full", "faces", "choose", "fetch", "uplo
     )
 )
 def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) -> None:
-    fields = Fields(header)
+    fields = JobHeader(header)
     for read in (
         lambda: fields.text("prompt", ""),
         lambda: fields.number("strength", 0, 0, 1),

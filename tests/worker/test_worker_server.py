@@ -339,7 +339,7 @@ def test_slow_bytes_end_with_the_time_of_the_handshake(location: WorkerLocation,
 
 
 def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[..., WorkerLocation]) -> None:
-    location = make_location(tune={"_HELD_LIMIT": 5_000_000})
+    location = make_location(tune={"_WAITING_BYTES_LIMIT": 5_000_000})
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
     with worker_client.connect(location=location) as worker:
@@ -360,7 +360,7 @@ def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[.
 def test_the_plug_in_hears_why_its_pixels_were_refused(
     make_location: Callable[..., WorkerLocation], height: int
 ) -> None:
-    location = make_location(tune={"_HELD_LIMIT": 10_000})
+    location = make_location(tune={"_WAITING_BYTES_LIMIT": 10_000})
     with (
         worker_client.connect(location=location) as worker,
         pytest.raises(worker_client.WorkerProblem, match="Too many pixels") as refused,
