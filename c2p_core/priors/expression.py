@@ -2,8 +2,8 @@
 
 A face stays itself, in the same mood, while
 - eyes and brows do not move at all: heights and slopes of the brows, openings and positions of the eyes;
-- the lips move as one rigid piece, if at all: corners, opening, thickness and width stay;
-- the nose keeps its width, and gets longer or shorter as a whole at most, the mouth going with it;
+- lips, teeth and the skin around them do not move at all: corners, opening, thickness and width stay;
+- the nose does not move: a wider or bulbous one is the first thing that people see;
 - the face keeps its width, and the jaw's outline moves like a smooth curve, so that it never dents.
 All of these are linear in the displacement. ``conditions`` states them, ``enforce`` makes displacements meet them.
 Where the user gives up the expression, the eyes alone are kept: who it is depends on them, and so do their catchlights.
@@ -20,7 +20,6 @@ from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.regions import INNER_LIPS, LEFT_BROW, NOSE, OUTER_LIPS, OVAL, RIGHT_BROW
 
 EYES = (*LEFT_EYE, *RIGHT_EYE)
-STILL = (*EYES, *LEFT_BROW, *RIGHT_BROW)
 LIPS = tuple(dict.fromkeys((*OUTER_LIPS, *INNER_LIPS)))
 NOSE_BODY = (
     6, 197, 195, 5, 4, 1, 19, 94, 2, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 174, 399, 236, 456, 134, 363,
@@ -28,20 +27,19 @@ NOSE_BODY = (
     218, 438, 219, 439, 64, 294, 98, 327, 97, 326, 240, 460, 235, 455, 59, 289,
 )  # fmt: skip
 """Mesh points of the nose from between the eyes down to its base."""
-_NOSE_BASE = (2, 97, 326, 98, 327)
+STILL = (*EYES, *LEFT_BROW, *RIGHT_BROW, *LIPS, *NOSE_BODY)
+"""Mesh points that do not move where the expression is kept."""
 _UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 _LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
-# The lips' own skin goes with them, or their outline would bend wherever the mesh misses it by a few pixels.
+# The skin around lips keeps still too, or their outline would bend wherever the mesh misses it by a few pixels.
 _AROUND_LIPS = (4.0, 8.0)  # canvas px
 _AROUND_NOSE = 4.0
 _ABOVE_EYES = 8.0  # canvas px: from here down the face keeps its width
 # The jaw may get longer, rounder and more square: polynomials up to this degree along its outline.
 _JAW_DEGREE = 2
-# Along a nose: it may get longer or shorter as a whole, but its bridge stays with the eyes.
-_NOSE_DEGREE = 2
 # Eigenvalues below this share of the largest are rounding.
 _RANK_TOLERANCE = 1e-11
-_SMOOTH_WITHIN = 2.5  # cells over which what meets the conditions fades into what is free
+_SMOOTH_WITHIN = 4.5  # cells over which what meets the conditions fades into what is free
 
 Floats = NDArray[np.float64]
 
@@ -60,30 +58,26 @@ def conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = Tr
     """
     if not keep_expression:
         return np.asarray(np.kron(np.eye(2), _sampling(mesh[list(EYES)], cells)), dtype=np.float64)
-    still = _sampling(mesh[list(STILL)], cells)
-    around = [_grown(mesh[list(OUTER_LIPS)], pixels) for pixels in _AROUND_LIPS]
-    lips = _sampling(np.concatenate([mesh[list(LIPS)], _between_lips(mesh), *around]), cells)
-    mouth = lips.mean(0, keepdims=True)
-    nose_points = np.concatenate([mesh[list(NOSE_BODY)], _grown(mesh[list(NOSE)], _AROUND_NOSE)])
-    nose = _sampling(nose_points, cells)
-    length = _beyond_polynomial(nose_points[:, 1].astype(np.float64), _NOSE_DEGREE) @ nose
-    base = _sampling(mesh[list(_NOSE_BASE)], cells).mean(0, keepdims=True)
+    around_lips = [_grown(mesh[list(OUTER_LIPS)], pixels) for pixels in _AROUND_LIPS]
+    around_nose = _grown(mesh[list(NOSE)], _AROUND_NOSE)
+    points = [mesh[list(STILL)], _between_lips(mesh), *around_lips, around_nose]
+    still = _sampling(np.concatenate(points), cells)
     jaw_points = jaw_outline(mesh)
     jaw = _beyond_polynomial(_along(jaw_points), _JAW_DEGREE) @ _sampling(jaw_points, cells)
     width = _sampling(face_sides(mesh), cells)
 
-    both = np.concatenate([still, lips - mouth, jaw])
-    sideways = np.concatenate([both, nose, width])
-    down = np.concatenate([both, length, base - mouth])
-    return np.block([[sideways, np.zeros_like(sideways)], [np.zeros_like(down), down]])
+    sideways, down = np.concatenate([still, jaw, width]), np.concatenate([still, jaw])
+    return np.block(
+        [[sideways, np.zeros((len(sideways), cells * cells))], [np.zeros((len(down), cells * cells)), down]]
+    )
 
 
 def enforce(rows: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
     """Displacements that meet the conditions exactly, each changed as little and as smoothly as that can be.
 
-    Of all changes that lead there it is the one of least energy, its size and its curvature together, so that the skin
-    around lips and nose goes along with them. Taking the forbidden directions out of a code instead would leave a face
-    next to nothing: every control point reaches some lip, brow or nose.
+    Of all changes that lead there it is the one of least energy, its size and its curvature together, so that the
+    skin around what keeps still gives way gradually. Taking the forbidden directions out of a code instead would leave
+    a face next to nothing: every control point reaches some lip, brow or nose.
 
     Args:
         rows: (C, 2 * cells * cells) conditions.
@@ -115,7 +109,7 @@ def _energy(movable: NDArray[np.bool_]) -> csc_matrix:
 
 
 def _between_lips(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 2) points in the mouth, so that teeth move with the lips."""
+    """(N, 2) points in the mouth, so that teeth keep still with the lips."""
     upper, lower = mesh[list(_UPPER_INNER_LIP)], mesh[list(_LOWER_INNER_LIP)]
     return np.concatenate([upper + share * (lower - upper) for share in (0.25, 0.5, 0.75)])
 

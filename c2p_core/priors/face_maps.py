@@ -21,6 +21,10 @@ _STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
 # Canvas px from a brow up to which nothing moves, and from which on all may: brows are thicker than landmarks say.
 _BROW_STILL = (6.0, 16.0)
 _BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
+_LIGHT_BROW_FADE = 14.0  # the same for lighter tone, which just above a brow would outline it
+# Around eyes and lips tone gets darker by this share of its limit, fully so up to the first distance and no longer from
+# the second: bags under eyes and shade around a mouth make a face older.
+_SHADE_AT_FEATURES, _NEAR_EYES, _NEAR_LIPS = 0.7, (18.0, 34.0), (16.0, 28.0)
 _TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
 GRAIN_SIDE = 128  # of the grid that carries grain
 _ROUGH_WITHIN = 3.0  # canvas px within which roughness hides grain
@@ -44,6 +48,16 @@ def tonable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     return np.asarray(allowed, dtype=np.float32)
 
 
+def tone_shares(mesh: np.ndarray) -> np.ndarray:
+    """(2, 256, 256) the shares of their limits by which tone may get lighter and darker."""
+    lighter = face_regions.ramp(-face_regions.brows_distance(mesh), -_LIGHT_BROW_FADE, -1.0)
+    lips = face_regions.signed_distance(mesh, face_regions.OUTER_LIPS)
+    near = np.maximum(
+        face_regions.ramp(face_regions.eyes_distance(mesh), *_NEAR_EYES), face_regions.ramp(lips, *_NEAR_LIPS)
+    )
+    return np.stack([lighter, 1.0 - (1.0 - _SHADE_AT_FEATURES) * near]).astype(np.float32)
+
+
 def free_to_move(pixels: np.ndarray, mesh: np.ndarray, keep_expression: bool) -> np.ndarray:
     """(256, 256) 1 where shape may move the face, 0 where it must not."""
     oval = face_regions.signed_distance(mesh, face_regions.OVAL)
@@ -63,6 +77,13 @@ def grain_mask(mesh: np.ndarray) -> np.ndarray:
     inside = face_regions.ramp(oval, -14.0, -2.0) * face_regions.ramp(-face_regions.eyes_distance(mesh), -5.0, 0.0)
     inside *= face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.INNER_LIPS), -2.0, 0.5)
     return inside
+
+
+def beside_features(mesh: np.ndarray) -> np.ndarray:
+    """(256, 256) 0 on brows and lips, which are lines themselves; 1 elsewhere."""
+    lips = face_regions.signed_distance(mesh, face_regions.OUTER_LIPS)
+    on = face_regions.ramp(np.minimum(face_regions.brows_distance(mesh), lips), -1.0, 2.0)
+    return np.asarray(1.0 - on, dtype=np.float32)
 
 
 def face_mask(mesh: np.ndarray) -> np.ndarray:

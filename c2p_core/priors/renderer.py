@@ -24,6 +24,7 @@ from c2p_core.priors import face_maps, products
 from c2p_core.priors.complexion import bounded, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
+from c2p_core.priors.lines import Lines
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.relief import Relief
@@ -41,7 +42,7 @@ _HINTS: tuple[tuple[str, Rgb | None], ...] = (("contour", None), ("highlight", N
 # Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
 _STIFF = 1e4
 # Skin that is stretched by more than this share shows it: folds beside the mouth become lines, brows become bars.
-_STRAIN = 0.5
+_STRAIN = 0.35
 # Cells. Tone is blurred again where it is bounded already, or a strong code would make plateaus with edges.
 _TONE_BLUR = 3.0
 _STRAIGHT = 5e4
@@ -62,6 +63,7 @@ class _WornLook:
         reach: (9, 6) how far the search may take each of its numbers.
         painted: whether there is any product to paint.
         half, tone: (3, 128, 128) and (3, cells, cells) CIE L*a*b* of the face in it, from which visibility is measured.
+        lines: see ``Lines.strengths``.
     """
 
     code: Tensor
@@ -69,6 +71,7 @@ class _WornLook:
     painted: bool
     half: Tensor
     tone: Tensor
+    lines: list[Tensor]
 
 
 class FaceRenderer:
@@ -105,17 +108,19 @@ class FaceRenderer:
         self.canonical = carry(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
         self.skin = torch.from_numpy(face_maps.tonable(pixels, mesh))[None].to(device)
+        self._lighter, self._darker = torch.from_numpy(face_maps.tone_shares(mesh)).to(device)
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
         self.limits = equally_visible(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
         held = face_maps.shrink(1.0 - face_maps.free_to_move(pixels, mesh, keep_expression)).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
-        self._lines = torch.from_numpy(face_maps.straight_lines(pixels)).to(device)
+        self._straight = torch.from_numpy(face_maps.straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.shrink(face_maps.stiffness(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
         self.relief = Relief(self._linear, face_regions.skin(pixels, mesh), mesh, controls, self.limits.relief)
         inside = torch.from_numpy(face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
+        self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.beside_features(mesh)).to(device))
         laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
         ground = products.ground(laid, products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
         self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
@@ -123,7 +128,8 @@ class FaceRenderer:
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
         bare = products.bare_code().to(device)
-        unchanged = lab(_half(face.pixels.to(device))), lab(self._tone)
+        lines = self._lines.strengths(torch.zeros_like(self._linear))
+        unchanged = lab(_half(face.pixels.to(device))), lab(self._tone), lines
         self._look = self._bare = _WornLook(bare, torch.zeros_like(bare), False, *unchanged)
 
     def preview(self, look: Tensor) -> Tensor:
@@ -183,7 +189,14 @@ class FaceRenderer:
         shifted = _mean(difference(self._look.half, lab(_half(rendered.pixels))), self._half_skin)
         toned = lab(self._toned(rendered.density)) - self._look.tone
         patchy = (_mean(_band(toned).square().sum(0), self._face_mask) + 1e-6).sqrt()
-        ratios = torch.stack([landmarks / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
+        ratios = torch.stack(
+            [
+                landmarks / limits.moved,
+                shifted / limits.shifted,
+                patchy / limits.patchy,
+                self._lines.excess(rendered.density, self._look.lines) / limits.lines,
+            ]
+        )
         overstrain = overstretched(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
         return visibility_penalty(ratios, overstrain)
 
@@ -194,7 +207,9 @@ class FaceRenderer:
     def bending_terms(self, displacement: Tensor) -> Tensor:
         """What ``bending_energy`` is the squared length of; linear in the (2, cells, cells) displacement."""
         shift = displacement / CANVAS_EYE_DISTANCE
-        return torch.cat([_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._lines)])
+        return torch.cat(
+            [_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._straight)]
+        )
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
@@ -205,7 +220,7 @@ class FaceRenderer:
             return self._bare
         density = self._look_density(look)
         half, tone = lab(_half(self._painted(density))), lab(self._toned(density))
-        return _WornLook(*_with_hints(look), True, half, tone)
+        return _WornLook(*_with_hints(look), True, half, tone, self._lines.strengths(density))
 
     def _grain(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density like the grain of skin and film, too fine to make spots; never another hue."""
@@ -233,7 +248,9 @@ class FaceRenderer:
 
     def _on_skin(self, light: Tensor) -> Tensor:
         """(3, 256, 256) density change within the limits of skin."""
-        return _inked(skin_density(light, self.limits.limits) * self.skin, self._grey)
+        density = skin_density(light, self.limits.limits) * self.skin
+        density = self._lighter * density.clamp(max=0.0) + self._darker * density.clamp(min=0.0)
+        return _inked(density, self._grey)
 
     def _paint(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of an absolute product code."""

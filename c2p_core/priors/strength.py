@@ -11,7 +11,7 @@ from c2p_core.colour import lab
 from c2p_core.priors.complexion import Limits
 
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
-_SHAPE, _SHAPE_FREED = 0.12, 0.07
+_SHAPE, _SHAPE_FREED = 0.11, 0.07
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 
@@ -29,9 +29,10 @@ class StrengthLimits:
         opacity: added to the logit of every product's opacity, so that a light touch stays light.
         limits: one-sided limits of skin tone.
         moved: how far landmarks may move on average, in eye distances; the visibility penalty sets in here
-            and at the next two limits.
+            and at the next three limits.
         shifted: how far skin's colour may shift on average, moved edges included, as CIE94 difference.
         patchy: how strong the change may be between 4 and 32 cells across the face, root mean square in CIE L*a*b*.
+        lines: how much stronger lines and folds may get, root mean square in optical density, see ``lines``.
     """
 
     shape: float
@@ -44,6 +45,7 @@ class StrengthLimits:
     moved: float
     shifted: float
     patchy: float
+    lines: float
 
 
 def strength_scale(strength: float) -> float:
@@ -60,15 +62,16 @@ def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLi
     s = strength_scale(strength)
     return StrengthLimits(
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
-        complexion=1.2 * s,
+        complexion=1.5 * s,
         mahalanobis=1.5,
-        relief=0.85 * s,
-        grain=0.032 * s,
+        relief=min(1.0, 0.95 * s),
+        grain=0.036 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
-        limits=Limits(0.18 * s, 0.33 * s),
-        moved=0.018 * s,
-        shifted=5.9 * s,
-        patchy=2.2 * s,
+        limits=Limits(0.22 * s, 0.40 * s),
+        moved=0.017 * s,
+        shifted=6.3 * s,
+        patchy=2.3 * s,
+        lines=0.016 * s,
     )
 
 

@@ -26,8 +26,6 @@ from c2p_core.priors.shape import SIZE, build_field
 
 CELLS = 64
 CHEEKS = (50, 280, 205, 425)
-# Both sides of the wings of the nose, from its bridge down to its base.
-WINGS = ((48, 278), (129, 358), (64, 294), (98, 327))
 CLOSE = 0.01  # canvas px: far below what anybody sees, far above rounding
 
 codes = npst.arrays(np.float32, 2 * SIZE, elements=st.floats(-50.0, 50.0, width=32))
@@ -74,29 +72,10 @@ def test_no_measure_of_expression_changes(
 
 @whatever_the_code
 @given(code=codes)
-def test_eyes_and_brows_stay_where_they_are(
+def test_eyes_brows_lips_and_nose_stay_where_they_are(
     face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
     assert np.abs(shifts(face, code, astronaut_canvas.mesh)[list(STILL)]).max() < CLOSE
-
-
-@whatever_the_code
-@given(code=codes)
-def test_the_lips_move_as_one_piece(face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]) -> None:
-    lips = shifts(face, code, astronaut_canvas.mesh)[list(LIPS)]
-    assert np.abs(lips - lips.mean(0)).max() < CLOSE
-
-
-@whatever_the_code
-@given(code=codes)
-def test_the_wings_of_the_nose_keep_their_distance(
-    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
-) -> None:
-    mesh = astronaut_canvas.mesh.numpy().astype(np.float64)
-    after = mesh + shifts(face, code, astronaut_canvas.mesh)
-    for left, right in WINGS:
-        wider = np.linalg.norm(after[right] - after[left]) - np.linalg.norm(mesh[right] - mesh[left])
-        assert abs(wider) < CLOSE, (left, right)
 
 
 @whatever_the_code
@@ -120,22 +99,11 @@ def test_the_face_keeps_its_width(face: MakeupFace, astronaut_canvas: CanvasFace
     assert np.abs(shifts(face, code, sides)[:, 0]).max() < CLOSE
 
 
-@whatever_the_code
-@given(code=codes)
-def test_mouth_and_base_of_the_nose_move_together(
-    face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
-) -> None:
-    went = shifts(face, code, astronaut_canvas.mesh)[:, 1]
-    assert abs(went[[2, 97, 326, 98, 327]].mean() - went[list(LIPS)].mean()) < 0.1
-
-
-def test_what_is_left_still_moves_cheeks_jaw_mouth_and_nose(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+def test_cheeks_and_jaw_still_move(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     jaw = torch.from_numpy(jaw_outline(astronaut_canvas.mesh.numpy()).astype(np.float32))
     went = np.stack([shifts(face, drawn(seed), astronaut_canvas.mesh) for seed in range(8)])
     assert np.linalg.norm(went[:, list(CHEEKS)], axis=2).max(1).min() > 1.5
     assert max(np.abs(shifts(face, drawn(seed), jaw)).max() for seed in range(8)) > 0.3
-    assert np.abs(went[:, list(LIPS), 1]).max() > 1.0
-    assert np.abs(went[:, list(NOSE), 1]).max() > 1.0
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,54 @@
+"""New lines on a face count, softened ones do not, and neither does broad shade."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from c2p_core.faces.align import CANVAS
+from c2p_core.priors.lines import Lines
+
+MIDDLE = CANVAS // 2
+
+
+def stroke(density: float, width: float) -> Tensor:
+    """(3, CANVAS, CANVAS) density of a level line through the middle with a Gaussian profile."""
+    rows = torch.arange(CANVAS)[:, None] + 0.5 - MIDDLE
+    return (density * torch.exp(-0.5 * (rows / width).square())).expand(3, CANVAS, CANVAS)
+
+
+@pytest.fixture
+def skin() -> Tensor:
+    return torch.full((3, CANVAS, CANVAS), 0.4)
+
+
+def excess(linear: Tensor, density: Tensor) -> float:
+    lines = Lines(linear, torch.ones(CANVAS, CANVAS))
+    return float(lines.excess(density, lines.strengths(torch.zeros_like(density))))
+
+
+@pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
+def test_a_new_line_of_any_width_counts(skin: Tensor, width: float) -> None:
+    assert excess(skin, stroke(0.1, width)) > 10 * excess(skin, stroke(0.0, width))
+
+
+def test_a_dark_line_counts_more_than_a_light_one(skin: Tensor) -> None:
+    assert excess(skin, stroke(0.1, 2.0)) > 1.2 * excess(skin, stroke(-0.1, 2.0))
+
+
+def test_broad_shade_hardly_counts(skin: Tensor) -> None:
+    assert excess(skin, stroke(0.1, 40.0)) < 0.2 * excess(skin, stroke(0.1, 2.0))
+
+
+def test_softening_a_fold_does_not_count(skin: Tensor) -> None:
+    folded = skin * torch.exp(-stroke(0.3, 2.0))
+    assert excess(folded, stroke(-0.15, 2.0)) < 0.05 * excess(folded, stroke(0.15, 2.0))
+
+
+def test_lines_beside_what_is_counted_do_not_count(skin: Tensor) -> None:
+    upper = torch.zeros(CANVAS, CANVAS)
+    upper[: MIDDLE - 40] = 1.0
+    lines = Lines(skin, upper)
+    unchanged = lines.strengths(torch.zeros_like(skin))
+    assert float(lines.excess(stroke(0.1, 2.0), unchanged)) < 1e-3
