@@ -104,9 +104,9 @@ def blended(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any
 def check_cover(selection: Picture, photo: Picture) -> None:
     """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
     if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
-        raise BadRequest("A selection has one channel of 8 bits; this is an error of the plug-in.")
+        raise BadRequest("selection-not-grey")
     if selection.bounds[2:] != photo.bounds[2:]:
-        raise BadRequest("The selection and the photo have different sizes; this is an error of the plug-in.")
+        raise BadRequest("selection-size-differs")
 
 
 def measured_again(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:

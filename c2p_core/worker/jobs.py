@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from c2p_core import compare, pipeline
+from c2p_core import compare, errors, pipeline
 from c2p_core.api import (
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -44,7 +44,6 @@ from c2p_core.report import (
     face_report,
     face_sentence,
     judged_by_other_photos,
-    not_every_face,
     stronger_report,
 )
 from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
@@ -178,7 +177,7 @@ class Jobs:
         request = replace(_request(fields), layers=output == "products")
         work = split(fields.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
-        warnings: list[str] = []
+        warnings: list[errors.Message] = []
         made: list[Picture] = []
         lost: list[NoFace | _NothingLeft] = []
         stronger: Stronger | None = None
@@ -199,12 +198,14 @@ class Jobs:
             made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
         if lost and not made:
             raise lost[0]
-        warnings += [not_every_face(why) for why in dict.fromkeys(map(str, lost))]
+        warnings += [
+            errors.Message("not-every-face", why=why) for why in dict.fromkeys(error.message for error in lost)
+        ]
         reports = numbered(reports, work)
         return message(
             {
                 **_told(reports),
-                "warnings": warnings,
+                "warnings": [warning.described() for warning in warnings],
                 "stronger": stronger_report(stronger, reports),
                 "settings": _settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
@@ -225,7 +226,7 @@ class Jobs:
         """The result; its figures are those of what the selection leaves of it."""
         photo = as_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
-            raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
+            raise NoFace("layer-too-small", width=photo.width, height=photo.height)
         original = None if region.original is None else as_photo(region.original)
         result = pipeline.protect(
             replace(request, photo=photo, faces=choice, original=original),
@@ -238,7 +239,7 @@ class Jobs:
             return result
         pixels = blended(photo.pixels, result.photo.pixels, region.selection.pixels)
         if np.array_equal(pixels, photo.pixels):
-            raise _NothingLeft("The selection leaves nothing of the change; select the face, or select nothing.")
+            raise _NothingLeft("selection-hides-change")
         if np.array_equal(pixels, result.photo.pixels):
             return result
         cancel.raise_if_cancelled()
@@ -272,7 +273,7 @@ class Jobs:
         )
         reports = [face for face in on_layer(result.faces, task, region.photo) if face.similarities]
         made = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
-        return message({**_told(reports), "warnings": list(result.warnings)}, made)
+        return message({**_told(reports), "warnings": [warning.described() for warning in result.warnings]}, made)
 
     # Check
 
@@ -280,7 +281,7 @@ class Jobs:
         originals = [p for p in sent if p.name == "original"]
         currents = [p for p in sent if p.name == "current"]
         if not originals or len(originals) != len(currents):
-            raise BadRequest("A check needs an original and a current picture of each part; send both.")
+            raise BadRequest("check-without-pairs")
         device = fields.word("device", "auto", ("auto", "cpu", "cuda"))
         upload = fields.flag("upload")
         full = fields.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
@@ -288,7 +289,7 @@ class Jobs:
         parts = len(work) * (2 if upload else 1)
         now: list[FaceReport] = []
         later: list[FaceReport] = []
-        warnings: list[str] = []
+        warnings: list[errors.Message] = []
         for index, task in enumerate(work):
             original, current = as_photo(originals[task.index]), as_photo(currents[task.index])
             versions = [(now, current)]
@@ -308,7 +309,7 @@ class Jobs:
                 )
                 reports += on_layer(only(found, task.choice), task, originals[task.index])
         now, later = numbered(now, work), numbered(later, work)
-        answer = {**_told(now), "warnings": list(dict.fromkeys(warnings))}
+        answer = {**_told(now), "warnings": [warning.described() for warning in dict.fromkeys(warnings)]}
         if upload:
             answer["upload"] = {**_told(later), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
         return Message(answer)
@@ -416,7 +417,7 @@ def _usual_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> fl
 def _one_named(name: str, sent: Sequence[Picture]) -> Picture:
     found = [picture for picture in sent if picture.name == name]
     if len(found) != 1:
-        raise BadRequest(f"{len(found)} pictures named {name!r} were sent and exactly one is needed.")
+        raise BadRequest("pictures-not-one", name=name, count=len(found))
     return found[0]
 
 
@@ -424,12 +425,12 @@ def _sorted_out(sent: Sequence[Picture]) -> list[_Region]:
     """The regions that were sent, with what belongs to each."""
     photos = [picture for picture in sent if picture.name == "photo"]
     if not photos:
-        raise BadRequest("No photo was sent; there is nothing to protect.")
+        raise BadRequest("photo-not-sent")
 
     def partner(name: str, photo: Picture) -> Picture | None:
         found = next((p for p in sent if p.name == name and p.bounds == photo.bounds), None)
         if found is None and any(p.name == name for p in sent):
-            raise BadRequest(f"There is no {name} of the same place and size as each photo; send one for each.")
+            raise BadRequest("partner-not-sent", name=name)
         if found is not None and name == "selection":
             check_cover(found, photo)
         return found
