@@ -32,6 +32,7 @@ SOURCES = (
     "bundle/manifest.toml",
     "bundle/mini",
     "bundle/models",
+    "plugin/worker_client",
 )
 # Parts of an environment, as its marker names them.
 OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"

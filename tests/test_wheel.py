@@ -16,6 +16,7 @@ from skimage import data
 
 from c2p_core.models.store import ModelStore
 from c2p_core.version import __version__
+from c2p_core.worker.ask import NoWorker
 from installer.environment import CONSTRAINTS, child_environment
 from installer.places import Places
 
@@ -44,6 +45,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip("wheel", *how, ROOT)
     (made,) = folder.glob("*.whl")
     return made
+
+
+def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_inside(wheel: Path, tmp_path: Path) -> None:
+    pip("install", "--no-index", "--no-deps", "--target", tmp_path / "packages", wheel)
+    # Isolated, so that neither the checkout nor PYTHONPATH can lend what the wheel lacks.
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import worker_client; print(worker_client.__file__);"
+        "from c2p_core.cli import main; sys.exit(main(['worker', 'status']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", code, tmp_path / "packages"],
+        capture_output=True,
+        text=True,
+        env=child_environment(C2P_HOME=str(tmp_path / "home")),
+    )
+    assert Path(run.stdout.strip()) == tmp_path / "packages" / "worker_client" / "__init__.py"
+    assert run.returncode == NoWorker.exit_code and run.stderr.startswith("c2p: No worker is running;")
 
 
 def test_the_wheel_has_the_version_the_weights_and_the_licences(wheel: Path) -> None:
@@ -76,6 +94,8 @@ def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wh
     environment.pop("C2P_MODELS", None)
     said = subprocess.run([where.c2p, "--version"], capture_output=True, text=True, env=environment)
     assert said.stdout == f"c2p {__version__}\n"
+    asked = subprocess.run([where.c2p, "worker", "status"], capture_output=True, text=True, env=environment)
+    assert (asked.returncode, asked.stderr[:27]) == (NoWorker.exit_code, "c2p: No worker is running; ")
     command = [where.c2p, "protect", photo, "--prompt", "no makeup", "--steps", "2", "--report", report]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")

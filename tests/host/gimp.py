@@ -207,6 +207,7 @@ def _install(gimp: Gimp) -> None:
 def checkout_with_missing_models(folder: Path) -> Path:
     """A copy in ``folder`` of what the worker needs, whose manifest also has two models that have to be fetched."""
     shutil.copytree(CHECKOUT / "c2p_core", folder / "c2p_core")
+    shutil.copytree(CHECKOUT / "plugin" / "worker_client", folder / "plugin" / "worker_client")
     bundle_with_fetchable(folder / "bundle", "one", "two")
     return folder
 
@@ -224,7 +225,7 @@ def pointer(run_folder: Path, *, in_root: bool, checkout: Path = CHECKOUT) -> st
     if "C2P_OFFLINE" in os.environ:
         models["C2P_OFFLINE"] = os.environ["C2P_OFFLINE"]
     variables = {
-        "PYTHONPATH": str(checkout),
+        "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'plugin'}",
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "HOME": str(Path.home()),

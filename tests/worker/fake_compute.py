@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "plugin"))
 
 from c2p_core.api import CancelToken
 from c2p_core.errors import NoFace

@@ -185,9 +185,12 @@ def pasted(below: np.ndarray, made: list[Picture]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_client.Worker]:
     home = tmp_path_factory.mktemp("home")
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from c2p_core.worker.run import main; sys.exit(main())"
-    root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-I", "-u", "-c", code, root]
+    root = Path(__file__).parents[2]
+    code = (
+        f"import sys; sys.path[:0] = {[str(root), str(root / 'plugin')]};"
+        "from c2p_core.worker.run import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-I", "-u", "-c", code]
     environment = {"C2P_HOME": str(home), "C2P_MODELS": str(default_root()), "OMP_NUM_THREADS": "1"}
     place = Place("test", command, str(home / "run"), environment)
     with worker_client.connect(place=place) as worker:

@@ -483,13 +483,17 @@ def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace
     place = make_place()
     with worker_client.connect(place=place):
         code = (
-            "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from c2p_core.worker import place;"
+            "import sys, pathlib; sys.path[:0] = sys.argv[2:]; from c2p_core.worker import place;"
             "place._LOCK_SECONDS = 0.1; from c2p_core.worker.run import run; sys.exit(run(pathlib.Path(sys.argv[1])))"
         )
-        root = str(Path(__file__).parents[2])
+        root = Path(__file__).parents[2]
         environment = {**os.environ, **place.environment}
         second = subprocess.run(
-            [sys.executable, "-c", code, place.run, root], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code, place.run, root, root / "plugin"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert second.returncode == 0 and "another one runs" in second.stderr
 
