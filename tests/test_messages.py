@@ -75,7 +75,7 @@ def test_a_message_in_a_field_and_a_list_are_put_into_words_too() -> None:
         name="x",
         why=[Message("download-failed", url=url, why=Message("download-timeout")) for url in ("a", "b")],
     )
-    assert "(a: no answer in time, b: no answer in time)" in str(error)
+    assert "(a: no answer in time; b: no answer in time)" in str(error)
     assert str(BadRequest("model-unknown", name="x", known=["a", "b"])).endswith("the models are a, b.")
 
 

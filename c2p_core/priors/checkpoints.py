@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.priors.nvidia_pickle import read_nvidia
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
@@ -293,8 +293,8 @@ def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
     if own and strangers:
-        said = f"unknown: {_some(strangers)}"
-        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, found=said)
+        unknown = Message("tensors-unknown", names=_some(strangers))
+        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=[unknown])
     return own
 
 
@@ -367,10 +367,13 @@ def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensor
         for place in there
         if tuple(tensors[place.name].shape) != place.shape
     ]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": misshaped}
-    found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
-    if found:
-        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, found=found)
+    faults = [
+        *([Message("tensors-missing", names=_some(missing))] if missing else []),
+        *([Message("tensors-unknown", names=_some(unknown))] if unknown else []),
+        *([Message("tensors-misshaped", names=_some(misshaped))] if misshaped else []),
+    ]
+    if faults:
+        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=faults)
     broken = [p.name for p in there if not bool(torch.isfinite(tensors[p.name]).all())]
     if broken:
         raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=_some(broken))
@@ -380,9 +383,9 @@ def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensor
     return {place.ours: tensors[place.name] for place in there if place.ours}
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _some(names: Sequence[str]) -> list[str]:
+    """The first names, and how many more there are."""
+    return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]
 
 
 def _usual(kernel: Tensor) -> bool:

@@ -225,7 +225,10 @@ ENGLISH = {
     "checkpoint-no-encoder": N_("{file} holds no e4e encoder; choose another file for this place."),
     "checkpoint-too-wide": N_("{file}: {name} is {extent} wide, which no StyleGAN2 is; choose another."),
     "checkpoint-incomplete": N_("{file} lacks {missing}; get another copy of the model."),
-    "checkpoint-wrong-tensors": N_("{file} does not fit ({found}); get another copy of the model."),
+    "checkpoint-wrong-tensors": N_("{file} does not fit ({why}); get another copy of the model."),
+    "tensors-missing": N_("missing: {names}"),
+    "tensors-unknown": N_("unknown: {names}"),
+    "tensors-misshaped": N_("of another shape: {names}"),
     "checkpoint-wrong-shape": N_("{file} holds {name} in another shape; get another copy of the model."),
     "checkpoint-not-finite": N_("{file} holds values that are not finite ({names}); get another copy of the model."),
     "checkpoint-wrong-filters": N_("{file} filters otherwise than StyleGAN2 ({names}); choose another."),
@@ -291,7 +294,8 @@ def render(code, fields, translate=None):
 
     Args:
         code: of the catalogue.
-        fields: by name; messages among them are rendered too, lists are joined with commas.
+        fields: by name; messages among them are rendered too. Lists are joined with commas, of messages with
+            semicolons.
         translate: gives the user's language for an English text of the catalogue; English when None.
 
     Raises:
@@ -328,5 +332,6 @@ def _in_words(value, translate):
     if isinstance(value, dict):
         return told(value, translate)
     if isinstance(value, (list, tuple)):
-        return ", ".join("%s" % (_in_words(part, translate),) for part in value)
+        between = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
+        return between.join("%s" % (_in_words(part, translate),) for part in value)
     return value

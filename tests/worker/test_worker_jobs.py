@@ -307,7 +307,7 @@ def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
 
     def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
         if request.photo.width == 80 and reason == "the face is gone":
-            raise NoFace("A face that was there before is not found any more; look for the faces again.")
+            raise NoFace("face-gone")
         (box,) = request.faces
         return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (FaceReport(1, box, 40.0),))  # type: ignore[arg-type]
 
