@@ -26,7 +26,7 @@ from skimage import data
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugin"))
 import worker_client
-from worker_client.place import Place
+from worker_client.location import WorkerLocation
 
 from benchmarks.cost import group_photo
 from tests.host import gimp as host
@@ -104,10 +104,10 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
     try:
         gimp = host.prepared(share)
         _write_photos(share)
-        place = _place(gimp)
+        location = _location(gimp)
         _probe(gimp.plug_in)
         try:
-            figures = list(_figures(gimp, place))
+            figures = list(_figures(gimp, location))
             try:
                 older = gimp210.prepared(share)
             except NoRoot as reason:
@@ -116,7 +116,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
                 _probe(older.plug_in)
                 figures += _figures_210(older)
         finally:
-            worker_client.stop(place)
+            worker_client.stop(location)
     finally:
         shutil.rmtree(share)
     for figure in figures:
@@ -133,17 +133,17 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
     return path
 
 
-def _figures(gimp: Gimp, place: Place) -> Iterator[Figure]:
-    yield Figure("worker: cold start to ready", "s", 8, tuple(_cold(place) for _ in range(_RUNS)))
+def _figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
+    yield Figure("worker: cold start to ready", "s", 8, tuple(_cold(location) for _ in range(_RUNS)))
     first, overhead, memory = zip(*(_one_run(gimp, "pass") for _ in range(_RUNS)), strict=True)
     yield Figure("call to first progress, warm", "s", 0.5, first)
     yield Figure("overhead outside of the search, 24 MP", "s", 1.5, overhead)
     yield Figure("plug-in's process, 24 MP of 8 bits", "MB", 150, memory)
     *_, memory = zip(*(_one_run(gimp, "image.convert_precision(Gimp.Precision.FLOAT_LINEAR)"),), strict=True)
     yield Figure("plug-in's process, 24 MP of linear floats", "MB", 150, memory)
-    yield Figure("cancelled to stopped", "s", 1, tuple(_cancel(gimp, place) for _ in range(_RUNS)))
+    yield Figure("cancelled to stopped", "s", 1, tuple(_cancel(gimp, location) for _ in range(_RUNS)))
     time.sleep(2)
-    yield Figure("worker, idle with its models", "MB", 700, (_status(place)["memory"] / 1e6,))
+    yield Figure("worker, idle with its models", "MB", 700, (_status(location)["memory"] / 1e6,))
 
 
 def _figures_210(gimp: Gimp210) -> Iterator[Figure]:
@@ -165,16 +165,16 @@ def _write_photos(share: Path) -> None:
     Image.open(share / "large.jpg").save(share / "large.tif")
 
 
-def _place(gimp: Gimp) -> Place:
+def _location(gimp: Gimp) -> WorkerLocation:
     """The worker as programs outside of GIMP's root folder start it."""
     pointer = json.loads(host.pointer(gimp.run_folder, in_root=False))
-    return Place("benchmarks", pointer["command"], pointer["run"], pointer["environment"])
+    return WorkerLocation("benchmarks", pointer["command"], pointer["run"], pointer["environment"])
 
 
-def _cold(place: Place) -> float:
-    worker_client.stop(place)
+def _cold(location: WorkerLocation) -> float:
+    worker_client.stop(location)
     began = time.monotonic()
-    with worker_client.connect(client="benchmarks", place=place):
+    with worker_client.connect(client="benchmarks", location=location):
         return time.monotonic() - began
 
 
@@ -226,7 +226,7 @@ def _watched(plug_in: Path) -> Iterator[dict[int, int]]:
         watching.join()
 
 
-def _cancel(gimp: Gimp, place: Place) -> float:
+def _cancel(gimp: Gimp, location: WorkerLocation) -> float:
     """Seconds from the plug-in's end, which is what GIMP's Cancel is, until the worker has nothing to do."""
     notes = gimp.share / "notes.jsonl"
     process = gimp.start("    import time\n" + _RUN.format(prepare="pass", steps=5000))
@@ -235,7 +235,7 @@ def _cancel(gimp: Gimp, place: Place) -> float:
     for plug_in in plug_ins(gimp.plug_in):
         plug_in.kill()
     began = time.monotonic()
-    while _status(place)["queue"]:
+    while _status(location)["queue"]:
         time.sleep(0.02)
     seconds = time.monotonic() - began
     process.communicate(timeout=120)
@@ -243,6 +243,6 @@ def _cancel(gimp: Gimp, place: Place) -> float:
     return seconds
 
 
-def _status(place: Place) -> dict[str, Any]:
-    with worker_client.connect(client="benchmarks", place=place) as worker:
+def _status(location: WorkerLocation) -> dict[str, Any]:
+    with worker_client.connect(client="benchmarks", location=location) as worker:
         return dict(worker.submit("status").result(lambda _event: None).header)

@@ -414,9 +414,9 @@ def run(idle: float, tcp: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print what it says as JSON.")
 def status(as_json: bool) -> None:
     """Says what the worker is doing."""
-    from c2p_core.worker.ask import ask
+    from c2p_core.worker import control
 
-    said = ask("status")
+    said = control.status()
     if as_json:
         click.echo(json.dumps(said, indent=2))
         return
@@ -426,9 +426,9 @@ def status(as_json: bool) -> None:
 @worker.command()
 def stop() -> None:
     """Ends the worker; what it is working on is cancelled."""
-    from c2p_core.worker.ask import stop as end
+    from c2p_core.worker import control
 
-    click.echo(end().words)
+    click.echo(control.stop().words)
 
 
 def _bytes_into(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:

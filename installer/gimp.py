@@ -17,7 +17,7 @@ PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 # Under this name the plug-in keeps recent prompts in GIMP.
 RECENT = "protect-face-recent"
 _SETTINGS = "parasiterc"
-# The plug-in's log of errors that nobody foresaw, as ``plugin/worker_client/unexpected.py`` has it.
+# The plug-in's log of errors that nobody foresaw, as ``plugin/worker_client/crash_report.py`` has it.
 LOG = "protect-face.log"
 
 Answer = Literal["there", "missing", "no Python", "no answer"]

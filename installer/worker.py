@@ -32,7 +32,7 @@ def pointer(where: Places) -> tuple[str, bytes]:
         "run": _run_folder(),
         "environment": _environment(where),
     }
-    return _client().place.POINTER, (json.dumps(content, indent=1) + "\n").encode()
+    return _client().location.POINTER, (json.dumps(content, indent=1) + "\n").encode()
 
 
 def again(job: str, where: Places, home: str | None = None) -> str:
@@ -52,7 +52,7 @@ def again(job: str, where: Places, home: str | None = None) -> str:
 def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
     """The command that removes the installation that a plug-in's folder leads to; none when it is ``where`` or gone."""
     try:
-        content = json.loads((folder / _client().place.POINTER).read_text(encoding="utf-8"))
+        content = json.loads((folder / _client().location.POINTER).read_text(encoding="utf-8"))
         environment = content["environment"]
         other = Places(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
         command = again("uninstall", other, environment.get("C2P_HOME", ""))
@@ -64,7 +64,7 @@ def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
 
 def diagnosis(where: Places) -> dict[str, Any]:
     """What the plug-ins' client says of the worker; starts none."""
-    said = _client().diagnose(_place(where))
+    said = _client().diagnose(_location(where))
     return dict(said)
 
 
@@ -76,7 +76,7 @@ def end(where: Places) -> bool:
     """
     client = _client()
     try:
-        return bool(client.stop(_place(where)))
+        return bool(client.stop(_location(where)))
     except client.WorkerProblem as problem:
         # The environment's own command speaks the language of the worker that was installed with it.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -132,8 +132,8 @@ def _environment(where: Places) -> dict[str, str]:
     return {"C2P_MODELS": str(where.models)} | ({"C2P_HOME": str(Path(home).absolute())} if home else {})
 
 
-def _place(where: Places) -> Any:
-    return _client().place.Place("install.py", _command(where), _run_folder(), _environment(where))
+def _location(where: Places) -> Any:
+    return _client().location.WorkerLocation("install.py", _command(where), _run_folder(), _environment(where))
 
 
 def _client() -> Any:

@@ -61,3 +61,21 @@ def test_faces_and_guidance_know_no_prior_and_priors_no_guidance(
         if other.startswith(f"c2p_core.{never}")
     }
     assert imports == set()
+
+
+def test_only_the_worker_and_the_command_line_import_the_plug_ins_client_and_nothing_else_of_theirs() -> None:
+    plug_in_modules = {path.stem for path in (PACKAGE.parent / "plugin").glob("protect-face*/*.py")}
+    imports = {
+        (module_name(path).partition(".worker.")[0], name.partition(".")[0])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module)]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert {importer for importer, name in imports if name == "worker_client"} <= {"c2p_core", "c2p_core.cli"}
+    assert {name for _, name in imports} & plug_in_modules == set()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from worker_client import unexpected
+from worker_client import crash_report
 
 from c2p_core.priors.inversion_cache import InversionCache
 from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
@@ -237,8 +237,8 @@ def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
     name, content = worker.pointer(where)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
-    place = worker._client().place.find_place()
-    assert place.command[0] == str(where.python) and place.run == str(places.data_home() / "run")
+    location = worker._client().location.find_worker()
+    assert location.command[0] == str(where.python) and location.run_folder == str(places.data_home() / "run")
 
 
 def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
@@ -621,7 +621,7 @@ FACE = hashlib.sha256(b"a face").hexdigest()
 
 
 def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
-    log = profile_in(home, "2.10") / unexpected.LOG
+    log = profile_in(home, "2.10") / crash_report.LOG
     log.touch()
     assert main.main(["--uninstall"]) == 0
     assert not log.exists()

@@ -16,7 +16,7 @@ from skimage import data
 
 from c2p_core.models.store import ModelStore
 from c2p_core.version import __version__
-from c2p_core.worker.ask import NoWorker
+from c2p_core.worker.control import NoWorker
 from installer.environment import CONSTRAINTS, child_environment
 from installer.places import Places
 

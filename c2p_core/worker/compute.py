@@ -10,6 +10,9 @@ import threading
 import traceback
 from collections.abc import Callable
 
+from worker_client.constants import CANCEL, ERROR, RESULT
+from worker_client.protocol import ProtocolError, StreamClosed
+
 from c2p_core.api import CancelToken
 from c2p_core.errors import (
     BadRequest,
@@ -22,7 +25,7 @@ from c2p_core.errors import (
 )
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, Tell, read, write
+from c2p_core.worker.protocol import Header, Message, Tell, read, write
 from c2p_core.worker.transport import FileStream
 
 Run = Callable[[Message, Tell, CancelToken], Message]
@@ -83,15 +86,15 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
     number = job.header["job"]
 
     def tell(said: Message) -> None:
-        write(stream, Message({**said.header, "job": number}, said.described, said.payload))
+        write(stream, Message({**said.header, "job": number}, said.entries, said.payload))
 
     def fail(code: str, sentence: str, **more: bool) -> None:
-        tell(Message({"kind": "error", "code": code, "sentence": sentence, **more}))
+        tell(Message({"kind": ERROR, "code": code, "sentence": sentence, **more}))
 
     try:
         cancel.raise_if_cancelled()
         result = run(job, tell, cancel)
-        tell(Message({**result.header, "kind": "result"}, result.described, result.payload))
+        tell(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
     except C2PError as error:
         fail(next((code for kind, code in _CODES.items() if isinstance(error, kind)), "unexpected"), str(error))
     except StreamClosed:
@@ -120,7 +123,7 @@ def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelTok
         while True:
             said = read(stream)
             number = said.header["job"]
-            if said.header["kind"] == "cancel":
+            if said.header["kind"] == CANCEL:
                 # It may overtake its job.
                 tokens.setdefault(number, CancelToken()).cancel()
             else:

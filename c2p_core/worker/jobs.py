@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from worker_client.constants import PROGRESS, PROTOCOL
 
 from c2p_core import compare, errors, pipeline
 from c2p_core.api import (
@@ -50,24 +51,24 @@ from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
 from c2p_core.search import SearchSettings
 from c2p_core.verify import UPLOAD_QUALITY
 from c2p_core.version import __version__
-from c2p_core.worker.answer import as_photo, blended, check_cover, measured_again, pictures_of
-from c2p_core.worker.fields import Fields
-from c2p_core.worker.protocol import PROTOCOL, Header, Message, Picture, Tell, message, pictures
+from c2p_core.worker.job_header import JobHeader
+from c2p_core.worker.job_progress import JobProgress
+from c2p_core.worker.protocol import Header, Message, Picture, Tell, pack, unpack
 from c2p_core.worker.regions import (
-    choose,
-    described,
-    enlarged,
-    largest,
-    names,
-    numbered,
-    on_layer,
-    only,
-    regions_of,
-    selected,
-    split,
-    still_there,
+    assign_faces,
+    choose_faces,
+    describe_face,
+    drop_missing_faces,
+    filter_reports,
+    get_selected_fraction,
+    map_client_numbers,
+    move_to_layer,
+    pick_largest_face,
+    plan_regions,
+    renumber,
+    scale_face,
 )
-from c2p_core.worker.share import Share
+from c2p_core.worker.results import blend_selection, check_selection, pack_result, to_photo, update_similarities
 
 PREVIEW_STEPS = 10
 # Of a request: pixels, and what the protocol says in its own words.
@@ -75,7 +76,7 @@ _NOT_KEPT = ("photo", "original", "faces", "layers")
 
 
 @dataclass(frozen=True)
-class _Region:
+class _RegionPictures:
     """A part of the layer that is to be protected: the photo, and what may come with it, all of the same bounds."""
 
     photo: Picture
@@ -83,7 +84,7 @@ class _Region:
     original: Picture | None
 
 
-class _NothingLeft(BadRequest):
+class _NothingVisible(BadRequest):
     """The selection hides all that was changed."""
 
 
@@ -143,103 +144,103 @@ class Jobs:
             "check": self._check,
             "models": self._models,
         }
-        return does[job.header["kind"]](Fields(job.header), pictures(job), tell, cancel)
+        return does[job.header["kind"]](JobHeader(job.header), unpack(job), tell, cancel)
 
     # Faces
 
-    def _find(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        picture = _one_named("photo", sent)
-        selection = next((p for p in sent if p.name == "selection"), None)
+    def _find(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        picture = _require_one("photo", pictures)
+        selection = next((p for p in pictures if p.name == "selection"), None)
         if selection is not None:
-            check_cover(selection, picture)
+            check_selection(selection, picture)
         height, width = picture.pixels.shape[:2]
-        full = fields.size("full") or (width, height)
+        full = header.size("full") or (width, height)
         scale = np.array([full[0] / width, full[1] / height])
         tell(Message(_progress(Progress("detect"), 0.0, None)))
-        found = find_faces(as_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
-        faces = [enlarged(face, scale) for face in found]
-        shares = [1.0 if selection is None else selected(face, selection.pixels) for face in found]
-        chosen = choose(fields.choice(), faces, shares)
+        found = find_faces(to_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
+        faces = [scale_face(face, scale) for face in found]
+        fractions = [1.0 if selection is None else get_selected_fraction(face, selection.pixels) for face in found]
+        chosen = choose_faces(header.face_choice(), faces, fractions)
         return Message(
             {
-                "faces": [described(face, share) for face, share in zip(faces, shares, strict=True)],
+                "faces": [describe_face(face, fraction) for face, fraction in zip(faces, fractions, strict=True)],
                 "chosen": [face.number for face in chosen],
-                "regions": regions_of(chosen, full),
+                "regions": plan_regions(chosen, full),
             }
         )
 
     # Protection
 
-    def _protect(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        output = fields.word("output", "single", ("single", "products"))
+    def _protect(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        output = header.word("output", "single", ("single", "products"))
         began = time.perf_counter()
-        regions = _sorted_out(sent)
-        request = replace(_request(fields), layers=output == "products")
-        work = split(fields.faces(), [region.photo for region in regions])
+        regions = _group_regions(pictures)
+        request = replace(_request(header), layers=output == "products")
+        tasks = assign_faces(header.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
         warnings: list[errors.Message] = []
-        made: list[Picture] = []
-        lost: list[NoFace | _NothingLeft] = []
+        results: list[Picture] = []
+        failures: list[NoFace | _NothingVisible] = []
         stronger: Stronger | None = None
-        for index, task in enumerate(work):
+        for index, task in enumerate(tasks):
             region = regions[task.index]
-            share = Share(index, len(work), request.steps or SearchSettings().steps)
+            job_progress = JobProgress(index, len(tasks), request.steps or SearchSettings().steps)
             try:
-                result = self._protect_region(region, task.choice, request, share, tell, cancel)
-            except (NoFace, _NothingLeft) as error:
+                result = self._protect_region(region, task.choice, request, job_progress, tell, cancel)
+            except (NoFace, _NothingVisible) as error:
                 # What other regions have cost is not thrown away for it.
-                lost.append(error)
+                failures.append(error)
                 continue
-            task = still_there(task, result.faces)
-            reports += on_layer(result.faces, task, region.photo)
+            task = drop_missing_faces(task, result.faces)
+            reports += move_to_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
             # It hangs on what was asked for, which is the same for all regions but those to be strengthened.
             stronger = stronger or result.stronger
-            made += pictures_of(region.photo, result, region.selection, names(result.faces, task))
-        if lost and not made:
-            raise lost[0]
+            results += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
+        if failures and not results:
+            raise failures[0]
         warnings += [
-            errors.Message("not-every-face", why=why) for why in dict.fromkeys(error.message for error in lost)
+            errors.Message("not-every-face", why=why) for why in dict.fromkeys(failed.message for failed in failures)
         ]
-        reports = numbered(reports, work)
-        return message(
+        reports = renumber(reports, tasks)
+        return pack(
             {
-                **_told(reports),
+                **_describe_reports(reports),
                 "warnings": [warning.described() for warning in warnings],
                 "stronger": stronger_report(stronger, reports),
-                "settings": _settings(request, reports, output),
+                "settings": _list_settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
-                "seconds_per_face": _usual_seconds(request, reports),
+                "seconds_per_face": _average_seconds(request, reports),
             },
-            made,
+            results,
         )
 
     def _protect_region(
         self,
-        region: _Region,
+        region: _RegionPictures,
         choice: FaceChoice,
         request: ProtectRequest,
-        share: Share,
+        job_progress: JobProgress,
         tell: Tell,
         cancel: CancelToken,
     ) -> ProtectResult:
         """The result; its figures are those of what the selection leaves of it."""
-        photo = as_photo(region.photo)
+        photo = to_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
             raise NoFace("layer-too-small", width=photo.width, height=photo.height)
-        original = None if region.original is None else as_photo(region.original)
+        original = None if region.original is None else to_photo(region.original)
         result = pipeline.protect(
             replace(request, photo=photo, faces=choice, original=original),
-            progress=lambda p: tell(Message(_progress(p, *share.of(p)))),
+            progress=lambda p: tell(Message(_progress(p, *job_progress.estimate(p)))),
             cancel=cancel,
             store=self._store,
             warm=self._warm,
         )
         if region.selection is None:
             return result
-        pixels = blended(photo.pixels, result.photo.pixels, region.selection.pixels)
+        pixels = blend_selection(photo.pixels, result.photo.pixels, region.selection.pixels)
         if np.array_equal(pixels, photo.pixels):
-            raise _NothingLeft("selection-hides-change")
+            raise _NothingVisible("selection-hides-change")
         if np.array_equal(pixels, result.photo.pixels):
             return result
         cancel.raise_if_cancelled()
@@ -252,49 +253,51 @@ class Jobs:
             warm=self._warm,
             warnings=warnings,
         )
-        faces = tuple(measured_again(face, seen) for face in result.faces)
+        faces = tuple(update_similarities(face, seen) for face in result.faces)
         return replace(result, faces=faces, warnings=tuple(dict.fromkeys(warnings)))
 
-    def _preview(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        steps = fields.whole("steps", PREVIEW_STEPS, 1, 1000)
-        request = replace(_request(fields), steps=steps)
-        regions = _sorted_out(sent)
-        work = split(fields.faces(), [region.photo for region in regions])
-        task = largest(work, [region.photo for region in regions])
+    def _preview(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        steps = header.integer("steps", PREVIEW_STEPS, 1, 1000)
+        request = replace(_request(header), steps=steps)
+        regions = _group_regions(pictures)
+        tasks = assign_faces(header.faces(), [region.photo for region in regions])
+        task = pick_largest_face(tasks, [region.photo for region in regions])
         region = regions[task.index]
         seen: list[Preview] = []
         result = pipeline.protect(
-            replace(request, photo=as_photo(region.photo), faces=task.choice),
-            progress=lambda p: tell(Message(_progress(p, *Share(0, 1, steps).of(p)))),
+            replace(request, photo=to_photo(region.photo), faces=task.choice),
+            progress=lambda p: tell(Message(_progress(p, *JobProgress(0, 1, steps).estimate(p)))),
             preview=seen.append,
             cancel=cancel,
             store=self._store,
             warm=self._warm,
         )
-        reports = [face for face in on_layer(result.faces, task, region.photo) if face.similarities]
-        made = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
-        return message({**_told(reports), "warnings": [warning.described() for warning in result.warnings]}, made)
+        reports = [face for face in move_to_layer(result.faces, task, region.photo) if face.similarities]
+        results = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
+        return pack(
+            {**_describe_reports(reports), "warnings": [warning.described() for warning in result.warnings]}, results
+        )
 
     # Check
 
-    def _check(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        originals = [p for p in sent if p.name == "original"]
-        currents = [p for p in sent if p.name == "current"]
+    def _check(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        originals = [p for p in pictures if p.name == "original"]
+        currents = [p for p in pictures if p.name == "current"]
         if not originals or len(originals) != len(currents):
             raise BadRequest("check-without-pairs")
-        device = fields.word("device", "auto", ("auto", "cpu", "cuda"))
-        upload = fields.flag("upload")
-        full = fields.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
-        work = split(fields.faces(), originals)
-        parts = len(work) * (2 if upload else 1)
-        now: list[FaceReport] = []
-        later: list[FaceReport] = []
+        device = header.word("device", "auto", ("auto", "cpu", "cuda"))
+        upload = header.flag("upload")
+        full = header.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
+        tasks = assign_faces(header.faces(), originals)
+        parts = len(tasks) * (2 if upload else 1)
+        current_reports: list[FaceReport] = []
+        upload_reports: list[FaceReport] = []
         warnings: list[errors.Message] = []
-        for index, task in enumerate(work):
-            original, current = as_photo(originals[task.index]), as_photo(currents[task.index])
-            versions = [(now, current)]
+        for index, task in enumerate(tasks):
+            original, current = to_photo(originals[task.index]), to_photo(currents[task.index])
+            versions = [(current_reports, current)]
             if upload:
-                versions.append((later, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
+                versions.append((upload_reports, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
             for part, (reports, shown) in enumerate(versions):
                 cancel.raise_if_cancelled()
                 done = (index * len(versions) + part) / parts
@@ -307,19 +310,22 @@ class Jobs:
                     warm=self._warm,
                     warnings=warnings,
                 )
-                reports += on_layer(only(found, task.choice), task, originals[task.index])
-        now, later = numbered(now, work), numbered(later, work)
-        answer = {**_told(now), "warnings": [warning.described() for warning in dict.fromkeys(warnings)]}
+                reports += move_to_layer(filter_reports(found, task.choice), task, originals[task.index])
+        current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
+        answer = {
+            **_describe_reports(current_reports),
+            "warnings": [warning.described() for warning in dict.fromkeys(warnings)],
+        }
         if upload:
-            answer["upload"] = {**_told(later), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
+            answer["upload"] = {**_describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
         return Message(answer)
 
     # Models
 
-    def _models(self, fields: Fields, sent: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+    def _models(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         # What came with the installation can't be fetched, and must not keep the others from coming.
         missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_whole(e.name)]
-        wanted = missing if fields.all_of("fetch") else list(fields.names("fetch"))
+        wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
         for name in wanted:
             self._store.entry(name)
         store = ModelStore(offline=bool(os.environ.get("C2P_OFFLINE")))
@@ -360,26 +366,26 @@ class Jobs:
 # Requests
 
 
-def _request(fields: Fields) -> ProtectRequest:
+def _request(header: JobHeader) -> ProtectRequest:
     """What to do with each region; ``validate`` checks what the values mean."""
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
-    steps = fields.whole("steps", 0, 0, 10_000)
+    steps = header.integer("steps", 0, 0, 10_000)
     return ProtectRequest(
         nothing,
-        prompt=fields.text("prompt", DEFAULT_PROMPT),
-        strength=fields.number("strength", DEFAULT_STRENGTH, 0, 1),
-        mode=fields.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
-        prior=fields.text("prior", PRIORS[0]),
-        recognisers=fields.names("recognisers") or "auto",
-        hold_out=fields.text("hold_out", "auto"),
+        prompt=header.text("prompt", DEFAULT_PROMPT),
+        strength=header.number("strength", DEFAULT_STRENGTH, 0, 1),
+        mode=header.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
+        prior=header.text("prior", PRIORS[0]),
+        recognisers=header.names("recognisers") or "auto",
+        hold_out=header.text("hold_out", "auto"),
         steps=steps or None,
-        seed=fields.whole("seed", 0, 0, 2**31 - 1),
-        device=fields.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
-        keep_expression=fields.flag("keep_expression", True),
+        seed=header.integer("seed", 0, 0, 2**31 - 1),
+        device=header.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
+        keep_expression=header.flag("keep_expression", True),
     )
 
 
-def _settings(request: ProtectRequest, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
+def _list_settings(request: ProtectRequest, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
     """Everything that decided the result, for the layer's parasite."""
     kept = {name: value for name, value in vars(request).items() if name not in _NOT_KEPT}
     kept["steps"] = request.steps or SearchSettings().steps
@@ -387,7 +393,7 @@ def _settings(request: ProtectRequest, reports: Sequence[FaceReport], output: st
     return {**kept, "output": output, "faces": done, "program": __version__, "protocol": PROTOCOL}
 
 
-def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:
+def _describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
     """What was measured, for programs and for people."""
     return {
         "faces": [face_report(face) for face in reports],
@@ -402,10 +408,10 @@ def _told(reports: Sequence[FaceReport]) -> dict[str, Any]:
 def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
     where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
     left = None if seconds_left is None else round(seconds_left, 1)
-    return {"kind": "progress", **where, "fraction": round(fraction, 4), "seconds_left": left}
+    return {"kind": PROGRESS, **where, "fraction": round(fraction, 4), "seconds_left": left}
 
 
-def _usual_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:
+def _average_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:
     """Seconds per face, when the number of steps was the usual one."""
     seconds = [face.seconds for face in reports if face.steps]
     return round(sum(seconds) / len(seconds), 1) if seconds and request.steps is None else None
@@ -414,25 +420,25 @@ def _usual_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> fl
 # Pictures
 
 
-def _one_named(name: str, sent: Sequence[Picture]) -> Picture:
-    found = [picture for picture in sent if picture.name == name]
+def _require_one(name: str, pictures: Sequence[Picture]) -> Picture:
+    found = [picture for picture in pictures if picture.name == name]
     if len(found) != 1:
         raise BadRequest("pictures-not-one", name=name, count=len(found))
     return found[0]
 
 
-def _sorted_out(sent: Sequence[Picture]) -> list[_Region]:
+def _group_regions(pictures: Sequence[Picture]) -> list[_RegionPictures]:
     """The regions that were sent, with what belongs to each."""
-    photos = [picture for picture in sent if picture.name == "photo"]
+    photos = [picture for picture in pictures if picture.name == "photo"]
     if not photos:
         raise BadRequest("photo-not-sent")
 
     def partner(name: str, photo: Picture) -> Picture | None:
-        found = next((p for p in sent if p.name == name and p.bounds == photo.bounds), None)
-        if found is None and any(p.name == name for p in sent):
+        found = next((p for p in pictures if p.name == name and p.bounds == photo.bounds), None)
+        if found is None and any(p.name == name for p in pictures):
             raise BadRequest("partner-not-sent", name=name)
         if found is not None and name == "selection":
-            check_cover(found, photo)
+            check_selection(found, photo)
         return found
 
-    return [_Region(photo, partner("selection", photo), partner("original", photo)) for photo in photos]
+    return [_RegionPictures(photo, partner("selection", photo), partner("original", photo)) for photo in photos]

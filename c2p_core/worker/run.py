@@ -12,10 +12,10 @@ from pathlib import Path
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.home import log_folder
-from c2p_core.worker import place
-from c2p_core.worker.ask import stop
+from c2p_core.worker.control import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
+from c2p_core.worker.run_folder import hold_worker_lock, make_private, usual_run_folder
 from c2p_core.worker.server import Server, Settings
 from c2p_core.worker.supervise import usual_command
 
@@ -64,11 +64,11 @@ def run(
     """
     os.umask(0o077)
     share_one_heap()
-    folder = folder or place.run_folder()
+    folder = folder or usual_run_folder()
     logs = log_folder()
     for needed in (folder, logs):
-        place.make_private(needed)
-    with place.only_one(folder) as alone:
+        make_private(needed)
+    with hold_worker_lock(folder) as alone:
         if not alone:
             print("worker: another one runs already", file=sys.stderr)
             return 0

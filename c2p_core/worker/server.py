@@ -15,35 +15,39 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from worker_client.constants import (
+    CANCEL,
+    CLIENT,
+    GREETING,
+    HELLO,
+    JOB_KINDS,
+    LAST_KINDS,
+    PAYLOAD_LIMIT,
+    PROTOCOL,
+    QUEUED,
+    RESULT,
+    STATUS,
+    STOP,
+    WORK,
+    WORKER,
+)
+from worker_client.protocol import OtherVersion, ProtocolError, StreamClosed, proof, same_secret
 
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.version import __version__
-from c2p_core.worker import place
 from c2p_core.worker.log import LOG
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import (
-    PAYLOAD_LIMIT,
-    PROTOCOL,
-    Header,
-    Message,
-    OtherVersion,
-    ProtocolError,
-    StreamClosed,
-    proof,
-    read,
-    same,
-    write,
-)
+from c2p_core.worker.protocol import Header, Message, read, write
+from c2p_core.worker.run_folder import remove_endpoint, write_endpoint
 from c2p_core.worker.supervise import Compute, ComputeFailed
-from c2p_core.worker.transport import Connected, Listener, listen
+from c2p_core.worker.transport import ClientStream, Listener, listen
 
-JOBS = ("find", "protect", "preview", "check", "models")
 _CONNECTIONS = 32
 _HANDSHAKE_SECONDS = 10.0
 # A job that takes longer than this to stop is stopped the hard way.
 _STOP_SECONDS = 10.0
 # Of pixels that wait for their turn, all clients together.
-_HELD_LIMIT = PAYLOAD_LIMIT
+_WAITING_BYTES_LIMIT = PAYLOAD_LIMIT
 _TICK = 0.5
 # With less free memory than this the models are not worth their place; not while somebody is about to use them.
 _SHORT_OF_MEMORY = 1_000_000_000
@@ -83,12 +87,12 @@ class _Refused(Exception):
 class _Client:
     """One connection."""
 
-    def __init__(self, stream: Connected) -> None:
+    def __init__(self, stream: ClientStream) -> None:
         self.stream = stream
         self.job: _Job | None = None
         self.trusted = False
         # Bytes of pixels that it is sending, or that nobody has taken over yet.
-        self.arriving = 0
+        self.arriving_bytes = 0
         self._writing = threading.Lock()
 
     def tell(self, header: Header) -> None:
@@ -138,7 +142,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._token = secrets.token_hex(32)
-        self._began = self._used = time.monotonic()
+        self._started_at = self._last_used_at = time.monotonic()
         self._lock = threading.Condition()
         # Everything below is looked at and changed with the lock held.
         self._clients: set[_Client] = set()
@@ -146,26 +150,26 @@ class Server:
         self._running: _Job | None = None
         self._busy = False
         self._jobs_seen = self._jobs_done = 0
-        self._wanted = True
+        self._compute_wanted = True
         self._stopping = False
         self._compute: Compute | None = None
-        self._about: Header | None = None
-        self._problem = ""
+        self._compute_info: Header | None = None
+        self._start_failure = ""
 
     def run(self) -> None:
         """Serves until it is told to stop or nobody needs it any more."""
         folder = self._settings.folder
         # A killed worker's endpoint must not lead clients here: its token is another one.
-        place.remove_endpoint(folder)
+        remove_endpoint(folder)
         listener = listen(folder, self._settings.tcp)
         try:
-            place.write_endpoint(folder, self._endpoint(listener))
+            write_endpoint(folder, self._endpoint(listener))
             LOG.info("worker %s listens on %s", __version__, listener.transport)
             for work in (self._accept, self._dispatch):
                 threading.Thread(target=work, args=(listener,) if work == self._accept else (), daemon=True).start()
             self._watch()
         finally:
-            place.remove_endpoint(folder)
+            remove_endpoint(folder)
             listener.close()
             self._end_everything()
             LOG.info("worker ended")
@@ -192,9 +196,9 @@ class Server:
         while not self._stopping:
             time.sleep(_TICK)
             with self._lock:
-                if self._busy or self._queue or self._wanted:
+                if self._busy or self._queue or self._compute_wanted:
                     continue
-                idle = time.monotonic() - self._used
+                idle = time.monotonic() - self._last_used_at
                 if idle > self._settings.idle and not self._clients:
                     LOG.info("nothing to do for %.0f s", idle)
                     # Before the listener closes, or the thread that accepts takes that for a fault.
@@ -247,9 +251,9 @@ class Server:
             client.stream.limit(None)
             while True:
                 client.stream.wait()
-                self._heard(client, read(client.stream, partial(self._reserve, client)))
+                self._handle(client, read(client.stream, partial(self._reserve, client)))
                 with self._lock:
-                    client.arriving = 0
+                    client.arriving_bytes = 0
         except StreamClosed:
             pass
         except _Refused as refusal:
@@ -277,58 +281,58 @@ class Server:
             client.stream.close()
 
     def _shake_hands(self, client: _Client) -> None:
-        ours = secrets.token_hex(16)
-        client.tell({"kind": "greeting", "challenge": ours})
-        hello = read(client.stream, first=True).header
-        theirs, told = hello.get("challenge"), hello.get("proof")
-        if hello.get("kind") != "hello" or not isinstance(theirs, str) or not isinstance(told, str):
+        challenge = secrets.token_hex(16)
+        client.tell({"kind": GREETING, "challenge": challenge})
+        hello = read(client.stream, handshake=True).header
+        client_challenge, client_proof = hello.get("challenge"), hello.get("proof")
+        if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
             raise ProtocolError("it does not say hello")
-        if not same(told, proof(self._token, "client", ours, theirs)):
+        if not same_secret(client_proof, proof(self._token, CLIENT, challenge, client_challenge)):
             raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.", "token")
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._ready() if hello.get("wants") == "work" else {}
-        answer = {"kind": "hello", "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
+        about = self._wait_for_compute() if hello.get("wants") == WORK else {}
+        answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
-        client.tell({**about, **answer, **log, "proof": proof(self._token, "worker", theirs, ours)})
+        client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, client_challenge, challenge)})
 
-    def _ready(self) -> Header:
+    def _wait_for_compute(self) -> Header:
         """What the process that computes says of itself; waits until it can."""
         with self._lock:
-            self._used = time.monotonic()
-            self._wanted = True
-            self._problem = ""
+            self._last_used_at = time.monotonic()
+            self._compute_wanted = True
+            self._start_failure = ""
             self._lock.notify_all()
-            while self._about is None and not self._problem and not self._stopping:
+            while self._compute_info is None and not self._start_failure and not self._stopping:
                 self._lock.wait()
-            if self._about is None:
-                why = self._problem or "it is just ending"
+            if self._compute_info is None:
+                why = self._start_failure or "it is just ending"
                 raise _Refused(_cannot_compute(why))
-            return _offered(self._about)
+            return _with_usable_priors(self._compute_info)
 
     def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
             held = sum(job.size for job in (*self._queue, self._running) if job)
-            if held + sum(other.arriving for other in self._clients) + size > _HELD_LIMIT:
+            if held + sum(other.arriving_bytes for other in self._clients) + size > _WAITING_BYTES_LIMIT:
                 raise _Refused("Too many pixels wait for the worker; try again when other jobs are done.")
-            client.arriving = size
+            client.arriving_bytes = size
 
-    def _heard(self, client: _Client, received: Message) -> None:
+    def _handle(self, client: _Client, received: Message) -> None:
         kind, number = received.header.get("kind"), received.header.get("job")
         if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
             raise ProtocolError("it names no job")
-        if kind == "cancel":
+        if kind == CANCEL:
             job = client.job
             if job is not None and job.number == number:
                 self._cancel(job)
-        elif kind == "status":
-            client.tell({"kind": "result", "job": number, **self._status()})
-        elif kind == "stop":
+        elif kind == STATUS:
+            client.tell({"kind": RESULT, "job": number, **self._status()})
+        elif kind == STOP:
             LOG.info("asked to stop")
-            client.tell({"kind": "result", "job": number})
+            client.tell({"kind": RESULT, "job": number})
             self.stop()
-        elif kind not in JOBS:
+        elif kind not in JOB_KINDS:
             self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; {_REPAIR}, which updates it.")
         elif client.job is not None:
             self._say_bad(client, number, "A job of this connection is still running; wait for it or cancel it.")
@@ -344,9 +348,9 @@ class Server:
             return {
                 "version": __version__,
                 "pid": os.getpid(),
-                "seconds_running": round(time.monotonic() - self._began, 1),
-                "device": (self._about or {}).get("device"),
-                "priors": _offered(self._about)["priors"] if self._about else None,
+                "seconds_running": round(time.monotonic() - self._started_at, 1),
+                "device": (self._compute_info or {}).get("device"),
+                "priors": _with_usable_priors(self._compute_info)["priors"] if self._compute_info else None,
                 "queue": len(self._queue) + (self._running is not None),
                 "connections": len(self._clients),
                 "jobs_done": self._jobs_done,
@@ -361,7 +365,7 @@ class Server:
         with self._lock:
             self._jobs_seen += 1
             job = _Job(client, number, self._jobs_seen, str(received.header["kind"]), received)
-            client.job, client.arriving = job, 0
+            client.job, client.arriving_bytes = job, 0
             self._queue.append(job)
             self._lock.notify_all()
         self._tell_positions()
@@ -374,7 +378,7 @@ class Server:
             for job, position in moved:
                 job.position = position
         for job, position in moved:
-            job.tell("queued", position=position)
+            job.tell(QUEUED, position=position)
 
     def _cancel(self, job: _Job) -> None:
         """Answers at once; the computation follows."""
@@ -388,13 +392,13 @@ class Server:
             job.tell("error", code="cancelled", sentence=_STOPPED)
         self._tell_positions()
         if compute is not None:
-            threading.Thread(target=self._insist, args=(job, compute), daemon=True).start()
+            threading.Thread(target=self._enforce_cancel, args=(job, compute), daemon=True).start()
 
-    def _insist(self, job: _Job, compute: Compute) -> None:
+    def _enforce_cancel(self, job: _Job, compute: Compute) -> None:
         """Ends a computation that was cancelled, by force if it must be."""
         until = time.monotonic() + _STOP_SECONDS
         try:
-            compute.send(Message({"kind": "cancel", "job": job.serial}))
+            compute.send(Message({"kind": CANCEL, "job": job.serial}))
         except ComputeFailed:
             return
         with self._lock:
@@ -422,16 +426,16 @@ class Server:
         """Takes one job after the other; the only thread that starts the process that computes."""
         while True:
             with self._lock:
-                while not (self._queue or self._wanted or self._stopping):
+                while not (self._queue or self._compute_wanted or self._stopping):
                     self._lock.wait()
                 if self._stopping:
                     return
                 job = self._queue.popleft() if self._queue else None
                 self._running = job
                 self._busy = True
-                self._wanted = False
+                self._compute_wanted = False
             try:
-                self._work(job)
+                self._run_job(job)
             except Exception:
                 LOG.exception("the dispatcher failed at a job")
                 # What it says may be read by half, and the rest would be taken for the next message.
@@ -445,20 +449,20 @@ class Server:
                 self._jobs_done += job is not None
                 self._running = None
                 self._busy = False
-                self._used = time.monotonic()
+                self._last_used_at = time.monotonic()
                 self._lock.notify_all()
             del job  # its pixels, if it was cancelled before it began
             give_back()
 
-    def _work(self, job: _Job | None) -> None:
+    def _run_job(self, job: _Job | None) -> None:
         if job is not None:
             self._tell_positions()
-            job.tell("queued", position=0)
+            job.tell(QUEUED, position=0)
         try:
-            compute = self._started()
+            compute = self._start_compute()
         except ComputeFailed as error:
             with self._lock:
-                self._problem = str(error)
+                self._start_failure = str(error)
                 self._lock.notify_all()
             if job is not None:
                 self._finish(job, "error", code="refused", sentence=_cannot_compute(str(error)))
@@ -472,7 +476,7 @@ class Server:
         assert sent is not None  # a job is worked on once
         began = time.monotonic()
         try:
-            compute.send(Message({**sent.header, "job": job.serial}, sent.described, sent.payload))
+            compute.send(Message({**sent.header, "job": job.serial}, sent.entries, sent.payload))
             del sent
             ended = self._relay(job, compute)
         except ComputeFailed as error:
@@ -485,7 +489,7 @@ class Server:
             ended = "crash"
         LOG.info("%s: %s after %.1f s", job.kind, ended, time.monotonic() - began)
 
-    def _started(self) -> Compute:
+    def _start_compute(self) -> Compute:
         with self._lock:
             if self._compute is not None and self._compute.alive:
                 return self._compute
@@ -498,7 +502,7 @@ class Server:
             raise
         device = about.get("device")
         with self._lock:
-            self._about = {**about, "seconds_per_face": self._speeds().get(str(device), {})}
+            self._compute_info = {**about, "seconds_per_face": self._read_speeds().get(str(device), {})}
             self._lock.notify_all()
         LOG.info("ready to compute on %s", device)
         return compute
@@ -506,15 +510,15 @@ class Server:
     def _relay(self, job: _Job, compute: Compute) -> str:
         """Passes on what is said of a job, up to its end; gives the kind or code of that."""
         while True:
-            heard = compute.receive()
-            said = Message({**heard.header, "job": job.number}, heard.described, heard.payload)
+            received = compute.receive()
+            said = Message({**received.header, "job": job.number}, received.entries, received.payload)
             kind = said.header.get("kind")
-            if kind not in ("result", "error"):
+            if kind not in LAST_KINDS:
                 if not job.over:
                     job.client.pass_on(said)
                 continue
-            if kind == "result":
-                self._learn(said.header)
+            if kind == RESULT:
+                self._keep_figures(said.header)
             if said.header.pop("spent", False):
                 self._drop(compute)
             if self._conclude(job):
@@ -526,26 +530,26 @@ class Server:
         compute.end()
         with self._lock:
             self._compute = None
-            self._wanted = True
+            self._compute_wanted = True
 
-    def _learn(self, result: Header) -> None:
+    def _keep_figures(self, result: Header) -> None:
         """Keeps what a result says about speed and models for the next hello."""
         with self._lock:
-            if self._about is None:
+            if self._compute_info is None:
                 return
             if "missing" in result:
-                self._about["models"] = {"present": result["present"], "missing": result["missing"]}
+                self._compute_info["models"] = {"present": result["present"], "missing": result["missing"]}
             seconds = result.get("seconds_per_face")
             if seconds is not None:
-                by_prior = {**self._about["seconds_per_face"], str(result["settings"]["prior"]): seconds}
-                self._about["seconds_per_face"] = by_prior
-                speeds = {**self._speeds(), str(self._about.get("device")): by_prior}
+                by_prior = {**self._compute_info["seconds_per_face"], str(result["settings"]["prior"]): seconds}
+                self._compute_info["seconds_per_face"] = by_prior
+                speeds = {**self._read_speeds(), str(self._compute_info.get("device")): by_prior}
                 try:
                     (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
                 except OSError as error:
                     LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
 
-    def _speeds(self) -> dict[str, dict[str, float]]:
+    def _read_speeds(self) -> dict[str, dict[str, float]]:
         """Seconds per face by device and prior, as measured in earlier jobs."""
         try:
             speeds = json.loads((self._settings.folder / _SPEED).read_text(encoding="utf-8"))
@@ -560,12 +564,12 @@ class Server:
         return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
 
 
-def _offered(about: Header) -> Header:
+def _with_usable_priors(about: Header) -> Header:
     """What a process that computes has said of itself, with the priors that can be used now: files come and go."""
-    told = dict(about)
-    missing = missing_priors(Path(told.pop("models_folder")))
-    priors = [name for name in told["priors"] if name not in missing]
-    return {**told, "priors": priors, "missing_priors": missing}
+    info = dict(about)
+    missing = missing_priors(Path(info.pop("models_folder")))
+    priors = [name for name in info["priors"] if name not in missing]
+    return {**info, "priors": priors, "missing_priors": missing}
 
 
 def _cannot_compute(why: str) -> str:

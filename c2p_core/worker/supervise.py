@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import IO, Any, cast
 
 import psutil
+from worker_client.protocol import ProtocolError, StreamClosed
 
 from c2p_core.worker.log import LOG
-from c2p_core.worker.protocol import Header, Message, ProtocolError, StreamClosed, read, write
+from c2p_core.worker.protocol import Header, Message, read, write
 from c2p_core.worker.transport import FileStream
 
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"

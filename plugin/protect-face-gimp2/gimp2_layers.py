@@ -24,11 +24,11 @@ from gimpfu import (
     gimp,
     pdb,
 )
-from worker_client.bytewise import levels, merge, part, shown_only, times
-from worker_client.parts import bounds, product_name
-from worker_client.problem import Refused
-from worker_client.protocol import DEPTHS
-from worker_client.wishes import PARASITE
+from worker_client.constants import DEPTHS
+from worker_client.errors import Refused
+from worker_client.pixel_ops import crop_mask, mask_to_depth, mask_with_alpha, merge, multiply_masks
+from worker_client.results import get_bounds, translate_product
+from worker_client.settings import PARASITE
 
 from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
 from gimp2_texts import _, native
@@ -184,7 +184,7 @@ class Source(object):
             limit = self.selection(rect)
             if self._own_mask is not None:
                 own = padded(self._own_mask, rect)
-                limit = own if limit is None else times(limit, own)
+                limit = own if limit is None else multiply_masks(limit, own)
             if limit is not None:
                 self._limits.append((rect, limit))
 
@@ -193,29 +193,29 @@ class Source(object):
         """What was noted of a rectangle; None for everywhere, fully."""
         for noted, limit in self._limits:
             if common(noted, rect) == rect:
-                return part(limit, noted, rect)
+                return crop_mask(limit, noted, rect)
         return None
 
-    def result_layer(self, name, regions):
+    def result_layer(self, name, changes):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that shows the changed pixels and nothing else.
 
         Args:
             name: of the layer.
-            regions: rectangles that came back, with one byte a pixel: 255 where it changed, else 0.
+            changes: rectangles that came back, with one byte a pixel: 255 where it changed, else 0.
         """
         self.room = self._new_room()
         layer = self._new(name, self.size[0], self.size[1], self._with_alpha)
         mask = _with_mask(layer, ADD_MASK_BLACK)
-        for picture, changed in regions:
-            rect = bounds(picture)
+        for picture, changed in changes:
+            rect = get_bounds(picture)
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
-            cut = shown_only(b"".join(picture.strips), changed, picture.channels, self.depth)
+            cut = mask_with_alpha(b"".join(picture.strips), changed, picture.channels, self.depth)
             write(layer, rect, [cut])
-            write(mask, rect, [levels(self._visible(rect, changed), self.depth)])
+            write(mask, rect, [mask_to_depth(self._visible(rect, changed), self.depth)])
         return self._for_the_image(layer, name)
 
-    def whole_layer(self, name, regions):
+    def whole_layer(self, name, changes):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that is a full copy with the changed pixels in it; arguments as above.
 
@@ -224,7 +224,7 @@ class Source(object):
         """
         original = self._still_there()
         if original is None:
-            return self.result_layer(name, regions)
+            return self.result_layer(name, changes)
         # In the image's own precision where that can be written, so that unchanged pixels stay exact.
         depth = OWN_DEPTHS.get(self.image.precision)
         self.room = self._new_room()
@@ -234,13 +234,13 @@ class Source(object):
         whole = copied(original, room)
         if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
             whole.remove_mask(MASK_DISCARD)
-        if whole.mask is None and any(self._limit(bounds(picture)) is not None for picture, _ in regions):
+        if whole.mask is None and any(self._limit(get_bounds(picture)) is not None for picture, _ in changes):
             _with_mask(whole, ADD_MASK_WHITE)
-        for picture, changed in regions:
-            _merge(whole, bounds(picture), self._as_pixels(picture, room), changed)
+        for picture, changed in changes:
+            _merge(whole, get_bounds(picture), self._as_pixels(picture, room), changed)
             if whole.mask is not None:
-                visible = self._visible(bounds(picture), changed)
-                _merge(whole.mask, bounds(picture), levels(visible, depth or self.depth), changed)
+                visible = self._visible(get_bounds(picture), changed)
+                _merge(whole.mask, get_bounds(picture), mask_to_depth(visible, depth or self.depth), changed)
         return self._for_the_image(whole, name)
 
     def product_group(self, name, pictures, changed):
@@ -262,14 +262,14 @@ class Source(object):
         area = (left, top, group.width, group.height)
         for rect, there in changed.items():
             inner = common(rect, area)
-            shown = part(self._visible(rect, there), rect, inner)
-            write(mask, (inner[0] - left, inner[1] - top) + inner[2:], [levels(shown, self.depth)])
+            shown = crop_mask(self._visible(rect, there), rect, inner)
+            write(mask, (inner[0] - left, inner[1] - top) + inner[2:], [mask_to_depth(shown, self.depth)])
         return self._for_the_image(group, name, (left, top))
 
     def _product(self, picture):
         # type: (Picture) -> Layer
         """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
-        layer = self._new(product_name(picture), picture.width, picture.height, self._with_alpha)
+        layer = self._new(translate_product(picture), picture.width, picture.height, self._with_alpha)
         layer.set_offsets(picture.x, picture.y)
         write(layer, (0, 0, picture.width, picture.height), picture.strips)
         layer.mode = _MODES[picture.about["mode"]]
@@ -283,7 +283,7 @@ class Source(object):
         # type: (Rect, bytes) -> bytes
         """How far a changed rectangle is to be seen, one byte a pixel."""
         limit = self._limit(rect)
-        return changed if limit is None else times(changed, limit)
+        return changed if limit is None else multiply_masks(changed, limit)
 
     def _as_pixels(self, picture, room):
         # type: (Picture, Image) -> bytes
@@ -305,10 +305,10 @@ class Source(object):
         self.room.add_layer(layer, 0)
         return layer
 
-    def insert(self, layer, memory, on_top=False):
+    def insert(self, layer, record, on_top=False):
         # type: (Layer, str, bool) -> None
         """Puts a finished layer above its source, or on top, as one undo step, with what it keeps of its run."""
-        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(memory)))
+        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(record)))
         below = None if on_top else self.image.get_layer_by_tattoo(self._above)
         parent = below.parent if below is not None else None
         position = pdb.gimp_image_get_item_position(self.image, below) if below is not None else 0

@@ -8,15 +8,13 @@ import os
 import worker_client
 from gimpfu import gimp, pdb
 from worker_client import Picture
-from worker_client.faces import OUTSIDE, chosen, find, inside, regions
-from worker_client.files import host_path
-from worker_client.parts import changes, masks, products, selection
-from worker_client.problem import Refused
-from worker_client.protocol import DEPTHS
+from worker_client.constants import DEPTHS
+from worker_client.detection_size import WHOLE_PIXELS
+from worker_client.errors import Refused
+from worker_client.faces import OUTSIDE, detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside
 from worker_client.report import summary, text_report, write_report
-from worker_client.size import WHOLE_PIXELS
-from worker_client.texts import _, as_text
-from worker_client.wishes import (
+from worker_client.results import get_product_pictures, pack_selection, pair_with_masks, read_masks
+from worker_client.settings import (
     ALL,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -25,17 +23,19 @@ from worker_client.wishes import (
     PARASITE,
     PRODUCTS,
     WHOLE_LAYER,
-    job_settings,
-    layer_name,
-    memory,
-    remembered,
-    run_of,
-    same_faces,
+    find_run_record,
+    job_header,
+    list_protected_faces,
+    name_layer,
+    pack_run_record,
+    unpack_run_record,
 )
+from worker_client.text_files import host_path
+from worker_client.texts import _, as_text
 
-from gimp2_guard import connected, progress
 from gimp2_layers import NO_LAYER, Source, copied, every_layer
 from gimp2_pixels import read
+from gimp2_procedures import connect_with_progress, show_progress
 from gimp2_texts import native
 
 _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # novm
     from gimp2_pixels import Rect
 
 
-def protect(image, drawable, wishes):
+def protect(image, drawable, settings):
     # type: (Image, Drawable, dict[str, Any]) -> Layer
     """Searches, puts the new layer in, says what came of it, and returns the layer.
 
@@ -58,21 +58,21 @@ def protect(image, drawable, wishes):
         WorkerProblem: with nothing changed.
     """
     photo, above = _photo(image, drawable)
-    with Source(image, photo, above=above) as source, connected() as worker:
-        found = _find(worker, source, wishes["faces"])
-        rects = regions(found)
+    with Source(image, photo, above=above) as source, connect_with_progress() as worker:
+        detection = _find(worker, source, settings["faces"])
+        rects = get_region_rects(detection)
         source.take()
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _searched(worker, source, wishes, chosen(found), rects, pictures)
-        name = layer_name(wishes)
-        if wishes["output"] == PRODUCTS:
-            layer = source.product_group(name, products(result.pictures), masks(result.pictures))
-        elif wishes["output"] == WHOLE_LAYER:
-            layer = source.whole_layer(name, changes(result.pictures))
+        result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures)
+        name = name_layer(settings)
+        if settings["output"] == PRODUCTS:
+            layer = source.product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
+        elif settings["output"] == WHOLE_LAYER:
+            layer = source.whole_layer(name, pair_with_masks(result.pictures))
         else:
-            layer = source.result_layer(name, changes(result.pictures))
+            layer = source.result_layer(name, pair_with_masks(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, source.size, layer.tattoo, wishes, result))
+        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result))
         gimp.message(words)
         return layer
 
@@ -91,19 +91,23 @@ def strengthen(image, drawable, named, steps):
         WorkerProblem: with nothing changed.
     """
     drawable = _layer_of(drawable)
-    settings = _settings(image, drawable)
-    wishes = dict(_DEFAULTS, **(settings or {}).get("wishes", {}))
-    wishes.update(output=ONE_LAYER, steps=steps)
-    with Source(image, _original(image, drawable, named), alone=True) as source, connected() as worker:
-        found = _find(worker, source, same_faces(_runs(image), source.tattoo, source.size))
+    record = _find_run_record(image, drawable)
+    settings = dict(_DEFAULTS, **(record or {}).get("wishes", {}))
+    settings.update(output=ONE_LAYER, steps=steps)
+    with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
+        detection = _find(worker, source, list_protected_faces(_list_run_records(image), source.tattoo, source.size))
         source.take()
         seen = source.as_seen()
-        rects = _common(source, seen, source.offset, regions(found))
+        rects = _common(source, seen, source.offset, get_region_rects(detection))
         pictures = _pairs(source, seen, source.offset, rects, "photo")
-        result = _searched(worker, source, wishes, inside(chosen(found), rects), rects, pictures)
-        layer = source.result_layer(_("{} (strengthened)").format(layer_name(wishes)), changes(result.pictures))
+        result = _searched(
+            worker, source, settings, keep_faces_inside(get_chosen_faces(detection), rects), rects, pictures
+        )
+        layer = source.result_layer(
+            _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
+        )
         words = native(summary(result.header))
-        source.insert(layer, memory(source.tattoo, source.size, layer.tattoo, wishes, result), on_top=True)
+        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result), on_top=True)
         gimp.message(words)
         return layer
 
@@ -131,22 +135,22 @@ def check(image, drawable, what, named, upload, report):
     if what == LAYER and not isinstance(drawable, gimp.Layer):
         raise Refused(NO_LAYER)
     original = _original(image, drawable, named)
-    with Source(image, original) as source, connected() as worker:
+    with Source(image, original) as source, connect_with_progress() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
-        found = None
+        detection = None
         if source.size[0] * source.size[1] > WHOLE_PIXELS:
-            found = _find(worker, source, ALL, with_selection=False)
+            detection = _find(worker, source, ALL, with_selection=False)
         source.take()
         current, shift = source.as_seen(), source.offset
         if what == LAYER:
             current = copied(drawable, source.room)
             shift = (source.offset[0] - drawable.offsets[0], source.offset[1] - drawable.offsets[1])
-        rects = _common(source, current, shift, regions(found) if found else [source.area])
-        if found:
-            header["faces"] = inside(chosen(found), rects)
+        rects = _common(source, current, shift, get_region_rects(detection) if detection else [source.area])
+        if detection:
+            header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
         job = worker.submit("check", header, _pairs(source, current, shift, rects, "current"))
         source.drop()
-        figures = job.result(progress).header
+        figures = job.result(show_progress).header
     text = text_report(image.name, figures)
     gimp.message(native(text))
     if report:
@@ -156,7 +160,7 @@ def check(image, drawable, what, named, upload, report):
 
 def _find(worker, source, faces, with_selection=True):
     # type: (Worker, Source, str | list[int], bool) -> dict[str, Any]
-    width, height = worker_client.search_size(*source.size)
+    width, height = worker_client.choose_detection_size(*source.size)
 
     def ask(header):
         # type: (dict[str, Any]) -> Job
@@ -169,33 +173,33 @@ def _find(worker, source, faces, with_selection=True):
         source.drop()
         return job
 
-    return find(ask, source.size, faces, source.selected, progress)
+    return detect_faces(ask, source.size, faces, source.selected, show_progress)
 
 
-def _searched(worker, source, wishes, faces, rects, pictures):
+def _searched(worker, source, settings, faces, rects, pictures):
     # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture]) -> Event
     """The result of "protect"; drops what was taken once it is sent.
 
     Args:
         worker: to ask.
         source: what the pictures are of.
-        wishes: of the user.
+        settings: of the user.
         faces: as "find" gave them.
         rects: of the pictures.
         pictures: without the selection.
     """
-    header = dict(job_settings(wishes), faces=faces, full=list(source.size))
+    header = dict(job_header(settings), faces=faces, full=list(source.size))
     source.note_limits(rects)
     job = worker.submit("protect", header, pictures + _selections(source, rects))
     source.drop()
-    return job.result(progress)
+    return job.result(show_progress)
 
 
 def _selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     levels = [(rect, source.selection(rect)) for rect in rects]
-    return [selection(rect, there) for rect, there in levels if there is not None]
+    return [pack_selection(rect, there) for rect, there in levels if there is not None]
 
 
 def _common(source, current, shift, rects):
@@ -250,25 +254,25 @@ def _layer_of(drawable):
     return pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
 
 
-def _settings(image, drawable):
+def _find_run_record(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
     """The settings of the run that the selected layer tells of: never those of a run on another photo."""
-    return run_of(_of_its_run(drawable), drawable.tattoo, _runs(image))
+    return find_run_record(_read_own_run_record(drawable), drawable.tattoo, _list_run_records(image))
 
 
-def _runs(image):
+def _list_run_records(image):
     # type: (Image) -> list[dict[str, Any]]
     """The settings of the runs whose results are in the image, from the top."""
-    return [settings for settings in map(_remembered, every_layer(image.layers)) if settings is not None]
+    return [record for record in map(_read_run_record, every_layer(image.layers)) if record is not None]
 
 
-def _of_its_run(drawable):
+def _read_own_run_record(drawable):
     # type: (Drawable) -> dict[str, Any] | None
     """The settings of the run that made a layer, or the group in which it is."""
-    settings = _remembered(drawable)
-    if settings is None and isinstance(drawable, gimp.Layer) and drawable.parent is not None:
-        return _of_its_run(drawable.parent)
-    return settings
+    record = _read_run_record(drawable)
+    if record is None and isinstance(drawable, gimp.Layer) and drawable.parent is not None:
+        return _read_own_run_record(drawable.parent)
+    return record
 
 
 def _photo(image, drawable):
@@ -282,11 +286,11 @@ def _photo(image, drawable):
     """
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
-        settings = _remembered(layer)
-        photo = _origin(image, settings)
+        record = _read_run_record(layer)
+        photo = _origin(image, record)
         if photo is not None:
             return photo, layer
-        if settings is not None and settings["wishes"].get("output") != WHOLE_LAYER:
+        if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused(
                 _("Which photo this result came from is not known; select the layer with the photo and try again.")
             )
@@ -294,16 +298,16 @@ def _photo(image, drawable):
     return drawable, None
 
 
-def _remembered(drawable):
+def _read_run_record(drawable):
     # type: (Drawable) -> dict[str, Any] | None
     parasite = drawable.parasite_find(PARASITE)
-    return None if parasite is None else remembered(parasite.data, drawable.tattoo)
+    return None if parasite is None else unpack_run_record(parasite.data, drawable.tattoo)
 
 
-def _origin(image, settings):
+def _origin(image, record):
     # type: (Image, dict[str, Any] | None) -> Layer | None
     """The layer that a run of these settings protected; None when it is gone or not known."""
-    tattoo = settings["source"] if settings else None
+    tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
@@ -316,7 +320,7 @@ def _original(image, drawable, named):
     Raises:
         Refused: nobody knows which one it is.
     """
-    layer = _origin(image, _of_its_run(drawable))
+    layer = _origin(image, _read_own_run_record(drawable))
     if layer is None and named:
         layer = pdb.gimp_image_get_layer_by_name(image, native(named))
         if layer is None:
@@ -326,7 +330,7 @@ def _original(image, drawable, named):
                 )
             )
     if layer is None:
-        layer = _origin(image, _settings(image, drawable))
+        layer = _origin(image, _find_run_record(image, drawable))
     if layer is None:
         raise Refused(_("Which layer is the original is not known; write its name into the field for it."))
     return layer

@@ -23,12 +23,12 @@ from gimpfu import (
     main,
     register,
 )
-from worker_client import service, wishes
-from worker_client.problem import Refused
+from worker_client import service, settings
+from worker_client.errors import Refused
 from worker_client.texts import DOMAIN, LOCALE, as_text
 
 import gimp2_run
-from gimp2_guard import connected, guarded, progress
+from gimp2_procedures import connect_with_progress, run_guarded, show_progress
 from gimp2_texts import N_, _, native
 
 PROTECT = "python-fu-protect-face"
@@ -65,13 +65,13 @@ def protect_face(image, drawable, prompt, preset, strength, keep_expression, fac
         }
         return gimp2_run.protect(image, drawable, wanted)
 
-    return guarded(run)
+    return run_guarded(run)
 
 
 def check_protection(image, drawable, what, original, upload, report):
     # type: (Image, Drawable, str, str, bool, str) -> str
     """Says what recognisers make of the image; returns the figures as JSON."""
-    return guarded(
+    return run_guarded(
         lambda: json.dumps(gimp2_run.check(image, drawable, what, original or "", bool(upload), report or ""))
     )
 
@@ -79,7 +79,7 @@ def check_protection(image, drawable, what, original, upload, report):
 def strengthen_protection(image, drawable, original, steps):
     # type: (Image, Drawable, str, int) -> Layer
     """Adds one more layer on top, which makes up for the user's edits, and returns it."""
-    return guarded(lambda: gimp2_run.strengthen(image, drawable, original or "", int(steps)))
+    return run_guarded(lambda: gimp2_run.strengthen(image, drawable, original or "", int(steps)))
 
 
 def worker(do):
@@ -88,11 +88,11 @@ def worker(do):
 
     def ask():
         # type: () -> str
-        told = service.answer(do, connected, progress)
-        gimp.message(native(service.words(do, told)))
-        return json.dumps(told)
+        answer = service.perform(do, connect_with_progress, show_progress)
+        gimp.message(native(service.describe(do, answer)))
+        return json.dumps(answer)
 
-    return guarded(ask)
+    return run_guarded(ask)
 
 
 def _preset(number):
@@ -102,10 +102,10 @@ def _preset(number):
     Raises:
         Refused: the list has none of that number.
     """
-    if not 1 <= number <= len(wishes.PRESETS):
+    if not 1 <= number <= len(settings.PRESETS):
         words = _("There is no makeup style number {}; choose 1 to {}, or 0 for the written one.")
-        raise Refused(words.format(number, len(wishes.PRESETS)))
-    return wishes.PRESETS[number - 1]
+        raise Refused(words.format(number, len(settings.PRESETS)))
+    return settings.PRESETS[number - 1]
 
 
 def _radio(name, label, values):
@@ -134,14 +134,20 @@ _add(
     KINDS,
     ON_A_LAYER
     + [
-        (PF_STRING, "prompt", _("Ma_keup style, in plain words"), native(wishes.DEFAULT_PROMPT)),
-        (PF_OPTION, "preset", _("…or one of these"), 0, (_("As written above"),) + tuple(map(native, wishes.PRESETS))),
-        (PF_SLIDER, "strength", _("_Strength, from discreet to strong"), wishes.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
-        (PF_TOGGLE, "keep_expression", _("Keep e_xpression"), wishes.DEFAULT_KEEP_EXPRESSION),
-        _radio("faces", _("Faces"), wishes.FACES),
-        _radio("output", _("Result"), wishes.OUTPUTS),
-        _radio("mode", _("Direction"), wishes.MODES),
-        _radio("prior", _("Change by"), wishes.PRIORS),
+        (PF_STRING, "prompt", _("Ma_keup style, in plain words"), native(settings.DEFAULT_PROMPT)),
+        (
+            PF_OPTION,
+            "preset",
+            _("…or one of these"),
+            0,
+            (_("As written above"),) + tuple(map(native, settings.PRESETS)),
+        ),
+        (PF_SLIDER, "strength", _("_Strength, from discreet to strong"), settings.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
+        (PF_TOGGLE, "keep_expression", _("Keep e_xpression"), settings.DEFAULT_KEEP_EXPRESSION),
+        _radio("faces", _("Faces"), settings.FACES),
+        _radio("output", _("Result"), settings.OUTPUTS),
+        _radio("mode", _("Direction"), settings.MODES),
+        _radio("prior", _("Change by"), settings.PRIORS),
         STEPS,
         (PF_SPINNER, "seed", _("Random see_d"), 0, (0, 2**31 - 1, 1)),
     ],
@@ -156,7 +162,7 @@ _add(
     KINDS,
     ON_A_LAYER
     + [
-        _radio("what", _("What is judged"), wishes.JUDGED),
+        _radio("what", _("What is judged"), settings.CHECK_TARGETS),
         ORIGINAL,
         (PF_TOGGLE, "upload", _("As _uploaded, too"), False),
         (PF_FILENAME, "report", _("File for a text _report; none when empty"), ""),

@@ -10,30 +10,30 @@ from typing import Any
 
 from gi.repository import Gegl, Gimp, GObject
 from worker_client import Picture, Worker
-from worker_client.faces import OUTSIDE, chosen, inside
-from worker_client.problem import Refused
+from worker_client.detection_size import WHOLE_PIXELS
+from worker_client.errors import Refused
+from worker_client.faces import OUTSIDE, get_chosen_faces, keep_faces_inside
 from worker_client.report import text_report, write_report
-from worker_client.size import WHOLE_PIXELS
-from worker_client.texts import _
-from worker_client.wishes import (
+from worker_client.settings import (
     ALL,
-    JUDGED,
+    CHECK_TARGETS,
     LAYER,
     ONE_LAYER,
     VISIBLE,
-    job_settings,
-    layer_name,
-    memory,
-    run_of,
-    same_faces,
+    find_run_record,
+    job_header,
+    list_protected_faces,
+    name_layer,
+    pack_run_record,
 )
+from worker_client.texts import _
 
 import layers
 import run
-from guard import connected, progress, tell
 from layers import Limit, Source, as_shown, source_of
 from pixels import Rect, extent, travel_format
-from wishes import declare_choice, declare_steps, wishes_from
+from procedures import connect_with_progress, show_progress, show_result
+from run_settings import declare_choice, declare_steps, restore_settings
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -72,14 +72,14 @@ class _Pair:
         form = travel_format(self.current)
         taken = []
         for rect in rects:
-            taken.append(run.photo_of(self.before, self.original.form, rect, original))
-            taken.append(run.photo_of(self.now, form, rect, current, self.shift))
+            taken.append(run.read_photo(self.before, self.original.form, rect, original))
+            taken.append(run.read_photo(self.now, form, rect, current, self.shift))
         return taken
 
 
 def declare(procedure: Gimp.Procedure) -> None:
     """Adds the arguments and the return value of Check."""
-    declare_choice(procedure, "what", _("_What"), _("What is judged"), JUDGED)
+    declare_choice(procedure, "what", _("_What"), _("What is judged"), CHECK_TARGETS)
     _declare_original(procedure)
     procedure.add_boolean_argument(
         "upload", _("As _uploaded"), _("Judge it as a JPEG of quality 75, 1080 pixels wide, too"), False, _FLAGS
@@ -103,14 +103,14 @@ def run_check(
     selected, original = asked
     interactive = mode != Gimp.RunMode.NONINTERACTIVE
     what = config.get_property("what")
-    with connected() as worker:
+    with connect_with_progress() as worker:
         figures = _figures(worker, selected, original, what, config.get_property("upload") and not interactive)
         Gimp.progress_end()
         stronger = interactive and _show(image, figures, lambda: _figures(worker, selected, original, what, True))
     if config.get_property("report"):
         write_report(config.get_property("report"), text_report(image.get_name(), figures))
     if stronger:
-        tell(mode, _strengthen(selected, original))
+        show_result(mode, _strengthen(selected, original))
     return [json.dumps(figures)]
 
 
@@ -132,7 +132,7 @@ def run_strengthen(
     asked = _asked(mode, image, drawables, config)
     if asked is None:
         return None
-    tell(mode, _strengthen(*asked, config.get_property("steps")))
+    show_result(mode, _strengthen(*asked, config.get_property("steps")))
     return []
 
 
@@ -152,23 +152,25 @@ def _asked(
 
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
-    settings = _settings(selected)
-    wishes = wishes_from(settings["wishes"] if settings else {}, output=ONE_LAYER, steps=steps)
+    record = _find_run_record(selected)
+    settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps)
     source = source_of(selected.image, [original])
-    with connected() as worker:
-        faces = same_faces(layers.runs(source.image), source.tattoo, source.area.size)
-        found = run.find(worker, source, faces, progress)
+    with connect_with_progress() as worker:
+        faces = list_protected_faces(layers.list_run_records(source.image), source.tattoo, source.area.size)
+        detection = run.detect(worker, source, faces, show_progress)
         with _pair(selected, source, VISIBLE) as pair:
-            rects = pair.common(run.regions_of(found))
+            rects = pair.common(run.get_rects(detection))
             limits = [_selection_only(source, rect) for rect in rects]
-            header = job_settings(asdict(wishes)) | {"faces": _inside(found, rects), "full": source.area.size}
-            pictures = pair.pictures(rects, "original", "photo") + run.selections(source, rects)
+            header = job_header(asdict(settings)) | {"faces": _inside(detection, rects), "full": source.area.size}
+            pictures = pair.pictures(rects, "original", "photo") + run.read_selections(source, rects)
             job = worker.submit("protect", header, pictures)
-        result = job.result(progress)
-    layer = run.built(source, wishes, result.pictures, limits)
-    layer.set_name(_("{} (strengthened)").format(layer_name(asdict(wishes))))
+        result = job.result(show_progress)
+    layer = run.build_layer(source, settings, result.pictures, limits)
+    layer.set_name(_("{} (strengthened)").format(name_layer(asdict(settings))))
     layer.set_opacity(100)
-    layers.remember(layer, memory(source.tattoo, source.area.size, layer.get_tattoo(), asdict(wishes), result))
+    layers.attach_run_record(
+        layer, pack_run_record(source.tattoo, source.area.size, layer.get_tattoo(), asdict(settings), result)
+    )
     layers.insert(source, layer, on_top=True)
     return result.header
 
@@ -196,20 +198,20 @@ def _figures(worker: Worker, selected: Source, original: Gimp.Layer, what: str, 
     """The result of "check"."""
     source = source_of(selected.image, [original])
     header: dict[str, Any] = {"full": source.area.size, "upload": upload}
-    found = None
+    detection = None
     if source.area.width * source.area.height > WHOLE_PIXELS:
-        found = run.find(worker, source, ALL, progress, with_selection=False)
+        detection = run.detect(worker, source, ALL, show_progress, with_selection=False)
     with _pair(selected, source, what) as pair:
-        rects = pair.common(run.regions_of(found) if found else [source.area])
-        if found:
-            header["faces"] = _inside(found, rects)
+        rects = pair.common(run.get_rects(detection) if detection else [source.area])
+        if detection:
+            header["faces"] = _inside(detection, rects)
         job = worker.submit("check", header, pair.pictures(rects, "original", "current"))
-    return job.result(progress).header
+    return job.result(show_progress).header
 
 
-def _inside(found: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:
+def _inside(detection: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:
     """The chosen faces that are left in what "find" wanted and ``_Pair.common`` cut."""
-    return inside(chosen(found), [astuple(rect) for rect in rects])
+    return keep_faces_inside(get_chosen_faces(detection), [astuple(rect) for rect in rects])
 
 
 def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> Gimp.Layer | None:
@@ -219,11 +221,11 @@ def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> 
         Refused: nobody knows, and there is nobody to ask.
     """
     if named is None:
-        named = layers.origin(selected.image, _settings(selected))
+        named = layers.origin(selected.image, _find_run_record(selected))
     if named is None and interactive:
         import check_dialog
 
-        photos = [layers.origin(selected.image, settings) for settings in layers.runs(selected.image)]
+        photos = [layers.origin(selected.image, record) for record in layers.list_run_records(selected.image)]
         return check_dialog.ask_original(selected.image, next((photo for photo in photos if photo is not None), None))
     if named is None:
         raise Refused(_("Which layer is the original is not known; name it in the argument 'original'."))
@@ -236,10 +238,10 @@ def _show(image: Gimp.Image, figures: dict[str, Any], with_upload: Callable[[], 
     return check_dialog.show(figures, image.get_name(), with_upload)
 
 
-def _settings(selected: Source) -> dict[str, Any] | None:
+def _find_run_record(selected: Source) -> dict[str, Any] | None:
     """The settings of the run that the selected layer tells of: never those of a run on another photo."""
-    own = next((settings for layer in layers.upwards(selected.layer) if (settings := layers.remembered(layer))), None)
-    return run_of(own, selected.tattoo, layers.runs(selected.image))
+    own = next((record for layer in layers.upwards(selected.layer) if (record := layers.read_run_record(layer))), None)
+    return find_run_record(own, selected.tattoo, layers.list_run_records(selected.image))
 
 
 def _selection_only(source: Source, rect: Rect) -> Limit | None:

@@ -14,14 +14,14 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
 from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
-from worker_client.faces import NOTHING_SELECTED, chosen  # noqa: E402
+from worker_client.faces import NOTHING_SELECTED, get_chosen_faces  # noqa: E402
+from worker_client.settings import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_header  # noqa: E402
 from worker_client.texts import _, duration, megabytes, ngettext, sentence, stage  # noqa: E402
-from worker_client.wishes import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_settings  # noqa: E402
 
-import recent  # noqa: E402
+import recent_prompts  # noqa: E402
 import run  # noqa: E402
 from layers import Source, as_shown, check_there  # noqa: E402
-from wishes import wishes_of  # noqa: E402
+from run_settings import read_config  # noqa: E402
 
 _PREVIEW_SIDE = 256
 _PREVIEW_STEPS = 12
@@ -36,7 +36,7 @@ def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source)
     asked = _ProtectDialog(procedure, config, source)
     wanted = asked.run()
     if wanted:
-        recent.add(config.get_property("prompt"))
+        recent_prompts.add_prompt(config.get_property("prompt"))
     return wanted
 
 
@@ -58,23 +58,23 @@ class _ProtectDialog:
         self._config = config
         self._source = source
         self._worker: Worker | None = None
-        self._found: dict[str, Any] = {}
+        self._detection: dict[str, Any] = {}
         self._closed = False
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, _("Protect Face"))
         self._dialog.set_ok_label(_("_Protect"))
         columns = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=2 * _GAP)
-        columns.pack_start(self._settings(), True, True, 0)
-        columns.pack_start(self._preview(), False, False, 0)
+        columns.pack_start(self._build_settings(), True, True, 0)
+        columns.pack_start(self._build_preview(), False, False, 0)
         area = self._dialog.get_content_area()
         area.set_spacing(_GAP)
         area.pack_start(columns, True, True, 0)
-        area.pack_start(self._live_line(), False, False, 0)
+        area.pack_start(self._build_status_line(), False, False, 0)
         columns.show_all()
         for name in ("faces", "prior", "steps"):
             config.connect(f"notify::{name}", lambda *_: self._show_estimate())
 
     def run(self) -> bool:
-        self._start_look()
+        self._start_detection()
         wanted = bool(self._dialog.run())
         self._closed = True
         if self._worker is not None:
@@ -84,7 +84,7 @@ class _ProtectDialog:
 
     # Widgets
 
-    def _settings(self) -> Gtk.Widget:
+    def _build_settings(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
         label = Gtk.Label(label=_("Ma_keup style"), use_underline=True, xalign=0)
         prompt = Gtk.ComboBoxText.new_with_entry()
@@ -119,7 +119,7 @@ class _ProtectDialog:
     def _offer(self, presets: list[str]) -> None:
         """Fills the list of prompts: those used last, then the worker's presets."""
         self._prompts.remove_all()
-        for text in dict.fromkeys([*recent.recent(), *presets]):
+        for text in dict.fromkeys([*recent_prompts.list_prompts(), *presets]):
             self._prompts.append_text(text)
 
     def _offer_priors(self, missing: dict[str, str]) -> None:
@@ -132,7 +132,7 @@ class _ProtectDialog:
         self._missing.set_text("\n".join(sentence(why) for why in missing.values()))
         self._missing.set_visible(bool(missing))
 
-    def _preview(self) -> Gtk.Widget:
+    def _build_preview(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         pair = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
         self._images = []
@@ -154,19 +154,19 @@ class _ProtectDialog:
         box.pack_start(self._button_or_bar, False, False, 0)
         return box
 
-    def _live_line(self) -> Gtk.Widget:
+    def _build_status_line(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
-        self._line = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
+        self._status = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
         self._fetch = Gtk.Button(no_show_all=True, sensitive=False)
         self._fetch.connect("clicked", lambda _button: self._start_fetch())
-        box.pack_start(self._line, True, True, 0)
+        box.pack_start(self._status, True, True, 0)
         box.pack_start(self._fetch, False, False, 0)
         box.show_all()
         return box
 
     # In the background
 
-    def _look(self, pictures: list[Picture]) -> None:
+    def _connect_and_detect(self, pictures: list[Picture]) -> None:
         """Connects, tells what the worker is, and counts the faces."""
         if self._worker is not None:
             self._worker.close()
@@ -174,45 +174,47 @@ class _ProtectDialog:
         if self._closed:  # too early for ``run`` to close it
             worker.close()
             return
-        self._later(self._offer, worker.hello["presets"])
-        self._later(self._offer_priors, worker.hello["missing_priors"])
-        self._later(self._show_estimate)
+        self._call_in_main_thread(self._offer, worker.hello["presets"])
+        self._call_in_main_thread(self._offer_priors, worker.hello["missing_priors"])
+        self._call_in_main_thread(self._show_estimate)
         if pictures:
             header = {"full": self._source.area.size, "choose": "largest"}
-            self._found = worker.submit("find", header, pictures).result(lambda _event: None).header
-            self._later(self._show_estimate)
+            self._detection = worker.submit("find", header, pictures).result(lambda _event: None).header
+            self._call_in_main_thread(self._show_estimate)
 
     def _start_preview(self) -> None:
         source = self._source
-        with self._problems_told():
+        with self._problems_shown():
             check_there(source)
             # Read here, because only this thread may call GIMP.
             with as_shown(source.layer) as buffer:
-                pictures = [_in_memory(run.photo_of(buffer, source.form, rect)) for rect in run.regions_of(self._found)]
-            header = job_settings(asdict(wishes_of(self._config)))
-            header |= {"faces": chosen(self._found), "steps": _PREVIEW_STEPS, "full": source.area.size}
+                pictures = [
+                    _in_memory(run.read_photo(buffer, source.form, rect)) for rect in run.get_rects(self._detection)
+                ]
+            header = job_header(asdict(read_config(self._config)))
+            header |= {"faces": get_chosen_faces(self._detection), "steps": _PREVIEW_STEPS, "full": source.area.size}
             header["output"] = "single"
-            self._work_on("preview", header, pictures, self._show_pair)
+            self._work_on("preview", header, pictures, self._show_preview)
 
     def _start_fetch(self) -> None:
-        self._work_on("models", {"fetch": True}, [], lambda _event: self._start_look())
+        self._work_on("models", {"fetch": True}, [], lambda _event: self._start_detection())
 
-    def _start_look(self) -> None:
-        with self._problems_told():
+    def _start_detection(self) -> None:
+        with self._problems_shown():
             pictures = self._find_pictures()
             self._allow(False)
 
             def look() -> None:
                 try:
-                    self._look(pictures)
+                    self._connect_and_detect(pictures)
                 finally:
-                    self._later(self._allow, True)
+                    self._call_in_main_thread(self._allow, True)
 
             self._in_background(look)
 
     def _allow(self, allowed: bool) -> None:
         """Whether the buttons that ask the worker can be pressed; it does one job at a time for each connection."""
-        self._button.set_sensitive(allowed and bool(self._found.get("chosen")))
+        self._button.set_sensitive(allowed and bool(self._detection.get("chosen")))
         self._fetch.set_sensitive(allowed)
 
     def _work_on(
@@ -229,30 +231,32 @@ class _ProtectDialog:
 
         def work() -> None:
             try:
-                event = worker.submit(kind, header, pictures).result(lambda e: self._later(self._tell, e))
+                event = worker.submit(kind, header, pictures).result(
+                    lambda e: self._call_in_main_thread(self._show_progress, e)
+                )
             finally:
-                self._later(self._button_or_bar.set_visible_child_name, "button")
-                self._later(self._allow, True)
-            self._later(done, event)
+                self._call_in_main_thread(self._button_or_bar.set_visible_child_name, "button")
+                self._call_in_main_thread(self._allow, True)
+            self._call_in_main_thread(done, event)
 
         self._in_background(work)
 
     def _in_background(self, work: Callable[[], None]) -> None:
         def safely() -> None:
-            with self._problems_told():
+            with self._problems_shown():
                 work()
 
         threading.Thread(target=safely, daemon=True).start()
 
     @contextmanager
-    def _problems_told(self) -> Iterator[None]:
+    def _problems_shown(self) -> Iterator[None]:
         """Shows what goes wrong in the line; the dialog goes on."""
         try:
             yield
         except WorkerProblem as problem:
-            self._later(self._line.set_text, sentence(problem.sentence))
+            self._call_in_main_thread(self._status.set_text, sentence(problem.sentence))
 
-    def _later(self, call: Callable[..., object], *arguments: Any) -> None:
+    def _call_in_main_thread(self, call: Callable[..., object], *arguments: Any) -> None:
         """Calls in GIMP's thread, unless the dialog has been closed meanwhile."""
 
         def now() -> bool:
@@ -264,13 +268,13 @@ class _ProtectDialog:
 
     # What comes of it
 
-    def _tell(self, event: Event) -> None:
+    def _show_progress(self, event: Event) -> None:
         if event.kind in ("queued", "progress"):
             self._bar.set_text(stage(event.header))
         if event.kind == "progress":
             self._bar.set_fraction(event.header["fraction"])
 
-    def _show_pair(self, event: Event) -> None:
+    def _show_preview(self, event: Event) -> None:
         by_name = {picture.name: picture for picture in event.pictures}
         for image, name in zip(self._images, ("before", "after"), strict=True):
             image.set_from_pixbuf(_pixbuf(by_name[name]))
@@ -279,13 +283,13 @@ class _ProtectDialog:
         if self._worker is None:
             return
         hello = self._worker.hello
-        words = [self._faces_and_time(hello)] if self._found else []
+        words = [self._faces_and_time(hello)] if self._detection else []
         missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
         device = sentence(hello["device_name"])
         words.append(about.format(version=hello["version"], device=device, models=models))
-        self._line.set_text("\n".join(words))
+        self._status.set_text("\n".join(words))
         self._fetch.set_visible(bool(missing))
         if missing:
             size = megabytes(sum(model["size"] or 0 for model in missing))
@@ -295,7 +299,7 @@ class _ProtectDialog:
             )  # fmt: skip
 
     def _faces_and_time(self, hello: dict[str, Any]) -> str:
-        usable = [face for face in self._found["faces"] if not face["skipped"] and face["selected"] > 0]
+        usable = [face for face in self._detection["faces"] if not face["skipped"] and face["selected"] > 0]
         choice = self._config.get_property("faces")
         image = self._source.image
         if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):
@@ -318,7 +322,7 @@ class _ProtectDialog:
     def _find_pictures(self) -> list[Picture]:
         check_there(self._source)
         with as_shown(self._source.layer) as buffer:
-            pictures = run.find_pictures(self._source, buffer)
+            pictures = run.read_detection_pictures(self._source, buffer)
             if sum(picture.size for picture in pictures) > _FIND_LIMIT:
                 return []
             return [_in_memory(picture) for picture in pictures]

@@ -13,11 +13,10 @@ from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
-from worker_client.bytewise import merge, part, shown_only, times
-from worker_client.problem import Refused
+from worker_client.errors import Refused
+from worker_client.pixel_ops import crop_mask, mask_with_alpha, merge, multiply_masks
+from worker_client.settings import PARASITE, WHOLE_LAYER, unpack_run_record
 from worker_client.texts import _
-from worker_client.wishes import PARASITE, WHOLE_LAYER
-from worker_client.wishes import remembered as read_memory
 
 from pixels import (
     MASK_FORMAT,
@@ -91,13 +90,13 @@ class Limit:
     rect: Rect
     mask: bytes
 
-    def part(self, rect: Rect) -> bytes:
+    def crop(self, rect: Rect) -> bytes:
         """The mask over a rectangle that lies within."""
-        return part(self.mask, astuple(self.rect), astuple(rect))
+        return crop_mask(self.mask, astuple(self.rect), astuple(rect))
 
 
 @dataclass(frozen=True)
-class Region:
+class ChangedArea:
     """A rectangle that came back.
 
     Attributes:
@@ -172,11 +171,11 @@ def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     """
     selected = source_of(image, drawables)
     for layer in upwards(selected.layer):
-        settings = remembered(layer)
-        photo = origin(image, settings)
+        record = read_run_record(layer)
+        photo = origin(image, record)
         if photo is not None:
             return replace(source_of(image, [photo]), above=layer.get_tattoo())
-        if settings is not None and settings["wishes"].get("output") != WHOLE_LAYER:
+        if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused(_NO_PHOTO)
     return selected
 
@@ -225,7 +224,7 @@ def limit_of(source: Source, rect: Rect) -> Limit | None:
     own = source.layer.get_mask()
     if own is not None and source.layer.get_apply_mask():
         shown = read(own.get_buffer(), rect, MASK_FORMAT)
-        mask = shown if mask is None else times(mask, shown)
+        mask = shown if mask is None else multiply_masks(mask, shown)
     return None if mask is None else Limit(rect, mask)
 
 
@@ -234,7 +233,7 @@ def selected(source: Source, rect: Rect) -> bytes:
     return read(source.image.get_selection().get_buffer(), rect.moved(*source.offset), MASK_FORMAT)
 
 
-def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+def result_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that shows the changed pixels and nothing else."""
     layer = _empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
@@ -243,13 +242,13 @@ def result_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.L
     for region in regions:
         for rect, strip, changed, visible in region.bands():
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
-            cut = shown_only(strip, changed, region.pixels.channels, form.depth)
+            cut = mask_with_alpha(strip, changed, region.pixels.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
             write_mask(shown, rect, visible, form.depth)
     return _finish(layer, pixels, mask, shown)
 
 
-def whole_layer(source: Source, name: str, regions: Sequence[Region]) -> Gimp.Layer:
+def whole_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
     It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
@@ -310,27 +309,27 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
             unless_finished.pop_all()
 
 
-def remember(layer: Gimp.Layer, memory: str) -> None:
-    """Keeps ``worker_client.wishes.memory`` of the run with the layer, in the XCF file too."""
+def attach_run_record(layer: Gimp.Layer, record: str) -> None:
+    """Keeps ``worker_client.settings.pack_run_record`` of the run with the layer, in the XCF file too."""
     flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
-    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, memory.encode()))
+    layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, record.encode()))
 
 
-def remembered(layer: Gimp.Layer) -> dict[str, Any] | None:
+def read_run_record(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
     parasite = layer.get_parasite(PARASITE)
-    return None if parasite is None else read_memory(bytes(parasite.get_data()), layer.get_tattoo())
+    return None if parasite is None else unpack_run_record(bytes(parasite.get_data()), layer.get_tattoo())
 
 
-def origin(image: Gimp.Image, settings: dict[str, Any] | None) -> Gimp.Layer | None:
+def origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
     """The layer that a run of these settings protected; None when it is gone or not known."""
-    tattoo = settings["source"] if settings else None
+    tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
-def runs(image: Gimp.Image) -> list[dict[str, Any]]:
+def list_run_records(image: Gimp.Image) -> list[dict[str, Any]]:
     """The settings of the runs whose results are in the image, from the top."""
-    return [settings for layer in every_layer(image.get_layers()) if (settings := remembered(layer))]
+    return [record for layer in every_layer(image.get_layers()) if (record := read_run_record(layer))]
 
 
 def upwards(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:

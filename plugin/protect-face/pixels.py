@@ -11,8 +11,8 @@ gi.require_version("Babl", "0.1")
 gi.require_version("Gegl", "0.4")
 gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp  # noqa: E402
-from worker_client.bytewise import levels, merge  # noqa: E402
-from worker_client.protocol import DEPTHS  # noqa: E402
+from worker_client.constants import DEPTHS  # noqa: E402
+from worker_client.pixel_ops import mask_to_depth, merge  # noqa: E402
 
 Sample = tuple[tuple[bytes, ...], ...]  # rows of pixels
 
@@ -177,10 +177,10 @@ def write_mask(buffer: Gegl.Buffer, rect: Rect, mask: bytes, depth: str) -> None
 
     It is handed over in the depth that travels: babl takes 350 MB for a moment to find a way from 8 bits to floats.
     """
-    write(buffer, rect, _MASKS[depth], levels(mask, depth), DEPTHS[depth])
+    write(buffer, rect, _MASKS[depth], mask_to_depth(mask, depth), DEPTHS[depth])
 
 
 def merge_mask(buffer: Gegl.Buffer, rect: Rect, mask: bytes, changed: bytes, depth: str) -> None:
     """The same, but only where ``changed`` is 255."""
     name, size = _MASKS[depth], DEPTHS[depth]
-    write(buffer, rect, name, merge(read(buffer, rect, name), levels(mask, depth), changed, size), size)
+    write(buffer, rect, name, merge(read(buffer, rect, name), mask_to_depth(mask, depth), changed, size), size)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from gi.repository import Gimp
 from worker_client import Picture
-from worker_client.parts import product_name
-from worker_client.problem import Refused
+from worker_client.errors import Refused
+from worker_client.results import translate_product
 
 from layers import NOT_INSERTED, Source, check_image, place_of, room_like, strips_of
 from pixels import Rect, write, write_mask
@@ -62,7 +62,7 @@ def _layer(source: Source, room: Gimp.Image, picture: Picture) -> Gimp.Layer:
     """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
     # Where the image has become grey meanwhile, GIMP makes it grey.
     kind = Gimp.ImageType.GRAYA_IMAGE if source.form.channels < 3 else Gimp.ImageType.RGBA_IMAGE
-    name = product_name(picture)
+    name = translate_product(picture)
     layer = Gimp.Layer.new(room, name, picture.width, picture.height, kind, 100, Gimp.LayerMode.NORMAL)
     layer.set_offsets(picture.x, picture.y)
     buffer = layer.get_buffer()

@@ -18,10 +18,10 @@ from worker_client.texts import _  # noqa: E402
 
 import check  # noqa: E402
 import run  # noqa: E402
-import wishes  # noqa: E402
+import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
-from guard import connected, guarded, progress, tell  # noqa: E402
 from layers import photo_of  # noqa: E402
+from procedures import connect_with_progress, guard_procedure, show_progress, show_result  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
 CHECK = "plug-in-protect-face-check"
@@ -51,7 +51,7 @@ def _protect(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
         _("Adds a layer with makeup, light and shape that face-recognition software does not see through."),
         PROTECT,
     )
-    wishes.declare(procedure)
+    run_settings.declare(procedure)
     return procedure
 
 
@@ -78,7 +78,9 @@ def _strengthen(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
 
 
 def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
-    procedure = Gimp.Procedure.new(plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guarded(worker_menu.run_worker), None)
+    procedure = Gimp.Procedure.new(
+        plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guard_procedure(worker_menu.run_worker), None
+    )
     procedure.set_menu_label(_("Protect Face _Worker…"))
     procedure.add_menu_path(MENU)
     procedure.set_documentation(
@@ -92,7 +94,7 @@ def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
 
 
 def _image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., object], label: str) -> Gimp.Procedure:
-    procedure = Gimp.ImageProcedure.new(plug_in, name, Gimp.PDBProcType.PLUGIN, guarded(run), None)
+    procedure = Gimp.ImageProcedure.new(plug_in, name, Gimp.PDBProcType.PLUGIN, guard_procedure(run), None)
     procedure.set_image_types("RGB*, GRAY*")
     procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
     procedure.set_menu_label(label)
@@ -116,9 +118,9 @@ def _run_protect(
         if not dialog.ask(procedure, config, source):
             return None
         source = photo_of(image, drawables)  # the image could be edited while the dialog was open
-    with connected() as worker:
-        result = run.protect(worker, source, wishes.wishes_of(config), progress)
-    tell(mode, result)
+    with connect_with_progress() as worker:
+        result = run.protect(worker, source, run_settings.read_config(config), show_progress)
+    show_result(mode, result)
     return []
 
 

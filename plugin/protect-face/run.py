@@ -9,19 +9,17 @@ from typing import Any
 import worker_client
 from gi.repository import Gegl, Gimp
 from worker_client import Event, Job, Picture, Worker
-from worker_client.bytewise import times
-from worker_client.faces import chosen, regions
-from worker_client.faces import find as find_faces
-from worker_client.parts import bounds, changes, masks, selection
-from worker_client.parts import products as product_pictures
+from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects
+from worker_client.pixel_ops import multiply_masks
+from worker_client.results import get_bounds, get_product_pictures, pack_selection, pair_with_masks, read_masks
+from worker_client.settings import PRODUCTS, WHOLE_LAYER, job_header, name_layer, pack_run_record
 from worker_client.texts import _
-from worker_client.wishes import PRODUCTS, WHOLE_LAYER, job_settings, layer_name, memory
 
 import layers
-from layers import Limit, Region, Source
+from layers import ChangedArea, Limit, Source
 from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips
 from products import product_group
-from wishes import Wishes
+from run_settings import RunSettings
 
 Tell = Callable[[Event], None]
 
@@ -37,9 +35,9 @@ def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
     return worker_client.connect(on_waiting, client=client)
 
 
-def find_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = True) -> list[Picture]:
+def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = True) -> list[Picture]:
     """What "find" looks at: the layer, whose pixels ``buffer`` has, and the selection, both reduced."""
-    width, height = worker_client.search_size(source.area.width, source.area.height)
+    width, height = worker_client.choose_detection_size(source.area.width, source.area.height)
     scale = width / source.area.width
     form, small = source.form, Rect(0, 0, width, height)
     strip = reduced(buffer, small, scale, form.name, form.pixel_bytes)
@@ -51,7 +49,7 @@ def find_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = Tr
     return pictures
 
 
-def find(
+def detect(
     worker: Worker, source: Source, faces: str | list[int], tell: Tell, with_selection: bool = True
 ) -> dict[str, Any]:
     """What the worker found, as ``worker_client.faces.find`` gives it.
@@ -64,38 +62,40 @@ def find(
 
     def ask(header: dict[str, Any]) -> Job:
         with layers.as_shown(source.layer) as buffer:
-            return worker.submit("find", header, find_pictures(source, buffer, with_selection))
+            return worker.submit("find", header, read_detection_pictures(source, buffer, with_selection))
 
-    return find_faces(ask, source.area.size, faces, selecting, tell)
+    return detect_faces(ask, source.area.size, faces, selecting, tell)
 
 
-def protect(worker: Worker, source: Source, wishes: Wishes, tell: Tell) -> dict[str, Any]:
+def protect(worker: Worker, source: Source, settings: RunSettings, tell: Tell) -> dict[str, Any]:
     """Searches, puts the new layer in and returns what the worker said of it.
 
     Raises:
         WorkerProblem: with nothing changed.
     """
-    found = find(worker, source, wishes.faces, tell)
+    detection = detect(worker, source, settings.faces, tell)
     layers.check_there(source)
-    rects = regions_of(found)
+    rects = get_rects(detection)
     limits = [layers.limit_of(source, rect) for rect in rects]
-    header = job_settings(asdict(wishes)) | {"faces": chosen(found), "full": source.area.size}
+    header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
     with layers.as_shown(source.layer) as buffer:
-        photos = [photo_of(buffer, source.form, rect) for rect in rects]
-        job = worker.submit("protect", header, photos + selections(source, rects))
+        photos = [read_photo(buffer, source.form, rect) for rect in rects]
+        job = worker.submit("protect", header, photos + read_selections(source, rects))
     result = job.result(tell)
-    layer = built(source, wishes, result.pictures, limits)
-    layers.remember(layer, memory(source.tattoo, source.area.size, layer.get_tattoo(), asdict(wishes), result))
+    layer = build_layer(source, settings, result.pictures, limits)
+    layers.attach_run_record(
+        layer, pack_run_record(source.tattoo, source.area.size, layer.get_tattoo(), asdict(settings), result)
+    )
     layers.insert(source, layer)
     return result.header
 
 
-def regions_of(found: dict[str, Any]) -> list[Rect]:
+def get_rects(detection: dict[str, Any]) -> list[Rect]:
     """The rectangles that have to travel, from the result of "find"."""
-    return [Rect(*region) for region in regions(found)]
+    return [Rect(*region) for region in get_region_rects(detection)]
 
 
-def photo_of(
+def read_photo(
     buffer: Gegl.Buffer, form: Format, rect: Rect, name: str = "photo", shift: tuple[int, int] = (0, 0)
 ) -> Picture:
     """A rectangle that is read strip by strip while it is sent.
@@ -111,34 +111,37 @@ def photo_of(
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 
 
-def selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
+def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     if Gimp.Selection.is_empty(source.image):
         return []
-    return [selection(astuple(rect), layers.selected(source, rect)) for rect in rects]
+    return [pack_selection(astuple(rect), layers.selected(source, rect)) for rect in rects]
 
 
-def built(source: Source, wishes: Wishes, pictures: Sequence[Picture], limits: Sequence[Limit | None]) -> Gimp.Layer:
+def build_layer(
+    source: Source, settings: RunSettings, pictures: Sequence[Picture], limits: Sequence[Limit | None]
+) -> Gimp.Layer:
     """The layer or group that the worker's pictures make, not yet in the image.
 
     Raises:
         Refused: nothing was changed, or the image or the layer is no longer what it was.
     """
-    name = layer_name(asdict(wishes))
-    if wishes.output == PRODUCTS:
-        changed = {Rect(*there): mask for there, mask in masks(pictures).items()}
-        shown = [(rect, visible(rect, mask, limits)) for rect, mask in changed.items()]
-        return product_group(source, name, product_pictures(pictures), shown)
+    name = name_layer(asdict(settings))
+    if settings.output == PRODUCTS:
+        changed = {Rect(*there): mask for there, mask in read_masks(pictures).items()}
+        shown = [(rect, limit_mask(rect, mask, limits)) for rect, mask in changed.items()]
+        return product_group(source, name, get_product_pictures(pictures), shown)
     parts = [
-        Region(picture, mask, visible(Rect(*bounds(picture)), mask, limits)) for picture, mask in changes(pictures)
+        ChangedArea(picture, mask, limit_mask(Rect(*get_bounds(picture)), mask, limits))
+        for picture, mask in pair_with_masks(pictures)
     ]
-    make = layers.whole_layer if wishes.output == WHOLE_LAYER else layers.result_layer
+    make = layers.whole_layer if settings.output == WHOLE_LAYER else layers.result_layer
     return make(source, name, parts)
 
 
-def visible(rect: Rect, mask: bytes, limits: Sequence[Limit | None]) -> bytes:
+def limit_mask(rect: Rect, mask: bytes, limits: Sequence[Limit | None]) -> bytes:
     """Where a changed rectangle is to be seen, one byte a pixel."""
     for limit in limits:
         if limit is not None and rect.within(limit.rect) == rect:
-            return times(mask, limit.part(rect))
+            return multiply_masks(mask, limit.crop(rect))
     return mask

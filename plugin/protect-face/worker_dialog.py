@@ -11,7 +11,7 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import Gdk, GimpUi, GLib, Gtk  # noqa: E402
 from worker_client import Event, WorkerProblem  # noqa: E402
-from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, answer, words  # noqa: E402
+from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, describe, perform  # noqa: E402
 from worker_client.texts import _, sentence, stage  # noqa: E402
 
 import run  # noqa: E402
@@ -42,35 +42,37 @@ def show() -> None:
         for number in responses:
             dialog.set_response_sensitive(number, allowed)
 
-    def ask(what: str) -> None:
+    def ask(action: str) -> None:
         allow(False)
         buffer.set_text(_("Asking the worker…"))
 
-        def work() -> None:
+        def perform_in_thread() -> None:
             try:
-                GLib.idle_add(buffer.set_text, _words(what, lambda event: GLib.idle_add(tell, event)))
+                GLib.idle_add(
+                    buffer.set_text, _perform_and_describe(action, lambda event: GLib.idle_add(show_progress, event))
+                )
             finally:
                 GLib.idle_add(allow, True)
 
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=perform_in_thread, daemon=True).start()
 
-    def tell(event: Event) -> None:
+    def show_progress(event: Event) -> None:
         if event.kind in ("queued", "progress"):
             buffer.set_text(stage(event.header))
 
     ask(STATUS)
-    while (wish := int(dialog.run())) in responses or wish == _COPY:
-        if wish == _COPY:
+    while (response := int(dialog.run())) in responses or response == _COPY:
+        if response == _COPY:
             clipboard = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
             clipboard.set_text(buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False), -1)
             clipboard.store()
         else:
-            ask(responses[wish])
+            ask(responses[response])
     dialog.destroy()
 
 
-def _words(what: str, tell: Callable[[Event], object]) -> str:
+def _perform_and_describe(action: str, show_progress: Callable[[Event], object]) -> str:
     try:
-        return words(what, answer(what, run.connect, tell))
+        return describe(action, perform(action, run.connect, show_progress))
     except WorkerProblem as problem:
         return sentence(problem.sentence)

@@ -9,8 +9,8 @@ from gi.repository import Gimp, GObject
 from worker_client import service
 from worker_client.texts import _
 
-from guard import connected, progress
-from wishes import declare_choice
+from procedures import connect_with_progress, show_progress
+from run_settings import declare_choice
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -31,16 +31,16 @@ def run_worker(_procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, _data: 
 
         worker_dialog.show()
         return [""]
-    return [json.dumps(answer(config.get_property("do")))]
+    return [json.dumps(perform(config.get_property("do")))]
 
 
-def answer(what: str) -> dict[str, Any]:
+def perform(action: str) -> dict[str, Any]:
     """Does one of the services and says what came of it.
 
     Raises:
         WorkerProblem: the worker can't be reached.
     """
-    told = service.answer(what, connected, progress)
-    if what != service.DIAGNOSE:
+    answer = service.perform(action, connect_with_progress, show_progress)
+    if action != service.DIAGNOSE:
         Gimp.progress_end()
-    return told
+    return answer

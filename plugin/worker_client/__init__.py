@@ -9,9 +9,10 @@
 """
 
 from worker_client.client import Event, Job, Worker, connect, diagnose, stop
-from worker_client.problem import WorkerProblem
-from worker_client.protocol import PROTOCOL, Picture
-from worker_client.size import search_size
+from worker_client.constants import PROTOCOL
+from worker_client.detection_size import choose_detection_size
+from worker_client.errors import WorkerProblem
+from worker_client.protocol import Picture
 
 __all__ = [
     "PROTOCOL",
@@ -20,8 +21,8 @@ __all__ = [
     "Picture",
     "Worker",
     "WorkerProblem",
+    "choose_detection_size",
     "connect",
     "diagnose",
-    "search_size",
     "stop",
 ]

@@ -4,25 +4,43 @@ import binascii
 import os
 import time
 
-from worker_client.place import REPAIR, START_LOG, find_place, native, read_endpoint, readable, tail
-from worker_client.problem import WorkerProblem
-from worker_client.protocol import (
+from worker_client.constants import (
+    CANCEL,
+    CLIENT,
+    CONTROL,
+    ERROR,
+    EVENT_KINDS,
+    GREETING,
+    HELLO,
+    LAST_KINDS,
     PROTOCOL,
+    RESULT,
+    START_LOG,
+    STATUS,
+    STOP,
+    TCP,
+    WORK,
+    WORKER,
+)
+from worker_client.errors import WorkerProblem
+from worker_client.location import REPAIR, find_worker, native, read_endpoint, readable, tail
+from worker_client.protocol import (
     TEXT,
     OtherVersion,
     ProtocolError,
+    StreamClosed,
     proof,
     read_message,
-    same,
+    same_secret,
     write_message,
 )
 from worker_client.start import end, start
-from worker_client.transport import Silent, StreamClosed, open_stream
+from worker_client.transport import Silent, open_stream
 
 # The longest that a worker may take from its start to its first answer.
 START_SECONDS = 90.0
-# A worker that runs greets at once, whatever it computes.
-GREETING_SECONDS = 10.0
+# A worker that runs greets, and answers what needs no models, at once, whatever it computes.
+ANSWER_SECONDS = 10.0
 # The longest that a cancelled job may take to end before the client turns away.
 CANCEL_SECONDS = 5.0
 _POLL = 0.1
@@ -32,7 +50,7 @@ if TYPE_CHECKING:  # novm
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from worker_client.place import Place
+    from worker_client.location import WorkerLocation
     from worker_client.protocol import Picture
     from worker_client.transport import PipeStream, SocketStream
 
@@ -57,21 +75,21 @@ class Event(object):
         self.pictures = pictures or []
 
 
-def connect(on_waiting=None, client="plug-in", place=None):
-    # type: (Callable[[float], object] | None, str, Place | None) -> Worker
+def connect(on_waiting=None, client="plug-in", location=None):
+    # type: (Callable[[float], object] | None, str, WorkerLocation | None) -> Worker
     """A connection to the user's worker, which is started when none runs.
 
     Args:
         on_waiting: called about ten times a second while the worker starts, with the seconds waited so far; may raise.
             Also when it has to be started again for a job.
         client: who asks, for the worker's log.
-        place: where the worker is; found when None.
+        location: where the worker is; found when None.
 
     Raises:
         WorkerProblem: there is no worker, it can't be started, or it is of another version.
     """
-    where = place or find_place()
-    return Worker(where, client, _connect(where, client, on_waiting), on_waiting)
+    location = location or find_worker()
+    return Worker(location, client, _connect(location, client, on_waiting), on_waiting)
 
 
 class Worker(object):
@@ -81,9 +99,9 @@ class Worker(object):
         hello: what the worker is and can; ``docs/worker-protocol.md`` lists it.
     """
 
-    def __init__(self, place, client, connection, on_waiting=None):
-        # type: (Place, str, tuple[SocketStream | PipeStream, dict[str, Any]], Callable[[float], object] | None) -> None
-        self._place = place
+    def __init__(self, location, client, connection, on_waiting=None):
+        # type: (WorkerLocation, str, tuple[SocketStream | PipeStream, dict[str, Any]], Callable[[float], object] | None) -> None
+        self._location = location
         self._client = client
         self._on_waiting = on_waiting
         self._jobs = 0
@@ -107,7 +125,7 @@ class Worker(object):
         try:
             if self._has_gone():
                 self._stream.close()
-                self._stream, self.hello = _connect(self._place, self._client, self._on_waiting)
+                self._stream, self.hello = _connect(self._location, self._client, self._on_waiting)
             write_message(self._stream, message, pictures)
             job = Job(self._stream, self._jobs)
         except StreamClosed:
@@ -124,7 +142,7 @@ class Worker(object):
         # type: () -> WorkerProblem
         """Why the worker cut the connection off: it may have refused a job before it had the whole of it."""
         for event in Job(self._stream, self._jobs).events():
-            if event.kind == "error":
+            if event.kind == ERROR:
                 return WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
             if event.kind == "waiting":
                 break
@@ -180,7 +198,7 @@ class Job(object):
                 sentence = "The worker's answer was not understood (%s); %s" % (error, _OUR_FAULT)
                 event = Event("error", {"code": "bad", "sentence": sentence})
             yield event
-            if event.kind in ("result", "error"):
+            if event.kind in LAST_KINDS:
                 return
 
     def result(self, tell):
@@ -192,8 +210,8 @@ class Job(object):
         """
         events = self.events()
         event = next(events)
-        while event.kind != "result":
-            if event.kind == "error":
+        while event.kind != RESULT:
+            if event.kind == ERROR:
                 raise WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
             tell(event)
             event = next(events)
@@ -204,7 +222,7 @@ class Job(object):
         """Asks the worker to stop; ``events`` then ends with an "error" whose code is "cancelled"."""
         self._cancelled_at = time.time()
         try:
-            write_message(self._stream, {"kind": "cancel", "job": self._number})
+            write_message(self._stream, {"kind": CANCEL, "job": self._number})
         except StreamClosed:
             pass  # ``events`` tells of it
 
@@ -220,87 +238,114 @@ class Job(object):
         if header.get("job") not in (None, self._number):
             return Event("waiting")  # the rest of an earlier, cancelled job
         kind = header.get("kind")
-        if kind not in ("queued", "progress", "result", "error"):
+        if kind not in EVENT_KINDS:
             raise ProtocolError("it is a message of an unknown kind")
-        if kind == "error" and not isinstance(header.get("sentence"), TEXT):
+        if kind == ERROR and not isinstance(header.get("sentence"), TEXT):
             raise ProtocolError("it is an error without words")
         return Event(str(kind), header, pictures)
 
 
-def stop(place=None):
-    # type: (Place | None) -> bool
+def ask(run_folder, kind, client):
+    # type: (str, str, str) -> dict[str, Any] | None
+    """Asks a running worker for its status or to stop, which it answers at once whatever it does; starts none.
+
+    Args:
+        run_folder: where its endpoint file is.
+        kind: ``STATUS`` or ``STOP``.
+        client: who asks, for the worker's log.
+
+    Returns:
+        The answer's header; None when no worker runs.
+
+    Raises:
+        Silent: it does not answer.
+        WorkerProblem: it does not fit this client, or something else than a worker answers.
+    """
+    connection = _reach(run_folder, client, CONTROL)
+    if connection is None:
+        return None
+    stream = connection[0]
+    try:
+        write_message(stream, {"kind": kind, "job": 1})
+        if not _comes(stream, ANSWER_SECONDS, None):
+            raise Silent("it does not answer")
+        return read_message(stream, 0)[0]
+    except Silent:
+        raise
+    except StreamClosed:
+        return None
+    except ProtocolError as error:
+        raise WorkerProblem("bad", "The worker's answer was not understood (%s); %s" % (error, _OUR_FAULT))
+    finally:
+        stream.close()
+
+
+def stop(location=None):
+    # type: (WorkerLocation | None) -> bool
     """Ends a running worker, by force when it does not answer; False when none runs.
 
     Raises:
         WorkerProblem: it does not fit this plug-in, or can't be ended from here.
     """
-    where = place or find_place()
+    location = location or find_worker()
     try:
-        found = _reach(where, "stop", "control")
+        if ask(location.run_folder, STOP, "stop") is None:
+            return False
     except Silent:
-        return end(where)
-    if found is None:
-        return False
-    worker = Worker(where, "stop", found)
-    with worker:
-        for _ in worker.submit("stop").events():
-            pass
-    until = time.time() + CANCEL_SECONDS
-    while read_endpoint(where) is not None and time.time() < until:
+        return end(location)
+    deadline = time.time() + CANCEL_SECONDS
+    while read_endpoint(location.run_folder) is not None and time.time() < deadline:
         time.sleep(_POLL)
     return True
 
 
-def greet(place=None):
-    # type: (Place | None) -> None
+def greet(location=None):
+    # type: (WorkerLocation | None) -> None
     """Greets the worker if one runs, which answers at once whatever it does; starts none.
 
     Raises:
         WorkerProblem: it is silent, or does not fit this plug-in.
     """
     try:
-        reached = _reach(place or find_place(), "greeting", "control")
+        connection = _reach((location or find_worker()).run_folder, "greeting", CONTROL)
     except Silent:
         raise WorkerProblem("silent", _SILENT)
-    if reached is not None:
-        reached[0].close()
+    if connection is not None:
+        connection[0].close()
 
 
-def diagnose(place=None):
-    # type: (Place | None) -> dict[str, Any]
+def diagnose(location=None):
+    # type: (WorkerLocation | None) -> dict[str, Any]
     """Everything that helps to find out why it does not work, as words; starts nothing and raises nothing."""
     try:
-        place = place or find_place()
+        location = location or find_worker()
     except WorkerProblem as problem:
         return {"problem": problem.sentence}
-    found = {
+    diagnosis = {
         "protocol": PROTOCOL,
-        "found by": readable(place.source),
-        "command": [readable(word) for word in place.command],
-        "run folder": readable(place.run),
+        "found by": readable(location.source),
+        "command": [readable(word) for word in location.command],
+        "run folder": readable(location.run_folder),
     }
-    endpoint = read_endpoint(place)
-    found["running"] = endpoint is not None
-    found["start log"] = tail(os.path.join(place.run, START_LOG))
+    endpoint = read_endpoint(location.run_folder)
+    diagnosis["running"] = endpoint is not None
+    diagnosis["start log"] = tail(os.path.join(location.run_folder, START_LOG))
     if endpoint is not None:
-        found["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        found["log"] = tail(native(endpoint.get("log")))
+        diagnosis["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
+        diagnosis["log"] = tail(native(endpoint.get("log")))
     try:
-        reached = _reach(place, "diagnosis", "control")
-        if reached is not None:
-            with Worker(place, "diagnosis", reached) as worker:
-                for event in worker.submit("status").events():
-                    if event.kind in ("result", "error"):
-                        found["status"] = event.header
+        status = ask(location.run_folder, STATUS, "diagnosis")
+        if status is not None:
+            diagnosis["status"] = status
     except Silent:
-        found["problem"] = _SILENT
+        diagnosis["problem"] = _SILENT
     except WorkerProblem as problem:
-        found["problem"] = problem.sentence
-    return found
+        diagnosis["problem"] = problem.sentence
+    return diagnosis
 
 
-def _connect(place, client, on_waiting):
-    # type: (Place, str, Callable[[float], object] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]]
+def _connect(location, client, on_waiting):
+    # type: (WorkerLocation, str, Callable[[float], object] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]]
     began = time.time()
 
     def waited():
@@ -310,28 +355,28 @@ def _connect(place, client, on_waiting):
             on_waiting(seconds)
         return seconds
 
-    def reached():
+    def reach():
         # type: () -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
         try:
-            return _reach(place, client, "work", waited)
+            return _reach(location.run_folder, client, WORK, waited)
         except Silent:
             return None
 
-    found = reached()
-    if found is not None:
-        return found
-    process = start(place)
+    connection = reach()
+    if connection is not None:
+        return connection
+    process = start(location)
     _started.append(process)
     while waited() < START_SECONDS:
         time.sleep(_POLL)
-        found = reached()
-        if found is not None:
-            return found
+        connection = reach()
+        if connection is not None:
+            return connection
         # 0 means that another one was faster and has the lock.
         if process.poll() not in (None, 0):
-            raise WorkerProblem("not-started", "The worker could not start%s" % _reason(place))
+            raise WorkerProblem("not-started", "The worker could not start%s" % _reason(location))
     raise WorkerProblem(
-        "not-started", "The worker did not answer within %d seconds%s" % (START_SECONDS, _reason(place))
+        "not-started", "The worker did not answer within %d seconds%s" % (START_SECONDS, _reason(location))
     )
 
 
@@ -339,22 +384,22 @@ def _connect(place, client, on_waiting):
 _started = []  # type: list[Any]
 
 
-def _reason(place):
-    # type: (Place) -> str
-    said = tail(os.path.join(place.run, START_LOG)).strip().splitlines()
-    why = " (%s)" % said[-1][:200] if said else ""
+def _reason(location):
+    # type: (WorkerLocation) -> str
+    lines = tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
+    why = " (%s)" % lines[-1][:200] if lines else ""
     return "%s; %s, which repairs it." % (why, REPAIR)
 
 
-def _reach(place, client, wants, waited=None):
-    # type: (Place, str, str, Callable[[], float] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
+def _reach(run_folder, client, wants, waited=None):
+    # type: (str, str, str, Callable[[], float] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
     """Connects and shakes hands with a running worker; None when there is none.
 
     Raises:
         Silent: it does not answer.
         WorkerProblem: it does not fit this plug-in, or does not serve it.
     """
-    endpoint = read_endpoint(place)
+    endpoint = read_endpoint(run_folder)
     if endpoint is None:
         return None
     if endpoint["protocol"] != PROTOCOL:
@@ -369,14 +414,14 @@ def _reach(place, client, wants, waited=None):
     except StreamClosed:
         return None
     except WorkerProblem as problem:
-        now = read_endpoint(place)
+        now = read_endpoint(run_folder)
         if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
             return None  # another worker has just taken the place of the one whose token we had
         raise
     except OtherVersion as error:
         raise _other_version(error.version)
     except ProtocolError as error:
-        if endpoint["transport"] == "tcp":
+        if endpoint["transport"] == TCP:
             return None  # a worker that has died left its file, and its port went to another program
         raise WorkerProblem("bad", "Something else than the worker answers (%s); %s" % (error, _OUR_FAULT))
     finally:
@@ -387,24 +432,28 @@ def _reach(place, client, wants, waited=None):
 def _shake_hands(stream, token, client, wants, waited):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
-    if not _comes(stream, GREETING_SECONDS, waited):
+    if not _comes(stream, ANSWER_SECONDS, waited):
         raise Silent("it does not greet")
     greeting, _ = read_message(stream, 0)
-    theirs = greeting.get("challenge")
-    if greeting.get("kind") != "greeting" or not isinstance(theirs, TEXT):
+    challenge = greeting.get("challenge")
+    if greeting.get("kind") != GREETING or not isinstance(challenge, TEXT):
         raise ProtocolError("it does not greet")
-    ours = binascii.hexlify(os.urandom(16)).decode("ascii")
-    said = {"kind": "hello", "client": client, "wants": wants, "challenge": ours}
-    write_message(stream, dict(said, proof=proof(token, "client", theirs, ours)))
-    if not _comes(stream, START_SECONDS, waited):
+    own_challenge = binascii.hexlify(os.urandom(16)).decode("ascii")
+    own_proof = proof(token, CLIENT, challenge, own_challenge)
+    write_message(
+        stream, {"kind": HELLO, "client": client, "wants": wants, "challenge": own_challenge, "proof": own_proof}
+    )
+    if not _comes(stream, START_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
+        if wants != WORK:
+            raise Silent("it does not say hello")
         raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
     hello, _ = read_message(stream, 0)
-    if hello.get("kind") == "error":
+    if hello.get("kind") == ERROR:
         raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
-    told = hello.get("proof")
-    if hello.get("kind") != "hello" or not isinstance(told, TEXT):
+    worker_proof = hello.get("proof")
+    if hello.get("kind") != HELLO or not isinstance(worker_proof, TEXT):
         raise ProtocolError("it does not say hello")
-    if not same(told, proof(token, "worker", ours, theirs)):
+    if not same_secret(worker_proof, proof(token, WORKER, own_challenge, challenge)):
         raise ProtocolError("it does not know the token")
     return hello
 

@@ -3,9 +3,9 @@
 
 from __future__ import unicode_literals
 
-from worker_client.problem import Refused
+from worker_client.errors import Refused
+from worker_client.settings import LARGEST, SELECTED
 from worker_client.texts import _, sentence
-from worker_client.wishes import LARGEST, SELECTED
 
 NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event, Job
 
 
-def find(ask, full, faces, selecting, tell):
+def detect_faces(submit_find, full, faces, selecting, on_event):
     # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object]) -> dict[str, Any]
     """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
 
     Faces of which nothing is selected are not chosen: nothing would be seen of what is done to them.
 
     Args:
-        ask: submits "find" with this header and its pictures; these have to last no longer.
+        submit_find: submits "find" with this header and its pictures; these have to last no longer.
         full: width and height of the layer.
         faces: which ones, as the user chose, or the numbers that an earlier look gave.
         selecting: whether anything is selected.
-        tell: gets the events.
+        on_event: gets the events.
 
     Raises:
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
@@ -40,48 +40,48 @@ def find(ask, full, faces, selecting, tell):
     if faces == SELECTED and not selecting:
         raise Refused(NOTHING_SELECTED)
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
-    found = ask(header).result(tell).header
-    if not found["chosen"]:
-        raise Refused(_why_nobody(found["faces"], faces))
-    touched = [face["number"] for face in chosen(found) if face["selected"] > 0]
+    detection = submit_find(header).result(on_event).header
+    if not detection["chosen"]:
+        raise Refused(_explain_no_face(detection["faces"], faces))
+    touched = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
     if not touched:
         raise Refused(_BESIDE)
-    needed = [region for region in found["regions"] if set(region["faces"]) & set(touched)]
-    return dict(found, chosen=touched, regions=needed)
+    needed = [region for region in detection["regions"] if set(region["faces"]) & set(touched)]
+    return dict(detection, chosen=touched, regions=needed)
 
 
-def chosen(found):
+def get_chosen_faces(detection):
     # type: (dict[str, Any]) -> list[dict[str, Any]]
     """The faces that "find" chose."""
-    return [face for face in found["faces"] if face["number"] in found["chosen"]]
+    return [face for face in detection["faces"] if face["number"] in detection["chosen"]]
 
 
-def regions(found):
+def get_region_rects(detection):
     # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
     """The rectangles (x, y, width, height) that have to travel, from the result of "find"."""
-    return [(r["x"], r["y"], r["width"], r["height"]) for r in found["regions"]]
+    return [(r["x"], r["y"], r["width"], r["height"]) for r in detection["regions"]]
 
 
-def inside(faces, rects):
+def keep_faces_inside(faces, rects):
     # type: (list[dict[str, Any]], Sequence[tuple[int, int, int, int]]) -> list[dict[str, Any]]
     """The faces whose middle lies in one of the rectangles (x, y, width, height): the worker takes no others there.
 
     Raises:
         Refused: there are none.
     """
-    found = [face for face in faces if any(_holds(rect, face["box"]) for rect in rects)]
-    if not found:
+    inside = [face for face in faces if any(_contains(rect, face["box"]) for rect in rects)]
+    if not inside:
         raise Refused(OUTSIDE)
-    return found
+    return inside
 
 
-def _holds(rect, box):
+def _contains(rect, box):
     # type: (tuple[int, int, int, int], list[float]) -> bool
     x, y = (box[0] + box[2]) / 2.0 - rect[0], (box[1] + box[3]) / 2.0 - rect[1]
     return 0 <= x < rect[2] and 0 <= y < rect[3]
 
 
-def _why_nobody(faces, wanted):
+def _explain_no_face(faces, wanted):
     # type: (list[dict[str, Any]], str | list[int]) -> str
     if not faces:
         return _("No face was found; use a photo in which a face can be seen from the front.")

@@ -1,27 +1,29 @@
 """Messages between plug-in and worker: one frame each, a JSON header and raw pixels.
 
-``docs/worker-protocol.md`` describes the bytes. ``c2p_core/worker/protocol.py`` is the worker's own reading of them.
+``docs/worker-protocol.md`` describes the bytes. ``c2p_core/worker/protocol.py`` adds pictures as NumPy arrays to this.
 """
 
 import hashlib
 import hmac
 import json
-import struct
 
-PROTOCOL = 1
+from worker_client.constants import (
+    DEPTHS,
+    HEADER_LIMIT,
+    ICC_LIMIT,
+    MAGIC,
+    PAYLOAD_LIMIT,
+    PICTURES_LIMIT,
+    PIXELS_LIMIT,
+    PREFIX,
+    PROTOCOL,
+    SIDE_LIMIT,
+)
 
-MAGIC = b"C2PW"
-PREFIX = struct.Struct(">4sHHIQ")  # magic, protocol, 0, header bytes, payload bytes
-HEADER_LIMIT = 1 << 20
-PAYLOAD_LIMIT = 1 << 32
-PICTURES_LIMIT = 2048
-SIDE_LIMIT = 262144
-PIXELS_LIMIT = 178956970
-ICC_LIMIT = 1 << 24
+# Bytes of pixels that are read at once.
 STRIP_BYTES = 1 << 22
 # What JSON gives for text: unicode in Python 2, str in Python 3.
 TEXT = type(b"".decode("ascii"))
-DEPTHS = {"u8": 1, "u16": 2, "float": 4}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -32,17 +34,21 @@ if TYPE_CHECKING:  # novm
         """What messages travel on (``transport``)."""
 
         def read(self, count):
-            # type: (int) -> bytes
-            """Exactly ``count`` bytes."""
+            # type: (int) -> bytearray
+            """Exactly ``count`` bytes; raises ``StreamClosed``."""
             raise NotImplementedError
 
         def write(self, data):
-            # type: (bytes) -> None
-            """All of ``data``."""
+            # type: (bytes | bytearray | memoryview) -> None
+            """All of ``data``; raises ``StreamClosed``."""
+
+
+class StreamClosed(Exception):
+    """The other side has gone, or pauses in the middle of a message."""
 
 
 class ProtocolError(Exception):
-    """The other side sent what no worker of this protocol sends."""
+    """The other side sent what breaks the protocol; nothing more can be read from it."""
 
 
 class OtherVersion(ProtocolError):
@@ -93,9 +99,9 @@ class Picture(object):
         """Bytes of the pixels."""
         return self.height * self.row_bytes
 
-    def described(self):
+    def entry(self):
         # type: () -> dict[str, Any]
-        """Its entry in the header of a message."""
+        """What the header of a message says of it."""
         return {
             "name": self.name,
             "x": self.x,
@@ -116,7 +122,7 @@ def proof(token, who, first, second):
     return hmac.new(token.encode("ascii", "replace"), text, hashlib.sha256).hexdigest()
 
 
-def same(first, second):
+def same_secret(first, second):
     # type: (str, str) -> bool
     """Compares secrets in a time that tells nothing."""
     # What JSON lets through need not be text that can be encoded.
@@ -131,11 +137,7 @@ def write_message(stream, header, pictures=()):
         ProtocolError: a picture has not as many bytes as its size says, or is too large; the stream is spoilt then.
     """
     pictures = list(pictures)
-    text = json.dumps(dict(header, pictures=[p.described() for p in pictures])).encode("utf-8")
-    payload = sum(len(p.icc) + p.size for p in pictures)
-    if len(text) > HEADER_LIMIT or payload > PAYLOAD_LIMIT:
-        raise ProtocolError("a message of %d bytes is larger than the worker takes" % (len(text) + payload))
-    stream.write(PREFIX.pack(MAGIC, PROTOCOL, 0, len(text), payload) + text)
+    write_header(stream, header, [p.entry() for p in pictures], sum(len(p.icc) + p.size for p in pictures))
     for picture in pictures:
         if picture.icc:
             stream.write(picture.icc)
@@ -147,6 +149,28 @@ def write_message(stream, header, pictures=()):
             stream.write(strip)
         if left:
             raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(left)))
+
+
+def write_header(stream, header, entries, payload_bytes):
+    # type: (Stream, dict[str, Any], list[dict[str, Any]], int) -> None
+    """Sends the first part of a message, which ``payload_bytes`` of pictures have to follow.
+
+    Args:
+        stream: where to.
+        header: what is said.
+        entries: one for each picture.
+        payload_bytes: bytes of all pictures with their ICC profiles.
+
+    Raises:
+        ProtocolError: the message is larger than allowed, or JSON has no such values.
+    """
+    try:
+        text = json.dumps(dict(header, pictures=entries), allow_nan=False).encode("utf-8")
+    except ValueError:
+        raise ProtocolError("its header can't be written as JSON")
+    if len(text) > HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
+        raise ProtocolError("a message of %d bytes is larger than the worker takes" % (len(text) + payload_bytes))
+    stream.write(PREFIX.pack(MAGIC, PROTOCOL, 0, len(text), payload_bytes) + text)
 
 
 def read_message(stream, payload_limit=PAYLOAD_LIMIT):
@@ -161,36 +185,57 @@ def read_message(stream, payload_limit=PAYLOAD_LIMIT):
         ProtocolError: it is none, or larger than allowed.
         OtherVersion: it comes from another protocol.
     """
-    magic, version, _, header_bytes, payload = PREFIX.unpack(stream.read(PREFIX.size))
+    header, entries, _ = read_header(stream, payload_limit=payload_limit)
+    pictures = [_picture(entry) for entry in entries]
+    for picture, entry in zip(pictures, entries):
+        picture.icc = bytes(stream.read(entry["icc"]))
+        picture.strips = _strips(stream, picture)
+    return header, pictures
+
+
+def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
+    # type: (Stream, int, int) -> tuple[dict[str, Any], list[dict[str, Any]], int]
+    """Receives the first part of a message, up to its pixels.
+
+    Args:
+        stream: where from.
+        header_limit: bytes of JSON.
+        payload_limit: bytes of pictures.
+
+    Returns:
+        The header without "pictures", an entry for each picture with all values checked, and the bytes that follow.
+
+    Raises:
+        ProtocolError: it is none, or larger than allowed.
+        OtherVersion: it comes from another protocol.
+    """
+    magic, version, _, header_bytes, payload_bytes = PREFIX.unpack(bytes(stream.read(PREFIX.size)))
     if magic != MAGIC:
         raise ProtocolError("it does not begin as a message does")
     if version != PROTOCOL:
         raise OtherVersion(version)
-    if header_bytes > HEADER_LIMIT or payload > payload_limit:
+    if header_bytes > header_limit or payload_bytes > payload_limit:
         raise ProtocolError("it is larger than a message may be")
     header = _parsed(stream.read(header_bytes))
-    described = header.pop("pictures", [])
-    if not isinstance(described, list) or len(described) > PICTURES_LIMIT:
+    entries = header.pop("pictures", [])
+    if not isinstance(entries, list) or len(entries) > PICTURES_LIMIT:
         raise ProtocolError("its list of pictures is none")
-    pictures = [_picture(entry) for entry in described]
-    if payload != sum(icc + picture.size for picture, icc in pictures):
+    if payload_bytes != sum([_check_entry(entry) for entry in entries]):
         raise ProtocolError("its pictures have another size than it says")
-    for picture, icc in pictures:
-        picture.icc = stream.read(icc)
-        picture.strips = _strips(stream, picture)
-    return header, [picture for picture, _ in pictures]
+    return header, entries, payload_bytes
 
 
 def _strips(stream, picture):
     # type: (Stream, Picture) -> list[bytes]
     rows = max(1, STRIP_BYTES // picture.row_bytes)
-    return [stream.read(min(rows, picture.height - top) * picture.row_bytes) for top in range(0, picture.height, rows)]
+    tops = range(0, picture.height, rows)
+    return [bytes(stream.read(min(rows, picture.height - top) * picture.row_bytes)) for top in tops]
 
 
 def _parsed(text):
-    # type: (bytes) -> dict[str, Any]
+    # type: (bytearray) -> dict[str, Any]
     try:
-        header = json.loads(text.decode("utf-8"))
+        header = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RuntimeError):  # RuntimeError: nested too deeply (RecursionError in Python 3)
         raise ProtocolError("its header is not JSON")
     if not isinstance(header, dict):
@@ -198,24 +243,48 @@ def _parsed(text):
     return header
 
 
+def _refuse_constant(word):
+    # type: (str) -> None
+    """NaN and the infinities, which Python reads though JSON has no such numbers."""
+    raise ValueError(word)
+
+
 def _picture(entry):
-    # type: (Any) -> tuple[Picture, int]
+    # type: (dict[str, Any]) -> Picture
+    return Picture(
+        str(entry["name"]),
+        entry["x"],
+        entry["y"],
+        entry["width"],
+        entry["height"],
+        entry["channels"],
+        str(entry["depth"]),
+        about=entry["about"],
+    )
+
+
+def _check_entry(entry):
+    # type: (Any) -> int
+    """Checks what a header says of a picture, and adds "about" where that is missing; gives the picture's bytes."""
     if not isinstance(entry, dict):
         raise ProtocolError("a picture is described by something else than an object")
-    x, y = (_whole(entry, key, -SIDE_LIMIT, SIDE_LIMIT) for key in ("x", "y"))
-    width, height = (_whole(entry, key, 1, SIDE_LIMIT) for key in ("width", "height"))
-    channels, icc = _whole(entry, "channels", 1, 4), _whole(entry, "icc", 0, ICC_LIMIT)
-    name, depth, about = entry.get("name"), entry.get("depth"), entry.get("about", {})
-    if not isinstance(name, TEXT) or not isinstance(depth, TEXT) or depth not in DEPTHS:
+    for key, low, high in (
+        ("x", -SIDE_LIMIT, SIDE_LIMIT),
+        ("y", -SIDE_LIMIT, SIDE_LIMIT),
+        ("width", 1, SIDE_LIMIT),
+        ("height", 1, SIDE_LIMIT),
+        ("channels", 1, 4),
+        ("icc", 0, ICC_LIMIT),
+    ):
+        value = entry.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ProtocolError("the %s of a picture is not between %d and %d" % (key, low, high))
+    depth = entry.get("depth")
+    if not isinstance(entry.get("name"), TEXT) or not isinstance(depth, TEXT) or depth not in DEPTHS:
         raise ProtocolError("a picture has no name or no depth")
-    if width * height > PIXELS_LIMIT or not isinstance(about, dict):
+    if not isinstance(entry.setdefault("about", {}), dict):
+        raise ProtocolError("what is said about a picture is not an object")
+    pixels = entry["width"] * entry["height"]  # type: int
+    if pixels > PIXELS_LIMIT:
         raise ProtocolError("a picture is larger than a picture may be")
-    return Picture(str(name), x, y, width, height, channels, str(depth), about=about), icc
-
-
-def _whole(entry, key, low, high):
-    # type: (dict[str, Any], str, int, int) -> int
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ProtocolError("the %s of a picture is not between %d and %d" % (key, low, high))
-    return value
+    return int(entry["icc"]) + pixels * int(entry["channels"]) * DEPTHS[str(depth)]

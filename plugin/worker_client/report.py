@@ -3,8 +3,8 @@
 
 from __future__ import unicode_literals
 
-from worker_client.files import write_text
-from worker_client.problem import Refused
+from worker_client.errors import Refused
+from worker_client.text_files import write_text
 from worker_client.texts import _, as_text, sentence
 
 TYPE_CHECKING = False

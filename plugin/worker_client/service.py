@@ -6,7 +6,7 @@ from __future__ import unicode_literals
 import json
 
 from worker_client.client import diagnose, greet, stop
-from worker_client.place import REPAIR
+from worker_client.location import REPAIR
 from worker_client.texts import _, as_text, duration, megabytes, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
@@ -26,47 +26,47 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event, Worker
 
 
-def answer(what, connected, tell):
+def perform(action, connect, on_event):
     # type: (str, Callable[[], Worker], Callable[[Event], object]) -> dict[str, Any]
     """Does one of the things above and gives what the worker said.
 
     Args:
-        what: to do.
-        connected: gives a connection.
-        tell: gets the events.
+        action: to do.
+        connect: gives a connection.
+        on_event: gets the events.
 
     Raises:
         WorkerProblem: the worker can't be reached, or it can't do that.
     """
-    if what == DIAGNOSE:
+    if action == DIAGNOSE:
         return diagnose()
-    if what == RESTART:
+    if action == RESTART:
         stop()
     else:
         greet()  # a silent one would be waited for in vain, for as long as a start may take
-    with connected() as worker:
-        if what == FETCH:
-            return worker.submit("models", {"fetch": True}).result(tell).header
-        return dict(worker.submit("status").result(tell).header, hello=worker.hello)
+    with connect() as worker:
+        if action == FETCH:
+            return worker.submit("models", {"fetch": True}).result(on_event).header
+        return dict(worker.submit("status").result(on_event).header, hello=worker.hello)
 
 
-def words(what, told):
+def describe(action, answer):
     # type: (str, dict[str, Any]) -> str
     """The answer for a person to read, or to copy into a report."""
-    if what == DIAGNOSE:
-        return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(told.items()))
-    if what == FETCH:
-        nothing_left = [] if told["missing"] else [_("There is nothing to fetch: the models are here.")]
-        return "\n".join(nothing_left + [_models(told)])
-    hello = told["hello"]
+    if action == DIAGNOSE:
+        return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(answer.items()))
+    if action == FETCH:
+        nothing_left = [] if answer["missing"] else [_("There is nothing to fetch: the models are here.")]
+        return "\n".join(nothing_left + [_models(answer)])
+    hello = answer["hello"]
     lines = [
         _("Protect Face {version} runs on {device}.").format(
             version=hello["version"], device=sentence(hello["device_name"])
         ),
         _("It has been running for {time} and uses {memory}.").format(
-            time=duration(told["seconds_running"]), memory=megabytes(told["memory"])
+            time=duration(answer["seconds_running"]), memory=megabytes(answer["memory"])
         ),
-        _("Its log is {}.").format(told["log"]),
+        _("Its log is {}.").format(answer["log"]),
         "",
         _models(hello["models"]),
     ]

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 
-from worker_client.place import REPAIR, START_LOG, readable, terminal_command
-from worker_client.problem import WorkerProblem
+from worker_client.constants import START_LOG
+from worker_client.errors import WorkerProblem
+from worker_client.location import REPAIR, readable, terminal_command
 
 # GIMP's own libraries and Python settings must not reach another Python.
 _ASTRAY = (
@@ -36,41 +37,41 @@ if TYPE_CHECKING:  # novm
     from collections.abc import Mapping
     from typing import Any
 
-    from worker_client.place import Place
+    from worker_client.location import WorkerLocation
 
 
-def start(place):
-    # type: (Place) -> subprocess.Popen[bytes]
+def start(location):
+    # type: (WorkerLocation) -> subprocess.Popen[bytes]
     """Starts the worker's process and returns at once; it may take seconds until it answers.
 
     Raises:
         WorkerProblem: it can't be started from here.
     """
-    _refuse_in_a_sandbox("%s worker run", "try again while it runs", place)
+    _refuse_in_a_sandbox("%s worker run", "try again while it runs", location)
     try:
-        make_private(place.run)
-        log = os.open(os.path.join(place.run, START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        make_private(location.run_folder)
+        log = os.open(os.path.join(location.run_folder, START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except (OSError, IOError) as error:
         raise WorkerProblem(
             "not-started",
             "The folder %s can't be written (%s); free some space or repair its permissions."
-            % (readable(place.run), readable(error.strerror or "")),
+            % (readable(location.run_folder), readable(error.strerror or "")),
         )
     try:
-        return _program(place, [], log)
+        return _program(location, [], log)
     finally:
         os.close(log)
 
 
-def end(place):
-    # type: (Place) -> bool
+def end(location):
+    # type: (WorkerLocation) -> bool
     """Has the worker's own program end a worker that does not answer; False when none runs.
 
     Raises:
         WorkerProblem: it can't be ended from here.
     """
-    _refuse_in_a_sandbox("%s worker stop", "try again", place)
-    process = _program(place, ["--stop"], None)
+    _refuse_in_a_sandbox("%s worker stop", "try again", location)
+    process = _program(location, ["--stop"], None)
     until = time.time() + _END_SECONDS
     while process.poll() is None and time.time() < until:
         time.sleep(0.05)
@@ -80,30 +81,32 @@ def end(place):
     return process.poll() == 0
 
 
-def _refuse_in_a_sandbox(command, then, place):
-    # type: (str, str, Place) -> None
+def _refuse_in_a_sandbox(command, then, location):
+    # type: (str, str, WorkerLocation) -> None
     if os.path.exists("/.flatpak-info"):
         raise WorkerProblem(
             "sandbox",
             "This GIMP comes from Flatpak and may not start programs; open a terminal, run '%s', and %s."
-            % (command % terminal_command(place), then),
+            % (command % terminal_command(location), then),
         )
 
 
-def _program(place, options, log):
-    # type: (Place, list[str], int | None) -> subprocess.Popen[bytes]
+def _program(location, options, log):
+    # type: (WorkerLocation, list[str], int | None) -> subprocess.Popen[bytes]
     """Runs the worker's program, with its errors in ``log``."""
     environment = clean_environment(os.environ)
-    environment.update(place.environment)
+    environment.update(location.environment)
     try:
         with open(os.devnull, "r+b") as nothing:
             streams = _detached(nothing, nothing if log is None else log)
-            return subprocess.Popen(place.command + ["--run", place.run] + options, env=environment, **streams)
+            return subprocess.Popen(
+                location.command + ["--run", location.run_folder] + options, env=environment, **streams
+            )
     except (OSError, IOError, ValueError) as error:
         raise WorkerProblem(
             "not-started",
             "The worker's program %s can't be started (%s); %s, which repairs it."
-            % (readable(place.command[0]), readable(getattr(error, "strerror", None) or str(error)), REPAIR),
+            % (readable(location.command[0]), readable(getattr(error, "strerror", None) or str(error)), REPAIR),
         )
 
 

@@ -5,17 +5,15 @@ import select
 import socket
 import time
 
-# The longest that the worker may pause within a message.
-STALL_SECONDS = 30.0
-_CHUNK = 1 << 20
+from worker_client.constants import CHUNK, LOOPBACK, PIPE, STALL_SECONDS, TCP
+from worker_client.protocol import StreamClosed
+
+# Python 2 has no clock that nobody sets.
+_now = getattr(time, "monotonic", time.time)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
     from typing import Any
-
-
-class StreamClosed(Exception):
-    """The other side has gone, or pauses in the middle of a message."""
 
 
 class Silent(StreamClosed):
@@ -31,12 +29,12 @@ def open_stream(transport, address):
         Silent: somebody listens, and lets nobody in.
     """
     try:
-        if transport == "pipe":
+        if transport == PIPE:
             from multiprocessing.connection import Client
 
             return PipeStream(Client(address, "AF_PIPE"))
-        if transport == "tcp":
-            sock = socket.create_connection(("127.0.0.1", int(address)), STALL_SECONDS)
+        if transport == TCP:
+            sock = socket.create_connection((LOOPBACK, int(address)), STALL_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -56,34 +54,40 @@ class SocketStream(object):
     def __init__(self, sock):
         # type: (socket.socket) -> None
         self._socket = sock
-        self._socket.settimeout(STALL_SECONDS)
+        self._deadline = None  # type: float | None
+
+    def limit(self, seconds):
+        # type: (float | None) -> None
+        """Everything until the next call of this must be over within ``seconds``; None for no limit."""
+        self._deadline = _deadline(seconds)
 
     def read(self, count):
-        # type: (int) -> bytes
+        # type: (int) -> bytearray
         data = bytearray(count)
         view = memoryview(data)
         done = 0
         while done < count:
-            got = self._patiently(lambda at=done: self._socket.recv_into(view[at : at + _CHUNK]))
-            if got == 0:
+            received = self._patiently(lambda at=done: self._socket.recv_into(view[at : at + CHUNK]))
+            if received == 0:
                 raise StreamClosed("the connection was closed")
-            done += got
-        return bytes(data)
+            done += received
+        return data
 
     def write(self, data):
-        # type: (bytes) -> None
+        # type: (bytes | bytearray | memoryview) -> None
         view = memoryview(data)
         done = 0
-        while done < len(data):
-            done += self._patiently(lambda at=done: self._socket.send(view[at : at + _CHUNK]))
+        while done < len(view):
+            done += self._patiently(lambda at=done: self._socket.send(view[at : at + CHUNK]))
 
-    def wait(self, seconds):
-        # type: (float) -> bool
-        """Whether something has come, or the other side has gone, within ``seconds``."""
-        until = time.time() + seconds
+    def wait(self, seconds=None):
+        # type: (float | None) -> bool
+        """Whether something has come, or the other side has gone, within ``seconds``; None waits for that."""
+        deadline = _deadline(seconds)
         while True:
             try:
-                return bool(select.select([self._socket], [], [], max(0.0, until - time.time()))[0])
+                timeout = () if deadline is None else (max(0.0, deadline - _now()),)
+                return bool(select.select([self._socket], [], [], *timeout)[0])
             except (OSError, socket.error, select.error, ValueError) as error:
                 # Python 2 breaks off when a signal comes.
                 if error.args[:1] != (errno.EINTR,):
@@ -97,9 +101,10 @@ class SocketStream(object):
         # type: (Any) -> int
         while True:
             try:
+                self._socket.settimeout(_seconds_left(self._deadline))
                 done = call()
             except socket.timeout:
-                raise StreamClosed("the worker does not answer")
+                raise StreamClosed("the other side does not answer")
             except (OSError, socket.error) as error:
                 if error.errno != errno.EINTR:
                     raise StreamClosed(str(error))
@@ -113,37 +118,45 @@ class PipeStream(object):
     def __init__(self, connection):
         # type: (Any) -> None
         self._connection = connection
-        self._rest = b""
+        self._received = bytearray()
+        self._deadline = None  # type: float | None
+
+    def limit(self, seconds):
+        # type: (float | None) -> None
+        """Everything until the next call of this must be over within ``seconds``; None for no limit."""
+        self._deadline = _deadline(seconds)
 
     def read(self, count):
-        # type: (int) -> bytes
-        parts = [self._rest[:count]]
-        self._rest = self._rest[count:]
-        missing = count - len(parts[0])
-        while missing > 0:
-            if not self.wait(STALL_SECONDS):
-                raise StreamClosed("the worker does not answer")
+        # type: (int) -> bytearray
+        data = self._received
+        while len(data) < count:
+            if not self.poll(_seconds_left(self._deadline)):
+                raise StreamClosed("the other side does not answer")
             try:
-                data = self._connection.recv_bytes(_CHUNK)
+                data += self._connection.recv_bytes(CHUNK)
             except (EOFError, OSError, IOError) as error:
                 raise StreamClosed(str(error))
-            parts.append(data[:missing])
-            self._rest = data[missing:]
-            missing -= len(parts[-1])
-        return b"".join(parts)
+        self._received = data[count:]
+        del data[count:]
+        return data
 
     def write(self, data):
-        # type: (bytes) -> None
+        # type: (bytes | bytearray | memoryview) -> None
+        view = memoryview(data)
         try:
-            for start in range(0, len(data), _CHUNK):
-                self._connection.send_bytes(data[start : start + _CHUNK])
+            for start in range(0, len(view), CHUNK):
+                self._connection.send_bytes(view[start : start + CHUNK].tobytes())
         except (OSError, IOError, ValueError) as error:
             raise StreamClosed(str(error))
 
-    def wait(self, seconds):
-        # type: (float) -> bool
-        if self._rest:
-            return True
+    def wait(self, seconds=None):
+        # type: (float | None) -> bool
+        """Whether something has come, or the other side has gone, within ``seconds``; None waits for that."""
+        return bool(self._received) or self.poll(seconds)
+
+    def poll(self, seconds):
+        # type: (float | None) -> bool
+        """Whether the connection has more than what was taken from it already; else as ``wait``."""
         try:
             return bool(self._connection.poll(seconds))
         except (EOFError, OSError, IOError) as error:
@@ -152,3 +165,21 @@ class PipeStream(object):
     def close(self):
         # type: () -> None
         self._connection.close()
+
+
+def _deadline(seconds):
+    # type: (float | None) -> float | None
+    return None if seconds is None else _now() + seconds
+
+
+def _seconds_left(deadline):
+    # type: (float | None) -> float
+    """How long to wait for the next bytes.
+
+    Raises:
+        StreamClosed: the deadline has passed.
+    """
+    seconds = STALL_SECONDS if deadline is None else min(STALL_SECONDS, deadline - _now())
+    if seconds <= 0:
+        raise StreamClosed("the other side is too slow")
+    return float(seconds)

@@ -11,7 +11,7 @@ import pytest
 import worker_client
 from PIL import Image
 from skimage import data
-from worker_client.place import Place
+from worker_client.location import WorkerLocation
 
 from tests.host import gimp as host
 from tests.host.gimp import Gimp
@@ -35,4 +35,4 @@ def gimp() -> Iterator[Gimp]:
 
 def stop_worker(run: Path) -> None:
     """Ends the worker that GIMP started there, if any, and waits for it."""
-    worker_client.stop(Place("tests", [], str(run), {}))
+    worker_client.stop(WorkerLocation("tests", [], str(run), {}))

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import worker_client
-from worker_client.place import Place, read_endpoint
+from worker_client.location import WorkerLocation, read_endpoint
 
 from c2p_core.models.store import default_root
 from installer import plug_in
@@ -166,10 +166,10 @@ def jobs(gimp: Gimp) -> int:
 
 def jobs_and_done(gimp: Gimp) -> tuple[int, int]:
     """How many jobs wait or run in the worker, and how many it has done; none when there is no worker."""
-    place = Place("tests", [], str(gimp.run_folder), {})
-    if read_endpoint(place) is None:
+    location = WorkerLocation("tests", [], str(gimp.run_folder), {})
+    if read_endpoint(location.run_folder) is None:
         return 0, 0
-    with worker_client.connect(client="tests", place=place) as worker:
+    with worker_client.connect(client="tests", location=location) as worker:
         status = worker.submit("status").result(lambda _event: None).header
         return status["queue"], status["jobs_done"]
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from skimage import data
-from worker_client import wishes
+from worker_client import settings
 
 from c2p_core.cli import c2p
 from installer import gimp as installing
@@ -514,7 +514,7 @@ def test_a_style_from_the_list_stands_in_for_the_written_one(gimp210: Gimp210) -
 image, layer = portrait()
 tell(name=protect(image, layer, prompt="ignored", preset=2).name)
 """)
-    assert told["name"] == wishes.PRESETS[1]
+    assert told["name"] == settings.PRESETS[1]
 
 
 def test_a_result_remembers_whether_the_expression_was_kept_and_so_does_what_strengthens_it(gimp210: Gimp210) -> None:

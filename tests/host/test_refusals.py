@@ -205,7 +205,7 @@ def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None
 def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
     module = gimp.plug_in / "run.py"
     right = module.read_text()
-    module.write_text(right.replace("def find(", "def find(*_):\n    return 1 / 0\n\n\ndef unused(", 1))
+    module.write_text(right.replace("def detect(", "def detect(*_):\n    return 1 / 0\n\n\ndef unused(", 1))
     try:
         status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
     finally:

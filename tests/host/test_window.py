@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from worker_client.wishes import PRESETS
+from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
@@ -91,9 +91,9 @@ def {name}(*arguments):
 """
 ADDED = {
     "dialog": DRIVER,
-    "guard": WORDS,
+    "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
-    "worker_dialog": SHOWN.replace("{name}", "_words"),
+    "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
     "check": "\n\n_strengthen.__defaults__ = (2,)\n",
 }
 DIALOG = "Protect Face"
@@ -377,7 +377,7 @@ def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) ->
 def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
     window.ask_until(READY, lambda found: bool(found["ready"]))
-    line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._line.get_text()"
+    line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._status.get_text()"
     faces, worker = window.ask(line.format("all"))["line"].split("\n")
     assert re.fullmatch(r"1 face will be protected\. (It takes about .+|How long it takes is known .+)\.", faces)
     assert re.fullmatch(r"Worker [0-9.]+ on .+; models: .*mobileface.*\.", worker)
@@ -388,7 +388,7 @@ hello = dialog._worker.hello
 hello["seconds_per_face"] = {{"makeup": 60.0}}
 dialog._config.set_property("prior", "{}")
 dialog._config.set_property("steps", {} * hello["defaults"]["steps"])
-found["line"] = dialog._line.get_text()
+found["line"] = dialog._status.get_text()
 """
     assert "It takes about 2 min." in window.ask(known.format("makeup", 2))["line"]
     assert "How long it takes is known after" in window.ask(known.format("stylegan2", 2))["line"]
@@ -400,9 +400,9 @@ def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(windo
     window.choose("Protect Face", DIALOG)
     window.ask_until(READY, lambda found: bool(found["ready"]))
     window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
-    for start in ("dialog._button.clicked()", "dialog._start_look()"):
-        window.ask(f"dialog._line.set_text(''); {start}")
-        line = "found['line'] = dialog._line.get_text(); " + READY
+    for start in ("dialog._button.clicked()", "dialog._start_detection()"):
+        window.ask(f"dialog._status.set_text(''); {start}")
+        line = "found['line'] = dialog._status.get_text(); " + READY
         found = window.ask_until(line, lambda found: bool(found["line"]))
         assert found == {
             "line": "The layer was deleted during the run; select the layer with the photo and try again.",
@@ -431,7 +431,7 @@ def slowly(*arguments):
 
 
 run.connect = slowly
-dialog._start_look()
+dialog._start_detection()
 dialog._config.set_property("steps", 40)
 """
 
@@ -501,7 +501,7 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
     )["label"]
     window.ask("dialog._fetch.clicked()")
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
-    window.ask_until("found['line'] = dialog._line.get_text()", lambda found: "once with a network" in found["line"])
+    window.ask_until("found['line'] = dialog._status.get_text()", lambda found: "once with a network" in found["line"])
     window.dismiss()
     assert label.startswith("Fetch ") and " missing models (" in label and label.endswith(" MB)")
 

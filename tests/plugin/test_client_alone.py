@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_client import WorkerProblem, connect, diagnose, place, search_size, start, stop
-from worker_client.place import Place, find_place
+from worker_client import WorkerProblem, choose_detection_size, connect, diagnose, location, start, stop
+from worker_client.location import WorkerLocation, find_worker
 
 CLIENT = Path(start.__file__).parent
 FAKE = Path(__file__).parents[1] / "worker" / "fake_worker.py"
@@ -31,9 +31,9 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (place.PYTHON_VARIABLE, place.POINTER_VARIABLE):
+    for name in (location.PYTHON_VARIABLE, location.POINTER_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(place.HOME_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv(location.HOME_VARIABLE, str(tmp_path / "home"))
 
 
 def write(path: Path, content: Any) -> str:
@@ -50,31 +50,31 @@ def test_without_any_worker_the_user_reads_what_to_do() -> None:
 
 
 def test_the_pointer_file_says_how_to_start_it_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
-    found = find_place()
-    assert (found.command, found.run, found.environment) == (GOOD["command"], "/opt/run", {"A": "b"})
+    monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
+    found = find_worker()
+    assert (found.command, found.run_folder, found.environment) == (GOOD["command"], "/opt/run", {"A": "b"})
 
 
 def test_the_pointer_file_beside_the_plug_in_is_found(tmp_path: Path) -> None:
     shutil.copytree(CLIENT, tmp_path / "protect-face" / "worker_client")
-    write(tmp_path / "protect-face" / place.POINTER, GOOD)
-    code = "import worker_client.place as p; print(p.find_place().run)"
+    write(tmp_path / "protect-face" / location.POINTER, GOOD)
+    code = "import worker_client.location as l; print(l.find_worker().run_folder)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "protect-face")}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ran.stdout.strip() == "/opt/run", ran.stderr
 
 
 def test_a_chosen_python_comes_before_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
-    monkeypatch.setenv(place.PYTHON_VARIABLE, "/my/python")
-    assert find_place().command == ["/my/python", "-I", "-u", "-m", "c2p_core.worker"]
+    monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
+    monkeypatch.setenv(location.PYTHON_VARIABLE, "/my/python")
+    assert find_worker().command == ["/my/python", "-I", "-u", "-m", "c2p_core.worker"]
 
 
 def test_the_installers_folder_is_known(tmp_path: Path) -> None:
     python = tmp_path / "home" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    assert find_place().command[0] == str(python)
+    assert find_worker().command[0] == str(python)
 
 
 @pytest.mark.parametrize(
@@ -94,29 +94,29 @@ def test_the_installers_folder_is_known(tmp_path: Path) -> None:
 )
 def test_a_damaged_pointer_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any) -> None:
     path = write(tmp_path / "pointer", content)
-    monkeypatch.setenv(place.POINTER_VARIABLE, path)
+    monkeypatch.setenv(location.POINTER_VARIABLE, path)
     with pytest.raises(WorkerProblem, match=r"install\.py") as caught:
-        find_place()
+        find_worker()
     assert path in str(caught.value) and caught.value.code == "not-installed"
 
 
 def test_a_worker_installed_for_another_protocol_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", {**GOOD, "protocol": 2}))
+    monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", {**GOOD, "protocol": 2}))
     with pytest.raises(WorkerProblem, match="protocol 2") as caught:
-        find_place()
+        find_worker()
     assert caught.value.code == "version"
 
 
 def test_python_2_gets_names_in_the_encoding_of_its_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a Western European Windows.
-    monkeypatch.setattr(place, "_FILE_NAMES", "cp1252")
-    monkeypatch.setattr(place, "sys", SimpleNamespace(version_info=(2, 7)))
-    assert place.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
-    assert place.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
+    monkeypatch.setattr(location, "_FILE_NAMES", "cp1252")
+    monkeypatch.setattr(location, "sys", SimpleNamespace(version_info=(2, 7)))
+    assert location.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
+    assert location.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
 
 
 def test_a_diagnosis_is_text_whatever_bytes_a_path_has(tmp_path: Path) -> None:
-    found = diagnose(Place("test", [b"/J\xc3\xbcrgen/python"], str(tmp_path), {}))  # type: ignore[list-item]
+    found = diagnose(WorkerLocation("test", [b"/J\xc3\xbcrgen/python"], str(tmp_path), {}))  # type: ignore[list-item]
     assert json.loads(json.dumps(found))["command"] == ["/Jürgen/python"]
 
 
@@ -128,7 +128,7 @@ def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
     c2p = tmp_path / "c2p"
     c2p.touch()
     with pytest.raises(WorkerProblem, match=f'"{c2p}" worker run') as caught:
-        connect(place=Place("test", [str(tmp_path / "python")], str(tmp_path / "run"), {}))
+        connect(location=WorkerLocation("test", [str(tmp_path / "python")], str(tmp_path / "run"), {}))
     assert caught.value.code == "sandbox"
 
 
@@ -144,7 +144,7 @@ def test_every_text_names_the_command_that_installs_into_gimp() -> None:
 def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WorkerProblem, match="can't be written") as caught:
-        connect(place=Place("test", [sys.executable], str(tmp_path / "file" / "run"), {}))
+        connect(location=WorkerLocation("test", [sys.executable], str(tmp_path / "file" / "run"), {}))
     assert caught.value.code == "not-started"
 
 
@@ -153,9 +153,9 @@ def test_another_program_on_the_port_of_a_dead_worker_is_nobody(tmp_path: Path) 
         threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), daemon=True).start()
         tmp_path.chmod(0o700)
         endpoint = {"protocol": 1, "transport": "tcp", "address": server.getsockname()[1], "token": "ab"}
-        write(tmp_path / place.ENDPOINT, endpoint)
-        (tmp_path / place.ENDPOINT).chmod(0o600)
-        assert stop(Place("test", [], str(tmp_path), {})) is False
+        write(tmp_path / location.ENDPOINT, endpoint)
+        (tmp_path / location.ENDPOINT).chmod(0o600)
+        assert stop(WorkerLocation("test", [], str(tmp_path), {})) is False
 
 
 def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
@@ -190,7 +190,7 @@ def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytes
     [((800, 600), (800, 600)), ((6000, 4000), (1714, 1143)), ((30_000, 10), (8571, 3)), ((30_000, 1), (8571, 1))],
 )
 def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int, int], wanted: tuple[int, int]) -> None:
-    assert search_size(*layer) == wanted
+    assert choose_detection_size(*layer) == wanted
 
 
 # What it is written in
@@ -274,7 +274,7 @@ def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.Monkey
         "run": str(home / "run"),
         "environment": {"C2P_HOME": str(home)},
     }
-    monkeypatch.setenv(place.POINTER_VARIABLE, write(tmp_path / "pointer", pointer))
+    monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", pointer))
     script = write(tmp_path / "conversation.py", CONVERSATION.lstrip())
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}
     ran = subprocess.run([python, script, str(CLIENT.parent)], env=environment, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_client.wishes import job_settings
+from worker_client.settings import job_header
 
 from tests.plugin.conftest import PLUGIN
 
@@ -56,13 +56,13 @@ def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
     import gimp2_run
 
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, wishes: asked.append(wishes))
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
     at = [parameter[1] for parameter in parameters].index("keep_expression")
     assert (parameters[at][0], parameters[at][3]) == (gimpfu.PF_TOGGLE, True)
     given = [parameter[3] for parameter in parameters]
     for said in (given[at], 0):  # GIMP hands numbers over
         protect(*given[:at], said, *given[at + 1 :])
-    assert [wishes["keep_expression"] for wishes in asked] == [True, False]
+    assert [settings["keep_expression"] for settings in asked] == [True, False]
     # The worker takes true and false, and no numbers.
-    assert [json.dumps(job_settings(wishes)["keep_expression"]) for wishes in asked] == ["true", "false"]
+    assert [json.dumps(job_header(settings)["keep_expression"]) for settings in asked] == ["true", "false"]

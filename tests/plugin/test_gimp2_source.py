@@ -20,7 +20,7 @@ IMPORTS = {
     "sys",
     "gimpfu",
     "worker_client",
-    "gimp2_guard",
+    "gimp2_procedures",
     "gimp2_layers",
     "gimp2_pixels",
     "gimp2_run",

@@ -1,4 +1,4 @@
-"""What both plug-ins think alike about: faces, wishes, what came back, and what is told of it. No GIMP is needed."""
+"""What both plug-ins think alike about: faces, settings, what came back, and what is told of it. No GIMP is needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from worker_client import (
     Job,
     Picture,
     WorkerProblem,
-    bytewise,
+    crash_report,
     faces,
-    files,
-    parts,
+    pixel_ops,
     report,
+    results,
     service,
+    settings,
+    text_files,
     texts,
-    unexpected,
-    wishes,
 )
-from worker_client.problem import Refused
+from worker_client.errors import Refused
 
 from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, ProtectRequest
 from c2p_core.guidance.vocabulary import PRESETS
@@ -67,17 +67,17 @@ def ran(source: int, numbers: list[int], left_out: Sequence[int] = ()) -> dict[s
     """What the result of a run on a photo of 10 x 20 remembers."""
     done = [{"number": number, "similarities": [{}]} for number in numbers]
     done += [{"number": number, "similarities": []} for number in left_out]
-    text = wishes.memory(source, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": done}))
-    settings = wishes.remembered(text.encode(), 6)
-    assert settings is not None
-    return settings
+    text = settings.pack_run_record(source, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": done}))
+    record = settings.unpack_run_record(text.encode(), 6)
+    assert record is not None
+    return record
 
 
 def look(
     wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True, regions: Any = ()
 ) -> dict[str, Any]:
     worker: Any = FakeWorker(faces=found, chosen=chosen, regions=regions)
-    found_by = faces.find(lambda header: worker.submit("find", header, []), (10, 20), wanted, selecting, print)
+    found_by = faces.detect_faces(lambda header: worker.submit("find", header, []), (10, 20), wanted, selecting, print)
     return found_by | worker.asked
 
 
@@ -123,69 +123,72 @@ def test_a_region_that_two_faces_share_is_still_needed_for_one() -> None:
 
 def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
     left, right = ({**face(n), "box": box} for n, box in [(1, [0.0, 0.0, 9.0, 10.0]), (2, [15.0, 0.0, 25.0, 10.0])])
-    assert faces.inside([left, right], [(0, 0, 5, 10), (8, 0, 12, 10)]) == [left]
+    assert faces.keep_faces_inside([left, right], [(0, 0, 5, 10), (8, 0, 12, 10)]) == [left]
     with pytest.raises(Refused, match="outside of the canvas"):
-        faces.inside([right], [(8, 0, 12, 10)])
+        faces.keep_faces_inside([right], [(8, 0, 12, 10)])
 
 
 # Wishes
 
 
 def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
-    assert wishes.PRESETS == PRESETS
-    assert (wishes.DEFAULT_PROMPT, wishes.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
-    assert ProtectRequest.keep_expression is wishes.DEFAULT_KEEP_EXPRESSION is True
-    assert tuple(value for value, _ in wishes.PRIORS) == PRIORS
+    assert settings.PRESETS == PRESETS
+    assert (settings.DEFAULT_PROMPT, settings.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
+    assert ProtectRequest.keep_expression is settings.DEFAULT_KEEP_EXPRESSION is True
+    assert tuple(value for value, _ in settings.PRIORS) == PRIORS
 
 
 def test_what_is_not_said_is_left_to_the_worker() -> None:
-    header = wishes.job_settings({**WANTED, "steps": 0, "output": "whole"})
+    header = settings.job_header({**WANTED, "steps": 0, "output": "whole"})
     assert header == {name: WANTED[name] for name in WANTED if name != "faces"} | {"output": "single"}
-    assert wishes.job_settings({**WANTED, "steps": 7, "output": "products"}) == header | {
+    assert settings.job_header({**WANTED, "steps": 7, "output": "products"}) == header | {
         "steps": 7,
         "output": "products",
     }
 
 
 def test_a_layer_keeps_what_strengthen_needs() -> None:
-    settings = ran(5, [2], left_out=[1])
-    assert settings["source"] == 5 and settings["wishes"] == WANTED
-    assert wishes.same_faces([settings], 5, (10, 20)) == [2] and wishes.same_faces([], 5, (10, 20)) == "all"
+    record = ran(5, [2], left_out=[1])
+    assert record["source"] == 5 and record["wishes"] == WANTED
+    assert (
+        settings.list_protected_faces([record], 5, (10, 20)) == [2]
+        and settings.list_protected_faces([], 5, (10, 20)) == "all"
+    )
 
 
 def test_the_faces_of_every_run_on_a_photo_are_strengthened() -> None:
-    assert wishes.same_faces([ran(5, [3]), ran(8, [2]), ran(5, [1])], 5, (10, 20)) == [1, 3]
+    assert settings.list_protected_faces([ran(5, [3]), ran(8, [2]), ran(5, [1])], 5, (10, 20)) == [1, 3]
 
 
 def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
-    assert wishes.same_faces([ran(5, [1])], 5, (10, 15)) == "all"
+    assert settings.list_protected_faces([ran(5, [1])], 5, (10, 15)) == "all"
     older = {name: value for name, value in ran(5, [1]).items() if name != "size"}
-    assert wishes.same_faces([older], 5, (10, 20)) == "all"
+    assert settings.list_protected_faces([older], 5, (10, 20)) == "all"
 
 
 def test_a_layer_tells_of_the_run_that_made_it_or_the_topmost_on_it() -> None:
     first, second, other = ran(5, [1]), ran(5, [2]), ran(8, [1])
-    assert wishes.run_of(first, 6, [other, second, first]) is first
-    assert wishes.run_of(None, 5, [other, second, first]) is second
-    assert wishes.run_of(None, 9, [other, second, first]) is None
+    assert settings.find_run_record(first, 6, [other, second, first]) is first
+    assert settings.find_run_record(None, 5, [other, second, first]) is second
+    assert settings.find_run_record(None, 9, [other, second, first]) is None
 
 
 def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
-    kept = wishes.memory(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}))
-    settings = wishes.remembered(kept.encode(), 7)
-    assert settings is not None and settings["source"] is None and settings["wishes"] == WANTED
+    kept = settings.pack_run_record(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}))
+    record = settings.unpack_run_record(kept.encode(), 7)
+    assert record is not None and record["source"] is None and record["wishes"] == WANTED
 
 
 def test_a_layer_of_an_older_version_knows_its_source() -> None:
-    settings = wishes.remembered(b'{"source": 5, "wishes": {}}', 7)
-    assert settings is not None and settings["source"] == 5
+    record = settings.unpack_run_record(b'{"source": 5, "wishes": {}}', 7)
+    assert record is not None and record["source"] == 5
 
 
 @pytest.mark.parametrize(
     "text", ["", "\0", "[]", "7", '{"source": 1}', '{"source": "1", "wishes": {}}', '{"wishes": {}}']
 )
 def test_a_damaged_memory_is_none(text: str) -> None:
-    assert wishes.remembered(text.encode(), 1) is None
+    assert settings.unpack_run_record(text.encode(), 1) is None
 
 
 # What came back
@@ -197,33 +200,36 @@ def picture(name: str, x: int = 0, **about: Any) -> Picture:
 
 def test_each_changed_rectangle_has_its_own_mask() -> None:
     came = [picture("protected"), picture("mask"), picture("protected", 9), picture("mask", 9)]
-    assert [(part.x, mask) for part, mask in parts.changes(came)] == [(0, b"\0\xff"), (9, b"\0\xff")]
+    assert [(part.x, mask) for part, mask in results.pair_with_masks(came)] == [(0, b"\0\xff"), (9, b"\0\xff")]
 
 
 def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
-    sent = parts.selection((3, 4, 2, 2), bytes([0, 1, 128, 255]))
-    assert (sent.name, parts.bounds(sent), b"".join(sent.strips)) == (
+    sent = results.pack_selection((3, 4, 2, 2), bytes([0, 1, 128, 255]))
+    assert (sent.name, results.get_bounds(sent), b"".join(sent.strips)) == (
         "selection",
         (3, 4, 2, 2),
         bytes([1, 1, 128, 255]),
     )
     came = Picture("mask", 3, 4, 2, 2, 1, "u8", strips=[bytes([1, 0, 128, 255])])
-    assert parts.masks([came]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
+    assert results.read_masks([came]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
 
 
 def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
     with pytest.raises(Refused, match="raise the strength"):
-        parts.changes([])
+        results.pair_with_masks([])
 
 
 def test_products_keep_their_order_and_an_unknown_one_its_name() -> None:
     came = [picture("skin", product="Reshaped skin"), picture("product", product="Glitter"), picture("mask")]
-    assert [parts.product_name(layer) for layer in parts.products(came)] == ["Reshaped skin", "Glitter"]
+    assert [results.translate_product(layer) for layer in results.get_product_pictures(came)] == [
+        "Reshaped skin",
+        "Glitter",
+    ]
 
 
 def test_a_part_of_a_mask_has_its_own_rows() -> None:
     mask = bytes(range(12))  # 4 x 3 at (10, 20)
-    assert bytewise.part(mask, (10, 20, 4, 3), (11, 21, 2, 2)) == bytes([5, 6, 9, 10])
+    assert pixel_ops.crop_mask(mask, (10, 20, 4, 3), (11, 21, 2, 2)) == bytes([5, 6, 9, 10])
 
 
 # What is told
@@ -298,8 +304,10 @@ def test_a_full_disk_is_a_sentence_too() -> None:
 
 def test_on_windows_a_path_of_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | bytes] = []
-    monkeypatch.setattr(files, "os", SimpleNamespace(name="nt"))
-    monkeypatch.setattr(files, "io", SimpleNamespace(open=lambda path, *_, **__: opened.append(path) or io.StringIO()))
+    monkeypatch.setattr(text_files, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(
+        text_files, "io", SimpleNamespace(open=lambda path, *_, **__: opened.append(path) or io.StringIO())
+    )
     report.write_report("C:/Jürgen/report.txt".encode(), "words")
     assert opened == ["C:/Jürgen/report.txt"]
 
@@ -308,8 +316,8 @@ def test_what_nobody_foresaw_goes_into_a_log(tmp_path: Path) -> None:
     try:
         raise KeyError("unheard")
     except KeyError as error:
-        words = unexpected.unexpected(unexpected.UNCHANGED, error, str(tmp_path))
-    log = tmp_path / unexpected.LOG
+        words = crash_report.report_crash(crash_report.UNCHANGED, error, str(tmp_path))
+    log = tmp_path / crash_report.LOG
     assert "KeyError" in words and str(log) in words and "unheard" in log.read_text()
 
 
@@ -320,18 +328,18 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
         "models": {"present": ["a"], "missing": [{"name": "b", "size": 3_000_000, "can_be_fetched": True}]},
         "missing_priors": {"stylegan2": "Its weights are not here."},
     }
-    words = service.words(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
+    words = service.describe(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
     assert "500 MB" in words and "Missing: b (3 MB)." in words and words.endswith("Its weights are not here.")
 
 
 def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
-    words = service.words(service.FETCH, {"present": ["a", "b"], "missing": []})
+    words = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
     assert words == "There is nothing to fetch: the models are here.\nModels: a, b."
 
 
 def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
     missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
-    words = service.words(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
+    words = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
     assert words[1] == "Missing: b (3 MB)." and "install.py --gimp" in words[2] and "nothing to fetch" not in words
 
 
@@ -341,7 +349,7 @@ def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
 
 
 def test_a_diagnosis_is_one_line_for_each_finding() -> None:
-    assert service.words(service.DIAGNOSE, {"b": [1], "a": "x"}) == "a: x\nb: [1]"
+    assert service.describe(service.DIAGNOSE, {"b": [1], "a": "x"}) == "a: x\nb: [1]"
 
 
 def test_a_job_tells_of_its_events_and_gives_its_result_or_raises_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, Generato
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
 from c2p_core.starting_look import starting_look
 from c2p_core.worker.jobs import Jobs
-from c2p_core.worker.protocol import Picture, message
+from c2p_core.worker.protocol import Picture, pack
 from tests.said import raising
 
 CPU = torch.device("cpu")
@@ -490,7 +490,7 @@ def test_behind_gimp_an_inverted_face_stays_in_memory_and_never_gets_to_disk(
     sent = [Picture("photo", 0, 0, data.astronaut())]
 
     def protect() -> None:
-        asked = message({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
+        asked = pack({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
         assert jobs.run(asked, lambda _said: None, CancelToken()).described
 
     protect()

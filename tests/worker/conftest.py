@@ -11,39 +11,39 @@ from typing import Any
 import psutil
 import pytest
 import worker_client
-from worker_client.place import Place
+from worker_client.location import WorkerLocation
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 
-MakePlace = Callable[..., Place]
+MakeLocation = Callable[..., WorkerLocation]
 
 
 @pytest.fixture(scope="module")
-def make_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePlace]:
+def make_location(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLocation]:
     """Makes places of workers; what runs there is ended after the tests."""
-    made: list[Place] = []
+    made: list[WorkerLocation] = []
 
-    def make(*options: str, tune: dict[str, Any] | None = None) -> Place:
+    def make(*options: str, tune: dict[str, Any] | None = None) -> WorkerLocation:
         home = tmp_path_factory.mktemp("home")
         command = [sys.executable, "-I", "-u", str(FAKE), *options, "--tune", json.dumps(tune or {})]
-        place = Place("test", command, str(home / "run"), {"C2P_HOME": str(home)})
-        made.append(place)
-        return place
+        location = WorkerLocation("test", command, str(home / "run"), {"C2P_HOME": str(home)})
+        made.append(location)
+        return location
 
     yield make
-    for place in made:
+    for location in made:
         for process in psutil.process_iter(["cmdline"]):
-            if place.run in (process.info["cmdline"] or ()):
+            if location.run_folder in (process.info["cmdline"] or ()):
                 process.kill()
 
 
 @pytest.fixture(scope="module")
-def place(make_place: MakePlace) -> Place:
+def location(make_location: MakeLocation) -> WorkerLocation:
     """A worker that several tests use."""
-    return make_place(tune={"_STOP_SECONDS": 0.5, "_HANDSHAKE_SECONDS": 0.5})
+    return make_location(tune={"_STOP_SECONDS": 0.5, "_HANDSHAKE_SECONDS": 0.5})
 
 
 @pytest.fixture
-def worker(place: Place) -> Iterator[worker_client.Worker]:
-    with worker_client.connect(place=place) as connected:
+def worker(location: WorkerLocation) -> Iterator[worker_client.Worker]:
+    with worker_client.connect(location=location) as connected:
         yield connected

@@ -43,7 +43,7 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
     elif does == "print":
         print("a library is chatty")
     told = {"seconds_per_face": header.get("speed"), "settings": {"prior": header.get("prior")}}
-    return Message({"said": header.get("text"), **told}, job.described, job.payload)
+    return Message({"said": header.get("text"), **told}, job.entries, job.payload)
 
 
 def prepare() -> tuple[Header, compute.Run]:

@@ -8,7 +8,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "plugin")]
 
-from c2p_core.worker import ask, run, server  # noqa: E402
+from worker_client import client  # noqa: E402
+
+from c2p_core.worker import run, server  # noqa: E402
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -21,7 +23,7 @@ if __name__ == "__main__":
     parser.add_argument("--stop", action="store_true")
     options = parser.parse_args()
     if options.stop:
-        ask._ANSWER_SECONDS = 0.5
+        client.ANSWER_SECONDS = 0.5
         sys.exit(run.main(["--run", str(options.run), "--stop"]))
     for name, value in options.tune.items():
         assert hasattr(server, name)

@@ -15,8 +15,8 @@ import torch
 import worker_client
 from skimage import data, transform
 from talk import ask, events, status, until
-from worker_client.place import Place
-from worker_client.size import SEARCH_SIDE, SHRINK
+from worker_client.detection_size import SEARCH_SIDE, SHRINK
+from worker_client.location import WorkerLocation
 
 from c2p_core import compare, pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
@@ -28,9 +28,9 @@ from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
 from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
-from c2p_core.worker.answer import measured_again, pictures_of
 from c2p_core.worker.jobs import Jobs
-from c2p_core.worker.protocol import Message, Picture, message, pictures, read, write
+from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
+from c2p_core.worker.results import pack_result, update_similarities
 from tests.fetchable import SIZE, bundle_with_fetchable
 
 ASTRONAUT = data.astronaut()
@@ -62,9 +62,9 @@ def run(
     """A job's result, its pictures, and what it said on the way."""
     told: list[Message] = []
     result = jobs.run(
-        message({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
+        pack({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
     )
-    return result.header, pictures(result), told
+    return result.header, unpack(result), told
 
 
 def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None) -> Picture:
@@ -91,7 +91,7 @@ def large() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def reduced(large: np.ndarray) -> np.ndarray:
-    width, height = worker_client.search_size(4000, 3000)
+    width, height = worker_client.choose_detection_size(4000, 3000)
     return transform.resize(large, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
 
 
@@ -192,10 +192,10 @@ def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_cli
     )
     command = [sys.executable, "-I", "-u", "-c", code]
     environment = {"C2P_HOME": str(home), "C2P_MODELS": str(default_root()), "OMP_NUM_THREADS": "1"}
-    place = Place("test", command, str(home / "run"), environment)
-    with worker_client.connect(place=place) as worker:
+    location = WorkerLocation("test", command, str(home / "run"), environment)
+    with worker_client.connect(location=location) as worker:
         yield worker
-        worker_client.stop(place)
+        worker_client.stop(location)
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
     faces = [{"number": 4, "box": [10, 10, 70, 80]}]
     answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
     stream = Kept()
-    write(stream, message(answer, made))
+    write(stream, pack(answer, made))
     received = read(stream).header
     rows = received["faces"][0]["similarities"]
     assert [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in rows] == [
@@ -365,7 +365,7 @@ def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jo
     side = 473  # the eyes are 40.2 px apart, in the reduced layer less
     layer = np.full((1800, 2400, 3), 90, np.uint8)
     layer[300 : 300 + side, 500 : 500 + side] = transform.resize(ASTRONAUT, (side, side), anti_aliasing=True) * 255
-    width, height = worker_client.search_size(2400, 1800)
+    width, height = worker_client.choose_detection_size(2400, 1800)
     reduced = transform.resize(layer, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
     found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[2400, 1800])
     assert found["faces"][0]["eye_distance"] < 40 and found["faces"][0]["skipped"] == ""
@@ -614,17 +614,17 @@ def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() ->
     similarity = Similarity("r", "f", False, 1.0, 0.1, 0.3, 0.4)
     report = FaceReport(1, (20, 20, 40, 40), 10.0, similarities=(similarity,))
     result = ProtectResult(Photo(after), (report,))
-    protected, mask = pictures_of(Picture("photo", 5, 6, before), result, None, {})
+    protected, mask = pack_result(Picture("photo", 5, 6, before), result, None, {})
     assert protected.bounds == mask.bounds == (25, 26, 20, 20) and (mask.pixels == 255).all()
     assert protected.pixels[10, 10].tolist() == [0, 0, 0]
-    assert pictures_of(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []
+    assert pack_result(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []
 
 
 def test_figures_of_what_the_selection_leaves_are_of_the_recognisers_that_were_asked() -> None:
     box = (20.0, 20.0, 40.0, 40.0)
     asked, other = (Similarity(name, name, False, 1.0, 0.1, 0.3, 0.4) for name in ("asked", "other"))
     seen = FaceReport(1, box, 10.0, similarities=(replace(asked, after=0.2), other))
-    (row,) = measured_again(FaceReport(1, box, 10.0, similarities=(asked,)), [seen]).similarities
+    (row,) = update_similarities(FaceReport(1, box, 10.0, similarities=(asked,)), [seen]).similarities
     assert row == replace(asked, after=0.2)
 
 

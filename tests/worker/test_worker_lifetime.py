@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,60 +23,65 @@ import worker_client
 from click.testing import CliRunner
 from talk import ask, events, status, until
 from worker_client import WorkerProblem, client
-from worker_client.place import Place, read_endpoint
+from worker_client.location import WorkerLocation, read_endpoint
+from worker_client.protocol import StreamClosed
 from worker_client.start import start
 
 from c2p_core.cli import c2p
 from c2p_core.errors import CannotWrite
-from c2p_core.worker import ask as asking
-from c2p_core.worker import place as places
-from c2p_core.worker import protocol
+from c2p_core.worker import control, protocol, run_folder
 from c2p_core.worker import run as serve
 from c2p_core.worker.log import LOG, open_log
-from c2p_core.worker.transport import SocketStream, listen
+from c2p_core.worker.transport import ClientSocket, listen
 
-MakePlace = Callable[..., Place]
+MakeLocation = Callable[..., WorkerLocation]
 
 
-def pid(place: Place) -> int:
-    endpoint = read_endpoint(place)
+def pid(location: WorkerLocation) -> int:
+    endpoint = read_endpoint(location.run_folder)
     assert endpoint is not None
     return int(endpoint["pid"])
 
 
-def family(place: Place) -> list[psutil.Process]:
-    worker = psutil.Process(pid(place))
+def family(location: WorkerLocation) -> list[psutil.Process]:
+    worker = psutil.Process(pid(location))
     return [worker, *worker.children(recursive=True)]
+
+
+def write_endpoint(folder: Path, address: str) -> None:
+    """What leads to a Unix socket that is no worker's."""
+    run_folder.write_endpoint(folder, {"protocol": 1, "transport": "unix", "address": address, "token": ""})
+    (folder / "worker.json").chmod(0o600)
 
 
 def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def log_of(place: Place) -> str:
-    return (Path(place.environment["C2P_HOME"]) / "log" / "worker.log").read_text()
+def log_of(location: WorkerLocation) -> str:
+    return (Path(location.environment["C2P_HOME"]) / "log" / "worker.log").read_text()
 
 
-def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_place: MakePlace) -> None:
-    place = make_place()
+def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_location: MakeLocation) -> None:
+    location = make_location()
     waited: list[float] = []
-    with worker_client.connect(waited.append, place=place) as first:
-        with worker_client.connect(place=place) as second:
-            assert first.hello["pid"] == second.hello["pid"] == pid(place)
+    with worker_client.connect(waited.append, location=location) as first:
+        with worker_client.connect(location=location) as second:
+            assert first.hello["pid"] == second.hello["pid"] == pid(location)
         assert waited and waited == sorted(waited)
         assert first.hello["device"] == "cpu" and first.hello["protocol"] == 1 and first.hello["version"]
 
 
 def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
-    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+    make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/gimp/lib")
     monkeypatch.setenv("PYTHONPATH", "/gimp/python")
-    place = make_place()
+    location = make_location()
     ours, theirs = os.pipe()
     os.set_inheritable(theirs, True)
-    with worker_client.connect(place=place):
-        worker = psutil.Process(pid(place))
+    with worker_client.connect(location=location):
+        worker = psutil.Process(pid(location))
         assert os.getsid(worker.pid) == worker.pid != os.getsid(0)
         assert not {"LD_LIBRARY_PATH", "PYTHONPATH"} & set(worker.environ())
     os.close(theirs)
@@ -84,12 +89,12 @@ def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
     os.close(ours)
 
 
-def test_of_two_that_start_at_once_one_serves_both(make_place: MakePlace) -> None:
-    place = make_place()
+def test_of_two_that_start_at_once_one_serves_both(make_location: MakeLocation) -> None:
+    location = make_location()
     pids: list[int] = []
 
     def connect() -> None:
-        with worker_client.connect(place=place) as worker:
+        with worker_client.connect(location=location) as worker:
             pids.append(worker.hello["pid"])
             assert ask(worker).kind == "result"
 
@@ -98,50 +103,50 @@ def test_of_two_that_start_at_once_one_serves_both(make_place: MakePlace) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(pids) == 5 and set(pids) == {pid(place)}
+    assert len(pids) == 5 and set(pids) == {pid(location)}
 
 
-def test_only_the_user_may_enter_the_folder_and_open_the_socket(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        run = Path(place.run)
+def test_only_the_user_may_enter_the_folder_and_open_the_socket(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        run = Path(location.run_folder)
         assert stat.S_IMODE(run.stat().st_mode) == 0o700
         for name in ("worker.sock", "worker.json", "worker.lock", "start.log"):
             assert stat.S_IMODE((run / name).stat().st_mode) == 0o600, name
-        log = Path(place.environment["C2P_HOME"]) / "log"
+        log = Path(location.environment["C2P_HOME"]) / "log"
         assert stat.S_IMODE(log.stat().st_mode) == 0o700
         assert stat.S_IMODE((log / "worker.log").stat().st_mode) == 0o600
 
 
-def test_an_endpoint_that_others_could_have_written_is_not_believed(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        assert read_endpoint(place) is not None
-        Path(place.run).chmod(0o755)
-        assert read_endpoint(place) is None
-        Path(place.run).chmod(0o700)
-        (Path(place.run) / "worker.json").chmod(0o644)
-        assert read_endpoint(place) is None
+def test_an_endpoint_that_others_could_have_written_is_not_believed(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        assert read_endpoint(location.run_folder) is not None
+        Path(location.run_folder).chmod(0o755)
+        assert read_endpoint(location.run_folder) is None
+        Path(location.run_folder).chmod(0o700)
+        (Path(location.run_folder) / "worker.json").chmod(0o644)
+        assert read_endpoint(location.run_folder) is None
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     with pytest.raises(CannotWrite, match="somebody else"):
-        places.make_private(tmp_path)
+        run_folder.make_private(tmp_path)
 
 
-def test_a_folder_whose_path_is_too_long_for_a_socket_gets_one_elsewhere(make_place: MakePlace) -> None:
-    place = make_place()
-    place.run = str(Path(place.run).parent / ("deep" * 25) / "run")
-    with worker_client.connect(place=place) as worker:
-        endpoint = read_endpoint(place)
+def test_a_folder_whose_path_is_too_long_for_a_socket_gets_one_elsewhere(make_location: MakeLocation) -> None:
+    location = make_location()
+    location.run_folder = str(Path(location.run_folder).parent / ("deep" * 25) / "run")
+    with worker_client.connect(location=location) as worker:
+        endpoint = read_endpoint(location.run_folder)
         assert endpoint is not None
         socket = Path(endpoint["address"])
         assert len(str(socket)) < 100
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700 and stat.S_IMODE(socket.stat().st_mode) == 0o600
         assert ask(worker).kind == "result"
-    worker_client.stop(place)
+    worker_client.stop(location)
     until(lambda: not socket.parent.exists())
 
 
@@ -152,23 +157,23 @@ def test_a_socket_whose_temporary_folder_was_cleaned_away_can_be_closed(tmp_path
     listener.close()
 
 
-def test_loopback_tcp_serves_who_knows_the_token(make_place: MakePlace) -> None:
-    place = make_place("--tcp")
-    with worker_client.connect(place=place) as worker:
-        endpoint = read_endpoint(place)
+def test_loopback_tcp_serves_who_knows_the_token(make_location: MakeLocation) -> None:
+    location = make_location("--tcp")
+    with worker_client.connect(location=location) as worker:
+        endpoint = read_endpoint(location.run_folder)
         assert endpoint is not None and endpoint["transport"] == "tcp"
-        (listening,) = psutil.Process(pid(place)).net_connections()[:1]
+        (listening,) = psutil.Process(pid(location)).net_connections()[:1]
         assert listening.laddr.ip == "127.0.0.1"
         assert ask(worker).kind == "result"
 
 
 @pytest.mark.parametrize("when", ["idle", "working", "waiting for its turn"])
 def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call_starts_another(
-    make_place: MakePlace, when: str
+    make_location: MakeLocation, when: str
 ) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker, worker_client.connect(place=place) as other:
-        killed = family(place)
+    location = make_location()
+    with worker_client.connect(location=location) as worker, worker_client.connect(location=location) as other:
+        killed = family(location)
         if when == "waiting for its turn":
             busy = other.submit("protect", {"does": "count", "steps": 1000})
             next(event for event in busy.events() if event.kind == "progress")
@@ -181,74 +186,74 @@ def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call
             last = events(job)[-1]
             assert last.kind == "error" and last.header["code"] == "gone" and "try again" in last.header["sentence"]
         assert ask(worker, text="again").header["said"] == "again"
-        assert pid(place) != killed[0].pid
+        assert pid(location) != killed[0].pid
         until(lambda: all(is_gone(process) for process in killed))
 
 
-def test_killed_at_any_moment_it_leaves_nothing_that_stops_the_next(make_place: MakePlace) -> None:
-    place = make_place()
+def test_killed_at_any_moment_it_leaves_nothing_that_stops_the_next(make_location: MakeLocation) -> None:
+    location = make_location()
     for delay in (0.0, 0.05, 0.15, 0.3, 0.45, 0.6):
-        process = start(place)
+        process = start(location)
         time.sleep(delay)
         process.kill()
         process.wait()
-        with worker_client.connect(place=place) as worker:
+        with worker_client.connect(location=location) as worker:
             assert ask(worker).kind == "result"
-            left = family(place)
-        os.kill(pid(place), signal.SIGKILL)
+            left = family(location)
+        os.kill(pid(location), signal.SIGKILL)
         until(lambda family=left: all(is_gone(process) for process in family))
 
 
-def test_a_stale_socket_and_endpoint_are_replaced(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
+def test_a_stale_socket_and_endpoint_are_replaced(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
         pass
-    first = pid(place)
+    first = pid(location)
     os.kill(first, signal.SIGKILL)
     until(lambda: is_gone(psutil.Process(first)) if psutil.pid_exists(first) else True)
-    assert (Path(place.run) / "worker.sock").exists() and read_endpoint(place) is not None
-    with worker_client.connect(place=place) as worker:
+    assert (Path(location.run_folder) / "worker.sock").exists() and read_endpoint(location.run_folder) is not None
+    with worker_client.connect(location=location) as worker:
         assert worker.hello["pid"] != first
 
 
-def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker:
+def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location) as worker:
         assert worker.hello["seconds_per_face"] == {}
         ask(worker, speed=12.5, prior="makeup")
         ask(worker, speed=80, prior="stylegan2")
-    worker_client.stop(place)
-    with worker_client.connect(place=place) as worker:
+    worker_client.stop(location)
+    with worker_client.connect(location=location) as worker:
         assert worker.hello["seconds_per_face"] == {"makeup": 12.5, "stylegan2": 80}
 
 
-def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker:
+def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location) as worker:
         assert worker.hello["priors"] == ["makeup", "stylegan2"] and worker.hello["missing_priors"] == {}
-    own = Path(place.environment["C2P_HOME"]) / "models" / "stylegan2"
+    own = Path(location.environment["C2P_HOME"]) / "models" / "stylegan2"
     own.mkdir(parents=True)
     (own / "generator.pt").touch()
-    with worker_client.connect(place=place) as worker:
+    with worker_client.connect(location=location) as worker:
         assert worker.hello["priors"] == ["makeup"] == status(worker)["priors"]
         assert worker.hello["missing_priors"]["stylegan2"].endswith(".")
 
 
-def test_a_disk_that_takes_nothing_costs_no_result(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker:
-        (Path(place.run) / "speed.json").mkdir()
+def test_a_disk_that_takes_nothing_costs_no_result(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location) as worker:
+        (Path(location.run_folder) / "speed.json").mkdir()
         assert ask(worker, speed=12.5, prior="makeup").kind == "result"
 
 
-def test_it_ends_when_nobody_needs_it(make_place: MakePlace) -> None:
-    place = make_place("--idle", "0.5")
-    with worker_client.connect(place=place) as worker:
+def test_it_ends_when_nobody_needs_it(make_location: MakeLocation) -> None:
+    location = make_location("--idle", "0.5")
+    with worker_client.connect(location=location) as worker:
         ask(worker)
-        processes = family(place)
+        processes = family(location)
     until(lambda: all(is_gone(process) for process in processes))
-    assert read_endpoint(place) is None and not (Path(place.run) / "worker.sock").exists()
-    assert " ERROR " not in log_of(place)
+    assert read_endpoint(location.run_folder) is None and not (Path(location.run_folder) / "worker.sock").exists()
+    assert " ERROR " not in log_of(location)
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(None, 600.0), ("5", 5.0)])
@@ -264,67 +269,67 @@ def test_the_environment_says_how_long_a_worker_waits(
     assert seen == [waits]
 
 
-def test_with_a_client_connected_it_drops_its_models_and_stays(make_place: MakePlace) -> None:
-    place = make_place("--idle", "0.5")
-    with worker_client.connect(place=place) as worker:
+def test_with_a_client_connected_it_drops_its_models_and_stays(make_location: MakeLocation) -> None:
+    location = make_location("--idle", "0.5")
+    with worker_client.connect(location=location) as worker:
         ask(worker)
         until(lambda: not status(worker)["computing"])
         assert ask(worker, text="awake").header["said"] == "awake"
 
 
-def test_it_drops_its_models_earlier_when_memory_is_short(make_place: MakePlace) -> None:
-    place = make_place(tune={"_SHORT_OF_MEMORY": 1 << 60, "_SHORT_IDLE_SECONDS": 0.3})
-    with worker_client.connect(place=place) as worker:
+def test_it_drops_its_models_earlier_when_memory_is_short(make_location: MakeLocation) -> None:
+    location = make_location(tune={"_SHORT_OF_MEMORY": 1 << 60, "_SHORT_IDLE_SECONDS": 0.3})
+    with worker_client.connect(location=location) as worker:
         ask(worker)
         until(lambda: not status(worker)["computing"])
 
 
-def test_it_stops_on_request_and_cancels_what_it_does(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker:
-        processes = family(place)
+def test_it_stops_on_request_and_cancels_what_it_does(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location) as worker:
+        processes = family(location)
         job = worker.submit("protect", {"does": "count", "steps": 1000})
         next(event for event in job.events() if event.kind == "progress")
-        assert worker_client.stop(place) is True
+        assert worker_client.stop(location) is True
         assert events(job)[-1].kind == "error"
     until(lambda: all(is_gone(process) for process in processes))
-    assert worker_client.stop(place) is False
+    assert worker_client.stop(location) is False
 
 
-def test_a_signal_ends_it_cleanly(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        processes = family(place)
+def test_a_signal_ends_it_cleanly(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        processes = family(location)
         processes[0].terminate()
         until(lambda: all(is_gone(process) for process in processes))
-    assert read_endpoint(place) is None
+    assert read_endpoint(location.run_folder) is None
 
 
-def test_the_command_line_asks_and_stops_it(make_place: MakePlace) -> None:
-    place = make_place()
-    folder = Path(place.run)
-    with pytest.raises(asking.NoWorker, match="starts by itself"):
-        asking.ask("status", folder)
-    assert not asking.stop(folder).ran
-    with worker_client.connect(place=place):
-        assert asking.ask("status", folder)["pid"] == pid(place)
-        assert asking.stop(folder).words == "The worker has ended."
-    assert read_endpoint(place) is None
+def test_the_command_line_asks_and_stops_it(make_location: MakeLocation) -> None:
+    location = make_location()
+    folder = Path(location.run_folder)
+    with pytest.raises(control.NoWorker, match="starts by itself"):
+        control.status(folder)
+    assert not control.stop(folder).ran
+    with worker_client.connect(location=location):
+        assert control.status(folder)["pid"] == pid(location)
+        assert control.stop(folder).words == "The worker has ended."
+    assert read_endpoint(location.run_folder) is None
 
 
-def test_a_worker_that_hangs_is_stopped_by_force(make_place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_ANSWER_SECONDS", 0.3)
-    place = make_place()
-    with worker_client.connect(place=place):
-        processes = family(place)
-        os.kill(pid(place), signal.SIGSTOP)
-        assert "killed" in asking.stop(Path(place.run)).words
+def test_a_worker_that_hangs_is_stopped_by_force(make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    location = make_location()
+    with worker_client.connect(location=location):
+        processes = family(location)
+        os.kill(pid(location), signal.SIGSTOP)
+        assert "killed" in control.stop(Path(location.run_folder)).words
     until(lambda: all(is_gone(process) for process in processes))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
 def test_a_hung_worker_whose_queue_is_full_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
     path = str(tmp_path / "s")
     with ExitStack() as open_sockets:
         hung, *waiting = [open_sockets.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
@@ -333,89 +338,94 @@ def test_a_hung_worker_whose_queue_is_full_is_not_waited_for(tmp_path: Path, mon
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(path)
-        places.write_endpoint(tmp_path, {"transport": "unix", "address": path, "token": ""})
-        with pytest.raises(asking.NoWorker, match="does not answer"):
-            asking.ask("status", tmp_path)
+        write_endpoint(tmp_path, path)
+        with pytest.raises(control.NoWorker, match="does not answer"):
+            control.status(tmp_path)
 
 
 def test_the_client_stops_one_that_hangs_too_and_says_so(
-    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+    make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "GREETING_SECONDS", 0.3)
-    place = make_place()
-    with worker_client.connect(place=place):
-        processes = family(place)
-        os.kill(pid(place), signal.SIGSTOP)
-        assert "does not answer" in worker_client.diagnose(place)["problem"]
-        assert worker_client.stop(place) is True
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    location = make_location()
+    with worker_client.connect(location=location):
+        processes = family(location)
+        os.kill(pid(location), signal.SIGSTOP)
+        assert "does not answer" in worker_client.diagnose(location)["problem"]
+        assert worker_client.stop(location) is True
     until(lambda: all(is_gone(process) for process in processes))
-    assert worker_client.stop(place) is False
+    assert worker_client.stop(location) is False
 
 
-def test_where_a_killed_one_left_its_endpoint_none_runs(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        os.kill(pid(place), signal.SIGKILL)
-    until(lambda: is_gone(psutil.Process(pid(place))) if psutil.pid_exists(pid(place)) else True)
-    place.command[0] = "/no/such/python"
-    assert worker_client.stop(place) is False
+def test_where_a_killed_one_left_its_endpoint_none_runs(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        os.kill(pid(location), signal.SIGKILL)
+    until(lambda: is_gone(psutil.Process(pid(location))) if psutil.pid_exists(pid(location)) else True)
+    location.command[0] = "/no/such/python"
+    assert worker_client.stop(location) is False
 
 
 def test_one_that_hangs_and_can_not_be_ended_is_a_problem(
-    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+    make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "GREETING_SECONDS", 0.3)
-    place = make_place()
-    with worker_client.connect(place=place):
-        os.kill(pid(place), signal.SIGSTOP)
-        monkeypatch.setattr(place, "command", [sys.executable, "-c", "import sys; sys.exit(2)"])
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    location = make_location()
+    with worker_client.connect(location=location):
+        os.kill(pid(location), signal.SIGSTOP)
+        monkeypatch.setattr(location, "command", [sys.executable, "-c", "import sys; sys.exit(2)"])
         with pytest.raises(WorkerProblem, match="does not answer"):
-            worker_client.stop(place)
-    os.kill(pid(place), signal.SIGKILL)
+            worker_client.stop(location)
+    os.kill(pid(location), signal.SIGKILL)
 
 
-def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_place: MakePlace) -> None:
-    place = make_place("--slow")
+def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_location: MakeLocation) -> None:
+    location = make_location("--slow")
     waited: list[float] = []
-    with worker_client.connect(waited.append, place=place) as worker:
-        os.kill(pid(place), signal.SIGKILL)
+    with worker_client.connect(waited.append, location=location) as worker:
+        os.kill(pid(location), signal.SIGKILL)
         until(lambda: worker._has_gone())
         waited.clear()
         assert ask(worker, text="again").header["said"] == "again"
     assert len(waited) > 5 and waited == sorted(waited)
 
 
-def test_a_worker_of_another_version_is_refused_in_words(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        path = Path(place.run) / "worker.json"
+def test_a_worker_of_another_version_is_refused_in_words(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        path = Path(location.run_folder) / "worker.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "protocol": 99}))
         with pytest.raises(WorkerProblem, match="protocol 99") as caught:
-            worker_client.connect(place=place)
+            worker_client.connect(location=location)
         assert caught.value.code == "version" and "'python3 install.py --gimp'" in str(caught.value)
 
 
-def test_something_else_behind_the_socket_gets_no_picture(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
-        path = Path(place.run) / "worker.json"
+def test_something_else_behind_the_socket_gets_no_picture(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
+        path = Path(location.run_folder) / "worker.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "token": "0" * 64}))
         with pytest.raises(WorkerProblem, match="token is wrong"):
-            worker_client.connect(place=place)
+            worker_client.connect(location=location)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
 def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    pixels = protocol.message({"challenge": "00"}, [protocol.Picture("p", 0, 0, np.zeros((9, 9, 3), np.uint8))])
+    pixels = protocol.pack({"challenge": "00"}, [protocol.Picture("p", 0, 0, np.zeros((9, 9, 3), np.uint8))])
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.bind(path)
         stranger.listen()
-        places.write_endpoint(tmp_path, {"transport": "unix", "address": path, "token": ""})
-        speaks = threading.Thread(target=lambda: protocol.write(SocketStream(stranger.accept()[0]), pixels))
+        write_endpoint(tmp_path, path)
+
+        def greet_with_pixels() -> None:
+            with suppress(StreamClosed):  # the client may have turned away already
+                protocol.write(ClientSocket(stranger.accept()[0]), pixels)
+
+        speaks = threading.Thread(target=greet_with_pixels)
         speaks.start()
-        with pytest.raises(asking.NoWorker, match="larger than a message may be"):
-            asking.ask("status", tmp_path)
+        with pytest.raises(control.NoWorker, match="larger than a message may be"):
+            control.status(tmp_path)
         speaks.join()
 
 
@@ -429,27 +439,27 @@ def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: 
 )
 def test_a_worker_that_can_not_start_says_why(tmp_path: Path, command: list[str], words: str) -> None:
     with pytest.raises(WorkerProblem, match=words) as caught:
-        worker_client.connect(place=Place("test", command, str(tmp_path / "run"), {}))
+        worker_client.connect(location=WorkerLocation("test", command, str(tmp_path / "run"), {}))
     assert caught.value.code == "not-started" and "\n" not in str(caught.value)
 
 
-def test_a_worker_that_can_not_compute_says_why_and_tries_again(make_place: MakePlace) -> None:
-    place = make_place("--broken")
+def test_a_worker_that_can_not_compute_says_why_and_tries_again(make_location: MakeLocation) -> None:
+    location = make_location("--broken")
     for _ in range(2):
         with pytest.raises(WorkerProblem, match="No module named torch") as caught:
-            worker_client.connect(place=place)
+            worker_client.connect(location=location)
         assert caught.value.code == "refused"
 
 
-def test_who_gives_up_waiting_leaves_no_trace(make_place: MakePlace) -> None:
-    place = make_place()
+def test_who_gives_up_waiting_leaves_no_trace(make_location: MakeLocation) -> None:
+    location = make_location()
 
     def give_up(seconds: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        worker_client.connect(give_up, place=place)
-    with worker_client.connect(place=place) as worker:
+        worker_client.connect(give_up, location=location)
+    with worker_client.connect(location=location) as worker:
         assert status(worker)["connections"] == 1
 
 
@@ -467,29 +477,32 @@ def test_the_log_begins_a_new_file_before_it_grows_too_large(tmp_path: Path) -> 
     assert path == tmp_path / "worker.log"
 
 
-def test_a_job_cancelled_while_models_load_does_not_end_the_process_that_loads_them(make_place: MakePlace) -> None:
-    place = make_place("--slow", "--idle", "0.3", tune={"_STOP_SECONDS": 0.1})
-    with worker_client.connect(place=place) as worker:
+def test_a_job_cancelled_while_models_load_does_not_end_the_process_that_loads_them(
+    make_location: MakeLocation,
+) -> None:
+    location = make_location("--slow", "--idle", "0.3", tune={"_STOP_SECONDS": 0.1})
+    with worker_client.connect(location=location) as worker:
         until(lambda: not status(worker)["computing"])
         job = worker.submit("protect")
         next(event for event in job.events() if event.kind == "queued")
         job.cancel()
         assert events(job)[-1].header["code"] == "cancelled"
         assert ask(worker, text="next").header["said"] == "next"
-    assert "ended by force" not in log_of(place)
+    assert "ended by force" not in log_of(location)
 
 
-def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace) -> None:
-    place = make_place()
-    with worker_client.connect(place=place):
+def test_a_second_worker_in_the_same_folder_does_not_start(make_location: MakeLocation) -> None:
+    location = make_location()
+    with worker_client.connect(location=location):
         code = (
-            "import sys, pathlib; sys.path[:0] = sys.argv[2:]; from c2p_core.worker import place;"
-            "place._LOCK_SECONDS = 0.1; from c2p_core.worker.run import run; sys.exit(run(pathlib.Path(sys.argv[1])))"
+            "import sys, pathlib; sys.path[:0] = sys.argv[2:]; from c2p_core.worker import run_folder;"
+            "run_folder._LOCK_SECONDS = 0.1;"
+            "from c2p_core.worker.run import run; sys.exit(run(pathlib.Path(sys.argv[1])))"
         )
         root = Path(__file__).parents[2]
-        environment = {**os.environ, **place.environment}
+        environment = {**os.environ, **location.environment}
         second = subprocess.run(
-            [sys.executable, "-c", code, place.run, root, root / "plugin"],
+            [sys.executable, "-c", code, location.run_folder, root, root / "plugin"],
             env=environment,
             capture_output=True,
             text=True,
@@ -499,12 +512,12 @@ def test_a_second_worker_in_the_same_folder_does_not_start(make_place: MakePlace
 
 
 def test_the_command_line_promises_nothing_while_another_worker_serves(
-    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+    make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = make_place()
-    monkeypatch.setenv("C2P_HOME", place.environment["C2P_HOME"])
-    monkeypatch.setattr(places, "_LOCK_SECONDS", 0.1)
-    with worker_client.connect(place=place):
+    location = make_location()
+    monkeypatch.setenv("C2P_HOME", location.environment["C2P_HOME"])
+    monkeypatch.setattr(run_folder, "_LOCK_SECONDS", 0.1)
+    with worker_client.connect(location=location):
         said = CliRunner().invoke(c2p, ["worker", "run"])
     assert said.exit_code == 0 and "another one runs" in said.stderr and said.stdout == ""
 
@@ -516,7 +529,3 @@ def test_the_command_line_says_when_plug_ins_can_use_it(tmp_path: Path, monkeypa
     said = CliRunner().invoke(c2p, ["worker", "run"])
     LOG.handlers.pop().close()
     assert said.exit_code == 0 and "Ctrl-C ends it" in said.stdout
-
-
-def test_its_protocol_is_the_one_of_the_client() -> None:
-    assert worker_client.PROTOCOL == protocol.PROTOCOL

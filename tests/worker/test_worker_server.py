@@ -18,13 +18,13 @@ import pytest
 import worker_client
 from talk import ask, events, status, until
 from worker_client import Picture
-from worker_client.place import Place, read_endpoint
-from worker_client.protocol import proof
+from worker_client.location import WorkerLocation, read_endpoint
+from worker_client.protocol import StreamClosed, proof
 
 from c2p_core.worker import protocol
 from c2p_core.worker.server import Server, Settings, _Client
 from c2p_core.worker.supervise import Compute
-from c2p_core.worker.transport import SocketStream
+from c2p_core.worker.transport import ClientSocket
 
 HUGE = 1 << 62
 
@@ -53,23 +53,23 @@ def test_strips_may_come_from_a_generator_and_come_back_in_whole_rows(worker: wo
     assert len(strips) > 1 and all(len(strip) % wide.row_bytes == 0 for strip in strips)
 
 
-def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(place: Place) -> None:
-    with worker_client.connect(place=place) as worker:
+def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(location: WorkerLocation) -> None:
+    with worker_client.connect(location=location) as worker:
         short = picture()
         short.strips = [b"x"]
         with pytest.raises(worker_client.WorkerProblem, match="too few"):
             worker.submit("protect", {}, [short])
-    with worker_client.connect(place=place) as again:
+    with worker_client.connect(location=location) as again:
         assert ask(again).kind == "result"
 
 
 def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place(
-    place: Place, worker: worker_client.Worker
+    location: WorkerLocation, worker: worker_client.Worker
 ) -> None:
     with (
-        worker_client.connect(place=place) as first,
-        worker_client.connect(place=place) as second,
-        worker_client.connect(place=place) as third,
+        worker_client.connect(location=location) as first,
+        worker_client.connect(location=location) as second,
+        worker_client.connect(location=location) as third,
     ):
         jobs = []
         # The first one lasts until the last one is there, on a busy machine too.
@@ -89,8 +89,10 @@ def test_a_second_job_on_the_same_connection_is_refused_in_words(worker: worker_
     running.cancel()
 
 
-def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(make_place: Callable[..., Place]) -> None:
-    with worker_client.connect(place=make_place()) as worker:
+def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
+    make_location: Callable[..., WorkerLocation],
+) -> None:
+    with worker_client.connect(location=make_location()) as worker:
         computing = psutil.Process(worker.hello["pid"]).children()
         job = worker.submit("protect", {"does": "count", "steps": 100, "seconds": 3})
         for event in job.events():
@@ -104,17 +106,17 @@ def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(make_
         assert psutil.Process(worker.hello["pid"]).children() == computing, "it was ended by force"
 
 
-def test_a_job_that_waits_can_be_cancelled_too(place: Place, worker: worker_client.Worker) -> None:
+def test_a_job_that_waits_can_be_cancelled_too(location: WorkerLocation, worker: worker_client.Worker) -> None:
     running = worker.submit("protect", {"does": "count", "steps": 20, "seconds": 0.15})
-    with worker_client.connect(place=place) as other:
+    with worker_client.connect(location=location) as other:
         waiting = other.submit("protect")
         waiting.cancel()
         assert events(waiting)[-1].header["code"] == "cancelled"
     assert events(running)[-1].kind == "result"
 
 
-def test_a_client_that_goes_away_takes_its_job_with_it(place: Place, worker: worker_client.Worker) -> None:
-    leaving = worker_client.connect(place=place)
+def test_a_client_that_goes_away_takes_its_job_with_it(location: WorkerLocation, worker: worker_client.Worker) -> None:
+    leaving = worker_client.connect(location=location)
     job = leaving.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.05})
     next(event for event in job.events() if event.kind == "progress")
     leaving.close()
@@ -144,12 +146,12 @@ def test_a_cancellation_that_overtakes_its_job_holds() -> None:
     "death", [{"does": "die", "signal": "SIGKILL"}, {"does": "die", "signal": "SIGSEGV"}, {"does": "exit"}]
 )
 def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
-    place: Place, worker: worker_client.Worker, death: dict[str, str]
+    location: WorkerLocation, worker: worker_client.Worker, death: dict[str, str]
 ) -> None:
-    with worker_client.connect(place=place) as other:
+    with worker_client.connect(location=location) as other:
         blocking = worker.submit("protect", {"does": "count", "steps": 5})
         crashing = other.submit("protect", death)
-        with worker_client.connect(place=place) as third:
+        with worker_client.connect(location=location) as third:
             waiting = third.submit("protect", {"text": "I waited"})
             assert events(blocking)[-1].kind == "result"
             crashed = events(crashing)[-1].header
@@ -175,9 +177,9 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
     server = Server(Settings(tmp_path, tmp_path / "log", 60.0, False, ()))
     broken = server._compute = Broken()  # type: ignore[assignment]
     server._wanted = False
-    server._enqueue(_Client(SocketStream(ours)), 1, protocol.Message({"kind": "protect", "job": 1}))
+    server._enqueue(_Client(ClientSocket(ours)), 1, protocol.Message({"kind": "protect", "job": 1}))
     threading.Thread(target=server._dispatch, daemon=True).start()
-    told = SocketStream(theirs)
+    told = ClientSocket(theirs)
     answers = [protocol.read(told).header for _ in range(2)]
     server.stop()
     assert answers[-1]["code"] == "unexpected" and broken.ended and server._compute is None
@@ -222,20 +224,20 @@ def test_status_tells_what_runs(worker: worker_client.Worker) -> None:
 # Clients that mean harm
 
 
-def dial(place: Place) -> tuple[SocketStream, str]:
+def dial(location: WorkerLocation) -> tuple[ClientSocket, str]:
     """A connection that has only been greeted, and the challenge."""
-    endpoint = read_endpoint(place)
+    endpoint = read_endpoint(location.run_folder)
     assert endpoint is not None
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(endpoint["address"])
-    stream = SocketStream(sock)
+    stream = ClientSocket(sock)
     return stream, protocol.read(stream).header["challenge"]
 
 
-def intrude(place: Place) -> SocketStream:
+def intrude(location: WorkerLocation) -> ClientSocket:
     """A connection of somebody who knows the token and does not know how to behave."""
-    stream, challenge = dial(place)
-    endpoint = read_endpoint(place)
+    stream, challenge = dial(location)
+    endpoint = read_endpoint(location.run_folder)
     assert endpoint is not None
     hello = {"kind": "hello", "challenge": "00", "proof": proof(endpoint["token"], "client", challenge, "00")}
     protocol.write(stream, protocol.Message(hello))
@@ -247,18 +249,18 @@ def frame(header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int 
     return struct.pack(">4sHHIQ", magic, version, 0, len(header) if size is None else size, payload) + header
 
 
-def is_cut_off(stream: SocketStream) -> bool:
+def is_cut_off(stream: ClientSocket) -> bool:
     """Whether the other side ends the connection, after a last word at most."""
     stream.limit(5)
     try:
         while True:
             protocol.read(stream)
-    except protocol.StreamClosed as end:
+    except StreamClosed as end:
         return "timed out" not in str(end) and "slow" not in str(end)
 
 
-def test_without_the_token_nothing_is_said(place: Place, worker: worker_client.Worker) -> None:
-    stream, _ = dial(place)
+def test_without_the_token_nothing_is_said(location: WorkerLocation, worker: worker_client.Worker) -> None:
+    stream, _ = dial(location)
     protocol.write(stream, protocol.Message({"kind": "hello", "challenge": "00", "proof": "0" * 64}))
     answer = protocol.read(stream).header
     assert answer["code"] == "token" and "proof" not in answer
@@ -280,9 +282,9 @@ def test_without_the_token_nothing_is_said(place: Place, worker: worker_client.W
     ],
 )
 def test_nonsense_instead_of_a_hello_ends_the_connection(
-    place: Place, worker: worker_client.Worker, words: bytes
+    location: WorkerLocation, worker: worker_client.Worker, words: bytes
 ) -> None:
-    stream, _ = dial(place)
+    stream, _ = dial(location)
     stream.write(words)
     assert is_cut_off(stream)
     assert ask(worker).kind == "result"
@@ -317,18 +319,18 @@ def test_nonsense_instead_of_a_hello_ends_the_connection(
     ],
 )
 def test_nonsense_after_the_hello_ends_the_connection_and_nothing_else(
-    place: Place, worker: worker_client.Worker, words: bytes
+    location: WorkerLocation, worker: worker_client.Worker, words: bytes
 ) -> None:
-    stream = intrude(place)
+    stream = intrude(location)
     stream.write(words)
     assert is_cut_off(stream)
     assert ask(worker).kind == "result"
 
 
-def test_slow_bytes_end_with_the_time_of_the_handshake(place: Place, worker: worker_client.Worker) -> None:
-    stream, _ = dial(place)
+def test_slow_bytes_end_with_the_time_of_the_handshake(location: WorkerLocation, worker: worker_client.Worker) -> None:
+    stream, _ = dial(location)
     began = time.monotonic()
-    with pytest.raises(protocol.StreamClosed):
+    with pytest.raises(StreamClosed):
         for byte in frame(b'{"kind": "hello"}'):
             stream.write(bytes([byte]))
             time.sleep(0.1)
@@ -336,37 +338,39 @@ def test_slow_bytes_end_with_the_time_of_the_handshake(place: Place, worker: wor
     assert ask(worker).kind == "result"
 
 
-def test_pixels_on_their_way_count_as_pixels_that_wait(make_place: Callable[..., Place]) -> None:
-    place = make_place(tune={"_HELD_LIMIT": 5_000_000})
+def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[..., WorkerLocation]) -> None:
+    location = make_location(tune={"_WAITING_BYTES_LIMIT": 5_000_000})
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
-    with worker_client.connect(place=place) as worker:
-        slow = intrude(place)
+    with worker_client.connect(location=location) as worker:
+        slow = intrude(location)
         slow.write(frame(header, payload=4_000_000) + bytes(1000))
         time.sleep(1)  # nothing tells when the worker has begun to read it
-        hasty = intrude(place)
+        hasty = intrude(location)
         hasty.write(frame(header, payload=4_000_000))
         assert "Too many pixels" in protocol.read(hasty).header["sentence"]
         slow.close()
         until(lambda: status(worker)["connections"] == 1)
-        again = intrude(place)
+        again = intrude(location)
         again.write(frame(header, payload=4_000_000) + bytes(4_000_000))
         assert protocol.read(again).header == {"kind": "queued", "job": 1, "position": 0}
 
 
 @pytest.mark.parametrize("height", [20, 3000], ids=["sent whole", "cut off while sending"])
-def test_the_plug_in_hears_why_its_pixels_were_refused(make_place: Callable[..., Place], height: int) -> None:
-    place = make_place(tune={"_HELD_LIMIT": 10_000})
+def test_the_plug_in_hears_why_its_pixels_were_refused(
+    make_location: Callable[..., WorkerLocation], height: int
+) -> None:
+    location = make_location(tune={"_WAITING_BYTES_LIMIT": 10_000})
     with (
-        worker_client.connect(place=place) as worker,
+        worker_client.connect(location=location) as worker,
         pytest.raises(worker_client.WorkerProblem, match="Too many pixels") as refused,
     ):
         worker.submit("protect", {}, [picture(width=1000, height=height)]).result(lambda event: None)
     assert refused.value.code == "refused"
 
 
-def test_half_a_frame_and_the_end_leaves_nothing_behind(place: Place, worker: worker_client.Worker) -> None:
-    stream = intrude(place)
+def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation, worker: worker_client.Worker) -> None:
+    stream = intrude(location)
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
     stream.write(frame(header, payload=4_000_000) + bytes(1000))
@@ -376,17 +380,17 @@ def test_half_a_frame_and_the_end_leaves_nothing_behind(place: Place, worker: wo
     assert status(worker)["queue"] == 0
 
 
-def test_another_version_of_the_plug_in_is_told_so(place: Place, worker: worker_client.Worker) -> None:
-    stream, _ = dial(place)
+def test_another_version_of_the_plug_in_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
+    stream, _ = dial(location)
     stream.write(frame(b'{"kind": "hello"}', version=2))
     answer = protocol.read(stream).header
     assert answer["code"] == "version" and "do not fit together" in answer["sentence"]
 
 
-def test_many_connections_are_refused_and_not_piled_up(make_place: Callable[..., Place]) -> None:
-    place = make_place()
-    with worker_client.connect(place=place) as worker:
-        endpoint = read_endpoint(place)
+def test_many_connections_are_refused_and_not_piled_up(make_location: Callable[..., WorkerLocation]) -> None:
+    location = make_location()
+    with worker_client.connect(location=location) as worker:
+        endpoint = read_endpoint(location.run_folder)
         assert endpoint is not None
         held = [socket.socket(socket.AF_UNIX) for _ in range(50)]
         for sock in held:
@@ -402,11 +406,11 @@ def test_many_connections_are_refused_and_not_piled_up(make_place: Callable[...,
 # What must not be
 
 
-def test_nothing_of_a_picture_is_written_to_disk(make_place: Callable[..., Place], tmp_path: Path) -> None:
-    place = make_place()
-    place.environment["TMPDIR"] = str(tmp_path)
-    home = Path(place.environment["C2P_HOME"])
-    with worker_client.connect(place=place) as worker:
+def test_nothing_of_a_picture_is_written_to_disk(make_location: Callable[..., WorkerLocation], tmp_path: Path) -> None:
+    location = make_location()
+    location.environment["TMPDIR"] = str(tmp_path)
+    home = Path(location.environment["C2P_HOME"])
+    with worker_client.connect(location=location) as worker:
         pid = worker.hello["pid"]
         job = worker.submit("protect", {"does": "count", "steps": 5, "text": "a prompt"}, [picture(width=900)])
         opened: set[Any] = set()

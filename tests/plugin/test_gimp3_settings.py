@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from worker_client import Event
-from worker_client.wishes import job_settings, memory, remembered
+from worker_client.settings import job_header, pack_run_record, unpack_run_record
 
 from tests.plugin.conftest import PLUGIN
 
@@ -40,7 +40,7 @@ class FakeConfig:
 
 
 @pytest.fixture
-def wishes(monkeypatch: pytest.MonkeyPatch) -> Any:
+def run_settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The plug-in's module, with nothing of GIMP's behind it."""
     choice = SimpleNamespace(new=lambda: SimpleNamespace(add=lambda *_: None))
     gimp = SimpleNamespace(Choice=choice, Procedure=None, ProcedureConfig=None)
@@ -48,39 +48,39 @@ def wishes(monkeypatch: pytest.MonkeyPatch) -> Any:
     vars(repository).update(Gimp=gimp, GObject=SimpleNamespace(ParamFlags=SimpleNamespace(READWRITE=0)))
     monkeypatch.setitem(sys.modules, "gi", ModuleType("gi"))
     monkeypatch.setitem(sys.modules, "gi.repository", repository)
-    spec = importlib.util.spec_from_file_location("gimp3_wishes", PLUGIN / "protect-face" / "wishes.py")
+    spec = importlib.util.spec_from_file_location("gimp3_settings", PLUGIN / "protect-face" / "run_settings.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gimp3_wishes", module)
+    monkeypatch.setitem(sys.modules, "gimp3_settings", module)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture
-def procedure(wishes: Any) -> FakeProcedure:
+def procedure(run_settings: Any) -> FakeProcedure:
     made = FakeProcedure()
-    wishes.declare(made)
+    run_settings.declare(made)
     return made
 
 
-def test_without_an_argument_a_run_is_asked_for_the_defaults(wishes: Any, procedure: FakeProcedure) -> None:
-    assert wishes.wishes_of(FakeConfig(procedure)) == wishes.Wishes()
-    assert wishes.Wishes().keep_expression is True
+def test_without_an_argument_a_run_is_asked_for_the_defaults(run_settings: Any, procedure: FakeProcedure) -> None:
+    assert run_settings.read_config(FakeConfig(procedure)) == run_settings.RunSettings()
+    assert run_settings.RunSettings().keep_expression is True
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_the_result(
-    wishes: Any, procedure: FakeProcedure, kept: bool
+    run_settings: Any, procedure: FakeProcedure, kept: bool
 ) -> None:
-    asked = asdict(wishes.wishes_of(FakeConfig(procedure, keep_expression=kept)))
-    assert job_settings(asked)["keep_expression"] is kept
-    run = remembered(memory(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
-    assert run is not None and wishes.wishes_from(run["wishes"], steps=2).keep_expression is kept
+    asked = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
+    assert job_header(asked)["keep_expression"] is kept
+    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
+    assert run is not None and run_settings.restore_settings(run["wishes"], steps=2).keep_expression is kept
 
 
-def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept(wishes: Any) -> None:
-    run = remembered(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
-    assert run is not None and wishes.wishes_from(run["wishes"]).keep_expression is True
+def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept(run_settings: Any) -> None:
+    run = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
+    assert run is not None and run_settings.restore_settings(run["wishes"]).keep_expression is True
 
 
 def test_every_setting_has_its_place_in_the_dialog(procedure: FakeProcedure) -> None:

@@ -7,7 +7,7 @@ SEARCH_SIDE = 1024.0
 SHRINK = 3.5
 
 
-def search_size(width, height):
+def choose_detection_size(width, height):
     # type: (int, int) -> tuple[int, int]
     """Width and height at which "find" sees every face that can be protected; more pixels would only cost time."""
     longest = max(width, height)

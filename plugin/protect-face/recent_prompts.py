@@ -10,7 +10,7 @@ _PARASITE = "protect-face-recent"
 _KEPT = 8
 
 
-def recent() -> list[str]:
+def list_prompts() -> list[str]:
     """Latest first."""
     parasite = Gimp.get_parasite(_PARASITE)
     if parasite is None:
@@ -22,7 +22,7 @@ def recent() -> list[str]:
     return [str(prompt) for prompt in prompts][:_KEPT] if isinstance(prompts, list) else []
 
 
-def add(prompt: str) -> None:
+def add_prompt(prompt: str) -> None:
     """Makes a prompt the latest."""
-    prompts = [prompt, *(other for other in recent() if other != prompt)][:_KEPT]
+    prompts = [prompt, *(other for other in list_prompts() if other != prompt)][:_KEPT]
     Gimp.attach_parasite(Gimp.Parasite.new(_PARASITE, Gimp.PARASITE_PERSISTENT, json.dumps(prompts).encode()))

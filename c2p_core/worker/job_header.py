@@ -16,17 +16,17 @@ _SIDE_LIMIT = 262_144
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFace:
     """A face that was found before."""
 
     number: int
     box: Box
 
 
-Asked = Literal["all", "largest"] | tuple[int, ...] | tuple[Known, ...]
+FaceRequest = Literal["all", "largest"] | tuple[int, ...] | tuple[KnownFace, ...]
 
 
-class Fields:
+class JobHeader:
     """A header whose values are taken with their meaning; raises ``BadRequest`` for those that have none."""
 
     def __init__(self, header: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Fields:
             raise BadRequest("setting-out-of-range", setting=key, value=str(value)[:40], low=low, high=high)
         return float(value)
 
-    def whole(self, key: str, default: int, low: int, high: int) -> int:
+    def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._header.get(key)
         if value is None:
             return default
@@ -75,7 +75,7 @@ class Fields:
             raise _meaningless(key, value)
         return int(value[0]), int(value[1])
 
-    def all_of(self, key: str) -> bool:
+    def wants_all(self, key: str) -> bool:
         """Whether everything is asked for rather than names."""
         return self._header.get(key) is True
 
@@ -88,24 +88,24 @@ class Fields:
             raise _meaningless(key, value)
         return tuple(value)
 
-    def choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
+    def face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
         """Which of the faces that are found get a region."""
         value = self._header.get("choose", "all")
         if value in ("all", "largest", "selected"):
             return value  # type: ignore[no-any-return]
-        return _numbers("choose", value)
+        return _read_numbers("choose", value)
 
-    def faces(self) -> Asked:
+    def faces(self) -> FaceRequest:
         """Which faces a job is about."""
         value = self._header.get("faces", "all")
         if value in ("all", "largest"):
             return value  # type: ignore[no-any-return]
         if isinstance(value, list) and value and all(isinstance(face, dict) for face in value):
-            return tuple(_known(face) for face in value[:_LIST_LIMIT])
-        return _numbers("faces", value)
+            return tuple(_read_known_face(face) for face in value[:_LIST_LIMIT])
+        return _read_numbers("faces", value)
 
 
-def _numbers(key: str, value: Any) -> tuple[int, ...]:
+def _read_numbers(key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or len(value) > _LIST_LIMIT:
         raise _meaningless(key, value)
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
@@ -113,14 +113,14 @@ def _numbers(key: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _known(face: dict[str, Any]) -> Known:
+def _read_known_face(face: dict[str, Any]) -> KnownFace:
     number, box = face.get("number"), face.get("box")
     if not isinstance(number, int) or not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise _meaningless("faces", face)
     x0, y0, x1, y1 = (float(v) for v in box)
     if not (x0 < x1 and y0 < y1 and all(abs(v) <= 4 * _SIDE_LIMIT for v in box)):
         raise _meaningless("faces", face)
-    return Known(number, (x0, y0, x1, y1))
+    return KnownFace(number, (x0, y0, x1, y1))
 
 
 def _is_number(value: Any) -> bool:

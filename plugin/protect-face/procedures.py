@@ -7,19 +7,19 @@ from typing import Any
 
 from gi.repository import Gimp, GLib
 from worker_client import Event, Worker, WorkerProblem
+from worker_client.crash_report import ALREADY_THERE, UNCHANGED, report_crash
 from worker_client.report import summary
 from worker_client.texts import _, sentence, stage
-from worker_client.unexpected import ALREADY_THERE, UNCHANGED, unexpected
 
 import run
 from pixels import spare_memory
 
 
-class _Untold(Exception):
+class _ResultNotShown(Exception):
     """The layer is in the image; only telling of it failed."""
 
 
-def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]:
+def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]:
     """A procedure's function as GIMP wants it.
 
     ``procedure_run`` gets GIMP's arguments. It returns a list of values to hand out, or None when the user cancelled;
@@ -32,10 +32,10 @@ def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]
             values = procedure_run(procedure, *arguments)
         except WorkerProblem as problem:
             return _error(procedure, sentence(problem.sentence))
-        except _Untold as untold:
-            return _error(procedure, unexpected(ALREADY_THERE, untold.__cause__ or untold, Gimp.directory()))
+        except _ResultNotShown as not_shown:
+            return _error(procedure, report_crash(ALREADY_THERE, not_shown.__cause__ or not_shown, Gimp.directory()))
         except Exception as error:
-            return _error(procedure, unexpected(UNCHANGED, error, Gimp.directory()))
+            return _error(procedure, report_crash(UNCHANGED, error, Gimp.directory()))
         status = Gimp.PDBStatusType.CANCEL if values is None else Gimp.PDBStatusType.SUCCESS
         result = procedure.new_return_values(status, None)
         for number, value in enumerate(values or [], 1):
@@ -46,7 +46,7 @@ def guarded(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]
     return called
 
 
-def progress(event: Event) -> None:
+def show_progress(event: Event) -> None:
     """Shows an event of a job in the status bar."""
     if event.kind in ("queued", "progress"):
         Gimp.progress_set_text(stage(event.header))
@@ -54,7 +54,7 @@ def progress(event: Event) -> None:
         Gimp.progress_update(event.header["fraction"])
 
 
-def connected() -> Worker:
+def connect_with_progress() -> Worker:
     """The worker, with the start of it in the status bar.
 
     Raises:
@@ -74,7 +74,7 @@ def connected() -> Worker:
     return run.connect(waiting)
 
 
-def tell(mode: Gimp.RunMode, result: dict[str, Any]) -> None:
+def show_result(mode: Gimp.RunMode, result: dict[str, Any]) -> None:
     """Says what came of a run that has put its layer in (``result`` is its header), unless a script asked for it."""
     try:
         Gimp.progress_end()
@@ -87,7 +87,7 @@ def tell(mode: Gimp.RunMode, result: dict[str, Any]) -> None:
         elif mode == Gimp.RunMode.WITH_LAST_VALS:
             Gimp.message(words)
     except Exception as error:
-        raise _Untold from error
+        raise _ResultNotShown from error
 
 
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:

@@ -1,4 +1,4 @@
-"""How far a job of several parts is, and how long it will take."""
+"""How far a job of several tasks is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import time
 
 from c2p_core.api import Progress
 
-# Where a stage begins, as a share of one part; measured with the usual number of steps on two processor cores.
+# Where a stage begins, as a share of one task; measured with the usual number of steps on two processor cores.
 _BEGINS = {"detect": 0.0, "load": 0.02, "prepare": 0.04, "search": 0.04, "paste": 0.92, "verify": 0.94}
 _SEARCH_ENDS = 0.92
 # Steps before the time of one is known well enough.
 _SOME_STEPS = 3
 
 
-class Share:
-    """One part of ``parts``, which takes ``steps`` search steps a face."""
+class JobProgress:
+    """One task of ``task_count``, which takes ``steps`` search steps a face."""
 
-    def __init__(self, index: int, parts: int, steps: int) -> None:
+    def __init__(self, index: int, task_count: int, steps: int) -> None:
         self._index = index
-        self._parts = parts
+        self._task_count = task_count
         self._steps = steps
         self._began: float | None = None
 
-    def of(self, progress: Progress) -> tuple[float, float | None]:
+    def estimate(self, progress: Progress) -> tuple[float, float | None]:
         """Fraction 0..1 of the whole job, and seconds left, None while that is unknown."""
         fraction = _BEGINS.get(progress.stage, 0.0)
         left = None
@@ -30,7 +30,7 @@ class Share:
             done = (progress.face - 1 + progress.fraction) / progress.faces
             fraction += done * (_SEARCH_ENDS - fraction)
             left = self._seconds_left(progress)
-        return (self._index + fraction) / self._parts, left
+        return (self._index + fraction) / self._task_count, left
 
     def _seconds_left(self, progress: Progress) -> float | None:
         done = (progress.face - 1) * self._steps + progress.step
@@ -39,6 +39,6 @@ class Share:
         if self._began is None or done < _SOME_STEPS:
             return None
         step = (time.monotonic() - self._began) / done
-        in_part = progress.faces * self._steps - done
-        # Of the parts to come no more is known than that each has a face.
-        return step * (in_part + (self._parts - self._index - 1) * self._steps) / _SEARCH_ENDS
+        in_task = progress.faces * self._steps - done
+        # Of the tasks to come no more is known than that each has a face.
+        return step * (in_task + (self._task_count - self._index - 1) * self._steps) / _SEARCH_ENDS

@@ -20,7 +20,7 @@ from c2p_core.worker.protocol import Picture
 _HOLE = 2
 
 
-def as_photo(picture: Picture) -> Photo:
+def to_photo(picture: Picture) -> Photo:
     """The picture as the library takes it: hosts may have values beyond black and white, and what is no number."""
     pixels = picture.pixels
     if pixels.dtype == np.float32:
@@ -28,8 +28,8 @@ def as_photo(picture: Picture) -> Photo:
     return Photo(pixels, picture.icc)
 
 
-def pictures_of(
-    photo: Picture, result: ProtectResult, selection: Picture | None, numbers: Mapping[int, int]
+def pack_result(
+    photo: Picture, result: ProtectResult, selection: Picture | None, client_numbers: Mapping[int, int]
 ) -> list[Picture]:
     """The pictures of a result for one region; none when nothing changed.
 
@@ -37,71 +37,76 @@ def pictures_of(
         photo: the region as it came from the host.
         result: its protection.
         selection: of the same bounds; the mask is multiplied with it.
-        numbers: from a face's number in the result to what the client calls it, where that is another.
+        client_numbers: from a face's number in the result to what the client calls it, where that is another.
     """
     protected = result.photo.pixels
-    changed = (protected != as_photo(photo).pixels).any(axis=2)
+    changed = (protected != to_photo(photo).pixels).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     if not len(rows):
         return []
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    changed_area = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     side = 2 * _HOLE + 1
-    filled = changed[part] | binary_closing(changed[part], np.ones((side, side), bool))
-    mask = filled.astype(np.uint8) * np.uint8(255) if selection is None else selection.pixels[part][..., 0] * filled
+    filled = changed[changed_area] | binary_closing(changed[changed_area], np.ones((side, side), bool))
+    mask = (
+        filled.astype(np.uint8) * np.uint8(255)
+        if selection is None
+        else selection.pixels[changed_area][..., 0] * filled
+    )
     x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
     whole = np.zeros(changed.shape, bool)
-    whole[part] = filled
+    whole[changed_area] = filled
     layers = [
-        _layer(layer, photo, numbers.get(layer.face, layer.face)) for layer in _closed(result.layers, photo, whole)
+        _pack_layer(layer, photo, client_numbers.get(layer.face, layer.face))
+        for layer in _fill_uncovered(result.layers, photo, whole)
     ]
     if not layers:
         # Where nothing changed the host's own values stay, even those that no photo has.
-        pixels = np.where(changed[part][..., None], protected[part], photo.pixels[part])
+        pixels = np.where(changed[changed_area][..., None], protected[changed_area], photo.pixels[changed_area])
         layers = [Picture("protected", x, y, pixels, photo.icc)]
     return [*layers, Picture("mask", x, y, mask[..., None])]
 
 
-def _closed(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bool_]) -> Sequence[Layer]:
+def _fill_uncovered(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bool_]) -> Sequence[Layer]:
     """Layers whose bottom one has the photo's own pixels where the mask shows what no layer covers.
 
     So that they are as opaque as the single layer, over a source that is not.
     """
     if not layers:
         return layers
-    open_ = mask.copy()
+    uncovered = mask.copy()
     for layer in layers:
         if layer.mode == "normal":
             height, width = layer.pixels.shape[:2]
-            open_[layer.y : layer.y + height, layer.x : layer.x + width] &= layer.pixels[..., -1] == 0
+            uncovered[layer.y : layer.y + height, layer.x : layer.x + width] &= layer.pixels[..., -1] == 0
     bottom = layers[0]
     height, width = bottom.pixels.shape[:2]
-    there = slice(bottom.y, bottom.y + height), slice(bottom.x, bottom.x + width)
-    own = as_photo(photo).pixels[there]
+    bottom_area = slice(bottom.y, bottom.y + height), slice(bottom.x, bottom.x + width)
+    own = to_photo(photo).pixels[bottom_area]
     if own.shape[2] in (1, 3):
         opaque = 1 if own.dtype == np.float32 else np.iinfo(own.dtype).max
         own = np.concatenate([own, np.full_like(own[..., :1], opaque)], axis=2)
-    pixels = np.where(open_[there][..., None], own, bottom.pixels)
+    pixels = np.where(uncovered[bottom_area][..., None], own, bottom.pixels)
     return [replace(bottom, pixels=pixels), *layers[1:]]
 
 
-def _layer(layer: Layer, photo: Picture, face: int) -> Picture:
+def _pack_layer(layer: Layer, photo: Picture, face: int) -> Picture:
     name = "skin" if layer.mode == "normal" else "product"
     about = {"product": layer.name, "face": face, "mode": layer.mode, "space": "encoded"}
     return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
 
 
-def blended(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
+def blend_selection(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
     """What a viewer sees of the protected pixels through a (H, W, 1) uint8 selection."""
-    touched = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
-    opacity = selection[touched].astype(np.float32) / 255
-    before, after = photo[touched].astype(np.float32), protected[touched].astype(np.float32)
-    mixed = before + (after - before) * opacity
+    partly_selected = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
+    opacity = selection[partly_selected].astype(np.float32) / 255
+    before, after = photo[partly_selected].astype(np.float32), protected[partly_selected].astype(np.float32)
+    blended = before + (after - before) * opacity
     seen = protected.copy()
-    seen[touched] = mixed if photo.dtype == np.float32 else np.rint(mixed).astype(photo.dtype)
+    seen[partly_selected] = blended if photo.dtype == np.float32 else np.rint(blended).astype(photo.dtype)
     return seen
 
 
-def check_cover(selection: Picture, photo: Picture) -> None:
+def check_selection(selection: Picture, photo: Picture) -> None:
     """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
     if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
         raise BadRequest("selection-not-grey")
@@ -109,14 +114,14 @@ def check_cover(selection: Picture, photo: Picture) -> None:
         raise BadRequest("selection-size-differs")
 
 
-def measured_again(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
+def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
     """A protected face with the figures of what is seen of it."""
-    again = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
-    if not face.similarities or again is None or not again.similarities:
+    seen_face = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
+    if not face.similarities or seen_face is None or not seen_face.similarities:
         return face
     held_out = {row.recogniser: row.held_out for row in face.similarities}
     # The second look asks all that are there, also those that were not to be asked.
     rows = tuple(
-        replace(row, held_out=held_out[row.recogniser]) for row in again.similarities if row.recogniser in held_out
+        replace(row, held_out=held_out[row.recogniser]) for row in seen_face.similarities if row.recogniser in held_out
     )
     return replace(face, similarities=rows)

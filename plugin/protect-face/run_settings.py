@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gi.repository import Gimp, GObject
-from worker_client.texts import _
-from worker_client.wishes import (
+from worker_client.settings import (
     DEFAULT_KEEP_EXPRESSION,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -16,12 +15,13 @@ from worker_client.wishes import (
     OUTPUTS,
     PRIORS,
 )
+from worker_client.texts import _
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunSettings:
     """One run's settings; names and ranges as in the worker's protocol, ``steps`` 0 for the measured default."""
 
     prompt: str = DEFAULT_PROMPT
@@ -79,15 +79,17 @@ def declare_steps(procedure: Gimp.Procedure) -> None:
     )
 
 
-def wishes_of(config: Gimp.ProcedureConfig) -> Wishes:
+def read_config(config: Gimp.ProcedureConfig) -> RunSettings:
     """What the arguments say."""
-    return Wishes(**{name: config.get_property(name.replace("_", "-")) for name in Wishes.__dataclass_fields__})
+    return RunSettings(
+        **{name: config.get_property(name.replace("_", "-")) for name in RunSettings.__dataclass_fields__}
+    )
 
 
-def wishes_from(kept: dict[str, Any], **others: Any) -> Wishes:
+def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
     """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
-    known = {name: kept[name] for name in Wishes.__dataclass_fields__ if name in kept}
-    return Wishes(**(known | others))
+    known = {name: kept[name] for name in RunSettings.__dataclass_fields__ if name in kept}
+    return RunSettings(**(known | others))
 
 
 def declare_choice(

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 
-from worker_client.problem import WorkerProblem
-from worker_client.protocol import PROTOCOL, TEXT
+from worker_client.constants import ENDPOINT, HOME_VARIABLE, PROTOCOL
+from worker_client.errors import WorkerProblem
+from worker_client.protocol import TEXT
 
 # Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.
 POINTER = "protect-face-worker.json"
@@ -14,10 +15,6 @@ POINTER = "protect-face-worker.json"
 POINTER_VARIABLE = "C2P_WORKER_POINTER"
 # Names a Python that has c2p_core.
 PYTHON_VARIABLE = "C2P_WORKER_PYTHON"
-HOME_VARIABLE = "C2P_HOME"
-
-ENDPOINT = "worker.json"
-START_LOG = "start.log"
 
 REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
 _INSTALL = REPAIR + ", then try again."
@@ -29,26 +26,26 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
 
-class Place(object):
+class WorkerLocation(object):
     """How to start the worker and where to find it.
 
     Attributes:
         source: for diagnoses: what said so.
         command: program and arguments; ``--run`` and the folder are added.
-        run: folder with the endpoint file, the lock and the socket.
+        run_folder: has the endpoint file, the lock and the socket.
         environment: variables to set for the worker.
     """
 
-    def __init__(self, source, command, run, environment):
+    def __init__(self, source, command, run_folder, environment):
         # type: (str, list[str], str, dict[str, str]) -> None
         self.source = source
         self.command = command
-        self.run = run
+        self.run_folder = run_folder
         self.environment = environment
 
 
-def find_place():
-    # type: () -> Place
+def find_worker():
+    # type: () -> WorkerLocation
     """The worker that belongs to this plug-in.
 
     Raises:
@@ -56,7 +53,7 @@ def find_place():
     """
     python = os.environ.get(PYTHON_VARIABLE)
     if python:
-        return Place(PYTHON_VARIABLE, _command(python), run_folder(), {})
+        return WorkerLocation(PYTHON_VARIABLE, _command(python), run_folder(), {})
     chosen = os.environ.get(POINTER_VARIABLE)
     beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), POINTER)
     for path in [chosen] if chosen else [beside]:
@@ -64,7 +61,7 @@ def find_place():
             return _from_pointer(path)
     python = os.path.join(data_home(), "venv", *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
     if os.path.isfile(python):
-        return Place(python, _command(python), run_folder(), {})
+        return WorkerLocation(python, _command(python), run_folder(), {})
     raise WorkerProblem("not-installed", "Protect Face's worker is not installed; " + _INSTALL)
 
 
@@ -89,20 +86,20 @@ def run_folder():
     return os.path.join(data_home(), "run")
 
 
-def terminal_command(place):
-    # type: (Place) -> str
+def terminal_command(location):
+    # type: (WorkerLocation) -> str
     """The ``c2p`` that belongs to the worker, with its path, because no terminal finds it by its name alone."""
-    beside = os.path.join(os.path.dirname(place.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
+    beside = os.path.join(os.path.dirname(location.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
     return '"%s"' % beside if os.path.isfile(beside) else "c2p"
 
 
-def read_endpoint(place):
-    # type: (Place) -> dict[str, Any] | None
+def read_endpoint(run_folder):
+    # type: (str) -> dict[str, Any] | None
     """What a running worker wrote, None when there is nothing of ours to read."""
-    path = os.path.join(place.run, ENDPOINT)
+    path = os.path.join(run_folder, ENDPOINT)
     try:
         if os.name != "nt":
-            for name in (place.run, path):
+            for name in (run_folder, path):
                 entry = os.lstat(name)
                 # Somebody else's file could lead the photo to somebody else's socket.
                 if entry.st_uid != os.geteuid() or entry.st_mode & 0o077:
@@ -134,7 +131,7 @@ def _command(python):
 
 
 def _from_pointer(path):
-    # type: (str) -> Place
+    # type: (str) -> WorkerLocation
     try:
         with io.open(path, encoding="utf-8") as stream:
             content = json.loads(stream.read(65536))
@@ -152,7 +149,7 @@ def _from_pointer(path):
             % (PROTOCOL, protocol, _INSTALL),
         )
     named = {native(name): native(value) for name, value in environment.items()}
-    return Place(path, [native(word) for word in command], native(run), named)
+    return WorkerLocation(path, [native(word) for word in command], native(run), named)
 
 
 def native(text):

@@ -37,7 +37,7 @@ PRIORS = ((MAKEUP, _("Makeup, light and shape")), (STYLEGAN2, _("A generator of 
 
 # What Check judges.
 VISIBLE, LAYER = "visible", "layer"
-JUDGED = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
+CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
 
 # Of a layer that a run made, or of the group.
 PARASITE = str("protect-face")
@@ -51,23 +51,23 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event
 
 
-def job_settings(wishes):
+def job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """The header of "protect" and "preview"; ``steps`` 0 stands for the worker's usual number."""
-    header = {name: wishes[name] for name in _TO_WORKER if name in wishes}
-    header["output"] = "products" if wishes.get("output") == PRODUCTS else "single"
-    if wishes.get("steps"):
-        header["steps"] = wishes["steps"]
+    header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
+    if settings.get("steps"):
+        header["steps"] = settings["steps"]
     return header
 
 
-def layer_name(wishes):
+def name_layer(settings):
     # type: (dict[str, Any]) -> str
     """What the new layer is called."""
-    return wishes["prompt"].strip() or _("Protected face")
+    return settings["prompt"].strip() or _("Protected face")
 
 
-def memory(source, size, own, wishes, result):
+def pack_run_record(source, size, own, settings, result):
     # type: (int, tuple[int, int], int, dict[str, Any], Event) -> str
     """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
 
@@ -75,40 +75,41 @@ def memory(source, size, own, wishes, result):
         source: tattoo of the layer that was protected.
         size: its width and height.
         own: of the result layer.
-        wishes: of the run.
+        settings: of the run.
         result: of "protect".
     """
-    kept = {
+    record = {
         "version": 1,
         "source": source,
         "size": list(size),
         "layer": own,
-        "wishes": wishes,
+        # Under this name layers of version 0.1 keep them, which can still be checked and strengthened.
+        "wishes": settings,
         "settings": result.header["settings"],
         "faces": result.header["faces"],
     }
-    return json.dumps(kept)
+    return json.dumps(record)
 
 
-def remembered(text, own):
+def unpack_run_record(text, own):
     # type: (str | bytes, int) -> dict[str, Any] | None
-    """What ``memory`` gave; None when it is none of ours or damaged.
+    """What ``pack_run_record`` gave; None when it is none of ours or damaged.
 
     Its "source" is None when ``own``, the tattoo of the layer that has it, is another than then: GIMP copies what a
     layer keeps, and in the copy's image the source's tattoo may be that of any layer.
     """
     try:
-        settings = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+        record = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except ValueError:
         return None
-    if not isinstance(settings, dict) or not isinstance(settings.get("source"), int):
+    if not isinstance(record, dict) or not isinstance(record.get("source"), int):
         return None
-    if settings.get("layer", own) != own:
-        settings["source"] = None
-    return settings if isinstance(settings.get("wishes"), dict) else None
+    if record.get("layer", own) != own:
+        record["source"] = None
+    return record if isinstance(record.get("wishes"), dict) else None
 
 
-def run_of(own, tattoo, every):
+def find_run_record(own, tattoo, every):
     # type: (dict[str, Any] | None, int, Sequence[dict[str, Any]]) -> dict[str, Any] | None
     """The run that a selected layer tells of: the one that made it, else the topmost on it; None when it is neither.
 
@@ -118,11 +119,11 @@ def run_of(own, tattoo, every):
         every: what the image's results remember, from the top.
     """
     if own is None or own["source"] is None:
-        return next((kept for kept in every if kept["source"] == tattoo), own)
+        return next((record for record in every if record["source"] == tattoo), own)
     return own
 
 
-def same_faces(every, source, size):
+def list_protected_faces(every, source, size):
     # type: (Sequence[dict[str, Any]], int, tuple[int, int]) -> str | list[int]
     """The faces that runs have protected; all when that is not known, as in a photo that was cropped or scaled since.
 
@@ -131,7 +132,9 @@ def same_faces(every, source, size):
         source: tattoo of the photo.
         size: its width and height now, by which its faces are numbered.
     """
-    runs = [kept for kept in every if kept["source"] == source]
-    if any(kept.get("size") != list(size) for kept in runs):
+    runs = [record for record in every if record["source"] == source]
+    if any(record.get("size") != list(size) for record in runs):
         return ALL
-    return sorted({face["number"] for kept in runs for face in kept.get("faces", []) if face["similarities"]}) or ALL
+    return (
+        sorted({face["number"] for record in runs for face in record.get("faces", []) if face["similarities"]}) or ALL
+    )

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 
-from worker_client.files import write_text
+from worker_client.text_files import write_text
 from worker_client.texts import _, as_text
 
 LOG = str("protect-face.log")
@@ -15,12 +15,12 @@ UNCHANGED = _("Protect Face failed unexpectedly ({error}); nothing was changed, 
 ALREADY_THERE = _("The new layer is there, but its figures can't be shown ({error}); please report what {log} says.")
 
 
-def unexpected(words, error, folder):
+def report_crash(template, error, folder):
     # type: (str, BaseException, str) -> str
     """One of the sentences above about the error that is being handled.
 
     Args:
-        words: the sentence.
+        template: the sentence.
         error: what to name.
         folder: GIMP's own, for the log.
     """
@@ -30,4 +30,4 @@ def unexpected(words, error, folder):
         write_text(log, trace)
     except (IOError, OSError):
         sys.stderr.write(str(trace))
-    return words.format(error=type(error).__name__, log=as_text(log))
+    return template.format(error=type(error).__name__, log=as_text(log))

@@ -3,7 +3,7 @@
 
 from __future__ import unicode_literals
 
-from worker_client.problem import Refused
+from worker_client.errors import Refused
 from worker_client.protocol import Picture
 from worker_client.texts import _
 
@@ -33,53 +33,53 @@ if TYPE_CHECKING:  # novm
     Bounds = tuple[int, int, int, int]
 
 
-def bounds(picture):
+def get_bounds(picture):
     # type: (Picture) -> Bounds
     """x, y, width and height."""
     return (picture.x, picture.y, picture.width, picture.height)
 
 
-def selection(there, levels):
+def pack_selection(rect, levels):
     # type: (Bounds, bytes) -> Picture
     """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
 
     What is not selected is sent as 1 of 255, or the mask that comes back would not tell what changed unseen.
     """
-    x, y, width, height = there
+    x, y, width, height = rect
     return Picture("selection", x, y, width, height, 1, "u8", strips=[levels.translate(_AT_LEAST_1)])
 
 
-def masks(pictures):
+def read_masks(pictures):
     # type: (Iterable[Picture]) -> dict[Bounds, bytes]
     """Where something changed: one byte a pixel, 255 or 0, for each rectangle that came back.
 
     Raises:
         Refused: nowhere.
     """
-    found = {bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
-    if not found:
+    masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
+    if not masks:
         raise Refused(_("Nothing was changed; raise the strength and try again."))
-    return {there: mask.translate(_ALL_OR_NOTHING) for there, mask in found.items()}
+    return {rect: mask.translate(_ALL_OR_NOTHING) for rect, mask in masks.items()}
 
 
-def changes(pictures):
+def pair_with_masks(pictures):
     # type: (Sequence[Picture]) -> list[tuple[Picture, bytes]]
     """The rectangles that came back, each with its mask.
 
     Raises:
         Refused: there are none.
     """
-    changed = masks(pictures)
-    return [(picture, changed[bounds(picture)]) for picture in pictures if picture.name == "protected"]
+    changed = read_masks(pictures)
+    return [(picture, changed[get_bounds(picture)]) for picture in pictures if picture.name == "protected"]
 
 
-def products(pictures):
+def get_product_pictures(pictures):
     # type: (Iterable[Picture]) -> list[Picture]
     """The layers of one layer per product, from the bottom to the top."""
     return [picture for picture in pictures if picture.name in ("skin", "product")]
 
 
-def product_name(picture):
+def translate_product(picture):
     # type: (Picture) -> str
     """What the layer of a product is called."""
     name = "%s" % (picture.about["product"],)

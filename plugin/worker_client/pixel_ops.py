@@ -8,7 +8,7 @@ import struct
 import sys
 from binascii import hexlify, unhexlify
 
-from worker_client.protocol import DEPTHS
+from worker_client.constants import DEPTHS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -19,14 +19,14 @@ _SCALES = {"u8": ("<B", 1), "u16": ("<H", 257), "float": ("<f", 1 / 255.0)}
 # For each depth and byte of a value: from a mask's byte to that byte.
 _LEVELS = {
     depth: [
-        bytes(bytearray(bytearray(struct.pack(form, v * scale))[place] for v in range(256))) for place in range(size)
+        bytes(bytearray(bytearray(struct.pack(form, v * scale))[index] for v in range(256))) for index in range(size)
     ]
     for depth, size in DEPTHS.items()
     for form, scale in [_SCALES[depth]]
 }
 
 
-def shown_only(pixels, changed, channels, depth):
+def mask_with_alpha(pixels, changed, channels, depth):
     # type: (bytes, bytes, int, str) -> bytes
     """Pixels with alpha, which are zero where a mask is 0.
 
@@ -43,33 +43,33 @@ def shown_only(pixels, changed, channels, depth):
 def cut_out(pixels, mask, pixel_bytes):
     # type: (bytes, bytes, int) -> bytes
     """The pixels where ``mask`` is 255 and zeros where it is 0."""
-    return _bytes(_number(pixels) & _number(_spread(mask, pixel_bytes)), len(pixels))
+    return _to_bytes(_to_integer(pixels) & _to_integer(_repeat_for_bytes(mask, pixel_bytes)), len(pixels))
 
 
 def merge(below, above, mask, pixel_bytes):
     # type: (bytes, bytes, bytes, int) -> bytes
     """``above`` where ``mask`` is 255, ``below`` where it is 0."""
-    base = _number(below)
-    chosen = (base ^ _number(above)) & _number(_spread(mask, pixel_bytes))
-    return _bytes(base ^ chosen, len(below))
+    base = _to_integer(below)
+    chosen = (base ^ _to_integer(above)) & _to_integer(_repeat_for_bytes(mask, pixel_bytes))
+    return _to_bytes(base ^ chosen, len(below))
 
 
-def times(first, second):
+def multiply_masks(first, second):
     # type: (bytes, bytes) -> bytes
     """The product of two masks, 255 standing for 1."""
     # A mask that is all or nothing is the rule, and quick; feathered ones on both sides are rare.
     if not first.translate(None, b"\0\xff"):
-        return _bytes(_number(first) & _number(second), len(first))
+        return _to_bytes(_to_integer(first) & _to_integer(second), len(first))
     return bytes(bytearray([(a * b + 127) // 255 for a, b in zip(bytearray(first), bytearray(second))]))
 
 
-def levels(mask, depth):
+def mask_to_depth(mask, depth):
     # type: (bytes, str) -> bytes
     """A mask as values of another depth, 255 standing for 1."""
-    return _interleaved([mask.translate(table) for table in _LEVELS[depth]])
+    return _interleave([mask.translate(table) for table in _LEVELS[depth]])
 
 
-def part(mask, rect, inner):
+def crop_mask(mask, rect, inner):
     # type: (bytes, Rect, Rect) -> bytes
     """The part of a mask over ``rect`` that lies over ``inner``, which lies within it."""
     left = inner[0] - rect[0]
@@ -79,31 +79,31 @@ def part(mask, rect, inner):
 
 def _add_alpha(pixels, mask, pixel_bytes, depth):
     # type: (bytes, bytes, int, str) -> bytes
-    opaque = [mask.translate(b"\0" * 255 + _OPAQUE[depth][place : place + 1]) for place in range(DEPTHS[depth])]
-    return _interleaved([pixels[place::pixel_bytes] for place in range(pixel_bytes)] + opaque)
+    opaque = [mask.translate(b"\0" * 255 + _OPAQUE[depth][index : index + 1]) for index in range(DEPTHS[depth])]
+    return _interleave([pixels[index::pixel_bytes] for index in range(pixel_bytes)] + opaque)
 
 
-def _interleaved(planes):
+def _interleave(planes):
     # type: (list[bytes]) -> bytes
     out = bytearray(len(planes) * len(planes[0]))
-    for place, plane in enumerate(planes):
-        out[place :: len(planes)] = plane
+    for index, plane in enumerate(planes):
+        out[index :: len(planes)] = plane
     return bytes(out)
 
 
-def _spread(mask, pixel_bytes):
+def _repeat_for_bytes(mask, pixel_bytes):
     # type: (bytes, int) -> bytes
-    return _interleaved([mask] * pixel_bytes)
+    return _interleave([mask] * pixel_bytes)
 
 
-def _number(data):
+def _to_integer(data):
     # type: (bytes) -> int
     if sys.version_info[0] == 2:
         return int(hexlify(data) or b"0", 16)
     return int.from_bytes(data, "big")  # novm
 
 
-def _bytes(number, size):
+def _to_bytes(number, size):
     # type: (int, int) -> bytes
     if sys.version_info[0] == 2:
         return unhexlify(b"%0*x" % (2 * size, number))  # novm

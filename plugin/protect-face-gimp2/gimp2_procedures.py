@@ -4,8 +4,8 @@
 import worker_client
 from gimpfu import CancelError, gimp, pdb
 from worker_client import WorkerProblem
+from worker_client.crash_report import UNCHANGED, report_crash
 from worker_client.texts import sentence, stage
-from worker_client.unexpected import UNCHANGED, unexpected
 
 from gimp2_texts import _, native
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # novm
     T = TypeVar("T")
 
 
-def guarded(work):
+def run_guarded(work):
     # type: (Callable[[], T]) -> T
     """Runs ``work``; what goes wrong becomes one message, and gimpfu closes its dialog without more of them."""
     try:
@@ -28,12 +28,12 @@ def guarded(work):
     except WorkerProblem as problem:
         words = native(sentence(problem.sentence))
     except Exception as error:
-        words = native(unexpected(UNCHANGED, error, gimp.directory))
+        words = native(report_crash(UNCHANGED, error, gimp.directory))
     gimp.message(words)
     raise CancelError(words)
 
 
-def connected():
+def connect_with_progress():
     # type: () -> Worker
     """The worker, with the start of it in the status bar.
 
@@ -44,7 +44,7 @@ def connected():
     return worker_client.connect(lambda seconds: pdb.gimp_progress_pulse(), client="GIMP 2.10")
 
 
-def progress(event):
+def show_progress(event):
     # type: (Event) -> None
     """Shows an event of a job in the status bar."""
     if event.kind in ("queued", "progress"):

@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from worker_client.constants import ENDPOINT, HOME_VARIABLE
+from worker_client.location import run_folder
 
 from c2p_core.errors import CannotWrite
 from c2p_core.files import write_whole
-from c2p_core.home import HOME_VARIABLE, data_folder
 
-ENDPOINT = "worker.json"
 # One that is just ending gets so long to let go.
 _LOCK_SECONDS = 10.0
 
 
-def run_folder() -> Path:
-    """``$C2P_HOME/run``, else ``run`` in the user's data folder."""
-    return data_folder() / "run"
+def usual_run_folder() -> Path:
+    """``$C2P_HOME/run``, else ``run`` in the user's data folder, where clients look for it."""
+    return Path(run_folder())
 
 
 def make_private(folder: Path) -> None:
     """Makes a folder that nobody else may enter.
+
+    Unlike the client's function of this name also for temporary folders, in which somebody else may have been first.
 
     Raises:
         CannotWrite: it can't be made, or it is somebody else's.
@@ -44,7 +46,7 @@ def make_private(folder: Path) -> None:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[bool]:
+def hold_worker_lock(folder: Path) -> Iterator[bool]:
     """Holds the lock of the one worker; False when another has it."""
     lock = FileLock(folder / "worker.lock", timeout=_LOCK_SECONDS, mode=stat.S_IRUSR | stat.S_IWUSR)
     try:
@@ -61,18 +63,6 @@ def only_one(folder: Path) -> Iterator[bool]:
 def write_endpoint(folder: Path, endpoint: dict[str, Any]) -> None:
     """Tells clients how to reach the worker; the umask keeps it from others."""
     write_whole(folder / ENDPOINT, json.dumps(endpoint).encode())
-
-
-def read_endpoint(folder: Path) -> dict[str, Any] | None:
-    """What a running (or killed) worker wrote; None when there is nothing of ours."""
-    path = folder / ENDPOINT
-    try:
-        if hasattr(os, "geteuid") and path.stat().st_uid != os.geteuid():
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def remove_endpoint(folder: Path) -> None:
