@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -104,10 +104,10 @@ class Jobs:
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
             self._warm_up()
-        cores = os.cpu_count() or 1
         return {
             "device": device.type,
-            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
+            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else None,
+            "cores": os.cpu_count() or 1,
             "priors": list(PRIORS),
             "models_folder": str(self._store.root),
             "modes": list(get_args(Mode)),
@@ -199,14 +199,13 @@ class Jobs:
             results += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
         if failures and not results:
             raise failures[0]
-        warnings += [
-            errors.Message("not-every-face", why=why) for why in dict.fromkeys(failed.message for failed in failures)
-        ]
+        reasons = dict.fromkeys(failed.message for failed in failures)
+        warnings += [errors.Message("not-every-face", why=why) for why in reasons]
         reports = renumber(reports, tasks)
         return pack(
             {
                 **_describe_reports(reports),
-                "warnings": [warning.described() for warning in warnings],
+                "warnings": _describe_messages(warnings),
                 "stronger": stronger_report(stronger, reports),
                 "settings": _list_settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
@@ -274,9 +273,7 @@ class Jobs:
         )
         reports = [face for face in move_to_layer(result.faces, task, region.photo) if face.similarities]
         results = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
-        return pack(
-            {**_describe_reports(reports), "warnings": [warning.described() for warning in result.warnings]}, results
-        )
+        return pack({**_describe_reports(reports), "warnings": _describe_messages(result.warnings)}, results)
 
     # Check
 
@@ -314,7 +311,7 @@ class Jobs:
         current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
         answer = {
             **_describe_reports(current_reports),
-            "warnings": [warning.described() for warning in dict.fromkeys(warnings)],
+            "warnings": _describe_messages(dict.fromkeys(warnings)),
         }
         if upload:
             answer["upload"] = {**_describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
@@ -403,6 +400,10 @@ def _describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
             NO_PROMISE,
         ],
     }
+
+
+def _describe_messages(messages: Iterable[errors.Message]) -> list[dict[str, Any]]:
+    return [message.described() for message in messages]
 
 
 def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:

@@ -239,6 +239,143 @@ ENGLISH = {
     "codes-differ": N_(
         "{encoder} gives codes of {given}, but {generator} takes codes of {taken}; choose two files of one size."
     ),
+    # Starting and reaching the worker
+    "worker-not-installed": N_(
+        "Protect Face's worker is not installed; run 'python3 install.py --gimp' in the folder of Protect Face, then"
+        " try again."
+    ),
+    "pointer-unreadable": N_(
+        "The file {path} can't be read; run 'python3 install.py --gimp' in the folder of Protect Face, then try again."
+    ),
+    "installed-protocol-differs": N_(
+        "The plug-in (protocol {plug_in}) and the installed worker (protocol {worker}) do not fit together; run"
+        " 'python3 install.py --gimp' in the folder of Protect Face, then try again."
+    ),
+    "running-protocol-differs": N_(
+        "The plug-in (protocol {plug_in}) and the worker that is running (protocol {worker}) do not fit together;"
+        " run 'python3 install.py --gimp' in the folder of Protect Face and restart GIMP."
+    ),
+    "run-folder-not-written": N_(
+        "The folder {path} can't be written ({reason}); free some space or repair its permissions."
+    ),
+    "worker-not-startable": N_(
+        "The worker's program {path} can't be started ({reason}); run 'python3 install.py --gimp' in the folder of"
+        " Protect Face, which repairs it."
+    ),
+    "worker-not-started": N_(
+        "The worker could not start ({why}); run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " repairs it."
+    ),
+    "worker-start-too-long": N_(
+        "The worker did not answer within {seconds} seconds ({why}); run 'python3 install.py --gimp' in the folder"
+        " of Protect Face, which repairs it."
+    ),
+    "start-log-empty": N_("it did not say why"),
+    "worker-not-ready": N_(
+        "The worker does not get ready; run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " restarts it."
+    ),
+    "worker-silent": N_("The worker does not answer; restart it."),
+    "worker-not-ended": N_(
+        "The worker does not answer; run 'python3 install.py --gimp' in the folder of Protect Face, which ends it."
+    ),
+    "worker-unresponsive": N_("The worker does not answer ({reason}); run 'c2p worker stop' to end it."),
+    "no-worker": N_("No worker is running; it starts by itself when a plug-in needs it."),
+    "sandbox-start": N_(
+        "This GIMP comes from Flatpak and may not start programs; open a terminal, run '{command}', and try again"
+        " while it runs."
+    ),
+    "sandbox-stop": N_(
+        "This GIMP comes from Flatpak and may not start programs; open a terminal, run '{command}', and try again."
+    ),
+    "wrong-token": N_("The token is wrong, so the worker does not answer; restart GIMP."),
+    "worker-cannot-compute": N_(
+        "The worker can't compute ({why}); run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " repairs it."
+    ),
+    "worker-ending": N_("it is just ending"),
+    "picture-not-sent": N_(
+        "The picture could not be sent ({reason}); this is an error in Protect Face, please report it with the"
+        " worker's log."
+    ),
+    "answer-not-understood": N_(
+        "The worker's answer was not understood ({reason}); this is an error in Protect Face, please report it with"
+        " the worker's log."
+    ),
+    "not-the-worker": N_(
+        "Something else than the worker answers ({reason}); this is an error in Protect Face, please report it with"
+        " the worker's log."
+    ),
+    "request-not-understood": N_(
+        "The worker did not understand the plug-in ({reason}); please report this with its log."
+    ),
+    "installed-models-missing": N_(
+        "What came with the installation can't be fetched; run 'python3 install.py --gimp' in the folder of Protect"
+        " Face."
+    ),
+    # The end of a job
+    "worker-gone": N_(
+        "The worker ended in the middle of its work and nothing was changed; try again, it starts by itself."
+    ),
+    "worker-ended": N_("The worker was ended; nothing was changed."),
+    "job-crashed": N_(
+        "The process that computes died ({reason}) and nothing was changed; close other programs if memory may be"
+        " short, and try again."
+    ),
+    "job-unknown": N_(
+        "The worker knows no job {job}; run 'python3 install.py --gimp' in the folder of Protect Face, which updates"
+        " it."
+    ),
+    "job-running": N_("A job of this connection is still running; wait for it or cancel it."),
+    "pixels-waiting": N_("Too many pixels wait for the worker; try again when other jobs are done."),
+    "gpu-memory-full": N_(
+        "The graphics card has too little free memory for this; close other programs that use it, and try again."
+    ),
+    "memory-full": N_(
+        "This computer has too little free memory for this; close other programs, or protect fewer faces at once."
+    ),
+    "unexpected-in-job": N_("Unexpected {error} (nothing was changed; please report this with the worker's log)."),
+    "unexpected-in-worker": N_("Something unforeseen went wrong in the worker; please report it with its log, {log}."),
+    # In GIMP
+    "crashed-unchanged": N_(
+        "Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says."
+    ),
+    "crashed-after-layer": N_(
+        "The new layer is there, but its figures can't be shown ({error}); please report what {log} says."
+    ),
+    "image-closed": N_("The image was closed during the run; open it and try again."),
+    "image-indexed": N_("An indexed image has too few colours; choose Image > Mode > RGB and try again."),
+    "image-became-indexed": N_("The image became indexed during the run; choose Image > Mode > RGB and try again."),
+    "floating-selection": N_("There is a floating selection; anchor it or make it a layer and try again."),
+    "not-one-layer": N_("Select exactly one layer, the one with the photo, and try again."),
+    "no-layer": N_("A mask or channel can't be protected; select the layer with the photo and try again."),
+    "layer-deleted": N_("The layer was deleted during the run; select the layer with the photo and try again."),
+    "layer-resized": N_(
+        "The layer was cropped or scaled during the run, so that the result does not fit any more; run it again."
+    ),
+    "layer-turned": N_(
+        "The layer was flipped or rotated during the run, so that the result does not fit any more; run it again."
+    ),
+    "layer-not-inserted": N_("GIMP would not insert the new layer; select the layer with the photo and try again."),
+    "layer-not-found": N_("There is no layer “{name}”; write the original's name as the list of layers has it."),
+    "source-unknown": N_(
+        "Which photo this result came from is not known; select the layer with the photo and try again."
+    ),
+    "original-not-named": N_("Which layer is the original is not known; name it in the argument 'original'."),
+    "original-not-written": N_("Which layer is the original is not known; write its name into the field for it."),
+    "nothing-selected": N_("Nothing is selected; select a face or choose all faces, and try again."),
+    "selection-beside-faces": N_(
+        "The selection holds no part of a face; select the face, or select nothing, and try again."
+    ),
+    "no-face-selected": N_("There is no face inside the selection; select one or choose all faces, and try again."),
+    "protected-faces-gone": N_("The faces that were protected are not in the photo any more; protect it again."),
+    "faces-outside-canvas": N_(
+        "The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."
+    ),
+    "nothing-changed": N_("Nothing was changed; raise the strength and try again."),
+    "preset-unknown": N_("There is no makeup style number {number}; choose 1 to {count}, or 0 for the written one."),
+    "report-exists": N_("There is a file {path} already, which stays; write another name for the report, or none."),
+    "report-not-written": N_("The report can't be written to {path} ({reason}); choose another file."),
 }
 
 
