@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from worker_client import WorkerProblem
 from worker_client.messages import ENGLISH
 
 from c2p_core.errors import C2PError
 
 
 @contextmanager
-def raising(kind: type[C2PError], code: str, **fields: Any) -> Iterator[None]:
+def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any) -> Iterator[None]:
     """Like ``pytest.raises`` for an error with this code and, among its fields, these.
 
     A field given as a pattern has to have it somewhere in its text.

@@ -9,7 +9,7 @@ from worker_client.constants import ENDPOINT, HOME_VARIABLE, PROTOCOL
 from worker_client.errors import WorkerProblem
 from worker_client.protocol import TEXT
 
-# Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.
+# Beside the plug-in, written by the installer: {"protocol": 2, "command": [...], "run": folder, "environment": {...}}.
 POINTER = "protect-face-worker.json"
 # Names such a file somewhere else.
 POINTER_VARIABLE = "C2P_WORKER_POINTER"
