@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from worker_client.constants import PROTOCOL
 
 from tests.fetchable import SIZE
 from tests.host import gimp as host
@@ -121,7 +122,7 @@ def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) 
 def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
     pointer = gimp.plug_in / "protect-face-worker.json"
     right = pointer.read_text()
-    pointer.write_text(right.replace('"protocol": 1', '"protocol": 7'))
+    pointer.write_text(right.replace(f'"protocol": {PROTOCOL}', '"protocol": 7'))
     try:
         status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
     finally:
