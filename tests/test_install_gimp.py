@@ -723,7 +723,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 @POSIX
 def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     process = subprocess.Popen(
         [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment
     )

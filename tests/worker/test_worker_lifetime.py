@@ -72,7 +72,7 @@ def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_locati
         with worker_client.connect(location=location) as second:
             assert first.hello["pid"] == second.hello["pid"] == pid(location)
         assert waited and waited == sorted(waited)
-        assert first.hello["device"] == "cpu" and first.hello["protocol"] == 1 and first.hello["version"]
+        assert first.hello["device"] == "cpu" and first.hello["protocol"] == PROTOCOL and first.hello["version"]
 
 
 def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
@@ -239,7 +239,8 @@ def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_loca
     (own / "generator.pt").touch()
     with worker_client.connect(location=location) as worker:
         assert worker.hello["priors"] == ["makeup"] == status(worker)["priors"]
-        assert worker.hello["missing_priors"]["stylegan2"].endswith(".")
+        missing = worker.hello["missing_priors"]["stylegan2"]
+        assert (missing["code"], missing["fields"]["missing"]) == ("checkpoint-alone", "encoder")
 
 
 def test_a_disk_that_takes_nothing_costs_no_result(make_location: MakeLocation) -> None:

@@ -97,7 +97,7 @@ def test_what_the_client_says_the_worker_hears(header: dict[str, Any], made: lis
         assert (picture.icc or b"", picture.x, picture.y) == (icc, 1, 2)
 
 
-def framed(header: bytes, payload: bytes, version: int = 1) -> bytes:
+def framed(header: bytes, payload: bytes, version: int = constants.PROTOCOL) -> bytes:
     return struct.pack(">4sHHIQ", b"C2PW", version, 0, len(header), len(payload)) + header + payload
 
 

@@ -249,7 +249,9 @@ def intrude(location: WorkerLocation) -> ClientSocket:
     return stream
 
 
-def frame(header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int = 1, size: int | None = None) -> bytes:
+def frame(
+    header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int = PROTOCOL, size: int | None = None
+) -> bytes:
     return struct.pack(">4sHHIQ", magic, version, 0, len(header) if size is None else size, payload) + header
 
 
