@@ -354,7 +354,7 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
             assert cli.main(["protect", *names]) == cli.SOME_FAILED
     os.close(outside)
     assert screen(written.result()) == [
-        "c2p: No face was found; choose another photo.",
+        f"c2p: {Message('no-face')}",
         "[b]me.png -> [b]me.protected.png",
         f"  {report.face_sentence(FACE)}",
         "  A warning.",
