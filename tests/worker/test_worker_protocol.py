@@ -152,18 +152,18 @@ keys = ["prompt", "strength", "steps", "full", "faces", "choose", "fetch", "uplo
     )
 )
 def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) -> None:
-    fields = JobHeader(header)
+    header_values = JobHeader(header)
     for read in (
-        lambda: fields.text("prompt", ""),
-        lambda: fields.number("strength", 0, 0, 1),
-        lambda: fields.whole("steps", 0, 0, 100),
-        lambda: fields.size("full"),
-        fields.faces,
-        fields.choice,
-        lambda: fields.names("fetch"),
-        lambda: fields.flag("upload"),
-        lambda: fields.word("device", "auto", ("auto", "cpu")),
-        lambda: fields.names("recognisers"),
+        lambda: header_values.text("prompt", ""),
+        lambda: header_values.number("strength", 0, 0, 1),
+        lambda: header_values.integer("steps", 0, 0, 100),
+        lambda: header_values.size("full"),
+        header_values.faces,
+        header_values.face_choice,
+        lambda: header_values.names("fetch"),
+        lambda: header_values.flag("upload"),
+        lambda: header_values.word("device", "auto", ("auto", "cpu")),
+        lambda: header_values.names("recognisers"),
     ):
         try:
             read()
