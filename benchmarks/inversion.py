@@ -22,6 +22,7 @@ from benchmarks.tables import mean, number, table
 from c2p_core import faces, imageio, verify
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.device import pick_device
+from c2p_core.errors import Message
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
@@ -63,9 +64,9 @@ def measure(photo: Path) -> InversionRow | None:
     return InversionRow(photo.stem, encoder, tuned, perf_counter() - began, code_fingerprint())
 
 
-def _fail(warning: str) -> None:
+def _fail(warning: Message) -> None:
     # What the program gets by with on a small card is no figure for the whole inversion.
-    raise RuntimeError(warning)
+    raise RuntimeError(warning.text())
 
 
 def run(

@@ -73,7 +73,7 @@ def _product(photo: Photo, face: Face, setting: Setting, store: ModelStore, mode
     )
     result = protect(request, store=store)
     report = next(report for report in result.faces if report.number == face.number)
-    return Made(result.photo, report.steps, report.seconds, result.warnings)
+    return Made(result.photo, report.steps, report.seconds, tuple(map(str, result.warnings)))
 
 
 def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from c2p_core.errors import Cancelled
+from c2p_core.errors import Cancelled, Message
 from c2p_core.photo import Layer, Photo
 
 Mode = Literal["dodge", "decoy"]
@@ -42,7 +42,7 @@ class Face:
         score: detector confidence, 0..1.
         mesh: (468, 2) float32, MediaPipe face-mesh points in photo pixels.
         eye_distance: between the eye centres, in photo pixels.
-        skipped: why it can't be protected, empty when it can.
+        skipped: why it can't be protected; None when it can.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Face:
     score: float
     mesh: NDArray[np.float32]
     eye_distance: float
-    skipped: str = ""
+    skipped: Message | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class CancelToken:
 
     def raise_if_cancelled(self) -> None:
         if self._event.is_set():
-            raise Cancelled("Stopped on request; nothing was changed.")
+            raise Cancelled("cancelled")
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class FaceReport:
     number: int
     box: tuple[float, float, float, float]
     eye_distance: float
-    skipped: str = ""
+    skipped: Message | None = None
     similarities: tuple[Similarity, ...] = ()
     steps: int = 0
     seconds: float = 0.0
@@ -238,13 +238,13 @@ class ProtectResult:
     Attributes:
         photo: the protected picture.
         faces: one report per face.
-        warnings: sentences for the user (unknown prompt words, recognisers that are not there, a useless card).
+        warnings: what the user should know (unknown prompt words, recognisers that are not there, a useless card).
         layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
         stronger: what more strength brought when it was measured; None where that is not known.
     """
 
     photo: Photo
     faces: tuple[FaceReport, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     layers: tuple[Layer, ...] = ()
     stronger: Stronger | None = None

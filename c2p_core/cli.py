@@ -32,7 +32,16 @@ from c2p_core.api import (
     Progress,
     ProtectRequest,
 )
-from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
+from c2p_core.errors import (
+    BadRequest,
+    C2PError,
+    Cancelled,
+    CannotWrite,
+    Message,
+    ModelUnavailable,
+    NoFace,
+    UnreadableImage,
+)
 from c2p_core.files import check_folder, make_folder, write_whole
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
@@ -73,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         except Exception as error:
-            return _fail(_unforeseen(error), UNFORESEEN)
+            return _fail(_unforeseen(error).text(), UNFORESEEN)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -110,12 +119,12 @@ def _our_words_only() -> Iterator[None]:
             sys.stderr = previous
 
 
-def _unforeseen(error: Exception) -> str:
-    """The sentence for an error that is not ours."""
+def _unforeseen(error: Exception) -> Message:
+    """What is said of an error that is not ours."""
     if isinstance(error, MemoryError):
-        return "There is not enough memory for this photo; close other programs or make it smaller."
+        return Message("memory-full-for-photo")
     what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    return f"Unexpected {what} (run again with C2P_DEBUG=1 and report what it prints)."
+    return Message("unexpected-error", error=what)
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -197,7 +206,7 @@ def protect(
                 with _progress(str(photo), human=not as_json) as watch:
                     reports.append(_protect_or_fail(photo, target, options, store, watch, cancel))
                 if "error" in reports[-1]:
-                    _fail(reports[-1]["error"], reports[-1]["exit_code"])
+                    _fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
                 elif not as_json:
                     _print_outcome(reports[-1])
     except (Cancelled, KeyboardInterrupt):
@@ -252,7 +261,7 @@ def check(
     store = make_store()
     from c2p_core import compare
 
-    said: list[str] = []
+    said: list[Message] = []
     faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
     if plot is not None:
         from c2p_core.plot import page
@@ -263,7 +272,7 @@ def check(
         return
     _print_similarities(faces)
     _print_survival(faces)
-    for line in (*(report.face_sentence(face) for face in faces), *said):
+    for line in (*(report.face_sentence(face) for face in faces), *map(str, said)):
         click.echo(line)
     if report.judged_by_other_photos(faces):
         click.echo(report.OTHER_PHOTOS)
@@ -288,7 +297,7 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 
     found = find_faces(picture, store)
     if not found:
-        raise NoFace(f"No face was found in '{photo}'; choose a photo that shows one larger or more clearly.")
+        raise NoFace("no-face-in-file", path=str(photo))
     for face in found:
         x0, y0, x1, y1 = (round(edge) for edge in face.box)
         skipped = f"; skipped: {face.skipped}" if face.skipped else ""
@@ -438,9 +447,7 @@ def parse_faces(text: str) -> FaceChoice:
         return "largest"
     numbers = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in numbers):
-        raise BadRequest(
-            f"'{text}' names no faces; write all, largest, or numbers such as 1,3 (`c2p faces` shows them)."
-        )
+        raise BadRequest("faces-not-named", value=text)
     return tuple(sorted({int(part) for part in numbers}))
 
 
@@ -452,10 +459,10 @@ def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -
     known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
     for name in () if names == "auto" else names:
         if name not in known:
-            raise BadRequest(f"There is no recogniser '{name}'; the recognisers are {', '.join(known)}.")
+            raise BadRequest("recogniser-unknown", name=name, known=list(known))
     asked = known if names == "auto" else {name: known[name] for name in names}
     if hold_out not in {"auto", *asked, *asked.values()}:
-        raise BadRequest(f"There is no recogniser '{hold_out}' to hold out; there are {', '.join(asked)}.")
+        raise BadRequest("hold-out-unknown", name=hold_out, known=list(asked))
 
 
 def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
@@ -472,9 +479,9 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         targets = [folder]
     else:
         if folder is not None and folder.exists() and not folder.is_dir():
-            raise BadRequest(f"'{folder}' is a file; -o must be a folder when there are several photos.")
+            raise BadRequest("output-is-file", path=str(folder))
         if folder is not None and len(photos) > 1 and folder.suffix.lower() in imageio.FORMATS:
-            raise BadRequest(f"'{folder}' names one file; -o must be a folder when there are several photos.")
+            raise BadRequest("output-names-file", path=str(folder))
         targets = []
         for photo in photos:
             ending = photo.suffix if photo.suffix.lower() in imageio.FORMATS else ".png"
@@ -484,7 +491,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         imageio.check_target(target)
         _keep_apart(target, photos)
         if taken[_on_any_disk(target)] > 1:
-            raise BadRequest(f"Two of the photos would both become '{target}'; protect them in two runs.")
+            raise BadRequest("outputs-collide", path=str(target))
     if folder is not None and targets == [folder]:
         check_folder(folder)
     elif folder is not None:
@@ -501,7 +508,7 @@ def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
     for photo in photos:
         same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
         if same:
-            raise BadRequest(f"'{target}' would be overwritten; choose another name for the result.")
+            raise BadRequest("input-overwritten", path=str(target))
 
 
 def _protect_or_fail(
@@ -516,7 +523,7 @@ def _protect_or_fail(
     try:
         return _protect_one(source, target, options, store, watch, cancel)
     except PER_PHOTO as error:
-        return report.failure_report(source, str(error), error.exit_code)
+        return report.failure_report(source, error.message, error.exit_code)
     except C2PError:
         raise
     except Exception as error:
@@ -554,7 +561,8 @@ def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
 def _print_outcome(outcome: dict[str, Any]) -> None:
     click.echo(f"{outcome['photo']} -> {outcome['protected']}")
     stronger = [outcome["stronger"]["sentence"]] if outcome["stronger"] else []
-    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + outcome["warnings"]):
+    said = [warning["text"] for warning in outcome["warnings"]]
+    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + said):
         click.echo(f"  {line}")
 
 

@@ -10,9 +10,9 @@ import torch
 from c2p_core import verify
 from c2p_core.api import Device, Face, FaceReport
 from c2p_core.device import CPU, first_that_fits, pick_device
-from c2p_core.errors import BadRequest, NoFace
+from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
-from c2p_core.faces.select import no_face_message, tolerate_small
+from c2p_core.faces.select import no_face, tolerate_small
 from c2p_core.faces.view import View
 from c2p_core.models.loaded import WarmModels, warm_recognisers
 from c2p_core.models.store import ModelStore
@@ -28,12 +28,12 @@ def check(
     device: Device = "auto",
     warm: WarmModels | None = None,
     survive: bool = False,
-    warnings: list[str] | None = None,
+    warnings: list[Message] | None = None,
 ) -> tuple[FaceReport, ...]:
     """What every recogniser that is there says of each face of ``original`` in ``protected``.
 
     The protected picture may have been resized; faces are matched by where they are. With ``survive`` the reports also
-    say what they make of it after degradations (``robustness``). ``warnings`` gets sentences for the user.
+    say what they make of it after degradations (``robustness``). ``warnings`` gets messages for the user.
 
     Raises:
         BadRequest: the pictures have different proportions.
@@ -41,16 +41,16 @@ def check(
     """
     ratio = (protected.width / original.width, protected.height / original.height)
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
-        raise BadRequest("The two pictures have different proportions; compare a photo with its own protected copy.")
+        raise BadRequest("proportions-differ")
     store, kept = store or ModelStore(), warm or WarmModels()
     warnings = [] if warnings is None else warnings
     preferred = pick_device(device, warnings)
     first, second = View(original), View(protected)
     before = tolerate_small(find_faces_in(first, store))
     if not any(not face.skipped for face in before):
-        raise NoFace(no_face_message(before))
+        raise no_face(before)
 
-    def compared(where: torch.device, *said: str) -> tuple[FaceReport, ...]:
+    def compared(where: torch.device, *said: Message) -> tuple[FaceReport, ...]:
         recognisers, _ = warm_recognisers("auto", store, where, kept)
         reports = []
         for face in before:
@@ -58,7 +58,7 @@ def check(
             if not face.skipped:
                 match = find_again(second, _resized(face, ratio), store)
                 if match is None:
-                    report = replace(report, skipped="no face is found in its place in the second picture")
+                    report = replace(report, skipped=Message("no-face-in-its-place"))
                 else:
                     names = [r.name for r in recognisers]
                     rows = verify.similarities(
@@ -75,7 +75,7 @@ def check(
     return first_that_fits(
         kept.release,
         lambda: compared(preferred),
-        lambda: compared(CPU, "The graphics card has too little memory for this check; the processor did it."),
+        lambda: compared(CPU, Message("check-on-processor")),
     )
 
 

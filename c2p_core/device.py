@@ -9,15 +9,15 @@ from typing import TypeVar
 import torch
 
 from c2p_core.api import Device
-from c2p_core.errors import BadRequest
+from c2p_core.errors import BadRequest, Message
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 CPU = torch.device("cpu")
 _Result = TypeVar("_Result")
 
 
-def pick_device(name: Device, warnings: list[str] | None = None) -> torch.device:
-    """The device to compute on; ``warnings`` gets a sentence when there is a graphics card that "auto" can't use.
+def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.device:
+    """The device to compute on; ``warnings`` gets a message when there is a graphics card that "auto" can't use.
 
     Raises:
         BadRequest: "cuda" was asked for and is not there, or can't be used.
@@ -25,12 +25,12 @@ def pick_device(name: Device, warnings: list[str] | None = None) -> torch.device
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
     if not torch.cuda.is_available():
-        raise BadRequest("There is no CUDA device here; use --device cpu or auto.")
+        raise BadRequest("cuda-missing")
     why = why_gpu_is_unusable()
     if why and name == "cuda":
-        raise BadRequest(f"There is no CUDA device here that PyTorch can use ({why}); use --device cpu or auto.")
+        raise BadRequest("cuda-unusable", reason=why)
     if why and warnings is not None:
-        warnings.append(f"PyTorch can't use the graphics card ({why}); the processor does its work.")
+        warnings.append(Message("gpu-unusable", reason=why))
     return CPU if why else torch.device("cuda")
 
 

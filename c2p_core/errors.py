@@ -1,16 +1,54 @@
-"""Every error that a user can meet: one sentence that says what happened and what to do, and an exit code."""
+"""Every error that a user can meet: a code with fields, one English sentence for them, and an exit code."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+from worker_client.messages import Message
+
+__all__ = [
+    "BadRequest",
+    "C2PError",
+    "Cancelled",
+    "CannotWrite",
+    "Message",
+    "ModelUnavailable",
+    "NoFace",
+    "UnreadableImage",
+]
+
 
 class C2PError(Exception):
-    """Base of all errors that are reported to the user as one sentence.
+    """Base of all errors that are reported to the user; as text, one sentence: what happened and what to do.
 
     Attributes:
-        exit_code: what ``c2p`` and ``install.py`` end with when nothing else went wrong.
+        message: code and fields; the catalogue ``worker_client.messages`` has the sentence of each code.
+        exit_code: what ``c2p`` ends with when nothing else went wrong.
     """
 
     exit_code = 1
+
+    def __init__(self, code: str, /, **fields: Any) -> None:
+        super().__init__(code)
+        self.message = Message(code, **fields)
+
+    @property
+    def code(self) -> str:
+        """What happened, for programs."""
+        return self.message.code
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it happened with: JSON values, lists of them, or messages, by name."""
+        return self.message.fields
+
+    def __str__(self) -> str:
+        return self.message.text()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that it reaches the parent of a process pool whole.
+        return partial(type(self), self.code, **self.fields), ()
 
 
 class BadRequest(C2PError):

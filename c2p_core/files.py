@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from c2p_core.errors import CannotWrite
+from c2p_core.errors import CannotWrite, Message
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -68,7 +68,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _check_rights(folder)
     except OSError as error:
-        raise CannotWrite(f"Could not use the folder '{folder}' ({error.strerror}); choose another.") from error
+        raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
 
 
 def _check_rights(path: Path) -> None:
@@ -77,16 +77,16 @@ def _check_rights(path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> CannotWrite:
-    return CannotWrite(f"Could not write '{path}': {_why(error)}.")
+    return CannotWrite("not-written", path=str(path), why=_why(error))
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError) -> Message:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left on the disk; free some or choose another folder"
+        return Message("no-space")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "no permission to write there; choose another folder"
+        return Message("no-permission")
     if error.errno == errno.ENOENT:
-        return "its folder does not exist; create it or choose another one"
+        return Message("no-folder")
     if error.errno in (errno.EISDIR, errno.ENOTDIR):
-        return "the name belongs to a folder or leads through a file; choose another name"
-    return f"{(error.strerror or str(error)).lower()}; choose another place"
+        return Message("name-taken-by-folder")
+    return Message("disk-error", reason=(error.strerror or str(error)).lower())

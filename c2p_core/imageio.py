@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from c2p_core import metadata
-from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.files import write_whole
 from c2p_core.photo import Photo
 
@@ -31,6 +31,7 @@ Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
 
 # Larger than any camera of today; Pillow's own guard, which it checks before it decodes, must agree.
 MAX_PIXELS = 178_956_970
+_MEGAPIXELS = MAX_PIXELS // 10**6
 # Bytes; as much as fits into a JPEG.
 _LARGEST_PROFILE = 16 << 20
 # No face fits into less.
@@ -43,6 +44,8 @@ FORMATS: dict[str, Format] = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+# TIFF: colour models that can be named and not read.
+_OTHER_COLOURS = {5: "CMYK", 8: "LAB"}
 # TIFF: what the channels after the colours are, and which of these kinds are alpha (premultiplied, straight).
 _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
@@ -64,6 +67,15 @@ _DTYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.f
 _UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error)
 
 
+class _Unusable(Exception):
+    """What is wrong with a picture, by code and fields of ``UnreadableImage`` but for the ``path``."""
+
+    def __init__(self, code: str, /, **fields: Any) -> None:
+        super().__init__(code)
+        self.code = code
+        self.fields = fields
+
+
 def read(path: Path) -> Photo:
     """Reads one picture, upright, with everything that has to survive.
 
@@ -80,14 +92,12 @@ def read(path: Path) -> Photo:
             # Pillow warns of pictures between half of its size limit and the limit, and of damaged metadata.
             warnings.simplefilter("ignore")
             photo, orientation = reader(data)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"'{path}' {error}") from None
+    except _Unusable as error:
+        raise UnreadableImage(error.code, path=str(path), **error.fields) from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"'{path}' {_too_large()}") from None
+        raise UnreadableImage("image-too-large", path=str(path), megapixels=_MEGAPIXELS) from None
     except _UNREADABLE as error:
-        raise UnreadableImage(
-            f"'{path}' is damaged or cut short and can't be read; copy or export it again ({_short(error)})."
-        ) from error
+        raise UnreadableImage("image-damaged", path=str(path), reason=_short(error)) from error
     return _upright(photo, orientation)
 
 
@@ -105,7 +115,7 @@ def write(path: Path, photo: Photo) -> None:
     try:
         data = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp}[kind](photo)
     except _UNREADABLE as error:
-        raise CannotWrite(f"Could not write '{path}' as {kind}; try .png or .tif ({_short(error)}).") from error
+        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_short(error)) from error
     write_whole(path, data)
 
 
@@ -118,28 +128,24 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise BadRequest(f"'{path.name}' needs an ending that says the format: {', '.join(FORMATS)}.")
+        raise BadRequest("ending-unknown", name=path.name, known=list(FORMATS))
     if photo is None:
         return
     channels, deep = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
     if kind == "JPEG" and channels in (2, 4):
-        raise BadRequest(f"JPEG can't hold the transparency of this photo; write '{path.stem}.png' instead.")
+        raise BadRequest("jpeg-without-transparency", instead=f"{path.stem}.png")
     if kind in ("JPEG", "WEBP") and deep:
-        raise BadRequest(f"{kind} holds 8 bits only and this photo has more; write '{path.stem}.tif' instead.")
+        raise BadRequest("format-of-8-bits", format=kind, instead=f"{path.stem}.tif")
     if kind == "PNG" and photo.pixels.dtype == np.float32:
-        raise BadRequest(f"PNG can't hold floating-point pixels; write '{path.stem}.tif' instead.")
+        raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
     if kind == "WEBP" and channels < 3 and photo.icc:
-        raise BadRequest(f"WebP can't hold a grey photo's colour profile; write '{path.stem}.png' instead.")
-    if (longest := max(photo.width, photo.height)) > _LONGEST_SIDE.get(kind, longest):
-        raise BadRequest(
-            f"{kind} holds {_LONGEST_SIDE[kind]} pixels a side and this photo has {longest}; "
-            f"write '{path.stem}.png' instead."
-        )
+        raise BadRequest("webp-without-grey-profile", instead=f"{path.stem}.png")
+    if (longest := max(photo.width, photo.height)) > (most := _LONGEST_SIDE.get(kind, longest)):
+        raise BadRequest("format-too-small", format=kind, most=most, count=longest, instead=f"{path.stem}.png")
     for name, block, most in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
         if kind == "JPEG" and block and len(block) > most:
-            raise BadRequest(
-                f"JPEG holds {most} bytes of {name} and this photo has {len(block)}; write '{path.stem}.png' instead."
-            )
+            instead = f"{path.stem}.png"
+            raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
 
 
 def to_srgb(photo: Photo) -> NDArray[np.float32]:
@@ -147,7 +153,7 @@ def to_srgb(photo: Photo) -> NDArray[np.float32]:
 
     A photo with a profile is converted through 8 bits when it has no more, else through 16: in linear light, 8 bits
     leave few steps in the dark. Pixels that go back to a file never pass here. A profile that can't be used is taken
-    for sRGB (``profile_warning`` says so).
+    for sRGB (``profile_warnings`` says so).
     """
     colour = photo.pixels[..., :1] if photo.pixels.shape[2] < 3 else photo.pixels[..., :3]
     through = _through_profile if colour.dtype == np.uint8 else _through_profile_in_16_bits
@@ -168,14 +174,14 @@ def own_gamma(photo: Photo) -> float | None:
     return math.log(linear) / math.log(_MIDDLE / 255)
 
 
-def profile_warning(photo: Photo) -> str:
-    """A sentence for the user when the photo's colour profile can't be used, else empty."""
+def profile_warnings(photo: Photo) -> list[Message]:
+    """A message for the user when the photo's colour profile can't be used, else nothing."""
     if not photo.icc:
-        return ""
+        return []
     grey = photo.pixels.shape[2] < 3
     if _through_profile(np.zeros((1, 1, 1 if grey else 3), np.uint8), photo.icc) is not None:
-        return ""
-    return "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
+        return []
+    return [Message("profile-ignored")]
 
 
 def _through_profile_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint16] | None:
@@ -228,18 +234,18 @@ def _room_for_large_profiles() -> Iterator[None]:
 def _bytes_of(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise UnreadableImage(f"'{path}' is a folder; name the picture files in it.")
+            raise UnreadableImage("image-is-folder", path=str(path))
         if path.exists() and not path.is_file():
-            raise UnreadableImage(f"'{path}' is not a file; name a picture file.")
+            raise UnreadableImage("image-is-no-file", path=str(path))
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UnreadableImage(f"'{path}' does not exist; check the name.") from None
+        raise UnreadableImage("image-missing", path=str(path)) from None
     except PermissionError:
-        raise UnreadableImage(f"'{path}' may not be read; check its permissions.") from None
+        raise UnreadableImage("image-not-readable", path=str(path)) from None
     except (OSError, ValueError) as error:
-        raise UnreadableImage(f"'{path}' can't be read; check the name and the disk ({_short(error)}).") from error
+        raise UnreadableImage("image-read-failed", path=str(path), reason=_short(error)) from error
     if not data:
-        raise UnreadableImage(f"'{path}' is empty (0 bytes); copy or export it again.")
+        raise UnreadableImage("image-empty", path=str(path))
     return data
 
 
@@ -253,7 +259,7 @@ def _format_of(path: Path, data: bytes) -> Format:
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    raise UnreadableImage(f"'{path}' is not a JPEG, PNG, TIFF or WebP picture; export it as one of these.")
+    raise UnreadableImage("image-format-unknown", path=str(path))
 
 
 def _read_jpeg(data: bytes) -> tuple[Photo, int]:
@@ -261,7 +267,7 @@ def _read_jpeg(data: bytes) -> tuple[Photo, int]:
     picture = _open(data, "JPEG")
     _check_size(picture.width, picture.height)
     if picture.mode not in ("L", "RGB"):
-        raise UnreadableImage(_wrong_colours(picture.mode))
+        raise _Unusable("image-colours-unsupported", colours=picture.mode)
     encoding: dict[str, Any] = {"progressive": bool(picture.info.get("progressive"))}
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         encoding["qtables"] = {index: list(table) for index, table in picture.quantization.items()}
@@ -273,7 +279,7 @@ def _read_webp(data: bytes) -> tuple[Photo, int]:
     picture = _open(data, "WEBP")
     _check_size(picture.width, picture.height)
     if getattr(picture, "n_frames", 1) > 1:
-        raise UnreadableImage(_several("is animated"))
+        raise _Unusable("image-animated")
     return _from_pillow(picture, "WEBP", {"lossless": b"VP8L" in _riff_chunks(data)})
 
 
@@ -281,7 +287,7 @@ def _read_png(data: bytes) -> tuple[Photo, int]:
     header = _open(data, "PNG")  # metadata only; the pixels come from libvips, which knows 16 bits
     _check_size(header.width, header.height)
     if getattr(header, "n_frames", 1) > 1:
-        raise UnreadableImage(_several("is animated"))
+        raise _Unusable("image-animated")
     _check_png_colours(_png_chunks(data))
     tags, orientation = _pillow_exif(header)
     pixels = _vips_pixels(pyvips.Image.pngload_buffer(data, fail_on="error"))
@@ -296,27 +302,29 @@ def _check_png_colours(chunks: dict[bytes, bytes]) -> None:
     """Refuses colours that would be taken for sRGB and are not, in the order in which chunks take precedence."""
     coding = chunks.get(b"cICP", b"")[:2]
     if coding[1:] in (bytes([_PQ]), bytes([_HLG])):
-        raise UnreadableImage(_hdr())
+        raise _Unusable("image-hdr")
     if b"iCCP" in chunks or coding == _SRGB:
         return
     if coding:
-        raise UnreadableImage(_without_profile(f"cICP {', '.join(map(str, coding))}"))
+        raise _Unusable("image-without-profile", colours=f"cICP {', '.join(map(str, coding))}")
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100_000
     if gamma and b"sRGB" not in chunks and abs(2.2 * gamma - 1) > _SAME_GAMMA:
-        raise UnreadableImage(_without_profile(f"gamma {gamma:.3g}"))
+        raise _Unusable("image-without-profile", colours=f"gamma {gamma:.3g}")
 
 
 def _read_tiff(data: bytes) -> tuple[Photo, int]:
     pages = metadata.tiff_pages(data)
     if not pages:
-        raise UnreadableImage("holds no picture; export it again.")
+        raise _Unusable("image-without-pages")
     if len(pages) > 1:
-        raise UnreadableImage(_several(f"has {len(pages)} pages"))
+        raise _Unusable("image-of-several-pages", count=len(pages))
     ((place, page),) = pages.items()
     _check_size(int(page[256]), int(page[257]))
     photometric = int(page.get(262, 2))
+    if photometric in _OTHER_COLOURS:
+        raise _Unusable("image-colours-unsupported", colours=_OTHER_COLOURS[photometric])
     if photometric not in (0, 1, 2, 3, 6):
-        raise UnreadableImage(_wrong_colours({5: "CMYK", 8: "LAB"}.get(photometric, "an unusual colour model")))
+        raise _Unusable("image-colour-model-unknown")
     # libvips makes premultiplied alpha straight.
     pixels = _vips_pixels(_without_selections(pyvips.Image.tiffload_buffer(data, page=place, fail_on="error"), page))
     orientation = int(page.get(metadata.ORIENTATION, 1))
@@ -346,9 +354,9 @@ def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(_too_large())
+        raise _Unusable("image-too-large", megapixels=_MEGAPIXELS)
     if min(width, height) < MIN_SIDE:
-        raise UnreadableImage(f"has only {width} x {height} pixels, too few for a face; choose a larger picture.")
+        raise _Unusable("image-too-small", width=width, height=height)
 
 
 def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str, Any]) -> tuple[Photo, int]:
@@ -379,16 +387,16 @@ def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
 
 def _vips_pixels(image: Any) -> NDArray[Any]:
     if image.interpretation == "cmyk":
-        raise UnreadableImage(_wrong_colours("CMYK"))
+        raise _Unusable("image-colours-unsupported", colours="CMYK")
     if image.format not in _DTYPES:
-        raise UnreadableImage(f"holds numbers of an unusual kind ({image.format}); export it with 8 or 16 bits.")
+        raise _Unusable("image-numbers-unsupported", kind=image.format)
     if image.bands > 4:
-        raise UnreadableImage(f"has {image.bands} channels; export it as RGB or RGBA.")
+        raise _Unusable("image-channels-unsupported", count=image.bands)
     pixels = np.ndarray(
         buffer=image.write_to_memory(), dtype=_DTYPES[image.format], shape=(image.height, image.width, image.bands)
     )
     if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise UnreadableImage(_hdr())
+        raise _Unusable("image-hdr")
     return pixels
 
 
@@ -503,26 +511,6 @@ def _vips(photo: Photo) -> Any:
 
 
 # Sentences
-
-
-def _too_large() -> str:
-    return f"has more than {MAX_PIXELS // 10**6} megapixels, which we refuse to unpack; make it smaller."
-
-
-def _several(what: str) -> str:
-    return f"{what}; export the one picture that you want."
-
-
-def _wrong_colours(mode: str) -> str:
-    return f"is in {mode}, not RGB or grey; convert it to RGB in your image editor (which knows your inks) first."
-
-
-def _hdr() -> str:
-    return "holds values outside 0..1 (HDR); export it as SDR with 8 or 16 bits."
-
-
-def _without_profile(colours: str) -> str:
-    return f"is not in sRGB ({colours}) and has no colour profile; export it with one."
 
 
 def _short(error: BaseException) -> str:

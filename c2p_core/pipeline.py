@@ -22,6 +22,7 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.device import CPU, first_that_fits, pick_device
+from c2p_core.errors import Message
 from c2p_core.faces import find_again, landmarks_near, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.canvas import CanvasFace, Change
@@ -29,7 +30,7 @@ from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
-from c2p_core.imageio import profile_warning
+from c2p_core.imageio import profile_warnings
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
@@ -89,11 +90,11 @@ def protect(
     check_request(request)
     steps = SearchSettings().steps if request.steps is None else request.steps
     settings, kept = SearchSettings(steps=steps), warm or WarmModels()
-    warnings = [w for w in (profile_warning(request.photo),) if w]
+    warnings = profile_warnings(request.photo)
     device = pick_device(request.device, warnings)
     tell, token = progress or (lambda _: None), cancel or CancelToken()
 
-    def attempt(device: torch.device, settings: SearchSettings, *said: str) -> ProtectResult:
+    def attempt(device: torch.device, settings: SearchSettings, *said: Message) -> ProtectResult:
         run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
         return _protect(run, [*warnings, *said])
 
@@ -103,15 +104,13 @@ def protect(
         lambda: attempt(
             device,
             replace(settings, one_recogniser_per_step=True),
-            "The graphics card has too little memory; the search asks one recogniser at a time.",
+            Message("search-in-turns"),
         ),
-        lambda: attempt(
-            CPU, settings, "The graphics card has too little memory for this photo; the processor protected it."
-        ),
+        lambda: attempt(CPU, settings, Message("photo-on-processor")),
     )
 
 
-def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
+def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
     """Detect, invert, search, paste, verify."""
     request, store = run.request, run.store
     run.tell("detect")
@@ -151,7 +150,7 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
         rows = verify.similarities(subject.seen_before, seen, models.recognisers, models.held_out, run.device)
         reports[subject.face.number] = replace(reports[subject.face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
-    reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
+    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
     named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
     more = stronger(read_other_photos(store.path("other-photos")), request)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from c2p_core.api import FaceReport, ProtectRequest, Similarity, Stronger
+from c2p_core.errors import Message
 from c2p_core.version import __version__
 
-SCHEMA = 1
+SCHEMA = 2
 NO_PROMISE = "No protection holds against every present or future recogniser."
 # What the verdict on other photos means.
 OTHER_PHOTOS = (
@@ -57,11 +58,6 @@ def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) ->
     )
 
 
-def not_every_face(why: str) -> str:
-    """The warning that the protection is not whole; ``why`` is a sentence."""
-    return f"Not every face was protected: {why}"
-
-
 def _count(lost: int, count: int, what: str) -> str:
     verb = "recogniser no longer matches" if count == 1 else "recognisers no longer match"
     return f"{lost} of {count} {verb} it with {what}"
@@ -88,7 +84,7 @@ def photo_report(
     source: Path,
     target: Path | None,
     faces: Sequence[FaceReport],
-    warnings: Sequence[str] = (),
+    warnings: Sequence[Message] = (),
     request: ProtectRequest | None = None,
     stronger: Stronger | None = None,
 ) -> dict[str, Any]:
@@ -98,7 +94,7 @@ def photo_report(
         source: the photo that was read.
         target: the protected photo.
         faces: what was measured.
-        warnings: sentences for the user.
+        warnings: what the user should know of the run.
         request: what decided the result, None for ``c2p check``.
         stronger: what more strength would bring, if that is known.
     """
@@ -108,13 +104,13 @@ def photo_report(
         report["settings"] = settings
         report["stronger"] = stronger_report(stronger, faces)
     report["faces"] = [face_report(face) for face in faces]
-    report["warnings"] = list(warnings)
+    report["warnings"] = [warning.described() for warning in warnings]
     return report
 
 
-def failure_report(source: Path, sentence: str, exit_code: int) -> dict[str, Any]:
+def failure_report(source: Path, message: Message, exit_code: int) -> dict[str, Any]:
     """The part of a photo that could not be protected."""
-    return {"photo": str(source), "error": sentence, "exit_code": exit_code}
+    return {"photo": str(source), "error": message.described(), "exit_code": exit_code}
 
 
 def document(photos: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -129,7 +125,8 @@ def face_report(face: FaceReport) -> dict[str, Any]:
         for survived in face.survival
     ]
     rows = {"similarities": _similarity_rows(face.similarities), "survival": survival}
-    return asdict(face) | rows | {"sentence": face_sentence(face)}
+    skipped = face.skipped.described() if face.skipped else None
+    return asdict(face) | rows | {"skipped": skipped, "sentence": face_sentence(face)}
 
 
 def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from c2p_core.api import Face, ProtectRequest
+from c2p_core.errors import Message
 from c2p_core.faces import find_faces_in, refine_face
 from c2p_core.faces.boxes import same_face
 from c2p_core.faces.canvas import CanvasFace
@@ -30,7 +31,7 @@ class Subject:
 
 
 def find_subjects(
-    request: ProtectRequest, store: ModelStore, warnings: list[str]
+    request: ProtectRequest, store: ModelStore, warnings: list[Message]
 ) -> tuple[tuple[Face, ...], list[Subject]]:
     """All faces of the photo, and those of them that the request means, in number order.
 

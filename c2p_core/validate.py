@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from c2p_core.api import PRIORS, ProtectRequest
+from typing import get_args
+
+from c2p_core.api import PRIORS, Mode, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 
 # As the worker's protocol allows.
 _LARGEST_SEED = 2**31 - 1
+_MOST_STEPS = 10_000
+_LONGEST_PROMPT = 300
 
 
 def check_request(request: ProtectRequest) -> None:
@@ -18,19 +22,19 @@ def check_request(request: ProtectRequest) -> None:
     """
     pick_device(request.device)
     if not 0.0 <= request.strength <= 1.0:
-        raise BadRequest(f"Strength {request.strength:g} has no meaning; it goes from 0 to 1.")
-    if request.mode not in ("dodge", "decoy"):
-        raise BadRequest(f"There is no mode {request.mode!r}; use dodge or decoy.")
+        raise BadRequest("strength-out-of-range", value=request.strength, low=0, high=1)
+    if request.mode not in get_args(Mode):
+        raise BadRequest("mode-unknown", mode=request.mode, known=list(get_args(Mode)))
     if request.prior not in PRIORS:
-        raise BadRequest(f"There is no prior {request.prior!r}; the priors are {', '.join(PRIORS)}.")
+        raise BadRequest("prior-unknown", prior=request.prior, known=list(PRIORS))
     if request.free_noise and request.prior != "stylegan2":
-        raise BadRequest("Only a generator has noise maps to search; use --free-noise with --prior stylegan2.")
-    if request.steps is not None and not 1 <= request.steps <= 10_000:
-        raise BadRequest(f"{request.steps} steps have no meaning; use 1 to 10000.")
+        raise BadRequest("prior-without-noise")
+    if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:
+        raise BadRequest("steps-out-of-range", value=request.steps, low=1, high=_MOST_STEPS)
     if not 0 <= request.seed <= _LARGEST_SEED:
-        raise BadRequest(f"Seed {request.seed} has no meaning; use 0 to {_LARGEST_SEED}.")
-    if len(request.prompt) > 300:
-        raise BadRequest("The prompt is longer than 300 characters; a few words are enough.")
+        raise BadRequest("seed-out-of-range", value=request.seed, low=0, high=_LARGEST_SEED)
+    if len(request.prompt) > _LONGEST_PROMPT:
+        raise BadRequest("prompt-too-long", limit=_LONGEST_PROMPT)
     original, photo = request.original, request.photo
     if original is not None and (original.width, original.height) != (photo.width, photo.height):
-        raise BadRequest("The original and the edited picture have different sizes; they must cover each other.")
+        raise BadRequest("original-size-differs")

@@ -22,8 +22,9 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
 from PIL.ExifTags import IFD, Base
 
 from c2p_core import imageio, metadata
-from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.photo import Photo
+from tests.said import raising, sentence
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="6" dc:title="portrait"/></x:xmpmeta>'
@@ -396,7 +397,7 @@ def test_srgb_view_of_a_grey_photo_has_three_equal_channels() -> None:
 def test_srgb_view_goes_through_the_profile(dtype: Any) -> None:
     view = imageio.to_srgb(Photo(pixels(dtype=dtype), icc=ICC))
     assert np.abs(view - imageio.to_srgb(Photo(pixels(dtype=dtype)))).max() < 0.012
-    assert imageio.profile_warning(Photo(pixels(dtype=dtype), icc=ICC)) == ""
+    assert imageio.profile_warnings(Photo(pixels(dtype=dtype), icc=ICC)) == []
 
 
 def linear_profile() -> bytes:
@@ -424,7 +425,7 @@ def test_the_dark_of_a_deep_photo_in_linear_light_has_no_steps(dtype: Any) -> No
 def test_an_unusable_profile_is_taken_for_srgb_with_a_warning(icc: bytes, channels: int, dtype: Any) -> None:
     photo = Photo(pixels(channels, dtype), icc=icc)
     assert np.array_equal(imageio.to_srgb(photo), imageio.to_srgb(replace(photo, icc=None)))
-    assert "taken for sRGB" in imageio.profile_warning(photo)
+    assert imageio.profile_warnings(photo) == [Message("profile-ignored")]
 
 
 # Bad input
@@ -476,38 +477,41 @@ def deep_tiff() -> bytes:
     return imageio._tiff(Photo(pixels(dtype=np.uint16)))
 
 
-BAD = {
-    "empty": (b"", "empty"),
-    "text": (b"hello, I am not a picture", "not a JPEG, PNG, TIFF or WebP"),
-    "gif": (encoded("GIF"), "not a JPEG, PNG, TIFF or WebP"),
-    "signature only": (b"\x89PNG\r\n\x1a\n", "damaged"),
-    "cut png": (noise("PNG")[:-900], "damaged"),
-    "cut jpeg": (encoded("JPEG")[:-200], "damaged"),
-    "cut webp": (noise("WEBP")[:-300], "damaged"),
-    "cut tiff": (deep_tiff()[:2000], "damaged"),
-    "one pixel": (one_pixel(), "too few"),
-    "bomb": (bomb(), "megapixels"),
-    "tiff bomb": (tiff_bomb(), "megapixels"),
-    "cmyk jpeg": (encoded("JPEG", "CMYK"), "CMYK"),
-    "cmyk tiff": (encoded("TIFF", "CMYK"), "CMYK"),
-    "lab tiff": (encoded("TIFF", "LAB"), "LAB"),
-    "32-bit tiff": (encoded("TIFF", "I"), "8 or 16 bits"),
-    "pq png": (png_with(b"cICP", bytes([9, 16, 0, 1]), icc_profile=ICC), "HDR"),
-    "hlg png": (png_with(b"cICP", bytes([9, 18, 0, 1])), "HDR"),
-    "display p3 png": (png_with(b"cICP", bytes([12, 13, 0, 1])), r"not in sRGB \(cICP 12, 13\)"),
-    "linear png": (png_with(b"gAMA", struct.pack(">L", 100_000)), r"not in sRGB \(gamma 1\)"),
-    "animated png": (two_pages("PNG"), "animated"),
-    "animated webp": (two_pages("WEBP"), "animated"),
-    "two-page tiff": (two_pages("TIFF"), "2 pages"),
+BAD: dict[str, tuple[bytes, str, dict[str, Any]]] = {
+    "empty": (b"", "image-empty", {}),
+    "text": (b"hello, I am not a picture", "image-format-unknown", {}),
+    "gif": (encoded("GIF"), "image-format-unknown", {}),
+    "signature only": (b"\x89PNG\r\n\x1a\n", "image-damaged", {}),
+    "cut png": (noise("PNG")[:-900], "image-damaged", {}),
+    "cut jpeg": (encoded("JPEG")[:-200], "image-damaged", {}),
+    "cut webp": (noise("WEBP")[:-300], "image-damaged", {}),
+    "cut tiff": (deep_tiff()[:2000], "image-damaged", {}),
+    "one pixel": (one_pixel(), "image-too-small", {"width": 1, "height": 1}),
+    "bomb": (bomb(), "image-too-large", {"megapixels": 178}),
+    "tiff bomb": (tiff_bomb(), "image-too-large", {"megapixels": 178}),
+    "cmyk jpeg": (encoded("JPEG", "CMYK"), "image-colours-unsupported", {"colours": "CMYK"}),
+    "cmyk tiff": (encoded("TIFF", "CMYK"), "image-colours-unsupported", {"colours": "CMYK"}),
+    "lab tiff": (encoded("TIFF", "LAB"), "image-colours-unsupported", {"colours": "LAB"}),
+    "32-bit tiff": (encoded("TIFF", "I"), "image-numbers-unsupported", {}),
+    "pq png": (png_with(b"cICP", bytes([9, 16, 0, 1]), icc_profile=ICC), "image-hdr", {}),
+    "hlg png": (png_with(b"cICP", bytes([9, 18, 0, 1])), "image-hdr", {}),
+    "display p3 png": (png_with(b"cICP", bytes([12, 13, 0, 1])), "image-without-profile", {"colours": "cICP 12, 13"}),
+    "linear png": (png_with(b"gAMA", struct.pack(">L", 100_000)), "image-without-profile", {"colours": "gamma 1"}),
+    "animated png": (two_pages("PNG"), "image-animated", {}),
+    "animated webp": (two_pages("WEBP"), "image-animated", {}),
+    "two-page tiff": (two_pages("TIFF"), "image-of-several-pages", {"count": 2}),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_gets_one_sentence_with_its_name(tmp_path: Path, case: str) -> None:
-    data, expected = BAD[case]
-    (tmp_path / "bad.png").write_bytes(data)
-    with pytest.raises(UnreadableImage, match=expected) as raised:
-        imageio.read(tmp_path / "bad.png")
+    data, code, fields = BAD[case]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(data)
+    with raising(UnreadableImage, code, path=str(bad), **fields):
+        imageio.read(bad)
+    with pytest.raises(UnreadableImage) as raised:
+        imageio.read(bad)
     sentence = str(raised.value)
     assert "bad.png" in sentence and sentence.endswith(".") and "\n" not in sentence
 
@@ -529,15 +533,15 @@ def test_a_png_in_srgb_or_with_a_profile_is_read_whatever_else_it_says_of_its_co
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImage, match="does not exist"):
+    with raising(UnreadableImage, "image-missing", path=str(tmp_path / "nothing.png")):
         imageio.read(tmp_path / "nothing.png")
-    with pytest.raises(UnreadableImage, match="folder"):
+    with raising(UnreadableImage, "image-is-folder", path=str(tmp_path)):
         imageio.read(tmp_path)
 
 
 def test_a_float_tiff_outside_0_to_1_is_refused(tmp_path: Path) -> None:
     imageio.write(tmp_path / "a.tif", Photo(pixels(dtype=np.float32) * np.float32(4)))
-    with pytest.raises(UnreadableImage, match="HDR"):
+    with raising(UnreadableImage, "image-hdr"):
         imageio.read(tmp_path / "a.tif")
 
 
@@ -561,40 +565,42 @@ def test_damage_anywhere_never_gives_anything_but_a_photo_or_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("name", "photo", "advice"),
+    ("name", "photo", "code", "fields"),
     [
-        ("a.gif", Photo(pixels()), "needs an ending"),
-        ("a", Photo(pixels()), "needs an ending"),
-        ("a.jpg", Photo(pixels(4)), "a.png"),
-        ("a.jpg", Photo(pixels(dtype=np.uint16)), "a.tif"),
-        ("a.webp", Photo(pixels(dtype=np.uint16)), "a.tif"),
-        ("a.png", Photo(pixels(dtype=np.float32)), "a.tif"),
-        ("a.webp", Photo(pixels(width=16_384)), "a.png"),
-        ("a.jpg", Photo(pixels(height=65_501)), "a.png"),
-        ("a.jpg", Photo(pixels(), exif=b"Exif\0\0" + bytes(65_528)), "a.png"),
-        ("a.jpg", Photo(pixels(), xmp=bytes(65_505)), "a.png"),
+        ("a.gif", Photo(pixels()), "ending-unknown", {"name": "a.gif"}),
+        ("a", Photo(pixels()), "ending-unknown", {"name": "a"}),
+        ("a.jpg", Photo(pixels(4)), "jpeg-without-transparency", {"instead": "a.png"}),
+        ("a.jpg", Photo(pixels(dtype=np.uint16)), "format-of-8-bits", {"format": "JPEG", "instead": "a.tif"}),
+        ("a.webp", Photo(pixels(dtype=np.uint16)), "format-of-8-bits", {"format": "WEBP", "instead": "a.tif"}),
+        ("a.png", Photo(pixels(dtype=np.float32)), "png-without-floats", {"instead": "a.tif"}),
+        ("a.webp", Photo(pixels(width=16_384)), "format-too-small", {"most": 16_383, "count": 16_384}),
+        ("a.jpg", Photo(pixels(height=65_501)), "format-too-small", {"most": 65_500, "count": 65_501}),
+        ("a.jpg", Photo(pixels(), exif=b"Exif\0\0" + bytes(65_528)), "jpeg-metadata-too-long", {"block": "EXIF"}),
+        ("a.jpg", Photo(pixels(), xmp=bytes(65_505)), "jpeg-metadata-too-long", {"block": "XMP", "count": 65_505}),
     ],
 )
-def test_a_format_that_would_lose_something_is_refused(tmp_path: Path, name: str, photo: Photo, advice: str) -> None:
-    with pytest.raises(BadRequest, match=advice):
+def test_a_format_that_would_lose_something_is_refused(
+    tmp_path: Path, name: str, photo: Photo, code: str, fields: dict[str, Any]
+) -> None:
+    with raising(BadRequest, code, **fields):
         imageio.write(tmp_path / name, photo)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "no permission"), (errno.EIO, "choose another")]
+    ("number", "why"), [(errno.ENOSPC, "no-space"), (errno.EROFS, "no-permission"), (errno.EIO, "disk-error")]
 )
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, why: str
 ) -> None:
     target = tmp_path / "a.png"
     target.write_bytes(b"old")
 
     def fail(handle: int) -> None:
-        raise OSError(code, os.strerror(code))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(CannotWrite, match=words):
+    with raising(CannotWrite, "not-written", path=str(target), why=sentence(why)):
         imageio.write(target, Photo(pixels()))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
     assert target.read_bytes() == b"old"
@@ -602,12 +608,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_device_cannot_be_mistaken_for_a_folder() -> None:
-    with pytest.raises(CannotWrite):
+    with raising(CannotWrite, "not-written", path="/dev/full/a.png"):
         imageio.write(Path("/dev/full/a.png"), Photo(pixels()))
 
 
 def test_a_missing_target_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CannotWrite, match="does not exist"):
+    with raising(CannotWrite, "not-written", why=Message("no-folder")):
         imageio.write(tmp_path / "nowhere" / "a.png", Photo(pixels()))
 
 
@@ -616,7 +622,7 @@ def test_a_read_only_target_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
     target.write_bytes(b"old")
     target.chmod(0o444)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(CannotWrite, match="no permission"):
+    with raising(CannotWrite, "not-written", why=Message("no-permission")):
         imageio.write(target, Photo(pixels()))
     assert target.read_bytes() == b"old"
 

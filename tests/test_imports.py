@@ -63,7 +63,7 @@ def test_faces_and_guidance_know_no_prior_and_priors_no_guidance(
     assert imports == set()
 
 
-def test_only_the_worker_and_the_command_line_import_the_plug_ins_client_and_nothing_else_of_theirs() -> None:
+def test_only_worker_command_line_and_errors_import_the_plug_ins_client_and_nothing_else_of_theirs() -> None:
     plug_in_modules = {path.stem for path in (PACKAGE.parent / "plugin").glob("protect-face*/*.py")}
     imports = {
         (module_name(path).partition(".worker.")[0], name.partition(".")[0])
@@ -77,5 +77,9 @@ def test_only_the_worker_and_the_command_line_import_the_plug_ins_client_and_not
             else []
         )
     }
-    assert {importer for importer, name in imports if name == "worker_client"} <= {"c2p_core", "c2p_core.cli"}
+    assert {importer for importer, name in imports if name == "worker_client"} <= {
+        "c2p_core",
+        "c2p_core.cli",
+        "c2p_core.errors",
+    }
     assert {name for _, name in imports} & plug_in_modules == set()

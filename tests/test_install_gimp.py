@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from worker_client import crash_report
+from worker_client.constants import PROTOCOL
 
 from c2p_core.priors.inversion_cache import InversionCache
 from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
@@ -504,7 +505,7 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
     _, words = diagnosis(where)
     assert "protect-face: part.py is missing" in words
-    assert "protect-face-worker.json: protocol 1, ~" in words
+    assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in words
     assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
 
 
@@ -537,7 +538,7 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where:
     run.chmod(0o700)
     token = "0123456789abcdef" * 4
     log.write_text("".join(f"line {number} in {home}/photos, {token}\n" for number in range(100)))
-    endpoint = {"protocol": 1, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
+    endpoint = {"protocol": PROTOCOL, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
     (run / "worker.json").touch(mode=0o600)
     (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
     code, words = diagnosis(where)
@@ -722,7 +723,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 @POSIX
 def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     process = subprocess.Popen(
         [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment
     )

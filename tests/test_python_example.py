@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL)
     Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     *lines, last = run.stdout.splitlines()

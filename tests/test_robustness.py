@@ -14,6 +14,7 @@ from skimage import data
 
 from c2p_core import plot, robustness
 from c2p_core.api import Face, FaceReport, Similarity, Survived
+from c2p_core.errors import Message
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers
@@ -135,5 +136,5 @@ def test_a_page_has_room_for_four_faces_and_says_how_many_more_there_are() -> No
 
 
 def test_a_skipped_face_and_one_at_the_edge_are_shown() -> None:
-    edge = FaceReport(1, (-20.0, -30.0, 60.0, 70.0), 40.0, skipped="too small")
+    edge = FaceReport(1, (-20.0, -30.0, 60.0, 70.0), 40.0, skipped=Message("eyes-too-close", distance=12, least=40))
     assert plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT), [edge], "").pixels.shape[1] == 1400

@@ -1,7 +1,7 @@
 """Measures how the matches of a protected photo with other photos of the person depend on what a run can see.
 
     python -m benchmarks others --strength 0.5          and other strengths, on the same photos
-    PYTHONPATH=. python bundle/train/other_photos.py
+    PYTHONPATH=.:plugin python bundle/train/other_photos.py
     python bundle/train/manifest_hashes.py
 
 writes bundle/mini/other-photos.json from the rows of that benchmark with the usual settings. It holds shares and counts

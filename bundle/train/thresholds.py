@@ -1,7 +1,7 @@
 """Measures from which similarity on each recogniser takes two different people for one.
 
     python bundle/train/canvases.py FACES WORK                       the faces of FACES, aligned
-    PYTHONPATH=. python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
+    PYTHONPATH=.:plugin python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
     python bundle/train/manifest_hashes.py
 
 writes bundle/mini/thresholds.json. A threshold that is too high makes protection look better than it is, so the lowest

@@ -11,8 +11,6 @@ from c2p_core.errors import NoFace
 # Of the union of two boxes: the same face found again lies far above, a neighbour far below.
 _SAME = 0.3
 
-GONE = "A face that was there before is not found any more; look for the faces again."
-
 
 class _Numbered(Protocol):
     @property
@@ -48,7 +46,7 @@ def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
     """
     best = same_face(box, faces)
     if best is None:
-        raise NoFace(GONE)
+        raise NoFace("face-gone")
     return best.number
 
 

@@ -15,6 +15,7 @@ from skimage.draw import polygon2mask
 from torch import Tensor
 
 from c2p_core.api import Face
+from c2p_core.errors import Message
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
 from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.faces.regions import OVAL
@@ -192,14 +193,14 @@ def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
-def why_skipped(distance: float, tolerance: float = 0.0) -> str:
-    """Why a face with this eye distance in photo pixels can't be protected, empty when it can.
+def why_skipped(distance: float, tolerance: float = 0.0) -> Message | None:
+    """Why a face with this eye distance in photo pixels can't be protected, None when it can.
 
     ``tolerance`` is the share that may be lacking.
     """
     if distance >= MIN_EYE_DISTANCE * (1 - tolerance):
-        return ""
-    return f"the eyes are {math.floor(distance)} px apart and at least {MIN_EYE_DISTANCE:.0f} px are needed"
+        return None
+    return Message("eyes-too-close", distance=math.floor(distance), least=round(MIN_EYE_DISTANCE))
 
 
 def _face(number: int, mesh: NDArray[np.float32], score: float) -> Face:

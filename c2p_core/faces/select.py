@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from c2p_core.api import Face, FaceChoice
-from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces.boxes import GONE, same_face
+from c2p_core.errors import BadRequest, Message, NoFace
+from c2p_core.faces.boxes import same_face
 from c2p_core.faces.detect import TOLERANCE, why_skipped
-from c2p_core.report import not_every_face
 
 
 def tolerate_small(faces: Sequence[Face]) -> tuple[Face, ...]:
@@ -20,8 +19,8 @@ def tolerate_small(faces: Sequence[Face]) -> tuple[Face, ...]:
     return tuple(replace(face, skipped=why_skipped(face.eye_distance, 2 * TOLERANCE)) for face in faces)
 
 
-def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[str]) -> tuple[Face, ...]:
-    """The faces that a request names, in number order; ``warnings`` gets a sentence for what is not there any more.
+def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[Message]) -> tuple[Face, ...]:
+    """The faces that a request names, in number order; ``warnings`` gets a message on what is not there any more.
 
     Raises:
         BadRequest: a number that no face has, or one that can't be protected.
@@ -29,7 +28,7 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[str])
     """
     usable = [face for face in faces if not face.skipped]
     if not usable:
-        raise NoFace(no_face_message(faces))
+        raise no_face(faces)
     if choice == "all":
         return tuple(usable)
     if choice == "largest":
@@ -38,22 +37,20 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[str])
     numbers = {wanted for wanted in choice if isinstance(wanted, int)}
     for number in sorted(numbers):
         if number not in by_number:
-            raise BadRequest(f"There is no face {number}; the photo has faces 1 to {len(faces)} (see 'c2p faces').")
+            raise BadRequest("face-number-unknown", number=number, count=len(faces))
         if by_number[number].skipped:
-            raise BadRequest(f"Face {number} can't be protected: {by_number[number].skipped}.")
+            raise BadRequest("face-unusable", number=number, why=by_number[number].skipped)
     # Of faces that are named by where they were some may be gone; the report has the reason of those that are not.
     placed = [same_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
     numbers |= {face.number for face in placed if face is not None and not face.skipped}
     if not numbers:
         there = [face for face in placed if face is not None]
-        raise NoFace(no_face_message(there) if there else GONE)
+        raise no_face(there) if there else NoFace("face-gone")
     if None in placed:
-        warnings.append(not_every_face(GONE))
+        warnings.append(Message("not-every-face", why=Message("face-gone")))
     return tuple(by_number[number] for number in sorted(numbers))
 
 
-def no_face_message(faces: Sequence[Face]) -> str:
-    """Why none of the faces can be protected, for ``NoFace``."""
-    if not faces:
-        return "No face was found; use a photo in which a face can be seen from the front."
-    return f"No face can be protected: {faces[0].skipped}; use a larger version of the photo."
+def no_face(faces: Sequence[Face]) -> NoFace:
+    """Says why none of the faces can be protected."""
+    return NoFace("no-face-usable", why=faces[0].skipped) if faces else NoFace("no-face")

@@ -155,9 +155,9 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         open_clip.add_model_config(folder / f"{MINI}.json")
         pretrained = str(folder / f"{MINI}.safetensors")
     elif pretrained is None:
-        raise ModelUnavailable(f"The text model {model} needs a set of weights; name an open_clip tag or a file.")
+        raise ModelUnavailable("text-model-without-weights", model=model)
     try:
         network = open_clip.create_model(model, pretrained=pretrained, weights_only=True)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-        raise ModelUnavailable(f"The text model {model} could not be loaded ({error}); fetch it again.") from error
+        raise ModelUnavailable("text-model-unreadable", model=model, reason=str(error)) from error
     return network, open_clip.get_tokenizer(model)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from c2p_core.errors import Message
 from c2p_core.guidance.vocabulary import Look, choose_makeup, read_prompt
 
 if TYPE_CHECKING:
@@ -42,19 +43,15 @@ def paints_anything(prompt: str) -> bool:
     return bool(choose_makeup(prompt, random.Random(0)))
 
 
-def prompt_warnings(prompt: str) -> list[str]:
-    """Sentences for the user about words that the text model doesn't know, and a prompt that names no makeup."""
+def prompt_warnings(prompt: str) -> list[Message]:
+    """Messages for the user about words that the text model doesn't know, and a prompt that names no makeup."""
     reading = read_prompt(prompt)
     warnings = [
-        f"The word {word!r} means nothing to the text model"
-        + (f"; closest known words: {', '.join(closest)}." if closest else ".")
+        Message("word-unknown-like", word=word, words=list(closest)) if closest else Message("word-unknown", word=word)
         for word, closest in reading.unknown
     ]
     if prompt.strip() and not reading.known:
-        warnings.append(
-            "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red "
-            "lipstick."
-        )
+        warnings.append(Message("prompt-without-makeup"))
     return warnings
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from c2p_core.errors import Message
 from c2p_core.models.manifest import ModelFile
 
 _TIMEOUT_SECONDS = 30.0
@@ -15,7 +16,11 @@ Progress = Callable[[int, int], None] | None
 
 
 class DownloadFailed(Exception):
-    """One source did not give the files; the message says why, without a full stop."""
+    """One source did not give the files; ``message`` says why."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.text())
+        self.message = message
 
 
 class _TooLarge(ValueError):
@@ -45,7 +50,7 @@ def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress
         try:
             pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=load)
         except (requests.RequestException, ValueError) as error:
-            raise DownloadFailed(f"{url}/{file.name}: {_reason(error)}") from error
+            raise DownloadFailed(Message("download-failed", url=f"{url}/{file.name}", why=_reason(error))) from error
         done += file.size
 
 
@@ -68,15 +73,16 @@ def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
             yield received
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> Message:
     import requests
 
     if isinstance(error, _TooLarge):
-        return "it is larger than it should be"
+        return Message("download-too-large")
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return Message("download-timeout")
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code}"
+        return Message("download-refused", status=error.response.status_code)
     if isinstance(error, requests.RequestException):
-        return f"no connection, {(str(error).strip() or type(error).__name__).splitlines()[0].removesuffix('.')}"
-    return "it has another content than it should"
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+        return Message("download-unreachable", reason=said)
+    return Message("download-wrong")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from c2p_core.api import DEFAULT_HOLD_OUT, Device, ProtectRequest
 from c2p_core.device import pick_device
-from c2p_core.errors import BadRequest
+from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import TextGuidance
@@ -88,7 +88,7 @@ def load_models(
     request: ProtectRequest,
     store: ModelStore,
     device: torch.device,
-    warnings: list[str],
+    warnings: list[Message],
     warm: WarmModels,
     on_inversion_step: OnStep = lambda step, steps: None,
 ) -> Models:
@@ -98,7 +98,7 @@ def load_models(
         request: what is asked for.
         store: where models are.
         device: where they compute.
-        warnings: gets sentences for the user.
+        warnings: gets messages for the user.
         warm: keeps the models.
         on_inversion_step: called before each step of an inversion; may raise to end it.
 
@@ -127,11 +127,11 @@ def load_models(
 
 def warm_recognisers(
     names: Literal["auto"] | tuple[str, ...], store: ModelStore, device: torch.device, warm: WarmModels
-) -> tuple[tuple[Recogniser, ...], list[str]]:
-    """The recognisers, and a sentence for each that is missing."""
+) -> tuple[tuple[Recogniser, ...], list[Message]]:
+    """The recognisers, and a message on each that is missing."""
 
-    def load() -> tuple[tuple[Recogniser, ...], list[str]]:
-        missing: list[str] = []
+    def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
+        missing: list[Message] = []
         return load_recognisers(names, store, device, missing), missing
 
     key = ("recognisers", names, device)
@@ -143,22 +143,17 @@ def warm_recognisers(
 
 
 def split_hold_out(
-    recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[str]
+    recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[Message]
 ) -> tuple[Recogniser, ...]:
     """The recognisers that the search fools; the family that is held out is not among them."""
     hold_out = request.hold_out
     families = {r.family for r in recognisers}
     names = families | {r.name for r in recognisers}
     if hold_out != "auto" and hold_out not in names:
-        raise BadRequest(f"There is no recogniser {hold_out!r} to hold out; there are {', '.join(sorted(names))}.")
+        raise BadRequest("hold-out-unknown", name=hold_out, known=sorted(names))
     if len(families) == 1:
-        warnings.append(
-            "Only one family of recognisers is here, so that none is left for an honest figure; "
-            "install the program again."
-            if request.recognisers == "auto"
-            else "All the recognisers that were named are of one family, so that none can be held out for an honest "
-            "figure; name one of another family too."
-        )
+        named = request.recognisers != "auto"
+        warnings.append(Message("nothing-left-to-hold-out") if named else Message("nothing-held-out"))
         return recognisers
     if hold_out == "auto":
         hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else recognisers[-1].family

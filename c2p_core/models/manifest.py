@@ -115,6 +115,4 @@ def read_manifest(path: Path) -> tuple[ModelEntry, ...]:
         with path.open("rb") as file:
             return tuple(_entry(table) for table in tomllib.load(file)["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable(
-            f"The list of models {path} can't be read ({error}); install the program again."
-        ) from error
+        raise ModelUnavailable("manifest-unreadable", path=str(path), reason=str(error)) from error

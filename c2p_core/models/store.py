@@ -70,7 +70,7 @@ class ModelStore:
             BadRequest: there is no model of that name.
         """
         if name not in self._entries:
-            raise BadRequest(f"There is no model {name!r}; the models are {', '.join(self._entries)}.")
+            raise BadRequest("model-unknown", name=name, known=list(self._entries))
         return self._entries[name]
 
     def is_present(self, name: str) -> bool:
@@ -112,9 +112,9 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._folder(entry)
         if folder is None:
-            raise _missing(
-                entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install the program again"
-            )
+            if can_be_fetched(entry):
+                raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
+            raise ModelUnavailable("model-missing", name=name, source=entry.source)
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -129,10 +129,11 @@ class ModelStore:
         if self.is_whole(name):
             return
         if not can_be_fetched(entry):
-            reason = "install the program again"
-            raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
+            if folder := self._folder(entry):
+                self._check(entry, folder)
+            raise ModelUnavailable("model-missing", name=name, source=entry.source)
         if self.offline:
-            raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
+            raise ModelUnavailable("model-offline", name=name, source=entry.source)
         # Only here: whoever fetches nothing does not wait for the modules of the network.
         from c2p_core.models import download
 
@@ -146,13 +147,10 @@ class ModelStore:
                     self._keep(entry, folder)
                 return
             except download.DownloadFailed as error:
-                failures.append(str(error))
+                failures.append(error.message)
             except OSError as error:
                 raise _cannot_write(self.root, error) from error
-        raise ModelUnavailable(
-            f"The model {name} could not be fetched ({'; '.join(failures)}); check the network and run "
-            f"`c2p models fetch {name}`."
-        )
+        raise ModelUnavailable("model-fetch-failed", name=name, why=failures)
 
     def _folder(self, entry: ModelEntry) -> Path | None:
         """The first folder in which all files of the entry lie, in the right size."""
@@ -173,8 +171,9 @@ class ModelStore:
             if path in self._checked:
                 continue
             if _hash(path) != file.sha256:
-                how = f"run `c2p models fetch {entry.name}`" if can_be_fetched(entry) else "install the program again"
-                raise _damaged(entry, f"{path} has another content than it should; {how}")
+                if can_be_fetched(entry):
+                    raise ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
+                raise ModelUnavailable("model-damaged", name=entry.name, path=str(path))
             self._checked.add(path)
 
     def _keep(self, entry: ModelEntry, aside: Path) -> None:
@@ -218,20 +217,9 @@ def _hash(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise ModelUnavailable(f"The model file {path} can't be read ({error.strerror}); check its rights.") from error
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     return digest.hexdigest()
 
 
-def _missing(entry: ModelEntry, what_to_do: str) -> ModelUnavailable:
-    return ModelUnavailable(f"The model {entry.name} is not there or incomplete ({entry.source}); {what_to_do}.")
-
-
-def _damaged(entry: ModelEntry, what: str) -> ModelUnavailable:
-    return ModelUnavailable(f"The model {entry.name} is damaged: {what}.")
-
-
 def _cannot_write(folder: Path, error: OSError) -> CannotWrite:
-    return CannotWrite(
-        f"Models can't be stored in {folder} ({error.strerror}); free some space or choose another folder with "
-        f"{ROOT_VARIABLE}."
-    )
+    return CannotWrite("models-not-stored", folder=str(folder), reason=error.strerror, variable=ROOT_VARIABLE)

@@ -26,10 +26,10 @@ def load_weights(network: Network, path: Path) -> Network:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelUnavailable(f"The network in {path} can't be read ({error}); install the program again.") from error
+        raise ModelUnavailable("network-unreadable", path=str(path), reason=str(error)) from error
     own = {name: tensor.shape for name, tensor in network.state_dict().items()}
     types = {tensor.dtype for tensor in tensors.values()}
     if {name: tensor.shape for name, tensor in tensors.items()} != own or not types <= {torch.float32, torch.float16}:
-        raise ModelUnavailable(f"{path} holds another network than the one it is named for; install the program again.")
+        raise ModelUnavailable("network-wrong", path=str(path))
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)

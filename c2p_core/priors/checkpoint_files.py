@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable
 
 FOLDER = "stylegan2"
 """Folder beside the fetched models in which they are."""
@@ -35,14 +35,13 @@ def find_files(models: Path) -> tuple[Path, Path] | None:
     for there, missing in ((generator, "encoder"), (encoder, "generator")):
         if there is not None:
             raise ModelUnavailable(
-                f"{there.name} in {folder} lacks its {missing}: put {missing}.* beside it ({', '.join(_ENDINGS)}), or "
-                "move it away to use the generator that comes with this program."
+                "checkpoint-alone", file=there.name, folder=str(folder), missing=missing, endings=list(_ENDINGS)
             )
     return None
 
 
-def missing_priors(models: Path) -> dict[str, str]:
-    """The priors that can't be used, each with a sentence that says what is missing.
+def missing_priors(models: Path) -> dict[str, Message]:
+    """The priors that can't be used, each with a message that says what is missing.
 
     Args:
         models: folder of the fetched models.
@@ -50,5 +49,5 @@ def missing_priors(models: Path) -> dict[str, str]:
     try:
         find_files(models)
     except ModelUnavailable as error:
-        return {"stylegan2": str(error)}
+        return {"stylegan2": error.message}
     return {}

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.priors.nvidia_pickle import read_nvidia
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
@@ -250,11 +250,11 @@ def _read(path: Path) -> Tensors:
     content = _content(path)
     average = content.get("latent_avg")
     if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and len(average)):
-        raise ModelUnavailable(f"{path.name} holds a 'latent_avg' that is no code; get another copy of the model.")
+        raise ModelUnavailable("checkpoint-average-wrong", file=path.name)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     # A few bytes can stand for a tensor of any size that repeats them.
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
-        raise ModelUnavailable(f"{path.name} is smaller than the weights that it names; get another copy of the model.")
+        raise ModelUnavailable("checkpoint-too-small", file=path.name)
     return tensors
 
 
@@ -262,7 +262,7 @@ def _content(path: Path) -> Mapping[Any, Any]:
     """What a file holds by name: tensors, and what else there may be."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise ModelUnavailable(f"{path.name} is larger than any StyleGAN2; choose another file.")
+            raise ModelUnavailable("checkpoint-too-large", file=path.name)
         if path.suffix == ".pkl":
             return read_nvidia(path)
         if path.suffix == ".safetensors":
@@ -273,20 +273,18 @@ def _content(path: Path) -> Mapping[Any, Any]:
     except ModelUnavailable:
         raise
     except OSError as error:
-        raise ModelUnavailable(f"The model file {path} can't be read ({error.strerror}); check its rights.") from error
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged or hostile file may fail in any way.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable(
-            f"{path.name} can't be read safely as weights ({reason}); get another copy of the model."
-        ) from error
+        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=reason) from error
     average = content.get("latent_avg") if isinstance(content, dict) else None
     for key in ("g_ema", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     if not isinstance(content, dict):
-        raise ModelUnavailable(f"{path.name} holds no weights by name; choose a StyleGAN2 or e4e checkpoint.")
+        raise ModelUnavailable("checkpoint-without-weights", file=path.name)
     return content if average is None else {**content, "latent_avg": average}
 
 
@@ -295,8 +293,8 @@ def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
     if own and strangers:
-        said = f"unknown: {_some(strangers)}"
-        raise ModelUnavailable(f"{path.name} does not fit ({said}); get another copy of the model.")
+        unknown = Message("tensors-unknown", names=_some(strangers))
+        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=[unknown])
     return own
 
 
@@ -316,7 +314,7 @@ def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> Generator
     first = min(_numbers(tensors, layout.mapping), default=0)
     count = _last(tensors, layout.mapping) - first + 1
     if not 1 <= levels <= 9 or not 1 <= count <= 32:
-        raise _no("StyleGAN2 generator of up to 1024 px", path)
+        raise ModelUnavailable("checkpoint-no-generator", file=path.name, side=1024)
     channels = tuple(_extent(tensors, layout.channels(level), 0, path) for level in range(levels))
     return GeneratorShape(channels, _extent(tensors, (layout.style,), 1, path), count)
 
@@ -324,12 +322,12 @@ def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> Generator
 def _encoder_shape(tensors: Tensors, path: Path) -> EncoderShape:
     codes, units = _last(tensors, r"styles\.(\d+)\.") + 1, _last(tensors, r"body\.(\d+)\.") + 1
     if not 1 <= codes <= 18 or not 4 <= units <= 64:
-        raise _no("e4e encoder", path)
+        raise ModelUnavailable("checkpoint-no-encoder", file=path.name)
     widths = [_extent(tensors, (f"body.{at}.res_layer.{k}.weight" for k in (3, 4)), 0, path) for at in range(units)]
     stages = [(width, len(list(group))) for width, group in groupby(widths)]
     halvings = _last(tensors, r"styles\.0\.convs\.(\d+)\.") // 2 + 1
     if len(stages) != 4 or not 1 <= halvings <= 6:
-        raise _no("e4e encoder", path)
+        raise ModelUnavailable("checkpoint-no-encoder", file=path.name)
     channels, counts = tuple(width for width, _ in stages), tuple(count for _, count in stages)
     linear = ("styles.0.linear.weight",)
     return EncoderShape(
@@ -349,13 +347,9 @@ def _extent(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> in
         if name in tensors and tensors[name].ndim > axis:
             extent = tensors[name].shape[axis]
             if not 1 <= extent <= _WIDEST:
-                raise ModelUnavailable(f"{path.name}: {name} is {extent} wide, which no StyleGAN2 is; choose another.")
+                raise ModelUnavailable("checkpoint-too-wide", file=path.name, name=name, extent=extent)
             return extent
-    raise ModelUnavailable(f"{path.name} lacks {tried[0]}; get another copy of the model.")
-
-
-def _no(what: str, path: Path) -> ModelUnavailable:
-    return ModelUnavailable(f"{path.name} holds no {what}; choose another file for this place.")
+    raise ModelUnavailable("checkpoint-incomplete", file=path.name, missing=tried[0])
 
 
 def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensors:
@@ -373,22 +367,25 @@ def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensor
         for place in there
         if tuple(tensors[place.name].shape) != place.shape
     ]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": misshaped}
-    found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
-    if found:
-        raise ModelUnavailable(f"{path.name} does not fit ({found}); get another copy of the model.")
+    faults = [
+        *([Message("tensors-missing", names=_some(missing))] if missing else []),
+        *([Message("tensors-unknown", names=_some(unknown))] if unknown else []),
+        *([Message("tensors-misshaped", names=_some(misshaped))] if misshaped else []),
+    ]
+    if faults:
+        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=faults)
     broken = [p.name for p in there if not bool(torch.isfinite(tensors[p.name]).all())]
     if broken:
-        raise ModelUnavailable(f"{path.name} holds numbers that are none ({_some(broken)}); get another copy of it.")
+        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=_some(broken))
     filters = [place.name for place in there if not place.ours and not _usual(tensors[place.name])]
     if filters:
-        raise ModelUnavailable(f"{path.name} filters otherwise than StyleGAN2 ({_some(filters)}); choose another.")
+        raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=_some(filters))
     return {place.ours: tensors[place.name] for place in there if place.ours}
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _some(names: Sequence[str]) -> list[str]:
+    """The first names, and how many more there are."""
+    return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]
 
 
 def _usual(kernel: Tensor) -> bool:
@@ -402,6 +399,6 @@ def _fill(network: nn.Module, tensors: Tensors, path: Path) -> None:
     state = network.state_dict()
     for name, value in tensors.items():
         if state[name].numel() != value.numel():
-            raise ModelUnavailable(f"{path.name} holds {name} in another shape; get another copy of the model.")
+            raise ModelUnavailable("checkpoint-wrong-shape", file=path.name, name=name)
         state[name] = value.reshape(state[name].shape).to(state[name].dtype)
     network.load_state_dict(state)

@@ -54,10 +54,10 @@ def load_basis(path: Path) -> Basis:
     try:
         mesh, components, extent = tensors["mesh"], tensors["components"], tensors["extent"]
     except KeyError as missing:
-        raise ModelUnavailable(f"{path.name} lacks {missing}; install the program again.") from None
+        raise ModelUnavailable("complexion-incomplete", file=path.name, missing=str(missing)) from None
     count, side = len(components), extent.shape[0]
     if mesh.shape != (468, 2) or extent.shape != (side, side) or components.shape != (count, 3, side, side):
-        raise ModelUnavailable(f"{path.name} does not hold a complexion model; install the program again.")
+        raise ModelUnavailable("complexion-wrong", file=path.name)
     return Basis(mesh.float(), components.float(), extent.float())
 
 

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from c2p_core.errors import Message
+
 CACHE_VARIABLE = "C2P_CACHE"
 _LARGEST = 512 << 20  # bytes
 _OLDEST = 14 * 24 * 3600.0  # seconds since last use
@@ -42,8 +44,8 @@ class Inversions(Protocol):
     def get(self, key: str) -> dict[str, Tensor] | None:
         """What was kept under a key; None when there is nothing."""
 
-    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
-        """Keeps tensors; a sentence for the user when that is not possible."""
+    def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
+        """Keeps tensors; a message for the user when that is not possible."""
 
 
 class HeldInversions:
@@ -57,7 +59,7 @@ class HeldInversions:
             self._held.move_to_end(key)
         return self._held.get(key)
 
-    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
+    def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
         self._held[key] = {name: value.cpu() for name, value in tensors.items()}
         while len(self._held) > _HELD:
             self._held.popitem(last=False)
@@ -92,8 +94,8 @@ class InversionCache:
                 os.utime(path)
         return tensors
 
-    def put(self, key: str, tensors: dict[str, Tensor]) -> str | None:
-        """Keeps tensors; a sentence for the user when that is not possible, in which case nothing is left behind."""
+    def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
+        """Keeps tensors; a message for the user when that is not possible, in which case nothing is left behind."""
         path = self._path(key)
         aside = path.with_name(f"{key}.{secrets.token_hex(4)}.part")
         try:
@@ -106,10 +108,7 @@ class InversionCache:
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 aside.unlink()
-            return (
-                f"The inverted face could not be kept in {self.folder} ({error}); the next run on it takes as long. "
-                f"Free some space, or choose another folder with {CACHE_VARIABLE}."
-            )
+            return Message("inversion-not-kept", folder=str(self.folder), reason=str(error), variable=CACHE_VARIABLE)
         # Another run may be clearing the same folder; whatever stays goes the next time.
         with suppress(OSError):
             self._evict(path)

@@ -97,15 +97,13 @@ def read_nvidia(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             content = _Reader(file).load()
     except OSError as error:
-        raise ModelUnavailable(f"The model file {path} can't be read ({error.strerror}); check its rights.") from error
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged pickle may fail in any way.
     except Exception as error:
-        raise ModelUnavailable(
-            f"{path.name} is no StyleGAN2 pickle that is safe to read ({error}); use another copy of the model."
-        ) from error
+        raise ModelUnavailable("pickle-unsafe", file=path.name, reason=str(error)) from error
     average = content.get("G_ema") if isinstance(content, dict) else None
     if not isinstance(average, _Shell):
-        raise ModelUnavailable(f"{path.name} holds no generator 'G_ema'; choose a StyleGAN2 network pickle.")
+        raise ModelUnavailable("pickle-without-generator", file=path.name)
     found: dict[str, Tensor] = {}
     _collect(average, "", found, set())
     return found

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.colour import srgb_to_linear
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
 from c2p_core.gpu_memory import is_out_of_gpu_memory
@@ -96,8 +96,11 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
-            f"{encoder_file.name} gives codes of {encoder.shape.codes} x {encoder.shape.style}, but "
-            f"{generator_file.name} takes {generator.shape.codes} x {generator.shape.style}; they must be of one size."
+            "codes-differ",
+            encoder=encoder_file.name,
+            given=f"{encoder.shape.codes} x {encoder.shape.style}",
+            generator=generator_file.name,
+            taken=f"{generator.shape.codes} x {generator.shape.style}",
         )
     perceptual = Perceptual(store.path("faceres"), device)
     marked = fingerprint(generator, encoder)
@@ -118,7 +121,7 @@ class WPlusPrior:
         mean_face: np.ndarray,
         device: torch.device,
         cache: Inversions,
-        warn: Callable[[str], None],
+        warn: Callable[[Message], None],
         on_step: OnStep = lambda step, steps: None,
         how: InversionSettings | None = None,
         free_noise: bool = False,
@@ -128,7 +131,7 @@ class WPlusPrior:
         mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
         device: where to compute.
         cache: of inverted faces.
-        warn: gets sentences for the user.
+        warn: gets messages for the user.
         on_step: called before each step of an inversion; may raise to end it.
         how: settings of the inversion.
         free_noise: whether the search may also change the noise maps below 512 px.
@@ -178,13 +181,13 @@ class WPlusPrior:
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
-            self._warn("The graphics card has too little memory for the whole inversion; it is done without tuning.")
+            self._warn(Message("inversion-without-tuning"))
         try:
             return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0)), False
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
-            self._warn("The graphics card has too little memory to invert this face; the processor does it.")
+            self._warn(Message("inversion-on-processor"))
         there, own = torch.device("cpu"), self._networks
         generator, encoder = _on_cpu(own.generator), _on_cpu(own.encoder)
         own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.on(there))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import dlib_resnet, faceres, mobileface, mobilefacenet, mobilenet
@@ -84,7 +84,7 @@ def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
         ModelUnavailable: its files can't be had or are damaged.
     """
     if name not in NETWORKS:
-        raise BadRequest(f"There is no recogniser {name!r}; the recognisers are {', '.join(RECOGNISERS)}.")
+        raise BadRequest("recogniser-unknown", name=name, known=list(RECOGNISERS))
     make, template = NETWORKS[name]
     return embed_with(load_weights(make(), store.path(name)).to(device), template)
 
@@ -93,7 +93,7 @@ def load_recognisers(
     names: Literal["auto"] | Sequence[str],
     store: ModelStore,
     device: torch.device,
-    warnings: list[str] | None = None,
+    warnings: list[Message] | None = None,
 ) -> tuple[Recogniser, ...]:
     """Loads recognisers, fetching them where that is needed and allowed.
 
@@ -101,7 +101,7 @@ def load_recognisers(
         names: "auto" for all that can be had, or names, of which every one has to be there.
         store: gives their files.
         device: where they run.
-        warnings: gets a sentence for each that "auto" had to leave out.
+        warnings: gets a message on each that "auto" had to leave out.
 
     Raises:
         BadRequest: an unknown name.
@@ -112,14 +112,14 @@ def load_recognisers(
     if names != "auto":
         return tuple(_load(name, store, device, thresholds, others) for name in dict.fromkeys(names))
     loaded: list[Recogniser] = []
-    missing: list[str] = []
+    missing: list[Message] = []
     for name in RECOGNISERS:
         try:
             loaded.append(_load(name, store, device, thresholds, others))
         except ModelUnavailable as error:
-            missing.append(f"Without the recogniser {name}: {error}")
+            missing.append(Message("recogniser-left-out", name=name, why=error.message))
     if not loaded:
-        raise ModelUnavailable(f"No face recogniser can be had. {missing[0]}")
+        raise ModelUnavailable("no-recogniser", why=missing[0].fields["why"])
     if warnings is not None:
         warnings += missing
     return tuple(loaded)
@@ -130,7 +130,7 @@ def _load(
 ) -> Recogniser:
     embed = load_embed(name, store, device)
     if name not in thresholds:
-        raise ModelUnavailable(f"There are no thresholds for the recogniser {name}; install the program again.")
+        raise ModelUnavailable("thresholds-missing", name=name)
     entry, own = store.entry(name), thresholds[name]
     up_to = others.up_to.get(name)
     return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.impostor_std, embed, up_to)

@@ -24,7 +24,7 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
         stored = load_file(path, str(device))
         people = [stored[recogniser.name].unbind() for recogniser in recognisers]
     except (OSError, SafetensorError, KeyError) as error:
-        raise ModelUnavailable(f"The decoys in {path} can't be read ({error}); install the program again.") from error
+        raise ModelUnavailable("decoys-unreadable", path=str(path), reason=str(error)) from error
     names = [recogniser.name for recogniser in recognisers]
     return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))
 

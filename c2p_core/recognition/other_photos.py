@@ -50,9 +50,7 @@ def read_other_photos(path: Path) -> OtherPhotos:
             tuple(sorted((float(entry["strength"]), float(entry["held_out"])) for entry in table["strengths"])),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(
-            f"The figures of other photos in {path} can't be read ({error}); install the program again."
-        ) from error
+        raise ModelUnavailable("other-photos-unreadable", path=str(path), reason=str(error)) from error
 
 
 def stronger(measured: OtherPhotos, request: ProtectRequest) -> Stronger | None:

@@ -39,6 +39,4 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
             for name, table in tables.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable(
-            f"The thresholds in {path} can't be read ({error}); install the program again."
-        ) from error
+        raise ModelUnavailable("thresholds-unreadable", path=str(path), reason=str(error)) from error

@@ -13,16 +13,9 @@ from collections.abc import Callable
 from worker_client.constants import CANCEL, ERROR, RESULT
 from worker_client.protocol import ProtocolError, StreamClosed
 
+from c2p_core import errors
 from c2p_core.api import CancelToken
-from c2p_core.errors import (
-    BadRequest,
-    C2PError,
-    Cancelled,
-    CannotWrite,
-    ModelUnavailable,
-    NoFace,
-    UnreadableImage,
-)
+from c2p_core.errors import C2PError
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import Header, Message, Tell, read, write
@@ -31,20 +24,6 @@ from c2p_core.worker.transport import FileStream
 Run = Callable[[Message, Tell, CancelToken], Message]
 """Does a job: its message, a function for progress, a token. Gives the result."""
 
-_CODES: dict[type[C2PError], str] = {
-    BadRequest: "bad-request",
-    UnreadableImage: "bad-request",
-    NoFace: "no-face",
-    CannotWrite: "cannot-write",
-    ModelUnavailable: "model-unavailable",
-    Cancelled: "cancelled",
-}
-_NO_CARD_MEMORY = (
-    "The graphics card has too little free memory for this; close other programs that use it, and try again."
-)
-_NO_MEMORY_HERE = (
-    "This computer has too little free memory for this; close other programs, or protect fewer faces at once."
-)
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -88,28 +67,27 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
     def tell(said: Message) -> None:
         write(stream, Message({**said.header, "job": number}, said.entries, said.payload))
 
-    def fail(code: str, sentence: str, **more: bool) -> None:
-        tell(Message({"kind": ERROR, "code": code, "sentence": sentence, **more}))
+    def fail(message: errors.Message, **more: bool) -> None:
+        tell(Message({"kind": ERROR, **message.described(), **more}))
 
     try:
         cancel.raise_if_cancelled()
         result = run(job, tell, cancel)
         tell(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
     except C2PError as error:
-        fail(next((code for kind, code in _CODES.items() if isinstance(error, kind)), "unexpected"), str(error))
+        fail(error.message)
     except StreamClosed:
         raise
     except Exception as error:
         traceback.print_exc()
         if is_out_of_gpu_memory(error):
-            fail("memory", _NO_CARD_MEMORY, spent=True)
+            fail(errors.Message("gpu-memory-full"), spent=True)
         elif _is_memory(error):
-            fail("memory", _NO_MEMORY_HERE, spent=True)
+            fail(errors.Message("memory-full"), spent=True)
         else:
             what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-            sentence = f"Unexpected {what} (nothing was changed; please report this with the worker's log)."
             # Nothing is certain any more; the parent starts another process for the next job.
-            fail("unexpected", sentence, spent=True)
+            fail(errors.Message("unexpected-in-job", error=what), spent=True)
 
 
 def _is_memory(error: Exception) -> bool:

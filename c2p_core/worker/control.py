@@ -50,11 +50,11 @@ def status(folder: Path | None = None) -> Header:
     try:
         header = ask(str(folder or usual_run_folder()), STATUS, _CLIENT)
     except Silent as error:
-        raise NoWorker(f"The worker does not answer ({error}); run 'c2p worker stop' to end it.") from error
+        raise NoWorker("worker-unresponsive", reason=str(error)) from error
     except WorkerProblem as problem:
-        raise NoWorker(problem.sentence) from problem
+        raise NoWorker(problem.code, **problem.fields) from problem
     if header is None:
-        raise NoWorker("No worker is running; it starts by itself when a plug-in needs it.")
+        raise NoWorker("no-worker")
     return header
 
 

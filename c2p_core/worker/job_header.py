@@ -41,7 +41,7 @@ class JobHeader:
     def word(self, key: str, default: str, allowed: Sequence[str]) -> str:
         value = self.text(key, default)
         if value not in allowed:
-            raise BadRequest(f"There is no {key} {value[:40]!r}; use {' or '.join(allowed)}.")
+            raise BadRequest("setting-unknown", setting=key, value=value[:40], known=list(allowed))
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -53,7 +53,7 @@ class JobHeader:
     def number(self, key: str, default: float, low: float, high: float) -> float:
         value = self._header.get(key, default)
         if not _is_number(value) or not low <= value <= high:
-            raise BadRequest(f"The {key} {str(value)[:40]} has no meaning; it goes from {low:.10g} to {high:.10g}.")
+            raise BadRequest("setting-out-of-range", setting=key, value=str(value)[:40], low=low, high=high)
         return float(value)
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
@@ -130,4 +130,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _meaningless(key: str, value: Any) -> BadRequest:
-    return BadRequest(f"The worker can't make sense of {key} = {str(value)[:60]}; this is an error of the plug-in.")
+    return BadRequest("setting-unclear", setting=key, value=str(value)[:60])

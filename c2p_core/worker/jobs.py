@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from worker_client.constants import PROGRESS, PROTOCOL
 
-from c2p_core import compare, pipeline
+from c2p_core import compare, errors, pipeline
 from c2p_core.api import (
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -45,7 +45,6 @@ from c2p_core.report import (
     face_report,
     face_sentence,
     judged_by_other_photos,
-    not_every_face,
     stronger_report,
 )
 from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
@@ -105,10 +104,10 @@ class Jobs:
         # What is missing is offered by the plug-in; it must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
             self._warm_up()
-        cores = os.cpu_count() or 1
         return {
             "device": device.type,
-            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} processor cores",
+            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else None,
+            "cores": os.cpu_count() or 1,
             "priors": list(PRIORS),
             "models_folder": str(self._store.root),
             "modes": list(get_args(Mode)),
@@ -179,7 +178,7 @@ class Jobs:
         request = replace(_request(header), layers=output == "products")
         tasks = assign_faces(header.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
-        warnings: list[str] = []
+        warnings: list[errors.Message] = []
         results: list[Picture] = []
         failures: list[NoFace | _NothingVisible] = []
         stronger: Stronger | None = None
@@ -200,12 +199,13 @@ class Jobs:
             results += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
         if failures and not results:
             raise failures[0]
-        warnings += [not_every_face(why) for why in dict.fromkeys(map(str, failures))]
+        reasons = dict.fromkeys(failed.message for failed in failures)
+        warnings += [errors.Message("not-every-face", why=why) for why in reasons]
         reports = renumber(reports, tasks)
         return pack(
             {
                 **_describe_reports(reports),
-                "warnings": warnings,
+                "warnings": _describe_messages(warnings),
                 "stronger": stronger_report(stronger, reports),
                 "settings": _list_settings(request, reports, output),
                 "seconds": round(time.perf_counter() - began, 2),
@@ -226,7 +226,7 @@ class Jobs:
         """The result; its figures are those of what the selection leaves of it."""
         photo = to_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
-            raise NoFace(f"A picture of {photo.width} x {photo.height} pixels has no face; choose a larger layer.")
+            raise NoFace("layer-too-small", width=photo.width, height=photo.height)
         original = None if region.original is None else to_photo(region.original)
         result = pipeline.protect(
             replace(request, photo=photo, faces=choice, original=original),
@@ -239,7 +239,7 @@ class Jobs:
             return result
         pixels = blend_selection(photo.pixels, result.photo.pixels, region.selection.pixels)
         if np.array_equal(pixels, photo.pixels):
-            raise _NothingVisible("The selection leaves nothing of the change; select the face, or select nothing.")
+            raise _NothingVisible("selection-hides-change")
         if np.array_equal(pixels, result.photo.pixels):
             return result
         cancel.raise_if_cancelled()
@@ -273,7 +273,7 @@ class Jobs:
         )
         reports = [face for face in move_to_layer(result.faces, task, region.photo) if face.similarities]
         results = [Picture("before", 0, 0, seen[0].pixels), Picture("after", 0, 0, seen[-1].pixels)]
-        return pack({**_describe_reports(reports), "warnings": list(result.warnings)}, results)
+        return pack({**_describe_reports(reports), "warnings": _describe_messages(result.warnings)}, results)
 
     # Check
 
@@ -281,7 +281,7 @@ class Jobs:
         originals = [p for p in pictures if p.name == "original"]
         currents = [p for p in pictures if p.name == "current"]
         if not originals or len(originals) != len(currents):
-            raise BadRequest("A check needs an original and a current picture of each part; send both.")
+            raise BadRequest("check-without-pairs")
         device = header.word("device", "auto", ("auto", "cpu", "cuda"))
         upload = header.flag("upload")
         full = header.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
@@ -289,7 +289,7 @@ class Jobs:
         parts = len(tasks) * (2 if upload else 1)
         current_reports: list[FaceReport] = []
         upload_reports: list[FaceReport] = []
-        warnings: list[str] = []
+        warnings: list[errors.Message] = []
         for index, task in enumerate(tasks):
             original, current = to_photo(originals[task.index]), to_photo(currents[task.index])
             versions = [(current_reports, current)]
@@ -309,7 +309,10 @@ class Jobs:
                 )
                 reports += move_to_layer(filter_reports(found, task.choice), task, originals[task.index])
         current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
-        answer = {**_describe_reports(current_reports), "warnings": list(dict.fromkeys(warnings))}
+        answer = {
+            **_describe_reports(current_reports),
+            "warnings": _describe_messages(dict.fromkeys(warnings)),
+        }
         if upload:
             answer["upload"] = {**_describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
         return Message(answer)
@@ -399,6 +402,10 @@ def _describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
     }
 
 
+def _describe_messages(messages: Iterable[errors.Message]) -> list[dict[str, Any]]:
+    return [message.described() for message in messages]
+
+
 def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
     where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
     left = None if seconds_left is None else round(seconds_left, 1)
@@ -417,7 +424,7 @@ def _average_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> 
 def _require_one(name: str, pictures: Sequence[Picture]) -> Picture:
     found = [picture for picture in pictures if picture.name == name]
     if len(found) != 1:
-        raise BadRequest(f"{len(found)} pictures named {name!r} were sent and exactly one is needed.")
+        raise BadRequest("pictures-not-one", name=name, count=len(found))
     return found[0]
 
 
@@ -425,12 +432,12 @@ def _group_regions(pictures: Sequence[Picture]) -> list[_RegionPictures]:
     """The regions that were sent, with what belongs to each."""
     photos = [picture for picture in pictures if picture.name == "photo"]
     if not photos:
-        raise BadRequest("No photo was sent; there is nothing to protect.")
+        raise BadRequest("photo-not-sent")
 
     def partner(name: str, photo: Picture) -> Picture | None:
         found = next((p for p in pictures if p.name == name and p.bounds == photo.bounds), None)
         if found is None and any(p.name == name for p in pictures):
-            raise BadRequest(f"There is no {name} of the same place and size as each photo; send one for each.")
+            raise BadRequest("partner-not-sent", name=name)
         if found is not None and name == "selection":
             check_selection(found, photo)
         return found

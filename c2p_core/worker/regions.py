@@ -62,7 +62,7 @@ def describe_face(face: Face, fraction: float) -> dict[str, Any]:
         "box": list(face.box),
         "score": face.score,
         "eye_distance": face.eye_distance,
-        "skipped": face.skipped,
+        "skipped": face.skipped.described() if face.skipped else None,
         "selected": round(fraction, 3),
     }
 
@@ -112,14 +112,14 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
     known = [face for face in request if isinstance(face, KnownFace)]
     if not known:
         if len(regions) > 1:
-            raise BadRequest("Faces of several regions are named by where they are; send the faces that were found.")
+            raise BadRequest("faces-without-places")
         return [Task(0, request)]  # type: ignore[arg-type]
     inside: dict[int, list[KnownFace]] = {}
     for face in known:
         x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
         index = next((i for i, p in enumerate(regions) if _contains(p, x, y)), None)
         if index is None:
-            raise BadRequest(f"Face {face.number} lies in none of the regions that were sent; look for faces again.")
+            raise BadRequest("face-outside-regions", number=face.number)
         inside.setdefault(index, []).append(face)
     return [
         Task(

@@ -109,9 +109,9 @@ def blend_selection(photo: NDArray[Any], protected: NDArray[Any], selection: NDA
 def check_selection(selection: Picture, photo: Picture) -> None:
     """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
     if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
-        raise BadRequest("A selection has one channel of 8 bits; this is an error of the plug-in.")
+        raise BadRequest("selection-not-grey")
     if selection.bounds[2:] != photo.bounds[2:]:
-        raise BadRequest("The selection and the photo have different sizes; this is an error of the plug-in.")
+        raise BadRequest("selection-size-differs")
 
 
 def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:

@@ -39,12 +39,10 @@ def make_private(folder: Path) -> None:
         folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
         entry = folder.lstat()
         if hasattr(os, "geteuid") and (entry.st_uid != os.geteuid() or not stat.S_ISDIR(entry.st_mode)):
-            raise CannotWrite(f"The folder '{folder}' belongs to somebody else; remove it or set {HOME_VARIABLE}.")
+            raise CannotWrite("folder-of-somebody-else", path=str(folder), variable=HOME_VARIABLE)
         folder.chmod(stat.S_IRWXU)
     except OSError as error:
-        raise CannotWrite(
-            f"Could not make the folder '{folder}' ({error.strerror}); free some space or repair its permissions."
-        ) from error
+        raise CannotWrite("folder-not-made", path=str(folder), reason=error.strerror) from error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import psutil
 from worker_client.constants import (
     CANCEL,
     CLIENT,
+    ERROR,
     GREETING,
     HELLO,
     JOB_KINDS,
@@ -33,6 +34,7 @@ from worker_client.constants import (
 )
 from worker_client.protocol import OtherVersion, ProtocolError, StreamClosed, proof, same_secret
 
+from c2p_core import errors
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.version import __version__
 from c2p_core.worker.log import LOG
@@ -53,8 +55,6 @@ _TICK = 0.5
 _SHORT_OF_MEMORY = 1_000_000_000
 _SHORT_IDLE_SECONDS = 20.0
 _SPEED = "speed.json"
-_REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
-_STOPPED = "Stopped on request; nothing was changed."
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,8 @@ class Settings:
     compute: Sequence[str]
 
 
-class _Refused(Exception):
-    """A client that is not served; code and sentence go to it."""
-
-    def __init__(self, sentence: str, code: str = "refused") -> None:
-        super().__init__(sentence)
-        self.code = code
+class _Refused(errors.C2PError):
+    """A client that is not served; the message goes to it."""
 
 
 class _Client:
@@ -97,6 +93,9 @@ class _Client:
 
     def tell(self, header: Header) -> None:
         self.pass_on(Message(header))
+
+    def refuse(self, number: int, message: errors.Message) -> None:
+        self.tell({"kind": ERROR, "job": number, **message.described()})
 
     def pass_on(self, sent: Message) -> None:
         """Sends; a client that has gone is noticed by the thread that reads from it."""
@@ -154,7 +153,7 @@ class Server:
         self._stopping = False
         self._compute: Compute | None = None
         self._compute_info: Header | None = None
-        self._start_failure = ""
+        self._start_failure: str | None = None
 
     def run(self) -> None:
         """Serves until it is told to stop or nobody needs it any more."""
@@ -218,7 +217,7 @@ class Server:
             clients = list(self._clients)
             self._lock.notify_all()
         for job in waiting:
-            self._finish(job, "error", code="cancelled", sentence="The worker was ended; nothing was changed.")
+            self._fail(job, errors.Message("worker-ended"))
         for client in clients:
             client.stream.shut()
         if self._compute is not None:
@@ -258,17 +257,17 @@ class Server:
             pass
         except _Refused as refusal:
             LOG.warning("client refused: %s", refusal)
-            client.tell({"kind": "error", "code": refusal.code, "sentence": str(refusal)})
+            client.tell({"kind": ERROR, **refusal.message.described()})
         except OtherVersion as error:
             LOG.warning("client of another version: %s", error)
-            sentence = f"The plug-in and the worker do not fit together ({error}); {_REPAIR} and restart GIMP."
-            client.tell({"kind": "error", "code": "version", "sentence": sentence})
+            differs = errors.Message("running-protocol-differs", plug_in=error.version, worker=PROTOCOL)
+            client.tell({"kind": ERROR, **differs.described()})
         except ProtocolError as error:
             LOG.warning("client cut off: %s", error)
             if client.trusted:
-                sentence = f"The worker did not understand the plug-in ({error}); please report this with its log."
                 number = client.job.number if client.job else None
-                client.tell({"kind": "error", "job": number, "code": "bad", "sentence": sentence})
+                unclear = errors.Message("request-not-understood", reason=str(error))
+                client.tell({"kind": ERROR, "job": number, **unclear.described()})
         except Exception:
             LOG.exception("a client's thread failed")
         finally:
@@ -288,7 +287,7 @@ class Server:
         if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
             raise ProtocolError("it does not say hello")
         if not same_secret(client_proof, proof(self._token, CLIENT, challenge, client_challenge)):
-            raise _Refused("The token is wrong, so the worker does not answer; restart GIMP.", "token")
+            raise _Refused("wrong-token")
         client.trusted = True
         client.stream.limit(None)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
@@ -302,20 +301,19 @@ class Server:
         with self._lock:
             self._last_used_at = time.monotonic()
             self._compute_wanted = True
-            self._start_failure = ""
+            self._start_failure = None
             self._lock.notify_all()
             while self._compute_info is None and not self._start_failure and not self._stopping:
                 self._lock.wait()
             if self._compute_info is None:
-                why = self._start_failure or "it is just ending"
-                raise _Refused(_cannot_compute(why))
+                raise _Refused("worker-cannot-compute", why=self._start_failure or errors.Message("worker-ending"))
             return _with_usable_priors(self._compute_info)
 
     def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
             held = sum(job.size for job in (*self._queue, self._running) if job)
             if held + sum(other.arriving_bytes for other in self._clients) + size > _WAITING_BYTES_LIMIT:
-                raise _Refused("Too many pixels wait for the worker; try again when other jobs are done.")
+                raise _Refused("pixels-waiting")
             client.arriving_bytes = size
 
     def _handle(self, client: _Client, received: Message) -> None:
@@ -333,14 +331,11 @@ class Server:
             client.tell({"kind": RESULT, "job": number})
             self.stop()
         elif kind not in JOB_KINDS:
-            self._say_bad(client, number, f"The worker knows no job {kind[:40]!r}; {_REPAIR}, which updates it.")
+            client.refuse(number, errors.Message("job-unknown", job=kind[:40]))
         elif client.job is not None:
-            self._say_bad(client, number, "A job of this connection is still running; wait for it or cancel it.")
+            client.refuse(number, errors.Message("job-running"))
         else:
             self._enqueue(client, number, received)
-
-    def _say_bad(self, client: _Client, number: int, sentence: str) -> None:
-        client.tell({"kind": "error", "job": number, "code": "bad-request", "sentence": sentence})
 
     def _status(self) -> Header:
         with self._lock:
@@ -389,7 +384,7 @@ class Server:
             compute = self._compute if job is self._running and job.sent is None else None
             last = self._conclude(job)
         if last:
-            job.tell("error", code="cancelled", sentence=_STOPPED)
+            job.tell(ERROR, **errors.Message("cancelled").described())
         self._tell_positions()
         if compute is not None:
             threading.Thread(target=self._enforce_cancel, args=(job, compute), daemon=True).start()
@@ -408,10 +403,10 @@ class Server:
                 LOG.warning("a cancelled job does not stop and is ended by force")
                 compute.end()
 
-    def _finish(self, job: _Job, kind: str, **more: Any) -> None:
+    def _fail(self, job: _Job, message: errors.Message) -> None:
         """The last word on a job, unless it was said already."""
         if self._conclude(job):
-            job.tell(kind, **more)
+            job.tell(ERROR, **message.described())
 
     def _conclude(self, job: _Job) -> bool:
         """Whether the last word on a job is still to be said; who gets True says it."""
@@ -444,7 +439,7 @@ class Server:
                 if compute is not None:
                     compute.end()
                 if job is not None:
-                    self._finish(job, "error", code="unexpected", sentence=self._unexpected())
+                    self._fail(job, errors.Message("unexpected-in-worker", log=str(self._settings.log)))
             with self._lock:
                 self._jobs_done += job is not None
                 self._running = None
@@ -465,7 +460,7 @@ class Server:
                 self._start_failure = str(error)
                 self._lock.notify_all()
             if job is not None:
-                self._finish(job, "error", code="refused", sentence=_cannot_compute(str(error)))
+                self._fail(job, errors.Message("worker-cannot-compute", why=str(error)))
             return
         if job is None:
             return
@@ -481,11 +476,7 @@ class Server:
             ended = self._relay(job, compute)
         except ComputeFailed as error:
             self._drop(compute)
-            sentence = (
-                f"The process that computes died ({error}) and nothing was changed; close other programs if memory may"
-                " be short, and try again."
-            )
-            self._finish(job, "error", code="crashed", sentence=sentence)
+            self._fail(job, errors.Message("job-crashed", reason=str(error)))
             ended = "crash"
         LOG.info("%s: %s after %.1f s", job.kind, ended, time.monotonic() - began)
 
@@ -560,17 +551,11 @@ class Server:
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
-    def _unexpected(self) -> str:
-        return f"Something unforeseen went wrong in the worker; please report it with its log, {self._settings.log}."
-
 
 def _with_usable_priors(about: Header) -> Header:
     """What a process that computes has said of itself, with the priors that can be used now: files come and go."""
     info = dict(about)
     missing = missing_priors(Path(info.pop("models_folder")))
     priors = [name for name in info["priors"] if name not in missing]
-    return {**info, "priors": priors, "missing_priors": missing}
-
-
-def _cannot_compute(why: str) -> str:
-    return f"The worker can't compute ({why}); {_REPAIR}, which repairs it."
+    described = {name: message.described() for name, message in missing.items()}
+    return {**info, "priors": priors, "missing_priors": described}

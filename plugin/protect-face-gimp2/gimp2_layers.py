@@ -31,9 +31,8 @@ from worker_client.results import get_bounds, translate_product
 from worker_client.settings import PARASITE
 
 from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
-from gimp2_texts import _, native
+from gimp2_texts import native
 
-NO_LAYER = _("A mask or channel can't be protected; select the layer with the photo and try again.")
 PARASITE_FLAGS = 3  # persistent, undoable
 # By the number of channels.
 _KINDS = {1: GRAY_IMAGE, 2: GRAYA_IMAGE, 3: RGB_IMAGE, 4: RGBA_IMAGE}
@@ -69,11 +68,11 @@ class Source(object):
         above: the layer that the result goes above; the drawable when None.
         """
         if pdb.gimp_image_base_type(image) == INDEXED:
-            raise Refused(_("An indexed image has too few colours; choose Image > Mode > RGB and try again."))
+            raise Refused("image-indexed")
         if image.floating_selection is not None:
-            raise Refused(_("There is a floating selection; anchor it or make it a layer and try again."))
+            raise Refused("floating-selection")
         if not isinstance(drawable, gimp.Layer):
-            raise Refused(NO_LAYER)
+            raise Refused("no-layer")
         self.image = image
         self.tattoo = drawable.tattoo
         self._above = drawable.tattoo if above is None else above.tattoo
@@ -95,7 +94,7 @@ class Source(object):
         """
         drawable = self._still_there()
         if drawable is None:
-            raise Refused(_("The layer was deleted during the run; select the layer with the photo and try again."))
+            raise Refused("layer-deleted")
         self.room = self._new_room()
         self.icc = icc_profile(self.room)
         self._masks = self._kept(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
@@ -342,17 +341,12 @@ class Source(object):
             Refused: the image was closed or has become indexed, or the layer has another size.
         """
         if not pdb.gimp_image_is_valid(self.image):
-            raise Refused(_("The image was closed during the run; open it and try again."))
+            raise Refused("image-closed")
         if pdb.gimp_image_base_type(self.image) == INDEXED:
-            raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
+            raise Refused("image-became-indexed")
         layer = self.image.get_layer_by_tattoo(self.tattoo)
         if layer is not None and (layer.width, layer.height) != self.size:
-            raise Refused(
-                _(
-                    "The layer was cropped or scaled during the run, "
-                    "so that the result does not fit any more; run it again."
-                )
-            )
+            raise Refused("layer-resized")
         return layer
 
     def _in_image(self, rect):

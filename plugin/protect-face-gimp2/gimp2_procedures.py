@@ -4,7 +4,7 @@
 import worker_client
 from gimpfu import CancelError, gimp, pdb
 from worker_client import WorkerProblem
-from worker_client.crash_report import UNCHANGED, report_crash
+from worker_client.crash_report import report_crash
 from worker_client.texts import sentence, stage
 
 from gimp2_texts import _, native
@@ -26,9 +26,9 @@ def run_guarded(work):
         pdb.gimp_plugin_enable_precision()
         return work()
     except WorkerProblem as problem:
-        words = native(sentence(problem.sentence))
+        words = native(sentence(problem.message))
     except Exception as error:
-        words = native(report_crash(UNCHANGED, error, gimp.directory))
+        words = native(report_crash("crashed-unchanged", error, gimp.directory))
     gimp.message(words)
     raise CancelError(words)
 

@@ -11,7 +11,7 @@ from worker_client import Picture
 from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
-from worker_client.faces import OUTSIDE, detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside
+from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside
 from worker_client.report import summary, text_report, write_report
 from worker_client.results import get_product_pictures, pack_selection, pair_with_masks, read_masks
 from worker_client.settings import (
@@ -33,7 +33,7 @@ from worker_client.settings import (
 from worker_client.text_files import host_path
 from worker_client.texts import _, as_text
 
-from gimp2_layers import NO_LAYER, Source, copied, every_layer
+from gimp2_layers import Source, copied, every_layer
 from gimp2_pixels import read
 from gimp2_procedures import connect_with_progress, show_progress
 from gimp2_texts import native
@@ -129,11 +129,10 @@ def check(image, drawable, what, named, upload, report):
         WorkerProblem: it can't be judged, or the report can't be written.
     """
     if report and os.path.lexists(host_path(report)):
-        words = _("There is a file {} already, which stays; write another name for the report, or none.")
-        raise Refused(words.format(as_text(report)))
+        raise Refused("report-exists", path=as_text(report))
     drawable = _layer_of(drawable)
     if what == LAYER and not isinstance(drawable, gimp.Layer):
-        raise Refused(NO_LAYER)
+        raise Refused("no-layer")
     original = _original(image, drawable, named)
     with Source(image, original) as source, connect_with_progress() as worker:
         header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
@@ -217,7 +216,7 @@ def _common(source, current, shift, rects):
         if right > left and bottom > top:
             parts.append((left, top, right - left, bottom - top))
     if not parts:
-        raise Refused(OUTSIDE)
+        raise Refused("faces-outside-canvas")
     return parts
 
 
@@ -291,9 +290,7 @@ def _photo(image, drawable):
         if photo is not None:
             return photo, layer
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
-            raise Refused(
-                _("Which photo this result came from is not known; select the layer with the photo and try again.")
-            )
+            raise Refused("source-unknown")
         layer = layer.parent
     return drawable, None
 
@@ -324,13 +321,9 @@ def _original(image, drawable, named):
     if layer is None and named:
         layer = pdb.gimp_image_get_layer_by_name(image, native(named))
         if layer is None:
-            raise Refused(
-                _("There is no layer “{}”; write the original's name as the list of layers has it.").format(
-                    as_text(named)
-                )
-            )
+            raise Refused("layer-not-found", name=as_text(named))
     if layer is None:
         layer = _origin(image, _find_run_record(image, drawable))
     if layer is None:
-        raise Refused(_("Which layer is the original is not known; write its name into the field for it."))
+        raise Refused("original-not-written")
     return layer

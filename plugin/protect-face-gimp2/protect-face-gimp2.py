@@ -103,8 +103,7 @@ def _preset(number):
         Refused: the list has none of that number.
     """
     if not 1 <= number <= len(settings.PRESETS):
-        words = _("There is no makeup style number {}; choose 1 to {}, or 0 for the written one.")
-        raise Refused(words.format(number, len(settings.PRESETS)))
+        raise Refused("preset-unknown", number=number, count=len(settings.PRESETS))
     return settings.PRESETS[number - 1]
 
 

@@ -12,7 +12,7 @@ from gi.repository import Gegl, Gimp, GObject
 from worker_client import Picture, Worker
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
-from worker_client.faces import OUTSIDE, get_chosen_faces, keep_faces_inside
+from worker_client.faces import get_chosen_faces, keep_faces_inside
 from worker_client.report import text_report, write_report
 from worker_client.settings import (
     ALL,
@@ -65,7 +65,7 @@ class _Pair:
         covered = extent(self.current).moved(-self.shift[0], -self.shift[1]).within(self.original.area)
         parts = [part for rect in rects if not (part := rect.within(covered)).empty]
         if not parts:
-            raise Refused(OUTSIDE)
+            raise Refused("faces-outside-canvas")
         return parts
 
     def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
@@ -183,7 +183,7 @@ def _pair(selected: Source, source: Source, what: str) -> Iterator[_Pair]:
         Refused: one of the layers is gone.
     """
     if any(needed.still_there() is None for needed in ([source, selected] if what == LAYER else [source])):
-        raise Refused(layers.DELETED)
+        raise Refused("layer-deleted")
     with ExitStack() as at_the_end:
         if what == LAYER:
             current, (x, y) = selected.layer, selected.offset
@@ -228,7 +228,7 @@ def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> 
         photos = [layers.origin(selected.image, record) for record in layers.list_run_records(selected.image)]
         return check_dialog.ask_original(selected.image, next((photo for photo in photos if photo is not None), None))
     if named is None:
-        raise Refused(_("Which layer is the original is not known; name it in the argument 'original'."))
+        raise Refused("original-not-named")
     return named
 
 

@@ -83,7 +83,7 @@ def show(figures: dict[str, Any], name: str, with_upload: Callable[[], dict[str,
                 _save(dialog, name, figures)
             notice.hide()
         except WorkerProblem as problem:
-            notice.set_text(sentence(problem.sentence))
+            notice.set_text(sentence(problem.message))
             notice.show()
     dialog.destroy()
     return bool(answer == _STRENGTHEN)

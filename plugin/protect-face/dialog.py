@@ -14,9 +14,10 @@ gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
 from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
-from worker_client.faces import NOTHING_SELECTED, get_chosen_faces  # noqa: E402
+from worker_client.faces import get_chosen_faces  # noqa: E402
+from worker_client.messages import Message  # noqa: E402
 from worker_client.settings import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_header  # noqa: E402
-from worker_client.texts import _, duration, megabytes, ngettext, sentence, stage  # noqa: E402
+from worker_client.texts import _, device_name, duration, megabytes, ngettext, sentence, stage  # noqa: E402
 
 import recent_prompts  # noqa: E402
 import run  # noqa: E402
@@ -122,7 +123,7 @@ class _ProtectDialog:
         for text in dict.fromkeys([*recent_prompts.list_prompts(), *presets]):
             self._prompts.append_text(text)
 
-    def _offer_priors(self, missing: dict[str, str]) -> None:
+    def _offer_priors(self, missing: dict[str, dict[str, Any]]) -> None:
         """Takes those that can't be used out of reach; ``missing`` says why."""
         if self._config.get_property("prior") in missing:
             self._config.set_property("prior", MAKEUP)
@@ -254,7 +255,7 @@ class _ProtectDialog:
         try:
             yield
         except WorkerProblem as problem:
-            self._call_in_main_thread(self._status.set_text, sentence(problem.sentence))
+            self._call_in_main_thread(self._status.set_text, sentence(problem.message))
 
     def _call_in_main_thread(self, call: Callable[..., object], *arguments: Any) -> None:
         """Calls in GIMP's thread, unless the dialog has been closed meanwhile."""
@@ -287,7 +288,7 @@ class _ProtectDialog:
         missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
         about = _("Worker {version} on {device}; models: {models}.")
         models = ", ".join(hello["models"]["present"])
-        device = sentence(hello["device_name"])
+        device = device_name(hello)
         words.append(about.format(version=hello["version"], device=device, models=models))
         self._status.set_text("\n".join(words))
         self._fetch.set_visible(bool(missing))
@@ -303,7 +304,7 @@ class _ProtectDialog:
         choice = self._config.get_property("faces")
         image = self._source.image
         if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):
-            return NOTHING_SELECTED
+            return sentence(Message("nothing-selected"))
         count = {
             ALL: len(usable),
             LARGEST: min(1, len(usable)),

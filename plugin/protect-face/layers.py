@@ -16,7 +16,6 @@ from worker_client import Picture
 from worker_client.errors import Refused
 from worker_client.pixel_ops import crop_mask, mask_with_alpha, merge, multiply_masks
 from worker_client.settings import PARASITE, WHOLE_LAYER, unpack_run_record
-from worker_client.texts import _
 
 from pixels import (
     MASK_FORMAT,
@@ -32,13 +31,6 @@ from pixels import (
     write,
     write_mask,
 )
-
-DELETED = _("The layer was deleted during the run; select the layer with the photo and try again.")
-_NO_PHOTO = _("Which photo this result came from is not known; select the layer with the photo and try again.")
-_RESIZED = _("The layer was cropped or scaled during the run, so that the result does not fit any more; run it again.")
-_TURNED = _("The layer was flipped or rotated during the run, so that the result does not fit any more; run it again.")
-NOT_INSERTED = _("GIMP would not insert the new layer; select the layer with the photo and try again.")
-_CLOSED = _("The image was closed during the run; open it and try again.")
 
 
 @dataclass(frozen=True)
@@ -134,18 +126,18 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         Refused: there are none or several, it is no layer, it is gone, or its kind can't be worked on.
     """
     if not image.is_valid():
-        raise Refused(_CLOSED)
+        raise Refused("image-closed")
     if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
-        raise Refused(_("An indexed image has too few colours; choose Image > Mode > RGB and try again."))
+        raise Refused("image-indexed")
     if image.get_floating_sel() is not None:
-        raise Refused(_("There is a floating selection; anchor it or make it a layer and try again."))
+        raise Refused("floating-selection")
     if len(drawables) != 1:
-        raise Refused(_("Select exactly one layer, the one with the photo, and try again."))
+        raise Refused("not-one-layer")
     layer = drawables[0]
     if not layer.is_valid():
-        raise Refused(DELETED)
+        raise Refused("layer-deleted")
     if not isinstance(layer, Gimp.Layer):
-        raise Refused(_("A mask or channel can't be protected; select the layer with the photo and try again."))
+        raise Refused("no-layer")
     _known, x, y = layer.get_offsets()
     return Source(
         image,
@@ -176,7 +168,7 @@ def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         if photo is not None:
             return replace(source_of(image, [photo]), above=layer.get_tattoo())
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
-            raise Refused(_NO_PHOTO)
+            raise Refused("source-unknown")
     return selected
 
 
@@ -295,14 +287,14 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
     """
     image = source.image
     if not image.is_valid():
-        raise Refused(_CLOSED)
+        raise Refused("image-closed")
     below = None if on_top else source.below()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
     with ExitStack() as at_the_end:
         image.undo_group_start()
         at_the_end.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
-            raise Refused(NOT_INSERTED)
+            raise Refused("layer-not-inserted")
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
             image.set_selected_layers([layer])
@@ -354,14 +346,14 @@ def check_image(source: Source) -> None:
         Refused: the image was closed or has become indexed, or the source has another size or was turned.
     """
     if not source.image.is_valid():
-        raise Refused(_CLOSED)
+        raise Refused("image-closed")
     if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
-        raise Refused(_("The image became indexed during the run; choose Image > Mode > RGB and try again."))
+        raise Refused("image-became-indexed")
     layer = source.still_there()
     if layer is not None and extent(layer) != source.area:
-        raise Refused(_RESIZED)
+        raise Refused("layer-resized")
     if layer is not None and turned(source.sample, sample(layer)):
-        raise Refused(_TURNED)
+        raise Refused("layer-turned")
 
 
 def check_there(source: Source) -> None:
@@ -372,7 +364,7 @@ def check_there(source: Source) -> None:
     """
     check_image(source)
     if source.still_there() is None:
-        raise Refused(DELETED)
+        raise Refused("layer-deleted")
 
 
 def place_of(source: Source) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gi.repository import Gimp, GLib
 from worker_client import Event, Worker, WorkerProblem
-from worker_client.crash_report import ALREADY_THERE, UNCHANGED, report_crash
+from worker_client.crash_report import report_crash
 from worker_client.report import summary
 from worker_client.texts import _, sentence, stage
 
@@ -31,11 +31,13 @@ def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.Val
         try:
             values = procedure_run(procedure, *arguments)
         except WorkerProblem as problem:
-            return _error(procedure, sentence(problem.sentence))
+            return _error(procedure, sentence(problem.message))
         except _ResultNotShown as not_shown:
-            return _error(procedure, report_crash(ALREADY_THERE, not_shown.__cause__ or not_shown, Gimp.directory()))
+            return _error(
+                procedure, report_crash("crashed-after-layer", not_shown.__cause__ or not_shown, Gimp.directory())
+            )
         except Exception as error:
-            return _error(procedure, report_crash(UNCHANGED, error, Gimp.directory()))
+            return _error(procedure, report_crash("crashed-unchanged", error, Gimp.directory()))
         status = Gimp.PDBStatusType.CANCEL if values is None else Gimp.PDBStatusType.SUCCESS
         result = procedure.new_return_values(status, None)
         for number, value in enumerate(values or [], 1):

@@ -9,7 +9,7 @@ from worker_client import Picture
 from worker_client.errors import Refused
 from worker_client.results import translate_product
 
-from layers import NOT_INSERTED, Source, check_image, place_of, room_like, strips_of
+from layers import Source, check_image, place_of, room_like, strips_of
 from pixels import Rect, write, write_mask
 
 _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGHT}
@@ -39,7 +39,7 @@ def product_group(
         room.insert_layer(group, None, 0)
         for picture in pictures:
             if not room.insert_layer(_layer(source, room, picture), group, 0):
-                raise Refused(NOT_INSERTED)
+                raise Refused("layer-not-inserted")
         _known, left, top = group.get_offsets()
         mask = group.create_mask(Gimp.AddMaskType.BLACK)
         buffer = mask.get_buffer()

@@ -75,4 +75,4 @@ def _perform_and_describe(action: str, show_progress: Callable[[Event], object])
     try:
         return describe(action, perform(action, run.connect, show_progress))
     except WorkerProblem as problem:
-        return sentence(problem.sentence)
+        return sentence(problem.message)

@@ -1,4 +1,4 @@
-"""Finds, starts and asks the worker; every failure is one sentence (``WorkerProblem`` or an "error" event)."""
+"""Finds, starts and asks the worker; every failure is a code with fields (``WorkerProblem`` or an "error" event)."""
 
 import binascii
 import os
@@ -23,7 +23,8 @@ from worker_client.constants import (
     WORKER,
 )
 from worker_client.errors import WorkerProblem
-from worker_client.location import REPAIR, find_worker, native, read_endpoint, readable, tail
+from worker_client.location import find_worker, native, read_endpoint, readable, tail
+from worker_client.messages import Message
 from worker_client.protocol import (
     TEXT,
     OtherVersion,
@@ -54,17 +55,13 @@ if TYPE_CHECKING:  # novm
     from worker_client.protocol import Picture
     from worker_client.transport import PipeStream, SocketStream
 
-_OUR_FAULT = "this is an error in Protect Face; please report it with the worker's log."
-_SILENT = "The worker does not answer; restart it."
-_GONE = "The worker ended in the middle of its work and nothing was changed; try again, it starts by itself."
-
 
 class Event(object):
     """Something that a job has to tell.
 
     Attributes:
         kind: "queued", "progress", "waiting" (nothing new), "result" or "error".
-        header: what the worker said, a dict; an error has "code" and "sentence".
+        header: what the worker said, a dict; an error has "code", "fields" and the English "text".
         pictures: list of ``Picture``.
     """
 
@@ -131,7 +128,7 @@ class Worker(object):
         except StreamClosed:
             raise self._last_words()
         except ProtocolError as error:
-            raise WorkerProblem("bad", "The picture could not be sent (%s); %s" % (error, _OUR_FAULT))
+            raise WorkerProblem("picture-not-sent", reason=str(error))
         finally:
             if job is None:
                 # Half a message was sent; the worker drops it with the connection.
@@ -143,10 +140,10 @@ class Worker(object):
         """Why the worker cut the connection off: it may have refused a job before it had the whole of it."""
         for event in Job(self._stream, self._jobs).events():
             if event.kind == ERROR:
-                return WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
+                return WorkerProblem.from_worker(event.header)
             if event.kind == "waiting":
                 break
-        return WorkerProblem("gone", _GONE)
+        return WorkerProblem("worker-gone")
 
     def close(self):
         # type: () -> None
@@ -192,11 +189,10 @@ class Job(object):
             try:
                 event = self._next(poll)
             except StreamClosed:
-                event = Event("error", {"code": "gone", "sentence": _GONE})
+                event = Event(ERROR, Message("worker-gone").described())
             except ProtocolError as error:
                 self._stream.close()
-                sentence = "The worker's answer was not understood (%s); %s" % (error, _OUR_FAULT)
-                event = Event("error", {"code": "bad", "sentence": sentence})
+                event = Event(ERROR, Message("answer-not-understood", reason=str(error)).described())
             yield event
             if event.kind in LAST_KINDS:
                 return
@@ -212,7 +208,7 @@ class Job(object):
         event = next(events)
         while event.kind != RESULT:
             if event.kind == ERROR:
-                raise WorkerProblem("%s" % (event.header.get("code"),), event.header["sentence"])
+                raise WorkerProblem.from_worker(event.header)
             tell(event)
             event = next(events)
         return event
@@ -231,7 +227,7 @@ class Job(object):
         if not self._stream.wait(poll):
             if self._cancelled_at is not None and time.time() - self._cancelled_at > CANCEL_SECONDS:
                 self._stream.close()
-                return Event("error", {"code": "cancelled", "sentence": "Stopped; nothing was changed."})
+                return Event(ERROR, Message("cancelled").described())
             return Event("waiting")
         header, pictures = read_message(self._stream)
         # What names no job ends the connection, and this job with it.
@@ -240,8 +236,8 @@ class Job(object):
         kind = header.get("kind")
         if kind not in EVENT_KINDS:
             raise ProtocolError("it is a message of an unknown kind")
-        if kind == ERROR and not isinstance(header.get("sentence"), TEXT):
-            raise ProtocolError("it is an error without words")
+        if kind == ERROR and not all(isinstance(header.get(name), TEXT) for name in ("code", "text")):
+            raise ProtocolError("it is an error without a code or words")
         return Event(str(kind), header, pictures)
 
 
@@ -275,7 +271,7 @@ def ask(run_folder, kind, client):
     except StreamClosed:
         return None
     except ProtocolError as error:
-        raise WorkerProblem("bad", "The worker's answer was not understood (%s); %s" % (error, _OUR_FAULT))
+        raise WorkerProblem("answer-not-understood", reason=str(error))
     finally:
         stream.close()
 
@@ -309,7 +305,7 @@ def greet(location=None):
     try:
         connection = _reach((location or find_worker()).run_folder, "greeting", CONTROL)
     except Silent:
-        raise WorkerProblem("silent", _SILENT)
+        raise WorkerProblem("worker-silent")
     if connection is not None:
         connection[0].close()
 
@@ -320,7 +316,7 @@ def diagnose(location=None):
     try:
         location = location or find_worker()
     except WorkerProblem as problem:
-        return {"problem": problem.sentence}
+        return {"problem": problem.message["text"]}
     diagnosis = {
         "protocol": PROTOCOL,
         "found by": readable(location.source),
@@ -338,9 +334,9 @@ def diagnose(location=None):
         if status is not None:
             diagnosis["status"] = status
     except Silent:
-        diagnosis["problem"] = _SILENT
+        diagnosis["problem"] = Message("worker-silent").text()
     except WorkerProblem as problem:
-        diagnosis["problem"] = problem.sentence
+        diagnosis["problem"] = problem.message["text"]
     return diagnosis
 
 
@@ -374,21 +370,18 @@ def _connect(location, client, on_waiting):
             return connection
         # 0 means that another one was faster and has the lock.
         if process.poll() not in (None, 0):
-            raise WorkerProblem("not-started", "The worker could not start%s" % _reason(location))
-    raise WorkerProblem(
-        "not-started", "The worker did not answer within %d seconds%s" % (START_SECONDS, _reason(location))
-    )
+            raise WorkerProblem("worker-not-started", why=_last_log_line(location))
+    raise WorkerProblem("worker-start-too-long", seconds=int(START_SECONDS), why=_last_log_line(location))
 
 
 # Kept so that Python does not complain of a process that is meant to outlive it.
 _started = []  # type: list[Any]
 
 
-def _reason(location):
-    # type: (WorkerLocation) -> str
+def _last_log_line(location):
+    # type: (WorkerLocation) -> str | Message
     lines = tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
-    why = " (%s)" % lines[-1][:200] if lines else ""
-    return "%s; %s, which repairs it." % (why, REPAIR)
+    return lines[-1][:200] if lines else Message("start-log-empty")
 
 
 def _reach(run_folder, client, wants, waited=None):
@@ -415,7 +408,7 @@ def _reach(run_folder, client, wants, waited=None):
         return None
     except WorkerProblem as problem:
         now = read_endpoint(run_folder)
-        if problem.code == "token" and (now is None or now["token"] != endpoint["token"]):
+        if problem.code == "wrong-token" and (now is None or now["token"] != endpoint["token"]):
             return None  # another worker has just taken the place of the one whose token we had
         raise
     except OtherVersion as error:
@@ -423,7 +416,7 @@ def _reach(run_folder, client, wants, waited=None):
     except ProtocolError as error:
         if endpoint["transport"] == TCP:
             return None  # a worker that has died left its file, and its port went to another program
-        raise WorkerProblem("bad", "Something else than the worker answers (%s); %s" % (error, _OUR_FAULT))
+        raise WorkerProblem("not-the-worker", reason=str(error))
     finally:
         if stream is not None and hello is None:
             stream.close()
@@ -446,10 +439,10 @@ def _shake_hands(stream, token, client, wants, waited):
     if not _comes(stream, START_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
         if wants != WORK:
             raise Silent("it does not say hello")
-        raise WorkerProblem("not-started", "The worker does not get ready; %s, which restarts it." % REPAIR)
+        raise WorkerProblem("worker-not-ready")
     hello, _ = read_message(stream, 0)
     if hello.get("kind") == ERROR:
-        raise WorkerProblem("%s" % (hello.get("code"),), "%s" % (hello.get("sentence"),))
+        raise WorkerProblem.from_worker(hello)
     worker_proof = hello.get("proof")
     if hello.get("kind") != HELLO or not isinstance(worker_proof, TEXT):
         raise ProtocolError("it does not say hello")
@@ -472,8 +465,4 @@ def _comes(stream, seconds, waited):
 
 def _other_version(version):
     # type: (object) -> WorkerProblem
-    return WorkerProblem(
-        "version",
-        "The plug-in (protocol %s) and the worker that is running (protocol %s) do not fit together; %s and"
-        " restart GIMP." % (PROTOCOL, version, REPAIR),
-    )
+    return WorkerProblem("running-protocol-differs", plug_in=PROTOCOL, worker=version)

@@ -5,7 +5,7 @@ The one place for these; ``c2p_core/worker`` reads them from here. ``docs/worker
 
 import struct
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 # A frame: prefix, header (JSON), payload (pixels).
 MAGIC = b"C2PW"

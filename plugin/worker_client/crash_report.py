@@ -7,20 +7,19 @@ import os
 import sys
 import traceback
 
+from worker_client.messages import Message
 from worker_client.text_files import write_text
-from worker_client.texts import _, as_text
+from worker_client.texts import as_text, sentence
 
 LOG = str("protect-face.log")
-UNCHANGED = _("Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says.")
-ALREADY_THERE = _("The new layer is there, but its figures can't be shown ({error}); please report what {log} says.")
 
 
-def report_crash(template, error, folder):
+def report_crash(code, error, folder):
     # type: (str, BaseException, str) -> str
-    """One of the sentences above about the error that is being handled.
+    """What the user reads of the error that is being handled.
 
     Args:
-        template: the sentence.
+        code: "crashed-unchanged" or "crashed-after-layer".
         error: what to name.
         folder: GIMP's own, for the log.
     """
@@ -30,4 +29,4 @@ def report_crash(template, error, folder):
         write_text(log, trace)
     except (IOError, OSError):
         sys.stderr.write(str(trace))
-    return template.format(error=type(error).__name__, log=as_text(log))
+    return sentence(Message(code, error=type(error).__name__, log=as_text(log)))

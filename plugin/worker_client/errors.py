@@ -1,27 +1,51 @@
-"""What goes wrong, in one sentence for the user."""
+"""What goes wrong, as a code with fields; put into words where the user reads it."""
 
 import sys
 
+from worker_client.messages import Message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from typing import Any
+
 
 class WorkerProblem(Exception):
-    """Something that the user has to know, in one sentence that says what to do.
+    """Something that the user has to know; as text, one English sentence that says what happened and what to do.
 
     Attributes:
-        code: tells programs which one; ``docs/worker-protocol.md`` lists them.
-        sentence: text for the user (unicode in Python 2, whatever language paths are in).
+        message: a dict of its code, its fields and its English text; ``texts.sentence`` has it in the user's language.
     """
 
-    def __init__(self, code, sentence):
-        # type: (str, str | bytes) -> None
-        text = sentence.decode("utf-8", "replace") if isinstance(sentence, bytes) else sentence
-        Exception.__init__(self, text.encode("utf-8") if sys.version_info[0] == 2 else text)
-        self.code = code
-        self.sentence = text
+    def __init__(self, code, **fields):
+        # type: (str, **Any) -> None
+        self.message = Message(code, **fields).described()
+        Exception.__init__(self, code)
+
+    @classmethod
+    def from_worker(cls, header):
+        # type: (dict[str, Any]) -> WorkerProblem
+        """What the worker said in an "error"; a worker newer than this client may know more codes."""
+        problem = cls.__new__(cls)
+        problem.message = {name: header.get(name) for name in ("code", "fields", "text")}
+        return problem
+
+    @property
+    def code(self):
+        # type: () -> str
+        """What happened, for programs; ``messages`` lists the codes."""
+        return "%s" % (self.message["code"],)
+
+    @property
+    def fields(self):
+        # type: () -> dict[str, Any]
+        """What it happened with, by name."""
+        return dict(self.message["fields"] or {})
+
+    def __str__(self):
+        # type: () -> str
+        text = "%s" % (self.message["text"],)
+        return text.encode("utf-8") if sys.version_info[0] == 2 else text  # type: ignore[return-value]
 
 
 class Refused(WorkerProblem):
-    """Ends a procedure before or after the worker's part of it: in the user's language, and the image is as it was."""
-
-    def __init__(self, sentence):
-        # type: (str | bytes) -> None
-        WorkerProblem.__init__(self, "refused", sentence)
+    """Ends a procedure before or after the worker's part of it; the image is as it was."""

@@ -5,13 +5,6 @@ from __future__ import unicode_literals
 
 from worker_client.errors import Refused
 from worker_client.settings import LARGEST, SELECTED
-from worker_client.texts import _, sentence
-
-NOTHING_SELECTED = _("Nothing is selected; select a face or choose all faces, and try again.")
-
-_BESIDE = _("The selection holds no part of a face; select the face, or select nothing, and try again.")
-
-OUTSIDE = _("The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again.")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -38,14 +31,14 @@ def detect_faces(submit_find, full, faces, selecting, on_event):
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
     """
     if faces == SELECTED and not selecting:
-        raise Refused(NOTHING_SELECTED)
+        raise Refused("nothing-selected")
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     detection = submit_find(header).result(on_event).header
     if not detection["chosen"]:
-        raise Refused(_explain_no_face(detection["faces"], faces))
+        raise _explain_no_face(detection["faces"], faces)
     touched = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
     if not touched:
-        raise Refused(_BESIDE)
+        raise Refused("selection-beside-faces")
     needed = [region for region in detection["regions"] if set(region["faces"]) & set(touched)]
     return dict(detection, chosen=touched, regions=needed)
 
@@ -71,7 +64,7 @@ def keep_faces_inside(faces, rects):
     """
     inside = [face for face in faces if any(_contains(rect, face["box"]) for rect in rects)]
     if not inside:
-        raise Refused(OUTSIDE)
+        raise Refused("faces-outside-canvas")
     return inside
 
 
@@ -82,14 +75,13 @@ def _contains(rect, box):
 
 
 def _explain_no_face(faces, wanted):
-    # type: (list[dict[str, Any]], str | list[int]) -> str
+    # type: (list[dict[str, Any]], str | list[int]) -> Refused
     if not faces:
-        return _("No face was found; use a photo in which a face can be seen from the front.")
+        return Refused("no-face")
     if all(face["skipped"] for face in faces):
-        words = _("No face can be protected: {reason}; use a larger version of the photo.")
-        return words.format(reason=sentence(faces[0]["skipped"]))
+        return Refused("no-face-usable", why=faces[0]["skipped"])
     if wanted == SELECTED:
-        return _("There is no face inside the selection; select one or choose all faces, and try again.")
+        return Refused("no-face-selected")
     if wanted == LARGEST:
-        return _BESIDE
-    return _("The faces that were protected are not in the photo any more; protect it again.")
+        return Refused("selection-beside-faces")
+    return Refused("protected-faces-gone")

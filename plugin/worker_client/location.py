@@ -9,15 +9,13 @@ from worker_client.constants import ENDPOINT, HOME_VARIABLE, PROTOCOL
 from worker_client.errors import WorkerProblem
 from worker_client.protocol import TEXT
 
-# Beside the plug-in, written by the installer: {"protocol": 1, "command": [...], "run": folder, "environment": {...}}.
+# Beside the plug-in, written by the installer: {"protocol": 2, "command": [...], "run": folder, "environment": {...}}.
 POINTER = "protect-face-worker.json"
 # Names such a file somewhere else.
 POINTER_VARIABLE = "C2P_WORKER_POINTER"
 # Names a Python that has c2p_core.
 PYTHON_VARIABLE = "C2P_WORKER_PYTHON"
 
-REPAIR = "run 'python3 install.py --gimp' in the folder of Protect Face"
-_INSTALL = REPAIR + ", then try again."
 # What Python 2 expects of bytes that are file names; only Windows knows "mbcs".
 _FILE_NAMES = "mbcs" if os.name == "nt" else "utf-8"
 
@@ -62,7 +60,7 @@ def find_worker():
     python = os.path.join(data_home(), "venv", *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
     if os.path.isfile(python):
         return WorkerLocation(python, _command(python), run_folder(), {})
-    raise WorkerProblem("not-installed", "Protect Face's worker is not installed; " + _INSTALL)
+    raise WorkerProblem("worker-not-installed")
 
 
 def data_home():
@@ -141,13 +139,9 @@ def _from_pointer(path):
         if not command or not all(isinstance(word, TEXT) for word in words):
             raise ValueError("not text")
     except (IOError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-        raise WorkerProblem("not-installed", "The file %s can't be read; %s" % (path, _INSTALL))
+        raise WorkerProblem("pointer-unreadable", path=readable(path))
     if protocol != PROTOCOL:
-        raise WorkerProblem(
-            "version",
-            "The plug-in (protocol %d) and the installed worker (protocol %d) do not fit together; %s"
-            % (PROTOCOL, protocol, _INSTALL),
-        )
+        raise WorkerProblem("installed-protocol-differs", plug_in=PROTOCOL, worker=protocol)
     named = {native(name): native(value) for name, value in environment.items()}
     return WorkerLocation(path, [native(word) for word in command], native(run), named)
 

@@ -135,8 +135,7 @@ def write_report(path, text):
     try:
         write_text(path, text)
     except (IOError, OSError) as error:
-        words = _("The report can't be written to {path} ({error}); choose another file.")
-        raise Refused(words.format(path=as_text(path), error=as_text(error.strerror or "")))
+        raise Refused("report-not-written", path=as_text(path), reason=as_text(error.strerror or ""))
 
 
 def _others(similarity):

@@ -58,7 +58,7 @@ def read_masks(pictures):
     """
     masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not masks:
-        raise Refused(_("Nothing was changed; raise the strength and try again."))
+        raise Refused("nothing-changed")
     return {rect: mask.translate(_ALL_OR_NOTHING) for rect, mask in masks.items()}
 
 

@@ -6,8 +6,8 @@ from __future__ import unicode_literals
 import json
 
 from worker_client.client import diagnose, greet, stop
-from worker_client.location import REPAIR
-from worker_client.texts import _, as_text, duration, megabytes, sentence
+from worker_client.messages import Message
+from worker_client.texts import _, as_text, device_name, duration, megabytes, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
 # Values and what the user reads, the default first.
@@ -60,9 +60,7 @@ def describe(action, answer):
         return "\n".join(nothing_left + [_models(answer)])
     hello = answer["hello"]
     lines = [
-        _("Protect Face {version} runs on {device}.").format(
-            version=hello["version"], device=sentence(hello["device_name"])
-        ),
+        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=device_name(hello)),
         _("It has been running for {time} and uses {memory}.").format(
             time=duration(answer["seconds_running"]), memory=megabytes(answer["memory"])
         ),
@@ -79,7 +77,7 @@ def _models(models):
     for model in models["missing"]:
         lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
     if not all(model["can_be_fetched"] for model in models["missing"]):
-        lines.append(_("What came with the installation can't be fetched; {}.").format(sentence(REPAIR)))
+        lines.append(sentence(Message("installed-models-missing")))
     return "\n".join(lines)
 
 

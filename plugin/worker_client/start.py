@@ -8,7 +8,7 @@ import time
 
 from worker_client.constants import START_LOG
 from worker_client.errors import WorkerProblem
-from worker_client.location import REPAIR, readable, terminal_command
+from worker_client.location import readable, terminal_command
 
 # GIMP's own libraries and Python settings must not reach another Python.
 _ASTRAY = (
@@ -47,15 +47,16 @@ def start(location):
     Raises:
         WorkerProblem: it can't be started from here.
     """
-    _refuse_in_a_sandbox("%s worker run", "try again while it runs", location)
+    if _sandboxed():
+        raise WorkerProblem("sandbox-start", command="%s worker run" % terminal_command(location))
     try:
         make_private(location.run_folder)
         log = os.open(os.path.join(location.run_folder, START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except (OSError, IOError) as error:
         raise WorkerProblem(
-            "not-started",
-            "The folder %s can't be written (%s); free some space or repair its permissions."
-            % (readable(location.run_folder), readable(error.strerror or "")),
+            "run-folder-not-written",
+            path=readable(location.run_folder),
+            reason=readable(error.strerror or ""),
         )
     try:
         return _program(location, [], log)
@@ -70,25 +71,22 @@ def end(location):
     Raises:
         WorkerProblem: it can't be ended from here.
     """
-    _refuse_in_a_sandbox("%s worker stop", "try again", location)
+    if _sandboxed():
+        raise WorkerProblem("sandbox-stop", command="%s worker stop" % terminal_command(location))
     process = _program(location, ["--stop"], None)
     until = time.time() + _END_SECONDS
     while process.poll() is None and time.time() < until:
         time.sleep(0.05)
     # 0 and 1 as ``c2p_core/worker/run.py`` has them; 2 when it does not know the option.
     if process.poll() not in (0, 1):
-        raise WorkerProblem("not-started", "The worker does not answer; %s, which ends it." % REPAIR)
+        raise WorkerProblem("worker-not-ended")
     return process.poll() == 0
 
 
-def _refuse_in_a_sandbox(command, then, location):
-    # type: (str, str, WorkerLocation) -> None
-    if os.path.exists("/.flatpak-info"):
-        raise WorkerProblem(
-            "sandbox",
-            "This GIMP comes from Flatpak and may not start programs; open a terminal, run '%s', and %s."
-            % (command % terminal_command(location), then),
-        )
+def _sandboxed():
+    # type: () -> bool
+    """Whether this GIMP comes from Flatpak and may not start programs."""
+    return os.path.exists("/.flatpak-info")
 
 
 def _program(location, options, log):
@@ -104,9 +102,9 @@ def _program(location, options, log):
             )
     except (OSError, IOError, ValueError) as error:
         raise WorkerProblem(
-            "not-started",
-            "The worker's program %s can't be started (%s); %s, which repairs it."
-            % (readable(location.command[0]), readable(getattr(error, "strerror", None) or str(error)), REPAIR),
+            "worker-not-startable",
+            path=readable(location.command[0]),
+            reason=readable(getattr(error, "strerror", None) or str(error)),
         )
 
 

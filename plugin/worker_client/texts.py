@@ -7,7 +7,7 @@ import gettext
 import os
 import sys
 
-from worker_client.sentences import in_words
+from worker_client.messages import Message, told
 
 DOMAIN = str("protect-face")
 LOCALE = os.path.join(os.path.dirname(os.path.abspath(__file__)), str("locale"))
@@ -31,10 +31,16 @@ def as_text(words):
     return words.decode("utf-8", "replace") if isinstance(words, bytes) else words
 
 
-def sentence(words):
-    # type: (str) -> str
-    """The worker's words in the user's language, as far as ``sentences`` knows them."""
-    return in_words(words, _)
+def sentence(message):
+    # type: (Message | dict[str, Any]) -> str
+    """A message in the user's language; a dict as the worker sends it, or as ``WorkerProblem`` has it."""
+    return message.text(_) if isinstance(message, Message) else told(message, _)
+
+
+def device_name(hello):
+    # type: (dict[str, Any]) -> str
+    """What the worker computes on, from its hello."""
+    return hello["device_name"] or _("{count} processor cores").format(count=hello["cores"])
 
 
 def stage(header):

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.api import Face
+from c2p_core.errors import Message
 from c2p_core.faces import find_again, find_faces, refine_face
 from c2p_core.faces.detect import MIN_EYE_DISTANCE, overlap, why_skipped, without_overlaps
 from c2p_core.faces.view import View
@@ -43,11 +44,12 @@ def test_a_face_at_the_border_is_found(store: ModelStore) -> None:
 def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
     (face,) = find_faces(Photo(scaled(0.6)), store)
     assert face.eye_distance < MIN_EYE_DISTANCE
-    assert "px apart" in face.skipped and "at least 40 px" in face.skipped
+    assert face.skipped is not None
+    assert face.skipped.code == "eyes-too-close" and face.skipped.fields["least"] == 40
 
 
 def test_a_face_that_is_just_too_small_is_not_said_to_be_large_enough() -> None:
-    assert why_skipped(39.9).startswith("the eyes are 39 px apart") and why_skipped(40.0) == ""
+    assert why_skipped(39.9) == Message("eyes-too-close", distance=39, least=40) and why_skipped(40.0) is None
 
 
 def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:

@@ -18,6 +18,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
+from tests.said import raising
 
 torchvision_ops.ensure()
 import open_clip  # noqa: E402
@@ -149,10 +150,10 @@ def test_a_score_is_the_cosine_of_picture_and_words(guidance: TextGuidance, fram
 def test_a_broken_file_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "clip-mini.json").write_text((folder / "clip-mini.json").read_text())
     (tmp_path / "clip-mini.safetensors").write_bytes((folder / "clip-mini.safetensors").read_bytes()[:1000])
-    with pytest.raises(ModelUnavailable, match="could not be loaded"):
+    with raising(ModelUnavailable, "text-model-unreadable", model="clip-mini"):
         TextGuidance(store_with(tmp_path), torch.device("cpu"))
 
 
 def test_another_model_needs_named_weights(folder: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="ViT-B-32"):
+    with raising(ModelUnavailable, "text-model-without-weights", model="ViT-B-32"):
         TextGuidance(store_with(folder), torch.device("cpu"), model="ViT-B-32")

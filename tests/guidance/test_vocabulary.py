@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import worker_client
 
 import c2p_core
 from c2p_core.guidance.tables import TABLES
@@ -151,6 +152,9 @@ def test_the_tables_are_found_in_a_zipped_package(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "zipped.zip", "w") as archive:
         for path in (*package.rglob("*.py"), package / "guidance/vocabulary.toml"):
             archive.write(path, path.relative_to(package.parent))
+        # The texts of the errors.
+        for path in Path(worker_client.__file__).parent.glob("*.py"):
+            archive.write(path, f"worker_client/{path.name}")
     program = "from c2p_core.guidance import vocabulary; print(vocabulary.__file__, vocabulary.PRESETS[0])"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "zipped.zip")}
     run = subprocess.run(

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import worker_client
+from worker_client.constants import PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
 
 from c2p_core.models.store import default_root
@@ -239,4 +240,4 @@ def pointer(run_folder: Path, *, in_root: bool, checkout: Path = CHECKOUT) -> st
     if in_root:
         # GIMP starts the worker itself, on the outer system.
         command = ["/usr/sbin/chroot", "/host", *command]
-    return json.dumps({"protocol": 1, "command": command, "run": str(run_folder), "environment": {}})
+    return json.dumps({"protocol": PROTOCOL, "command": command, "run": str(run_folder), "environment": {}})

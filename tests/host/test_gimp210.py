@@ -23,6 +23,7 @@ from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepared
 from tests.host.root import NoRoot
+from tests.said import sentence
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -241,20 +242,20 @@ tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, u
     assert told["refused"] == [True] * 11 and told["layers"] == [1, 1]
     # The two portraits and the dot; no copy of ours is left over.
     assert told["images"] == 3
-    for sentence in (
-        "An indexed image has too few colours",
-        "Nothing is selected",
-        "A mask or channel can't be protected",
-        "No face was found",
-        "There is no face inside the selection",
-        "The selection holds no part of a face",
-        "Which layer is the original is not known",
-        "There is no layer “nobody”",
-        "The report can't be written to /nowhere/report.txt",
-        "There is no makeup style number -1",
-        "There is no makeup style number 8",
+    for said in (
+        sentence("image-indexed"),
+        sentence("nothing-selected"),
+        sentence("no-layer"),
+        sentence("no-face"),
+        sentence("no-face-selected"),
+        sentence("selection-beside-faces"),
+        sentence("original-not-written"),
+        sentence("layer-not-found", name="nobody"),
+        sentence("report-not-written", path="/nowhere/report.txt"),
+        sentence("preset-unknown", number=-1),
+        sentence("preset-unknown", number=8),
     ):
-        assert sentence in words
+        assert said.search(words)
 
 
 def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from worker_client.constants import PROTOCOL
+from worker_client.messages import Message
 
 from tests.fetchable import SIZE
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
+from tests.said import sentence
 
 pytestmark = pytest.mark.host
 
@@ -17,47 +20,47 @@ pytestmark = pytest.mark.host
 CASES = {
     "indexed": (
         "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')",
-        "choose Image > Mode > RGB",
+        "image-indexed",
     ),
     "floating selection": (
         "image.select_rectangle(Gimp.ChannelOps.REPLACE, 10, 10, 50, 50); Gimp.Selection.float(image, [source], 5, 5)",
-        "anchor it or make it a layer",
+        "floating-selection",
     ),
-    "no layer": ("chosen = []", "Select exactly one layer"),
+    "no layer": ("chosen = []", "not-one-layer"),
     "two layers": (
         "other = source.copy(); image.insert_layer(other, None, 0); chosen = [source, other]",
-        "Select exactly one layer",
+        "not-one-layer",
     ),
     "a mask": (
         "mask = source.create_mask(Gimp.AddMaskType.WHITE); source.add_mask(mask); chosen = [mask]",
-        "select the layer with the photo",
+        "no-layer",
     ),
     "one pixel": (
         "source = Gimp.Layer.new(image, 'dot', 1, 1, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL);"
         "image.insert_layer(source, None, 0); chosen = [source]",
-        "No face was found",
+        "no-face",
     ),
     "30,000 pixels wide": (
         "image.resize(30000, 600, 0, 0); source = Gimp.Layer.new(image, 'wide', 30000, 600, Gimp.ImageType.RGB_IMAGE,"
         " 100, Gimp.LayerMode.NORMAL); image.insert_layer(source, None, 0); chosen = [source]",
-        "No face was found",
+        "no-face",
     ),
-    "nothing selected": ("settings['faces'] = 'selection'", "select a face or choose all faces"),
+    "nothing selected": ("settings['faces'] = 'selection'", "nothing-selected"),
     "no face in the selection": (
         "image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 300, 100, 100); settings['faces'] = 'selection'",
-        "There is no face inside the selection",
+        "no-face-selected",
     ),
     "a selection beside the face": (
         "image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 300, 100, 100)",
-        "The selection holds no part of a face",
+        "selection-beside-faces",
     ),
-    "a prompt of 400 characters": ("settings['prompt'] = 'x' * 400", "a few words are enough"),
+    "a prompt of 400 characters": ("settings['prompt'] = 'x' * 400", "prompt-too-long"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_sentence_and_no_change(gimp: Gimp, case: str) -> None:
-    action, words = CASES[case]
+    action, code = CASES[case]
     told = gimp.script(f"""
         image, source = portrait()
         chosen, settings = [source], {{"steps": 2}}
@@ -67,7 +70,7 @@ def test_one_sentence_and_no_change(gimp: Gimp, case: str) -> None:
         tell(status=status, error=error, added=len(image.get_layers()) - before)
     """).told
     assert told["status"] == "execution-error" and told["added"] == 0
-    assert words in told["error"] and told["error"].endswith(".") and "\n" not in told["error"]
+    assert sentence(code).fullmatch(told["error"])
 
 
 def test_a_face_in_a_layer_of_30000_pixels_is_protected(gimp: Gimp) -> None:
@@ -111,22 +114,19 @@ def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) 
         told = gimp.script("tell(said=protect(*portrait()))").told
     finally:
         hidden.rename(pointer)
-    assert told["said"] == [
-        "execution-error",
-        "Protect Face's worker is not installed; run 'python3 install.py --gimp' in the folder of Protect Face,"
-        " then try again.",
-    ]
+    assert told["said"] == ["execution-error", Message("worker-not-installed").text()]
 
 
 def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
     pointer = gimp.plug_in / "protect-face-worker.json"
     right = pointer.read_text()
-    pointer.write_text(right.replace('"protocol": 1', '"protocol": 7'))
+    pointer.write_text(right.replace(f'"protocol": {PROTOCOL}', '"protocol": 7'))
     try:
         status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
     finally:
         pointer.write_text(right)
-    assert status == "execution-error" and "protocol 7" in error and "install.py" in error
+    differs = Message("installed-protocol-differs", plug_in=PROTOCOL, worker=7)
+    assert (status, error) == ("execution-error", differs.text())
 
 
 def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
@@ -149,7 +149,7 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
         stop_worker(bare / "run")
         shutil.rmtree(bare)
     assert {model["name"]: model["size"] for model in told["missing"]} == {"one": SIZE, "two": SIZE}
-    assert told["fetched"][0] == "execution-error" and "once with a network" in told["fetched"][1]
+    assert told["fetched"][0] == "execution-error" and sentence("model-offline").fullmatch(told["fetched"][1])
     assert told["said"] == ["success", ""]
 
 
@@ -165,7 +165,7 @@ def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: 
         """).told
     finally:
         dialog.write_text(right)
-    assert told["said"][0] == "execution-error" and "The layer was deleted" in told["said"][1]
+    assert told["said"][0] == "execution-error" and told["said"][1] == Message("layer-deleted").text()
 
 
 def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import gettext
 import io
-import re
+import json
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from worker_client import WorkerProblem
 from worker_client import texts as texts_of_plugins
 from worker_client.location import WorkerLocation
-from worker_client.sentences import SENTENCES, in_words
+from worker_client.messages import ENGLISH, Message
 from worker_client.start import start
 
 from c2p_core.errors import BadRequest
@@ -30,51 +30,6 @@ FILES = [
     file for name in ("worker_client", "protect-face", "protect-face-gimp2") for file in (PLUGIN / name).glob("*.py")
 ]
 CATALOGUE = SHARED / "locale" / "de" / "LC_MESSAGES" / "protect-face.po"
-
-# Where the sentences come from that are said in English and shown to users of GIMP.
-SPEAKERS = [
-    *(SHARED / f"{name}.py" for name in ("client", "location", "start")),
-    *(
-        PLUGIN.parent / "c2p_core" / f"{name}.py"
-        for name in (
-            *(
-                "compare",
-                "faces/boxes",
-                "faces/detect",
-                "faces/select",
-                "guidance/looks",
-                "models/loaded",
-                "models/store",
-            ),
-            *("pipeline", "priors/checkpoint_files", "priors/wplus", "subjects", "validate"),
-            *("recognition/__init__", "worker/compute", "worker/job_header", "worker/jobs", "worker/server"),
-        )
-    ),
-]
-# Of those, what only a plug-in with an error in it, or the command line, gets to hear.
-NOT_FOR_USERS = (
-    *(
-        "A job of this connection",
-        "No photo was sent",
-        "A check needs an original",
-        "{} pictures named",
-        "There is no ",
-    ),
-    *(
-        "{} steps have no meaning",
-        "Seed {} has",
-        "Strength {} has",
-        "The original and the edited",
-        "The two pictures have different",
-    ),
-    *(
-        "The worker can't make sense of",
-        "{} gives codes of",
-        "Only a generator has noise",
-        "The model {} is not there or incomplete ({}); {}.",
-    ),
-    "All the recognisers that were named",
-)
 
 Text = tuple[str, ...]
 
@@ -95,34 +50,6 @@ def texts() -> set[Text]:
                 if words:
                     found.add(tuple(words))
     return found
-
-
-def beginnings() -> tuple[str, ...]:
-    """How the sentences of the client and the library begin, up to what is filled in."""
-    found = set()
-    for folder in (SHARED, PLUGIN.parent / "c2p_core"):
-        for path in folder.rglob("*.py"):
-            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return tuple(begin for begin in (text.partition("%")[0] for text in found) if len(begin) > 20)
-
-
-def spelled() -> Iterator[str]:
-    """Every sentence of ``SPEAKERS`` that says what to do, with {} for what is filled in."""
-    for path in SPEAKERS:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        words = {node for node in ast.walk(tree) if isinstance(node, (ast.JoinedStr, ast.Constant))}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.JoinedStr):
-                words -= set(ast.walk(node)) - {node}
-            if isinstance(node, ast.Expr):  # a docstring
-                words -= {node.value}
-        for node in words:
-            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
-            text = re.sub(r"%[sd]", "{}", text)
-            if len(text) > 30 and re.search(r"; |\.$", text):
-                yield text
 
 
 def fields(text: str) -> list[str]:
@@ -151,51 +78,17 @@ def test_every_text_is_translated_with_the_same_fields(german: gettext.GNUTransl
 
 
 def test_no_translation_is_of_a_text_that_has_gone(german: gettext.GNUTranslations) -> None:
-    for text in known(german) - {words[0] for words in texts()}:
-        assert text.startswith(beginnings()), text
+    assert known(german) - {words[0] for words in texts()} == set()
 
 
-def test_every_sentence_that_a_user_may_read_is_known() -> None:
-    ours = [*SENTENCES, *(words[0] for words in texts())]
-    found = [text for text in spelled() if not text.startswith(NOT_FOR_USERS)]
-    assert all(any(text.startswith(begin) for text in spelled()) for begin in NOT_FOR_USERS)
-    assert len(found) > 40
-    for text in found:
-        begins = re.compile(re.escape(text).replace(re.escape("{}"), ".+"))
-        assert any(begins.match(known) for known in ours), text
-
-
-@pytest.mark.parametrize(
-    ("said", "german_words"),
-    [
-        (
-            "The model clip is not there or incomplete (x); run `c2p models fetch clip` once with a network, without"
-            " --offline.",
-            "Das Modell clip fehlt oder ist unvollständig (x); führen Sie einmal mit Netz „c2p models fetch clip“"
-            " ohne --offline aus.",
-        ),
-        (
-            "Without the recogniser sface: The model file /m can't be read (why); check its rights.",
-            "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre"
-            " Zugriffsrechte.",
-        ),
-        (
-            "The word 'grün' means nothing to the text model; closest known words: green, grunge.",
-            "Das Wort 'grün' sagt dem Textmodell nichts; ähnliche bekannte Wörter: green, grunge.",
-        ),
-        ("What nobody ever wrote; try it.", "What nobody ever wrote; try it."),
-    ],
-)
-def test_what_is_filled_in_stays_and_is_translated_where_it_is_a_sentence_too(
-    german: gettext.GNUTranslations, said: str, german_words: str
-) -> None:
-    assert in_words(said, german.gettext) == german_words
-    assert in_words(said, str) == said
+def test_every_message_of_the_catalogue_is_translated(german: gettext.GNUTranslations) -> None:
+    assert set(ENGLISH.values()) - known(german) == set()
 
 
 def test_what_the_library_and_the_client_really_say_is_said_in_german(
-    german: gettext.GNUTranslations, tmp_path: Path
+    german: gettext.GNUTranslations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
     (tmp_path / "stylegan2").mkdir()
     (tmp_path / "stylegan2" / "generator.pt").touch()
     with pytest.raises(BadRequest) as refused:
@@ -203,13 +96,40 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
     (missing,) = missing_priors(tmp_path).values()
     with pytest.raises(WorkerProblem) as failed:
         start(WorkerLocation("test", ["/no/such/python"], str(tmp_path / "run"), {}))
-    english = (missing, failed.value.sentence, why_skipped(12.0), str(refused.value))
-    said = [in_words(words, german.gettext) for words in english]
+    skipped = why_skipped(12.0)
+    assert skipped is not None
+    messages = (missing, failed.value.message, skipped, refused.value.message)
+    # As they travel: through JSON.
+    sent = [json.loads(json.dumps(m if isinstance(m, dict) else m.described())) for m in messages]
+    said = [texts_of_plugins.sentence(message) for message in sent]
     assert said[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in said[0]
     assert said[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
     assert said[1].endswith("; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es.")
     assert said[2] == "die Augen sind 12 px voneinander entfernt, und mindestens 40 px sind nötig"
     assert said[3] == "seed 12345678901 hat keine Bedeutung; der Wert geht von 0 bis 2147483647."
+
+
+def test_a_message_inside_a_message_is_translated_too(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
+    why = Message("model-unreadable", path="/m", reason="why")
+    assert texts_of_plugins.sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
+        "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre Zugriffsrechte."
+    )
+
+
+def test_a_code_of_a_later_worker_is_told_in_its_english(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
+    later = {"code": "of-a-later-version", "fields": {}, "text": "What nobody ever wrote; try it."}
+    assert texts_of_plugins.sentence(later) == "What nobody ever wrote; try it."
+
+
+def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert texts_of_plugins.device_name({"device_name": "RTX", "cores": 8}) == "RTX"
+    assert "8" in texts_of_plugins.device_name({"device_name": None, "cores": 8})
 
 
 def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(

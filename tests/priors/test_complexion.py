@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import Limits, load_basis, skin_density
+from tests.said import raising
 
 LIMITS = Limits(lighter=0.2, darker=0.3)
 
@@ -43,5 +44,5 @@ def test_the_learned_model_is_whole(store: ModelStore) -> None:
 def test_another_file_is_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "complexion.safetensors"
     save_file({"mesh": torch.zeros(468, 2)}, path)
-    with pytest.raises(ModelUnavailable, match="components"):
+    with raising(ModelUnavailable, "complexion-incomplete", missing="'components'"):
         load_basis(path)

@@ -102,7 +102,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     monkeypatch.setattr(inversion_cache, "save_file", full)
     cache = InversionCache(tmp_path)
     said = cache.put(key("a"), TENSORS)
-    assert said is not None and "No space left" in said
+    assert said is not None and said.code == "inversion-not-kept"
+    assert said.fields["folder"] == str(tmp_path) and "No space left" in said.fields["reason"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos, stronger
+from tests.said import raising
 
 NOTHING = Photo(np.zeros((1, 1, 3), np.uint8))
 USUAL = ProtectRequest(NOTHING, strength=0.5)
@@ -75,7 +76,7 @@ def test_nothing_is_said_without_a_higher_strength(strengths: tuple[tuple[float,
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"prior": "makeup", "recognisers": {"a": {}}, "strengths": []}'])
 def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "other-photos.json").write_text(text)
-    with pytest.raises(ModelUnavailable, match="install the program again"):
+    with raising(ModelUnavailable, "other-photos-unreadable"):
         read_other_photos(tmp_path / "other-photos.json")
 
 

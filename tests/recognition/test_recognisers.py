@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
@@ -21,6 +22,7 @@ from c2p_core.photo import Photo
 from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
 from c2p_core.recognition.decoys import load_decoys
 from c2p_core.recognition.thresholds import read_thresholds
+from tests.said import raising
 
 CPU = torch.device("cpu")
 
@@ -89,23 +91,21 @@ def test_gradients_say_how_the_similarity_changes(name: str) -> None:
 
 
 def test_every_recogniser_comes_with_the_installation(bare: ModelStore) -> None:
-    warnings: list[str] = []
+    warnings: list[Message] = []
     assert tuple(one.name for one in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
     assert warnings == []
 
 
 def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) -> None:
-    warnings: list[str] = []
+    warnings: list[Message] = []
     found = load_recognisers("auto", incomplete, CPU, warnings)
     assert [one.name for one in found] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
-    assert [name for name in RECOGNISERS if any(f"recogniser {name}:" in text for text in warnings)] == [
-        "faceres-deep",
-        "mobileface",
-    ]
+    said = [(warning.code, warning.fields["name"], warning.fields["why"].code) for warning in warnings]
+    assert said == [("recogniser-left-out", name, "model-missing") for name in ("faceres-deep", "mobileface")]
 
 
 def test_a_named_recogniser_has_to_be_there(incomplete: ModelStore) -> None:
-    with pytest.raises(ModelUnavailable, match="mobileface"):
+    with raising(ModelUnavailable, "model-missing", name="mobileface"):
         load_recognisers(["dlib-resnet", "mobileface"], incomplete, CPU)
 
 
@@ -114,7 +114,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
 
 
 def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
-    with pytest.raises(BadRequest, match=r"'arcface'.*dlib-resnet"):
+    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(RECOGNISERS)):
         load_recognisers(["arcface"], bare, CPU)
 
 
@@ -134,7 +134,7 @@ def test_every_recogniser_has_ordered_thresholds_that_hold_on_other_faces(bare: 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recognisers": {"a": {"far1": "high"}}}'])
 def test_damaged_thresholds_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "thresholds.json").write_text(text)
-    with pytest.raises(ModelUnavailable, match="install the program again"):
+    with raising(ModelUnavailable, "thresholds-unreadable"):
         read_thresholds(tmp_path / "thresholds.json")
 
 
@@ -149,11 +149,11 @@ def test_decoys_are_different_people_for_every_recogniser(bare: ModelStore) -> N
 
 def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "decoys.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      short")
-    with pytest.raises(ModelUnavailable, match="install the program again"):
+    with raising(ModelUnavailable, "decoys-unreadable"):
         load_decoys(tmp_path / "decoys.safetensors", [], CPU)
 
 
 def test_decoys_without_the_recogniser_are_refused(tmp_path: Path) -> None:
     save_file({"another": torch.eye(3)}, tmp_path / "decoys.safetensors")
-    with pytest.raises(ModelUnavailable, match="dlib-resnet"):
+    with raising(ModelUnavailable, "decoys-unreadable", reason=re.compile("dlib-resnet")):
         load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)

@@ -39,7 +39,7 @@ def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
     elif does == "fail":
         raise ZeroDivisionError("what nobody foresaw")
     elif does == "find nobody":
-        raise NoFace("No face was found; use a photo in which a face can be seen from the front.")
+        raise NoFace("no-face")
     elif does == "print":
         print("a library is chatty")
     told = {"seconds_per_face": header.get("speed"), "settings": {"prior": header.get("prior")}}

@@ -97,7 +97,7 @@ def test_what_the_client_says_the_worker_hears(header: dict[str, Any], made: lis
         assert (picture.icc or b"", picture.x, picture.y) == (icc, 1, 2)
 
 
-def framed(header: bytes, payload: bytes, version: int = 1) -> bytes:
+def framed(header: bytes, payload: bytes, version: int = constants.PROTOCOL) -> bytes:
     return struct.pack(">4sHHIQ", b"C2PW", version, 0, len(header), len(payload)) + header + payload
 
 
@@ -192,12 +192,12 @@ def test_both_sides_understand_each_other_over_the_connections_that_windows_need
 
 
 def test_a_message_of_another_protocol_is_known_as_such() -> None:
-    data = framed(b"what a future header looks like nobody knows", b"", version=2)
+    data = framed(b"what a future header looks like nobody knows", b"", version=7)
     with pytest.raises(client.OtherVersion):
         worker.read(Bytes(data))
     with pytest.raises(client.OtherVersion) as caught:
         client.read_message(Bytes(data))
-    assert caught.value.version == 2
+    assert caught.value.version == 7
 
 
 def test_a_proof_is_good_for_one_side_only() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -18,13 +19,16 @@ import pytest
 import worker_client
 from talk import ask, events, status, until
 from worker_client import Picture
+from worker_client.constants import PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
 from worker_client.protocol import StreamClosed, proof
 
+from c2p_core.errors import Message
 from c2p_core.worker import protocol
 from c2p_core.worker.server import Server, Settings, _Client
 from c2p_core.worker.supervise import Compute
 from c2p_core.worker.transport import ClientSocket
+from tests.said import raising
 
 HUGE = 1 << 62
 
@@ -57,7 +61,7 @@ def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(loca
     with worker_client.connect(location=location) as worker:
         short = picture()
         short.strips = [b"x"]
-        with pytest.raises(worker_client.WorkerProblem, match="too few"):
+        with raising(worker_client.WorkerProblem, "picture-not-sent", reason=re.compile("too few")):
             worker.submit("protect", {}, [short])
     with worker_client.connect(location=location) as again:
         assert ask(again).kind == "result"
@@ -82,10 +86,10 @@ def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place
     assert all(own[-1].kind == "result" for own in told)
 
 
-def test_a_second_job_on_the_same_connection_is_refused_in_words(worker: worker_client.Worker) -> None:
+def test_a_second_job_on_the_same_connection_is_refused(worker: worker_client.Worker) -> None:
     running = worker.submit("protect", {"does": "count", "steps": 1000})
     refused = events(worker.submit("protect"))[-1]
-    assert refused.header["code"] == "bad-request" and "still running" in refused.header["sentence"]
+    assert refused.header["code"] == "job-running"
     running.cancel()
 
 
@@ -99,7 +103,7 @@ def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
             if event.kind == "progress":
                 began = time.monotonic()
                 job.cancel()
-        assert event.header["code"] == "cancelled" and "nothing was changed" in event.header["sentence"]
+        assert event.header["code"] == "cancelled" and event.header["text"] == Message("cancelled").text()
         assert time.monotonic() - began < 2
         until(lambda: status(worker)["queue"] == 0)
         assert ask(worker, text="next").header["said"] == "next"
@@ -155,7 +159,7 @@ def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
             waiting = third.submit("protect", {"text": "I waited"})
             assert events(blocking)[-1].kind == "result"
             crashed = events(crashing)[-1].header
-            assert crashed["code"] == "crashed" and "try again" in crashed["sentence"]
+            assert crashed["code"] == "job-crashed" and crashed["fields"]["reason"] in crashed["text"]
             assert events(waiting)[-1].header["said"] == "I waited"
         assert ask(other, text="again").header["said"] == "again"
 
@@ -182,24 +186,24 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
     told = ClientSocket(theirs)
     answers = [protocol.read(told).header for _ in range(2)]
     server.stop()
-    assert answers[-1]["code"] == "unexpected" and broken.ended and server._compute is None
+    assert answers[-1]["code"] == "unexpected-in-worker" and broken.ended and server._compute is None
 
 
 @pytest.mark.parametrize(
-    ("does", "code", "words"),
+    ("does", "message"),
     [
-        ("fail", "unexpected", "ZeroDivisionError"),
-        ("run out of memory", "memory", "This computer has too little free memory"),
-        ("run out of the card's memory", "memory", "The graphics card has too little free memory"),
-        ("lose the card's libraries", "memory", "The graphics card has too little free memory"),
-        ("find nobody", "no-face", "No face was found"),
+        ("fail", Message("unexpected-in-job", error="ZeroDivisionError: what nobody foresaw")),
+        ("run out of memory", Message("memory-full")),
+        ("run out of the card's memory", Message("gpu-memory-full")),
+        ("lose the card's libraries", Message("gpu-memory-full")),
+        ("find nobody", Message("no-face")),
     ],
 )
-def test_an_error_in_a_job_is_one_sentence_and_the_next_job_runs(
-    worker: worker_client.Worker, does: str, code: str, words: str
+def test_an_error_in_a_job_is_a_code_with_fields_and_a_sentence_and_the_next_job_runs(
+    worker: worker_client.Worker, does: str, message: Message
 ) -> None:
     failed = ask(worker, does=does).header
-    assert failed["code"] == code and words in failed["sentence"] and "\n" not in failed["sentence"]
+    assert {name: failed[name] for name in ("code", "fields", "text")} == message.described()
     assert ask(worker).kind == "result"
 
 
@@ -209,7 +213,7 @@ def test_what_libraries_print_does_not_disturb_the_conversation(worker: worker_c
 
 def test_an_unknown_job_is_named(worker: worker_client.Worker) -> None:
     (answer,) = events(worker.submit("paint"))
-    assert "'paint'" in answer.header["sentence"]
+    assert (answer.header["code"], answer.header["fields"]) == ("job-unknown", {"job": "paint"})
 
 
 def test_status_tells_what_runs(worker: worker_client.Worker) -> None:
@@ -245,7 +249,9 @@ def intrude(location: WorkerLocation) -> ClientSocket:
     return stream
 
 
-def frame(header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int = 1, size: int | None = None) -> bytes:
+def frame(
+    header: bytes, payload: int = 0, magic: bytes = b"C2PW", version: int = PROTOCOL, size: int | None = None
+) -> bytes:
     return struct.pack(">4sHHIQ", magic, version, 0, len(header) if size is None else size, payload) + header
 
 
@@ -263,7 +269,7 @@ def test_without_the_token_nothing_is_said(location: WorkerLocation, worker: wor
     stream, _ = dial(location)
     protocol.write(stream, protocol.Message({"kind": "hello", "challenge": "00", "proof": "0" * 64}))
     answer = protocol.read(stream).header
-    assert answer["code"] == "token" and "proof" not in answer
+    assert answer["code"] == "wrong-token" and "proof" not in answer
     assert is_cut_off(stream)
 
 
@@ -348,7 +354,7 @@ def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[.
         time.sleep(1)  # nothing tells when the worker has begun to read it
         hasty = intrude(location)
         hasty.write(frame(header, payload=4_000_000))
-        assert "Too many pixels" in protocol.read(hasty).header["sentence"]
+        assert protocol.read(hasty).header["code"] == "pixels-waiting"
         slow.close()
         until(lambda: status(worker)["connections"] == 1)
         again = intrude(location)
@@ -363,10 +369,9 @@ def test_the_plug_in_hears_why_its_pixels_were_refused(
     location = make_location(tune={"_WAITING_BYTES_LIMIT": 10_000})
     with (
         worker_client.connect(location=location) as worker,
-        pytest.raises(worker_client.WorkerProblem, match="Too many pixels") as refused,
+        raising(worker_client.WorkerProblem, "pixels-waiting"),
     ):
         worker.submit("protect", {}, [picture(width=1000, height=height)]).result(lambda event: None)
-    assert refused.value.code == "refused"
 
 
 def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation, worker: worker_client.Worker) -> None:
@@ -382,9 +387,9 @@ def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation
 
 def test_another_version_of_the_plug_in_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
     stream, _ = dial(location)
-    stream.write(frame(b'{"kind": "hello"}', version=2))
+    stream.write(frame(b'{"kind": "hello"}', version=3))
     answer = protocol.read(stream).header
-    assert answer["code"] == "version" and "do not fit together" in answer["sentence"]
+    assert (answer["code"], answer["fields"]) == ("running-protocol-differs", {"plug_in": 3, "worker": PROTOCOL})
 
 
 def test_many_connections_are_refused_and_not_piled_up(make_location: Callable[..., WorkerLocation]) -> None:

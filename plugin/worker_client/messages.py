@@ -1,0 +1,474 @@
+# -*- coding: utf-8 -*-
+"""Every error, warning and reason as a code with fields, and the one catalogue that turns them into sentences.
+
+What happens is passed on as a ``Message``. It becomes text where a person reads it, in that person's language; between
+processes and in reports it travels as ``{"code": ..., "fields": {...}, "text": the English sentence}``.
+"""
+
+from __future__ import unicode_literals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Translate = Callable[[str], str]
+
+
+def N_(text):
+    # type: (str) -> str
+    """Marks a text that is translated when it is shown."""
+    return text
+
+
+ENGLISH = {
+    # What a request asks for
+    "strength-out-of-range": N_("Strength {value:g} has no meaning; choose one from {low:g} to {high:g}."),
+    "steps-out-of-range": N_("{value} search steps have no meaning; choose {low} to {high}."),
+    "seed-out-of-range": N_("Seed {value} has no meaning; choose one from {low} to {high}."),
+    "prompt-too-long": N_("The prompt is longer than {limit} characters; a few words are enough."),
+    "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
+    "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
+    "prior-without-noise": N_("Only the prior stylegan2 has noise maps to search; use it, or leave --free-noise out."),
+    "recogniser-unknown": N_("There is no recogniser '{name}'; the recognisers are {known}."),
+    "hold-out-unknown": N_("There is no recogniser '{name}' to hold out; choose among {known}."),
+    "model-unknown": N_("There is no model '{name}'; the models are {known}."),
+    "original-size-differs": N_("The original and the edited picture have different sizes; use two of the same size."),
+    "proportions-differ": N_(
+        "The two pictures have different proportions; compare a photo with its own protected copy."
+    ),
+    "faces-not-named": N_("'{value}' names no faces; write all, largest, or numbers such as 1,3 (see 'c2p faces')."),
+    "face-number-unknown": N_("There is no face {number}; the photo has faces 1 to {count} (see 'c2p faces')."),
+    "cuda-missing": N_("There is no CUDA device here; use --device cpu or auto."),
+    "cuda-unusable": N_("PyTorch can't use the CUDA device here ({reason}); use --device cpu or auto."),
+    # Where results go
+    "output-is-file": N_("'{path}' is a file; -o must be a folder when there are several photos."),
+    "output-names-file": N_("'{path}' names one file; -o must be a folder when there are several photos."),
+    "outputs-collide": N_("Two of the photos would both become '{path}'; protect them in two runs."),
+    "input-overwritten": N_("'{path}' would be overwritten; choose another name for the result."),
+    "ending-unknown": N_("'{name}' needs an ending that says the format: {known}."),
+    "jpeg-without-transparency": N_("JPEG can't hold the transparency of this photo; write '{instead}' instead."),
+    "format-of-8-bits": N_("{format} holds 8 bits only and this photo has more; write '{instead}' instead."),
+    "png-without-floats": N_("PNG can't hold floating-point pixels; write '{instead}' instead."),
+    "webp-without-grey-profile": N_("WebP can't hold a grey photo's colour profile; write '{instead}' instead."),
+    "format-too-small": N_(
+        "{format} holds {most} pixels a side and this photo has {count}; write '{instead}' instead."
+    ),
+    "jpeg-metadata-too-long": N_(
+        "JPEG holds {most} bytes of {block} and this photo has {count}; write '{instead}' instead."
+    ),
+    "not-encoded": N_("Could not write '{path}' as {format}; try .png or .tif ({reason})."),
+    "not-written": N_("Could not write '{path}': {why}."),
+    "no-space": N_("no space is left on the disk; free some or choose another folder"),
+    "no-permission": N_("no permission to write there; choose another folder"),
+    "no-folder": N_("its folder does not exist; create it or choose another one"),
+    "name-taken-by-folder": N_("the name belongs to a folder or leads through a file; choose another name"),
+    "disk-error": N_("{reason}; choose another place"),
+    "folder-unusable": N_("Could not use the folder '{path}' ({reason}); choose another."),
+    # Photos that can't be read
+    "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
+    "image-is-no-file": N_("'{path}' is not a file; name a picture file."),
+    "image-missing": N_("'{path}' does not exist; check the name."),
+    "image-not-readable": N_("'{path}' may not be read; check its permissions."),
+    "image-read-failed": N_("'{path}' can't be read; check the name and the disk ({reason})."),
+    "image-empty": N_("'{path}' is empty (0 bytes); copy or export it again."),
+    "image-damaged": N_("'{path}' is damaged or cut short and can't be read; copy or export it again ({reason})."),
+    "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF or WebP picture; export it as one of these."),
+    "image-without-pages": N_("'{path}' holds no picture; export it again."),
+    "image-animated": N_("'{path}' is animated; export the one picture that you want."),
+    "image-of-several-pages": N_("'{path}' has {count} pages; export the one picture that you want."),
+    "image-colours-unsupported": N_(
+        "'{path}' is in {colours}, not RGB or grey; convert it to RGB in your image editor (which knows your inks)"
+        " first."
+    ),
+    "image-colour-model-unknown": N_(
+        "'{path}' has an unusual colour model; convert it to RGB in your image editor first."
+    ),
+    "image-hdr": N_("'{path}' holds values outside 0..1 (HDR); export it as SDR with 8 or 16 bits."),
+    "image-without-profile": N_("'{path}' is not in sRGB ({colours}) and has no colour profile; export it with one."),
+    "image-too-large": N_(
+        "'{path}' has more than {megapixels} megapixels, too many to unpack safely; make it smaller."
+    ),
+    "image-too-small": N_("'{path}' has only {width} x {height} pixels, too few for a face; choose a larger picture."),
+    "image-numbers-unsupported": N_("'{path}' holds numbers of an unusual kind ({kind}); export it with 8 or 16 bits."),
+    "image-channels-unsupported": N_("'{path}' has {count} channels; export it as RGB or RGBA."),
+    # Faces
+    "no-face": N_("No face was found; use a photo in which a face can be seen from the front."),
+    "no-face-in-file": N_("No face was found in '{path}'; choose a photo that shows one larger or more clearly."),
+    "no-face-usable": N_("No face can be protected: {why}; use a larger version of the photo."),
+    "face-unusable": N_("Face {number} can't be protected: {why}."),
+    "face-gone": N_("A face that was there before is not found any more; look for the faces again."),
+    "not-every-face": N_("Not every face was protected: {why}"),
+    "eyes-too-close": N_("the eyes are {distance} px apart and at least {least} px are needed"),
+    "no-face-in-its-place": N_("no face is found in its place in the second picture"),
+    "face-not-chosen": N_("not chosen"),
+    "layer-too-small": N_("A picture of {width} x {height} pixels has no face; choose a larger layer."),
+    "selection-hides-change": N_("The selection leaves nothing of the change; select the face, or select nothing."),
+    # Jobs that a plug-in asks for in a wrong way
+    "setting-out-of-range": N_("The {setting} {value} has no meaning; it goes from {low:.10g} to {high:.10g}."),
+    "setting-unknown": N_("There is no {setting} '{value}'; choose one of {known}."),
+    "setting-unclear": N_(
+        "The worker can't make sense of {setting} = {value}; please report this error of the plug-in."
+    ),
+    "photo-not-sent": N_("No photo was sent to the worker; please report this error of the plug-in."),
+    "pictures-not-one": N_(
+        "{count} pictures named {name} were sent where one is needed; please report this error of the plug-in."
+    ),
+    "partner-not-sent": N_(
+        "No {name} of the photo's place and size was sent; please report this error of the plug-in."
+    ),
+    "check-without-pairs": N_(
+        "A check needs an original and a current picture of each part; please report this error of the plug-in."
+    ),
+    "selection-not-grey": N_("A selection has one channel of 8 bits; please report this error of the plug-in."),
+    "selection-size-differs": N_(
+        "The selection and the photo have different sizes; please report this error of the plug-in."
+    ),
+    "faces-without-places": N_(
+        "Faces of several regions were sent without their places; please report this error of the plug-in."
+    ),
+    "face-outside-regions": N_("Face {number} lies in none of the regions that were sent; look for faces again."),
+    # The worker's folders
+    "folder-of-somebody-else": N_("The folder '{path}' belongs to somebody else; remove it or set {variable}."),
+    "folder-not-made": N_("Could not make the folder '{path}' ({reason}); free some space or repair its permissions."),
+    # The prompt
+    "word-unknown": N_("The word '{word}' means nothing to the text model."),
+    "word-unknown-like": N_("The word '{word}' means nothing to the text model; closest known words: {words}."),
+    "prompt-without-makeup": N_(
+        "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red"
+        " lipstick."
+    ),
+    # What a run could not do as it should
+    "cancelled": N_("Stopped on request; nothing was changed."),
+    "profile-ignored": N_(
+        "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
+    ),
+    "gpu-unusable": N_("PyTorch can't use the graphics card ({reason}); the processor does its work."),
+    "search-in-turns": N_("The graphics card has too little memory; the search asks one recogniser at a time."),
+    "photo-on-processor": N_("The graphics card has too little memory for this photo; the processor protected it."),
+    "check-on-processor": N_("The graphics card has too little memory for this check; the processor did it."),
+    "inversion-without-tuning": N_(
+        "The graphics card has too little memory for the whole inversion; it is done without tuning."
+    ),
+    "inversion-on-processor": N_("The graphics card has too little memory to invert this face; the processor does it."),
+    "inversion-not-kept": N_(
+        "The inverted face could not be kept in {folder} ({reason}), so that the next run on it takes as long; free"
+        " some space or choose another folder with {variable}."
+    ),
+    "nothing-held-out": N_(
+        "Only one family of recognisers is here, so that none is left for an honest figure; install the program again."
+    ),
+    "nothing-left-to-hold-out": N_(
+        "All the recognisers that were named are of one family, so that none can be held out for an honest figure;"
+        " name one of another family too."
+    ),
+    "memory-full-for-photo": N_("There is not enough memory for this photo; close other programs or make it smaller."),
+    "unexpected-error": N_("Unexpected {error} (run again with C2P_DEBUG=1 and report what it prints)."),
+    # Models
+    "no-recogniser": N_("No face recogniser can be loaded. {why}"),
+    "recogniser-left-out": N_("Without the recogniser {name}: {why}"),
+    "thresholds-missing": N_("There are no thresholds for the recogniser {name}; install the program again."),
+    "thresholds-unreadable": N_("The thresholds in {path} can't be read ({reason}); install the program again."),
+    "other-photos-unreadable": N_(
+        "The figures of other photos in {path} can't be read ({reason}); install the program again."
+    ),
+    "decoys-unreadable": N_("The decoys in {path} can't be read ({reason}); install the program again."),
+    "manifest-unreadable": N_("The list of models {path} can't be read ({reason}); install the program again."),
+    "network-unreadable": N_("The network in {path} can't be read ({reason}); install the program again."),
+    "network-wrong": N_("{path} holds another network than the one it is named for; install the program again."),
+    "complexion-incomplete": N_("{file} lacks {missing}; install the program again."),
+    "complexion-wrong": N_("{file} does not hold a complexion model; install the program again."),
+    "text-model-without-weights": N_(
+        "The text model {model} needs a set of weights; name one of open_clip's tags or a file."
+    ),
+    "text-model-unreadable": N_("The text model {model} could not be loaded ({reason}); fetch it again."),
+    "model-missing": N_("The model {name} is not there or incomplete ({source}); install the program again."),
+    "model-not-fetched": N_(
+        "The model {name} is not there or incomplete ({source}); fetch it with `c2p models fetch {name}`."
+    ),
+    "model-offline": N_(
+        "The model {name} is not there or incomplete ({source}); run `c2p models fetch {name}` once with a network,"
+        " without --offline."
+    ),
+    "model-fetch-failed": N_(
+        "The model {name} could not be fetched ({why}); check the network and run `c2p models fetch {name}`."
+    ),
+    "model-damaged": N_(
+        "The model {name} is damaged: {path} has another content than it should; install the program again."
+    ),
+    "model-damaged-fetchable": N_(
+        "The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {name}`."
+    ),
+    "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
+    "models-not-stored": N_(
+        "Models can't be stored in {folder} ({reason}); free some space or choose another folder with {variable}."
+    ),
+    "download-failed": N_("{url}: {why}"),
+    "download-too-large": N_("it is larger than it should be"),
+    "download-timeout": N_("no answer in time"),
+    "download-refused": N_("the server answers {status}"),
+    "download-unreachable": N_("no connection, {reason}"),
+    "download-wrong": N_("it has another content than it should"),
+    # Checkpoints of the user's own
+    "checkpoint-alone": N_(
+        "{file} in {folder} lacks its {missing}: put {missing}.* beside it ({endings}), or move it away to use the"
+        " generator that comes with this program."
+    ),
+    "checkpoint-unreadable": N_("{file} can't be read safely as weights ({reason}); get another copy of the model."),
+    "checkpoint-too-large": N_("{file} is larger than any StyleGAN2; choose another file."),
+    "checkpoint-too-small": N_("{file} is smaller than the weights that it names; get another copy of the model."),
+    "checkpoint-without-weights": N_("{file} holds no weights by name; choose a StyleGAN2 or e4e checkpoint."),
+    "checkpoint-average-wrong": N_("{file} holds a 'latent_avg' that is no code; get another copy of the model."),
+    "checkpoint-no-generator": N_(
+        "{file} holds no StyleGAN2 generator of up to {side} px; choose another file for this place."
+    ),
+    "checkpoint-no-encoder": N_("{file} holds no e4e encoder; choose another file for this place."),
+    "checkpoint-too-wide": N_("{file}: {name} is {extent} wide, which no StyleGAN2 is; choose another."),
+    "checkpoint-incomplete": N_("{file} lacks {missing}; get another copy of the model."),
+    "checkpoint-wrong-tensors": N_("{file} does not fit ({why}); get another copy of the model."),
+    "tensors-missing": N_("missing: {names}"),
+    "tensors-unknown": N_("unknown: {names}"),
+    "tensors-misshaped": N_("of another shape: {names}"),
+    "checkpoint-wrong-shape": N_("{file} holds {name} in another shape; get another copy of the model."),
+    "checkpoint-not-finite": N_("{file} holds values that are not finite ({names}); get another copy of the model."),
+    "checkpoint-wrong-filters": N_("{file} filters otherwise than StyleGAN2 ({names}); choose another."),
+    "pickle-unsafe": N_(
+        "{file} is no StyleGAN2 pickle that is safe to read ({reason}); get another copy of the model."
+    ),
+    "pickle-without-generator": N_("{file} holds no generator 'G_ema'; choose a StyleGAN2 network pickle."),
+    "codes-differ": N_(
+        "{encoder} gives codes of {given}, but {generator} takes codes of {taken}; choose two files of one size."
+    ),
+    # Starting and reaching the worker
+    "worker-not-installed": N_(
+        "Protect Face's worker is not installed; run 'python3 install.py --gimp' in the folder of Protect Face, then"
+        " try again."
+    ),
+    "pointer-unreadable": N_(
+        "The file {path} can't be read; run 'python3 install.py --gimp' in the folder of Protect Face, then try again."
+    ),
+    "installed-protocol-differs": N_(
+        "The plug-in (protocol {plug_in}) and the installed worker (protocol {worker}) do not fit together; run"
+        " 'python3 install.py --gimp' in the folder of Protect Face, then try again."
+    ),
+    "running-protocol-differs": N_(
+        "The plug-in (protocol {plug_in}) and the worker that is running (protocol {worker}) do not fit together;"
+        " run 'python3 install.py --gimp' in the folder of Protect Face and restart GIMP."
+    ),
+    "run-folder-not-written": N_(
+        "The folder {path} can't be written ({reason}); free some space or repair its permissions."
+    ),
+    "worker-not-startable": N_(
+        "The worker's program {path} can't be started ({reason}); run 'python3 install.py --gimp' in the folder of"
+        " Protect Face, which repairs it."
+    ),
+    "worker-not-started": N_(
+        "The worker could not start ({why}); run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " repairs it."
+    ),
+    "worker-start-too-long": N_(
+        "The worker did not answer within {seconds} seconds ({why}); run 'python3 install.py --gimp' in the folder"
+        " of Protect Face, which repairs it."
+    ),
+    "start-log-empty": N_("it did not say why"),
+    "worker-not-ready": N_(
+        "The worker does not get ready; run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " restarts it."
+    ),
+    "worker-silent": N_("The worker does not answer; restart it."),
+    "worker-not-ended": N_(
+        "The worker does not answer; run 'python3 install.py --gimp' in the folder of Protect Face, which ends it."
+    ),
+    "worker-unresponsive": N_("The worker does not answer ({reason}); run 'c2p worker stop' to end it."),
+    "no-worker": N_("No worker is running; it starts by itself when a plug-in needs it."),
+    "sandbox-start": N_(
+        "This GIMP comes from Flatpak and may not start programs; open a terminal, run '{command}', and try again"
+        " while it runs."
+    ),
+    "sandbox-stop": N_(
+        "This GIMP comes from Flatpak and may not start programs; open a terminal, run '{command}', and try again."
+    ),
+    "wrong-token": N_("The token is wrong, so the worker does not answer; restart GIMP."),
+    "worker-cannot-compute": N_(
+        "The worker can't compute ({why}); run 'python3 install.py --gimp' in the folder of Protect Face, which"
+        " repairs it."
+    ),
+    "worker-ending": N_("it is just ending"),
+    "picture-not-sent": N_(
+        "The picture could not be sent ({reason}); this is an error in Protect Face, please report it with the"
+        " worker's log."
+    ),
+    "answer-not-understood": N_(
+        "The worker's answer was not understood ({reason}); this is an error in Protect Face, please report it with"
+        " the worker's log."
+    ),
+    "not-the-worker": N_(
+        "Something else than the worker answers ({reason}); this is an error in Protect Face, please report it with"
+        " the worker's log."
+    ),
+    "request-not-understood": N_(
+        "The worker did not understand the plug-in ({reason}); please report this with its log."
+    ),
+    "installed-models-missing": N_(
+        "What came with the installation can't be fetched; run 'python3 install.py --gimp' in the folder of Protect"
+        " Face."
+    ),
+    # The end of a job
+    "worker-gone": N_(
+        "The worker ended in the middle of its work and nothing was changed; try again, it starts by itself."
+    ),
+    "worker-ended": N_("The worker was ended; nothing was changed."),
+    "job-crashed": N_(
+        "The process that computes died ({reason}) and nothing was changed; close other programs if memory may be"
+        " short, and try again."
+    ),
+    "job-unknown": N_(
+        "The worker knows no job {job}; run 'python3 install.py --gimp' in the folder of Protect Face, which updates"
+        " it."
+    ),
+    "job-running": N_("A job of this connection is still running; wait for it or cancel it."),
+    "pixels-waiting": N_("Too many pixels wait for the worker; try again when other jobs are done."),
+    "gpu-memory-full": N_(
+        "The graphics card has too little free memory for this; close other programs that use it, and try again."
+    ),
+    "memory-full": N_(
+        "This computer has too little free memory for this; close other programs, or protect fewer faces at once."
+    ),
+    "unexpected-in-job": N_("Unexpected {error} (nothing was changed; please report this with the worker's log)."),
+    "unexpected-in-worker": N_("Something unforeseen went wrong in the worker; please report it with its log, {log}."),
+    # In GIMP
+    "crashed-unchanged": N_(
+        "Protect Face failed unexpectedly ({error}); nothing was changed, please report what {log} says."
+    ),
+    "crashed-after-layer": N_(
+        "The new layer is there, but its figures can't be shown ({error}); please report what {log} says."
+    ),
+    "image-closed": N_("The image was closed during the run; open it and try again."),
+    "image-indexed": N_("An indexed image has too few colours; choose Image > Mode > RGB and try again."),
+    "image-became-indexed": N_("The image became indexed during the run; choose Image > Mode > RGB and try again."),
+    "floating-selection": N_("There is a floating selection; anchor it or make it a layer and try again."),
+    "not-one-layer": N_("Select exactly one layer, the one with the photo, and try again."),
+    "no-layer": N_("A mask or channel can't be protected; select the layer with the photo and try again."),
+    "layer-deleted": N_("The layer was deleted during the run; select the layer with the photo and try again."),
+    "layer-resized": N_(
+        "The layer was cropped or scaled during the run, so that the result does not fit any more; run it again."
+    ),
+    "layer-turned": N_(
+        "The layer was flipped or rotated during the run, so that the result does not fit any more; run it again."
+    ),
+    "layer-not-inserted": N_("GIMP would not insert the new layer; select the layer with the photo and try again."),
+    "layer-not-found": N_("There is no layer “{name}”; write the original's name as the list of layers has it."),
+    "source-unknown": N_(
+        "Which photo this result came from is not known; select the layer with the photo and try again."
+    ),
+    "original-not-named": N_("Which layer is the original is not known; name it in the argument 'original'."),
+    "original-not-written": N_("Which layer is the original is not known; write its name into the field for it."),
+    "nothing-selected": N_("Nothing is selected; select a face or choose all faces, and try again."),
+    "selection-beside-faces": N_(
+        "The selection holds no part of a face; select the face, or select nothing, and try again."
+    ),
+    "no-face-selected": N_("There is no face inside the selection; select one or choose all faces, and try again."),
+    "protected-faces-gone": N_("The faces that were protected are not in the photo any more; protect it again."),
+    "faces-outside-canvas": N_(
+        "The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."
+    ),
+    "nothing-changed": N_("Nothing was changed; raise the strength and try again."),
+    "preset-unknown": N_("There is no makeup style number {number}; choose 1 to {count}, or 0 for the written one."),
+    "report-exists": N_("There is a file {path} already, which stays; write another name for the report, or none."),
+    "report-not-written": N_("The report can't be written to {path} ({reason}); choose another file."),
+}
+
+
+class Message(object):
+    """Something that a person may read, before it is put into words.
+
+    Attributes:
+        code: which text of the catalogue.
+        fields: what fills its gaps, by name: plain JSON values, lists of them, or messages.
+    """
+
+    def __init__(self, code, **fields):
+        # type: (str, **Any) -> None
+        self.code = code
+        self.fields = fields
+
+    def text(self, translate=None):
+        # type: (Translate | None) -> str
+        """The sentence, in English or as ``translate`` has it; see ``render``."""
+        return render(self.code, self.fields, translate)
+
+    def described(self):
+        # type: () -> dict[str, Any]
+        """As JSON has it: code, fields and the English text."""
+        fields = {name: _described(value) for name, value in self.fields.items()}
+        return {"code": self.code, "fields": fields, "text": self.text()}
+
+    def __str__(self):
+        # type: () -> str
+        return self.text()
+
+    def __repr__(self):
+        # type: () -> str
+        named = "".join(", {}={!r}".format(*pair) for pair in sorted(self.fields.items()))
+        return str("Message({!r}{})".format(self.code, named))
+
+    def __eq__(self, other):
+        # type: (object) -> bool
+        return isinstance(other, Message) and (self.code, self.fields) == (other.code, other.fields)
+
+    def __ne__(self, other):
+        # type: (object) -> bool
+        return not self == other
+
+    def __hash__(self):
+        # type: () -> int
+        return hash(self.code)
+
+
+def render(code, fields, translate=None):
+    # type: (str, Mapping[str, Any], Translate | None) -> str
+    """The sentence of a code, its gaps filled.
+
+    Args:
+        code: of the catalogue.
+        fields: by name; messages among them are rendered too. Lists are joined with commas, of messages with
+            semicolons.
+        translate: gives the user's language for an English text of the catalogue; English when None.
+
+    Raises:
+        KeyError: there is no such code, or a field is missing.
+        ValueError: a field is of another kind than the text wants.
+    """
+    text = ENGLISH[code] if translate is None else translate(ENGLISH[code])
+    return text.format(**{str(name): _in_words(value, translate) for name, value in fields.items()})
+
+
+def told(message, translate=None):
+    # type: (Mapping[str, Any], Translate | None) -> str
+    """The sentence of a message that came as JSON; its own English text where this catalogue can't render it.
+
+    The other side may be a version newer than this one, and know more codes.
+    """
+    try:
+        return render(message["code"], message["fields"], translate)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError):
+        return "%s" % (message.get("text") or message.get("code"),)
+
+
+def _described(value):
+    # type: (Any) -> Any
+    if isinstance(value, Message):
+        return value.described()
+    return [_described(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _in_words(value, translate):
+    # type: (Any, Translate | None) -> Any
+    if isinstance(value, Message):
+        return value.text(translate)
+    if isinstance(value, dict):
+        return told(value, translate)
+    if isinstance(value, (list, tuple)):
+        between = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
+        return between.join("%s" % (_in_words(part, translate),) for part in value)
+    return value

@@ -1,0 +1,40 @@
+"""What an error or a sentence says, by code and fields rather than by its words."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from worker_client import WorkerProblem
+from worker_client.messages import ENGLISH
+
+from c2p_core.errors import C2PError
+
+
+@contextmanager
+def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any) -> Iterator[None]:
+    """Like ``pytest.raises`` for an error with this code and, among its fields, these.
+
+    A field given as a pattern has to have it somewhere in its text.
+    """
+    with pytest.raises(kind) as caught:
+        yield
+    error = caught.value
+    assert error.code == code, error
+    for name, wanted in fields.items():
+        value = error.fields[name]
+        assert wanted.search(str(value)) if isinstance(wanted, re.Pattern) else value == wanted, (name, value)
+
+
+def sentence(code: str, **fields: object) -> re.Pattern[str]:
+    """What finds the English sentence of a code with these fields; gaps that are not given may hold anything."""
+    parts = []
+    for text, name, form, _ in string.Formatter().parse(ENGLISH[code]):
+        parts.append(re.escape(text))
+        if name is not None:
+            parts.append(re.escape(format(fields[name], form or "")) if name in fields else ".*")
+    return re.compile("".join(parts))
