@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import numpy as np
 
-from c2p_core import report
 from c2p_core.api import (
     DEFAULT_IDLE,
     DEFAULT_PROMPT,
@@ -33,7 +32,8 @@ from c2p_core.api import (
     ProtectRequest,
 )
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, ModelUnavailable, NoFace, UnreadableImage
-from c2p_core.files import check_folder, make_folder, write_whole
+from c2p_core.io import report
+from c2p_core.io.atomic_files import check_folder, make_folder, write_whole
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
@@ -242,22 +242,22 @@ def check(
     as_json: bool,
 ) -> None:
     """Says what recognisers think of ORIGINAL and PROTECTED."""
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     if plot is not None:
-        imageio.check_target(plot)
+        photo_files.check_target(plot)
         _keep_apart(plot, [original, protected])
         check_folder(plot)
-    before, after = imageio.read(original), imageio.read(protected)
+    before, after = photo_files.read(original), photo_files.read(protected)
     store = make_store()
     from c2p_core import compare
 
     said: list[str] = []
     faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
     if plot is not None:
-        from c2p_core.plot import page
+        from c2p_core.io.plot import page
 
-        imageio.write(plot, page(before, after, faces, protected.name))
+        photo_files.write(plot, page(before, after, faces, protected.name))
     if as_json:
         click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, said)]), indent=2))
         return
@@ -276,13 +276,13 @@ def check(
 @click.pass_obj
 def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     """Lists the faces of a photo, largest first."""
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     if overlay is not None:
-        imageio.check_target(overlay)
+        photo_files.check_target(overlay)
         _keep_apart(overlay, [photo])
         check_folder(overlay)
-    picture = imageio.read(photo)
+    picture = photo_files.read(photo)
     store = make_store()
     from c2p_core.faces import find_faces
 
@@ -295,9 +295,9 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
         place = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
         click.echo(f"{face.number}: {place}{skipped}")
     if overlay is not None:
-        from c2p_core.overlay import draw_faces
+        from c2p_core.io.overlay import draw_faces
 
-        imageio.write(overlay, draw_faces(picture, found))
+        photo_files.write(overlay, draw_faces(picture, found))
 
 
 @c2p.group()
@@ -465,7 +465,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
         CannotWrite: the folder can't be made or written, or the one file can't.
     """
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     folder = Path(output) if output is not None else None
     if folder is not None and len(photos) == 1 and not folder.is_dir() and not str(output).endswith(("/", os.sep)):
@@ -473,15 +473,15 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
     else:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise BadRequest(f"'{folder}' is a file; -o must be a folder when there are several photos.")
-        if folder is not None and len(photos) > 1 and folder.suffix.lower() in imageio.FORMATS:
+        if folder is not None and len(photos) > 1 and folder.suffix.lower() in photo_files.FORMATS:
             raise BadRequest(f"'{folder}' names one file; -o must be a folder when there are several photos.")
         targets = []
         for photo in photos:
-            ending = photo.suffix if photo.suffix.lower() in imageio.FORMATS else ".png"
+            ending = photo.suffix if photo.suffix.lower() in photo_files.FORMATS else ".png"
             targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
     taken = Counter(map(_on_any_disk, targets))
     for target in targets:
-        imageio.check_target(target)
+        photo_files.check_target(target)
         _keep_apart(target, photos)
         if taken[_on_any_disk(target)] > 1:
             raise BadRequest(f"Two of the photos would both become '{target}'; protect them in two runs.")
@@ -533,16 +533,16 @@ def _protect_one(
     watch: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
-    photo: Photo = imageio.read(source)
-    imageio.check_target(target, photo)
+    photo: Photo = photo_files.read(source)
+    photo_files.check_target(target, photo)
     check_folder(target)
     from c2p_core import pipeline
 
     request = ProtectRequest(photo, **options)
     result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
-    imageio.write(target, result.photo)
+    photo_files.write(target, result.photo)
     return report.photo_report(source, target, result.faces, result.warnings, request, result.stronger)
 
 

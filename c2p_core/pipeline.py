@@ -29,13 +29,13 @@ from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
-from c2p_core.imageio import profile_warning
+from c2p_core.io.colour_profiles import profile_warning
+from c2p_core.io.rgb8 import tensor_as_bytes
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest
 from c2p_core.recognition.other_photos import read_other_photos, stronger
-from c2p_core.rgb8 import tensor_as_bytes
 from c2p_core.search import SearchResult, SearchSettings, Target, search
 from c2p_core.starting_look import starting_look
 from c2p_core.subjects import Subject, find_subjects

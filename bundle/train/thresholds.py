@@ -36,8 +36,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.data import people_list, person_of
-from c2p_core import faces, imageio, verify
+from c2p_core import faces, verify
 from c2p_core.faces.view import View
+from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.recognition import RECOGNISERS, load_embed
 
@@ -208,7 +209,7 @@ def measure_photos(people: Mapping[str, Path], names: Sequence[str], store: Mode
     vectors: dict[str, list[Tensor]] = {name: [] for name in names}
     whose = []
     for label, photo in people.items():
-        view = View(imageio.read(photo))
+        view = View(photo_files.read(photo))
         face = next((f for f in faces.find_faces_in(view, store) if not f.skipped), None)
         if face is None:
             continue

@@ -29,7 +29,7 @@ from c2p_core.colour import decode, encode
 from c2p_core.faces.align import Alignment
 from c2p_core.faces.canvas import Change
 from c2p_core.faces.paste import PALE, Strip, box, full_scale, put, stored, strips, unit
-from c2p_core.imageio import own_gamma
+from c2p_core.io.colour_profiles import own_gamma
 from c2p_core.photo import Layer, Photo
 
 SKIN = "Reshaped skin"

@@ -9,7 +9,7 @@ from c2p_core.api import Face, FaceChoice
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces.boxes import GONE, same_face
 from c2p_core.faces.detect import TOLERANCE, why_skipped
-from c2p_core.report import not_every_face
+from c2p_core.io.report import not_every_face
 
 
 def tolerate_small(faces: Sequence[Face]) -> tuple[Face, ...]:

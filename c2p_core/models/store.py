@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
-from c2p_core.home import data_folder
 from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
+from c2p_core.paths import data_folder
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 

@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from c2p_core.errors import CannotWrite
-from c2p_core.files import write_whole
-from c2p_core.home import HOME_VARIABLE, data_folder
+from c2p_core.io.atomic_files import write_whole
+from c2p_core.paths import HOME_VARIABLE, data_folder
 
 ENDPOINT = "worker.json"
 # One that is just ending gets so long to let go.

@@ -24,7 +24,7 @@ _FIRST_LIMIT = 4096
 # Of a large group each face has a picture per makeup product.
 PICTURES_LIMIT = 2048
 _SIDE_LIMIT = 262_144
-# As ``imageio.MAX_PIXELS``, whose libraries the process that listens does not need.
+# As ``decode.MAX_PIXELS``, whose libraries the process that listens does not need.
 PIXELS_LIMIT = 178_956_970
 _ICC_LIMIT = 1 << 24
 _DTYPES: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"), "float": np.dtype("<f4")}

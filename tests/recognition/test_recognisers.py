@@ -15,7 +15,7 @@ from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
 from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers

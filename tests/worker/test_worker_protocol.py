@@ -17,8 +17,8 @@ from worker_client import protocol as client
 from worker_client import transport as client_side
 from worker_client.client import _shake_hands
 
-from c2p_core import imageio
 from c2p_core.errors import BadRequest
+from c2p_core.io import decode
 from c2p_core.worker import protocol as worker
 from c2p_core.worker import transport as server_side
 from c2p_core.worker.fields import Fields
@@ -205,7 +205,7 @@ def test_a_message_of_another_protocol_is_known_as_such() -> None:
 
 def test_both_sides_have_the_same_limits_and_proofs() -> None:
     assert client.PROTOCOL == worker.PROTOCOL
-    assert client.PIXELS_LIMIT == worker.PIXELS_LIMIT == imageio.MAX_PIXELS
+    assert client.PIXELS_LIMIT == worker.PIXELS_LIMIT == decode.MAX_PIXELS
     assert client.PAYLOAD_LIMIT == worker.PAYLOAD_LIMIT
     assert client.PICTURES_LIMIT == worker.PICTURES_LIMIT
     assert client.proof("t", "client", "a", "b") == worker.proof("t", "client", "a", "b")
