@@ -37,7 +37,7 @@ class InvertedFace(Protocol):
         """The parts that a code of this prior may have, and Adam's learning rate for each."""
 
     def preview(self, look: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face in a look, a product code (``products``), with nothing else changed."""
+        """(3, 256, 256) sRGB of the face in a look, a product code (``products.codes``), with nothing else changed."""
 
     def wearing(self, look: Tensor) -> InvertedFace:
         """The same face in a look: the search starts from it, and its visibility costs nothing."""

@@ -15,7 +15,7 @@ import pytest
 import c2p_core
 from c2p_core.guidance.tables import TABLES
 from c2p_core.guidance.vocabulary import PIGMENTS, PRESETS, Touch, parse, read_prompt
-from c2p_core.priors.products import PRODUCTS
+from c2p_core.products.catalogue import PRODUCTS
 
 
 def products_of(prompt: str, seed: int = 0) -> dict[str, str | None]:

@@ -1,80 +1,28 @@
-"""Makeup products painted on a face: few numbers each, differentiable, anchored to the dense landmarks.
+"""Where makeup products lie on a face, anchored to the dense landmarks.
 
-A code is a (9, 6) tensor of unconstrained reals, one row per entry of ``PRODUCTS``: three for the colour, then
-opacity, extent and softness. ``decode`` maps them into ranges that look like makeup: free colour is for lips and eyes
-only; brows, blush, contour and highlight mix three natural pigments of their own.
-
-Where a product lies is a *level* map in its own units: low inside, rising outwards. What is painted is the smooth
-function ``sigmoid((extent - level) / softness)``, so that the same maps serve any resolution.
-
-What is painted is a change of optical density, coat on coat, towards the pigment's density in the light that falls
-there. The photo's own pixels are multiplied by its exponential, which keeps pores, hairs and gloss.
+Where a product lies is a *level* map in its own units: low inside, rising outwards.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from c2p_core.colour import DARKEST, LUMINANCE, density, srgb_to_linear
+from c2p_core.colour import density
 from c2p_core.faces.regions import INNER_LIPS, OUTER_LIPS, OVAL
-from c2p_core.priors.lips import CLOSED, behind, both, lip, rising, snapped, told
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.lips import CLOSED, behind, both, lip, rising, snapped, told
 
 Array = NDArray[np.float32]
-Rgb = tuple[float, float, float]
-
-PRODUCTS = ("contour", "blush", "highlight", "eyeshadow", "brow", "eyeliner", "lashes", "lips", "lip_liner")
-CODE_SHAPE = (len(PRODUCTS), 6)
-_AT = {name: index for index, name in enumerate(PRODUCTS)}
-# A raw opacity at or below this decodes to exactly nothing.
-ABSENT = -6.0
 
 # Far outside any product, in the units of its level map.
 _FAR = 8.0
-
-
-@dataclass(frozen=True)
-class _Range:
-    """What a product may do.
-
-    ``palette`` is None for free colour, three sRGB colours to mix, or (``relative``) three densities added to the
-    skin's own. ``limit`` bounds the density change.
-    ``extent`` and ``softness`` are in the units of the product's level map.
-    """
-
-    opacity: float
-    extent: tuple[float, float]
-    softness: tuple[float, float]
-    limit: float
-    palette: tuple[Rgb, Rgb, Rgb] | None = None
-    relative: bool = False
-
-
-_BROWN_TO_BLACK = ((0.06, 0.05, 0.05), (0.27, 0.18, 0.12), (0.50, 0.38, 0.26))
-_CHEEK = ((0.90, 0.42, 0.50), (0.95, 0.50, 0.36), (0.52, 0.16, 0.28))
-_SHADE = ((0.62, 0.80, 0.86), (0.50, 0.80, 1.02), (0.70, 0.78, 0.78))
-_GLOW = ((-0.42, -0.42, -0.42), (-0.46, -0.42, -0.30), (-0.42, -0.36, -0.36))
-
-_RANGES: dict[str, _Range] = {
-    "contour": _Range(0.60, (0.30, 1.30), (0.40, 0.80), 0.8, _SHADE, relative=True),
-    "blush": _Range(0.75, (0.20, 1.10), (0.50, 0.90), 0.9, _CHEEK),
-    "highlight": _Range(0.90, (0.20, 1.10), (0.40, 0.80), 0.6, _GLOW, relative=True),
-    "eyeshadow": _Range(0.95, (0.25, 0.85), (0.07, 0.22), 2.6),
-    "brow": _Range(0.80, (-0.012, 0.012), (0.008, 0.022), 2.0, _BROWN_TO_BLACK),
-    "eyeliner": _Range(0.97, (0.010, 0.040), (0.004, 0.014), 3.5),
-    "lashes": _Range(0.90, (0.003, 0.014), (0.003, 0.006), 3.0, _BROWN_TO_BLACK),
-    # No lipstick goes beyond the lips' edge: what is softer starts farther in.
-    "lips": _Range(0.95, (-0.016, -0.006), (0.004, 0.009), 3.0),
-    "lip_liner": _Range(0.85, (0.006, 0.014), (0.003, 0.006), 2.2),
-}
 
 
 @dataclass(frozen=True)
@@ -131,222 +79,6 @@ class Regions:
 
     def to(self, device: torch.device) -> Regions:
         return Regions(self.level.to(device), self.gate.to(device))
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A code in its own units.
-
-    Attributes:
-        pigment: (9, 3) linear colour; for contour and highlight a density change relative to the skin.
-        opacity, extent, softness: (9,).
-    """
-
-    pigment: Tensor
-    opacity: Tensor
-    extent: Tensor
-    softness: Tensor
-
-
-def decode(code: Tensor) -> Decoded:
-    """Bounded product parameters of a (9, 6) code.
-
-    A raw opacity <= ``ABSENT`` decodes to exactly 0, yet keeps a gradient, so that a search can bring a product back.
-    """
-    raw = code.unbind(0)
-    pigments = []
-    for name, row in zip(PRODUCTS, raw, strict=True):
-        limits = _RANGES[name]
-        if limits.palette is None:
-            pigments.append(srgb_to_linear(0.03 + 0.94 * torch.sigmoid(row[:3])))
-        else:
-            mixed = torch.softmax(row[:3], 0) @ code.new_tensor(limits.palette)
-            pigments.append(mixed if limits.relative else srgb_to_linear(mixed))
-    smooth = torch.sigmoid(code[:, 3])
-    floor = float(torch.sigmoid(torch.tensor(ABSENT)))
-    share = (smooth - floor) / (1.0 - floor)
-    opacity = share + (share.clamp(min=0.0) - share).detach()
-    low, high = _bounds(code, "extent")
-    extent = low + (high - low) * torch.sigmoid(code[:, 4])
-    low, high = _bounds(code, "softness")
-    softness = low + (high - low) * torch.sigmoid(code[:, 5])
-    top = code.new_tensor([_RANGES[name].opacity for name in PRODUCTS])
-    return Decoded(torch.stack(pigments), top * opacity, extent, softness)
-
-
-def _bounds(like: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    pairs = like.new_tensor([getattr(_RANGES[product], name) for product in PRODUCTS])
-    return pairs[:, 0], pairs[:, 1]
-
-
-def bare_code() -> Tensor:
-    """The code of a face without any product; every number but the opacities is in the middle of its range."""
-    code = torch.zeros(CODE_SHAPE)
-    code[:, 3] = ABSENT
-    return code
-
-
-def product_row(product: str, colour: Rgb | None, opacity: float, extent: float = 0.5, softness: float = 0.5) -> Tensor:
-    """One row of a code: a product from its sRGB colour (0..1) and shares 0..1 of its ranges.
-
-    The colour is brought to the nearest that the product can have; None means the middle of its palette. Contour and
-    highlight have no colour of their own and ignore it.
-    """
-    limits = _RANGES[product]
-    row = torch.zeros(6)
-    if colour is not None and not limits.relative:
-        if limits.palette is None:
-            row[:3] = torch.logit(((torch.tensor(colour) - 0.03) / 0.94).clamp(0.02, 0.98))
-        else:
-            row[:3] = _mixture(torch.tensor(colour), torch.tensor(limits.palette)).log()
-    row[3] = torch.logit(torch.tensor(opacity).clamp(0.0, 0.98)).clamp(min=ABSENT)
-    row[4:] = torch.logit(torch.tensor([extent, softness]).clamp(0.03, 0.97))
-    return row
-
-
-def _mixture(colour: Tensor, palette: Tensor) -> Tensor:
-    """Shares (3,) of the palette's three colours, each at least 2 %, whose mixture is nearest to the colour."""
-    steps = torch.linspace(0.0, 1.0, 33)
-    first, second = torch.meshgrid(steps, steps, indexing="ij")
-    shares = torch.stack([first, second, 1.0 - first - second], -1).reshape(-1, 3)
-    shares = shares[shares[:, 2] >= 0].clamp(min=0.02)
-    shares = shares / shares.sum(1, keepdim=True)
-    nearest = ((shares @ palette - colour) ** 2).sum(1).argmin()
-    return shares[nearest]
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What a photo brings to painting: all that does not depend on the code.
-
-    Attributes:
-        maps: (22, H, W), smooth, to be resampled to any grid: 9 levels, 9 times what carries paint (0..1), 3 optical
-            densities and 1 log luminance of the low-passed photo.
-        light: (9,) mean log luminance about each product, the same for every part and grid of one face.
-    """
-
-    maps: Tensor
-    light: Tensor
-
-    def on(self, maps: Tensor) -> Ground:
-        """The same face with its maps resampled."""
-        return Ground(maps, self.light)
-
-
-def ground(regions: Regions, skin: Tensor) -> Ground:
-    """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
-    weights = LUMINANCE.to(skin)[:, None, None]
-    brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
-    carries = regions.gate * _takes_paint(regions, skin)
-    usual = decode(bare_code().to(skin))
-    light = _weighted_mean(brightness, regions.gate * _mask(usual, regions.level))
-    return Ground(torch.cat([regions.level, carries, density(skin), brightness[None]]), light)
-
-
-def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
-    """Density increments of every product, on the regions' grid: ``ground`` and ``paint_on`` in one.
-
-    Args:
-        code: (9, 6).
-        regions: from ``build_regions``, of the whole face.
-        skin: (3, H, W) linear light, low-passed (``skin_map``), on the same grid.
-
-    Returns:
-        As ``paint_on``.
-    """
-    return paint_on(code, ground(regions, skin))
-
-
-def paint_on(code: Tensor, canvas: Ground) -> Tensor:
-    """Density increments (9, 3, H, W) of every product: the painted photo is ``linear * exp(-increments.sum(0))``.
-
-    Exactly 0 where a product is absent. Each stays within its product's density limit, and so nearly does the sum,
-    because a later coat starts from what the earlier ones left.
-    """
-    count = len(PRODUCTS)
-    level, carries = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
-    coat, brightness = canvas.maps[2 * count : 2 * count + 3], canvas.maps[-1]
-    made = decode(code)
-    alpha = made.opacity[:, None, None] * carries * _mask(made, level)
-    shading = _shading(brightness, canvas.light)
-    pigment = density(made.pigment)
-    increments = []
-    for index, name in enumerate(PRODUCTS):
-        limits = _RANGES[name]
-        if limits.relative:
-            step = made.pigment[index]
-            increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
-        else:
-            difference = pigment[index][:, None, None] - shading[index] - coat
-            increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
-        coat = coat + increment
-        increments.append(increment)
-    return torch.stack(increments)
-
-
-def _mask(made: Decoded, level: Tensor) -> Tensor:
-    return torch.sigmoid((made.extent[:, None, None] - level) / made.softness[:, None, None])
-
-
-def _shading(brightness: Tensor, light: Tensor) -> Tensor:
-    """Logarithm (9, H, W) of the light on each pigment: the face's exposure, and the shading within the product.
-
-    A face's brightness is its skin's reflectance times the light; about half (in logarithm) is taken for light.
-    """
-    mean = light[:, None, None]
-    exposure = 0.45 * (mean - math.log(0.36)).clamp(-2.3, 1.1)
-    return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
-
-
-def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
-    """What of each product's place can carry it, (9, H, W) in 0..1: skin but no glasses or hair; hairs of the brow.
-
-    Skin is what is not much darker than the cheeks and has about their hue. An eye behind sunglasses gets no liner.
-    """
-    tone = density(skin)
-    dark = tone.mean(0)
-    hue = tone - dark
-    cheeks = regions.gate[_AT["blush"]] * torch.sigmoid((0.8 - regions.level[_AT["blush"]]) / 0.3)
-    own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
-    other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
-    off = (dark - own_dark).abs()
-    skin_like = torch.exp(-((off - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
-    # Deep-set eyes lie in shadow; only glasses are darker still.
-    lid_like = torch.exp(-((off - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
-
-    lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
-    eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
-    brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
-    hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
-    everywhere = torch.ones_like(dark)
-    carries = {
-        "contour": skin_like,
-        "blush": skin_like,
-        "highlight": skin_like,
-        "eyeshadow": lid_like,
-        "brow": hairy,
-        "eyeliner": eyes_show * everywhere,
-        "lashes": eyes_show * everywhere,
-    }
-    return torch.stack([carries.get(name, everywhere) for name in PRODUCTS])
-
-
-def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean over the last two dimensions; 0 where there is no weight at all."""
-    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
-
-
-def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
-    """Low-passed linear photo (3, H, W): colour and shading without texture; ``eye_distance`` in its pixels."""
-    sigma = 0.035 * eye_distance
-    radius = max(1, int(2.5 * sigma + 0.5))
-    at = torch.arange(-radius, radius + 1, dtype=linear.dtype, device=linear.device)
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    tone = density(linear)[:, None]
-    tone = F.conv2d(F.pad(tone, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None, :])
-    tone = F.conv2d(F.pad(tone, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None])
-    return torch.exp(-tone[:, 0])
 
 
 def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> Regions:
