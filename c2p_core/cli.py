@@ -300,6 +300,56 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
         photo_files.write(overlay, draw_faces(picture, found))
 
 
+@c2p.command()
+@click.option(
+    "--faces", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Photos of people."
+)
+@click.option("--recogniser", "names", multiple=True, metavar="NAME", help="This one alone; may be repeated.")
+@click.option("--save", is_flag=True, help="Keep them for recognisers of your own.")
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.pass_obj
+def thresholds(
+    make_store: StoreMaker, /, folder: Path, names: tuple[str, ...], save: bool, device: Device, as_json: bool
+) -> None:
+    """From which similarity two different people are taken for one, measured on your own photos.
+
+    DIR holds a folder for each person, or photos called after the person and a number, such as amy1.jpg. Without
+    either, every face counts as another person.
+    """
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.recognition import impostors, recogniser_names
+
+    said: list[str] = []
+    where = pick_device(device, said)
+    asked = tuple(dict.fromkeys(names)) or recogniser_names(store)
+    with _progress(str(folder), human=not as_json) as watch:
+        found = impostors.embed_folder(
+            folder, asked, store, where, said, lambda done, count: watch(Progress("detect", step=done, steps=count))
+        )
+    measured = impostors.measure_folder(found)
+    saved = impostors.save_own_thresholds(measured, store) if save else None
+    if as_json:
+        people = len(set(found.people)) if found.known else None
+        click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))
+        return
+    rows = [
+        (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")
+        for name, m in measured.items()
+    ]
+    _print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
+    pairs = next(iter(measured.values())).pairs
+    whose = f"{len(set(found.people))} people" if found.known else "neither folders nor names tell people apart"
+    click.echo(f"{pairs} pairs of different people from {len(found.people)} faces ({whose}).")
+    if pairs < 1000 * impostors.ENOUGH:
+        click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
+    for line in said:
+        click.echo(line)
+    if saved is not None:
+        click.echo(f"Kept in '{saved}'.")
+
+
 @c2p.group()
 def models() -> None:
     """Lists, fetches and verifies the models."""
@@ -324,7 +374,7 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
             entry.role,
             entry.licence,
             f"{entry.size / 1e6:.1f} MB",
-            entry.files[0].sha256[:12],
+            entry.files[0].sha256[:12] if entry.files else "-",
             "yes" if store.is_present(entry.name) else "no",
             entry.source,
         )

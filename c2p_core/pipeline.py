@@ -153,7 +153,8 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
     named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
-    more = stronger(read_other_photos(store.path("other-photos")), request)
+    usual = all(r.measured_by == "project" for r in models.recognisers)
+    more = stronger(read_other_photos(store.path("other-photos")), request, usual)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
 

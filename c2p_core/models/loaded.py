@@ -25,8 +25,8 @@ from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.prior import Prior
 from c2p_core.priors.wplus import WPlusPrior, load_networks
-from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.recognition.decoys import load_decoys
+from c2p_core.recognition import Recogniser, load_recognisers, unmeasured_warnings
+from c2p_core.recognition.decoys import decoy_warnings, load_decoys
 
 _Loaded = TypeVar("_Loaded")
 
@@ -107,7 +107,7 @@ def load_models(
         ModelUnavailable: a model is missing and could not be fetched.
     """
     recognisers, missing = warm_recognisers(request.recognisers, store, device, warm)
-    warnings += missing
+    warnings += missing + unmeasured_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
     prior: Prior
     if request.prior == "stylegan2":
@@ -120,7 +120,10 @@ def load_models(
         )
     else:
         prior = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
-    decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
+    decoys: tuple[dict[str, Tensor], ...] = ()
+    if request.mode == "decoy":
+        decoys = load_decoys(store.path("decoys"), optimised, device)
+        warnings += decoy_warnings(optimised, decoys)
     guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
     return Models(recognisers, optimised, guidance, prior, decoys)
 

@@ -17,7 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
-from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
+from c2p_core.models.manifest import (
+    BundleSource,
+    HttpsSource,
+    ModelEntry,
+    ModelFile,
+    read_manifest,
+    read_own_manifest,
+)
 from c2p_core.paths import data_folder
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
@@ -44,7 +51,7 @@ def default_root() -> Path:
 
 
 class ModelStore:
-    """The models of one manifest.
+    """The models of the project's manifest, and recognisers of the user's own (``read_own_manifest``).
 
     Attributes:
         root: folder of the fetched models; made when it is first needed.
@@ -52,15 +59,20 @@ class ModelStore:
     """
 
     def __init__(self, root: Path | None = None, offline: bool = False, bundle: Path | None = None) -> None:
-        """Reads the manifest of ``bundle`` (default: the project's own)."""
+        """Reads the manifest of ``bundle`` (default: the project's), and the user's own in ``root``.
+
+        Raises:
+            ModelUnavailable: one of the two can't be read.
+        """
         self.root = root if root is not None else default_root()
         self.offline = offline
         self._bundle = bundle if bundle is not None else bundle_dir()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
+        self._entries |= {entry.name: entry for entry in read_own_manifest(self.root, self._entries)}
         self._checked: set[Path] = set()
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """All models, in the manifest's order."""
+        """All models, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
 
     def entry(self, name: str) -> ModelEntry:
@@ -112,9 +124,7 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._folder(entry)
         if folder is None:
-            raise _missing(
-                entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else "install the program again"
-            )
+            raise _missing(entry, "fetch it with `c2p models fetch`" if can_be_fetched(entry) else self._remedy(entry))
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -129,7 +139,7 @@ class ModelStore:
         if self.is_whole(name):
             return
         if not can_be_fetched(entry):
-            reason = "install the program again"
+            reason = self._remedy(entry)
             raise _damaged(entry, reason) if self._folder(entry) else _missing(entry, reason)
         if self.offline:
             raise _missing(entry, f"run `c2p models fetch {name}` once with a network, without --offline")
@@ -154,6 +164,10 @@ class ModelStore:
             f"`c2p models fetch {name}`."
         )
 
+    def _remedy(self, entry: ModelEntry) -> str:
+        """What to do about files that can't be fetched."""
+        return "install the program again" if entry.sources else f"put its files into {self.root / entry.name}"
+
     def _folder(self, entry: ModelEntry) -> Path | None:
         """The first folder in which all files of the entry lie, in the right size."""
         for folder in self._folders(entry):
@@ -173,7 +187,7 @@ class ModelStore:
             if path in self._checked:
                 continue
             if _hash(path) != file.sha256:
-                how = f"run `c2p models fetch {entry.name}`" if can_be_fetched(entry) else "install the program again"
+                how = f"run `c2p models fetch {entry.name}`" if can_be_fetched(entry) else self._remedy(entry)
                 raise _damaged(entry, f"{path} has another content than it should; {how}")
             self._checked.add(path)
 
