@@ -20,6 +20,7 @@ import click
 import numpy as np
 
 from c2p_core.api import (
+    DEFAULT_CLIP,
     DEFAULT_IDLE,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -158,6 +159,9 @@ StoreMaker = Callable[[], "ModelStore"]
 )
 @click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Which faces.")
 @click.option("--prior", default="makeup", show_default=True, help="What draws the change.")
+@click.option(
+    "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
+)
 @click.option("--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Whom to lose.")
 @click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Kept for the honest figure.")
 @click.option("--steps", type=click.IntRange(min=1), help="Search steps a face.")

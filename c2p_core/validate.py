@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from c2p_core.api import PRIORS, ProtectRequest
+from c2p_core.api import ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
+from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.priors.registry import MODULES
 
 # As the worker's protocol allows.
 _LARGEST_SEED = 2**31 - 1
@@ -21,8 +23,9 @@ def check_request(request: ProtectRequest) -> None:
         raise BadRequest(f"Strength {request.strength:g} has no meaning; it goes from 0 to 1.")
     if request.mode not in ("dodge", "decoy"):
         raise BadRequest(f"There is no mode {request.mode!r}; use dodge or decoy.")
-    if request.prior not in PRIORS:
-        raise BadRequest(f"There is no prior {request.prior!r}; the priors are {', '.join(PRIORS)}.")
+    if request.prior not in MODULES:
+        raise BadRequest(f"There is no prior {request.prior!r}; the priors are {', '.join(MODULES)}.")
+    parse_clip(request.clip)
     if request.free_noise and request.prior != "stylegan2":
         raise BadRequest("Only a generator has noise maps to search; use --free-noise with --prior stylegan2.")
     if request.steps is not None and not 1 <= request.steps <= 10_000:

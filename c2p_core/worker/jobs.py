@@ -14,6 +14,7 @@ import torch
 
 from c2p_core import compare, pipeline
 from c2p_core.api import (
+    DEFAULT_CLIP,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     PRIORS,
@@ -369,6 +370,7 @@ def _request(fields: Fields) -> ProtectRequest:
         strength=fields.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=fields.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
         prior=fields.text("prior", PRIORS[0]),
+        clip=fields.text("clip", DEFAULT_CLIP),
         recognisers=fields.names("recognisers") or "auto",
         hold_out=fields.text("hold_out", "auto"),
         steps=steps or None,
