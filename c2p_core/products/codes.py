@@ -1,6 +1,6 @@
 """Makeup as numbers for a search: few a product, without bounds.
 
-A code is a (9, 6) tensor of unconstrained reals, one row per entry of ``PRODUCTS``: three for the colour, then
+A code is a (9, 6) tensor of unconstrained reals, one row for each of the nine products: three for the colour, then
 opacity, extent and softness. ``decode`` maps them into ranges that look like makeup: free colour is for lips and eyes
 only; brows, blush, contour and highlight mix three natural pigments of their own.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from c2p_core.colour import srgb_to_linear
-from c2p_core.products.catalogue import PRODUCTS, RANGES, Rgb
+from c2p_core.products.catalogue import CATALOGUE, PRODUCTS, Rgb
 
 CODE_SHAPE = (len(PRODUCTS), 6)
 # A raw opacity at or below this decodes to exactly nothing.
@@ -42,8 +42,7 @@ def decode(code: Tensor) -> Decoded:
     """
     raw = code.unbind(0)
     pigments = []
-    for name, row in zip(PRODUCTS, raw, strict=True):
-        limits = RANGES[name]
+    for limits, row in zip(CATALOGUE.values(), raw, strict=True):
         if limits.palette is None:
             pigments.append(srgb_to_linear(0.03 + 0.94 * torch.sigmoid(row[:3])))
         else:
@@ -57,12 +56,12 @@ def decode(code: Tensor) -> Decoded:
     extent = low + (high - low) * torch.sigmoid(code[:, 4])
     low, high = _bounds(code, "softness")
     softness = low + (high - low) * torch.sigmoid(code[:, 5])
-    top = code.new_tensor([RANGES[name].opacity for name in PRODUCTS])
+    top = code.new_tensor([product.opacity for product in CATALOGUE.values()])
     return Decoded(torch.stack(pigments), top * opacity, extent, softness)
 
 
 def _bounds(like: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    pairs = like.new_tensor([getattr(RANGES[product], name) for product in PRODUCTS])
+    pairs = like.new_tensor([getattr(product, name) for product in CATALOGUE.values()])
     return pairs[:, 0], pairs[:, 1]
 
 
@@ -79,7 +78,7 @@ def product_row(product: str, colour: Rgb | None, opacity: float, extent: float 
     The colour is brought to the nearest that the product can have; None means the middle of its palette. Contour and
     highlight have no colour of their own and ignore it.
     """
-    limits = RANGES[product]
+    limits = CATALOGUE[product]
     row = torch.zeros(6)
     if colour is not None and not limits.relative:
         if limits.palette is None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.colour import DARKEST, LUMINANCE, density
-from c2p_core.products.catalogue import PRODUCTS, RANGES
+from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import Decoded, bare_code, decode
 from c2p_core.products.geometry import Regions
 
@@ -79,8 +79,7 @@ def paint_on(code: Tensor, canvas: Ground) -> Tensor:
     shading = _shading(brightness, canvas.light)
     pigment = density(made.pigment)
     increments = []
-    for index, name in enumerate(PRODUCTS):
-        limits = RANGES[name]
+    for index, limits in enumerate(CATALOGUE.values()):
         if limits.relative:
             step = made.pigment[index]
             increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
@@ -128,15 +127,13 @@ def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
     hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
     everywhere = torch.ones_like(dark)
     carries = {
-        "contour": skin_like,
-        "blush": skin_like,
-        "highlight": skin_like,
-        "eyeshadow": lid_like,
-        "brow": hairy,
-        "eyeliner": eyes_show * everywhere,
-        "lashes": eyes_show * everywhere,
+        "skin": skin_like,
+        "lids": lid_like,
+        "hairs": hairy,
+        "eyes": eyes_show * everywhere,
+        "anything": everywhere,
     }
-    return torch.stack([carries.get(name, everywhere) for name in PRODUCTS])
+    return torch.stack([carries[product.sticks_to] for product in CATALOGUE.values()])
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
