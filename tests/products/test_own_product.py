@@ -79,7 +79,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_photo_is_protected_in_products_that_prompts_name_and_layers_show(said: dict[str, Any]) -> None:
-    assert said["warnings"] == [w for w in said["warnings"] if "word" not in w.lower()]
+    assert not any("means nothing" in warning for warning in said["warnings"])
     assert {"Tint", "Beauty spot"} <= said["layers"].keys()
     assert "Lipstick" not in said["layers"]
 
