@@ -344,7 +344,7 @@ def thresholds(
     ]
     _print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
     pairs = next(iter(measured.values())).pairs
-    whose = f"{len(set(found.people))} people" if found.known else "neither folders nor names tell people apart"
+    whose = f"{len(set(found.people))} people" if found.known else "each counted as another person"
     click.echo(f"{pairs} pairs of different people from {len(found.people)} faces ({whose}).")
     if pairs < 1000 * impostors.ENOUGH:
         click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")

@@ -109,7 +109,6 @@ SENTENCES = (
     N_("The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {again}`."),
     N_("The model {name} is damaged: {path} has another content than it should; install the program again."),
     N_("The model {name} is damaged: install the program again."),
-    N_("There are no thresholds for the recogniser {name}; install the program again."),
     N_("The model file {path} can't be read ({why}); check its rights."),
     N_("Models can't be stored in {folder} ({why}); free some space or choose another folder with {variable}."),
 )

@@ -73,7 +73,13 @@ NOT_FOR_USERS = (
         "Only a generator has noise",
         "The model {} is not there or incomplete ({}); {}.",
     ),
-    "All the recognisers that were named",
+    *(
+        "All the recognisers that were named",
+        # Of recognisers that somebody added.
+        "This project has not measured",
+        "The recogniser {} needs the Python module",
+        "The module {} of the recogniser",
+    ),
 )
 
 Text = tuple[str, ...]

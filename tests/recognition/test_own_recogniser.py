@@ -238,7 +238,7 @@ def test_faces_that_nothing_tells_apart_count_as_strangers(models: Path, tmp_pat
     (tmp_path / "faces" / "d.png").write_bytes(b"no picture")
     code, said = thresholds(models, tmp_path / "faces")
     assert code == 0
-    assert "3 pairs of different people from 3 faces (neither folders nor names tell people apart)" in said
+    assert "3 pairs of different people from 3 faces (each counted as another person)" in said
     assert "d.png" in said and "1 % 500, 0.1 % 5000" in said
 
 
