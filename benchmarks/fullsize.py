@@ -296,12 +296,12 @@ def _in_crop(face: CanvasFace, side: int) -> NDArray[np.float32]:
 
 def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
     """Times both loops on scikit-image's astronaut; writes and returns fullsize.json."""
+    from c2p_core.imageio import to_srgb
     from skimage import data
 
     from c2p_core import verify
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
-    from c2p_core.imageio import to_srgb
     from c2p_core.photo import Photo
 
     store, photo = ModelStore(), Photo(data.astronaut())

@@ -11,15 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-
-from benchmarks import baselines
-from benchmarks.metrics import rgb8
-from benchmarks.rows import Setting
-from c2p_core.api import Face, Mode, ProtectRequest
-from c2p_core.colour import linear_to_srgb, srgb_to_linear
-from c2p_core.guidance.vocabulary import COLOURS
-from c2p_core.models.store import ModelStore
-from c2p_core.photo import Photo
 from c2p_core.priors.products import (
     ABSENT,
     CODE_SHAPE,
@@ -29,6 +20,15 @@ from c2p_core.priors.products import (
     product_row,
     skin_map,
 )
+
+from benchmarks import baselines
+from benchmarks.metrics import rgb8
+from benchmarks.rows import Setting
+from c2p_core.api import Face, Mode, ProtectRequest
+from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.guidance.vocabulary import COLOURS
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.search import SearchSettings
 
 # A random look wears each product with this probability.

@@ -13,6 +13,7 @@ import flip_evaluator
 import numpy as np
 import pytorch_msssim
 import torch
+from c2p_core.imageio import to_srgb
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
@@ -30,7 +31,6 @@ from c2p_core.faces.align import (
     apply,
     canvas_crop,
 )
-from c2p_core.imageio import to_srgb
 from c2p_core.photo import Photo
 
 Rgb8 = NDArray[np.uint8]

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
+from c2p_core.files import write_whole
+
 from benchmarks import agreement, curves, fairness, growth, inversion, lasting, plots, priors, rows, searching, threat
 from benchmarks.curves import Point
 from benchmarks.data import Places
@@ -27,7 +29,6 @@ from benchmarks.rows import NaturalRow, OthersRow, Person, ProtectRow, SurviveRo
 from benchmarks.sweeps import CURVES
 from benchmarks.tables import AnySet, Key, by_variant, largest, mean, number, table
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_STRENGTH, PRIORS
-from c2p_core.files import write_whole
 from c2p_core.models.store import bundle_dir
 from c2p_core.recognition.thresholds import read_thresholds
 

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from c2p_core.errors import Cancelled, Message
 from c2p_core.photo import Layer, Photo
+from c2p_core.priors.registry import MODULES
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
-PRIORS = ("makeup", "stylegan2")
+PRIORS = tuple(MODULES)
+DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
 # Not the family that is easiest to fool, and of the others the one whose answer goes along best with the rest's. So it
@@ -113,7 +115,9 @@ class ProtectRequest:
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
         faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) where the
             faces were found before.
-        prior: name of the generative prior.
+        prior: name of the generative prior, see ``priors.registry``.
+        clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
+            the path of a file with weights.
         recognisers: "auto" for all that are present, or names.
         hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
         steps: search steps per face, None for the measured default.
@@ -133,7 +137,8 @@ class ProtectRequest:
     strength: float = DEFAULT_STRENGTH
     mode: Mode = "dodge"
     faces: FaceChoice = "all"
-    prior: str = "makeup"
+    prior: str = PRIORS[0]
+    clip: str = DEFAULT_CLIP
     recognisers: Literal["auto"] | tuple[str, ...] = "auto"
     hold_out: str = "auto"
     steps: int | None = None

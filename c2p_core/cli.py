@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import numpy as np
 
-from c2p_core import report
 from c2p_core.api import (
+    DEFAULT_CLIP,
     DEFAULT_IDLE,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
@@ -42,7 +42,8 @@ from c2p_core.errors import (
     NoFace,
     UnreadableImage,
 )
-from c2p_core.files import check_folder, make_folder, write_whole
+from c2p_core.io import report
+from c2p_core.io.atomic_files import check_folder, make_folder, write_whole
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
@@ -167,6 +168,9 @@ StoreMaker = Callable[[], "ModelStore"]
 )
 @click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Which faces.")
 @click.option("--prior", default="makeup", show_default=True, help="What draws the change.")
+@click.option(
+    "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
+)
 @click.option("--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Whom to lose.")
 @click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Kept for the honest figure.")
 @click.option("--steps", type=click.IntRange(min=1), help="Search steps a face.")
@@ -251,22 +255,22 @@ def check(
     as_json: bool,
 ) -> None:
     """Says what recognisers think of ORIGINAL and PROTECTED."""
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     if plot is not None:
-        imageio.check_target(plot)
+        photo_files.check_target(plot)
         _keep_apart(plot, [original, protected])
         check_folder(plot)
-    before, after = imageio.read(original), imageio.read(protected)
+    before, after = photo_files.read(original), photo_files.read(protected)
     store = make_store()
     from c2p_core import compare
 
     said: list[Message] = []
     faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
     if plot is not None:
-        from c2p_core.plot import page
+        from c2p_core.io.plot import page
 
-        imageio.write(plot, page(before, after, faces, protected.name))
+        photo_files.write(plot, page(before, after, faces, protected.name))
     if as_json:
         click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, said)]), indent=2))
         return
@@ -285,13 +289,13 @@ def check(
 @click.pass_obj
 def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     """Lists the faces of a photo, largest first."""
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     if overlay is not None:
-        imageio.check_target(overlay)
+        photo_files.check_target(overlay)
         _keep_apart(overlay, [photo])
         check_folder(overlay)
-    picture = imageio.read(photo)
+    picture = photo_files.read(photo)
     store = make_store()
     from c2p_core.faces import find_faces
 
@@ -304,9 +308,59 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
         place = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
         click.echo(f"{face.number}: {place}{skipped}")
     if overlay is not None:
-        from c2p_core.overlay import draw_faces
+        from c2p_core.io.overlay import draw_faces
 
-        imageio.write(overlay, draw_faces(picture, found))
+        photo_files.write(overlay, draw_faces(picture, found))
+
+
+@c2p.command()
+@click.option(
+    "--faces", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Photos of people."
+)
+@click.option("--recogniser", "names", multiple=True, metavar="NAME", help="This one alone; may be repeated.")
+@click.option("--save", is_flag=True, help="Keep them for recognisers of your own.")
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.pass_obj
+def thresholds(
+    make_store: StoreMaker, /, folder: Path, names: tuple[str, ...], save: bool, device: Device, as_json: bool
+) -> None:
+    """From which similarity two different people are taken for one, measured on your own photos.
+
+    DIR holds a folder for each person, or photos called after the person and a number, such as amy1.jpg. Without
+    either, every face counts as another person.
+    """
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.recognition import impostors, recogniser_names
+
+    said: list[Message] = []
+    where = pick_device(device, said)
+    asked = tuple(dict.fromkeys(names)) or recogniser_names(store)
+    with _progress(str(folder), human=not as_json) as watch:
+        found = impostors.embed_folder(
+            folder, asked, store, where, said, lambda done, count: watch(Progress("detect", step=done, steps=count))
+        )
+    measured = impostors.measure_folder(found)
+    saved = impostors.save_own_thresholds(measured, store) if save else None
+    if as_json:
+        people = len(set(found.people)) if found.known else None
+        click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))
+        return
+    rows = [
+        (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")
+        for name, m in measured.items()
+    ]
+    _print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
+    pairs = next(iter(measured.values())).pairs
+    whose = f"{len(set(found.people))} people" if found.known else "each counted as another person"
+    click.echo(f"{pairs} pairs of different people from {len(found.people)} faces ({whose}).")
+    if pairs < 1000 * impostors.ENOUGH:
+        click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
+    for message in said:
+        click.echo(message)
+    if saved is not None:
+        click.echo(f"Kept in '{saved}'.")
 
 
 @c2p.group()
@@ -333,7 +387,7 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
             entry.role,
             entry.licence,
             f"{entry.size / 1e6:.1f} MB",
-            entry.files[0].sha256[:12],
+            entry.files[0].sha256[:12] if entry.files else "-",
             "yes" if store.is_present(entry.name) else "no",
             entry.source,
         )
@@ -472,7 +526,7 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
         CannotWrite: the folder can't be made or written, or the one file can't.
     """
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
     folder = Path(output) if output is not None else None
     if folder is not None and len(photos) == 1 and not folder.is_dir() and not str(output).endswith(("/", os.sep)):
@@ -480,15 +534,15 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
     else:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise BadRequest("output-is-file", path=str(folder))
-        if folder is not None and len(photos) > 1 and folder.suffix.lower() in imageio.FORMATS:
+        if folder is not None and len(photos) > 1 and folder.suffix.lower() in photo_files.FORMATS:
             raise BadRequest("output-names-file", path=str(folder))
         targets = []
         for photo in photos:
-            ending = photo.suffix if photo.suffix.lower() in imageio.FORMATS else ".png"
+            ending = photo.suffix if photo.suffix.lower() in photo_files.FORMATS else ".png"
             targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
     taken = Counter(map(_on_any_disk, targets))
     for target in targets:
-        imageio.check_target(target)
+        photo_files.check_target(target)
         _keep_apart(target, photos)
         if taken[_on_any_disk(target)] > 1:
             raise BadRequest("outputs-collide", path=str(target))
@@ -540,16 +594,16 @@ def _protect_one(
     watch: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
-    from c2p_core import imageio
+    from c2p_core.io import photo_files
 
-    photo: Photo = imageio.read(source)
-    imageio.check_target(target, photo)
+    photo: Photo = photo_files.read(source)
+    photo_files.check_target(target, photo)
     check_folder(target)
     from c2p_core import pipeline
 
     request = ProtectRequest(photo, **options)
     result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
-    imageio.write(target, result.photo)
+    photo_files.write(target, result.photo)
     return report.photo_report(source, target, result.faces, result.warnings, request, result.stronger)
 
 

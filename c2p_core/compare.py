@@ -17,6 +17,7 @@ from c2p_core.faces.view import View
 from c2p_core.models.loaded import WarmModels, warm_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
+from c2p_core.recognition import unmeasured_warnings
 from c2p_core.robustness import measure_robustness
 
 
@@ -52,6 +53,7 @@ def check(
 
     def compared(where: torch.device, *said: Message) -> tuple[FaceReport, ...]:
         recognisers, _ = warm_recognisers("auto", store, where, kept)
+        said = (*unmeasured_warnings(recognisers), *said)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
+"""The file formats of photos, as Pillow names them."""
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -18,16 +21,16 @@ class Photo:
         icc: ICC profile bytes.
         exif: EXIF block without the orientation tag's effect (orientation is applied to the pixels and reset to 1).
         xmp: XMP packet.
-        format: file format it came from, as Pillow names it ("JPEG", "PNG", "TIFF", "WEBP"), None for raw pixels.
+        format: file format it came from, None for raw pixels.
         encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
-            lossless flag, resolution); opaque to everybody but ``imageio``.
+            lossless flag, resolution); opaque to everybody but ``io.encode``.
     """
 
     pixels: NDArray[Any]
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
-    format: str | None = None
+    format: Format | None = None
     encoding: dict[str, Any] = field(default_factory=dict)
 
     @property

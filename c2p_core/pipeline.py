@@ -30,13 +30,13 @@ from c2p_core.faces.layers import layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
-from c2p_core.imageio import profile_warnings
+from c2p_core.io.colour_profiles import profile_warnings
+from c2p_core.io.rgb8 import tensor_as_bytes
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest
 from c2p_core.recognition.other_photos import read_other_photos, stronger
-from c2p_core.rgb8 import tensor_as_bytes
 from c2p_core.search import SearchResult, SearchSettings, Target, search
 from c2p_core.starting_look import starting_look
 from c2p_core.subjects import Subject, find_subjects
@@ -152,7 +152,8 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
     named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
-    more = stronger(read_other_photos(store.path("other-photos")), request)
+    usual = all(r.measured_by == "project" for r in models.recognisers)
+    more = stronger(read_other_photos(store.path("other-photos")), request, usual)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
 

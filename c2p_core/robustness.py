@@ -19,11 +19,11 @@ from c2p_core.faces import find_again
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
+from c2p_core.io.rgb8 import Rgb8, as_bytes, as_floats, tensor_as_bytes, through_file
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
-from c2p_core.rgb8 import Rgb8, as_bytes, as_floats, tensor_as_bytes, through_file
 from c2p_core.verify import UPLOAD_QUALITY, embeddings, see
 
 # What social networks typically make of a photo, beside ``verify.UPLOAD_QUALITY``.

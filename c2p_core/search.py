@@ -57,7 +57,8 @@ class Target:
 
     Attributes:
         own: per recogniser name, (D,) unit embedding of the unchanged face.
-        decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging.
+        decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging. Recognisers that
+            it lacks are only dodged.
     """
 
     own: dict[str, Tensor]
@@ -204,7 +205,8 @@ def _adversarial_loss(recogniser: Recogniser, pixels: Tensor, mesh: Tensor, targ
     """L_adv of one recogniser for a (3, H, W) picture with (468, 2) landmarks."""
     embedding = recogniser.embed(pixels[None], mesh[None])[0]
     similarity = embedding @ target.own[recogniser.name]
-    decoy_similarity = embedding @ target.decoy[recogniser.name] if target.decoy else None
+    decoy = target.decoy.get(recogniser.name)
+    decoy_similarity = None if decoy is None else embedding @ decoy
     return adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import best_look
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
-from c2p_core.priors.products import PRODUCTS, bare_code, product_row
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import bare_code, product_row
 
 
 def look_code(look: Look) -> Tensor:

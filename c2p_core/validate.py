@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from c2p_core.api import PRIORS, Mode, ProtectRequest
+from c2p_core.api import Mode, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
+from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.priors.registry import MODULES
 
 # As the worker's protocol allows.
 _LARGEST_SEED = 2**31 - 1
@@ -25,8 +27,9 @@ def check_request(request: ProtectRequest) -> None:
         raise BadRequest("strength-out-of-range", value=request.strength, low=0, high=1)
     if request.mode not in get_args(Mode):
         raise BadRequest("mode-unknown", mode=request.mode, known=list(get_args(Mode)))
-    if request.prior not in PRIORS:
-        raise BadRequest("prior-unknown", prior=request.prior, known=list(PRIORS))
+    if request.prior not in MODULES:
+        raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
+    parse_clip(request.clip)
     if request.free_noise and request.prior != "stylegan2":
         raise BadRequest("prior-without-noise")
     if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:

@@ -12,8 +12,8 @@ from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
+from c2p_core.io.rgb8 import as_floats, tensor_as_bytes, through_file
 from c2p_core.recognition import Recogniser
-from c2p_core.rgb8 import as_floats, tensor_as_bytes, through_file
 
 # JPEG quality of what social networks typically make of a photo.
 UPLOAD_QUALITY = 75

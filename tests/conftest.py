@@ -11,7 +11,7 @@ from c2p_core.api import Face
 from c2p_core.faces import find_faces
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 

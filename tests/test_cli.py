@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 import c2p_core
-from c2p_core import cli, imageio, report
+from c2p_core import cli
 from c2p_core.api import (
     Face,
     FaceReport,
@@ -39,8 +39,9 @@ from c2p_core.api import (
     Survived,
 )
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
+from c2p_core.io import photo_files, report
+from c2p_core.io.overlay import draw_faces
 from c2p_core.models.store import ModelStore
-from c2p_core.overlay import draw_faces
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
 from tests.fetchable import SIZE, bundle_with_fetchable
@@ -134,7 +135,7 @@ def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path,
     before = photo.read_bytes()
     code, out, err = run("protect", photo)
     assert (code, err) == (0, "")
-    assert imageio.read(photo.with_name("me.protected.png")).pixels.max() == 100
+    assert photo_files.read(photo.with_name("me.protected.png")).pixels.max() == 100
     assert photo.read_bytes() == before
     assert f"  {report.face_sentence(FACE)}\n  {WARNING}\n{report.NO_PROMISE}\n" in out
 
@@ -300,7 +301,7 @@ def test_version_is_the_one_of_the_package(run: Run) -> None:
 
 def test_libraries_cannot_write_to_stderr(tmp_path: Path) -> None:
     noise = "import os, warnings; os.write(2, b'INFO: noise'); warnings.warn('noise')"
-    code = f"import sys; from c2p_core import cli, report; cli.plan_targets = lambda *a: exec({noise!r})"
+    code = f"import sys; from c2p_core import cli; cli.plan_targets = lambda *a: exec({noise!r})"
     words = f"sys.exit(cli.main(['protect', {str(tmp_path / 'nothing.png')!r}]))"
     run = subprocess.run([sys.executable, "-c", f"{code}; {words}"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1 and "noise" not in only_sentence(run.stderr)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from c2p_core import imageio
+from c2p_core.io import photo_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +43,7 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dic
 @pytest.mark.slow
 def test_only_the_face_changes_and_the_photo_is_upright(protected: tuple[Path, Path, dict[str, Any]]) -> None:
     original, result, _ = protected
-    before, after = imageio.read(original).pixels, imageio.read(result).pixels
+    before, after = photo_files.read(original).pixels, photo_files.read(result).pixels
     assert np.array_equal(before, data.astronaut())
     changed = (before != after).any(axis=2)
     assert 0 < changed.mean() < 0.15

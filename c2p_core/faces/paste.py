@@ -19,7 +19,7 @@ from torch import Tensor
 from c2p_core.colour import LUMINANCE, decode, encode
 from c2p_core.faces.align import CANVAS, Alignment, apply
 from c2p_core.faces.canvas import Change
-from c2p_core.imageio import own_gamma
+from c2p_core.io.colour_profiles import own_gamma
 from c2p_core.photo import Photo
 
 _STRIP_PIXELS = 1_000_000

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.photo import Photo
 
 _VIPS_FORMATS = {np.dtype(np.uint8): "uchar", np.dtype(np.uint16): "ushort", np.dtype(np.float32): "float"}

@@ -1,4 +1,7 @@
-"""Text guidance by any open_clip model: the embedded ``clip-mini`` or a name that open_clip knows."""
+"""Text guidance by any open_clip model: the embedded ``clip-mini`` or a name that open_clip knows.
+
+Weights are read from safetensors, or by torch with ``weights_only=True``: what could run code is refused.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import carry, load_mean_face
+from c2p_core.guidance.clip_name import MINI
+from c2p_core.guidance.clip_weights import Weights, find_weights
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
 
-MINI = "clip-mini"
 # Left, top and side, in canvas pixels, of what a model sees: the face without most of the background.
 FACE = 32, 48, 192
 # Side, in pixels, of the picture of the mean face to which the embedded model has every face carried.
@@ -79,7 +83,8 @@ class TextGuidance:
             pretrained: for other models open_clip's tag or a file of weights.
 
         Raises:
-            ModelUnavailable: the weights are not there or do not fit the model.
+            BadRequest: open_clip knows no such model, or neither tag nor file of such weights.
+            ModelUnavailable: the weights can't be had, are damaged or do not fit the model.
         """
         network, self._tokenize = _load(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
@@ -146,18 +151,26 @@ class TextGuidance:
 
 
 def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
+    """The network and its tokenizer."""
     torchvision_ops.ensure()
     import open_clip
-    from safetensors import SafetensorError
 
     if model == MINI:
         folder = store.path(MINI)
         open_clip.add_model_config(folder / f"{MINI}.json")
-        pretrained = str(folder / f"{MINI}.safetensors")
+        weights = Weights(folder / f"{MINI}.safetensors", {})
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
+    else:
+        weights = find_weights(model, pretrained, store.offline)
     try:
-        network = open_clip.create_model(model, pretrained=pretrained, weights_only=True)
-    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-        raise ModelUnavailable("text-model-unreadable", model=model, reason=str(error)) from error
-    return network, open_clip.get_tokenizer(model)
+        network = open_clip.create_model(
+            model, pretrained=str(weights.file), force_preprocess_cfg=weights.preprocessing, weights_only=True
+        )
+        return network, open_clip.get_tokenizer(model)
+    except Exception as error:
+        # open_clip and torch raise whatever a strange file leads them to: a missing key, another shape, a bad zip.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+        raise ModelUnavailable(
+            "text-model-unreadable", model=model, path=str(weights.file), reason=reason[:160]
+        ) from error

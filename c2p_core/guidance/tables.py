@@ -1,4 +1,4 @@
-"""The tables of ``vocabulary.toml``: colours, products, strengths, finishes and looks, with the words for each.
+"""The tables of ``vocabulary.toml``: colours, strengths, finishes and looks, with the words for each, and products'.
 
 Read once, at import. The file is a resource of the package, so that it is found in a checkout, a wheel and a zip file.
 """
@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
+from c2p_core.products import catalogue
+from c2p_core.products.catalogue import CATALOGUE, Rgb
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,10 @@ class NamedLook:
 
 @dataclass(frozen=True)
 class Tables:
-    """The contents of ``vocabulary.toml``, whose comments explain each table; dictionaries are keyed by name."""
+    """What prompts may say: ``vocabulary.toml``, whose comments explain each table, and the catalogue of products.
+
+    Dictionaries are keyed by name.
+    """
 
     presets: tuple[str, ...]
     templates: tuple[str, ...]
@@ -130,7 +134,7 @@ def _read() -> Tables:
         smoke={name: _rgb(code) for name, code in toml["smoke"].items()},
         smoky_share=toml["smoky"]["share"],
         soot=_rgb(toml["smoky"]["soot"]),
-        products={name: _product(row, tuple(colours)) for name, row in toml["products"].items()},
+        products={name: _product(product, tuple(colours)) for name, product in CATALOGUE.items()},
         strengths={name: Strength(row["intensity"], tuple(row["words"])) for name, row in toml["strengths"].items()},
         finishes={
             name: Finish(row["intensity"], row["spread"], tuple(row["words"])) for name, row in toml["finishes"].items()
@@ -144,12 +148,11 @@ def _rgb(code: str) -> Rgb:
     return (int(code[0:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:6], 16) / 255)
 
 
-def _product(row: dict[str, Any], every_colour: tuple[str, ...]) -> Product:
-    if "every_colour_except" in row:
-        colours = tuple(name for name in every_colour if name not in row["every_colour_except"])
-    else:
-        colours = tuple(row["colours"])
-    return Product(tuple(row["words"]), colours, row.get("usual_colour"), tuple(row.get("finishes", ())))
+def _product(record: catalogue.Product, every_colour: tuple[str, ...]) -> Product:
+    colours = record.colours
+    if record.not_colours is not None:
+        colours = tuple(name for name in every_colour if name not in record.not_colours)
+    return Product(record.words, colours, record.usual_colour, record.finishes)
 
 
 def _looks(rows: dict[str, dict[str, Any]]) -> dict[str, NamedLook]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from c2p_core.guidance.tables import TABLES, Ingredient, Rgb
+from c2p_core.guidance.tables import TABLES, Ingredient
+from c2p_core.products.catalogue import Rgb
 
 
 @dataclass(frozen=True)

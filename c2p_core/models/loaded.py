@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -14,19 +15,16 @@ from c2p_core.api import DEFAULT_HOLD_OUT, Device, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
-from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.checkpoint_files import find_files
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
-from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.priors.prior import Prior
-from c2p_core.priors.wplus import WPlusPrior, load_networks
-from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.recognition.decoys import load_decoys
+from c2p_core.priors.prior import Prior, Resources
+from c2p_core.priors.registry import MODULES
+from c2p_core.recognition import Recogniser, load_recognisers, unmeasured_warnings
+from c2p_core.recognition.decoys import decoy_warnings, load_decoys
 
 _Loaded = TypeVar("_Loaded")
 
@@ -107,22 +105,30 @@ def load_models(
         ModelUnavailable: a model is missing and could not be fetched.
     """
     recognisers, missing = warm_recognisers(request.recognisers, store, device, warm)
-    warnings += missing
+    warnings += missing + unmeasured_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
-    prior: Prior
-    if request.prior == "stylegan2":
-        mean_face = load_mean_face(store.path("complexion"))
-        own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
-        networks = warm.get(("stylegan2", device), lambda: load_networks(store, device), own)
-        noise = request.free_noise
-        prior = WPlusPrior(
-            networks, mean_face, device, warm.inversions, warnings.append, on_inversion_step, free_noise=noise
-        )
-    else:
-        prior = warm.get(("prior", device), lambda: MakeupPrior(load_basis(store.path("complexion")), device))
-    decoys = load_decoys(store.path("decoys"), optimised, device) if request.mode == "decoy" else ()
-    guidance = warm.get(("guidance", device), lambda: TextGuidance(store, device))
+    prior = load_prior(
+        request.prior,
+        Resources(store, device, warm.get, warm.inversions, request.free_noise, warnings.append, on_inversion_step),
+    )
+    decoys: tuple[dict[str, Tensor], ...] = ()
+    if request.mode == "decoy":
+        decoys = load_decoys(store.path("decoys"), optimised, device)
+        warnings += decoy_warnings(optimised, decoys)
+    guidance = warm.get(
+        ("guidance", device), lambda: TextGuidance(store, device, *parse_clip(request.clip)), source=request.clip
+    )
     return Models(recognisers, optimised, guidance, prior, decoys)
+
+
+def load_prior(name: str, resources: Resources) -> Prior:
+    """The prior of a name that ``priors.registry`` has.
+
+    Raises:
+        ModelUnavailable: its models can't be had.
+    """
+    prior: Prior = importlib.import_module(MODULES[name]).load(resources)
+    return prior
 
 
 def warm_recognisers(

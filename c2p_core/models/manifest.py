@@ -1,8 +1,13 @@
-"""Reads ``bundle/manifest.toml``: which model files there are, where they come from and what they hash to."""
+"""Reads ``bundle/manifest.toml``: which model files there are, where they come from and what they hash to.
+
+Users list recognisers of their own in a manifest of the same form (``read_own_manifest``).
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -13,6 +18,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+OWN_MANIFEST = "manifest.toml"
+"""Name of a user's own manifest, in the folder of the fetched models."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Role = Literal["detector", "landmarks", "recogniser", "prior", "guidance", "thresholds", "decoys"]
 
@@ -44,6 +53,14 @@ Source = BundleSource | HttpsSource
 
 
 @dataclass(frozen=True)
+class Default:
+    """What a recogniser's maker documents: the cosine similarity from which two faces are one person's, and where."""
+
+    threshold: float
+    says: str
+
+
+@dataclass(frozen=True)
 class ModelEntry:
     """One model.
 
@@ -55,6 +72,8 @@ class ModelEntry:
         origin: one line on where it comes from and what it was trained on, as far as known.
         files: all of them are needed.
         sources: in the order in which they are tried.
+        module: of a recogniser, the Python module with its ``NETWORK`` and ``TEMPLATE`` (`c2p_core.recognition`).
+        default: of a recogniser, its maker's own threshold; None where none is documented.
     """
 
     name: str
@@ -64,6 +83,8 @@ class ModelEntry:
     origin: str
     files: tuple[ModelFile, ...]
     sources: tuple[Source, ...]
+    module: str = ""
+    default: Default | None = None
 
     @property
     def size(self) -> int:
@@ -73,7 +94,7 @@ class ModelEntry:
     @property
     def source(self) -> str:
         """Where it comes from, for people."""
-        return ", else ".join(_described(source) for source in self.sources)
+        return ", else ".join(_described(source) for source in self.sources) or "put there by you"
 
 
 def _described(source: Source) -> str:
@@ -91,6 +112,9 @@ def _file(table: dict[str, Any]) -> ModelFile:
 
 
 def _entry(table: dict[str, Any]) -> ModelEntry:
+    if not _NAME.fullmatch(table["name"]):
+        raise ValueError(f"the name {table['name']!r} is more than letters, digits, '.', '_' and '-'")
+    default = table.get("default")
     return ModelEntry(
         name=table["name"],
         role=table["role"],
@@ -102,6 +126,8 @@ def _entry(table: dict[str, Any]) -> ModelEntry:
             _SOURCES[source["kind"]](**{key: value for key, value in source.items() if key != "kind"})
             for source in table["sources"]
         ),
+        module=table.get("module", ""),
+        default=None if default is None else Default(float(default["threshold"]), str(default["says"])),
     )
 
 
@@ -112,7 +138,39 @@ def read_manifest(path: Path) -> tuple[ModelEntry, ...]:
         ModelUnavailable: when the manifest is missing or not understood.
     """
     try:
-        with path.open("rb") as file:
-            return tuple(_entry(table) for table in tomllib.load(file)["model"])
+        return _read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable("manifest-unreadable", path=str(path), reason=str(error)) from error
+
+
+def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry, ...]:
+    """A user's own recognisers, as ``manifest.toml`` in the folder of the fetched models lists them; often none.
+
+    Args:
+        root: folder of the fetched models.
+        shipped: names that the project's models have; no other may have one of them.
+
+    Raises:
+        ModelUnavailable: the manifest is not understood, or lists something else than recognisers.
+    """
+    path = root / OWN_MANIFEST
+    if not path.is_file():
+        return ()
+    try:
+        entries = _read(path)
+        names = [entry.name for entry in entries]
+        for entry in entries:
+            if entry.role != "recogniser" or not entry.module or not entry.family:
+                raise ValueError(f"{entry.name} is no recogniser with a module and a family")
+            if entry.name in shipped or names.count(entry.name) > 1:
+                raise ValueError(f"the name {entry.name} is taken")
+            if any(isinstance(source, BundleSource) for source in entry.sources):
+                raise ValueError(f"{entry.name} is no part of the program, as the source bundle says")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailable("own-manifest-unreadable", path=str(path), reason=str(error)) from error
+    return entries
+
+
+def _read(path: Path) -> tuple[ModelEntry, ...]:
+    with path.open("rb") as file:
+        return tuple(_entry(table) for table in tomllib.load(file)["model"])

@@ -17,8 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
-from c2p_core.home import data_folder
-from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, ModelFile, read_manifest
+from c2p_core.models.manifest import (
+    BundleSource,
+    HttpsSource,
+    ModelEntry,
+    ModelFile,
+    read_manifest,
+    read_own_manifest,
+)
+from c2p_core.paths import data_folder
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
@@ -44,7 +51,7 @@ def default_root() -> Path:
 
 
 class ModelStore:
-    """The models of one manifest.
+    """The models of the project's manifest, and recognisers of the user's own (``read_own_manifest``).
 
     Attributes:
         root: folder of the fetched models; made when it is first needed.
@@ -52,15 +59,20 @@ class ModelStore:
     """
 
     def __init__(self, root: Path | None = None, offline: bool = False, bundle: Path | None = None) -> None:
-        """Reads the manifest of ``bundle`` (default: the project's own)."""
+        """Reads the manifest of ``bundle`` (default: the project's), and the user's own in ``root``.
+
+        Raises:
+            ModelUnavailable: one of the two can't be read.
+        """
         self.root = root if root is not None else default_root()
         self.offline = offline
         self._bundle = bundle if bundle is not None else bundle_dir()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
+        self._entries |= {entry.name: entry for entry in read_own_manifest(self.root, self._entries)}
         self._checked: set[Path] = set()
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """All models, in the manifest's order."""
+        """All models, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
 
     def entry(self, name: str) -> ModelEntry:
@@ -114,7 +126,7 @@ class ModelStore:
         if folder is None:
             if can_be_fetched(entry):
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
-            raise ModelUnavailable("model-missing", name=name, source=entry.source)
+            raise self._missing(entry)
         self._checked.difference_update(folder / file.name for file in entry.files)
         self._check(entry, folder)
 
@@ -131,7 +143,7 @@ class ModelStore:
         if not can_be_fetched(entry):
             if folder := self._folder(entry):
                 self._check(entry, folder)
-            raise ModelUnavailable("model-missing", name=name, source=entry.source)
+            raise self._missing(entry)
         if self.offline:
             raise ModelUnavailable("model-offline", name=name, source=entry.source)
         # Only here: whoever fetches nothing does not wait for the modules of the network.
@@ -152,6 +164,21 @@ class ModelStore:
                 raise _cannot_write(self.root, error) from error
         raise ModelUnavailable("model-fetch-failed", name=name, why=failures)
 
+    def _missing(self, entry: ModelEntry) -> ModelUnavailable:
+        """What to say of files that can't be fetched."""
+        if entry.sources:
+            return ModelUnavailable("model-missing", name=entry.name, source=entry.source)
+        return ModelUnavailable("own-model-missing", name=entry.name, folder=str(self.root / entry.name))
+
+    def _damaged(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
+        if can_be_fetched(entry):
+            return ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
+        if entry.sources:
+            return ModelUnavailable("model-damaged", name=entry.name, path=str(path))
+        return ModelUnavailable(
+            "own-model-damaged", name=entry.name, path=str(path), folder=str(self.root / entry.name)
+        )
+
     def _folder(self, entry: ModelEntry) -> Path | None:
         """The first folder in which all files of the entry lie, in the right size."""
         for folder in self._folders(entry):
@@ -171,9 +198,7 @@ class ModelStore:
             if path in self._checked:
                 continue
             if _hash(path) != file.sha256:
-                if can_be_fetched(entry):
-                    raise ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
-                raise ModelUnavailable("model-damaged", name=entry.name, path=str(path))
+                raise self._damaged(entry, path)
             self._checked.add(path)
 
     def _keep(self, entry: ModelEntry, aside: Path) -> None:

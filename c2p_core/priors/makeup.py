@@ -15,14 +15,26 @@ from torch import Tensor
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
 from c2p_core.losses import latent_loss
-from c2p_core.priors.complexion import Basis
+from c2p_core.priors.complexion import Basis, load_basis
 from c2p_core.priors.face_maps import CELLS
-from c2p_core.priors.prior import Code, Rendered
+from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import strength_limits
 
 # On smooth skin tone shows by its edges, not by its depth; cells.
 _PATTERN_BLUR = 2.5
+
+
+def load(resources: Resources) -> MakeupPrior:
+    """The prior, kept between runs.
+
+    Raises:
+        ModelUnavailable: the learned complexion can't be had.
+    """
+    device = resources.device
+    return resources.keep(
+        ("makeup", device), lambda: MakeupPrior(load_basis(resources.store.path("complexion")), device)
+    )
 
 
 class MakeupPrior:

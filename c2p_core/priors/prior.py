@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
+from c2p_core.errors import Message
 from c2p_core.faces.canvas import CanvasFace, Change
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.inversion_cache import Inversions
+
+_Loaded = TypeVar("_Loaded")
 
 Code = dict[str, Tensor]
 """A latent code in named parts, each free to move without bounds; the prior's own limits make it a face."""
@@ -37,7 +43,7 @@ class InvertedFace(Protocol):
         """The parts that a code of this prior may have, and Adam's learning rate for each."""
 
     def preview(self, look: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face in a look, a product code (``products``), with nothing else changed."""
+        """(3, 256, 256) sRGB of the face in a look, a product code (``products.codes``), with nothing else changed."""
 
     def wearing(self, look: Tensor) -> InvertedFace:
         """The same face in a look: the search starts from it, and its visibility costs nothing."""
@@ -79,3 +85,33 @@ class Prior(Protocol):
         ``keep_expression`` says whether brows, lips, nose and jaw are held to their form (``priors.expression``); the
         eyes keep still either way.
         """
+
+
+class Keep(Protocol):
+    """Keeps what took time to load for the runs to come."""
+
+    def __call__(self, key: tuple[object, ...], load: Callable[[], _Loaded], source: object = None) -> _Loaded:
+        """What was loaded for ``key`` before from the same ``source``, else what ``load`` gives."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a prior's module loads it from: its ``load`` takes this and returns the ``Prior``.
+
+    Attributes:
+        store: where models are.
+        device: where to compute.
+        keep: for what should stay loaded between runs.
+        inversions: faces that were inverted before.
+        free_noise: see `c2p_core.api.ProtectRequest`.
+        warn: takes messages for the user.
+        on_inversion_step: called before each step of an inversion with its number and their count; may raise to end it.
+    """
+
+    store: ModelStore
+    device: torch.device
+    keep: Keep
+    inversions: Inversions
+    free_noise: bool
+    warn: Callable[[Message], None]
+    on_inversion_step: Callable[[int, int], None]

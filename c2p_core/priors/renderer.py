@@ -20,16 +20,17 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import carry, cell_centres
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample, warp_image, warp_points
 from c2p_core.losses import visibility_penalty
-from c2p_core.priors import face_maps, products
+from c2p_core.priors import face_maps
 from c2p_core.priors.complexion import bounded, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.lines import Lines
 from c2p_core.priors.prior import Code, Rendered
-from c2p_core.priors.products import Rgb
 from c2p_core.priors.relief import Relief
 from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
 from c2p_core.priors.strength import StrengthLimits, equally_visible
+from c2p_core.products import codes, geometry, paint
+from c2p_core.products.catalogue import PRODUCTS, Rgb
 
 LEARNING_RATES: Mapping[str, float] = {"products": 0.3, "relief": 0.35, "texture": 0.15, "grain": 0.15, "shape": 0.3}
 """The parts of a code that the renderer understands, and their learning rates."""
@@ -121,13 +122,13 @@ class FaceRenderer:
         inside = torch.from_numpy(face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
         self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.beside_features(mesh)).to(device))
-        laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
-        ground = products.ground(laid, products.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
-        self._ground = products.Ground(ground.maps.to(device), ground.light.to(device))
+        laid = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
+        ground = paint.ground(laid, paint.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
+        self._ground = paint.Ground(ground.maps.to(device), ground.light.to(device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
-        bare = products.bare_code().to(device)
+        bare = codes.bare_code().to(device)
         lines = self._lines.strengths(torch.zeros_like(self._linear))
         unchanged = lab(_half(face.pixels.to(device))), lab(self._tone), lines
         self._look = self._bare = _WornLook(bare, torch.zeros_like(bare), False, *unchanged)
@@ -145,7 +146,7 @@ class FaceRenderer:
     def start(self) -> Code:
         """The code that changes nothing."""
         return {
-            "products": torch.zeros(products.CODE_SHAPE, device=self._device),
+            "products": torch.zeros(codes.CODE_SHAPE, device=self._device),
             **self.relief.start(),
             "grain": torch.zeros(GRAIN_SIDE, GRAIN_SIDE, device=self._device),
             "shape": torch.zeros(2 * SIZE, device=self._device),
@@ -170,14 +171,14 @@ class FaceRenderer:
 
     def change(self, displacement: Tensor, light: Tensor, code: Code) -> Change:
         """The same as ``render`` for a photo of any size; without gradients."""
-        ground = products.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
+        ground = paint.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
         painted, grey = self._product_code(code["products"]).cpu(), self._grey
         return Change(
             displacement.cpu(),
             (self._on_skin(light) + self._grain(code["grain"])).cpu(),
             ground.maps,
-            lambda maps: _inked(products.paint_on(painted, ground.on(maps)), grey),
-            products.PRODUCTS,
+            lambda maps: _inked(paint.paint_on(painted, ground.on(maps)), grey),
+            PRODUCTS,
         )
 
     def visibility_penalty(self, rendered: Rendered) -> Tensor:
@@ -216,7 +217,7 @@ class FaceRenderer:
         return gaussian(bounded(light, self.limits.limits)[None], _TONE_BLUR)[0]
 
     def _worn(self, look: Tensor) -> _WornLook:
-        if not bool((look[:, 3] > products.ABSENT).any()):
+        if not bool((look[:, 3] > codes.ABSENT).any()):
             return self._bare
         density = self._look_density(look)
         half, tone = lab(_half(self._painted(density))), lab(self._toned(density))
@@ -254,7 +255,7 @@ class FaceRenderer:
 
     def _paint(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of an absolute product code."""
-        return _inked(products.paint_on(code, self._ground), self._grey).sum(0)
+        return _inked(paint.paint_on(code, self._ground), self._grey).sum(0)
 
 
 def _inked(density: Tensor, grey: bool) -> Tensor:
@@ -267,11 +268,11 @@ def _inked(density: Tensor, grey: bool) -> Tensor:
 def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
     """The look with a trace of what it lacks, and how far each of its numbers may go."""
     look = look.clone()
-    reach = look.new_tensor(_REACH).repeat(len(products.PRODUCTS), 1)
+    reach = look.new_tensor(_REACH).repeat(len(PRODUCTS), 1)
     for name, colour in _HINTS:
-        index = products.PRODUCTS.index(name)
-        if float(look[index, 3]) <= products.ABSENT:
-            look[index] = products.product_row(name, colour, 0.5).to(look)
+        index = PRODUCTS.index(name)
+        if float(look[index, 3]) <= codes.ABSENT:
+            look[index] = codes.product_row(name, colour, 0.5).to(look)
             look[index, 3] = _HINT
             reach[index, 3:] = reach.new_tensor([_HINT_REACH, 1.5, 1.5])
     return look, reach

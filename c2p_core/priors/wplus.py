@@ -22,6 +22,7 @@ from torch import Tensor
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
+from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.losses import latent_loss
@@ -44,7 +45,7 @@ from c2p_core.priors.inversion import (
 )
 from c2p_core.priors.inversion_cache import Inversions
 from c2p_core.priors.perceptual import Perceptual
-from c2p_core.priors.prior import Code, Rendered
+from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import strength_limits, strength_scale
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
@@ -106,6 +107,27 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     marked = fingerprint(generator, encoder)
     generator = generator.to(device)
     return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, marked)
+
+
+def load(resources: Resources) -> WPlusPrior:
+    """The prior; its networks are kept between runs for as long as the user's own files stay as they are.
+
+    Raises:
+        ModelUnavailable: as ``load_networks``.
+    """
+    store, device = resources.store, resources.device
+    mean_face = load_mean_face(store.path("complexion"))
+    own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
+    networks = resources.keep(("stylegan2", device), lambda: load_networks(store, device), own)
+    return WPlusPrior(
+        networks,
+        mean_face,
+        device,
+        resources.inversions,
+        resources.warn,
+        resources.on_inversion_step,
+        free_noise=resources.free_noise,
+    )
 
 
 class WPlusPrior:

@@ -1,7 +1,16 @@
-"""Face recognisers as differentiable functions from a picture and a face mesh to a unit vector."""
+"""Face recognisers as differentiable functions from a picture and a face mesh to a unit vector.
+
+Each is one module, in this package or in any that is installed, and one entry of a manifest (``models.manifest``) that
+names the module. The module has two names:
+
+- ``NETWORK``: makes an ``nn.Module`` that maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D) of
+  any length. Its weights are read from the entry's .safetensors file; without a file it brings its own.
+- ``TEMPLATE``: how it wants faces cut out (``alignment.Template``).
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,17 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import dlib_resnet, faceres, mobileface, mobilefacenet, mobilenet
 from c2p_core.recognition.alignment import Template, chips
-from c2p_core.recognition.dlib_resnet import DlibResNet
-from c2p_core.recognition.faceres import Faceres
-from c2p_core.recognition.mobileface import MobileFace
-from c2p_core.recognition.mobilefacenet import MobileFaceNet
-from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
-from c2p_core.recognition.thresholds import Thresholds, read_thresholds
+from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
 
 Embed = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) sRGB 0..1 and (B, 468, 2) mesh points in its pixels to (B, D) unit vectors; gradients reach both."""
@@ -41,6 +45,7 @@ class Recogniser:
             four times, so that margins are best given in this unit.
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
+        measured_by: whose the thresholds are: this project's, the user's own, or the maker's default.
     """
 
     name: str
@@ -51,6 +56,38 @@ class Recogniser:
     impostor_std: float
     embed: Embed
     other_photos_up_to: float | None = None
+    measured_by: Literal["project", "user", "vendor"] = "project"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a recogniser's module says: what makes its network, still without weights, and how it wants faces."""
+
+    make: Callable[[], nn.Module]
+    template: Template
+
+
+def recogniser_names(store: ModelStore) -> tuple[str, ...]:
+    """Names of all recognisers, the user's own last."""
+    return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
+
+
+def load_architecture(entry: ModelEntry) -> Architecture:
+    """The module that the entry names.
+
+    Raises:
+        ModelUnavailable: the module is not installed or has not the two names.
+    """
+    try:
+        module = importlib.import_module(entry.module)
+    except (ImportError, ValueError) as error:
+        raise ModelUnavailable(
+            "recogniser-module-missing", name=entry.name, module=entry.module, reason=str(error)
+        ) from error
+    make, template = getattr(module, "NETWORK", None), getattr(module, "TEMPLATE", None)
+    if not callable(make) or not isinstance(template, Template):
+        raise ModelUnavailable("recogniser-module-incomplete", name=entry.name, module=entry.module)
+    return Architecture(make, template)
 
 
 def embed_with(network: nn.Module, template: Template) -> Embed:
@@ -62,31 +99,22 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
     return embed
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], Template]] = {
-    "dlib-resnet": (DlibResNet, dlib_resnet.TEMPLATE),
-    "faceres-deep": (Faceres, faceres.TEMPLATE),
-    "faceres": (Faceres, faceres.TEMPLATE),
-    "mobileface": (MobileFace, mobileface.TEMPLATE),
-    "mobilefacenet": (MobileFaceNet, mobilefacenet.TEMPLATE),
-    "mobilenet": (MobileNet, mobilenet.TEMPLATE),
-}
-"""What makes each recogniser's network, still without weights, and how it wants faces cut out."""
-
-RECOGNISERS = tuple(NETWORKS)
-"""Names of all recognisers."""
-
-
 def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
     """One recogniser's function, frozen and in eval mode.
 
     Raises:
         BadRequest: there is no recogniser of that name.
-        ModelUnavailable: its files can't be had or are damaged.
+        ModelUnavailable: its module or its files can't be had or are damaged.
     """
-    if name not in NETWORKS:
-        raise BadRequest("recogniser-unknown", name=name, known=list(RECOGNISERS))
-    make, template = NETWORKS[name]
-    return embed_with(load_weights(make(), store.path(name)).to(device), template)
+    names = recogniser_names(store)
+    if name not in names:
+        raise BadRequest("recogniser-unknown", name=name, known=list(names))
+    entry = store.entry(name)
+    architecture = load_architecture(entry)
+    network = architecture.make()
+    if entry.files:
+        network = load_weights(network, store.path(name))
+    return embed_with(network.eval().requires_grad_(False).to(device), architecture.template)
 
 
 def load_recognisers(
@@ -107,15 +135,14 @@ def load_recognisers(
         BadRequest: an unknown name.
         ModelUnavailable: a named recogniser, what was measured, or every recogniser of "auto" can't be had.
     """
-    thresholds = read_thresholds(store.path("thresholds"))
-    others = read_other_photos(store.path("other-photos"))
+    load = _Loader(store, device)
     if names != "auto":
-        return tuple(_load(name, store, device, thresholds, others) for name in dict.fromkeys(names))
+        return tuple(load(name) for name in dict.fromkeys(names))
     loaded: list[Recogniser] = []
     missing: list[Message] = []
-    for name in RECOGNISERS:
+    for name in recogniser_names(store):
         try:
-            loaded.append(_load(name, store, device, thresholds, others))
+            loaded.append(load(name))
         except ModelUnavailable as error:
             missing.append(Message("recogniser-left-out", name=name, why=error.message))
     if not loaded:
@@ -125,12 +152,37 @@ def load_recognisers(
     return tuple(loaded)
 
 
-def _load(
-    name: str, store: ModelStore, device: torch.device, thresholds: dict[str, Thresholds], others: OtherPhotos
-) -> Recogniser:
-    embed = load_embed(name, store, device)
-    if name not in thresholds:
-        raise ModelUnavailable("thresholds-missing", name=name)
-    entry, own = store.entry(name), thresholds[name]
-    up_to = others.up_to.get(name)
-    return Recogniser(name, entry.family, entry.licence, own.far1, own.far01, own.impostor_std, embed, up_to)
+def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+    """A message on each recogniser that this project has not measured: what is not known of it."""
+    return [
+        Message("recogniser-measured-by-user", name=r.name)
+        if r.measured_by == "user"
+        else Message("recogniser-measured-by-vendor", name=r.name)
+        for r in recognisers
+        if r.measured_by != "project"
+    ]
+
+
+class _Loader:
+    """Loads recognisers with what was measured of them."""
+
+    def __init__(self, store: ModelStore, device: torch.device) -> None:
+        self._store, self._device = store, device
+        self._shipped = read_thresholds(store.path("thresholds"))
+        self._own = read_own_thresholds(store.root)
+        self._others: OtherPhotos = read_other_photos(store.path("other-photos"))
+
+    def __call__(self, name: str) -> Recogniser:
+        embed, entry = load_embed(name, self._store, self._device), self._store.entry(name)
+        limits: Limits = choose_limits(entry, self._shipped.get(name), self._own.get(name))
+        return Recogniser(
+            name,
+            entry.family,
+            entry.licence,
+            limits.far1,
+            limits.far01,
+            limits.impostor_std,
+            embed,
+            self._others.up_to.get(name),
+            limits.measured_by,
+        )

@@ -10,30 +10,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.recognition import Recogniser
 
 
 def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.device) -> tuple[dict[str, Tensor], ...]:
     """Each person as seen by the given recognisers: (D,) unit vectors by recogniser name.
 
+    Recognisers that the file does not know are left out (``decoy_warnings``); without any there are no people.
+
     Raises:
-        ModelUnavailable: the file is missing or damaged, or lacks one of the recognisers.
+        ModelUnavailable: the file is missing or damaged.
     """
     try:
         stored = load_file(path, str(device))
-        people = [stored[recogniser.name].unbind() for recogniser in recognisers]
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError) as error:
         raise ModelUnavailable("decoys-unreadable", path=str(path), reason=str(error)) from error
-    names = [recogniser.name for recogniser in recognisers]
+    names = [recogniser.name for recogniser in recognisers if recogniser.name in stored]
+    people = [stored[name].unbind() for name in names]
     return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))
+
+
+def decoy_warnings(recognisers: Sequence[Recogniser], decoys: Sequence[dict[str, Tensor]]) -> list[Message]:
+    """A message on each recogniser that no decoy is known of."""
+    known = decoys[0] if decoys else {}
+    return [Message("recogniser-without-decoys", name=r.name) for r in recognisers if r.name not in known]
 
 
 def nearest(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The synthetic identity that is nearest to a face, and so the least visible way to another one; {} of none.
 
     Args:
-        own: per recogniser name, (D,) unit embedding of the face; these recognisers decide.
+        own: per recogniser name, (D,) unit embedding of the face; those that the decoys know decide.
         decoys: as ``load_decoys`` gives them.
     """
-    return max(decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own), default={})
+    return max(
+        decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own if name in decoy), default={}
+    )

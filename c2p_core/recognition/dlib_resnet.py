@@ -82,3 +82,6 @@ class DlibResNet(nn.Module):
         x = F.max_pool2d(F.relu(self.stem(chips.contiguous(memory_format=torch.channels_last)), inplace=True), 3, 2)
         features: Tensor = self.blocks(x).mean((2, 3))
         return features @ self.head
+
+
+NETWORK = DlibResNet

@@ -34,3 +34,6 @@ class Faceres(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         features: Tensor = self.layers(chips.flip(1).permute(0, 2, 3, 1).contiguous() * 255 - self.mean)
         return features.mean((1, 2))
+
+
+NETWORK = Faceres

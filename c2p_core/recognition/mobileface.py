@@ -58,3 +58,6 @@ class MobileFace(nn.Module):
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.stages(self.stem(x))
         return torch.addmm(self.bias, features.flatten(1), self.head.t())
+
+
+NETWORK = MobileFace

@@ -73,3 +73,6 @@ class MobileFaceNet(nn.Module):
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.features(self.blocks(self.stem(x)))
         return torch.addmm(self.bias, (features * self.places).sum((1, 2)), self.head.t())
+
+
+NETWORK = MobileFaceNet

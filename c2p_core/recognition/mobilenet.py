@@ -34,3 +34,6 @@ class MobileNet(nn.Module):
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.layers(x)
         return torch.addmm(self.bias, features.mean((1, 2)), self.head.t())
+
+
+NETWORK = MobileNet

@@ -53,13 +53,18 @@ def read_other_photos(path: Path) -> OtherPhotos:
         raise ModelUnavailable("other-photos-unreadable", path=str(path), reason=str(error)) from error
 
 
-def stronger(measured: OtherPhotos, request: ProtectRequest) -> Stronger | None:
+def stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognisers: bool = True) -> Stronger | None:
     """What more strength than a run's brought; None where that is not known.
 
     It is not known of a run unlike those that were measured, nor beyond the strengths that were.
+
+    Args:
+        measured: see ``read_other_photos``.
+        request: of the run.
+        usual_recognisers: whether the run knew no others than those that ship.
     """
     usual = request.mode == "dodge" and request.steps is None and request.keep_expression
-    usual = usual and request.recognisers == request.hold_out == "auto"
+    usual = usual and usual_recognisers and request.recognisers == request.hold_out == "auto"
     if not usual or request.prior != measured.prior or request.original is not None or not measured.strengths:
         return None
     highest = measured.strengths[-1][0]

@@ -15,6 +15,7 @@ from worker_client.constants import PROGRESS, PROTOCOL
 
 from c2p_core import compare, errors, pipeline
 from c2p_core.api import (
+    DEFAULT_CLIP,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     PRIORS,
@@ -33,13 +34,8 @@ from c2p_core.errors import BadRequest, ModelUnavailable, NoFace
 from c2p_core.faces import find_faces
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.guidance.vocabulary import PRESETS
-from c2p_core.imageio import MIN_SIDE
-from c2p_core.models import loaded
-from c2p_core.models.loaded import WarmModels
-from c2p_core.models.store import ModelStore, can_be_fetched
-from c2p_core.photo import Photo
-from c2p_core.priors.inversion_cache import HeldInversions
-from c2p_core.report import (
+from c2p_core.io.decode import MIN_SIDE
+from c2p_core.io.report import (
     NO_PROMISE,
     OTHER_PHOTOS,
     face_report,
@@ -47,6 +43,11 @@ from c2p_core.report import (
     judged_by_other_photos,
     stronger_report,
 )
+from c2p_core.models import loaded
+from c2p_core.models.loaded import WarmModels
+from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.photo import Photo
+from c2p_core.priors.inversion_cache import HeldInversions
 from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
 from c2p_core.search import SearchSettings
 from c2p_core.verify import UPLOAD_QUALITY
@@ -373,6 +374,7 @@ def _request(header: JobHeader) -> ProtectRequest:
         strength=header.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=header.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
         prior=header.text("prior", PRIORS[0]),
+        clip=header.text("clip", DEFAULT_CLIP),
         recognisers=header.names("recognisers") or "auto",
         hold_out=header.text("hold_out", "auto"),
         steps=steps or None,

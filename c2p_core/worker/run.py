@@ -11,7 +11,7 @@ from pathlib import Path
 
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
-from c2p_core.home import log_folder
+from c2p_core.paths import log_folder
 from c2p_core.worker.control import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap

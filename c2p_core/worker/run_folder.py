@@ -16,7 +16,7 @@ from worker_client.constants import ENDPOINT, HOME_VARIABLE
 from worker_client.location import run_folder
 
 from c2p_core.errors import CannotWrite
-from c2p_core.files import write_whole
+from c2p_core.io.atomic_files import write_whole
 
 # One that is just ending gets so long to let go.
 _LOCK_SECONDS = 10.0

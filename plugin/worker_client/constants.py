@@ -17,7 +17,7 @@ PAYLOAD_LIMIT = 1 << 32  # bytes
 # Of a large group each face has a picture per makeup product.
 PICTURES_LIMIT = 2048
 SIDE_LIMIT = 262144  # pixels
-# As ``imageio.MAX_PIXELS``.
+# As ``decode.MAX_PIXELS``.
 PIXELS_LIMIT = 178956970
 ICC_LIMIT = 1 << 24  # bytes
 # Bytes of a value.

@@ -95,6 +95,7 @@ ENGLISH = {
     # Faces
     "no-face": N_("No face was found; use a photo in which a face can be seen from the front."),
     "no-face-in-file": N_("No face was found in '{path}'; choose a photo that shows one larger or more clearly."),
+    "no-face-in-folder": N_("There is no face in any photo of '{path}'; choose photos that show larger faces."),
     "no-face-usable": N_("No face can be protected: {why}; use a larger version of the photo."),
     "face-unusable": N_("Face {number} can't be protected: {why}."),
     "face-gone": N_("A face that was there before is not found any more; look for the faces again."),
@@ -167,13 +168,42 @@ ENGLISH = {
     # Models
     "no-recogniser": N_("No face recogniser can be loaded. {why}"),
     "recogniser-left-out": N_("Without the recogniser {name}: {why}"),
-    "thresholds-missing": N_("There are no thresholds for the recogniser {name}; install the program again."),
+    "recogniser-module-missing": N_(
+        "The recogniser {name} needs the Python module '{module}', which can't be imported ({reason}); install its"
+        " package beside this program."
+    ),
+    "recogniser-module-incomplete": N_(
+        "The module {module} of the recogniser {name} has no NETWORK and TEMPLATE; docs/architecture.md shows both."
+    ),
+    "recogniser-measured-by-user": N_(
+        "This project has not measured the recogniser {name}: the thresholds that you measured count, and which other"
+        " photos of a person it still matches is not known."
+    ),
+    "recogniser-measured-by-vendor": N_(
+        "This project has not measured the recogniser {name}: its maker's default counts as threshold until `c2p"
+        " thresholds` measures it on photos of yours, and which other photos of a person it still matches is not"
+        " known."
+    ),
+    "recogniser-without-decoys": N_(
+        "No decoys are known of the recogniser {name}: before it, the search only leads away from the original."
+    ),
+    "threshold-missing": N_(
+        "There is no threshold for the recogniser {name}; give its entry in the manifest a default, or measure it"
+        " with `c2p thresholds --faces DIR --recogniser {name} --save`."
+    ),
     "thresholds-unreadable": N_("The thresholds in {path} can't be read ({reason}); install the program again."),
+    "own-thresholds-unreadable": N_(
+        "Your thresholds in {path} can't be read ({reason}); delete the file or measure them again."
+    ),
     "other-photos-unreadable": N_(
         "The figures of other photos in {path} can't be read ({reason}); install the program again."
     ),
     "decoys-unreadable": N_("The decoys in {path} can't be read ({reason}); install the program again."),
     "manifest-unreadable": N_("The list of models {path} can't be read ({reason}); install the program again."),
+    "own-manifest-unreadable": N_(
+        "Your list of recognisers {path} can't be read ({reason}); correct it as docs/architecture.md shows, or move"
+        " it away."
+    ),
     "network-unreadable": N_("The network in {path} can't be read ({reason}); install the program again."),
     "network-wrong": N_("{path} holds another network than the one it is named for; install the program again."),
     "complexion-incomplete": N_("{file} lacks {missing}; install the program again."),
@@ -181,8 +211,30 @@ ENGLISH = {
     "text-model-without-weights": N_(
         "The text model {model} needs a set of weights; name one of open_clip's tags or a file."
     ),
-    "text-model-unreadable": N_("The text model {model} could not be loaded ({reason}); fetch it again."),
+    "text-model-unreadable": N_(
+        "The text model {model} could not be loaded from '{path}' ({reason}); use weights of this very model in"
+        " open_clip's layout."
+    ),
+    "text-model-unknown": N_(
+        "There is no text model '{name}'; use {shipped}, or a model and its weights such as"
+        " ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."
+    ),
+    "text-model-not-listed": N_("open_clip knows no model '{model}'; use one that it lists, such as ViT-B-32."),
+    "text-model-with-tokenizer": N_(
+        "The text model {model} needs a tokenizer that open_clip would have to fetch; use one without, such as"
+        " ViT-B-32."
+    ),
+    "weights-ending-unknown": N_("'{path}' is called like no file of weights; its ending has to be one of {known}."),
+    "weights-unknown": N_("'{name}' is neither a file nor weights of {model} that open_clip knows; it knows {known}."),
+    "weights-only-from-file": N_("'{name}' is not a file, and open_clip knows no weights of {model}; name a file."),
+    "weights-offline": N_(
+        "The weights {name} of {model} are not in open_clip's cache; run once without --offline, or name a file."
+    ),
+    "weights-not-fetched": N_(
+        "The weights {name} of {model} could not be fetched ({reason}); check the network, or name a file."
+    ),
     "model-missing": N_("The model {name} is not there or incomplete ({source}); install the program again."),
+    "own-model-missing": N_("The model {name} is not there or incomplete; put its files into {folder}."),
     "model-not-fetched": N_(
         "The model {name} is not there or incomplete ({source}); fetch it with `c2p models fetch {name}`."
     ),
@@ -195,6 +247,9 @@ ENGLISH = {
     ),
     "model-damaged": N_(
         "The model {name} is damaged: {path} has another content than it should; install the program again."
+    ),
+    "own-model-damaged": N_(
+        "The model {name} is damaged: {path} has another content than it should; put its files into {folder} again."
     ),
     "model-damaged-fetchable": N_(
         "The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {name}`."
@@ -238,6 +293,15 @@ ENGLISH = {
     "pickle-without-generator": N_("{file} holds no generator 'G_ema'; choose a StyleGAN2 network pickle."),
     "codes-differ": N_(
         "{encoder} gives codes of {given}, but {generator} takes codes of {taken}; choose two files of one size."
+    ),
+    # Thresholds that a user measures
+    "folder-without-photos": N_(
+        "There is no photo in '{path}'; name a folder with one for each person, or with photos."
+    ),
+    "faces-of-one-person": N_("All faces in the folder are of one person; thresholds need pairs of different people."),
+    "thresholds-ship": N_("The recogniser {name} comes with thresholds, which stay; --save is for your own ones."),
+    "pairs-too-few": N_(
+        "{count} pairs are too few for a false accept rate of 1 %, which needs {least}; give photos of more people."
     ),
     # Starting and reaching the worker
     "worker-not-installed": N_(

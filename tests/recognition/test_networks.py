@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import NETWORKS, RECOGNISERS
+from c2p_core.recognition import load_architecture, recogniser_names
 from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.tf_layers import Convolution, Prelu, same_padding
 from tests.said import raising
@@ -25,16 +25,16 @@ VALUES = {
     **{"dlib-resnet": 128, "faceres-deep": 1024, "faceres": 1024},
     **{"mobileface": 256, "mobilefacenet": 192, "mobilenet": 128},
 }
-EACH = pytest.mark.parametrize("name", RECOGNISERS)
+STORE = ModelStore(offline=True)
+EACH = pytest.mark.parametrize("name", recogniser_names(STORE))
 
 
 def weights(name: str) -> Path:
-    return ModelStore(offline=True).path(name)
+    return STORE.path(name)
 
 
 def load(name: str, path: Path | None = None) -> nn.Module:
-    make, _ = NETWORKS[name]
-    return load_weights(make(), path or weights(name))
+    return load_weights(load_architecture(STORE.entry(name)).make(), path or weights(name))
 
 
 def noise(*shape: int) -> Tensor:
@@ -42,7 +42,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def noisy_chips(name: str, count: int) -> Tensor:
-    size = NETWORKS[name][1].size
+    size = load_architecture(STORE.entry(name)).template.size
     return noise(count, 3, size, size)
 
 

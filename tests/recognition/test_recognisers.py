@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -16,15 +15,16 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.faces.align import align, apply, canvas_crop
 from c2p_core.faces.landmarks import to_tensor
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
-from c2p_core.recognition import RECOGNISERS, Recogniser, load_recognisers
-from c2p_core.recognition.decoys import load_decoys
+from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
+from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest
 from c2p_core.recognition.thresholds import read_thresholds
 from tests.said import raising
 
 CPU = torch.device("cpu")
+RECOGNISERS = recogniser_names(ModelStore(offline=True))
 
 
 @cache
@@ -153,7 +153,17 @@ def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
         load_decoys(tmp_path / "decoys.safetensors", [], CPU)
 
 
-def test_decoys_without_the_recogniser_are_refused(tmp_path: Path) -> None:
+def test_a_recogniser_that_decoys_do_not_know_is_named_and_has_no_say(tmp_path: Path) -> None:
+    save_file({"mobileface": torch.eye(3)}, tmp_path / "decoys.safetensors")
+    both = [recogniser("mobileface"), recogniser("dlib-resnet")]
+    decoys = load_decoys(tmp_path / "decoys.safetensors", both, CPU)
+    assert [list(decoy) for decoy in decoys] == [["mobileface"]] * 3
+    assert decoy_warnings(both, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
+    own = {"mobileface": torch.tensor([0.0, 1.0, 0.0]), "dlib-resnet": torch.ones(2)}
+    assert torch.equal(nearest(own, decoys)["mobileface"], own["mobileface"])
+
+
+def test_without_any_decoys_there_is_none_to_go_to(tmp_path: Path) -> None:
     save_file({"another": torch.eye(3)}, tmp_path / "decoys.safetensors")
-    with raising(ModelUnavailable, "decoys-unreadable", reason=re.compile("dlib-resnet")):
-        load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)
+    decoys = load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)
+    assert nearest({"dlib-resnet": torch.ones(2)}, decoys) == {}

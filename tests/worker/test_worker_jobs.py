@@ -24,10 +24,10 @@ from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.boxes import overlap
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
+from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
-from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from c2p_core.worker.results import pack_result, update_similarities

@@ -19,8 +19,8 @@ from worker_client import protocol as client
 from worker_client import transport as client_side
 from worker_client.client import _shake_hands
 
-from c2p_core import imageio
 from c2p_core.errors import BadRequest
+from c2p_core.io import decode
 from c2p_core.worker import protocol as worker
 from c2p_core.worker import transport as server_side
 from c2p_core.worker.job_header import JobHeader
@@ -205,7 +205,7 @@ def test_a_proof_is_good_for_one_side_only() -> None:
 
 
 def test_a_message_may_hold_the_largest_photo_that_the_library_reads() -> None:
-    assert constants.PIXELS_LIMIT == imageio.MAX_PIXELS
+    assert constants.PIXELS_LIMIT == decode.MAX_PIXELS
 
 
 @pytest.mark.parametrize("read", [worker.read, client.read_message])

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from c2p_core.api import Face
-from c2p_core.imageio import to_srgb
+from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.photo import Photo
 
 _FOUND, _SKIPPED = (40, 200, 90), (230, 120, 30)

@@ -17,8 +17,10 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canv
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.faces.regions import INNER_LIPS, signed_distance
 from c2p_core.models.store import ModelStore
-from c2p_core.priors import products
-from c2p_core.priors.products import PRODUCTS, Ground, bare_code, decode, paint_on, product_row
+from c2p_core.products import codes, geometry, paint
+from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.codes import bare_code, decode, product_row
+from c2p_core.products.paint import Ground, paint_on
 
 RED = (0.7, 0.05, 0.1)
 LIPS, LINER = PRODUCTS.index("lips"), PRODUCTS.index("eyeliner")
@@ -35,9 +37,9 @@ class Face:
         alignment = align(mesh[:, :2], eye_distance(mesh))
         self.mesh = apply(alignment.to_canvas, mesh[:, :2])
         self.linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
-        self.regions = products.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
-        self.skin = products.skin_map(self.linear, CANVAS_EYE_DISTANCE)
-        self.ground = products.ground(self.regions, self.skin)
+        self.regions = geometry.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
+        self.skin = paint.skin_map(self.linear, CANVAS_EYE_DISTANCE)
+        self.ground = paint.ground(self.regions, self.skin)
 
     def at(self, *points: int) -> tuple[int, int]:
         """Row and column of the mean of some mesh points."""
@@ -57,7 +59,7 @@ def code_of(product: str, colour: tuple[float, float, float] | None = None, opac
 
 
 def any_code(seed: int) -> Tensor:
-    return 4.0 * torch.randn(products.CODE_SHAPE, generator=torch.Generator().manual_seed(seed))
+    return 4.0 * torch.randn(codes.CODE_SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
 def test_without_products_nothing_changes_at_all(face: Face) -> None:
@@ -97,7 +99,7 @@ def test_lipstick_ends_at_the_lips_edge(face: Face, extent: float, softness: flo
     code[LIPS] = product_row("lips", RED, 0.9, extent, softness)
     maps = F.interpolate(face.ground.maps[None], scale_factor=scale, mode="bicubic")[0]
     assert share_outside(code, face.ground.on(maps), maps[LIPS]) < 0.01
-    by_mesh = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
+    by_mesh = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
     outside_mesh = F.interpolate(by_mesh[None, None], scale_factor=scale, mode="bicubic")[0, 0]
     assert share_outside(code, face.ground.on(maps), outside_mesh) < 0.01
 
@@ -123,7 +125,7 @@ def lips_of(
 ) -> tuple[Tensor, Tensor]:
     """Signed distances to the outline of the lips and to the opening of a mesh moved by canvas pixels."""
     moved = torch.from_numpy(mesh + np.array(shift, np.float32)).numpy()
-    outer = products.build_regions(moved, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS] + thinner
+    outer = geometry.build_regions(moved, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS] + thinner
     opening = torch.from_numpy(signed_distance(moved, INNER_LIPS)) / CANVAS_EYE_DISTANCE
     return outer, opening
 
@@ -131,11 +133,11 @@ def lips_of(
 def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
     outer, opening = lips_of(face.mesh, thinner=0.035)
     linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
-    skin = products.skin_map(linear, CANVAS_EYE_DISTANCE)
-    found = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
+    skin = paint.skin_map(linear, CANVAS_EYE_DISTANCE)
+    found = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
     code = code_of("lips", RED)
     assert share_outside(code, found, outer) < 0.02
-    unseen = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
+    unseen = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
     assert share_outside(code, unseen, outer) > 0.1
     painted = paint_on(code, found)[LIPS].abs().amax(0)
     sure = (outer < -0.02) & (opening > 0.03)
@@ -146,7 +148,7 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
     outer, opening = lips_of(face.mesh)
     _, real = lips_of(face.mesh, (0.0, 3.0))
     linear = drawn(face, outer < 0, real <= 0)
-    found = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    found = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     missed = (real < -0.02) & (opening > 0.01)
     assert int(missed.sum()) > 20
     assert float(found.gate[LIPS][missed].mean()) < 0.1
@@ -154,8 +156,8 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
 
 def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
     plain = torch.full((3, CANVAS, CANVAS), 0.4)
-    found = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
-    expected = products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
+    found = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
+    expected = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
     assert torch.equal(found.level, expected.level)
 
 
@@ -186,7 +188,7 @@ def test_a_wing_leaves_the_eye_upwards(face: Face) -> None:
 
 
 def test_nothing_is_painted_beside_the_face(face: Face) -> None:
-    code = torch.zeros(products.CODE_SHAPE)
+    code = torch.zeros(codes.CODE_SHAPE)
     code[:, 3] = 6.0
     assert float(paint_on(code, face.ground)[:, :, :, :8].abs().max()) < 1e-3
 
@@ -225,7 +227,7 @@ def test_opacity_grows_with_what_was_asked() -> None:
 def test_gradients_are_those_of_finite_differences(face: Face) -> None:
     torch.manual_seed(0)
     small = Ground(face.ground.maps[:, 60:200:7, 60:200:7].double(), face.ground.light.double())
-    code = (0.5 * torch.randn(products.CODE_SHAPE)).double().requires_grad_()
+    code = (0.5 * torch.randn(codes.CODE_SHAPE)).double().requires_grad_()
     weight = torch.randn(len(PRODUCTS), 3, *small.maps.shape[1:], dtype=torch.float64)
     torch.autograd.backward((paint_on(code, small) * weight).sum())
     assert code.grad is not None
@@ -244,10 +246,10 @@ def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
 
 def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
     code = code_of("lips", RED)
-    twice = products.build_regions(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
+    twice = geometry.build_regions(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
     skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
-    fine = products.paint(code, twice, skin).sum(0)
-    once = products.ground(products.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
+    fine = paint.paint(code, twice, skin).sum(0)
+    once = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
     enlarged = F.interpolate(once.maps[None], scale_factor=2, mode="bicubic")[0]
     coarse = paint_on(code, face.ground.on(enlarged)).sum(0)
     lips = fine.abs() > 0.05
@@ -258,5 +260,5 @@ def test_sunglasses_take_no_eyeliner(face: Face) -> None:
     row, _ = face.at(33, 263)
     linear = face.linear.clone()
     linear[:, row - 30 : row + 30] = 0.003
-    dark = products.ground(face.regions, products.skin_map(linear, CANVAS_EYE_DISTANCE))
+    dark = paint.ground(face.regions, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
     assert float(paint_on(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0

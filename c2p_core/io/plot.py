@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from c2p_core.api import Box, FaceReport, Similarity
 from c2p_core.faces.view import View
+from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_sentence, judged_by_other_photos
 from c2p_core.photo import Photo
-from c2p_core.report import NO_PROMISE, OTHER_PHOTOS, face_sentence, judged_by_other_photos
 
 FACES_ON_PAGE = 4
 _WIDTH, _MARGIN, _THUMB, _GAP = 1400, 60, 300, 24

@@ -1,0 +1,1 @@
+"""Files in and out: photos, their metadata, reports and plots. This file imports nothing: commands start fast."""

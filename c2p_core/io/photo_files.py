@@ -1,0 +1,134 @@
+"""Photos in and out: JPEG, PNG, TIFF and WebP with colour profile, EXIF, XMP, alpha and bit depth kept.
+
+A picture is upright after reading: its EXIF orientation is applied to the pixels once and reset.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+
+from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.io.atomic_files import write_whole
+from c2p_core.io.decode import Unusable, decode, format_of
+from c2p_core.io.encode import encode
+from c2p_core.photo import Format, Photo
+
+FORMATS: dict[str, Format] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+# Pixels; what libjpeg and libwebp write at most.
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# Bytes of EXIF and of XMP that one segment of a JPEG takes, behind their names.
+_JPEG_EXIF, _JPEG_XMP = 65_533, 65_504
+# What Pillow and libvips raise on damaged pictures, and on pictures that they can't encode.
+_LIBRARY_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    EOFError,
+    KeyError,
+    TypeError,
+    pyvips.Error,
+)
+
+
+def read(path: Path) -> Photo:
+    """Reads one picture, upright, with everything that has to survive.
+
+    Raises:
+        UnreadableImage: missing, not a file, empty, damaged, not of the four formats, too large, too small, CMYK,
+            HDR, in other colours than sRGB without a profile, animated or of several pages, or of a number type that a
+            photo doesn't have.
+    """
+    data = _bytes_of(path)
+    kind = format_of(data)
+    if kind is None:
+        raise UnreadableImage("image-format-unknown", path=str(path))
+    try:
+        return decode(data, kind)
+    except Unusable as error:
+        raise UnreadableImage(error.code, path=str(path), **error.fields) from None
+    except _LIBRARY_ERRORS as error:
+        raise UnreadableImage("image-damaged", path=str(path), reason=_short(error)) from error
+
+
+def write(path: Path, photo: Photo) -> None:
+    """Writes a photo in the format of the file name's ending, in full or not at all.
+
+    Lossless formats give the same pixels back. JPEG uses the quantisation and subsampling that the photo came with.
+
+    Raises:
+        BadRequest: the ending is unknown, or its format can't hold the photo (see ``check_target``).
+        CannotWrite: no permission, no folder, no space, or the encoder failed.
+    """
+    check_target(path, photo)
+    kind = FORMATS[path.suffix.lower()]
+    try:
+        data = encode(photo, kind)
+    except _LIBRARY_ERRORS as error:
+        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_short(error)) from error
+    write_whole(path, data)
+
+
+def check_target(path: Path, photo: Photo | None = None) -> None:
+    """Says early whether ``path`` can name an output file and, where given, hold the photo.
+
+    Raises:
+        BadRequest: the ending is unknown, or its format can't hold the photo's alpha, bit depth, profile, size, EXIF
+            or XMP.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise BadRequest("ending-unknown", name=path.name, known=list(FORMATS))
+    if photo is None:
+        return
+    channels, deep = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
+    if kind == "JPEG" and channels in (2, 4):
+        raise BadRequest("jpeg-without-transparency", instead=f"{path.stem}.png")
+    if kind in ("JPEG", "WEBP") and deep:
+        raise BadRequest("format-of-8-bits", format=kind, instead=f"{path.stem}.tif")
+    if kind == "PNG" and photo.pixels.dtype == np.float32:
+        raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
+    if kind == "WEBP" and channels < 3 and photo.icc:
+        raise BadRequest("webp-without-grey-profile", instead=f"{path.stem}.png")
+    if (longest := max(photo.width, photo.height)) > (most := _LONGEST_SIDE.get(kind, longest)):
+        raise BadRequest("format-too-small", format=kind, most=most, count=longest, instead=f"{path.stem}.png")
+    for name, block, most in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
+        if kind == "JPEG" and block and len(block) > most:
+            instead = f"{path.stem}.png"
+            raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise UnreadableImage("image-is-folder", path=str(path))
+        if path.exists() and not path.is_file():
+            raise UnreadableImage("image-is-no-file", path=str(path))
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImage("image-missing", path=str(path)) from None
+    except PermissionError:
+        raise UnreadableImage("image-not-readable", path=str(path)) from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImage("image-read-failed", path=str(path), reason=_short(error)) from error
+    if not data:
+        raise UnreadableImage("image-empty", path=str(path))
+    return data
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:160] if lines else type(error).__name__

@@ -1,0 +1,154 @@
+"""Makeup painted on a face, differentiable, at any resolution.
+
+What is painted is a change of optical density, coat on coat, towards the pigment's density in the light that falls
+there. The photo's own pixels are multiplied by its exponential, which keeps pores, hairs and gloss. Where a product is
+painted is the smooth function ``sigmoid((extent - level) / softness)`` of its level map (``geometry``), so that the
+same maps serve any resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from c2p_core.colour import DARKEST, LUMINANCE, density
+from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
+from c2p_core.products.codes import Decoded, bare_code, decode
+from c2p_core.products.geometry import Regions
+
+_AT = {name: index for index, name in enumerate(PRODUCTS)}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a photo brings to painting: all that does not depend on the code.
+
+    Attributes:
+        maps: (22, H, W), smooth, to be resampled to any grid: 9 levels, 9 times what carries paint (0..1), 3 optical
+            densities and 1 log luminance of the low-passed photo.
+        light: (9,) mean log luminance about each product, the same for every part and grid of one face.
+    """
+
+    maps: Tensor
+    light: Tensor
+
+    def on(self, maps: Tensor) -> Ground:
+        """The same face with its maps resampled."""
+        return Ground(maps, self.light)
+
+
+def ground(regions: Regions, skin: Tensor) -> Ground:
+    """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
+    weights = LUMINANCE.to(skin)[:, None, None]
+    brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
+    carries = regions.gate * _takes_paint(regions, skin)
+    usual = decode(bare_code().to(skin))
+    light = _weighted_mean(brightness, regions.gate * _mask(usual, regions.level))
+    return Ground(torch.cat([regions.level, carries, density(skin), brightness[None]]), light)
+
+
+def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
+    """Density increments of every product, on the regions' grid: ``ground`` and ``paint_on`` in one.
+
+    Args:
+        code: (9, 6).
+        regions: from ``build_regions``, of the whole face.
+        skin: (3, H, W) linear light, low-passed (``skin_map``), on the same grid.
+
+    Returns:
+        As ``paint_on``.
+    """
+    return paint_on(code, ground(regions, skin))
+
+
+def paint_on(code: Tensor, canvas: Ground) -> Tensor:
+    """Density increments (9, 3, H, W) of every product: the painted photo is ``linear * exp(-increments.sum(0))``.
+
+    Exactly 0 where a product is absent. Each stays within its product's density limit, and so nearly does the sum,
+    because a later coat starts from what the earlier ones left.
+    """
+    count = len(PRODUCTS)
+    level, carries = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
+    coat, brightness = canvas.maps[2 * count : 2 * count + 3], canvas.maps[-1]
+    made = decode(code)
+    alpha = made.opacity[:, None, None] * carries * _mask(made, level)
+    shading = _shading(brightness, canvas.light)
+    pigment = density(made.pigment)
+    increments = []
+    for index, limits in enumerate(CATALOGUE.values()):
+        if limits.relative:
+            step = made.pigment[index]
+            increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
+        else:
+            difference = pigment[index][:, None, None] - shading[index] - coat
+            increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
+        coat = coat + increment
+        increments.append(increment)
+    return torch.stack(increments)
+
+
+def _mask(made: Decoded, level: Tensor) -> Tensor:
+    return torch.sigmoid((made.extent[:, None, None] - level) / made.softness[:, None, None])
+
+
+def _shading(brightness: Tensor, light: Tensor) -> Tensor:
+    """Logarithm (9, H, W) of the light on each pigment: the face's exposure, and the shading within the product.
+
+    A face's brightness is its skin's reflectance times the light; about half (in logarithm) is taken for light.
+    """
+    mean = light[:, None, None]
+    exposure = 0.45 * (mean - math.log(0.36)).clamp(-2.3, 1.1)
+    return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
+
+
+def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
+    """What of each product's place can carry it, (9, H, W) in 0..1: skin but no glasses or hair; hairs of the brow.
+
+    Skin is what is not much darker than the cheeks and has about their hue. An eye behind sunglasses gets no liner.
+    """
+    tone = density(skin)
+    dark = tone.mean(0)
+    hue = tone - dark
+    cheeks = regions.gate[_AT["blush"]] * torch.sigmoid((0.8 - regions.level[_AT["blush"]]) / 0.3)
+    own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
+    other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
+    off = (dark - own_dark).abs()
+    skin_like = torch.exp(-((off - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
+    # Deep-set eyes lie in shadow; only glasses are darker still.
+    lid_like = torch.exp(-((off - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
+
+    lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
+    eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
+    brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
+    hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
+    everywhere = torch.ones_like(dark)
+    carries = {
+        "skin": skin_like,
+        "lids": lid_like,
+        "hairs": hairy,
+        "eyes": eyes_show * everywhere,
+        "anything": everywhere,
+    }
+    return torch.stack([carries[product.sticks_to] for product in CATALOGUE.values()])
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the last two dimensions; 0 where there is no weight at all."""
+    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1e-6)
+
+
+def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
+    """Low-passed linear photo (3, H, W): colour and shading without texture; ``eye_distance`` in its pixels."""
+    sigma = 0.035 * eye_distance
+    radius = max(1, int(2.5 * sigma + 0.5))
+    at = torch.arange(-radius, radius + 1, dtype=linear.dtype, device=linear.device)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    tone = density(linear)[:, None]
+    tone = F.conv2d(F.pad(tone, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None, :])
+    tone = F.conv2d(F.pad(tone, (0, 0, radius, radius), mode="replicate"), kernel[None, None, :, None])
+    return torch.exp(-tone[:, 0])

@@ -1,0 +1,190 @@
+"""``--clip``: any text model of open_clip, by file or by tag, through the code that loads the real ones."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from c2p_core import Photo, ProtectRequest, cli, protect, torchvision_ops
+from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.guidance.clip import TextGuidance
+from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.guidance.clip_weights import find_weights
+from c2p_core.models.loaded import WarmModels
+from c2p_core.models.store import ModelStore
+from c2p_core.validate import check_request
+from tests.said import raising
+
+torchvision_ops.ensure()
+import open_clip  # noqa: E402
+from open_clip import pretrained as tags  # noqa: E402
+from open_clip.model import CLIP  # noqa: E402
+
+CPU = torch.device("cpu")
+CONFIG: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 48, "patch_size": 24, "width": 32, "layers": 1, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of ``tiny-clip``, a small model that open_clip knows now."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "tiny-clip.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(folder / "tiny-clip.json")
+    torch.manual_seed(1)
+    weights = CLIP(**CONFIG).state_dict()
+    save_file(weights, folder / "weights.safetensors")
+    # As training scripts keep it: in a dictionary, every name behind "module.".
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, folder / "weights.pt")
+    return folder
+
+
+@pytest.fixture
+def tag(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A tag that open_clip knows of the tiny model, and whose weights nobody has fetched."""
+    monkeypatch.setitem(
+        tags._PRETRAINED, "tiny-clip", {"nobody": {"hf_hub": "nobody/has-this/", "mean": (0.5, 0.5, 0.5)}}
+    )
+    yield "nobody"
+
+
+def guidance(clip: str) -> TextGuidance:
+    return TextGuidance(ModelStore(offline=True), CPU, *parse_clip(clip))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_a_photo_is_protected_with_a_model_from_a_file(tiny: Path, name: str) -> None:
+    photo, warm, store = Photo(skimage.data.astronaut()), WarmModels(), ModelStore(offline=True)
+    request = ProtectRequest(
+        photo, prompt="red lipstick", clip=f"tiny-clip:{tiny / name}", recognisers=("mobileface",), steps=2
+    )
+    protected = protect(request, store=store, warm=warm).photo.pixels
+    by_default = ProtectRequest(photo, prompt="red lipstick", recognisers=("mobileface",), steps=2)
+    assert not np.array_equal(protected, protect(by_default, store=store, warm=warm).photo.pixels)
+    assert not np.array_equal(protected, photo.pixels)
+
+
+def test_the_command_takes_it_and_its_report_says_so(tiny: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "me.png"
+    Image.fromarray(skimage.data.astronaut()).save(photo)
+    clip = f"tiny-clip:{tiny / 'weights.safetensors'}"
+    arguments = ["protect", str(photo), "--clip", clip, "--recognisers", "mobileface", "--steps", "1", "--json"]
+    run = CliRunner().invoke(cli.c2p, arguments)
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["photos"][0]["settings"]["clip"] == clip
+
+
+def test_both_kinds_of_file_hold_the_same_model(tiny: Path) -> None:
+    one, other = (guidance(f"tiny-clip:{tiny / name}") for name in ("weights.safetensors", "weights.pt"))
+    assert torch.equal(one.text("red lipstick"), other.text("red lipstick"))
+
+
+def test_a_tag_is_found_in_open_clips_cache_and_prepares_pictures_as_it_says(
+    tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is the hub's; only its look-up is replaced."""
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda repository, name: str(tiny / "weights.safetensors") if repository == "nobody/has-this" else None,
+    )
+    monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
+    found = find_weights("tiny-clip", tag, offline=False)
+    assert (found.file, found.preprocessing) == (tiny / "weights.safetensors", {"mean": (0.5, 0.5, 0.5)})
+    assert guidance(f"tiny-clip:{tag}")._mean.flatten().tolist() == [0.5, 0.5, 0.5]
+
+
+def test_offline_a_tag_that_is_not_cached_is_not_fetched(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
+    with raising(ModelUnavailable, "weights-offline", name=tag, model="tiny-clip"):
+        find_weights("tiny-clip", tag, offline=True)
+
+
+def test_a_tag_that_cant_be_fetched_is_refused_with_the_first_line_of_the_reason(
+    tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> str:
+        raise OSError("the hub is away\nand more")
+
+    monkeypatch.setattr("open_clip.download_pretrained", refuse)
+    with raising(ModelUnavailable, "weights-not-fetched", name=tag, reason="the hub is away"):
+        find_weights("tiny-clip", tag, offline=False)
+
+
+class Saboteur:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda made, path: path.write_bytes(pickle.dumps(made, protocol=2))])
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tiny: Path, tmp_path: Path, save: Any) -> None:
+    save({"state_dict": Saboteur(tmp_path / "touched")}, tmp_path / "bad.pt")
+    with raising(ModelUnavailable, "text-model-unreadable", path=str(tmp_path / "bad.pt")):
+        guidance(f"tiny-clip:{tmp_path / 'bad.pt'}")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_weights_of_another_model_are_one_sentence(tiny: Path, tmp_path: Path) -> None:
+    save_file({"logit_scale": torch.ones([])}, tmp_path / "other.safetensors")
+    with raising(ModelUnavailable, "text-model-unreadable", model="tiny-clip", reason=re.compile(r"\A[^\n]+\Z")):
+        guidance(f"tiny-clip:{tmp_path / 'other.safetensors'}")
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "code", "fields"),
+    [
+        ("no-such-model", "laion2b_s34b_b79k", "text-model-not-listed", {}),
+        (
+            "ViT-B-32",
+            "no_such_tag",
+            "weights-unknown",
+            {"name": "no_such_tag", "known": re.compile("laion2b_s34b_b79k")},
+        ),
+        ("ViT-B-16-SigLIP", "webli", "text-model-with-tokenizer", {}),
+    ],
+)
+def test_what_open_clip_does_not_know_is_a_bad_request(
+    model: str, pretrained: str, code: str, fields: dict[str, Any]
+) -> None:
+    with raising(BadRequest, code, model=model, **fields):
+        find_weights(model, pretrained, offline=True)
+
+
+def test_of_a_model_without_tags_only_a_file_is_taken(tiny: Path) -> None:
+    with raising(BadRequest, "weights-only-from-file", model="tiny-clip", name="no_such_tag"):
+        find_weights("tiny-clip", "no_such_tag", offline=True)
+
+
+def test_a_file_called_like_no_weights_is_a_bad_request(tiny: Path) -> None:
+    with raising(BadRequest, "weights-ending-unknown", path=str(tiny / "tiny-clip.json")):
+        find_weights("tiny-clip", str(tiny / "tiny-clip.json"), offline=True)
+
+
+@pytest.mark.parametrize("clip", ["", "ViT-B-32", "ViT-B-32:", ":file.pt", "clip-mini:file.pt", "a:" + "b" * 1000])
+def test_a_request_names_model_and_weights(clip: str) -> None:
+    with raising(BadRequest, "text-model-unknown", name=clip[:80]):
+        check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), clip=clip))
+
+
+def test_only_the_first_colon_parts_model_and_weights() -> None:
+    assert parse_clip(r"ViT-B-32:C:\weights.pt") == ("ViT-B-32", r"C:\weights.pt")
+    assert parse_clip("clip-mini") == ("clip-mini", None)

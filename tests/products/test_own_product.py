@@ -1,0 +1,92 @@
+"""A product of one's own: one record in the catalogue, and a region where it lies at a place of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = """
+    Product(
+        "tint",
+        ("cheek tint",),
+        opacity=0.9,
+        extent=(0.2, 1.1),
+        softness=(0.5, 0.9),
+        limit=0.9,
+        colours=("red", "pink"),
+        usual_colour="red",
+        own_region="blush",
+        sticks_to="skin",
+    ),
+    Product(
+        "beauty_spot",
+        ("beauty spot",),
+        opacity=0.95,
+        extent=(0.8, 1.2),
+        softness=(0.1, 0.2),
+        limit=3.0,
+        colours=("black", "brown"),
+        usual_colour="black",
+    ),
+"""
+REGION = """
+REGIONS["beauty_spot"] = Region(
+    lambda face: np.linalg.norm(face.xy - face.points[205], axis=-1) / 0.05, lambda face: face.skin
+)
+"""
+PROGRAM = """
+import json
+from skimage.data import astronaut
+from c2p_core import Photo, ProtectRequest, protect
+request = ProtectRequest(
+    Photo(astronaut()), "strong red cheek tint and black beauty spot", recognisers=("mobileface",), steps=1, layers=True
+)
+result = protect(request)
+layers = {
+    layer.name: [layer.x, layer.y, layer.pixels.shape[1], layer.pixels.shape[0], int(layer.pixels[..., 3].max())]
+    for layer in result.layers
+}
+print(json.dumps({"layers": layers, "warnings": result.warnings}))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run with a copy of the package says, which has two products more."""
+    home = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "c2p_core", home / "c2p_core", ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "bundle").symlink_to(ROOT / "bundle")
+    catalogue = home / "c2p_core" / "products" / "catalogue.py"
+    before, records, after = catalogue.read_text().partition("_PRODUCTS = (\n")
+    listed, end, rest = after.partition("\n)\n")
+    catalogue.write_text(before + records + listed + RECORDS + end + rest)
+    geometry = home / "c2p_core" / "products" / "geometry.py"
+    geometry.write_text(geometry.read_text() + REGION)
+    environment = {**os.environ, "PYTHONPATH": str(home), "C2P_OFFLINE": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=home, env=environment, capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+def test_a_photo_is_protected_in_products_that_prompts_name_and_layers_show(said: dict[str, Any]) -> None:
+    assert not any("means nothing" in warning for warning in said["warnings"])
+    assert {"Tint", "Beauty spot"} <= said["layers"].keys()
+    assert "Lipstick" not in said["layers"]
+
+
+def test_a_region_of_its_own_says_where_it_lies(said: dict[str, Any]) -> None:
+    """The spot is small and on the cheek; the tint has the blush's place on both."""
+    spot, tint = said["layers"]["Beauty spot"], said["layers"]["Tint"]
+    assert spot[4] > 100
+    assert max(spot[2:4]) < 0.3 * tint[2]
+    assert tint[0] <= spot[0] <= tint[0] + tint[2] / 2

@@ -1,0 +1,264 @@
+"""A recogniser of one's own: a module that is installed, and one entry of a manifest in the models folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from c2p_core import Photo, ProtectRequest, check, cli, protect
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models.loaded import WarmModels
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition import load_recognisers, recogniser_names
+from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
+from tests.said import raising
+
+CPU = torch.device("cpu")
+MODULE = """
+from torch import nn
+from c2p_core.recognition.alignment import five_point
+
+TEMPLATE = five_point(32, 1.0)
+
+
+class NETWORK(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 7 * 7, 16))
+
+    def forward(self, chips):
+        return self.layers(chips - 0.5)
+"""
+DEFAULT = 'default = { threshold = 0.9, says = "made up" }'
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A models folder with the weights of a toy recogniser, whose module can be imported."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "toy_recogniser.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(packages))
+    from toy_recogniser import NETWORK  # type: ignore[import-not-found]
+
+    root = tmp_path / "models"
+    (root / "toy").mkdir(parents=True)
+    torch.manual_seed(0)
+    save_file(NETWORK().state_dict(), root / "toy" / "toy.safetensors")
+    list_toy(root)
+    return root
+
+
+def list_toy(root: Path, extra: str = DEFAULT, **changed: str) -> None:
+    weights = (root / "toy" / "toy.safetensors").read_bytes()
+    digest = hashlib.sha256(weights).hexdigest()
+    keys = {
+        "name": "toy",
+        "role": "recogniser",
+        "module": "toy_recogniser",
+        "family": "toys",
+        "licence": "MIT",
+    } | changed
+    lines = [f'{key} = "{value}"' for key, value in keys.items()]
+    lines += ['origin = "random numbers"', extra, "sources = []"]
+    lines += [f'files = [{{ name = "toy.safetensors", sha256 = "{digest}", size = {len(weights)} }}]']
+    (root / "manifest.toml").write_text("\n".join(["[[model]]", *lines]))
+
+
+def test_a_photo_is_protected_from_it_and_what_is_not_known_of_it_is_said_once(models: Path) -> None:
+    store, warm, photo = ModelStore(models, offline=True), WarmModels(), Photo(skimage.data.astronaut())
+    request = ProtectRequest(photo, recognisers=("mobileface", "toy"), hold_out="mobileface", steps=6, device="cpu")
+    result = protect(request, store=store, warm=warm)
+    toy = next(s for s in result.faces[0].similarities if s.recogniser == "toy")
+    assert (toy.family, toy.held_out, toy.far1, toy.far01, toy.other_photos) == ("toys", False, 0.9, 0.9, None)
+    assert 1 - toy.after > 20 * (1 - toy.before)  # a network of random numbers hardly tells faces apart
+    assert [warning for warning in result.warnings if warning.fields.get("name") == "toy"] == [
+        Message("recogniser-measured-by-vendor", name="toy")
+    ]
+
+
+def test_a_decoy_that_does_not_know_it_leads_the_others(models: Path) -> None:
+    request = ProtectRequest(
+        Photo(skimage.data.astronaut()),
+        mode="decoy",
+        recognisers=("mobileface", "toy", "dlib-resnet"),
+        hold_out="dlib-resnet",
+        steps=2,
+        device="cpu",
+    )
+    result = protect(request, store=ModelStore(models, offline=True))
+    assert Message("recogniser-without-decoys", name="toy") in result.warnings
+    assert [w.code for w in result.warnings].count("recogniser-without-decoys") == 1
+
+
+def test_a_check_asks_it_too(models: Path) -> None:
+    photo, said = Photo(skimage.data.astronaut()), list[Message]()
+    (face,) = check(photo, photo, store=ModelStore(models, offline=True), device="cpu", warnings=said)
+    assert face.similarities[-1].recogniser == "toy"
+    assert said == [Message("recogniser-measured-by-vendor", name="toy")]
+
+
+def test_it_comes_last_of_all_and_commands_know_it(models: Path) -> None:
+    assert recogniser_names(ModelStore(models))[-2:] == ("mobilenet", "toy")
+    listed = CliRunner().invoke(cli.c2p, ["--models", str(models), "models", "list", "--json"]).output
+    assert json.loads(listed)[-1]["module"] == "toy_recogniser"
+
+
+def test_a_network_that_brings_its_own_weights_needs_no_file(models: Path) -> None:
+    text = (models / "manifest.toml").read_text()
+    (models / "manifest.toml").write_text(text[: text.index("files")] + "files = []")
+    store = ModelStore(models, offline=True)
+    assert store.is_whole("toy")
+    assert [r.name for r in load_recognisers(["toy"], store, CPU)] == ["toy"]
+
+
+def test_without_any_threshold_it_is_left_out_and_the_way_to_one_is_named(models: Path) -> None:
+    list_toy(models, extra="")
+    warnings: list[Message] = []
+    found = load_recognisers("auto", ModelStore(models, offline=True), CPU, warnings)
+    assert "toy" not in {r.name for r in found}
+    assert warnings == [Message("recogniser-left-out", name="toy", why=Message("threshold-missing", name="toy"))]
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("no_such_module", "recogniser-module-missing"),
+        ("toy_recogniser.missing", "recogniser-module-missing"),
+        ("json", "recogniser-module-incomplete"),
+    ],
+)
+def test_a_module_that_is_none_is_refused(models: Path, module: str, code: str) -> None:
+    list_toy(models, module=module)
+    with raising(ModelUnavailable, code, name="toy", module=module):
+        load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"name": "faceres"}, "is taken"),
+        ({"name": "../toy"}, "more than letters"),
+        ({"role": "prior"}, "no recogniser"),
+        ({"module": ""}, "no recogniser"),
+        ({"family": ""}, "no recogniser"),
+    ],
+)
+def test_a_manifest_that_lists_something_else_is_refused(models: Path, changed: dict[str, str], why: str) -> None:
+    list_toy(models, **changed)
+    with raising(ModelUnavailable, "own-manifest-unreadable", reason=re.compile(why)):
+        ModelStore(models)
+
+
+def test_a_file_of_the_program_cannot_be_claimed(models: Path) -> None:
+    text = (models / "manifest.toml").read_text()
+    (models / "manifest.toml").write_text(
+        text.replace("sources = []", 'sources = [{ kind = "bundle", folder = "models" }]')
+    )
+    with raising(ModelUnavailable, "own-manifest-unreadable", reason=re.compile("source bundle")):
+        ModelStore(models)
+
+
+def test_weights_that_were_replaced_are_said_to_be_damaged(models: Path) -> None:
+    path = models / "toy" / "toy.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
+    with raising(ModelUnavailable, "own-model-damaged", path=str(path), folder=str(models / "toy")):
+        load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
+
+
+def test_missing_weights_are_said_to_belong_into_the_models_folder(models: Path) -> None:
+    (models / "toy" / "toy.safetensors").unlink()
+    with raising(ModelUnavailable, "own-model-missing", name="toy", folder=str(models / "toy")):
+        load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
+
+
+def impostors(far1: float | None, far01: float | None = None) -> dict[str, Impostors]:
+    return {"toy": Impostors(900, far1, far01, 0.1, 0.2)}
+
+
+def test_saved_thresholds_count_where_the_makers_default_is_not_lower(models: Path) -> None:
+    store = ModelStore(models, offline=True)
+    for measured, expected in ((0.7, (0.7, 0.8)), (0.95, (0.9, 0.9))):
+        save_own_thresholds(impostors(measured, 0.8), store)
+        (toy,) = load_recognisers(["toy"], store, CPU)
+        assert (toy.far1, toy.far01) == expected
+        assert (toy.impostor_std, toy.measured_by) == (0.2, "user")
+
+
+def test_too_few_pairs_for_the_higher_threshold_save_the_lower_one_twice(models: Path) -> None:
+    store = ModelStore(models, offline=True)
+    save_own_thresholds(impostors(0.7), store)
+    (toy,) = load_recognisers(["toy"], store, CPU)
+    assert (toy.far1, toy.far01) == (0.7, 0.7)
+
+
+def test_thresholds_of_too_few_pairs_or_of_what_ships_are_not_saved(models: Path) -> None:
+    store = ModelStore(models, offline=True)
+    with raising(BadRequest, "pairs-too-few", count=900, least=500):
+        save_own_thresholds(impostors(None), store)
+    with raising(BadRequest, "thresholds-ship", name="faceres"):
+        save_own_thresholds({"faceres": Impostors(900, 0.5, None, 0.1, 0.2)}, store)
+    assert not (models / "thresholds.json").exists()
+
+
+def test_damaged_thresholds_of_ones_own_are_told_from_the_programs(models: Path) -> None:
+    (models / "thresholds.json").write_text("{}")
+    with raising(ModelUnavailable, "own-thresholds-unreadable", path=str(models / "thresholds.json")):
+        load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
+
+
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    with raising(BadRequest, "folder-without-photos", path=str(tmp_path)):
+        people_in(tmp_path)
+
+
+def photos(folder: Path, *names: str) -> None:
+    for at, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        darker = (skimage.data.astronaut()[:320, 64:384] * (1 - 0.1 * at)).astype(np.uint8)
+        Image.fromarray(darker).save(folder / name)
+
+
+def thresholds(models: Path, folder: Path, *more: str) -> tuple[int, str]:
+    arguments = ["--models", str(models), "thresholds", "--faces", str(folder), "--recogniser", "toy", *more]
+    run = CliRunner().invoke(cli.c2p, arguments)
+    return run.exit_code, run.output
+
+
+def test_a_folder_of_people_is_measured_by_pairs_of_different_ones(models: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "people", "amy/one.png", "amy/two.png", "bob.png")
+    code, said = thresholds(models, tmp_path / "people", "--json")
+    table = json.loads(said)
+    assert (code, table["people"], table["recognisers"]["toy"]["pairs"]) == (0, 2, 2)
+    assert table["recognisers"]["toy"]["far1"] is None
+
+
+def test_faces_that_nothing_tells_apart_count_as_strangers(models: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "faces", "a.png", "b.png", "c.png")
+    (tmp_path / "faces" / "d.png").write_bytes(b"no picture")
+    code, said = thresholds(models, tmp_path / "faces")
+    assert code == 0
+    assert "3 pairs of different people from 3 faces (each counted as another person)" in said
+    assert "d.png" in said and "1 % 500, 0.1 % 5000" in said
+
+
+def test_people_are_called_as_their_folder_or_before_the_number(tmp_path: Path) -> None:
+    for name in ("amy/x.jpg", "amy/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = people_in(tmp_path)
+    assert {name: sorted(p.name for p in paths) for name, paths in found.items()} == {
+        "amy": ["x.jpg", "y.jpg"],
+        "bob": ["bob 1.png", "bob-2.png"],
+        "7": ["7.tif"],
+    }
