@@ -358,7 +358,7 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
         f"c2p: {Message('no-face')}",
         "[b]me.png -> [b]me.protected.png",
         f"  {report.face_sentence(FACE)}",
-        "  A warning.",
+        f"  {WARNING}",
         report.NO_PROMISE,
         "c2p: 1 of 2 photos failed: 'black.png'.",
     ]

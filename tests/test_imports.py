@@ -63,7 +63,7 @@ def test_faces_and_guidance_know_no_prior_and_priors_no_guidance(
     assert imports == set()
 
 
-def test_only_worker_command_line_and_errors_import_the_plug_ins_client_and_nothing_else_of_theirs() -> None:
+def test_only_worker_command_line_and_errors_import_the_plug_ins_client_and_no_more_of_theirs() -> None:
     plug_in_modules = {path.stem for path in (PACKAGE.parent / "plugin").glob("protect-face*/*.py")}
     imports = {
         (module_name(path).partition(".worker.")[0], name.partition(".")[0])
