@@ -21,7 +21,7 @@ SPEAKERS: dict[str, set[str]] = {
     **{kind.__name__: set() for kind in vars(errors).values() if isinstance(kind, type)},
     **{name: set() for name in ("NoWorker", "Refused", "WorkerProblem", "_NothingVisible", "_Refused")},
     "report_crash": {"error", "log"},
-    "_Unusable": {"path"},
+    "Unusable": {"path"},
 }
 
 
