@@ -26,7 +26,7 @@ from c2p_core import verify
 from c2p_core.api import Face
 from c2p_core.device import pick_device
 from c2p_core.eot import draw_transform
-from c2p_core.faces.align import CANVAS, align, apply
+from c2p_core.faces.align import CANVAS, align, transform_points
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
@@ -120,8 +120,8 @@ def _noise(
 ) -> Photo:
     device = pick_device("auto")
     recognisers = [r for r in judges.recognisers(store) if r.family != hold_out]
-    seen = verify.see(View(photo), face)
-    own = verify.embeddings(seen, recognisers, device)
+    seen = verify.crop_face(View(photo), face)
+    own = verify.embed_face(seen, recognisers, device)
     mask = _face_alone(seen)
     generator = torch.Generator().manual_seed(seed)
     bound, count = NOISE * strength, steps or SearchSettings().steps
@@ -147,7 +147,7 @@ def added(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
     height, width = picture.shape[:2]
     to_canvas = align(face.mesh, face.eye_distance).to_canvas
     rows, columns = np.mgrid[:height, :width].astype(np.float64) + 0.5
-    at = apply(to_canvas, np.stack([columns.ravel(), rows.ravel()], 1)).reshape(1, height, width, 2)
+    at = transform_points(to_canvas, np.stack([columns.ravel(), rows.ravel()], 1)).reshape(1, height, width, 2)
     grid = torch.from_numpy(2 * at / CANVAS - 1)
     spread = F.grid_sample(change[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
     return _as_bytes(picture / 255 + spread.permute(1, 2, 0).numpy())

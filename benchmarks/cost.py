@@ -75,9 +75,9 @@ def measure(
     from c2p_core.models.loaded import WarmModels
     from c2p_core.models.store import ModelStore
     from c2p_core.pipeline import protect
-    from c2p_core.priors.inversion_cache import HeldInversions
+    from c2p_core.priors.inversion_cache import MemoryInversions
 
-    store, warm = ModelStore(), WarmModels(HeldInversions())
+    store, warm = ModelStore(), WarmModels(MemoryInversions())
 
     def asked(path: Path, limit: int | None) -> ProtectRequest:
         return ProtectRequest(imageio.read(path), strength=strength, steps=limit, prior=prior)

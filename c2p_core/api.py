@@ -204,7 +204,7 @@ class Stronger:
 
 
 @dataclass(frozen=True)
-class Survived:
+class RobustnessResult:
     """What recognisers say of a protected face after something that happens to published pictures.
 
     Attributes:
@@ -228,7 +228,7 @@ class FaceReport:
     similarities: tuple[Similarity, ...] = ()
     steps: int = 0
     seconds: float = 0.0
-    survival: tuple[Survived, ...] = ()
+    survival: tuple[RobustnessResult, ...] = ()
 
 
 @dataclass(frozen=True)

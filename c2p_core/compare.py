@@ -9,12 +9,12 @@ import torch
 
 from c2p_core import verify
 from c2p_core.api import Device, Face, FaceReport
-from c2p_core.device import CPU, first_that_fits, pick_device
+from c2p_core.device import CPU, pick_device, run_first_that_fits
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import no_face_message, tolerate_small
 from c2p_core.faces.view import View
-from c2p_core.models.loaded import WarmModels, warm_recognisers
+from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.robustness import measure_robustness
@@ -51,7 +51,7 @@ def check(
         raise NoFace(no_face_message(before))
 
     def compared(where: torch.device, *said: str) -> tuple[FaceReport, ...]:
-        recognisers, _ = warm_recognisers("auto", store, where, kept)
+        recognisers, _ = get_recognisers("auto", store, where, kept)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -61,8 +61,8 @@ def check(
                     report = replace(report, skipped="no face is found in its place in the second picture")
                 else:
                     names = [r.name for r in recognisers]
-                    rows = verify.similarities(
-                        verify.see(first, face), verify.see(second, match), recognisers, names, where
+                    rows = verify.measure_similarities(
+                        verify.crop_face(first, face), verify.crop_face(second, match), recognisers, names, where
                     )
                     report = replace(report, similarities=rows)
                     if survive:
@@ -72,7 +72,7 @@ def check(
         warnings.extend(said)
         return tuple(reports)
 
-    return first_that_fits(
+    return run_first_that_fits(
         kept.release,
         lambda: compared(preferred),
         lambda: compared(CPU, "The graphics card has too little memory for this check; the processor did it."),

@@ -34,7 +34,7 @@ def pick_device(name: Device, warnings: list[str] | None = None) -> torch.device
     return CPU if why else torch.device("cuda")
 
 
-def first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result]) -> _Result:
+def run_first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result]) -> _Result:
     """The result of the first attempt that the graphics card has memory for; the last one should need no card.
 
     ``release`` frees what is loaded, before each further attempt.

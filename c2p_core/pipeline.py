@@ -21,11 +21,11 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.device import CPU, first_that_fits, pick_device
-from c2p_core.faces import find_again, landmarks_near, refine_face
+from c2p_core.device import CPU, pick_device, run_first_that_fits
+from c2p_core.faces import find_again, refine_face, refine_landmarks
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.canvas import CanvasFace, Change
-from c2p_core.faces.layers import layers
+from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
@@ -33,11 +33,11 @@ from c2p_core.imageio import profile_warning
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
-from c2p_core.recognition.decoys import nearest
-from c2p_core.recognition.other_photos import read_other_photos, stronger
+from c2p_core.recognition.decoys import nearest_decoy
+from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.rgb8 import tensor_as_bytes
 from c2p_core.search import SearchResult, SearchSettings, Target, search
-from c2p_core.starting_look import starting_look
+from c2p_core.starting_look import choose_starting_look
 from c2p_core.subjects import Subject, find_subjects
 from c2p_core.validate import check_request
 
@@ -97,7 +97,7 @@ def protect(
         run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
         return _protect(run, [*warnings, *said])
 
-    return first_that_fits(
+    return run_first_that_fits(
         kept.release,
         lambda: attempt(device, settings),
         lambda: attempt(
@@ -131,8 +131,8 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
         tell("prepare")
         face, canvas = subject.face, CanvasFace(subject.seen.pixels.to(run.device), subject.seen.mesh.to(run.device))
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
-        look = starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
-        inverted = inverted.wearing(look)
+        look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
+        inverted = inverted.with_look(look)
         result = _search(run, models, subject, canvas, inverted, tell)
         changes.append((align(face.mesh, face.eye_distance), inverted.change(result.code)))
         seconds = time.perf_counter() - began
@@ -140,20 +140,20 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
 
     run.tell("paste")
     protected = paste(request.photo, changes)
-    made = layers(request.photo, changes) if request.layers else []
+    made = build_layers(request.photo, changes) if request.layers else []
 
     run.tell("verify")
     after = View(protected)
     for subject in subjects:
         # A recogniser without a detector of its own would still look where the face was.
         again = find_again(after, subject.before, store) or refine_face(after, subject.face, store)
-        seen = verify.see(after, again)
-        rows = verify.similarities(subject.seen_before, seen, models.recognisers, models.held_out, run.device)
+        seen = verify.crop_face(after, again)
+        rows = verify.measure_similarities(subject.seen_before, seen, models.recognisers, models.held_out, run.device)
         reports[subject.face.number] = replace(reports[subject.face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
     named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
-    more = stronger(read_other_photos(store.path("other-photos")), request)
+    more = find_stronger(read_other_photos(store.path("other-photos")), request)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
 
@@ -173,7 +173,7 @@ def _search(
             run.preview(Preview(number, step, run.settings.steps, tensor_as_bytes(pixels)))
 
     preview(0, canvas.pixels)
-    own = verify.embeddings(subject.seen_before, models.optimised, run.device)
+    own = verify.embed_face(subject.seen_before, models.optimised, run.device)
     # Text that asks for no product would only pull the light towards what makeup looks like.
     text = (guidance, guidance.direction(request.prompt)) if paints_anything(request.prompt) else None
     return search(
@@ -181,12 +181,12 @@ def _search(
         canvas,
         inverted.start(),
         models.optimised,
-        Target(own, nearest(own, models.decoys)),
+        Target(own, nearest_decoy(own, models.decoys)),
         text,
         run.settings,
         request.seed,
         lambda step, steps: tell("search", step=step, steps=steps),
         run.cancel,
         preview,
-        lambda pixels, mesh: landmarks_near(pixels, mesh, run.store),
+        lambda pixels, mesh: refine_landmarks(pixels, mesh, run.store),
     )

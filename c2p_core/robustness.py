@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from c2p_core.api import Face, Similarity, Survived
+from c2p_core.api import Face, RobustnessResult, Similarity
 from c2p_core.faces import find_again
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
@@ -24,7 +24,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
 from c2p_core.rgb8 import Rgb8, as_bytes, as_floats, tensor_as_bytes, through_file
-from c2p_core.verify import UPLOAD_QUALITY, embeddings, see
+from c2p_core.verify import UPLOAD_QUALITY, crop_face, embed_face
 
 # What social networks typically make of a photo, beside ``verify.UPLOAD_QUALITY``.
 UPLOAD_WIDTH = 1080
@@ -56,15 +56,15 @@ class Degradation:
     cut: float = 0.0
 
 
-def uploaded(picture: Rgb8, scale: float) -> Rgb8:
+def simulate_upload(picture: Rgb8, scale: float) -> Rgb8:
     """As a network shows it: resized by ``scale`` (0..1), a JPEG of ``UPLOAD_QUALITY``, sharpened."""
     small = _resized(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
     return np.asarray(Image.fromarray(through_file(small, "JPEG", UPLOAD_QUALITY)).filter(_SHARPEN))
 
 
-def typical_upload(photo: Photo, scale: float) -> Photo:
+def simulate_photo_upload(photo: Photo, scale: float) -> Photo:
     """A whole photo ``uploaded``, in sRGB."""
-    return Photo(uploaded(as_bytes(to_srgb(photo)), scale))
+    return Photo(simulate_upload(as_bytes(to_srgb(photo)), scale))
 
 
 def _resized(picture: Rgb8, size: tuple[int, int]) -> Rgb8:
@@ -127,7 +127,7 @@ DEGRADATIONS = (
     Degradation("gamma 0.8", lambda picture, _: _gamma(picture, 0.8)),
     Degradation("gamma 1.2", lambda picture, _: _gamma(picture, 1.2)),
     Degradation("crop 5 %", lambda picture, _: _cropped(picture), cut=_CUT),
-    Degradation("social network", uploaded),
+    Degradation("social network", simulate_upload),
     Degradation("total variation", lambda picture, _: _total_variation(picture)),
     Degradation("non-local means", lambda picture, _: _non_local_means(picture)),
 )
@@ -151,7 +151,7 @@ def measure_robustness(
     recognisers: Sequence[Recogniser],
     store: ModelStore,
     device: torch.device,
-) -> tuple[Survived, ...]:
+) -> tuple[RobustnessResult, ...]:
     """One row per degradation, the face searched anew in each degraded picture. Takes 8 to 20 seconds a face.
 
     Args:
@@ -162,7 +162,7 @@ def measure_robustness(
         device: where the recognisers are.
     """
     first, second = _cutout(original, face), _cutout(protected, after)
-    own = embeddings(_see(first.picture, first.face), recognisers, device)
+    own = embed_face(_see(first.picture, first.face), recognisers, device)
     controls = [_see(*_degraded(first, degradation)) for degradation in DEGRADATIONS]
     arrived: dict[str, CanvasFace] = {}
     for degradation in DEGRADATIONS:
@@ -173,7 +173,7 @@ def measure_robustness(
     before = _similarities(own, controls, recognisers, device)
     now = dict(zip(arrived, _similarities(own, list(arrived.values()), recognisers, device), strict=True))
     return tuple(
-        Survived(
+        RobustnessResult(
             degradation.name,
             tuple(
                 Similarity(r.name, r.family, True, control[r.name], now[degradation.name][r.name], r.far1, r.far01)
@@ -191,7 +191,7 @@ def _cutout(photo: Photo, face: Face) -> _Cutout:
     x0, y0 = (int(v) for v in np.clip(np.floor(centre - reach), 0, [photo.width - 1, photo.height - 1]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(centre + reach), [x0 + 1, y0 + 1], [photo.width, photo.height]))
     shrink = max(1, int(face.eye_distance / _EYES))
-    pixels = View(photo).region(x0, y0, x1, y1, shrink)
+    pixels = View(photo).read(x0, y0, x1, y1, shrink)
     picture = tensor_as_bytes(pixels)
     mesh = (face.mesh - np.array([x0, y0], np.float32)) / np.float32(shrink)
     inside = replace(face, mesh=mesh, eye_distance=face.eye_distance / shrink)
@@ -208,7 +208,7 @@ def _degraded(cutout: _Cutout, degradation: Degradation) -> tuple[Rgb8, Face]:
 
 
 def _see(picture: Rgb8, face: Face) -> CanvasFace:
-    return see(to_tensor(as_floats(picture)), face)
+    return crop_face(to_tensor(as_floats(picture)), face)
 
 
 def _similarities(

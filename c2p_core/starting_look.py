@@ -7,12 +7,12 @@ from collections.abc import Callable
 from torch import Tensor
 
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import best_look
+from c2p_core.guidance.looks import choose_look
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
 from c2p_core.priors.products import PRODUCTS, bare_code, product_row
 
 
-def look_code(look: Look) -> Tensor:
+def encode_look(look: Look) -> Tensor:
     """The (9, 6) product code of a look; products that it doesn't name are absent."""
     code = bare_code()
     for touch in look:
@@ -22,7 +22,7 @@ def look_code(look: Look) -> Tensor:
     return code
 
 
-def starting_look(
+def choose_starting_look(
     prompt: str, preview: Callable[[Tensor], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
 ) -> Tensor:
     """The (9, 6) product code of what the prompt asks for, in the version that shows it best on this very face.
@@ -34,4 +34,4 @@ def starting_look(
         guidance: rates the pictures.
         seed: of the candidates.
     """
-    return look_code(best_look(prompt, lambda look: preview(look_code(look)), mesh, guidance, seed))
+    return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))

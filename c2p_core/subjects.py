@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.faces import find_faces_in, refine_face
-from c2p_core.faces.boxes import same_face
+from c2p_core.faces.boxes import match_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.select import choose_faces, tolerate_small
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
-from c2p_core.verify import see
+from c2p_core.verify import crop_face
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def find_subjects(
     if any(isinstance(wanted, tuple) for wanted in request.faces):
         faces = tolerate_small(faces)
     chosen = choose_faces(faces, request.faces, warnings)
-    seen = [see(photo, face) for face in chosen]
+    seen = [crop_face(photo, face) for face in chosen]
     if request.original is None:
         return faces, [Subject(face, canvas, face, canvas) for face, canvas in zip(chosen, seen, strict=True)]
     original = View(request.original)
     there = find_faces_in(original, store)
-    before = [same_face(face.box, there) or refine_face(original, face, store) for face in chosen]
-    seen_before = [see(original, face) for face in before]
+    before = [match_face(face.box, there) or refine_face(original, face, store) for face in chosen]
+    seen_before = [crop_face(original, face) for face in before]
     return faces, [Subject(*parts) for parts in zip(chosen, seen, before, seen_before, strict=True)]

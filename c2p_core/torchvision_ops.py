@@ -1,7 +1,7 @@
 """Lets torchvision import where its compiled operators do not load, as with a CPU build of torch beside a CUDA wheel.
 
 torchvision registers shapes for ``torchvision::nms`` and ``torchvision::qnms`` when it is imported and fails when its
-extension did not define them. ``ensure`` defines both first. Nothing calls them: open_clip, which imports torchvision,
+extension did not define them. ``define_missing_operators`` defines both first. Nothing calls them: open_clip, which imports torchvision,
 uses its transformations only.
 """
 
@@ -27,7 +27,7 @@ def _compiled_operators_load() -> bool:
     return hasattr(torch.ops.torchvision, "nms")
 
 
-def ensure() -> None:
+def define_missing_operators() -> None:
     """Make ``import torchvision`` work; call it before importing anything that imports torchvision."""
     global _library
     if _library is not None or _compiled_operators_load():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from c2p_core.api import Face, Similarity
-from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
@@ -19,21 +19,21 @@ from c2p_core.rgb8 import as_floats, tensor_as_bytes, through_file
 UPLOAD_QUALITY = 75
 
 
-def see(photo: Tensor | View, face: Face) -> CanvasFace:
+def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
     """Crop a face of a (3, H, W) sRGB picture, or of the view of a photo, to its own canvas."""
     alignment = align(face.mesh, face.eye_distance)
-    mesh = torch.from_numpy(apply(alignment.to_canvas, face.mesh))
-    return CanvasFace(canvas_crop(photo, alignment), mesh)
+    mesh = torch.from_numpy(transform_points(alignment.to_canvas, face.mesh))
+    return CanvasFace(crop_canvas(photo, alignment), mesh)
 
 
-def embeddings(seen: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
+def embed_face(seen: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
     """Per recogniser name, the (D,) unit embedding."""
     with torch.no_grad():
         canvas, mesh = seen.pixels[None].to(device), seen.mesh[None].to(device)
         return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
 
 
-def similarities(
+def measure_similarities(
     original: CanvasFace,
     after: CanvasFace,
     recognisers: Sequence[Recogniser],
@@ -49,9 +49,9 @@ def similarities(
         held_out: names of those that the search never saw.
         device: where the recognisers are.
     """
-    own = embeddings(original, recognisers, device)
-    upload = embeddings(CanvasFace(_uploaded(original.pixels), original.mesh), recognisers, device)
-    now = embeddings(after, recognisers, device)
+    own = embed_face(original, recognisers, device)
+    upload = embed_face(CanvasFace(_uploaded(original.pixels), original.mesh), recognisers, device)
+    now = embed_face(after, recognisers, device)
     return tuple(
         Similarity(
             r.name,

@@ -34,9 +34,9 @@ from c2p_core.api import (
     Progress,
     ProtectRequest,
     ProtectResult,
+    RobustnessResult,
     Similarity,
     Stronger,
-    Survived,
 )
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
@@ -86,7 +86,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         original: Photo, protected: Photo, *, store: Any, device: str, survive: bool, warnings: list[str]
     ) -> tuple[FaceReport, ...]:
         warnings.append("A warning.")
-        return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
+        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect)

@@ -21,7 +21,7 @@ from c2p_core.device import pick_device, why_gpu_is_unusable
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.looks import prompt_warnings
-from c2p_core.models.loaded import WarmModels, split_hold_out, warm_recognisers
+from c2p_core.models.loaded import WarmModels, get_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
@@ -92,7 +92,7 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.imageio import to_srgb
     from c2p_core.recognition import load_recognisers
-    from c2p_core.recognition.decoys import load_decoys, nearest
+    from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 
     device = torch.device("cpu")
     recognisers = load_recognisers(("mobileface",), store, device)
@@ -100,12 +100,12 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
 
     def likeness(photo: Photo) -> float:
         (face,) = find_faces(photo, store)
-        own = verify.embeddings(verify.see(to_tensor(to_srgb(photo)), face), recognisers, device)
+        own = verify.embed_face(verify.crop_face(to_tensor(to_srgb(photo)), face), recognisers, device)
         return float(own["mobileface"] @ wanted["mobileface"])
 
     (face,) = find_faces(REQUEST.photo, store)
-    start = verify.embeddings(verify.see(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
-    wanted = nearest(start, decoys)
+    start = verify.embed_face(verify.crop_face(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
+    wanted = nearest_decoy(start, decoys)
     moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
 
@@ -132,7 +132,7 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     assert len(result.warnings) == 1 and said in result.warnings[0]
 
 
-@pytest.mark.parametrize("short", ["verify.similarities", "measure_robustness"])
+@pytest.mark.parametrize("short", ["verify.measure_similarities", "measure_robustness"])
 def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkey
         return path(self, name)
 
     def asked() -> list[str]:
-        found, missing = warm_recognisers("auto", store, torch.device("cpu"), warm)
+        found, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
         return [recogniser.name for recogniser in found] + missing
 
     with monkeypatch.context() as patched:

@@ -13,11 +13,11 @@ from scipy import ndimage
 from skimage import data
 
 from c2p_core import plot, robustness
-from c2p_core.api import Face, FaceReport, Similarity, Survived
+from c2p_core.api import Face, FaceReport, RobustnessResult, Similarity
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers
-from c2p_core.robustness import DEGRADATIONS, UPLOAD_WIDTH, typical_upload
+from c2p_core.robustness import DEGRADATIONS, UPLOAD_WIDTH, simulate_photo_upload
 
 ASTRONAUT = data.astronaut()
 FACE_BOX = (180.0, 70.0, 270.0, 190.0)
@@ -60,7 +60,7 @@ def test_noise_has_its_strength_and_gamma_its_exponent() -> None:
 
 def test_an_upload_is_as_wide_as_networks_show_it() -> None:
     wide = Photo(np.zeros((900, 2160, 3), np.uint8))
-    assert typical_upload(wide, UPLOAD_WIDTH / 2160).pixels.shape == (450, 1080, 3)
+    assert simulate_photo_upload(wide, UPLOAD_WIDTH / 2160).pixels.shape == (450, 1080, 3)
 
 
 def face_at(box: tuple[float, float, float, float]) -> Face:
@@ -103,7 +103,7 @@ def test_what_was_not_protected_is_recognised_after_everything(store: ModelStore
 
 def report(*after: float, survived: bool = True, number: int = 1) -> FaceReport:
     said = tuple(Similarity(f"r{i}", "f", True, 1.0, value, 0.5, 0.7) for i, value in enumerate(after))
-    lasting = tuple(Survived(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if survived else ()
+    lasting = tuple(RobustnessResult(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if survived else ()
     return FaceReport(number, FACE_BOX, 40.0, similarities=said, survival=lasting)
 
 

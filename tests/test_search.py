@@ -27,7 +27,7 @@ class Tint:
     def preview(self, look: Tensor) -> Tensor:
         return self.pixels
 
-    def wearing(self, look: Tensor) -> Tint:
+    def with_look(self, look: Tensor) -> Tint:
         return self
 
     def start(self) -> Code:
@@ -221,7 +221,7 @@ class Blobs:
     def preview(self, look: Tensor) -> Tensor:
         return self.pixels
 
-    def wearing(self, look: Tensor) -> Blobs:
+    def with_look(self, look: Tensor) -> Blobs:
         return self
 
     def start(self) -> Code:

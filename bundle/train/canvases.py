@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from c2p_core import imageio
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, align, apply, canvas_crop
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.models.store import ModelStore
 
@@ -63,8 +63,8 @@ def _make(faces: Path, row: dict[str, str], measure: FaceMesh) -> Canvas | None:
     if presence < 0.5 or off > _NEAR:
         return None
     alignment = align(mesh[:, :2], eye_distance(mesh))
-    pixels = (canvas_crop(photo, alignment).clamp(0, 1) * 255).round().byte()
-    return Canvas(row, pixels.permute(1, 2, 0).numpy(), apply(alignment.to_canvas, mesh[:, :2]))
+    pixels = (crop_canvas(photo, alignment).clamp(0, 1) * 255).round().byte()
+    return Canvas(row, pixels.permute(1, 2, 0).numpy(), transform_points(alignment.to_canvas, mesh[:, :2]))
 
 
 def canvases(faces: Path, work: Path, split: str) -> Iterator[Canvas]:

@@ -45,10 +45,10 @@ from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
-from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, crop_canvas, transform_points
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
-from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
+from c2p_core.guidance.clip import MINI_SIDE, mean_face_grid
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.priors.products import (
     PRODUCTS,
@@ -60,9 +60,9 @@ from c2p_core.priors.products import (
     paint_on,
     skin_map,
 )
-from c2p_core.starting_look import look_code
+from c2p_core.starting_look import encode_look
 
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 from open_clip import SimpleTokenizer  # noqa: E402
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
@@ -109,10 +109,10 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
             if presence < 0.5:
                 continue
             alignment = align(mesh[:, :2], eye_distance(mesh))
-            on_canvas = apply(alignment.to_canvas, mesh[:, :2])
+            on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
             made = build_regions(on_canvas, 256, CANVAS_EYE_DISTANCE)
-            canvas = torch.cat([canvas_crop(photo, alignment).clamp(0, 1), made.level, made.gate])
-            frame = mean_face_frame(on_canvas, mean, MARGIN)
+            canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), made.level, made.gate])
+            frame = mean_face_grid(on_canvas, mean, MARGIN)
             carried = F.grid_sample(canvas[None], frame[None], padding_mode="border", align_corners=False)[0]
             images.append((carried[:3] * 255).round().to(torch.uint8))
             regions.append(carried[3:].half())
@@ -174,10 +174,10 @@ def render(work: Path, count: int, seed: int) -> None:
     for _ in range(count):
         index = rng.randrange(len(faces.images))
         chosen = looks_of_face(rng, faces.subjects[index])
-        codes = [jitter(look_code(look), generator) for look, _ in chosen]
+        codes = [jitter(encode_look(look), generator) for look, _ in chosen]
         images.append((made_up(faces, index, codes) * 255).round().to(torch.uint8))
         painted += [anchor(code) for code in codes]
-        told += [anchor(look_code(look)) for look, _ in chosen]
+        told += [anchor(encode_look(look)) for look, _ in chosen]
         captions += [caption for _, caption in chosen]
         keys += [key(look) for look, _ in chosen]
     tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "told": torch.stack(told)}
@@ -441,7 +441,7 @@ def top1(
             if not visible or any(touch.product in _PLAIN and touch.intensity > 0.4 for touch in look):
                 drawn.setdefault(key(look), (look, caption))
         looks = list(drawn.values())
-        code = jitter(look_code(looks[0][0]), generator)
+        code = jitter(encode_look(looks[0][0]), generator)
         pictures = torch.cat([made_up(faces, index, [code]), faces.images[index : index + 1].float() / 255])
         image, bare = model.encode_image(model_input(model, centred(pictures)), normalize=True)
         texts = model.encode_text(tokenize([*(caption for _, caption in looks), NO_MAKEUP]), normalize=True)

@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 from c2p_core.colour import density, srgb_to_linear
 from c2p_core.faces import regions
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canonical import carry, cell_centres
+from c2p_core.faces.canonical import cell_centres, warp_between_meshes
 
 Array = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ def skin_cells(mean: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Array | None:
     """(CELLS, CELLS, 3) density of one face on the mean face, its own mean removed; None when too little is skin."""
-    places = carry(mean, canvas.mesh, cell_centres(CELLS)) - 0.5
+    places = warp_between_meshes(mean, canvas.mesh, cell_centres(CELLS)) - 0.5
     linear = srgb_to_linear(torch.from_numpy(canvas.pixels).float() / 255).numpy()
     smooth = np.stack([gaussian_filter(linear[..., c], 1.2) for c in range(3)], axis=-1)
     tone = density(torch.from_numpy(smooth)).numpy()

@@ -161,10 +161,10 @@ class Training:
         real = real.contiguous(memory_format=torch.channels_last)
         wanted = F.avg_pool2d(real, real.shape[2] // size)
         with _half_precision(self.device):
-            base, offsets = self.encoder.parts(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
+            base, offsets = self.encoder.base_and_offsets(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
             keep = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
             codes = base[:, None] + offsets * keep
-            made = self.generator(codes, self.generator.fresh_noise(len(real), draw), size)
+            made = self.generator(codes, self.generator.draw_noise(len(real), draw), size)
         made = made.float()
         losses = {
             "reconstruction": F.l1_loss(made, wanted) + F.mse_loss(made, wanted),
@@ -208,7 +208,7 @@ class Training:
             first, second = self.generator.map(z).detach().chunk(2)
             cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
-            made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
+            made = self.generator(torch.where(layers < cut, first, second), self.generator.draw_noise(count, draw))
         pictures: Tensor = made.float()
         return pictures
 
@@ -254,7 +254,7 @@ class Training:
         """Path length regularisation on four pictures: a step in W changes the picture as much everywhere."""
         z = torch.randn(4, GENERATOR.style, generator=draw).to(self.device)
         codes = self.generator.map(z).clone()
-        made = self.generator(codes, self.generator.fresh_noise(4, draw))
+        made = self.generator(codes, self.generator.draw_noise(4, draw))
         weights = torch.randn(made.shape, generator=draw).to(made) / math.sqrt(made.shape[2] * made.shape[3])
         (slope,) = torch.autograd.grad((made * weights).sum(), codes, create_graph=True)
         lengths = slope.square().sum(2).mean(1).sqrt()
@@ -331,7 +331,7 @@ def reconstructed(training: Training, faces: Tensor, offsets: bool = True) -> Te
     made = []
     for some in faces.split(8):
         pictures = F.avg_pool2d(some.to(training.device).float() / 127.5 - 1, faces.shape[2] // ENCODER.size)
-        base, more = training.mean_encoder.parts(pictures)
+        base, more = training.mean_encoder.base_and_offsets(pictures)
         made.append(training.mean_generator(base[:, None] + more * offsets, size=size).clamp(-1, 1))
     return (torch.cat(made) + 1) / 2
 

@@ -213,7 +213,7 @@ def measure_photos(people: Mapping[str, Path], names: Sequence[str], store: Mode
         if face is None:
             continue
         whose.append(person_of(label))
-        seen = verify.see(view, face)
+        seen = verify.crop_face(view, face)
         with torch.no_grad():
             for name, embed in embeds.items():
                 vectors[name].append(embed(seen.pixels[None], seen.mesh[None])[0])

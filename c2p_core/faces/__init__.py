@@ -49,7 +49,7 @@ def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
 
 def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | None:
     """A known face, in pixels of this picture, searched anew around its place; None when nothing there is a face."""
-    return _checked(store).again(photo, face)
+    return _checked(store).find_again(photo, face)
 
 
 def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
@@ -57,7 +57,7 @@ def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
     return _checked(store).refine(photo, face)
 
 
-def landmarks_near(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
+def refine_landmarks(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
     """(468, 2) landmarks found anew in a (3, H, W) sRGB picture in which they went to about ``mesh``, on its device."""
-    found = _checked(store).settled(picture.cpu(), mesh.cpu().numpy())
+    found = _checked(store).refine_landmarks(picture.cpu(), mesh.cpu().numpy())
     return mesh.new_tensor(found)

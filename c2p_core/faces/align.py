@@ -50,7 +50,7 @@ class Alignment:
         return np.concatenate([linear, -linear @ self.to_photo[:, 2:]], axis=1)
 
 
-def apply(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float32]:
+def transform_points(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float32]:
     """(2, 3) map applied to (N, 2) points."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
@@ -69,7 +69,7 @@ def align(mesh: NDArray[np.float32], eye_distance: float) -> Alignment:
     return Alignment(np.concatenate([linear, shift[:, None]], axis=1))
 
 
-def similarity(source: Tensor, target: Tensor) -> Tensor:
+def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
     """Least-squares similarity transform (Umeyama 1991, in the plane), differentiable.
 
     Args:
@@ -103,7 +103,7 @@ def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tens
     """
     height, width = photo.shape[-2:]
     scale = math.hypot(to_photo[0, 0], to_photo[1, 0])
-    corners = apply(to_photo, np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64))
+    corners = transform_points(to_photo, np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64))
     margin = 2 + 2 * scale
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, [width - 1, height - 1]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), [x0 + 1, y0 + 1], [width, height]))
@@ -113,7 +113,7 @@ def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tens
     else:
         # Half of the way by averaging whole pixels, which needs no floats; the rest is antialiased as ever.
         step = max(1, int(scale / 2))
-        region = photo.region(x0, y0, x1, y1, step)[None]
+        region = photo.read(x0, y0, x1, y1, step)[None]
         x1, y1 = x0 + step * region.shape[-1], y0 + step * region.shape[-2]
     if scale > 1:
         shrunk = (max(1, round((y1 - y0) / scale)), max(1, round((x1 - x0) / scale)))
@@ -129,6 +129,6 @@ def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tens
     return sampled[0]
 
 
-def canvas_crop(photo: Tensor | View, alignment: Alignment) -> Tensor:
+def crop_canvas(photo: Tensor | View, alignment: Alignment) -> Tensor:
     """The (3, CANVAS, CANVAS) canvas of a face from a (3, H, W) picture or the view of a photo."""
     return crop(photo, alignment.to_photo, CANVAS)

@@ -24,7 +24,7 @@ class _Numbered(Protocol):
 _Boxed = TypeVar("_Boxed", bound=_Numbered)
 
 
-def overlap(first: Box, second: Box) -> float:
+def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes, 0..1."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
@@ -34,10 +34,10 @@ def overlap(first: Box, second: Box) -> float:
     return both / (_area(first) + _area(second) - both)
 
 
-def same_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
+def match_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
     """The face that lies in ``box`` best, neighbours being there too; None when none does."""
-    best = max(faces, key=lambda face: overlap(face.box, box), default=None)
-    return None if best is None or overlap(best.box, box) < _SAME else best
+    best = max(faces, key=lambda face: box_iou(face.box, box), default=None)
+    return None if best is None or box_iou(best.box, box) < _SAME else best
 
 
 def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
@@ -46,7 +46,7 @@ def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
     Raises:
         NoFace: none does.
     """
-    best = same_face(box, faces)
+    best = match_face(box, faces)
     if best is None:
         raise NoFace(GONE)
     return best.number

@@ -36,7 +36,9 @@ def cell_centres(cells: int) -> NDArray[np.float64]:
     return np.stack([gx.ravel(), gy.ravel()], axis=1)
 
 
-def carry(source: NDArray[np.float32], target: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+def warp_between_meshes(
+    source: NDArray[np.float32], target: NDArray[np.float32], points: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Where ``points`` lie after the smooth deformation that takes one mesh to another.
 
     Args:

@@ -76,7 +76,7 @@ def upsample(field: Tensor) -> Tensor:
     return whole
 
 
-def gaussian(field: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(field: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of a (C, n, n) field, its rim included; ``sigma`` in cells."""
     weights = _blur_weights(field.shape[-1], sigma, field.device, field.dtype)
     blurred: Tensor = weights @ field @ weights.T

@@ -63,7 +63,7 @@ class Detector:
         found.sort(key=lambda f: -eye_distance(f[0]))
         return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
 
-    def again(self, photo: Tensor | View, face: Face) -> Face | None:
+    def find_again(self, photo: Tensor | View, face: Face) -> Face | None:
         """A face that was found before in another version of the photo, searched anew around its place.
 
         Args:
@@ -78,7 +78,7 @@ class Detector:
         x0, y0 = (int(v) for v in np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]))
         x1, y1 = (int(v) for v in np.clip(np.ceil(centre + reach), [x0 + 1, y0 + 1], [width, height]))
         step = max(1, int(face.eye_distance / _EYES_AROUND))
-        region = photo[:, y0:y1, x0:x1] if isinstance(photo, Tensor) else photo.region(x0, y0, x1, y1, step)
+        region = photo[:, y0:y1, x0:x1] if isinstance(photo, Tensor) else photo.read(x0, y0, x1, y1, step)
         small = _shrunk(region, max(x1 - x0, y1 - y0) * min(1.0, _EYES_AROUND / face.eye_distance))
         to_photo = np.array([x1 - x0, y1 - y0], np.float32)
         eyes = face.mesh[_FIVE[1]] - face.mesh[_FIVE[0]]
@@ -98,7 +98,7 @@ class Detector:
         mesh, presence = self._mesh.settle(photo, face.mesh)
         return _face(face.number, mesh, presence)
 
-    def settled(self, picture: Tensor, mesh: Points) -> Points:
+    def refine_landmarks(self, picture: Tensor, mesh: Points) -> Points:
         """(468, 2) landmarks of a (3, H, W) picture whose landmarks are about ``mesh``, (468, 2)."""
         return self._mesh.settle(picture, mesh)[0][:, :2]
 
@@ -140,7 +140,7 @@ def _shrunk(picture: Tensor | View, side: float) -> Tensor:
     scale = side / max(height, width)
     if not isinstance(picture, Tensor):
         # Averaging whole pixels needs no floats; what is left of the way is interpolated.
-        picture = picture.region(0, 0, width, height, max(1, int(1 / scale)))
+        picture = picture.read(0, 0, width, height, max(1, int(1 / scale)))
     if scale >= 1:
         return picture
     size = (max(1, round(height * scale)), max(1, round(width * scale)))

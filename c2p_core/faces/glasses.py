@@ -55,7 +55,7 @@ class Rim:
     below: float
 
 
-def glasses(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> regions.Map:
+def glasses_mask(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> regions.Map:
     """Where glasses are, (CANVAS, CANVAS) 0..1: lenses, rims, bridge and arms; 0 everywhere without any.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, apply, crop
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, crop, transform_points
 
 if TYPE_CHECKING:
     from c2p_core.faces.view import View
@@ -92,7 +92,7 @@ class FaceMesh:
         raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)
         flag = float(self._interpreter.get_tensor(self._presence).ravel()[0])
         scale = math.hypot(to_photo[0, 0], to_photo[1, 0])
-        mesh = np.concatenate([apply(to_photo, raw[:, :2]), raw[:, 2:] * scale], axis=1).astype(np.float32)
+        mesh = np.concatenate([transform_points(to_photo, raw[:, :2]), raw[:, 2:] * scale], axis=1).astype(np.float32)
         return mesh, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, flag))))
 
 

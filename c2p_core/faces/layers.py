@@ -28,7 +28,16 @@ from numpy.typing import NDArray
 from c2p_core.colour import decode, encode
 from c2p_core.faces.align import Alignment
 from c2p_core.faces.canvas import Change
-from c2p_core.faces.paste import PALE, Strip, box, full_scale, put, stored, strips, unit
+from c2p_core.faces.paste import (
+    INVISIBLE_DENSITY,
+    Strip,
+    canvas_box,
+    compute_strips,
+    from_unit,
+    full_scale,
+    to_unit,
+    write_strip,
+)
 from c2p_core.imageio import own_gamma
 from c2p_core.photo import Layer, Photo
 
@@ -40,7 +49,7 @@ _CALLED = {"lips": "Lipstick", "brow": "Brows"}
 _NOTHING = 1e-6
 
 
-def layers(photo: Photo, changes: list[tuple[Alignment, Change]]) -> list[Layer]:
+def build_layers(photo: Photo, changes: list[tuple[Alignment, Change]]) -> list[Layer]:
     """The changed faces as layers, face by face, each from the bottom to the top; products that paint nothing are
     left out.
 
@@ -67,13 +76,13 @@ def _stack(
     names = [SKIN, FOUNDATION, *(_title(change.products[number]) for number in painting)]
     channels = below.shape[2]
     colours = channels if channels in (1, 3) else channels - 1
-    x0, y0, x1, y1 = box(below, alignment)
+    x0, y0, x1, y1 = canvas_box(below, alignment)
     sheets = [np.zeros((max(0, y1 - y0), max(0, x1 - x0), colours + 1), below.dtype) for _ in names]
     shown = below.copy()
-    for strip in strips(below, alignment, change, painting):
+    for strip in compute_strips(below, alignment, change, painting):
         here = shown[strip.rows, strip.columns]
-        put(shown, strip, strip.painted(gamma))
-        skin = stored(strip.fetched.T.numpy(), below.dtype)
+        write_strip(shown, strip, strip.painted(gamma))
+        skin = from_unit(strip.fetched.T.numpy(), below.dtype)
         alpha = here[strip.touched][:, colours:]
         if not alpha.shape[1]:
             alpha = np.full((len(skin), 1), full_scale(below.dtype), below.dtype)
@@ -92,19 +101,19 @@ def _coats(strip: Strip, skin: NDArray[Any], target: NDArray[Any], gamma: float 
         skin: (N, C) what lies beneath, as stored.
         target: (N, C) what all layers shall show together, as stored.
     """
-    worn = strip.increments.abs().amax(1) > PALE
+    worn = strip.increments.abs().amax(1) > INVISIBLE_DENSITY
     increments = strip.increments * worn[:, None]
     # The products' faintest rims go with the foundation, so that no layer reaches over the whole face for them.
     foundation = strip.density * strip.toned - increments.sum(0)
     top = (worn * torch.arange(1, len(worn) + 1)[:, None]).amax(0) if len(worn) else torch.zeros(len(skin))
-    skin_light = decode(torch.from_numpy(unit(skin)).T, gamma)
+    skin_light = decode(torch.from_numpy(to_unit(skin)).T, gamma)
     added = torch.zeros_like(foundation)
-    shown = unit(skin)
+    shown = to_unit(skin)
     coats = []
     for number, increment in enumerate([foundation, *increments]):
         added = added + increment
         wanted = encode(skin_light * torch.exp(-added), gamma).T.numpy()
-        wanted = np.where((top == number).numpy()[:, None], unit(target), wanted)
+        wanted = np.where((top == number).numpy()[:, None], to_unit(target), wanted)
         here = np.ones(len(skin), bool) if number == 0 else worn[number - 1].numpy()
         coat, blended = _coat(shown[here], wanted[here], skin.dtype)
         values = np.zeros((len(skin), skin.shape[1] + 1), skin.dtype)
@@ -131,7 +140,7 @@ def _coat(
     shows_low, shows_high = hard_light(below, low, alpha), hard_light(below, high, alpha)
     lower = np.abs(shows_low - wanted) <= np.abs(shows_high - wanted)
     values = np.concatenate([np.where(lower, low, high), alpha], 1) * (alpha > 0)
-    return stored(values.astype(np.float32), dtype), np.where(lower, shows_low, shows_high)
+    return from_unit(values.astype(np.float32), dtype), np.where(lower, shows_low, shows_high)
 
 
 def hard_light(
@@ -145,7 +154,7 @@ def hard_light(
 def _painting(change: Change) -> list[int]:
     """Numbers of the products of which anything can be seen."""
     strongest = change.paint(change.maps).abs().flatten(1).amax(1)
-    return [number for number, most in enumerate(strongest.tolist()) if most > PALE]
+    return [number for number, most in enumerate(strongest.tolist()) if most > INVISIBLE_DENSITY]
 
 
 def _title(product: str) -> str:

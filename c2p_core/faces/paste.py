@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.colour import LUMINANCE, decode, encode
-from c2p_core.faces.align import CANVAS, Alignment, apply
+from c2p_core.faces.align import CANVAS, Alignment, transform_points
 from c2p_core.faces.canvas import Change
 from c2p_core.imageio import own_gamma
 from c2p_core.photo import Photo
@@ -29,7 +29,7 @@ _FINEST = 4
 _AROUND_PAINT = 5
 # Below these a change can't be seen and would only cost a rounding.
 _STILL = 0.004  # photo px
-PALE = 2e-4  # density
+INVISIBLE_DENSITY = 2e-4  # density
 _INVISIBLE = 0.02  # alpha
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
@@ -74,15 +74,15 @@ def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
     for alignment, change in changes:
         # Each face is read from what earlier ones left, so that overlapping faces add up.
         source = pixels.copy() if len(changes) > 1 else photo.pixels
-        for strip in strips(source, alignment, change):
-            put(pixels, strip, strip.painted(gamma))
+        for strip in compute_strips(source, alignment, change):
+            write_strip(pixels, strip, strip.painted(gamma))
     return photo.with_pixels(pixels)
 
 
-def put(pixels: NDArray[Any], strip: Strip, colours: Tensor) -> None:
+def write_strip(pixels: NDArray[Any], strip: Strip, colours: Tensor) -> None:
     """Write (C, N) encoded colours in 0..1 to the strip's pixels of a photo, in the photo's own numbers."""
     target = pixels[strip.rows, strip.columns, : len(colours)]
-    target[strip.touched] = stored(colours.T.numpy(), pixels.dtype)
+    target[strip.touched] = from_unit(colours.T.numpy(), pixels.dtype)
 
 
 def full_scale(dtype: np.dtype[Any]) -> float:
@@ -90,27 +90,31 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     return _FULL_SCALE[dtype]
 
 
-def stored(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Values in 0..1 as numbers of the photo's own type."""
     scaled = values * np.float32(full_scale(dtype))
     return scaled if dtype == np.float32 else np.rint(scaled).astype(dtype)
 
 
-def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """The inverse of ``stored``."""
+def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """The inverse of ``from_unit``."""
     return pixels.astype(np.float32) / np.float32(full_scale(pixels.dtype))
 
 
-def box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, int, int]:
+def canvas_box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, int, int]:
     """(x0, y0, x1, y1) of the face's canvas within the photo; x1 <= x0 or y1 <= y0 when it lies outside."""
     height, width = source.shape[:2]
-    corners = apply(alignment.to_photo, np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64))
+    corners = transform_points(
+        alignment.to_photo, np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64)
+    )
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)), 0, [width, height]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0)), 0, [width, height]))
     return x0, y0, x1, y1
 
 
-def strips(source: NDArray[Any], alignment: Alignment, change: Change, products: Sequence[int] = ()) -> Iterator[Strip]:
+def compute_strips(
+    source: NDArray[Any], alignment: Alignment, change: Change, products: Sequence[int] = ()
+) -> Iterator[Strip]:
     """What a change does to a photo, in strips from top to bottom; those without any changed pixel are left out.
 
     Args:
@@ -119,7 +123,7 @@ def strips(source: NDArray[Any], alignment: Alignment, change: Change, products:
         change: what to do with it.
         products: numbers of those whose own increments the strips shall carry.
     """
-    x0, y0, x1, y1 = box(source, alignment)
+    x0, y0, x1, y1 = canvas_box(source, alignment)
     if x1 <= x0 or y1 <= y0:
         return
     fields = _fields(change, CANVAS * int(np.clip(np.ceil(alignment.scale), 1, _FINEST)), products)
@@ -159,7 +163,7 @@ def _near_paint(change: Change) -> Tensor:
     """(1, H, W) on the grid of the maps: 1 wherever a product may paint something, 0 where it is not worth a try."""
     if not change.products:
         return torch.zeros(1, *change.maps.shape[1:])
-    painted = change.paint(change.maps).abs().amax((0, 1)) > PALE / 10
+    painted = change.paint(change.maps).abs().amax((0, 1)) > INVISIBLE_DENSITY / 10
     return F.max_pool2d(painted.float()[None], 2 * _AROUND_PAINT + 1, 1, _AROUND_PAINT)
 
 
@@ -175,7 +179,7 @@ def _strip(
     shift = here[:2].permute(1, 2, 0) @ to_photo[:, :2].T
     on_canvas = ((place > 0) & (place < CANVAS)).all(-1)
     moved = (shift.norm(dim=-1) > _STILL) & on_canvas
-    toned = (here[2:5].abs().amax(0) > PALE) & on_canvas
+    toned = (here[2:5].abs().amax(0) > INVISIBLE_DENSITY) & on_canvas
     touched = moved | toned
     if not bool(touched.any()):
         return None
@@ -184,7 +188,7 @@ def _strip(
     reach = int(np.ceil(float(shift.abs().max()))) + 3
     sx0, sy0, sx1, sy1 = max(0, x0 - reach), max(0, y0 - reach), min(width, x1 + reach), min(height, y1 + reach)
     colours = source.shape[2] if source.shape[2] in (1, 3) else source.shape[2] - 1
-    whole = torch.from_numpy(unit(source[sy0:sy1, sx0:sx1])).permute(2, 0, 1)
+    whole = torch.from_numpy(to_unit(source[sy0:sy1, sx0:sx1])).permute(2, 0, 1)
     region, alpha = whole[:colours], whole[colours:]
     at = (torch.stack([gx, gy], -1) + shift)[touched] - torch.tensor([sx0, sy0], dtype=torch.float32)
     grid = 2 * at / torch.tensor([sx1 - sx0, sy1 - sy0], dtype=torch.float32) - 1

@@ -51,15 +51,15 @@ def brows_distance(mesh: NDArray[np.float32]) -> Map:
     return np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
 
 
-def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
-    """How much each canvas pixel is skin that may be toned, 0..1: ``like_skin`` less eyeballs, mouth and surroundings.
+def skin_mask(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+    """How much each canvas pixel is skin that may be toned, 0..1: ``skin_likeness`` less eyeballs, mouth and surroundings.
 
     Args:
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
     inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
-    return like_skin(pixels, mesh) * _inside(mesh) * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
+    return skin_likeness(pixels, mesh) * _inside(mesh) * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
 
 
 def _inside(mesh: NDArray[np.float32]) -> Map:
@@ -70,7 +70,7 @@ def _inside(mesh: NDArray[np.float32]) -> Map:
     return ramp(np.asarray(signed_distance(mesh, OVAL) / width, dtype=np.float32), -1.0, 0.0)
 
 
-def like_skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
     """How much each canvas pixel looks like this face's skin, 0..1, wherever it lies.
 
     Hair over the forehead, beards, hats and the frames of glasses are told by their colour, which is not that of this

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from c2p_core.api import Face, FaceChoice
 from c2p_core.errors import BadRequest, NoFace
-from c2p_core.faces.boxes import GONE, same_face
+from c2p_core.faces.boxes import GONE, match_face
 from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.report import not_every_face
 
@@ -42,7 +42,7 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[str])
         if by_number[number].skipped:
             raise BadRequest(f"Face {number} can't be protected: {by_number[number].skipped}.")
     # Of faces that are named by where they were some may be gone; the report has the reason of those that are not.
-    placed = [same_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
+    placed = [match_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
     numbers |= {face.number for face in placed if face is not None and not face.skipped}
     if not numbers:
         there = [face for face in placed if face is not None]

@@ -28,7 +28,7 @@ class View:
         self._photo = photo
         self.shape = (3, photo.height, photo.width)
 
-    def region(self, x0: int, y0: int, x1: int, y1: int, shrink: int = 1) -> Tensor:
+    def read(self, x0: int, y0: int, x1: int, y1: int, shrink: int = 1) -> Tensor:
         """(3, ceil(h / shrink), ceil(w / shrink)) in 0..1: every pixel the mean of ``shrink`` squared photo pixels.
 
         The mean is taken in the photo's own encoding. The border repeats in squares that reach over it.

@@ -15,7 +15,7 @@ from torch import Tensor
 from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canonical import carry, load_mean_face
+from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
@@ -31,7 +31,7 @@ MINI_SIDE = 96
 _AVERAGED = TEMPLATES[:6]
 
 
-def mean_face_frame(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
+def mean_face_grid(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
     """Where on its canvas a face has what the mean face has in ``FACE``: the embedded model's own alignment.
 
     Only makeup is left for the model to tell apart, not where this face's mouth lies.
@@ -45,7 +45,9 @@ def mean_face_frame(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin
         (MINI_SIDE + 2 * margin, the same, 2) as ``grid_sample`` takes it.
     """
     places = _square(MINI_SIDE, margin)
-    return _as_grid(torch.from_numpy(carry(mean, mesh, places.reshape(-1, 2).numpy())).reshape(places.shape))
+    return _as_grid(
+        torch.from_numpy(warp_between_meshes(mean, mesh, places.reshape(-1, 2).numpy())).reshape(places.shape)
+    )
 
 
 def _square(side: int, margin: int = 0) -> Tensor:
@@ -98,7 +100,7 @@ class TextGuidance:
         """
         if self._mean_face is None:
             return _as_grid(_square(FACE[2])).to(self._device)
-        return mean_face_frame(mesh.cpu().numpy(), self._mean_face).to(self._device)
+        return mean_face_grid(mesh.cpu().numpy(), self._mean_face).to(self._device)
 
     def embed(self, images: Tensor, frame: Tensor) -> Tensor:
         """Unit image embeddings (B, D)."""
@@ -146,7 +148,7 @@ class TextGuidance:
 
 
 def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
-    torchvision_ops.ensure()
+    torchvision_ops.define_missing_operators()
     import open_clip
     from safetensors import SafetensorError
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _VERSIONS = 20
 
 
-def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
+def draw_candidates(prompt: str, rng: random.Random) -> tuple[Look, ...]:
     """Looks to choose a start from: all that the prompt asks for and nothing else, in several versions."""
     looks = []
     for number in range(_VERSIONS):
@@ -59,7 +59,7 @@ def prompt_warnings(prompt: str) -> list[str]:
 
 
 @torch.no_grad()
-def best_look(
+def choose_look(
     prompt: str, render: Callable[[Look], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
 ) -> Look:
     """What the prompt asks for, in the version that shows it best on this very face.
@@ -74,7 +74,7 @@ def best_look(
     Returns:
         the look; empty when the prompt asks for nothing to be painted.
     """
-    candidates = candidate_looks(prompt, random.Random(seed))
+    candidates = draw_candidates(prompt, random.Random(seed))
     if not candidates[0]:
         return ()
     direction = guidance.direction(prompt)

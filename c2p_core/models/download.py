@@ -22,7 +22,7 @@ class _TooLarge(ValueError):
     pass
 
 
-def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
+def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
     """Fetches every file from ``url``/name into ``folder``.
 
     Raises:

@@ -18,7 +18,7 @@ from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.checkpoint_files import find_files
+from c2p_core.priors.checkpoint_files import find_checkpoints
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
@@ -106,13 +106,13 @@ def load_models(
         BadRequest: there is no recogniser of a name.
         ModelUnavailable: a model is missing and could not be fetched.
     """
-    recognisers, missing = warm_recognisers(request.recognisers, store, device, warm)
+    recognisers, missing = get_recognisers(request.recognisers, store, device, warm)
     warnings += missing
     optimised = split_hold_out(recognisers, request, warnings)
     prior: Prior
     if request.prior == "stylegan2":
         mean_face = load_mean_face(store.path("complexion"))
-        own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
+        own = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
         networks = warm.get(("stylegan2", device), lambda: load_networks(store, device), own)
         noise = request.free_noise
         prior = WPlusPrior(
@@ -125,7 +125,7 @@ def load_models(
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 
-def warm_recognisers(
+def get_recognisers(
     names: Literal["auto"] | tuple[str, ...], store: ModelStore, device: torch.device, warm: WarmModels
 ) -> tuple[tuple[Recogniser, ...], list[str]]:
     """The recognisers, and a sentence for each that is missing."""

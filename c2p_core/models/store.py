@@ -77,7 +77,7 @@ class ModelStore:
         """Whether all files are there in the right size; their hashes are not looked at."""
         return self._folder(self.entry(name)) is not None
 
-    def is_whole(self, name: str) -> bool:
+    def is_intact(self, name: str) -> bool:
         """Whether all files are there and have the content that they should; each good one is read once."""
         entry = self.entry(name)
         folder = self._folder(entry)
@@ -126,7 +126,7 @@ class ModelStore:
             CannotWrite: it could not be stored.
         """
         entry = self.entry(name)
-        if self.is_whole(name):
+        if self.is_intact(name):
             return
         if not can_be_fetched(entry):
             reason = "install the program again"
@@ -142,7 +142,7 @@ class ModelStore:
                 continue
             try:
                 with self._aside() as folder:
-                    download.https(source.url, entry.files, folder, progress)
+                    download.download_files(source.url, entry.files, folder, progress)
                     self._keep(entry, folder)
                 return
             except download.DownloadFailed as error:

@@ -12,7 +12,7 @@ _E4E = "e4e_ffhq_encode.pt"
 _ENDINGS = (".safetensors", ".pt", ".pkl")
 
 
-def find_files(models: Path) -> tuple[Path, Path] | None:
+def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
     """The user's generator and encoder, which e4e's own file and ours hold both; None when the user has put nothing.
 
     Args:
@@ -48,7 +48,7 @@ def missing_priors(models: Path) -> dict[str, str]:
         models: folder of the fetched models.
     """
     try:
-        find_files(models)
+        find_checkpoints(models)
     except ModelUnavailable as error:
         return {"stylegan2": str(error)}
     return {}

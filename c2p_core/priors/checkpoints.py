@@ -32,7 +32,7 @@ _MEAN_OF = 4096  # draws whose mean stands in for a mean code that the file lack
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredTensor:
     """Where a file keeps one of our tensors.
 
     Attributes:
@@ -60,73 +60,73 @@ class _Layout:
         channels: tensors whose first axis is the width at a level.
     """
 
-    places: Callable[[GeneratorShape], list[Place]]
+    places: Callable[[GeneratorShape], list[StoredTensor]]
     mapping: str
     levels: Callable[[Tensors], int]
     style: str
     channels: Callable[[int], tuple[str, ...]]
 
 
-def rosinality(shape: GeneratorShape) -> list[Place]:
+def rosinality_layout(shape: GeneratorShape) -> list[StoredTensor]:
     """rosinality/stylegan2-pytorch, ``g_ema``; e4e's ``decoder`` too."""
     style = shape.style
-    places = [Place("input.input", (1, shape.channels[0], 4, 4), "constant")]
-    places.append(Place("latent_avg", (style,), "mean_w", optional=True))
+    places = [StoredTensor("input.input", (1, shape.channels[0], 4, 4), "constant")]
+    places.append(StoredTensor("latent_avg", (style,), "mean_w", optional=True))
     for at in range(shape.mapping):
-        places.append(Place(f"style.{at + 1}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        places.append(Place(f"style.{at + 1}.bias", (style,), f"mapping.layers.{at}.bias"))
+        places.append(StoredTensor(f"style.{at + 1}.weight", (style, style), f"mapping.layers.{at}.weight"))
+        places.append(StoredTensor(f"style.{at + 1}.bias", (style,), f"mapping.layers.{at}.bias"))
     for at, (inputs, outputs, side) in enumerate(_layers(shape)):
         name, ours = "conv1" if at == 0 else f"convs.{at - 1}", f"layers.{at}"
         places += [
-            Place(f"{name}.conv.weight", (1, outputs, inputs, 3, 3), f"{ours}.weight"),
-            Place(f"{name}.conv.modulation.weight", (inputs, style), f"{ours}.affine.weight"),
-            Place(f"{name}.conv.modulation.bias", (inputs,), f"{ours}.affine.bias"),
-            Place(f"{name}.noise.weight", (1,), f"{ours}.noise_strength"),
-            Place(f"{name}.activate.bias", (outputs,), f"{ours}.bias"),
-            Place(f"noises.noise_{at}", (1, 1, side, side), f"{ours}.noise"),
+            StoredTensor(f"{name}.conv.weight", (1, outputs, inputs, 3, 3), f"{ours}.weight"),
+            StoredTensor(f"{name}.conv.modulation.weight", (inputs, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.conv.modulation.bias", (inputs,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.noise.weight", (1,), f"{ours}.noise_strength"),
+            StoredTensor(f"{name}.activate.bias", (outputs,), f"{ours}.bias"),
+            StoredTensor(f"noises.noise_{at}", (1, 1, side, side), f"{ours}.noise"),
         ]
         if at % 2:
-            places.append(Place(f"{name}.conv.blur.kernel", (4, 4), "", optional=True))
+            places.append(StoredTensor(f"{name}.conv.blur.kernel", (4, 4), "", optional=True))
     for level, channels in enumerate(shape.channels):
         name, ours = "to_rgb1" if level == 0 else f"to_rgbs.{level - 1}", f"rgbs.{level}"
         places += [
-            Place(f"{name}.conv.weight", (1, 3, channels, 1, 1), f"{ours}.weight"),
-            Place(f"{name}.conv.modulation.weight", (channels, style), f"{ours}.affine.weight"),
-            Place(f"{name}.conv.modulation.bias", (channels,), f"{ours}.affine.bias"),
-            Place(f"{name}.bias", (1, 3, 1, 1), f"{ours}.bias"),
+            StoredTensor(f"{name}.conv.weight", (1, 3, channels, 1, 1), f"{ours}.weight"),
+            StoredTensor(f"{name}.conv.modulation.weight", (channels, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.conv.modulation.bias", (channels,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.bias", (1, 3, 1, 1), f"{ours}.bias"),
         ]
         if level:
-            places.append(Place(f"{name}.upsample.kernel", (4, 4), "", optional=True))
+            places.append(StoredTensor(f"{name}.upsample.kernel", (4, 4), "", optional=True))
     return places
 
 
-def nvidia(shape: GeneratorShape) -> list[Place]:
+def nvidia_layout(shape: GeneratorShape) -> list[StoredTensor]:
     """NVlabs/stylegan2-ada-pytorch, ``G_ema``."""
     style = shape.style
-    places = [Place("synthesis.b4.const", (shape.channels[0], 4, 4), "constant")]
-    places.append(Place("mapping.w_avg", (style,), "mean_w"))
+    places = [StoredTensor("synthesis.b4.const", (shape.channels[0], 4, 4), "constant")]
+    places.append(StoredTensor("mapping.w_avg", (style,), "mean_w"))
     for at in range(shape.mapping):
-        places.append(Place(f"mapping.fc{at}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        places.append(Place(f"mapping.fc{at}.bias", (style,), f"mapping.layers.{at}.bias"))
+        places.append(StoredTensor(f"mapping.fc{at}.weight", (style, style), f"mapping.layers.{at}.weight"))
+        places.append(StoredTensor(f"mapping.fc{at}.bias", (style,), f"mapping.layers.{at}.bias"))
     for at, (inputs, outputs, side) in enumerate(_layers(shape)):
         name, ours = f"synthesis.b{side}.conv{1 - at % 2}", f"layers.{at}"
         places += [
-            Place(f"{name}.weight", (outputs, inputs, 3, 3), f"{ours}.weight"),
-            Place(f"{name}.affine.weight", (inputs, style), f"{ours}.affine.weight"),
-            Place(f"{name}.affine.bias", (inputs,), f"{ours}.affine.bias"),
-            Place(f"{name}.noise_strength", (), f"{ours}.noise_strength"),
-            Place(f"{name}.noise_const", (side, side), f"{ours}.noise"),
-            Place(f"{name}.bias", (outputs,), f"{ours}.bias"),
-            Place(f"{name}.resample_filter", (4, 4), "", optional=True),
+            StoredTensor(f"{name}.weight", (outputs, inputs, 3, 3), f"{ours}.weight"),
+            StoredTensor(f"{name}.affine.weight", (inputs, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.affine.bias", (inputs,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.noise_strength", (), f"{ours}.noise_strength"),
+            StoredTensor(f"{name}.noise_const", (side, side), f"{ours}.noise"),
+            StoredTensor(f"{name}.bias", (outputs,), f"{ours}.bias"),
+            StoredTensor(f"{name}.resample_filter", (4, 4), "", optional=True),
         ]
     for level, channels in enumerate(shape.channels):
         block, ours = f"synthesis.b{4 << level}", f"rgbs.{level}"
         places += [
-            Place(f"{block}.torgb.weight", (3, channels, 1, 1), f"{ours}.weight"),
-            Place(f"{block}.torgb.affine.weight", (channels, style), f"{ours}.affine.weight"),
-            Place(f"{block}.torgb.affine.bias", (channels,), f"{ours}.affine.bias"),
-            Place(f"{block}.torgb.bias", (3,), f"{ours}.bias"),
-            Place(f"{block}.resample_filter", (4, 4), "", optional=True),
+            StoredTensor(f"{block}.torgb.weight", (3, channels, 1, 1), f"{ours}.weight"),
+            StoredTensor(f"{block}.torgb.affine.weight", (channels, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{block}.torgb.affine.bias", (channels,), f"{ours}.affine.bias"),
+            StoredTensor(f"{block}.torgb.bias", (3,), f"{ours}.bias"),
+            StoredTensor(f"{block}.resample_filter", (4, 4), "", optional=True),
         ]
     return places
 
@@ -140,20 +140,20 @@ def _layers(shape: GeneratorShape) -> list[tuple[int, int, int]]:
     return found
 
 
-def _ours(shape: GeneratorShape) -> list[Place]:
+def _ours(shape: GeneratorShape) -> list[StoredTensor]:
     with torch.device("meta"):
         return _as_they_are(Generator(shape))
 
 
-def _as_they_are(network: nn.Module) -> list[Place]:
+def _as_they_are(network: nn.Module) -> list[StoredTensor]:
     return [
-        Place(name, tuple(value.shape), name, optional=name.endswith("num_batches_tracked"))
+        StoredTensor(name, tuple(value.shape), name, optional=name.endswith("num_batches_tracked"))
         for name, value in network.state_dict().items()
     ]
 
 
 _ROSINALITY = _Layout(
-    rosinality,
+    rosinality_layout,
     r"style\.(\d+)\.weight",
     lambda tensors: _last(tensors, r"to_rgbs\.(\d+)\.") + 2,
     "conv1.conv.modulation.weight",
@@ -164,7 +164,7 @@ _ROSINALITY = _Layout(
     ),
 )
 _NVIDIA = _Layout(
-    nvidia,
+    nvidia_layout,
     r"mapping\.fc(\d+)\.weight",
     lambda tensors: int(math.log2(max(4, _last(tensors, r"synthesis\.b(\d+)\.")))) - 1,
     "synthesis.b4.conv1.affine.weight",
@@ -358,7 +358,7 @@ def _no(what: str, path: Path) -> ModelUnavailable:
     return ModelUnavailable(f"{path.name} holds no {what}; choose another file for this place.")
 
 
-def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensors:
+def _translated(tensors: Tensors, places: Sequence[StoredTensor], path: Path) -> Tensors:
     """Tensors under our names and in our shapes' order.
 
     Raises:

@@ -61,7 +61,7 @@ def load_basis(path: Path) -> Basis:
     return Basis(mesh.float(), components.float(), extent.float())
 
 
-def bounded(shade: Tensor, limits: Limits) -> Tensor:
+def bound_light(shade: Tensor, limits: Limits) -> Tensor:
     """A change of light, as density, kept smoothly within the limits of skin."""
     darker = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
     return darker - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
@@ -69,4 +69,4 @@ def bounded(shade: Tensor, limits: Limits) -> Tensor:
 
 def skin_density(shade: Tensor, limits: Limits) -> Tensor:
     """A (H, W) change of light as (3, H, W) density that skin can show: bounded smoothly, never another hue."""
-    return _SHADE.to(shade)[:, None, None] * bounded(shade, limits)
+    return _SHADE.to(shade)[:, None, None] * bound_light(shade, limits)

@@ -11,8 +11,8 @@ from torch import Tensor
 from c2p_core.colour import LUMINANCE
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canvas import gaussian
-from c2p_core.faces.glasses import glasses
+from c2p_core.faces.canvas import gaussian_blur
+from c2p_core.faces.glasses import glasses_mask
 
 CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
 # Where a bulge is seen at once: the nose and the outline of the face, brows and lips. What of them must not move at all
@@ -32,19 +32,19 @@ _GLASS, _FRAME = 26.0, 8  # canvas px: how far from an eye dark glass reaches, h
 _OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
 
 
-def tonable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+def tone_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     """(256, 256) where and how much tone may change: on skin, less on the nose, fading out at brows."""
     brows = face_regions.brows_distance(mesh)
     nose = face_regions.signed_distance(mesh, face_regions.NOSE)
     allowed = (
-        face_regions.skin(pixels, mesh)
+        face_regions.skin_mask(pixels, mesh)
         * face_regions.ramp(-brows, -_BROW_FADE, -1.0)
         * (1.0 - (1.0 - _TONE_ON_NOSE) * face_regions.ramp(nose, -2.0, 12.0))
     )
     return np.asarray(allowed, dtype=np.float32)
 
 
-def free_to_move(pixels: np.ndarray, mesh: np.ndarray, keep_expression: bool) -> np.ndarray:
+def shape_mask(pixels: np.ndarray, mesh: np.ndarray, keep_expression: bool) -> np.ndarray:
     """(256, 256) 1 where shape may move the face, 0 where it must not."""
     oval = face_regions.signed_distance(mesh, face_regions.OVAL)
     eyes = face_regions.eyes_distance(mesh)
@@ -67,7 +67,7 @@ def grain_mask(mesh: np.ndarray) -> np.ndarray:
 
 def face_mask(mesh: np.ndarray) -> np.ndarray:
     """(cells, cells) 1 on the face."""
-    return shrink(face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OVAL), -1.0, 1.0))
+    return downsample(face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OVAL), -1.0, 1.0))
 
 
 def is_black_and_white(pixels: np.ndarray, mesh: np.ndarray) -> bool:
@@ -85,12 +85,12 @@ def grain_amplitude(linear: Tensor, inside: Tensor) -> Tensor:
     """
     luminance = (linear * LUMINANCE.to(linear)[:, None, None]).sum(0, keepdim=True).clamp(min=2e-3)
     depth = -torch.log(luminance)
-    rough = gaussian((depth - gaussian(depth, _ROUGH_WITHIN)).square(), _ROUGH_WITHIN).clamp(min=0.0).sqrt()
+    rough = gaussian_blur((depth - gaussian_blur(depth, _ROUGH_WITHIN)).square(), _ROUGH_WITHIN).clamp(min=0.0).sqrt()
     hides = (_SMOOTH_HIDES + rough / _ROUGH).clamp(max=_ROUGHEST_HIDES)
     return F.interpolate((hides * inside)[None], (GRAIN_SIDE, GRAIN_SIDE), mode="area")[0]
 
 
-def stiffness(mesh: np.ndarray) -> np.ndarray:
+def stiffness_map(mesh: np.ndarray) -> np.ndarray:
     """(256, 256) weight of the elastic energy: 1 on skin, more where a face keeps its form."""
     nose = np.minimum(
         face_regions.signed_distance(mesh, face_regions.NOSE),
@@ -108,7 +108,7 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
 
     From the upper lip downwards everything may move: beards have no straight lines, and without them nothing would.
     """
-    other = 1.0 - face_regions.like_skin(pixels, mesh)
+    other = 1.0 - face_regions.skin_likeness(pixels, mesh)
     eyes, brows = face_regions.eyes_distance(mesh), face_regions.brows_distance(mesh)
     around = (eyes > 5) & (eyes < 14) & (brows > 3)
     if float(other[around].mean()) < _SUNGLASSES:
@@ -123,17 +123,17 @@ def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
     movable = np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0))
-    return np.asarray(np.minimum(movable, 1.0 - glasses(pixels, mesh)), dtype=np.float32)
+    return np.asarray(np.minimum(movable, 1.0 - glasses_mask(pixels, mesh)), dtype=np.float32)
 
 
-def straight_lines(pixels: np.ndarray) -> np.ndarray:
+def find_straight_lines(pixels: np.ndarray) -> np.ndarray:
     """(3, cells, cells): strength 0..1 of straight edges (glasses, hats, brows), and their direction.
 
     From the structure tensor: an edge is straight where gradients around it agree.
     """
     grey = gaussian_filter(pixels.mean(-1), 1.0)
     gx, gy = sobel(grey, 1) / 8, sobel(grey, 0) / 8
-    xx, yy, xy = (shrink(gaussian_filter(v, 5.0)) for v in (gx * gx, gy * gy, gx * gy))
+    xx, yy, xy = (downsample(gaussian_filter(v, 5.0)) for v in (gx * gx, gy * gy, gx * gy))
     root = np.sqrt((xx - yy) ** 2 + 4 * xy**2)
     coherence = (root / (xx + yy + 1e-6)) ** 2
     edge = np.clip((xx + yy) / 0.002, 0.0, 1.0)
@@ -141,6 +141,6 @@ def straight_lines(pixels: np.ndarray) -> np.ndarray:
     return np.stack([coherence * edge, np.cos(angle), np.sin(angle)]).astype(np.float32)
 
 
-def shrink(canvas: np.ndarray) -> np.ndarray:
+def downsample(canvas: np.ndarray) -> np.ndarray:
     step = CANVAS // CELLS
     return np.asarray(canvas.reshape(CELLS, step, CELLS, step).mean((1, 3)), dtype=np.float32)

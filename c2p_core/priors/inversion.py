@@ -82,7 +82,7 @@ def synthesise(generator: Generator, weights: dict[str, Tensor], codes: Tensor, 
     return made
 
 
-def ffhq_crop(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+def ffhq_transform(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
     """(2, 3) map from coordinates of an FFHQ-aligned square (Karras et al. 2019) to those of the picture.
 
     Args:
@@ -146,17 +146,17 @@ def invert(
     with torch.no_grad():
         estimate = encoder(_resized(wanted, encoder.shape.size))
     codes = estimate.clone().requires_grad_()
-    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * spread(generator), betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * w_std(generator), betas=(0.9, 0.99))
     for step in range(settings.latent_steps):
         on_step(step, steps)
         away = (codes - estimate).square().mean()
         _descend(optimiser, loss(generator(codes, size=side)) + settings.stay * away)
     codes = codes.detach()
 
-    weights = {name: p.detach().clone().requires_grad_() for name, p in tuned(generator).items()}
+    weights = {name: p.detach().clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
     optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
     with torch.no_grad():
-        begun = generator.begin(codes, untouched_layers(generator.shape.codes))
+        begun = generator.synthesise_layers(codes, frozen_layers(generator.shape.codes))
     for step in range(settings.tuning_steps):
         on_step(settings.latent_steps + step, steps)
         made = synthesise(generator, weights, codes, size=side, begun=begun)
@@ -174,17 +174,17 @@ def fixed_rows(codes: int) -> int:
     return max(1, codes - _FREE)
 
 
-def untouched_layers(codes: int) -> int:
+def frozen_layers(codes: int) -> int:
     """How many layers, from the coarsest, neither tuning nor the search changes, so that they are passed only once."""
     return fixed_rows(codes) // 2 * 2
 
 
-def tuned(generator: Generator) -> dict[str, Tensor]:
+def tuned_parameters(generator: Generator) -> dict[str, Tensor]:
     """The parameters that pivotal tuning changes: those of the layers whose rows are free, up to the working side.
 
     Not the mapping network, which has no part in a picture of W+ codes, and not what scales the noise.
     """
-    levels, first = working_side(generator).bit_length() - 2, untouched_layers(generator.shape.codes)
+    levels, first = working_side(generator).bit_length() - 2, frozen_layers(generator.shape.codes)
     kept = {f"layers.{at}." for at in range(first, 2 * levels - 1)}
     kept |= {f"rgbs.{at}." for at in range(first // 2, levels)}
     return {
@@ -195,7 +195,7 @@ def tuned(generator: Generator) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def spread(generator: Generator) -> float:
+def w_std(generator: Generator) -> float:
     """Standard deviation of a number of W around its mean, over random draws."""
     parameter = generator.mean_w
     draws = torch.randn(512, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(parameter)

@@ -46,7 +46,7 @@ class Inversions(Protocol):
         """Keeps tensors; a sentence for the user when that is not possible."""
 
 
-class HeldInversions:
+class MemoryInversions:
     """The latest inverted faces, in the memory of this process alone."""
 
     def __init__(self) -> None:

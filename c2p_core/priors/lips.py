@@ -65,10 +65,10 @@ class Lip:
     @property
     def shows(self) -> Map:
         """(H, W) 0..1: 0 where surely no lip is seen."""
-        return 1.0 - self.sure * (1.0 - rising(self.likeness, _NO_LIP, _LIP))
+        return 1.0 - self.sure * (1.0 - smoothstep(self.likeness, _NO_LIP, _LIP))
 
 
-def lip(tone: Map, level: Map, opening: Map, beside: Mask) -> Lip:
+def fit_lip(tone: Map, level: Map, opening: Map, beside: Mask) -> Lip:
     """Tell a lip from skin by a linear discriminant to which differences of light count for little.
 
     Args:
@@ -92,7 +92,7 @@ def lip(tone: Map, level: Map, opening: Map, beside: Mask) -> Lip:
     return Lip(sure, np.clip((tone - skin) @ towards / max(apart, 1e-9), 0.0, 1.0))
 
 
-def told(upper: Lip, lower: Lip) -> tuple[Lip, Lip]:
+def share_colour_model(upper: Lip, lower: Lip) -> tuple[Lip, Lip]:
     """Both lips, one as the other where its own place on the picture is unlike any lip."""
     if upper.sure < _UNTOLD and lower.sure > _TOLD:
         return lower, lower
@@ -101,13 +101,13 @@ def told(upper: Lip, lower: Lip) -> tuple[Lip, Lip]:
     return upper, lower
 
 
-def both(upper: Lip, lower: Lip, above: Map) -> Map:
+def combine_lips(upper: Lip, lower: Lip, above: Map) -> Map:
     """(H, W) 0..1, where a lip shows; ``above`` is how far a pixel lies above the line between the lips."""
     over, under = (np.clip(1.0 + sign * above / _MISSED, 0.0, 1.0) for sign in (1.0, -1.0))
     return np.maximum(over * upper.shows, under * lower.shows)
 
 
-def behind(tone: Map, lips: Map, likeness: Map, opening: Map, pixel: float) -> Map:
+def find_mouth_interior(tone: Map, lips: Map, likeness: Map, opening: Map, pixel: float) -> Map:
     """(H, W) 0..1: teeth, and the dark of the mouth, as told by the lips about them.
 
     Args:
@@ -122,17 +122,17 @@ def behind(tone: Map, lips: Map, likeness: Map, opening: Map, pixel: float) -> M
     about = np.stack([gaussian_filter(tone[..., c] * lips, sigma) / weight for c in range(3)], -1)
     darker = (tone - about).mean(-1)
     hue, own = (np.linalg.norm(t - t.mean(-1, keepdims=True), axis=-1) for t in (tone, about))
-    pale = 1.0 - rising(hue / (own + 1e-3), _TEETH_HUE, 1.5 * _TEETH_HUE)
+    pale = 1.0 - smoothstep(hue / (own + 1e-3), _TEETH_HUE, 1.5 * _TEETH_HUE)
     # A shine on the lips may be as pale, but has something of their colour; only in the opening paleness is enough.
-    bright = rising(-darker, _TEETH_BRIGHTER, 2 * _TEETH_BRIGHTER) * (1.0 - rising(likeness, 0.6, 0.9))
-    white = rising(-darker, 3 * _TEETH_BRIGHTER, 5 * _TEETH_BRIGHTER)
-    inside = 1.0 - rising(opening, -0.01, 0.01)
+    bright = smoothstep(-darker, _TEETH_BRIGHTER, 2 * _TEETH_BRIGHTER) * (1.0 - smoothstep(likeness, 0.6, 0.9))
+    white = smoothstep(-darker, 3 * _TEETH_BRIGHTER, 5 * _TEETH_BRIGHTER)
+    inside = 1.0 - smoothstep(opening, -0.01, 0.01)
     teeth = pale * np.maximum(np.maximum(bright, white), inside) * (float(-opening.min()) > CLOSED)
-    dark = rising(darker, _DARKER, 1.5 * _DARKER)
-    return np.asarray(np.maximum(teeth, dark) * (1.0 - rising(opening, 0.7 * _BEHIND, _BEHIND)))
+    dark = smoothstep(darker, _DARKER, 1.5 * _DARKER)
+    return np.asarray(np.maximum(teeth, dark) * (1.0 - smoothstep(opening, 0.7 * _BEHIND, _BEHIND)))
 
 
-def snapped(outline: Points, lower: Lip, upper: Lip, pixel: float) -> Points:
+def snap_outline(outline: Points, lower: Lip, upper: Lip, pixel: float) -> Points:
     """The outline of the lips moved to where the picture shows their edge; where it shows none, it stays.
 
     Args:
@@ -186,7 +186,7 @@ def _shift(line: Points, normals: Points, its: Lip, pixel: float) -> NDArray[np.
     return np.convolve(np.pad(offsets[path[::-1]], 2, mode="edge"), np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9, "valid")
 
 
-def rising(values: Map, low: float, high: float) -> Map:
+def smoothstep(values: Map, low: float, high: float) -> Map:
     """0 up to ``low``, 1 from ``high`` on, smooth between."""
     share = np.clip((values - low) / (high - low), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.losses import latent_loss
 from c2p_core.priors.complexion import Basis
 from c2p_core.priors.face_maps import CELLS
@@ -59,8 +59,8 @@ class MakeupFace:
     def preview(self, look: Tensor) -> Tensor:
         return self.renderer.preview(look)
 
-    def wearing(self, look: Tensor) -> MakeupFace:
-        return MakeupFace(self.renderer.wearing(look), self._patterns)
+    def with_look(self, look: Tensor) -> MakeupFace:
+        return MakeupFace(self.renderer.with_look(look), self._patterns)
 
     def start(self) -> Code:
         own = self.renderer.start()
@@ -102,4 +102,4 @@ def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, CELLS, CELLS, 2)
     light = basis.components.mean(1)[None]
     worn = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return gaussian(worn, _PATTERN_BLUR)
+    return gaussian_blur(worn, _PATTERN_BLUR)

@@ -29,7 +29,7 @@ class Perceptual:
         for at in _COMPARED:
             self._network.layers[at].register_forward_hook(self._keep)
 
-    def on(self, device: torch.device) -> Perceptual:
+    def copy_to(self, device: torch.device) -> Perceptual:
         """The same on another device, loaded anew: the one it comes from may have no room for a copy."""
         return Perceptual(self._path, device)
 

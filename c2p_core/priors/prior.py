@@ -39,7 +39,7 @@ class InvertedFace(Protocol):
     def preview(self, look: Tensor) -> Tensor:
         """(3, 256, 256) sRGB of the face in a look, a product code (``products``), with nothing else changed."""
 
-    def wearing(self, look: Tensor) -> InvertedFace:
+    def with_look(self, look: Tensor) -> InvertedFace:
         """The same face in a look: the search starts from it, and its visibility costs nothing."""
 
     def start(self) -> Code:

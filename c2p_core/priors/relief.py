@@ -11,7 +11,7 @@ from torch import Tensor
 
 from c2p_core.colour import LUMINANCE
 from c2p_core.faces import regions as face_regions
-from c2p_core.faces.canvas import gaussian, upsample
+from c2p_core.faces.canvas import gaussian_blur, upsample
 from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.prior import Code
 from c2p_core.priors.shape import SIZE
@@ -75,13 +75,13 @@ class Relief:
     def _relief_gain(self, code: Tensor) -> Tensor:
         """(bands, 256, 256) how much the face's own light and shade are deepened, or softened below 0."""
         gain = torch.tanh(code @ self._controls.T).reshape(-1, CELLS, CELLS)
-        return upsample(self._limit * gaussian(gain, _GAIN_BLUR))
+        return upsample(self._limit * gaussian_blur(gain, _GAIN_BLUR))
 
     def _texture_gain(self, code: Tensor) -> Tensor:
         """(TEXTURE_BANDS, cells, cells) how much the face's own texture is roughened, or smoothed below 0."""
         rougher = _TEXTURE * self._limit
         gain = torch.tanh(code)
-        return gaussian(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
+        return gaussian_blur(gain.clamp(min=0.0) * rougher + gain.clamp(max=0.0) * min(1.0, rougher), _TEXTURE_BLUR)
 
 
 def _bands(linear: Tensor, skin: np.ndarray) -> Tensor:

@@ -17,18 +17,18 @@ from torch import Tensor
 from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
-from c2p_core.faces.canonical import carry, cell_centres
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample, warp_image, warp_points
+from c2p_core.faces.canonical import cell_centres, warp_between_meshes
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample, warp_image, warp_points
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps, products
-from c2p_core.priors.complexion import bounded, skin_density
+from c2p_core.priors.complexion import bound_light, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.priors.products import Rgb
 from c2p_core.priors.relief import Relief
-from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
-from c2p_core.priors.strength import StrengthLimits, equally_visible
+from c2p_core.priors.shape import SIZE, bending_vector, build_field, control_weights, elastic_vector, strain_excess
+from c2p_core.priors.strength import StrengthLimits, adapt_to_skin
 
 LEARNING_RATES: Mapping[str, float] = {"products": 0.3, "relief": 0.35, "texture": 0.15, "grain": 0.15, "shape": 0.3}
 """The parts of a code that the renderer understands, and their learning rates."""
@@ -102,18 +102,18 @@ class FaceRenderer:
         self._device = device
         self._linear = srgb_to_linear(face.pixels).to(device)
         self._mesh = face.mesh.to(device)
-        self.canonical = carry(mesh, mean_face, cell_centres(CELLS))
+        self.canonical = warp_between_meshes(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
-        self.skin = torch.from_numpy(face_maps.tonable(pixels, mesh))[None].to(device)
+        self.skin = torch.from_numpy(face_maps.tone_mask(pixels, mesh))[None].to(device)
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
-        self.limits = equally_visible(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
+        self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
-        held = face_maps.shrink(1.0 - face_maps.free_to_move(pixels, mesh, keep_expression)).ravel()
+        held = face_maps.downsample(1.0 - face_maps.shape_mask(pixels, mesh, keep_expression)).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
-        self._lines = torch.from_numpy(face_maps.straight_lines(pixels)).to(device)
-        self._stiffness = torch.from_numpy(face_maps.shrink(face_maps.stiffness(mesh))).to(device)
+        self._lines = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
+        self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
-        self.relief = Relief(self._linear, face_regions.skin(pixels, mesh), mesh, controls, self.limits.relief)
+        self.relief = Relief(self._linear, face_regions.skin_mask(pixels, mesh), mesh, controls, self.limits.relief)
         inside = torch.from_numpy(face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
         laid = products.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
@@ -130,7 +130,7 @@ class FaceRenderer:
         """(3, 256, 256) sRGB of the face in a look with nothing else changed."""
         return self._painted(self._look_density(look.to(self._device)))
 
-    def wearing(self, look: Tensor) -> FaceRenderer:
+    def with_look(self, look: Tensor) -> FaceRenderer:
         """The same face in a look, without any that it wore before."""
         dressed = copy.copy(self)
         dressed._look = self._worn(look.to(self._device))
@@ -184,7 +184,7 @@ class FaceRenderer:
         toned = lab(self._toned(rendered.density)) - self._look.tone
         patchy = (_mean(_band(toned).square().sum(0), self._face_mask) + 1e-6).sqrt()
         ratios = torch.stack([landmarks / limits.moved, shifted / limits.shifted, patchy / limits.patchy])
-        overstrain = overstretched(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
+        overstrain = strain_excess(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
         return visibility_penalty(ratios, overstrain)
 
     def bending_energy(self, displacement: Tensor) -> Tensor:
@@ -194,11 +194,13 @@ class FaceRenderer:
     def bending_terms(self, displacement: Tensor) -> Tensor:
         """What ``bending_energy`` is the squared length of; linear in the (2, cells, cells) displacement."""
         shift = displacement / CANVAS_EYE_DISTANCE
-        return torch.cat([_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._lines)])
+        return torch.cat(
+            [_STIFF**0.5 * elastic_vector(shift, self._stiffness), _STRAIGHT**0.5 * bending_vector(shift, self._lines)]
+        )
 
     def smooth(self, light: Tensor) -> Tensor:
         """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
-        return gaussian(bounded(light, self.limits.limits)[None], _TONE_BLUR)[0]
+        return gaussian_blur(bound_light(light, self.limits.limits)[None], _TONE_BLUR)[0]
 
     def _worn(self, look: Tensor) -> _WornLook:
         if not bool((look[:, 3] > products.ABSENT).any()):
@@ -210,7 +212,7 @@ class FaceRenderer:
     def _grain(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density like the grain of skin and film, too fine to make spots; never another hue."""
         grain = self.limits.grain * torch.tanh(code)[None]
-        return upsample((grain - gaussian(grain, _GRAIN_BLUR)) * self._grain_amplitude).expand(3, -1, -1)
+        return upsample((grain - gaussian_blur(grain, _GRAIN_BLUR)) * self._grain_amplitude).expand(3, -1, -1)
 
     def _toned(self, density: Tensor) -> Tensor:
         """(3, cells, cells) linear light of the face with a (3, 256, 256) density on it."""
@@ -271,7 +273,7 @@ def _band(change: Tensor) -> Tensor:
     The same band as ``patchiness`` in the benchmarks: two Gaussians whose half-amplitude frequencies these are.
     """
     fine, coarse = (_FACE_WIDTH / n * _SIGMA_PER_CELL / (CANVAS / CELLS) for n in (32, 4))
-    return gaussian(change, fine) - gaussian(change, coarse)
+    return gaussian_blur(change, fine) - gaussian_blur(change, coarse)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def _axes(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     return np.asarray(np.clip(np.linalg.inv(jacobian), -1.5, 1.5), dtype=np.float32)
 
 
-def bending(displacement: Tensor, lines: Tensor) -> Tensor:
+def bending_vector(displacement: Tensor, lines: Tensor) -> Tensor:
     """How straight lines would bend: the second derivative, along the line, of the shift across it.
 
     Args:
@@ -142,7 +142,7 @@ def bending(displacement: Tensor, lines: Tensor) -> Tensor:
     return bent
 
 
-def elastic(displacement: Tensor, stiffness: Tensor) -> Tensor:
+def elastic_vector(displacement: Tensor, stiffness: Tensor) -> Tensor:
     """Elastic deformation: the differences of neighbouring cells.
 
     Args:
@@ -157,7 +157,7 @@ def elastic(displacement: Tensor, stiffness: Tensor) -> Tensor:
     return (torch.stack([across, down]) * weights).flatten()
 
 
-def overstretched(displacement: Tensor, where: Tensor, limit: float) -> Tensor:
+def strain_excess(displacement: Tensor, where: Tensor, limit: float) -> Tensor:
     """How much skin is stretched or squeezed beyond ``limit``: squeezed, a soft fold becomes a hard line.
 
     Args:

@@ -72,7 +72,7 @@ def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLi
     )
 
 
-def equally_visible(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> StrengthLimits:
+def adapt_to_skin(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> StrengthLimits:
     """The limits of skin tone such that they are equally visible on every skin.
 
     In CIE L* a change of density shows in proportion to L* + 16: plain on pale skin, hardly seen on dark skin.

@@ -111,7 +111,7 @@ class StyledLayer(nn.Module):
 
     def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.upsample:
-            return smoothed(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            return blur_upsampled(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
         return F.conv2d(x, weight, padding=1)
 
 
@@ -132,7 +132,7 @@ class ToRgb(nn.Module):
 
 
 @dataclass(frozen=True)
-class Begun:
+class PartialSynthesis:
     """A picture half made.
 
     Attributes:
@@ -172,7 +172,7 @@ class Generator(nn.Module):
         w: Tensor = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
         return w[:, None].expand(-1, self.shape.codes, -1)
 
-    def begin(self, codes: Tensor, layers: int) -> Begun:
+    def synthesise_layers(self, codes: Tensor, layers: int) -> PartialSynthesis:
         """The first layers alone; as long as their rows of the code stay, so does what they make.
 
         Args:
@@ -180,23 +180,25 @@ class Generator(nn.Module):
             layers: how many; an even number, or the last one's RGB would depend on the next row.
         """
         x = self.constant.expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        return self._on(Begun(0, x, None), codes, None, layers)
+        return self._on(PartialSynthesis(0, x, None), codes, None, layers)
 
-    def _on(self, begun: Begun, codes: Tensor, noise: Sequence[Tensor] | None, layers: int) -> Begun:
+    def _on(
+        self, begun: PartialSynthesis, codes: Tensor, noise: Sequence[Tensor] | None, layers: int
+    ) -> PartialSynthesis:
         x, picture = begun.features, begun.picture
         for at in range(begun.layers, layers):
             x = self.layers[at](x, codes[:, at], None if noise is None else noise[at])
             if at % 2 == 0:
                 rgb = self.rgbs[at // 2](x, codes[:, at + 1])
-                picture = rgb if picture is None else rgb + doubled(picture)
-        return Begun(layers, x, picture)
+                picture = rgb if picture is None else rgb + upsample_rgb(picture)
+        return PartialSynthesis(layers, x, picture)
 
     def forward(
         self,
         codes: Tensor,
         noise: Sequence[Tensor] | None = None,
         size: int | None = None,
-        begun: Begun | None = None,
+        begun: PartialSynthesis | None = None,
     ) -> Tensor:
         """Synthesis.
 
@@ -204,33 +206,33 @@ class Generator(nn.Module):
             codes: (B, codes, style) in W+.
             noise: one map per layer, (side, side) or (B, 1, side, side); the stored maps when None.
             size: side of the picture wanted: a smaller one is what the network has made on the way, and costs less.
-            begun: what ``begin`` made of the same first rows and stored noise.
+            begun: what ``synthesise_layers`` made of the same first rows and stored noise.
 
         Returns:
             (B, 3, size, size) RGB, about -1..1.
         """
         levels = len(self.rgbs) if size is None else int(math.log2(size)) - 1
-        picture = self._on(begun or self.begin(codes, 0), codes, noise, 2 * levels - 1).picture
+        picture = self._on(begun or self.synthesise_layers(codes, 0), codes, noise, 2 * levels - 1).picture
         assert picture is not None
         return picture
 
-    def fresh_noise(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
+    def draw_noise(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
         """Random maps for ``count`` pictures."""
-        stored = [layer.noise for layer in self.styled()]
+        stored = [layer.noise for layer in self.styled_layers()]
         return [torch.randn((count, 1, *noise.shape), generator=generator).to(noise) for noise in stored]
 
-    def styled(self) -> list[StyledLayer]:
+    def styled_layers(self) -> list[StyledLayer]:
         """The layers, typed."""
         return [layer for layer in self.layers if isinstance(layer, StyledLayer)]
 
 
-def smoothed(x: Tensor) -> Tensor:
+def blur_upsampled(x: Tensor) -> Tensor:
     """(B, C, 2h + 1, 2h + 1) from a transposed convolution, through the filter [1, 3, 3, 1], to (B, C, 2h, 2h)."""
     channels = x.shape[1]
     return F.conv2d(x, _filter(x).expand(channels, 1, 4, 4), padding=1, groups=channels)
 
 
-def doubled(x: Tensor) -> Tensor:
+def upsample_rgb(x: Tensor) -> Tensor:
     """(B, C, h, h) to twice the size through the filter [1, 3, 3, 1]; zeros beyond the border."""
     channels = x.shape[1]
     return F.conv_transpose2d(x, _filter(x).expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
@@ -349,10 +351,10 @@ class Encoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, size, size) RGB -1..1 to (B, codes, style)."""
-        base, offsets = self.parts(pictures)
+        base, offsets = self.base_and_offsets(pictures)
         return self.latent_avg + base[:, None] + offsets
 
-    def parts(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def base_and_offsets(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The code that all layers share, (B, style), and what each adds, (B, codes, style); without the average."""
         x = self.input_layer(pictures)
         found: list[Tensor] = []

@@ -22,24 +22,24 @@ from torch import Tensor
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoint_files import find_files
+from c2p_core.priors.checkpoint_files import find_checkpoints
 from c2p_core.priors.checkpoints import load_encoder, load_generator
 from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
     OnStep,
-    ffhq_crop,
+    ffhq_transform,
     fingerprint,
     fixed_rows,
+    frozen_layers,
     invert,
     synthesise,
-    tuned,
-    untouched_layers,
+    tuned_parameters,
     working_side,
 )
 from c2p_core.priors.inversion_cache import Inversions
@@ -91,7 +91,7 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
     Raises:
         ModelUnavailable: one of two is missing, they are damaged, or they are of different sizes.
     """
-    own = find_files(store.root)
+    own = find_checkpoints(store.root)
     generator_file, encoder_file = own if own is not None else (store.path(_MINI), store.path(_MINI))
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
@@ -163,7 +163,7 @@ class WPlusPrior:
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self._networks.fingerprint.encode())
-        digest.update(repr((self._how, list(tuned(self._networks.generator)))).encode())
+        digest.update(repr((self._how, list(tuned_parameters(self._networks.generator)))).encode())
         for part in (face.pixels, face.mesh):
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -187,14 +187,14 @@ class WPlusPrior:
             self._warn("The graphics card has too little memory to invert this face; the processor does it.")
         there, own = torch.device("cpu"), self._networks
         generator, encoder = _on_cpu(own.generator), _on_cpu(own.encoder)
-        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.on(there))
+        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.copy_to(there))
         return self._inverted(face, own, there, self._how), True
 
     def _inverted(self, face: CanvasFace, own: Networks, device: torch.device, how: InversionSettings) -> Inversion:
         side = working_side(own.generator)
-        to_canvas = ffhq_crop(face.mesh.cpu().numpy(), side)
+        to_canvas = ffhq_transform(face.mesh.cpu().numpy(), side)
         picture = crop(face.pixels.cpu(), to_canvas, side).clamp(0, 1)
-        places = centres(side, torch.device("cpu")).double() * (side / 2) + side / 2
+        places = grid_centres(side, torch.device("cpu")).double() * (side / 2) + side / 2
         places = places @ torch.from_numpy(to_canvas[:, :2]).T + torch.from_numpy(to_canvas[:, 2])
         mask = ((places > 0) & (places < CANVAS)).all(-1)[None].float()
         wanted = (2 * picture - 1).to(device)
@@ -224,9 +224,9 @@ class WPlusFace:
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
-        untouched = 0 if free_noise else untouched_layers(generator.shape.codes)
+        untouched = 0 if free_noise else frozen_layers(generator.shape.codes)
         with torch.no_grad():
-            self._begun = generator.begin(inversion.codes[None], untouched)
+            self._begun = generator.synthesise_layers(inversion.codes[None], untouched)
         self._at = _in_crop(face.mesh.cpu().numpy(), device)
         self._before = self._density(self._synthesised(self._own_code()))
         self._skin = F.avg_pool2d(renderer.skin, CANVAS // CELLS)[0]
@@ -236,9 +236,9 @@ class WPlusFace:
     def preview(self, look: Tensor) -> Tensor:
         return self.renderer.preview(look)
 
-    def wearing(self, look: Tensor) -> WPlusFace:
+    def with_look(self, look: Tensor) -> WPlusFace:
         dressed = copy.copy(self)
-        dressed.renderer = self.renderer.wearing(look)
+        dressed.renderer = self.renderer.with_look(look)
         return dressed
 
     def start(self) -> Code:
@@ -301,7 +301,7 @@ class WPlusFace:
         for _ in range(_ROUNDS):
             shape = shape + self._solve @ (self._see @ _band((after - moved).mean(0, keepdim=True)).flatten())
             displacement = self.renderer.field.displacement(shape, self._farthest)
-            grid = centres(CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
+            grid = grid_centres(CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
             moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
         return shape, moved
 
@@ -309,7 +309,7 @@ class WPlusFace:
         """(3, side, side) -1..1, as large as it is looked at."""
         noise = None
         if "noise" in code:
-            own = [layer.noise for layer in self._generator.styled()]
+            own = [layer.noise for layer in self._generator.styled_layers()]
             parts = code["noise"].split([layer.noise.numel() for layer in self._noisy()])
             noise = [m + p.reshape(m.shape) for m, p in zip(own, parts, strict=False)] + own[len(parts) :]
         side = min(working_side(self._generator), _SIDE)
@@ -318,7 +318,7 @@ class WPlusFace:
 
     def _noisy(self) -> list[StyledLayer]:
         """The layers whose noise may be searched, from the first."""
-        return [layer for layer in self._generator.styled() if layer.noise.shape[0] <= _LARGEST_NOISE]
+        return [layer for layer in self._generator.styled_layers() if layer.noise.shape[0] <= _LARGEST_NOISE]
 
     def _density(self, picture: Tensor) -> Tensor:
         """(3, cells, cells) optical density on the canvas of a (3, side, side) picture."""
@@ -345,7 +345,7 @@ def principal_axes(generator: Generator) -> Tensor:
     return scaled.to(like)
 
 
-def centres(side: int, device: torch.device) -> Tensor:
+def grid_centres(side: int, device: torch.device) -> Tensor:
     """(side, side, 2) centres of the cells of a grid over the canvas, in -1..1."""
     at = (torch.arange(side, device=device) + 0.5) * (2.0 / side) - 1.0
     y, x = torch.meshgrid(at, at, indexing="ij")
@@ -354,7 +354,7 @@ def centres(side: int, device: torch.device) -> Tensor:
 
 def _band(density: Tensor) -> Tensor:
     """What of a (C, cells, cells) density tells where things are: its edges."""
-    return gaussian(density, _FINE) - gaussian(density, _COARSE)
+    return gaussian_blur(density, _FINE) - gaussian_blur(density, _COARSE)
 
 
 def _displacement_solver(before: Tensor, renderer: FaceRenderer, limit: float) -> tuple[Tensor, Tensor]:
@@ -390,7 +390,7 @@ def _displacement_solver(before: Tensor, renderer: FaceRenderer, limit: float) -
 
 def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:
     """(2 * cells, 2 * cells, 2) where points of the canvas lie in the FFHQ-aligned square, in -1..1."""
-    to_canvas = torch.from_numpy(ffhq_crop(mesh, 2))
-    places = (centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
+    to_canvas = torch.from_numpy(ffhq_transform(mesh, 2))
+    places = (grid_centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
     there: Tensor = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
     return there.float().to(device)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, similarity
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, fit_similarity
 
 # Face-mesh indices, MediaPipe numbering, image left before image right.
 _FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
@@ -31,7 +31,7 @@ class Template:
     mesh: tuple[tuple[int, ...], ...]
 
 
-def five_point(size: int, zoom: float) -> Template:
+def five_point_template(size: int, zoom: float) -> Template:
     """The five points usual for recognisers (eyes, nose tip, mouth corners; InsightFace's 112 px template).
 
     Most authors publish no template; then the zoom is the one that told people apart best: d' of pairs of photos of the
@@ -48,7 +48,7 @@ def five_point(size: int, zoom: float) -> Template:
     return Template(size, points, _FIVE)
 
 
-def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
+def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
     """Cuts faces out, upright and in the template's scale.
 
     Where that shrinks them, pictures are halved until what is left to do is at most 1.5, then read bilinearly: what
@@ -63,7 +63,7 @@ def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
         (B, 3, size, size), differentiable in images and mesh; what lies outside the image repeats its border.
     """
     found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
-    to_image = similarity(found.new_tensor(template.points), found)
+    to_image = fit_similarity(found.new_tensor(template.points), found)
     scale = float(to_image.detach()[:, :, 0].norm(dim=1).max())
     unit = 1
     while scale > _LARGEST_STEP * unit and min(images.shape[2:]) > 1:

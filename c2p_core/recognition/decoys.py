@@ -29,7 +29,7 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
     return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))
 
 
-def nearest(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def nearest_decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The synthetic identity that is nearest to a face, and so the least visible way to another one; {} of none.
 
     Args:

@@ -11,12 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import Convolution
 
 VALUES = 256
 # d' 2.2 at a zoom of 1, 1.9 at 0.9, 2.0 at 1.1.
-TEMPLATE = five_point(112, 1.0)
+TEMPLATE = five_point_template(112, 1.0)
 _STEM = 32
 _STAGES = (32, 32, 64, 128)
 # Pixels that are left of a chip's 112 x 112.

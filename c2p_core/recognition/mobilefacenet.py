@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import Convolution
 
 VALUES = 192
 # What networks with the ArcFace loss are trained on; d' 7.2 at zooms of 0.9, 1 and 1.1.
-TEMPLATE = five_point(112, 1.0)
+TEMPLATE = five_point_template(112, 1.0)
 _STEM = 64
 # Stages of residual blocks: channels inside a block, channels between blocks, blocks, stride of the first one.
 _STAGES = ((128, 64, 5, 2), (256, 128, 7, 2), (512, 128, 1, 2), (256, 128, 2, 1))

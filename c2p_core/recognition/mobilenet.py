@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import MOBILENET_CHANNELS, mobilenet_layers
 
 VALUES = 128
 # What networks with the ArcFace loss are trained on; d' 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1.
-TEMPLATE = five_point(112, 1.0)
+TEMPLATE = five_point_template(112, 1.0)
 
 
 class MobileNet(nn.Module):

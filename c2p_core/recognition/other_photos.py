@@ -55,7 +55,7 @@ def read_other_photos(path: Path) -> OtherPhotos:
         ) from error
 
 
-def stronger(measured: OtherPhotos, request: ProtectRequest) -> Stronger | None:
+def find_stronger(measured: OtherPhotos, request: ProtectRequest) -> Stronger | None:
     """What more strength than a run's brought; None where that is not known.
 
     It is not known of a run unlike those that were measured, nor beyond the strengths that were.

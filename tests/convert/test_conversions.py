@@ -134,7 +134,7 @@ def detected(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[np.n
     """What facenet-pytorch finds; its suppression may lack torchvision's compiled operator, so ours is used."""
     from c2p_core import torchvision_ops
 
-    torchvision_ops.ensure()
+    torchvision_ops.define_missing_operators()
     import facenet_pytorch
     from facenet_pytorch.models.utils import detect_face
 

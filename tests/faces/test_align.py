@@ -17,9 +17,9 @@ from c2p_core.faces.align import (
     RIGHT_EYE,
     Alignment,
     align,
-    apply,
     crop,
-    similarity,
+    fit_similarity,
+    transform_points,
 )
 
 angles = st.floats(-math.pi, math.pi)
@@ -46,18 +46,18 @@ def test_similarity_finds_the_transform_that_made_the_points(angle: float, scale
     source = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.3, 2.0], [-1.0, 1.0]], dtype=torch.float64)
     wanted = torch.from_numpy(matrix(angle, scale, x, y))
     target = source @ wanted[:, :2].T + wanted[:, 2]
-    assert torch.allclose(similarity(source, target), wanted, atol=1e-8)
+    assert torch.allclose(fit_similarity(source, target), wanted, atol=1e-8)
 
 
 def test_similarity_has_gradients() -> None:
     source = torch.rand(2, 5, 2, dtype=torch.float64, requires_grad=True)
     target = torch.rand(5, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda s: similarity(s, target), (source,))
+    assert torch.autograd.gradcheck(lambda s: fit_similarity(s, target), (source,))
 
 
 def test_the_eyes_lie_level_at_their_place_on_the_canvas(astronaut_face: Face) -> None:
     alignment = align(astronaut_face.mesh, astronaut_face.eye_distance)
-    mesh = apply(alignment.to_canvas, astronaut_face.mesh)
+    mesh = transform_points(alignment.to_canvas, astronaut_face.mesh)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     assert np.allclose((left + right) / 2, CANVAS_EYES, atol=1e-3)
     assert abs(right[1] - left[1]) < 1e-3

@@ -6,7 +6,7 @@ import pytest
 
 from c2p_core.api import Box, FaceReport
 from c2p_core.errors import NoFace
-from c2p_core.faces.boxes import face_at, overlap, same_face
+from c2p_core.faces.boxes import box_iou, face_at, match_face
 
 CHEEK_TO_CHEEK = [FaceReport(1, (0, 0, 100, 100), 40.0), FaceReport(2, (45, 0, 135, 100), 40.0)]
 
@@ -17,11 +17,11 @@ def test_of_two_faces_that_overlap_the_nearer_one_is_meant(box: Box, number: int
 
 
 def test_a_face_that_hardly_overlaps_is_another_one() -> None:
-    assert same_face((120, 0, 220, 100), CHEEK_TO_CHEEK) is None
+    assert match_face((120, 0, 220, 100), CHEEK_TO_CHEEK) is None
     with pytest.raises(NoFace, match="not found any more"):
         face_at((120, 0, 220, 100), CHEEK_TO_CHEEK)
 
 
 def test_overlap_is_the_share_of_the_union() -> None:
-    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0
+    assert box_iou((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert box_iou((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0

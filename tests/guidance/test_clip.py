@@ -19,7 +19,7 @@ from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
 
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 import open_clip  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from c2p_core.cli import main
 from c2p_core.priors import inversion_cache
-from c2p_core.priors.inversion_cache import HeldInversions, InversionCache
+from c2p_core.priors.inversion_cache import InversionCache, MemoryInversions
 
 TENSORS = {"codes": torch.arange(256.0)}  # 1 KiB and a header
 
@@ -118,7 +118,7 @@ def test_the_command_shows_and_clears_it(
 
 
 def test_in_memory_the_latest_few_are_kept_by_their_last_use() -> None:
-    held = HeldInversions()
+    held = MemoryInversions()
     for key in "abcd":
         assert held.put(key, TENSORS) is None
     held.get("a")

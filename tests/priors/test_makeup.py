@@ -10,7 +10,7 @@ import torch
 
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
-from c2p_core.faces.canvas import CanvasFace, gaussian, upsample, warp_points
+from c2p_core.faces.canvas import CanvasFace, gaussian_blur, upsample, warp_points
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import OVAL, brows_distance, eyes_distance, signed_distance
 from c2p_core.models.store import ModelStore
@@ -41,7 +41,7 @@ def lipstick() -> torch.Tensor:
 @pytest.fixture
 def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> tuple[MakeupFace, Code]:
     """A face that wears lipstick, and the code that it starts from."""
-    face = prior.invert(astronaut_canvas, 0.7).wearing(lipstick())
+    face = prior.invert(astronaut_canvas, 0.7).with_look(lipstick())
     return face, face.start()
 
 
@@ -61,7 +61,7 @@ def test_the_start_wears_the_look(made_up: tuple[MakeupFace, Code], astronaut_ca
 def test_without_a_look_nothing_is_painted_however_the_code_moves(
     astronaut_canvas: CanvasFace, prior: MakeupPrior
 ) -> None:
-    face = prior.invert(astronaut_canvas, 0.7).wearing(bare_code())
+    face = prior.invert(astronaut_canvas, 0.7).with_look(bare_code())
     start = face.start()
     far = {**start, "products": 9.0 * heavy(start)["products"]}
     assert torch.equal(face.render(far).pixels, face.render(start).pixels)
@@ -73,7 +73,7 @@ def test_a_face_in_another_look_has_nothing_of_the_first_and_leaves_the_first_fa
     made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace
 ) -> None:
     face, start = made_up
-    before, bare = face.render(start).pixels, face.wearing(bare_code())
+    before, bare = face.render(start).pixels, face.with_look(bare_code())
     rendered = bare.render(bare.start())
     assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
     assert float(bare.visibility_penalty(rendered)) == 0.0
@@ -170,7 +170,7 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, amplitude: float, least: float, most: float
 ) -> None:
     """Blocks of JPEG, which nobody sees until they are deepened, became stains."""
-    even = replace(astronaut_canvas, pixels=gaussian(astronaut_canvas.pixels, 12.0))
+    even = replace(astronaut_canvas, pixels=gaussian_blur(astronaut_canvas.pixels, 12.0))
     rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
     blocks = amplitude * ((rows // 8 + columns // 8) % 2 - 0.5)
     spotted = replace(even, pixels=linear_to_srgb(srgb_to_linear(even.pixels) * torch.exp(-blocks)))
@@ -277,7 +277,7 @@ def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: Makeu
 
 def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
-    face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).wearing(lipstick())
+    face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).with_look(lipstick())
     code = heavy(face.start())
     made_up = face.render(code).pixels
     assert float((made_up - grey).abs().max()) > 0.1

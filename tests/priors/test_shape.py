@@ -8,7 +8,7 @@ import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
-from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, elastic, overstretched
+from c2p_core.priors.shape import SIZE, ShapeField, bending_vector, build_field, elastic_vector, strain_excess
 
 CELLS = 32
 
@@ -76,7 +76,9 @@ def test_a_straight_line_costs_when_it_bends_and_not_when_it_moves() -> None:
     shifted, bent = torch.zeros(2, CELLS, CELLS), torch.zeros(2, CELLS, CELLS)
     shifted[1] = 1.0 + across
     bent[1] = (10 * across) ** 2
-    assert float(bending(bent, lines).square().sum()) > 1000 * float(bending(shifted, lines).square().sum())
+    assert float(bending_vector(bent, lines).square().sum()) > 1000 * float(
+        bending_vector(shifted, lines).square().sum()
+    )
 
 
 def test_the_same_bend_costs_more_where_a_feature_is_stiff() -> None:
@@ -84,8 +86,8 @@ def test_the_same_bend_costs_more_where_a_feature_is_stiff() -> None:
     bent[0, 8] = 1.0
     stiff = torch.ones(CELLS, CELLS)
     stiff[6:10] = 5.0
-    usual = elastic(bent, torch.ones(CELLS, CELLS)).square().sum()
-    assert float(elastic(bent, stiff).square().sum()) == pytest.approx(5 * float(usual))
+    usual = elastic_vector(bent, torch.ones(CELLS, CELLS)).square().sum()
+    assert float(elastic_vector(bent, stiff).square().sum()) == pytest.approx(5 * float(usual))
 
 
 def _stretch(strain: float) -> torch.Tensor:
@@ -94,12 +96,12 @@ def _stretch(strain: float) -> torch.Tensor:
 
 
 def test_a_stretch_within_the_limit_costs_nothing() -> None:
-    assert float(overstretched(_stretch(0.3), torch.ones(20, 20), 0.35)) == 0.0
+    assert float(strain_excess(_stretch(0.3), torch.ones(20, 20), 0.35)) == 0.0
 
 
 def test_a_stretch_beyond_the_limit_costs_the_square_of_its_excess() -> None:
-    assert float(overstretched(_stretch(0.7), torch.ones(20, 20), 0.35)) == pytest.approx(1.0, rel=1e-4)
+    assert float(strain_excess(_stretch(0.7), torch.ones(20, 20), 0.35)) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_a_stretch_beside_the_face_costs_nothing() -> None:
-    assert float(overstretched(_stretch(0.7), torch.zeros(20, 20), 0.35)) == 0.0
+    assert float(strain_excess(_stretch(0.7), torch.zeros(20, 20), 0.35)) == 0.0

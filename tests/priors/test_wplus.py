@@ -18,7 +18,7 @@ from c2p_core.errors import Cancelled, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace, warp_points
-from c2p_core.faces.layers import layers
+from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
@@ -31,14 +31,14 @@ from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
-    ffhq_crop,
+    ffhq_transform,
     fingerprint,
     fixed_rows,
+    frozen_layers,
     invert,
     psnr,
     synthesise,
-    tuned,
-    untouched_layers,
+    tuned_parameters,
     working_side,
 )
 from c2p_core.priors.inversion_cache import InversionCache
@@ -47,7 +47,7 @@ from c2p_core.priors.shape import SIZE
 from c2p_core.priors.strength import strength_limits
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
-from c2p_core.starting_look import starting_look
+from c2p_core.starting_look import choose_starting_look
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, message
 
@@ -63,7 +63,7 @@ def networks(store: ModelStore) -> Networks:
     generator, encoder = Generator(SHAPE), Encoder(ENCODER)
     for rgb in generator.rgbs:
         rgb.weight.data *= 0.2  # random weights are far too colourful for a face
-    for layer in generator.styled():
+    for layer in generator.styled_layers():
         layer.noise_strength.data.fill_(0.1)
     frozen = generator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
     perceptual = Perceptual(store.path("faceres"), CPU)
@@ -103,12 +103,12 @@ def test_the_coarse_rows_are_fixed_in_every_size(codes: int, fixed: int) -> None
 def test_tuning_leaves_alone_what_comes_before_the_free_rows(levels: int) -> None:
     generator = Generator(GeneratorShape((8,) * levels, style=8, mapping=1)).requires_grad_(False)
     codes = torch.randn(1, generator.shape.codes, 8, generator=torch.Generator().manual_seed(0))
-    first = untouched_layers(generator.shape.codes)
-    before = generator.begin(codes, first)
-    for parameter in tuned(generator).values():
+    first = frozen_layers(generator.shape.codes)
+    before = generator.synthesise_layers(codes, first)
+    for parameter in tuned_parameters(generator).values():
         parameter += 1.0
-    assert torch.equal(generator.begin(codes, first).features, before.features)
-    assert len(tuned(generator)) > 0
+    assert torch.equal(generator.synthesise_layers(codes, first).features, before.features)
+    assert len(tuned_parameters(generator)) > 0
 
 
 def test_the_start_is_the_face_itself(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
@@ -178,7 +178,7 @@ def test_what_the_text_asks_for_is_worn_before_the_search(
 ) -> None:
     face = prior.invert(astronaut_canvas, 0.7)
     guidance = TextGuidance(store, CPU)
-    face = face.wearing(starting_look("red lipstick", face.preview, astronaut_canvas.mesh, guidance))
+    face = face.with_look(choose_starting_look("red lipstick", face.preview, astronaut_canvas.mesh, guidance))
     made_up = face.render(face.start()).pixels - astronaut_canvas.pixels
     lips = astronaut_canvas.mesh[list(OUTER_LIPS)].mean(0).round().int().tolist()
     red, green, _ = made_up[:, lips[1] - 6 : lips[1] + 6, lips[0] - 8 : lips[0] + 8].mean((1, 2))
@@ -198,7 +198,7 @@ def test_most_of_a_displacement_is_found_again(face: WPlusFace, wider: float, lo
     code = torch.cat([torch.full((SIZE,), wider), torch.full((SIZE,), longer)])
     shift = field.displacement(code, face._farthest)
     assert float(shift.norm(dim=0).max()) > 2.0
-    grid = wplus.centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
+    grid = wplus.grid_centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
     after = torch.nn.functional.grid_sample(face._before[None], grid[None], align_corners=False)[0]
     shape, moved = face._follow(after)
     found = field.displacement(shape, face._farthest)
@@ -219,13 +219,13 @@ def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astron
 
 def test_the_layers_of_a_change_without_a_prompt_are_skin_and_foundation(face: WPlusFace, astronaut: Photo) -> None:
     where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
-    made = layers(astronaut, [(where, face.change(moved_code(face)))])
+    made = build_layers(astronaut, [(where, face.change(moved_code(face)))])
     assert {layer.name for layer in made} <= {"Reshaped skin", "Foundation"} and made
 
 
 def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    matrix = ffhq_crop(mesh, 1024)
+    matrix = ffhq_transform(mesh, 1024)
     inverse = np.linalg.inv(matrix[:, :2])
     eyes = [(inverse @ (mesh[list(eye)].mean(0) - matrix[:, 2])) for eye in (inversion.LEFT_EYE, inversion.RIGHT_EYE)]
     # Where FFHQ's own faces have their eyes.
@@ -265,8 +265,8 @@ def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Ne
     found = invert(generator, encoder, picture, mask, networks.perceptual, how)
     assert (shape.size, side, found.codes.shape) == (512, 256, (16, 8))
     # From the first free row to 256 px; a layer of 512 px would have no gradient and stay.
-    layers = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
-    assert layers == {str(at) for at in range(untouched_layers(16), 13)}
+    tuned = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
+    assert tuned == {str(at) for at in range(frozen_layers(16), 13)}
     own = dict(generator.named_parameters())
     assert all(not torch.equal(weight, own[name]) for name, weight in found.weights.items())
     made = synthesise(generator, found.weights, found.codes[None], size=side)

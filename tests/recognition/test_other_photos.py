@@ -12,7 +12,7 @@ from c2p_core.api import ProtectRequest, Similarity, Stronger
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos, stronger
+from c2p_core.recognition.other_photos import OtherPhotos, find_stronger, read_other_photos
 
 NOTHING = Photo(np.zeros((1, 1, 3), np.uint8))
 USUAL = ProtectRequest(NOTHING, strength=0.5)
@@ -43,10 +43,10 @@ def test_what_was_not_measured_has_no_verdict_and_what_was_never_reached_may_mat
 
 
 def test_a_measured_strength_is_taken_as_it_is_and_others_lie_between() -> None:
-    assert stronger(MEASURED, replace(USUAL, strength=0.25)) == Stronger(0.25, 0.4, 0.5, 0.6)
-    assert stronger(MEASURED, USUAL) == Stronger(0.5, 0.6, 0.75, 0.75)
-    assert stronger(MEASURED, replace(USUAL, strength=0.3)) == Stronger(0.3, 0.44, 0.55, 0.63)
-    assert stronger(MEASURED, replace(USUAL, strength=0.9)) == Stronger(0.9, 0.84, 1.0, 0.9)
+    assert find_stronger(MEASURED, replace(USUAL, strength=0.25)) == Stronger(0.25, 0.4, 0.5, 0.6)
+    assert find_stronger(MEASURED, USUAL) == Stronger(0.5, 0.6, 0.75, 0.75)
+    assert find_stronger(MEASURED, replace(USUAL, strength=0.3)) == Stronger(0.3, 0.44, 0.55, 0.63)
+    assert find_stronger(MEASURED, replace(USUAL, strength=0.9)) == Stronger(0.9, 0.84, 1.0, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_a_measured_strength_is_taken_as_it_is_and_others_lie_between() -> None:
     ],
 )
 def test_nothing_is_said_of_a_run_unlike_those_that_were_measured(request_: ProtectRequest) -> None:
-    assert stronger(MEASURED, request_) is None
+    assert find_stronger(MEASURED, request_) is None
 
 
 @pytest.mark.parametrize("strengths", [(), ((0.5, 0.6),)])
 def test_nothing_is_said_without_a_higher_strength(strengths: tuple[tuple[float, float], ...]) -> None:
-    assert stronger(replace(MEASURED, strengths=strengths), USUAL) is None
+    assert find_stronger(replace(MEASURED, strengths=strengths), USUAL) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"prior": "makeup", "recognisers": {"a": {}}, "strengths": []}'])

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
-from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
@@ -31,8 +31,8 @@ def astronaut() -> tuple[torch.Tensor, torch.Tensor]:
     photo = Photo(skimage.data.astronaut())
     face = find_faces(photo, ModelStore(offline=True))[0]
     alignment = align(face.mesh, face.eye_distance)
-    mesh = apply(alignment.to_canvas, face.mesh)
-    return canvas_crop(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
+    mesh = transform_points(alignment.to_canvas, face.mesh)
+    return crop_canvas(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
 
 
 @cache
