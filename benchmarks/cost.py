@@ -97,7 +97,7 @@ def measure(
     peak, checked = peak_mib(), None
     if steps is None:
         started = time.perf_counter()
-        check(request.photo, imageio.read(target), store=store, warm=warm, survive=True)
+        check(request.photo, imageio.read(target), store=store, warm=warm, survival=True)
         checked = time.perf_counter() - started
     done = [report for report in result.faces if report.similarities]
     return CostRow(

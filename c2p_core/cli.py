@@ -253,7 +253,7 @@ def check(
     from c2p_core import compare
 
     said: list[str] = []
-    faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
+    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=said)
     if plot is not None:
         from c2p_core.plot import page
 

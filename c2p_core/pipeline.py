@@ -1,4 +1,4 @@
-"""A whole photo: detect faces, invert each, search, paste back, and verify what recognisers say of the result."""
+"""Protects a whole photo: detect faces, invert each, search, paste back, verify."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Run:
     warm: WarmModels
 
     def tell(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
-        """Reports progress, or ends the run by raising ``Cancelled``."""
+        """Report progress; raises ``Cancelled`` if the run was cancelled."""
         self.cancel.raise_if_cancelled()
         self.progress(Progress(stage, face, faces, step, steps))
 
@@ -75,13 +75,13 @@ def protect(
     Args:
         request: what to protect and how.
         progress: called at every stage and search step.
-        preview: gets each face before its search and about every 15th step.
+        preview: called with each face before its search and about every 15th step.
         cancel: set it from any thread to stop within one step.
-        store: where models are; the default store when None.
-        warm: keeps the models for the next run; loaded for this run only when None.
+        store: the default store when None.
+        warm: keeps models loaded for the next run; they are loaded for this run only when None.
 
     Raises:
-        BadRequest: an option has no meaning.
+        BadRequest: an option is out of range or unknown.
         NoFace: there is no face that can be protected.
         ModelUnavailable: a model is missing and could not be fetched.
         Cancelled: ``cancel`` was set.
@@ -93,9 +93,9 @@ def protect(
     device = pick_device(request.device, warnings)
     tell, token = progress or (lambda _: None), cancel or CancelToken()
 
-    def attempt(device: torch.device, settings: SearchSettings, *said: str) -> ProtectResult:
+    def attempt(device: torch.device, settings: SearchSettings, *messages: str) -> ProtectResult:
         run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
-        return _protect(run, [*warnings, *said])
+        return _protect(run, [*warnings, *messages])
 
     return run_first_that_fits(
         kept.release,
@@ -129,7 +129,8 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
         began = time.perf_counter()
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
-        face, canvas = subject.face, CanvasFace(subject.seen.pixels.to(run.device), subject.seen.mesh.to(run.device))
+        face, seen = subject.face, subject.canvas
+        canvas = CanvasFace(seen.pixels.to(run.device), seen.mesh.to(run.device))
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
         inverted = inverted.with_look(look)
@@ -140,19 +141,21 @@ def _protect(run: _Run, warnings: list[str]) -> ProtectResult:
 
     run.tell("paste")
     protected = paste(request.photo, changes)
-    made = build_layers(request.photo, changes) if request.layers else []
+    built = build_layers(request.photo, changes) if request.layers else []
 
     run.tell("verify")
     after = View(protected)
     for subject in subjects:
-        # A recogniser without a detector of its own would still look where the face was.
-        again = find_again(after, subject.before, store) or refine_face(after, subject.face, store)
-        seen = verify.crop_face(after, again)
-        rows = verify.measure_similarities(subject.seen_before, seen, models.recognisers, models.held_out, run.device)
+        # Where detection fails, a recogniser could still crop the face at its known position.
+        detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
+        canvas = verify.crop_face(after, detected)
+        rows = verify.measure_similarities(
+            subject.original_canvas, canvas, models.recognisers, models.held_out, run.device
+        )
         reports[subject.face.number] = replace(reports[subject.face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped="not chosen") for n in left}
-    named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
+    named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in built)
     more = find_stronger(read_other_photos(store.path("other-photos")), request)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
@@ -165,7 +168,7 @@ def _search(
     inverted: InvertedFace,
     tell: Callable[..., None],
 ) -> SearchResult:
-    """The search of one face, previewed."""
+    """Run the search on one face."""
     request, guidance, number = run.request, models.guidance, subject.face.number
 
     def preview(step: int, pixels: Tensor) -> None:
@@ -173,8 +176,8 @@ def _search(
             run.preview(Preview(number, step, run.settings.steps, tensor_as_bytes(pixels)))
 
     preview(0, canvas.pixels)
-    own = verify.embed_face(subject.seen_before, models.optimised, run.device)
-    # Text that asks for no product would only pull the light towards what makeup looks like.
+    own = verify.embed_face(subject.original_canvas, models.optimised, run.device)
+    # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(request.prompt)) if paints_anything(request.prompt) else None
     return search(
         inverted,

@@ -83,10 +83,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), ("A warning.",))
 
     def check(
-        original: Photo, protected: Photo, *, store: Any, device: str, survive: bool, warnings: list[str]
+        original: Photo, protected: Photo, *, store: Any, device: str, survival: bool, warnings: list[str]
     ) -> tuple[FaceReport, ...]:
         warnings.append("A warning.")
-        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
+        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect)
