@@ -112,8 +112,8 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
             on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
             made = build_regions(on_canvas, 256, CANVAS_EYE_DISTANCE)
             canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), made.level, made.gate])
-            frame = mean_face_grid(on_canvas, mean, MARGIN)
-            carried = F.grid_sample(canvas[None], frame[None], padding_mode="border", align_corners=False)[0]
+            grid = mean_face_grid(on_canvas, mean, MARGIN)
+            carried = F.grid_sample(canvas[None], grid[None], padding_mode="border", align_corners=False)[0]
             images.append((carried[:3] * 255).round().to(torch.uint8))
             regions.append(carried[3:].half())
             subjects.append(_subject(row["all_labels"]))

@@ -22,7 +22,7 @@ class MobileNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Keras pads by hand before it halves: always one pixel after, also where SAME would put one on each side.
+        # Keras pads strided layers explicitly: always one pixel after, even where SAME would pad both sides.
         self.layers = mobilenet_layers((0, 1))
         self.register_buffer("head", torch.zeros(VALUES, MOBILENET_CHANNELS))
         self.register_buffer("bias", torch.zeros(VALUES))
@@ -30,7 +30,7 @@ class MobileNet(nn.Module):
         self.bias: Tensor
 
     def forward(self, chips: Tensor) -> Tensor:
-        # The published graph does this itself, from 0..255.
+        # The published graph has this normalisation, from 0..255.
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.layers(x)
         return torch.addmm(self.bias, features.mean((1, 2)), self.head.t())

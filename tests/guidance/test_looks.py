@@ -28,14 +28,14 @@ class LikesColour:
     def direction(self, prompt: str) -> Tensor:
         return self.liked
 
-    def frame(self, mesh: Tensor) -> Tensor:
+    def sampling_grid(self, mesh: Tensor) -> Tensor:
         return mesh
 
-    def embed(self, images: Tensor, frame: Tensor) -> Tensor:
+    def embed(self, images: Tensor, grid: Tensor) -> Tensor:
         return images.mean((2, 3))
 
-    def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
-        distance: Tensor = torch.linalg.vector_norm(self.embed(after, frame)[0] - direction)
+    def loss(self, before: Tensor, after: Tensor, direction: Tensor, grid: Tensor) -> Tensor:
+        distance: Tensor = torch.linalg.vector_norm(self.embed(after, grid)[0] - direction)
         return distance
 
 
@@ -176,7 +176,7 @@ def test_smoky_with_a_colour_is_that_colour_darkened(prompt: str, colour: str) -
     assert float(torch.cosine_similarity(smoky[1:], plain[1:], 0)) > 0.9
 
 
-def test_the_judge_decides_among_versions_of_what_is_asked() -> None:
+def test_the_text_model_chooses_among_variants_of_the_prompt() -> None:
     chosen = {
         likes: lip_colour(choose("natural lipstick", *likes))[:, 0, 0] for likes in ((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
     }

@@ -65,9 +65,9 @@ PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic ma
 def test_the_change_of_the_face_is_nearest_to_its_own_words(
     guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
-    frame = guidance.frame(sitter.mesh)
-    before, after = guidance.embed(sitter.render(bare_code())[None], frame), sitter.render(painted(prompt))[None]
-    losses = [float(guidance.loss(before, after, guidance.direction(other), frame)) for other in PROMPTS]
+    grid = guidance.sampling_grid(sitter.mesh)
+    before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(painted(prompt))[None]
+    losses = [float(guidance.loss(before, after, guidance.direction(other), grid)) for other in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
 
@@ -82,14 +82,14 @@ def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter:
     code = bare_code()
     code[PRODUCTS.index("lips"), 3] = -1.0
     start = decode(code).opacity[PRODUCTS.index("lips")]
-    frame = guidance.frame(sitter.mesh)
-    before = guidance.embed(sitter.render(bare_code())[None], frame)
+    grid = guidance.sampling_grid(sitter.mesh)
+    before = guidance.embed(sitter.render(bare_code())[None], grid)
     direction = guidance.direction("bold red lipstick")
     code.requires_grad_()
     optimiser = torch.optim.Adam([code], lr=0.2)
     for _ in range(12):
         optimiser.zero_grad()
-        torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, frame))
+        torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, grid))
         optimiser.step()
     made = decode(code.detach())
     red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()

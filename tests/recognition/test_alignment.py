@@ -28,7 +28,7 @@ def smooth(size: int) -> torch.Tensor:
 
 
 @TEMPLATES
-def test_a_face_that_lies_as_the_template_wants_it_is_only_cut_out(template: Template) -> None:
+def test_a_face_already_aligned_to_the_template_is_only_cropped(template: Template) -> None:
     image = torch.rand(1, 3, template.size + 10, template.size + 10, generator=torch.Generator().manual_seed(0))
     cut = crop_chips(image, mesh_like(template, shift=(3, 4)), template)
     torch.testing.assert_close(cut, image[:, :, 4 : 4 + template.size, 3 : 3 + template.size], atol=1e-3, rtol=0)
@@ -36,7 +36,7 @@ def test_a_face_that_lies_as_the_template_wants_it_is_only_cut_out(template: Tem
 
 @TEMPLATES
 @pytest.mark.parametrize("scale", [0.7, 1.8, 3.3])
-def test_every_pixel_comes_from_its_place(template: Template, scale: float) -> None:
+def test_every_pixel_is_sampled_at_its_transformed_position(template: Template, scale: float) -> None:
     image = smooth(int(scale * template.size * 1.5) + 40)
     turn, shift = 0.2, (0.25 * scale * template.size, 20.0)
     cut = crop_chips(image, mesh_like(template, scale, turn, shift), template)
@@ -56,7 +56,7 @@ def test_fine_patterns_are_averaged_when_a_face_shrinks() -> None:
     assert (cut - 0.5).abs().max() < 0.15
 
 
-def test_faces_of_a_batch_are_cut_out_on_their_own() -> None:
+def test_each_face_of_a_batch_is_cropped_independently() -> None:
     image = smooth(400)
     meshes = [mesh_like(DLIB, scale, shift=(20, 30)) for scale in (1.4, 1.4)]
     meshes[1] = meshes[1] + 50

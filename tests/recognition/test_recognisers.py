@@ -88,13 +88,13 @@ def test_gradients_say_how_the_similarity_changes(name: str) -> None:
     assert float((gradient * step).sum()) == pytest.approx(float(up - down) / 2, rel=0.1)
 
 
-def test_every_recogniser_comes_with_the_installation(bare: ModelStore) -> None:
+def test_every_recogniser_ships_with_the_program(bare: ModelStore) -> None:
     warnings: list[str] = []
     assert tuple(one.name for one in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
     assert warnings == []
 
 
-def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) -> None:
+def test_auto_skips_unavailable_recognisers_with_a_warning(incomplete: ModelStore) -> None:
     warnings: list[str] = []
     found = load_recognisers("auto", incomplete, CPU, warnings)
     assert [one.name for one in found] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
@@ -104,7 +104,7 @@ def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) ->
     ]
 
 
-def test_a_named_recogniser_has_to_be_there(incomplete: ModelStore) -> None:
+def test_an_unavailable_named_recogniser_is_an_error(incomplete: ModelStore) -> None:
     with pytest.raises(ModelUnavailable, match="mobileface"):
         load_recognisers(["dlib-resnet", "mobileface"], incomplete, CPU)
 
@@ -113,7 +113,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
     assert {bare.entry(name).family for name in ("mobilefacenet", "mobilenet")} == {"arcface"}
 
 
-def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
+def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
     with pytest.raises(BadRequest, match=r"'arcface'.*dlib-resnet"):
         load_recognisers(["arcface"], bare, CPU)
 
