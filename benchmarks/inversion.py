@@ -54,7 +54,7 @@ def measure(photo: Path) -> InversionRow | None:
     canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
 
     def quality(how: InversionSettings) -> float:
-        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, how=how)
+        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, settings=how)
         return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
     encoder = quality(_ENCODER)

@@ -1,4 +1,4 @@
-"""Maps of a face that say where what may change, computed once from the unchanged picture."""
+"""Masks and maps of a face that limit where it may change; computed once, from the unchanged picture."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canvas import gaussian_blur
 from c2p_core.faces.glasses import glasses_mask
 
-CELLS = 64  # side of the grid on which shape and complexion live; 4 canvas pixels a cell
-# Where a bulge is seen at once: the nose and the outline of the face, brows and lips. What of them must not move at all
-# is a condition on the field (``expression``).
+CELLS = 64  # side of the grid of shape and complexion; 4 canvas pixels per cell
+# Additional stiffness where bulges are most visible: nose and face outline; brows and lips. Movements that are
+# forbidden altogether are conditions on the field (``expression``).
 _STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
-# Canvas px from a brow up to which nothing moves, and from which on all may: brows are thicker than landmarks say.
+# Distances from a brow in canvas px up to which nothing moves, and from which on everything may: brows are thicker than
+# their landmarks indicate.
 _BROW_STILL = (6.0, 16.0)
-_BROW_FADE = 7.0  # canvas px from a brow within which tone fades out: a brow that gets paler changes the mood
-_TONE_ON_NOSE = 0.4  # light makes a nose bulbous before anything else does
-GRAIN_SIDE = 128  # of the grid that carries grain
-_ROUGH_WITHIN = 3.0  # canvas px within which roughness hides grain
-# How much of its limit grain shows on skin without any texture, per optical density of roughness, and at most.
-_SMOOTH_HIDES, _ROUGH, _ROUGHEST_HIDES = 0.10, 0.05, 2.5
-_GREY = 0.02  # most sRGB that red, green and blue differ by on a black-and-white face
-_SUNGLASSES = 0.57  # share of what lies around the eyes, beyond the lids, that is no skin
-_GLASS, _FRAME = 26.0, 8  # canvas px: how far from an eye dark glass reaches, how wide its frame is
-_OPEN_MOUTH = 4.0  # canvas px between the inner lips, from which on teeth may show
+_BROW_FADE = 7.0  # canvas px from a brow over which tone fades out: paler brows change the expression
+_TONE_ON_NOSE = 0.4  # tone quickly makes a nose look bulbous
+GRAIN_SIDE = 128  # of the grain's grid
+_ROUGH_WITHIN = 3.0  # canvas px, Gaussian width over which roughness is averaged
+# Amplitude of grain relative to its limit: on perfectly smooth skin; the roughness in optical density that adds 1; and
+# at most.
+_SMOOTH_AMPLITUDE, _ROUGHNESS_UNIT, _MAX_AMPLITUDE = 0.10, 0.05, 2.5
+_GREY = 0.02  # largest difference between the sRGB channels of a black-and-white face
+_SUNGLASSES = 0.57  # share of non-skin around the eyes, outside the lids, from which on there are sunglasses
+_GLASS, _FRAME = 26.0, 8  # canvas px: extent of dark glass around an eye, width of its frame
+_OPEN_MOUTH = 4.0  # canvas px between the inner lips from which on teeth may be visible
 
 
 def tone_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) where and how much tone may change: on skin, less on the nose, fading out at brows."""
+    """(256, 256) mask 0..1 of where tone may change: on skin, less on the nose, fading out at the brows."""
     brows = face_regions.brows_distance(mesh)
     nose = face_regions.signed_distance(mesh, face_regions.NOSE)
     allowed = (
@@ -45,20 +47,20 @@ def tone_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
 
 
 def shape_mask(pixels: np.ndarray, mesh: np.ndarray, keep_expression: bool) -> np.ndarray:
-    """(256, 256) 1 where shape may move the face, 0 where it must not."""
+    """(256, 256) mask 0..1 of where shape may move the face."""
     oval = face_regions.signed_distance(mesh, face_regions.OVAL)
     eyes = face_regions.eyes_distance(mesh)
-    free = face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
+    mask = face_regions.ramp(oval, -8.0, 9.0) * face_regions.ramp(-eyes, -16.0, -4.0)
     if keep_expression:
-        free = free * face_regions.ramp(-face_regions.brows_distance(mesh), -_BROW_STILL[1], -_BROW_STILL[0])
+        mask = mask * face_regions.ramp(-face_regions.brows_distance(mesh), -_BROW_STILL[1], -_BROW_STILL[0])
     elif np.linalg.norm(mesh[13] - mesh[14]) > _OPEN_MOUTH:
         teeth = face_regions.signed_distance(mesh, face_regions.INNER_LIPS)
-        free = free * face_regions.ramp(-teeth, -9.0, -1.0)
-    return np.asarray(free * _movable(pixels, mesh))
+        mask = mask * face_regions.ramp(-teeth, -9.0, -1.0)
+    return np.asarray(mask * _movable_mask(pixels, mesh))
 
 
 def grain_mask(mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) 0 on eyeballs, in the mouth, and beside the face; 1 elsewhere on it."""
+    """(256, 256) mask 0..1 of where grain may be: on the face, but not on eyes and in the mouth."""
     oval = face_regions.signed_distance(mesh, face_regions.OVAL)
     inside = face_regions.ramp(oval, -14.0, -2.0) * face_regions.ramp(-face_regions.eyes_distance(mesh), -5.0, 0.0)
     inside *= face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.INNER_LIPS), -2.0, 0.5)
@@ -66,32 +68,37 @@ def grain_mask(mesh: np.ndarray) -> np.ndarray:
 
 
 def face_mask(mesh: np.ndarray) -> np.ndarray:
-    """(cells, cells) 1 on the face."""
+    """(cells, cells) mask 0..1 of the face."""
     return downsample(face_regions.ramp(face_regions.signed_distance(mesh, face_regions.OVAL), -1.0, 1.0))
 
 
 def is_black_and_white(pixels: np.ndarray, mesh: np.ndarray) -> bool:
-    """Whether a face is black and white; a few coloured pixels, as JPEG makes them, are none."""
+    """Whether a face is black and white, apart from a few pixels coloured by JPEG compression."""
     face = pixels[face_regions.signed_distance(mesh, face_regions.OVAL) < 0]
     return bool(np.percentile(np.ptp(face, axis=-1), 99) < _GREY)
 
 
 def grain_amplitude(linear: Tensor, inside: Tensor) -> Tensor:
-    """(1, side, side) how much grain the face hides here: little on smooth skin, more where it is rough already.
+    """Relative amplitude of grain: low on smooth skin, higher where the face is rough and hides it.
 
     Args:
         linear: (3, 256, 256) linear light of the face.
-        inside: (256, 256) 0 on eyeballs, in the mouth, and beside the face.
+        inside: (256, 256) see ``grain_mask``.
+
+    Returns:
+        (1, GRAIN_SIDE, GRAIN_SIDE).
     """
     luminance = (linear * LUMINANCE.to(linear)[:, None, None]).sum(0, keepdim=True).clamp(min=2e-3)
     depth = -torch.log(luminance)
-    rough = gaussian_blur((depth - gaussian_blur(depth, _ROUGH_WITHIN)).square(), _ROUGH_WITHIN).clamp(min=0.0).sqrt()
-    hides = (_SMOOTH_HIDES + rough / _ROUGH).clamp(max=_ROUGHEST_HIDES)
-    return F.interpolate((hides * inside)[None], (GRAIN_SIDE, GRAIN_SIDE), mode="area")[0]
+    roughness = (
+        gaussian_blur((depth - gaussian_blur(depth, _ROUGH_WITHIN)).square(), _ROUGH_WITHIN).clamp(min=0.0).sqrt()
+    )
+    amplitude = (_SMOOTH_AMPLITUDE + roughness / _ROUGHNESS_UNIT).clamp(max=_MAX_AMPLITUDE)
+    return F.interpolate((amplitude * inside)[None], (GRAIN_SIDE, GRAIN_SIDE), mode="area")[0]
 
 
 def stiffness_map(mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) weight of the elastic energy: 1 on skin, more where a face keeps its form."""
+    """(256, 256) weight of the elastic energy: 1 on skin, more on features that should keep their shape."""
     nose = np.minimum(
         face_regions.signed_distance(mesh, face_regions.NOSE),
         np.abs(face_regions.signed_distance(mesh, face_regions.OVAL)) - 6.0,
@@ -103,33 +110,36 @@ def stiffness_map(mesh: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 + stiff, dtype=np.float32)
 
 
-def _movable(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) 1 where the face may move, 0 on hats, glasses and hair: their lines would show every wave.
+def _movable_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """(256, 256) mask 0..1 of where the face may move: not on hats, glasses and hair, whose lines would show every
+    wave.
 
-    From the upper lip downwards everything may move: beards have no straight lines, and without them nothing would.
+    Below the upper lip everything may move: beards have no straight lines, and would otherwise hold the whole lower
+        face.
     """
-    other = 1.0 - face_regions.skin_likeness(pixels, mesh)
+    not_skin = 1.0 - face_regions.skin_likeness(pixels, mesh)
     eyes, brows = face_regions.eyes_distance(mesh), face_regions.brows_distance(mesh)
-    around = (eyes > 5) & (eyes < 14) & (brows > 3)
-    if float(other[around].mean()) < _SUNGLASSES:
-        # Eyes and brows are no skin either; behind dark glasses they can't be told apart from them.
-        other = other * face_regions.ramp(-np.minimum(eyes, brows), -6.0, -3.0)
+    eye_surroundings = (eyes > 5) & (eyes < 14) & (brows > 3)
+    if float(not_skin[eye_surroundings].mean()) < _SUNGLASSES:
+        # Eyes and brows do not look like skin either, but may move; behind dark glasses they can't be distinguished.
+        not_skin = not_skin * face_regions.ramp(-np.minimum(eyes, brows), -6.0, -3.0)
     else:
-        # Frames and reflections pass for skin in part, but hold together with the glass.
-        glass = np.where(eyes < _GLASS, other, 0.0)
-        other = np.maximum(other, maximum_filter(glass, 2 * _FRAME + 1))
-    other = other * face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.NOSE), -6.0, -3.0)
-    other = gaussian_filter(maximum_filter(other, 5), 4.0)
+        # Frames and reflections may look like skin, so they are held together with the glass.
+        glass = np.where(eyes < _GLASS, not_skin, 0.0)
+        not_skin = np.maximum(not_skin, maximum_filter(glass, 2 * _FRAME + 1))
+    not_skin = not_skin * face_regions.ramp(-face_regions.signed_distance(mesh, face_regions.NOSE), -6.0, -3.0)
+    not_skin = gaussian_filter(maximum_filter(not_skin, 5), 4.0)
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
-    movable = np.maximum(below, np.clip(1.0 - 1.3 * other, 0.0, 1.0))
+    movable = np.maximum(below, np.clip(1.0 - 1.3 * not_skin, 0.0, 1.0))
     return np.asarray(np.minimum(movable, 1.0 - glasses_mask(pixels, mesh)), dtype=np.float32)
 
 
 def find_straight_lines(pixels: np.ndarray) -> np.ndarray:
-    """(3, cells, cells): strength 0..1 of straight edges (glasses, hats, brows), and their direction.
+    """Find straight edges (glasses, hats, brows) by the structure tensor: an edge is straight where gradients agree.
 
-    From the structure tensor: an edge is straight where gradients around it agree.
+    Returns:
+        (3, cells, cells): strength 0..1 and unit direction (x, y).
     """
     grey = gaussian_filter(pixels.mean(-1), 1.0)
     gx, gy = sobel(grey, 1) / 8, sobel(grey, 0) / 8
@@ -142,5 +152,6 @@ def find_straight_lines(pixels: np.ndarray) -> np.ndarray:
 
 
 def downsample(canvas: np.ndarray) -> np.ndarray:
+    """Average a (CANVAS, CANVAS) map to (cells, cells)."""
     step = CANVAS // CELLS
     return np.asarray(canvas.reshape(CELLS, step, CELLS, step).mean((1, 3)), dtype=np.float32)
