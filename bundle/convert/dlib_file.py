@@ -53,9 +53,7 @@ class DlibLayer:
 
 @dataclass(frozen=True)
 class DlibNetwork:
-    """Layers from input to output, and the mean that the input layer subtracts from RGB 0..255 before dividing by
-    256.
-    """
+    """Layers from input to output, and the mean that is subtracted from RGB 0..255 before division by 256."""
 
     mean_rgb: tuple[float, float, float]
     rows: int

@@ -228,9 +228,7 @@ def prepare_input(model: CLIP, images: Tensor) -> Tensor:
 
 
 def draw_looks(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
-    """Draw the looks of a face, with captions: no makeup, a random look, a hard negative of it, and more random
-    ones.
-    """
+    """Draw looks with captions for one face: none, a random one, a hard negative of it, more random ones."""
     description = subject if subject and rng.random() < 0.15 else ""
     bare = compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, subject=description)
     first = draw_products(rng)

@@ -4,8 +4,7 @@
     python bundle/train/decoys.py FACES WORK --add    the same people, also as seen by recognisers that the file lacks
 
 They are faces of the train split: adult, frontal, marked as good examples, and dissimilar for every recogniser. Only
-    their
-embeddings are stored, one (16, D) tensor per recogniser.
+their embeddings are stored, one (16, D) tensor per recogniser.
 """
 
 from __future__ import annotations

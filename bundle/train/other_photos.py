@@ -8,18 +8,16 @@ writes bundle/mini/other-photos.json from that benchmark's rows with default set
 counts:
 
 - "recognisers": the highest similarity of a protected photo to its own original at which at least four of five matches
-with
-  other photos at FAR 1 % are lost ("up_to"). The share lost is fitted as a non-increasing function of the similarity
-  (isotonic regression, photos weighted by their matches), so it holds at "up_to", not only on average below. Strengths
-  and roles are pooled. Recognisers with fewer than `ENOUGH` matches are left out. "people_left_out" is a
+  with other photos at FAR 1 % are lost ("up_to"). The share lost is fitted as a non-increasing function of the
+  similarity (isotonic regression, photos weighted by their matches), so it holds at "up_to", not only on average below.
+  Strengths and roles are pooled. Recognisers with fewer than `ENOUGH` matches are left out. "people_left_out" is a
   cross-validation: the share of a person's matches lost up to the similarity that all other people's photos give. If
   that is below four of five, or fewer than `ENOUGH_LOW` matches are that low, "up_to" is -1: no promise.
 - "strengths": the share of matches lost at each strength, held out and white-box, mean over families as in the
   benchmark's report, of photos and held-out families that were measured at all of these strengths.
 
 Run it after all strengths are measured: rows are marked with a hash of the code, which includes its output. Thresholds
-    are
-those of bundle/mini/thresholds.json, even if others were used when the rows were measured.
+are those of bundle/mini/thresholds.json, even if others were used when the rows were measured.
 """
 
 from __future__ import annotations
@@ -130,9 +128,7 @@ def share_lost(seen: Iterable[Seen]) -> float | None:
 
 
 def people_left_out(seen: Sequence[Seen]) -> float | None:
-    """Leave-one-person-out share lost, each up to the similarity that the others' photos give; None if none is so
-    low.
-    """
+    """Leave-one-person-out share lost, up to the similarity that the others' photos give; None if none is so low."""
     found: list[Seen] = []
     for person in sorted({person_of(s.photo) for s in seen}):
         limit = lost_up_to([s for s in seen if person_of(s.photo) != person])

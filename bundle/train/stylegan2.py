@@ -5,12 +5,11 @@
     python bundle/train/stylegan2.py export WORK OUT                 float16 weights, for encoder.py to polish
 
 FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step,
-at 32 px, then 64, then 128, which gives meaningful codes early even on a small machine: a third of each batch uses
-    only the
-code shared by all layers, which trains W, the rest W+. The mapping network is trained to match the distribution of the
-shared codes (sliced Wasserstein). At full size a discriminator with adaptive augmentation (Karras et al., NeurIPS 2020)
-joins, and judges reconstructions and mixed random styles; path length regularisation keeps codes evenly spaced. Random
-draws depend only on the seed and the step number, so a resumed run is identical to an uninterrupted one.
+at 32 px, then 64, then 128, which gives meaningful codes early even on a small machine: a third of each batch uses only
+the code shared by all layers, which trains W, the rest W+. The mapping network is trained to match the distribution of
+the shared codes (sliced Wasserstein). At full size a discriminator with adaptive augmentation (Karras et al., NeurIPS
+2020) joins, and judges reconstructions and mixed random styles; path length regularisation keeps codes evenly spaced.
+Random draws depend only on the seed and the step number, so a resumed run is identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -292,9 +291,7 @@ def gradient_loss(made: Tensor, wanted: Tensor) -> Tensor:
 
 
 def augment(faces: Tensor, draw: torch.Generator) -> Tensor:
-    """Convert (B, 3, size, size) uint8 to -1..1 with random mirroring; half of them are slightly transformed and
-    relit.
-    """
+    """Convert (B, 3, size, size) uint8 to -1..1, randomly mirrored, half of them slightly transformed and relit."""
     count = len(faces)
     gentle = (torch.rand(count, generator=draw) < 0.5).float()
     turn, x, y = (scale * gentle * torch.randn(count, generator=draw) for scale in (0.03, 0.02, 0.02))

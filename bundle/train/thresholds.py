@@ -8,8 +8,7 @@ writes bundle/mini/thresholds.json. A threshold that is too high makes protectio
 of up to three sources is used at a false accept rate (FAR) of 1 %:
 
 - "synthetic": impostor pairs of synthetic faces of the train split of FACES, without near duplicates (``dup_group``).
-The
-  rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
+  The rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
 - "photos": impostor pairs of photos in FOLDER, which has a folder for each person, or photos named by the person and a
   number. Only the threshold and the numbers of pairs and people are stored.
 - "vendor": the documented default of the recogniser's maker, where there is one (`VENDORS`).
@@ -20,8 +19,7 @@ If FOLDER is small, the threshold at 0.1 % thus comes from synthetic pairs alone
 Sources that are not given are kept from the file: --only NAME measures one recogniser again, --photos alone only the
 photos. With --output users can measure their own folders into a file of their own. Embeddings of synthetic faces are
 cached in WORK; delete WORK/*.safetensors after changing a recogniser or its alignment. Mean and spread (standard
-deviation)
-are those of synthetic pairs.
+deviation) are those of synthetic pairs.
 """
 
 from __future__ import annotations

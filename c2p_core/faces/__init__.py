@@ -58,8 +58,6 @@ def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
 
 
 def refine_landmarks(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
-    """Fit (468, 2) landmarks to a (3, H, W) sRGB picture, starting from the estimate ``mesh``; on the device of
-    ``mesh``.
-    """
+    """Fit (468, 2) landmarks to a (3, H, W) sRGB picture from the estimate ``mesh``, on the device of ``mesh``."""
     landmarks = _load_detector(store).refine_landmarks(picture.cpu(), mesh.cpu().numpy())
     return mesh.new_tensor(landmarks)

@@ -109,9 +109,7 @@ def _trace_rim(
     eye: tuple[int, ...],
     temple: int,
 ) -> Rim:
-    """Trace the strongest line around an eye by dynamic programming over angles; ``temple`` is the sign of x towards
-    it.
-    """
+    """Trace the strongest line around an eye by dynamic programming; ``temple`` is the sign of x towards the temple."""
     centre = mesh[list(eye)].mean(0)
     directions = np.stack([temple * np.cos(_ANGLES), np.sin(_ANGLES)])
     x, y = (centre[axis] + directions[axis][:, None] * _RADII for axis in (0, 1))

@@ -49,8 +49,7 @@ _MIN_ALPHA = 1e-6
 
 
 def build_layers(photo: Photo, changes: list[tuple[Alignment, Change]]) -> list[Layer]:
-    """Build the layers of the changed faces, face by face, each from bottom to top, without products that paint
-    nothing.
+    """Build the layers of the changed faces, from bottom to top; products that paint nothing are left out.
 
     Over the photo they show what ``paste`` returns, to within the last bit of an integer type. Where a face overlaps an
     earlier one, it covers the earlier one's layers, because it moves their painted pixels.
@@ -136,8 +135,7 @@ def _compute_hard_light(
         alpha = np.ceil(alpha * full - np.float32(1e-3)) / full
     alpha = np.where(alpha < _MIN_ALPHA, 0, alpha).astype(np.float32)
     layer = 0.5 + 0.5 * np.divide(change, alpha, out=np.zeros_like(below), where=alpha > 0).clip(-1, 1)
-    # Round to the neighbouring code whose result is nearer: around the middle of the range that is not the nearest
-    # code.
+    # Round to the neighbouring code with the nearer result: around the middle that is not always the nearest code.
     low, high = (np.clip(f(layer * full) / full, 0, 1) if dtype != np.float32 else layer for f in (np.floor, np.ceil))
     shows_low, shows_high = hard_light(below, low, alpha), hard_light(below, high, alpha)
     lower = np.abs(shows_low - wanted) <= np.abs(shows_high - wanted)

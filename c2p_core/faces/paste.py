@@ -102,9 +102,7 @@ def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def canvas_box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, int, int]:
-    """Bounding box (x0, y0, x1, y1) of the face's canvas within the photo; x1 <= x0 or y1 <= y0 when it lies
-    outside.
-    """
+    """Box (x0, y0, x1, y1) of the face's canvas within the photo; x1 <= x0 or y1 <= y0 if it lies outside."""
     height, width = source.shape[:2]
     corners = transform_points(
         alignment.to_photo, np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64)

@@ -63,9 +63,7 @@ def skin_mask(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
 
 
 def _interior(mesh: NDArray[np.float32]) -> Map:
-    """1 well inside the face's outline, 0 outside. The ramp is wide on the forehead: the outline crosses bare skin
-    there.
-    """
+    """Mask of the face's interior, with a wide ramp on the forehead, where the outline crosses bare skin."""
     top, brows = float(mesh[list(OVAL), 1].min()), float(mesh[[*LEFT_BROW, *RIGHT_BROW], 1].min())
     forehead = np.clip((brows - np.arange(CANVAS)[:, None] - 0.5) / max(1.0, brows - top), 0.0, 1.0)
     width = _FADE + (_FADE_ON_FOREHEAD - _FADE) * forehead

@@ -1,8 +1,7 @@
 """A photo as float sRGB for the models, converted on demand: only the area and at the resolution that is read.
 
 A large photo is never converted to float as a whole: detection reads a downscaled copy, landmarks and recognisers read
-    the
-areas around faces.
+the areas around faces.
 """
 
 from __future__ import annotations

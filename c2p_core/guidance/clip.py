@@ -94,8 +94,7 @@ class TextGuidance:
         self._std = torch.tensor(preprocess["std"], device=device)[:, None, None]
 
     def sampling_grid(self, mesh: Tensor) -> Tensor:
-        """(S, S, 2) grid for ``grid_sample`` that crops the model's input from the canvas of a face with a (468, 2)
-        mesh.
+        """(S, S, 2) grid for ``grid_sample`` that crops the model's input from the canvas, for a (468, 2) mesh.
 
         The embedded model's grid warps every face to the mean face; for other models it is a plain crop.
         """
@@ -119,9 +118,7 @@ class TextGuidance:
         return F.normalize(self._embed_texts([template.format(prompt) for template in _AVERAGED]).mean(0), dim=0)
 
     def direction(self, prompt: str) -> Tensor:
-        """Unit vector (D,) of the change of text from "no makeup" to the prompt; from heavy makeup if the prompt is
-        none.
-        """
+        """Unit vector (D,) of the change of text from "no makeup" (from "heavy makeup" for no makeup) to the prompt."""
         start = "heavy makeup" if parse(prompt, random.Random(0)) == () else NO_MAKEUP
         return F.normalize(self.embed_text(prompt) - self.embed_text(start), dim=0)
 

@@ -111,11 +111,10 @@ def stiffness_map(mesh: np.ndarray) -> np.ndarray:
 
 
 def _movable_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-    """(256, 256) mask 0..1 of where the face may move: not on hats, glasses and hair, whose lines would show every
-    wave.
+    """(256, 256) mask 0..1 of where the face may move: not hats, glasses and hair, whose lines would show waves.
 
     Below the upper lip everything may move: beards have no straight lines, and would otherwise hold the whole lower
-        face.
+    face.
     """
     not_skin = 1.0 - face_regions.skin_likeness(pixels, mesh)
     eyes, brows = face_regions.eyes_distance(mesh), face_regions.brows_distance(mesh)

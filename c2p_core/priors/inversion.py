@@ -176,9 +176,7 @@ def fixed_rows(codes: int) -> int:
 
 
 def frozen_layers(codes: int) -> int:
-    """Number of layers, from the coarsest, that neither tuning nor search changes; their output is computed only
-    once.
-    """
+    """Number of layers, from the coarsest, that neither tuning nor search changes; they are computed only once."""
     return fixed_rows(codes) // 2 * 2
 
 

@@ -1,7 +1,7 @@
 """The makeup prior: products, learned complexion, relief, texture, grain and shape in one latent code.
 
 It is anchored to the dense landmarks and independent of resolution: a change moves and multiplies the photo's own
-    pixels.
+pixels.
 """
 
 from __future__ import annotations

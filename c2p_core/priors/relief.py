@@ -106,7 +106,5 @@ def _visibility(bands: Tensor) -> Tensor:
 
 
 def _apply_gain(gain: Tensor, relief: Tensor, plain: Tensor) -> Tensor:
-    """Apply (bands, 256, 256) gains: negative ones soften all relief, positive ones deepen it as far as it is
-    visible.
-    """
+    """Apply (bands, 256, 256) gains: negative ones soften relief, positive ones deepen it where it is visible."""
     return ((gain.clamp(min=0.0) * plain + gain.clamp(max=0.0)) * relief).sum(0)

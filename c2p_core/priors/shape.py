@@ -109,9 +109,7 @@ def build_field(
 
 
 def _inverse_jacobians(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """(cells * cells, 2, 2) inverse Jacobian of the map to the mean face, limited to values that a turned head
-    causes.
-    """
+    """(cells * cells, 2, 2) inverse Jacobian of the map to the mean face, within the range of turned heads."""
     step = CANVAS / cells
     grid = canonical.reshape(cells, cells, 2)
     slopes = np.gradient(grid, step, axis=(0, 1))

@@ -172,9 +172,7 @@ class Generator(nn.Module):
         self.mean_w: Tensor
 
     def map(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """Map (B, style) normal draws to (B, codes, style) in W+; truncation below 1 moves them towards the mean
-        face.
-        """
+        """Map (B, style) normal draws to (B, codes, style) in W+; truncation below 1 pulls towards the mean code."""
         w: Tensor = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
         return w[:, None].expand(-1, self.shape.codes, -1)
 

@@ -25,9 +25,7 @@ _SIDE = 7  # rows and columns of the last feature map, for a chip of 112 x 112
 
 
 class _Block(nn.Module):
-    """An inverted residual: pointwise expansion, depthwise convolution, pointwise projection; a shortcut if sizes
-    match.
-    """
+    """An inverted residual: pointwise expansion, depthwise convolution, pointwise projection, and a shortcut."""
 
     def __init__(self, inputs: int, inside: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -45,8 +43,7 @@ class MobileFaceNet(nn.Module):
     """Maps aligned chips (B, 3, 112, 112), RGB in 0..1, to descriptors (B, 192) of any length.
 
     The published network's pointwise layer before its first block is merged into that block, and its two dense layers
-    at
-    the end into one: there is nothing between them.
+    at the end into one: there is nothing between them.
     """
 
     def __init__(self) -> None:
