@@ -158,7 +158,7 @@ def measure_robustness(
     store: ModelStore,
     device: torch.device,
 ) -> tuple[RobustnessResult, ...]:
-    """Measure similarities after each of ``DEGRADATIONS``; the face is detected anew in each degraded picture.
+    """Measure similarities after each of ``DEGRADATIONS``; the face is detected again in each degraded picture.
 
     Takes 8 to 20 seconds a face.
 

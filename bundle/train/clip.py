@@ -11,8 +11,9 @@
 FACES is a folder with photos/ and faces.csv (columns id, split, all_labels and five points). A batch holds several
 looks of each of a few faces, so that only makeup distinguishes the captions. Both towers are trained contrastively
 against anchors: fixed unit vectors computed from product codes. A picture and its caption have the same anchor, and so
-have the change of a face by a look and the change of text from "no makeup", which guidance uses. Anchors avoid the long initial
-phase of contrastive training, in which neither tower can teach the other anything, and allow training each tower alone.
+have the change of a face by a look and the change of text from "no makeup", which guidance uses. Anchors avoid the
+long initial phase of contrastive training, in which neither tower can teach the other anything, and allow training
+each tower alone.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def compute_strips(
 
     Args:
         source: (H, W, channels) the photo's pixels as they were.
-        alignment: where the face lies.
+        alignment: of the face.
         change: what to do with it.
         products: numbers of those whose own increments the strips shall carry.
     """

@@ -41,7 +41,7 @@ class InversionSettings:
     Attributes:
         latent_steps: steps of optimisation in W+, from the encoder's estimate.
         latent_rate: its learning rate (Adam), in standard deviations of W.
-        stay: weight of the squared distance from the encoder's estimate.
+        estimate_weight: weight of the squared distance from the encoder's estimate.
         tuning_steps: maximum number of steps of pivotal tuning.
         tuning_rate: its learning rate (Adam).
         target: PSNR of the crop, in dB, at which tuning stops.
@@ -50,7 +50,7 @@ class InversionSettings:
 
     latent_steps: int = 20
     latent_rate: float = 0.05
-    stay: float = 1e-3
+    estimate_weight: float = 1e-3
     tuning_steps: int = 300
     tuning_rate: float = 2e-3
     target: float = 30.0
@@ -151,7 +151,7 @@ def invert(
     for step in range(settings.latent_steps):
         on_step(step, steps)
         distance = (codes - estimate).square().mean()
-        _descend(optimiser, loss(generator(codes, size=side)) + settings.stay * distance)
+        _descend(optimiser, loss(generator(codes, size=side)) + settings.estimate_weight * distance)
     codes = codes.detach()
 
     weights = {name: p.detach().clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
@@ -171,7 +171,7 @@ def invert(
 
 
 def fixed_rows(codes: int) -> int:
-    """Number of rows of a W+ code, from the coarsest, that carry identity and stay fixed: 8 of 18, at least 1."""
+    """Number of rows of a W+ code, from the coarsest, that carry identity and are fixed: 8 of 18, at least 1."""
     return max(1, codes - _FREE_ROWS)
 
 

@@ -23,7 +23,9 @@ def scaled(factor: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
-def test_a_turned_picture_shows_the_same_face(astronaut_face: Face, store: ModelStore, quarter_turns: int) -> None:
+def test_the_same_face_is_detected_in_a_turned_picture(
+    astronaut_face: Face, store: ModelStore, quarter_turns: int
+) -> None:
     (face,) = find_faces(Photo(np.ascontiguousarray(np.rot90(data.astronaut(), quarter_turns))), store)
     assert face.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.02)
 
@@ -46,7 +48,7 @@ def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
     assert "px apart" in face.skipped and "at least 40 px" in face.skipped
 
 
-def test_a_face_that_is_just_too_small_is_not_said_to_be_large_enough() -> None:
+def test_the_eye_distance_of_a_face_slightly_too_small_is_rounded_down() -> None:
     assert why_skipped(39.9).startswith("the eyes are 39 px apart") and why_skipped(40.0) == ""
 
 
@@ -59,13 +61,11 @@ def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
     assert faces[0].eye_distance > faces[1].eye_distance
 
 
-def test_no_face_no_result(store: ModelStore) -> None:
+def test_a_picture_without_a_face_has_no_detections(store: ModelStore) -> None:
     assert find_faces(Photo(data.coffee()), store) == ()
 
 
-def test_the_detector_is_not_used_with_weights_that_nobody_checked(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_weights_are_verified_before_every_use(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     path = store.path
     monkeypatch.setattr(store, "path", lambda name: asked.append(name) or path(name))
@@ -93,7 +93,7 @@ def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quar
     assert np.abs(again.mesh - face.mesh).mean() < 0.02 * face.eye_distance
 
 
-def test_a_face_lies_in_a_cut_out_exactly_where_it_lies_in_the_photo(store: ModelStore) -> None:
+def test_landmarks_in_a_cutout_equal_those_in_the_photo(store: ModelStore) -> None:
     """What the search draws hangs on hundredths of a pixel, and hosts send only the neighbourhood of a face."""
     large = np.full((1600, 2400, 3), 90, np.uint8)
     large[30:1566, 500:2036] = scaled(3)
@@ -103,7 +103,7 @@ def test_a_face_lies_in_a_cut_out_exactly_where_it_lies_in_the_photo(store: Mode
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0, 1.0), (3, 1.05), (-4, 0.95)])
-def test_a_known_face_is_refined_to_where_it_is(
+def test_refining_a_face_converges_to_its_landmarks(
     astronaut_face: Face, store: ModelStore, shift: float, scale: float
 ) -> None:
     centre = astronaut_face.mesh.mean(0)

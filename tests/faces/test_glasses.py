@@ -48,14 +48,14 @@ def test_thin_and_thick_glasses_are_found_with_their_bridge(astronaut_canvas: Ca
     assert where[chin[1], chin[0]] == 0.0
 
 
-def test_the_rim_is_followed_within_three_pixels(astronaut_canvas: CanvasFace) -> None:
+def test_the_rim_is_traced_within_three_pixels(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     (left, _), _ = find_rims(wearing(astronaut_canvas, 2.0), mesh)
     away = np.linalg.norm(left.points - mesh[list(LEFT_EYE)].mean(0), axis=1)
     assert abs(np.median(away) - _RADIUS) < 3.0
 
 
-def test_a_bare_face_wears_none(astronaut_canvas: CanvasFace) -> None:
+def test_a_face_without_glasses_has_an_empty_mask(astronaut_canvas: CanvasFace) -> None:
     bare = astronaut_canvas.pixels.permute(1, 2, 0).numpy()
     assert glasses_mask(bare, astronaut_canvas.mesh.numpy()).max() == 0.0
 

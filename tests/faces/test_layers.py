@@ -92,23 +92,23 @@ def test_all_layers_together_show_what_paste_shows(dtype: Any, codes: float, cha
     assert difference(photo(dtype, channels), [(ALIGNMENT, change())]).max() <= codes
 
 
-def test_8_bits_are_nearly_always_met_to_the_code() -> None:
+def test_8_bit_layers_reproduce_nearly_every_code_exactly() -> None:
     assert (difference(photo(), [(ALIGNMENT, change())]) > 0).mean() < 0.02
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-3, 3), st.floats(-1, 1), st.sampled_from([np.uint8, np.uint16]))
-def test_any_depth_of_makeup_is_met(depth: float, tone: float, dtype: Any) -> None:
+def test_layers_reproduce_makeup_at_any_bit_depth(depth: float, tone: float, dtype: Any) -> None:
     worn = dict.fromkeys(COATS, depth)
     assert difference(photo(dtype), [(ALIGNMENT, change(worn, tone))]).max() <= 1
 
 
-def test_a_photo_in_its_own_colour_space_is_met_too() -> None:
+def test_layers_reproduce_a_photo_in_another_colour_space() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     assert difference(photo(np.uint16, icc=profile), [(ALIGNMENT, change())]).max() <= 1
 
 
-def test_overlapping_faces_are_met_too() -> None:
+def test_layers_reproduce_overlapping_faces() -> None:
     beside = Alignment(ALIGNMENT.to_photo + np.array([[0, 0, 30.0], [0, 0, 10.0]]))
     both = [(ALIGNMENT, change()), (beside, change())]
     assert difference(photo(), both).max() <= 1
@@ -172,7 +172,7 @@ def test_a_spot_that_is_retouched_below_stays_retouched_under_dark_makeup() -> N
     assert np.abs(shown(clean, makeup) - paste(Photo(clean), made_up).pixels).max() < 0.02
 
 
-def test_no_change_no_layer() -> None:
+def test_an_empty_change_has_no_layers() -> None:
     assert build_layers(photo(), [(ALIGNMENT, change(dict.fromkeys(COATS, 0.0), 0.0, 0.0))]) == []
 
 

@@ -50,7 +50,7 @@ def heavy(start: Code) -> Code:
     return {name: torch.randn(part.shape, generator=generator) for name, part in start.items()}
 
 
-def test_the_start_wears_the_look(made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace) -> None:
+def test_the_start_has_the_look(made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace) -> None:
     face, start = made_up
     change = face.render(start).pixels - astronaut_canvas.pixels
     x, y = astronaut_canvas.mesh[[0, 17]].mean(0).long().tolist()
@@ -289,7 +289,7 @@ def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: 
     assert np.ptp(pasted, axis=-1).max() <= 1
 
 
-def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_the_limits_grow_with_strength(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     differences = []
     for strength in (0.3, 0.7, 1.0):
         face = prior.invert(astronaut_canvas, strength)
@@ -298,13 +298,13 @@ def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: Make
     assert differences[0] < differences[1] < differences[2]
 
 
-def test_visibility_costs_nothing_within_the_limits_and_something_beyond(face: MakeupFace) -> None:
+def test_the_visibility_penalty_is_zero_within_the_limits_only(face: MakeupFace) -> None:
     start, far = face.start(), heavy(face.start())
     assert float(face.visibility_penalty(face.render(start))) == 0.0
     assert float(face.visibility_penalty(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
 
 
-def test_skin_that_is_squeezed_into_lines_costs(face: MakeupFace) -> None:
+def test_compressed_skin_has_a_visibility_penalty(face: MakeupFace) -> None:
     rendered = face.render(face.start())
     # A wave of two pixels, which is little, but within twelve, which is steep.
     wave = 2.0 * torch.sin(torch.arange(64.0) * (2 * torch.pi * 4 / 12)).expand(2, 64, 64)
@@ -320,12 +320,12 @@ def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: 
     assert float(cheeks.diff(dim=1).abs().max()) < 0.026
 
 
-def test_the_look_itself_costs_nothing(made_up: tuple[MakeupFace, Code]) -> None:
+def test_the_look_itself_has_no_visibility_penalty(made_up: tuple[MakeupFace, Code]) -> None:
     face, start = made_up
     assert float(face.visibility_penalty(face.render(start))) == 0.0
 
 
-def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_a_hat_does_not_move_where_a_bare_forehead_would(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh
     x, y = mesh[50].long().tolist()
     bare = astronaut_canvas.pixels[:, y - 5 : y + 6, x - 5 : x + 6].mean((1, 2))
@@ -341,7 +341,7 @@ def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: Ca
     assert went[1] < 0.1
 
 
-def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_the_frame_of_sunglasses_does_not_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     eyes = eyes_distance(mesh)
     pixels = astronaut_canvas.pixels.clone()

@@ -459,7 +459,7 @@ def test_our_own_file_gives_the_codes_and_the_picture_of_the_references(size: in
     assert close(load_encoder(file)(picture[None])[0], codes)
 
 
-def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> None:
+def test_a_missing_mean_code_is_replaced_by_the_mean_of_draws(tmp_path: Path) -> None:
     tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     del tensors["latent_avg"]
     torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
@@ -517,7 +517,7 @@ def test_every_key_of_an_encoder_that_does_not_fit_is_named(tmp_path: Path) -> N
         load_encoder(tmp_path / "e4e.pt")
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
     tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     tensors["convs.0.conv.weight"][0, 0, 0] = float("nan")
     torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
@@ -574,7 +574,7 @@ def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: 
     assert not trace.exists()
 
 
-def test_a_tensor_that_reaches_beyond_its_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
     class Reaching:
         def __reduce__(self) -> tuple[Any, ...]:
             storage = torch.zeros(1).storage()
@@ -593,7 +593,7 @@ def test_weights_that_are_larger_than_their_file_are_refused(tmp_path: Path) -> 
         load_generator(tmp_path / "generator.pt")
 
 
-def test_an_encoder_is_not_built_in_the_size_that_its_file_only_claims(
+def test_an_encoder_is_not_built_at_a_size_that_its_file_merely_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def built(shape: EncoderShape) -> Encoder:
@@ -611,7 +611,7 @@ def test_an_encoder_is_not_built_in_the_size_that_its_file_only_claims(
 
 
 @pytest.mark.parametrize("average", [[0.0] * 16, "mean", torch.zeros(0), torch.zeros(0, 16), torch.tensor(1.0)])
-def test_a_mean_code_that_is_none_is_refused(average: object, tmp_path: Path) -> None:
+def test_a_malformed_mean_code_is_refused(average: object, tmp_path: Path) -> None:
     tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     del tensors["latent_avg"]
     torch.save({"g_ema": tensors, "latent_avg": average}, tmp_path / "generator.pt")
@@ -674,7 +674,7 @@ def test_stored_noise_is_the_same_each_time_and_other_noise_is_not(generator: Ge
     assert float((generator(codes, fresh) - generator(codes)).abs().mean()) > 1e-3
 
 
-def test_a_smaller_picture_is_what_the_large_one_is_built_on(generator: Generator) -> None:
+def test_a_smaller_picture_is_an_intermediate_result_of_the_large_one(generator: Generator) -> None:
     codes = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(4))
     assert generator(codes, size=8).shape == (1, 3, 8, 8)
     changed = codes.clone()
@@ -683,13 +683,13 @@ def test_a_smaller_picture_is_what_the_large_one_is_built_on(generator: Generato
     assert not torch.equal(generator(codes), generator(changed))
 
 
-def test_truncation_leads_to_the_mean_face(generator: Generator) -> None:
+def test_full_truncation_gives_the_mean_code(generator: Generator) -> None:
     z = torch.randn(2, 16, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(generator.map(z, 0.0), generator.mean_w.expand(2, 6, -1))
     assert torch.allclose(generator.map(z, 0.5), (generator.map(z) + generator.map(z, 0.0)) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [0, 2, 4])
-def test_a_picture_half_made_is_finished_the_same(generator: Generator, layers: int) -> None:
+def test_a_partial_synthesis_is_completed_to_the_same_picture(generator: Generator, layers: int) -> None:
     codes = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(4))
     assert torch.equal(generator(codes, begun=generator.synthesise_layers(codes, layers)), generator(codes))
