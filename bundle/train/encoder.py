@@ -25,8 +25,8 @@ from c2p_core.priors.checkpoints import load_encoder, load_generator, save
 from c2p_core.priors.stylegan2 import Encoder, Generator
 
 _MAX_PADDING, _MAX_YAW = 0.2, 0.8
-_BATCH, _RATE, _WARM, _DECAY, _LARGEST = 16, 1e-3, 50, 0.995, 1.0
-_EVALUATE_EVERY = 50
+_BATCH, _RATE, WARM_UP_STEPS, _DECAY, _LARGEST = 16, 1e-3, 50, 0.995, 1.0
+EVALUATE_EVERY = 50
 _CHANGED = 0.7  # probability of each kind of augmentation
 _BEND = 0.035  # standard deviation of 5 x 5 random shifts, relative to half a side
 _GAIN, _GAMMA, _SIDE_LIGHT = 0.12, 0.2, 0.15
@@ -67,7 +67,7 @@ def draw_batch(faces: Tensor, step: int) -> Tensor:
 
 def learning_rate(step: int, steps: int) -> float:
     """Learning rate: warm-up, then cosine decay to 0."""
-    return _RATE * min(1.0, (step + 1) / _WARM) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    return _RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), _LARGEST)
         optimiser.step()
         _update_average(mean, encoder, min(_DECAY, (1 + step) / (10 + step)))
-        if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == steps:
+        if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:
             told = _format_psnr(measure_psnr(generator, mean, benchmark_faces))
             print(f"{step + 1} {time.monotonic() - began:.0f} s: {told}", flush=True)
             save(out, generator, mean)

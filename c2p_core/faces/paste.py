@@ -22,7 +22,8 @@ from c2p_core.faces.canvas import Change
 from c2p_core.imageio import own_gamma
 from c2p_core.photo import Photo
 
-_STRIP_PIXELS = 1_000_000
+STRIP_PIXELS = 1_000_000
+"""Pixels of the photo that are processed at a time; bounds the memory needed."""
 # Products are rendered at up to this many samples per canvas pixel.
 _MAX_SAMPLES = 4
 # Distance in map pixels from all paint beyond which finer rendering paints nothing either.
@@ -127,7 +128,7 @@ def compute_strips(
     if x1 <= x0 or y1 <= y0:
         return
     fields = _render_fields(change, CANVAS * int(np.clip(np.ceil(alignment.scale), 1, _MAX_SAMPLES)), products)
-    rows = max(1, _STRIP_PIXELS // (x1 - x0))
+    rows = max(1, STRIP_PIXELS // (x1 - x0))
     for top in range(y0, y1, rows):
         strip = _compute_strip(source, (x0, top, x1, min(y1, top + rows)), alignment, fields)
         if strip is not None:

@@ -81,7 +81,7 @@ def test_density_darkens_and_its_negative_brightens() -> None:
 def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     original = photo(np.uint16)
     whole = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
-    monkeypatch.setattr(paste_module, "_STRIP_PIXELS", 1000)
+    monkeypatch.setattr(paste_module, "STRIP_PIXELS", 1000)
     strips = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
     # Sampling positions differ in their last float digit: a few 65,535ths on pure noise.
     assert np.abs(strips.astype(int) - whole).max() <= 16

@@ -79,7 +79,7 @@ def unpolished(polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path:
     save(before, maker, Encoder(ENCODER))
     with torch.no_grad():
         faces = (maker(maker.map(torch.randn(6, 16))).clamp(-1, 1) * 127.5 + 127.5).byte()
-    monkeypatch.setattr(polishing, "_WARM", 1)
+    monkeypatch.setattr(polishing, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(polishing, "training_names", lambda folder, *limits: [])
     monkeypatch.setattr(polishing, "benchmark_names", lambda folder: [])
     monkeypatch.setattr(polishing, "load_faces", lambda folder, names: faces)
@@ -101,7 +101,7 @@ def test_resumed_fine_tuning_is_identical_to_an_uninterrupted_run(
     polishing: ModuleType, unpolished: tuple[Path, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before, _ = unpolished
-    monkeypatch.setattr(polishing, "_EVALUATE_EVERY", 2)
+    monkeypatch.setattr(polishing, "EVALUATE_EVERY", 2)
     whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
     polishing.polish(tmp_path, before, whole, steps=6)
     batch = polishing.draw_batch
