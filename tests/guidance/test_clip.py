@@ -120,7 +120,7 @@ def test_no_makeup_has_a_direction_too(guidance: TextGuidance) -> None:
 
 
 def test_capitals_do_not_matter(guidance: TextGuidance) -> None:
-    assert torch.equal(guidance.text("Red Lipstick"), guidance.text("red lipstick"))
+    assert torch.equal(guidance.embed_text("Red Lipstick"), guidance.embed_text("red lipstick"))
 
 
 def test_the_loss_of_an_unchanged_picture_is_one(guidance: TextGuidance, grid: Tensor) -> None:
