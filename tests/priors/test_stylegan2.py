@@ -473,7 +473,7 @@ def test_a_missing_mean_code_is_replaced_by_the_mean_of_draws(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["rosinality", "nvidia"])
 def test_every_key_that_does_not_fit_is_named(kind: str, tmp_path: Path) -> None:
-    tensors = random_checkpoint(getattr(checkpoints, kind)(SMALL[16]))
+    tensors = random_checkpoint(getattr(checkpoints, f"{kind}_layout")(SMALL[16]))
     missing = [name for name in tensors if name.endswith(("noise_strength", "noise.weight"))]
     misshaped = [name for name in tensors if "noise_const" in name or name.startswith("noises.")]
     strangers = [f"{name}er" for name in misshaped]
