@@ -26,12 +26,13 @@ from c2p_core import verify
 from c2p_core.api import Face
 from c2p_core.device import pick_device
 from c2p_core.eot import draw_transform
-from c2p_core.faces.align import CANVAS, align, apply
+from c2p_core.faces.align import CANVAS, align, transform_points
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
+from c2p_core.rgb8 import as_bytes
 from c2p_core.search import SearchSettings
 
 # At strength 1: how far a value of a pixel may move, and a blur's sigma and a cell's side in eye distances.
@@ -120,8 +121,8 @@ def _noise(
 ) -> Photo:
     device = pick_device("auto")
     recognisers = [r for r in judges.recognisers(store) if r.family != hold_out]
-    seen = verify.see(View(photo), face)
-    own = verify.embeddings(seen, recognisers, device)
+    seen = verify.crop_face(View(photo), face)
+    own = verify.embed_face(seen, recognisers, device)
     mask = _face_alone(seen)
     generator = torch.Generator().manual_seed(seed)
     bound, count = NOISE * strength, steps or SearchSettings().steps
@@ -147,10 +148,10 @@ def added(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
     height, width = picture.shape[:2]
     to_canvas = align(face.mesh, face.eye_distance).to_canvas
     rows, columns = np.mgrid[:height, :width].astype(np.float64) + 0.5
-    at = apply(to_canvas, np.stack([columns.ravel(), rows.ravel()], 1)).reshape(1, height, width, 2)
+    at = transform_points(to_canvas, np.stack([columns.ravel(), rows.ravel()], 1)).reshape(1, height, width, 2)
     grid = torch.from_numpy(2 * at / CANVAS - 1)
     spread = F.grid_sample(change[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-    return _as_bytes(picture / 255 + spread.permute(1, 2, 0).numpy())
+    return as_bytes(picture / 255 + spread.permute(1, 2, 0).numpy())
 
 
 def _face_alone(seen: CanvasFace) -> Tensor:
@@ -184,8 +185,4 @@ def pixelate(photo: Photo, face: Face, strength: float) -> Photo:
 
 def _inside_face(picture: Rgb8, face: Face, changed: NDArray[np.floating[Any]]) -> Rgb8:
     mask = face_mask((picture.shape[0], picture.shape[1]), face.mesh)
-    return np.where(mask[..., None], _as_bytes(changed), picture)
-
-
-def _as_bytes(values: NDArray[np.floating[Any]]) -> Rgb8:
-    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
+    return np.where(mask[..., None], as_bytes(changed), picture)

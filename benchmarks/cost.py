@@ -75,9 +75,9 @@ def measure(
     from c2p_core.models.loaded import WarmModels
     from c2p_core.models.store import ModelStore
     from c2p_core.pipeline import protect
-    from c2p_core.priors.inversion_cache import HeldInversions
+    from c2p_core.priors.inversion_cache import MemoryInversions
 
-    store, warm = ModelStore(), WarmModels(HeldInversions())
+    store, warm = ModelStore(), WarmModels(MemoryInversions())
 
     def asked(path: Path, limit: int | None) -> ProtectRequest:
         return ProtectRequest(imageio.read(path), strength=strength, steps=limit, prior=prior)
@@ -97,7 +97,7 @@ def measure(
     peak, checked = peak_mib(), None
     if steps is None:
         started = time.perf_counter()
-        check(request.photo, imageio.read(target), store=store, warm=warm, survive=True)
+        check(request.photo, imageio.read(target), store=store, warm=warm, survival=True)
         checked = time.perf_counter() - started
     done = [report for report in result.faces if report.similarities]
     return CostRow(

@@ -31,19 +31,19 @@ from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.priors.inversion import (
     InversionSettings,
-    ffhq_crop,
+    ffhq_transform,
     fixed_rows,
+    frozen_layers,
     invert,
     synthesise,
-    tuned,
-    untouched_layers,
+    tuned_parameters,
 )
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.renderer import FaceRenderer
 from c2p_core.priors.strength import strength_limits
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
 from c2p_core.priors.wplus import WPlusFace, principal_axes
-from c2p_core.recognition.alignment import Template, chips
+from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.mobileface import TEMPLATE, MobileFace
 
 TUNING, SEARCH = 150, 50
@@ -96,7 +96,7 @@ class _Recognisers:
     """IRSE50, IR152, FaceNet and MobileFace by size."""
 
     def __init__(self, store: ModelStore, device: torch.device) -> None:
-        torchvision_ops.ensure()
+        torchvision_ops.define_missing_operators()
         from facenet_pytorch import InceptionResnetV1
 
         wide = Template(160, tuple((x * 160 / 112, y * 160 / 112) for x, y in TEMPLATE.points), TEMPLATE.mesh)
@@ -110,7 +110,7 @@ class _Recognisers:
 
     def loss(self, picture: Tensor, mesh: Tensor, own: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Mean likeness to ``own``, and the embeddings."""
-        made = [F.normalize(network(chips(picture, mesh, template))) for network, template in self._networks]
+        made = [F.normalize(network(crop_chips(picture, mesh, template))) for network, template in self._networks]
         alike = [(a * b).sum() for a, b in zip(made, own or made, strict=True)]
         return torch.stack(alike).mean(), made
 
@@ -119,7 +119,7 @@ class _Clip:
     """An open_clip ViT-B/32 and the directional loss."""
 
     def __init__(self, device: torch.device) -> None:
-        torchvision_ops.ensure()
+        torchvision_ops.define_missing_operators()
         import open_clip
 
         self._model = open_clip.create_model("ViT-B-32", pretrained=None).eval().requires_grad_(False).to(device)
@@ -140,7 +140,7 @@ def plain_synthesis(generator: Generator, codes: Tensor) -> Tensor:
     """(B, codes, style) to (B, 3, size, size), as a first reading of the paper would have it."""
     x = generator.constant[None].expand(len(codes), -1, -1, -1)
     picture: Tensor | None = None
-    for at, layer in enumerate(generator.styled()):
+    for at, layer in enumerate(generator.styled_layers()):
         x = _plain_layer(layer, x, codes[:, at])
         if at % 2 == 0:
             rgb = generator.rgbs[at // 2]
@@ -226,15 +226,15 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
         return recognisers.loss(picture, mesh, own)[0] + clip.loss(before, picture)
 
     # Ours: at 256 px, only the weights that reach it; the search through displacement and tone, as in the product.
-    to_canvas = ffhq_crop(face.mesh.numpy(), 256)
+    to_canvas = ffhq_transform(face.mesh.numpy(), 256)
     wanted = (2 * crop(face.pixels, to_canvas, 256).clamp(0, 1) - 1).to(device)
     goals = perceptual.features(wanted[None])
     none = InversionSettings(latent_steps=0, tuning_steps=0)
     inversion = invert(generator, encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
-    weights = {name: p.clone().requires_grad_() for name, p in tuned(generator).items()}
+    weights = {name: p.clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
 
     with torch.no_grad():
-        begun = generator.begin(inversion.codes[None], untouched_layers(FFHQ.codes))
+        begun = generator.synthesise_layers(inversion.codes[None], frozen_layers(FFHQ.codes))
 
     def tuning_loss() -> Tensor:
         made = synthesise(generator, weights, inversion.codes[None], size=256, begun=begun)
@@ -290,7 +290,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
 
 def _in_crop(face: CanvasFace, side: int) -> NDArray[np.float32]:
     """(468, 2) float32 points of the mesh in the FFHQ-aligned square."""
-    matrix = ffhq_crop(face.mesh.numpy(), side)
+    matrix = ffhq_transform(face.mesh.numpy(), side)
     return ((face.mesh.numpy() - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T).astype(np.float32)
 
 
@@ -305,7 +305,7 @@ def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
     from c2p_core.photo import Photo
 
     store, photo = ModelStore(), Photo(data.astronaut())
-    face = verify.see(to_tensor(to_srgb(photo)), find_faces(photo, store)[0])
+    face = verify.crop_face(to_tensor(to_srgb(photo)), find_faces(photo, store)[0])
     speed = measure(CanvasFace(face.pixels, face.mesh), store, timed)
     say(
         f"{speed.device}: {speed.face:.0f} s a face, plain loop {speed.plain_face:.0f} s "

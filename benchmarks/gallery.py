@@ -93,7 +93,7 @@ def _embed(photo: Path) -> Embeddings | None:
     face = next((f for f in faces.find_faces_in(view, store) if not f.skipped), None)
     if face is None:
         return None
-    said = verify.embeddings(verify.see(view, face), judges.recognisers(store), device)
+    said = verify.embed_face(verify.crop_face(view, face), judges.recognisers(store), device)
     return {name: vector.cpu().numpy() for name, vector in said.items()}
 
 

@@ -26,7 +26,7 @@ from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.priors.inversion import InversionSettings
-from c2p_core.priors.inversion_cache import HeldInversions
+from c2p_core.priors.inversion_cache import MemoryInversions
 from c2p_core.priors.wplus import Networks, WPlusPrior, load_networks
 
 # The encoder's estimate as it is: nothing is searched or tuned.
@@ -50,11 +50,11 @@ def measure(photo: Path) -> InversionRow | None:
     found = next((face for face in faces.find_faces_in(picture, judges.store()) if not face.skipped), None)
     if found is None:
         return None
-    seen = verify.see(picture, found)
+    seen = verify.crop_face(picture, found)
     canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
 
     def quality(how: InversionSettings) -> float:
-        prior = WPlusPrior(networks, mean_face, device, HeldInversions(), _fail, how=how)
+        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, settings=how)
         return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
     encoder = quality(_ENCODER)

@@ -20,12 +20,12 @@ from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, Role, Sco
 from c2p_core import faces, imageio, verify
 from c2p_core.api import Face, Similarity
 from c2p_core.device import pick_device
-from c2p_core.faces.boxes import overlap
+from c2p_core.faces.boxes import box_iou
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
-from c2p_core.recognition.decoys import load_decoys, nearest
+from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 from c2p_core.robustness import measure_robustness
 
 DECOY_METHOD = "decoy"
@@ -110,8 +110,8 @@ def judge(
     original: Photo, protected: Photo, face: Face, after: Face, recognisers: Sequence[Recogniser]
 ) -> tuple[Similarity, ...]:
     """What recognisers say of a face before and after, as ``c2p check`` does."""
-    before, now = (verify.see(View(p), f) for p, f in ((original, face), (protected, after)))
-    return verify.similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
+    before, now = (verify.crop_face(View(p), f) for p, f in ((original, face), (protected, after)))
+    return verify.measure_similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
 
 
 def role_of(family: str, hold_out: str, searched: bool) -> Role:
@@ -214,7 +214,7 @@ def _ranked(
 ) -> tuple[Score, ...]:
     assert seen.after is not None
     recognisers = judges.recognisers(store)
-    probe = verify.embeddings(verify.see(View(seen.protected), seen.after), recognisers, pick_device("auto"))
+    probe = verify.embed_face(verify.crop_face(View(seen.protected), seen.after), recognisers, pick_device("auto"))
     return tuple(
         replace(s, rank=people.rank(task.setting.face, s.recogniser, probe[s.recogniser].cpu().numpy(), s.after))
         for s in scores
@@ -225,10 +225,10 @@ def _towards_decoy(scores: tuple[Score, ...], seen: Seen, store: ModelStore) -> 
     """Adds what recognisers say of the decoy that the search went for; the optimised ones chose it."""
     assert seen.face is not None and seen.after is not None
     recognisers, device = judges.recognisers(store), pick_device("auto")
-    before = verify.embeddings(verify.see(View(seen.original), seen.face), recognisers, device)
-    after = verify.embeddings(verify.see(View(seen.protected), seen.after), recognisers, device)
+    before = verify.embed_face(verify.crop_face(View(seen.original), seen.face), recognisers, device)
+    after = verify.embed_face(verify.crop_face(View(seen.protected), seen.after), recognisers, device)
     optimised = {s.recogniser: before[s.recogniser] for s in scores if s.role == "white-box"}
-    wanted = nearest(optimised, load_decoys(store.path("decoys"), recognisers, device))
+    wanted = nearest_decoy(optimised, load_decoys(store.path("decoys"), recognisers, device))
     return tuple(
         replace(
             s,
@@ -268,7 +268,7 @@ def naturalness(setting: Setting, seen: Seen, code: str) -> NaturalRow:
         ssim_face=like.ssim if like else None,
         ms_ssim_face=like.ms_ssim if like else None,
         flip_face=like.flip if like else None,
-        box_overlap=overlap(face.box, after.box) if face is not None and after is not None else None,
+        box_overlap=box_iou(face.box, after.box) if face is not None and after is not None else None,
         expression_changes=form.expression if form else None,
         landmark_shift=form.landmarks if form else None,
         nose_width=form.nose_width if form else None,

@@ -27,8 +27,8 @@ from c2p_core.faces.align import (
     LEFT_EYE,
     RIGHT_EYE,
     align,
-    apply,
-    canvas_crop,
+    crop_canvas,
+    transform_points,
 )
 from c2p_core.imageio import to_srgb
 from c2p_core.photo import Photo
@@ -261,7 +261,7 @@ def skin_tone(picture: Rgb8, face: Face) -> float | None:
 def face_canvas(picture: Rgb8, face: Face) -> Floats:
     """The face upright on the product's own canvas (`c2p_core.faces.align`): (256, 256, 3) RGB in 0..1."""
     pixels = torch.tensor(picture).permute(2, 0, 1).float() / 255.0
-    canvas = canvas_crop(pixels, align(face.mesh, face.eye_distance))
+    canvas = crop_canvas(pixels, align(face.mesh, face.eye_distance))
     return np.asarray(canvas.permute(1, 2, 0).numpy(), np.float64)
 
 
@@ -342,7 +342,7 @@ def on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness, Displa
     """
     first, second = face_canvas(before, face), face_canvas(after, face)
     before_lab, after_lab = (np.asarray(rgb2lab(canvas), np.float64) for canvas in (first, second))
-    mesh = apply(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
+    mesh = transform_points(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
     oval = face_mask((CANVAS, CANVAS), mesh)
     skin = skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
     eyes = eye_mask((CANVAS, CANVAS), mesh)

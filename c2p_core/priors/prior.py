@@ -1,4 +1,4 @@
-"""What every generative prior offers the optimiser, which knows none of them by name."""
+"""The interface between generative priors and the search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from c2p_core.faces.canvas import CanvasFace, Change
 
 Code = dict[str, Tensor]
-"""A latent code in named parts, each free to move without bounds; the prior's own limits make it a face."""
+"""A latent code in named, unconstrained parts; the prior applies its limits when it renders."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A code's picture, and what was done to the face to get it; differentiable.
+    """The picture of a code, with the fields that produced it; differentiable.
 
     Attributes:
         pixels: (3, 256, 256) sRGB 0..1.
@@ -30,23 +30,23 @@ class Rendered:
 
 
 class InvertedFace(Protocol):
-    """One face as the prior sees it; never changed once it is made."""
+    """One face in the prior's latent space; immutable."""
 
     @property
     def learning_rates(self) -> Mapping[str, float]:
-        """The parts that a code of this prior may have, and Adam's learning rate for each."""
+        """Adam's learning rate for each part that a code of this prior may have."""
 
     def preview(self, look: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face in a look, a product code (``products``), with nothing else changed."""
+        """Render the face with a look (a product code, see ``products``) and no other change: (3, 256, 256) sRGB."""
 
-    def wearing(self, look: Tensor) -> InvertedFace:
-        """The same face in a look: the search starts from it, and its visibility costs nothing."""
+    def with_look(self, look: Tensor) -> InvertedFace:
+        """The same face with a look: the search starts from it, and the visibility penalty does not count it."""
 
     def start(self) -> Code:
-        """The code of the face as it is, but for its look: the search starts here."""
+        """The initial code of the search: the unchanged face apart from its look."""
 
     def render(self, code: Code) -> Rendered:
-        """The code's picture, differentiable."""
+        """Render a code; differentiable."""
 
     def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         """Scalar: how unlikely the code is under the prior (``losses.latent_loss``)."""
@@ -55,27 +55,30 @@ class InvertedFace(Protocol):
         """Scalar: by how much the change is more visible than the strength allows (``losses.visibility_penalty``)."""
 
     def change(self, code: Code) -> Change:
-        """The same as ``render``, but for a photo of any size."""
+        """The change that ``render`` shows, for a photo of any size."""
 
 
 class Prior(Protocol):
-    """A generative model of what may be done to a face."""
+    """A generative model of changes of faces."""
 
     @property
     def name(self) -> str:
-        """As in a request."""
+        """Its name in requests."""
 
     @property
     def label(self) -> str:
-        """For people, in plain English."""
+        """Its name for users, in plain English."""
 
     @property
     def learning_rates(self) -> Mapping[str, float]:
         """See ``InvertedFace.learning_rates``."""
 
     def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> InvertedFace:
-        """The face's own place in the latent space, with limits that follow ``strength`` 0..1.
+        """Invert a face into the latent space.
 
-        ``keep_expression`` says whether brows, lips, nose and jaw are held to their form (``priors.expression``); the
-        eyes keep still either way.
+        Args:
+            face: unchanged, on its canvas.
+            strength: 0..1, sets the limits of the change.
+            keep_expression: whether brows, lips, nose and jaw keep their shape (``priors.expression``); the eyes do not
+                move in either case.
         """

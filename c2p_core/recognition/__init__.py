@@ -14,7 +14,7 @@ from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import dlib_resnet, faceres, mobileface, mobilefacenet, mobilenet
-from c2p_core.recognition.alignment import Template, chips
+from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.dlib_resnet import DlibResNet
 from c2p_core.recognition.faceres import Faceres
 from c2p_core.recognition.mobileface import MobileFace
@@ -57,7 +57,7 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
     """Alignment, network and normalisation as one function."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
-        return F.normalize(network(chips(images, mesh, template)))
+        return F.normalize(network(crop_chips(images, mesh, template)))
 
     return embed
 

@@ -1,4 +1,4 @@
-"""Above which similarity a recogniser says "same person": measured by ``bundle/train/thresholds.py``."""
+"""Thresholds of recognisers: the similarity above which two faces match; measured by ``bundle/train/thresholds.py``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Thresholds:
     """Cosine similarities of one recogniser.
 
     Attributes:
-        far1: 1 % of impostor pairs (two different people) are more similar than this.
-        far01: the same for 0.1 %.
-        impostor_mean: mean over impostor pairs.
-        impostor_std: their standard deviation, the recogniser's own unit of similarity; ``spread`` in the file.
+        far1: threshold at FAR 1 %: so many impostor pairs (two different people) are more similar than this.
+        far01: threshold at FAR 0.1 %.
+        impostor_mean: mean similarity of impostor pairs.
+        impostor_std: its standard deviation, the unit of margins; ``spread`` in the file.
     """
 
     far1: float
@@ -27,10 +27,10 @@ class Thresholds:
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
-    """Thresholds by recogniser.
+    """Read the thresholds by recogniser name.
 
     Raises:
-        ModelUnavailable: the file is missing or not understood.
+        ModelUnavailable: the file is missing or invalid.
     """
     try:
         tables = json.loads(path.read_text(encoding="utf-8"))["recognisers"]

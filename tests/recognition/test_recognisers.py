@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
-from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.imageio import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
@@ -31,8 +31,8 @@ def astronaut() -> tuple[torch.Tensor, torch.Tensor]:
     photo = Photo(skimage.data.astronaut())
     face = find_faces(photo, ModelStore(offline=True))[0]
     alignment = align(face.mesh, face.eye_distance)
-    mesh = apply(alignment.to_canvas, face.mesh)
-    return canvas_crop(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
+    mesh = transform_points(alignment.to_canvas, face.mesh)
+    return crop_canvas(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
 
 
 @cache
@@ -88,13 +88,13 @@ def test_gradients_say_how_the_similarity_changes(name: str) -> None:
     assert float((gradient * step).sum()) == pytest.approx(float(up - down) / 2, rel=0.1)
 
 
-def test_every_recogniser_comes_with_the_installation(bare: ModelStore) -> None:
+def test_every_recogniser_ships_with_the_program(bare: ModelStore) -> None:
     warnings: list[str] = []
     assert tuple(one.name for one in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
     assert warnings == []
 
 
-def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) -> None:
+def test_auto_skips_unavailable_recognisers_with_a_warning(incomplete: ModelStore) -> None:
     warnings: list[str] = []
     found = load_recognisers("auto", incomplete, CPU, warnings)
     assert [one.name for one in found] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
@@ -104,7 +104,7 @@ def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) ->
     ]
 
 
-def test_a_named_recogniser_has_to_be_there(incomplete: ModelStore) -> None:
+def test_an_unavailable_named_recogniser_is_an_error(incomplete: ModelStore) -> None:
     with pytest.raises(ModelUnavailable, match="mobileface"):
         load_recognisers(["dlib-resnet", "mobileface"], incomplete, CPU)
 
@@ -113,7 +113,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
     assert {bare.entry(name).family for name in ("mobilefacenet", "mobilenet")} == {"arcface"}
 
 
-def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
+def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
     with pytest.raises(BadRequest, match=r"'arcface'.*dlib-resnet"):
         load_recognisers(["arcface"], bare, CPU)
 
