@@ -300,7 +300,7 @@ class Person:
 
     Attributes:
         face: photo name.
-        tone: individual typology angle of the skin in degrees (`benchmarks.people`), None when no skin is seen.
+        tone: individual typology angle of the skin in degrees (`benchmarks.metrics.skin`), None when no skin is seen.
         label: what the list of faces calls the person; empty when nothing.
     """
 

@@ -140,10 +140,10 @@ def _noise(
         losses = [(r.embed(augmented, mesh)[0] @ own[r.name] - r.far1) / r.impostor_std for r in active]
         (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), noise)
         noise = update(noise.detach(), gradient, bound, count).clamp(-bound, bound)
-    return Photo(added(rgb8(photo), face, (seen.pixels + mask * noise).clamp(0, 1) - seen.pixels))
+    return Photo(add_change(rgb8(photo), face, (seen.pixels + mask * noise).clamp(0, 1) - seen.pixels))
 
 
-def added(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
+def add_change(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
     """A picture with a change of the face's canvas, (3, CANVAS, CANVAS) in 0..1 units of sRGB, added to it."""
     height, width = picture.shape[:2]
     to_canvas = align(face.mesh, face.eye_distance).to_canvas

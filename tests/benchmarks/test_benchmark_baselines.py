@@ -54,7 +54,7 @@ def test_a_change_of_the_canvas_reaches_the_photo_where_the_canvas_lies() -> Non
     flat = np.full((320, 320, 3), 100, np.uint8)
     change = torch.zeros(3, CANVAS, CANVAS)
     change[:, 96:112, 120:136] = 0.1  # around the point between the eyes, (128, 104)
-    made = baselines.added(flat, face(), change).astype(int) - 100
+    made = baselines.add_change(flat, face(), change).astype(int) - 100
     x, y = 160, 140
     assert made[y, x].tolist() == [26, 26, 25] or made[y, x].min() >= 25
     half = 8 * EYE_DISTANCE / CANVAS_EYE_DISTANCE

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from skimage import data
 from synthetic import THRESHOLDS, face, photo
 
@@ -20,6 +22,7 @@ from benchmarks.suites.measurement import Task
 from c2p_core.api import Face, Similarity
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
+from c2p_core.recognition import Recogniser
 
 
 def task(folder: Path, picture: np.ndarray, method: str, wants: tuple[str, ...] = ("protect", "natural")) -> Task:
@@ -105,6 +108,26 @@ def test_a_face_elsewhere_is_not_the_face_that_was_protected(
     monkeypatch.setattr(measurement.faces, "find_faces", lambda *_: next(found))
     assert not protection(measurement.measure(task(tmp_path, photo(), "nothing"), store)).face_after
     assert protection(measurement.measure(task(tmp_path, photo(), "nothing"), store)).face_after
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_recogniser_without_decoys_has_no_similarity_to_one(
+    tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All see every face at (1, 0); the decoy of the only one that has any lies at (0.6, 0.8)."""
+    decoys = tmp_path / "decoys.safetensors"
+    save_file({"faceres": torch.tensor([[0.6, 0.8]])}, decoys)
+    recognisers = tuple(
+        Recogniser(name, family, "MIT", 0.4, 0.6, 0.1, lambda images, mesh: torch.tensor([[1.0, 0.0]]))
+        for name, family in THRESHOLDS.items()
+    )
+    monkeypatch.setattr(ModelStore, "path", lambda _store, _name: decoys)
+    monkeypatch.setattr(measurement, "load_every_recogniser", lambda _store: recognisers)
+    monkeypatch.setitem(measurement.METHODS, "decoy", measurement.METHODS["nothing"])
+    row = protection(measurement.measure(task(tmp_path, photo(), "decoy", ("protect",)), store))
+    expected = dict.fromkeys(THRESHOLDS) | {"faceres": pytest.approx(0.6)}
+    assert {s.recogniser: s.decoy for s in row.scores} == expected
+    assert {s.recogniser: s.decoy_before for s in row.scores} == expected
 
 
 @pytest.mark.slow
