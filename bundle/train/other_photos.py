@@ -26,7 +26,6 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,10 @@ from scipy.optimize import isotonic_regression
 
 from benchmarks import rows
 from benchmarks.data import person_of
-from benchmarks.others import METHOD
-from benchmarks.rates import THRESHOLDS
+from benchmarks.frames import pair_frame
+from benchmarks.methods.strengths import PRODUCT_METHOD
+from benchmarks.metrics.other_photos import lost_matches, rate_over_families
 from benchmarks.rows import OTHERS_FILE, OthersRow
-from benchmarks.threat import families, matches_lost, over_families
 from c2p_core.api import DEFAULT_PROMPT, PRIORS
 from c2p_core.models.store import bundle_dir
 from c2p_core.recognition.other_photos import LOST_SHARE
@@ -84,7 +83,7 @@ def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> l
         )
         for row in measured
     }
-    wanted = (METHOD, DEFAULT_PROMPT, PRIORS[0], None)
+    wanted = (PRODUCT_METHOD, DEFAULT_PROMPT, PRIORS[0], None)
     return [
         row
         for row in kept.values()
@@ -172,11 +171,10 @@ def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
     common = set.intersection(*(set(found) for found in groups.values()))
     if _photos(common) < ENOUGH_PHOTOS:
         raise SystemExit(f"The strengths {', '.join(f'{s:g}' for s in groups)} have too few photos in common.")
-    lost = partial(matches_lost, threshold=THRESHOLDS["FAR 1 %"])
     entries = []
     for strength, found in groups.items():
-        same = [row for key, row in found.items() if key in common]
-        held_out, white_box = (over_families(lost, same, role) for role in ("held-out", "white-box"))
+        lost = lost_matches(pair_frame(row for key, row in found.items() if key in common), "far1")
+        held_out, white_box = (rate_over_families(lost[lost["role"] == role]) for role in ("held-out", "white-box"))
         if held_out is None or white_box is None:
             raise SystemExit(f"No other photo was matched before protection at strength {strength:g}.")
         entries.append(
@@ -200,7 +198,7 @@ def table(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> E
     found = usual(measured, thresholds)
     if not found:
         raise SystemExit("There are no rows with the usual settings; run `python -m benchmarks others`.")
-    names = sorted(name for members in families(found).values() for name in members)
+    names = sorted({score.recogniser for row in found for score in row.scores})
     entries = {name: recogniser_entry(seen_by(name, found)) for name in names}
     return {
         "prior": PRIORS[0],
@@ -225,7 +223,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, nargs="+", default=[kept], metavar="FILE", help=f"instead of {kept}")
     parser.add_argument("--output", type=Path, default=bundle_dir() / "mini" / "other-photos.json")
     arguments = parser.parse_args()
-    measured = [row for path in arguments.rows for row in rows.read(path, rows.others_row)]
+    measured = [row for path in arguments.rows for row in rows.read(path, rows.OthersRow)]
     made = table(measured, read_thresholds(bundle_dir() / "mini" / "thresholds.json"))
     text = json.dumps(made, indent=2, sort_keys=True) + "\n"
     arguments.output.write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.fullsize import plain_synthesis
+from benchmarks.suites.fullsize import plain_synthesis
 from c2p_core.priors.stylegan2 import Generator, GeneratorShape
 
 

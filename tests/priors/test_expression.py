@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from benchmarks.metrics import expression
+from benchmarks.metrics.expression import expression
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
 from c2p_core.faces.canvas import CanvasFace, warp_points
