@@ -69,7 +69,7 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
 def people_list(folder: Path | None = None) -> dict[str, Path]:
     """Several photos of several people, by number of the person and of the photo, such as "p3/2".
 
-    Whose photos these are is told by the folder alone: rows, logs and file names carry the numbers.
+    Only the folder holds names: rows, logs and file names carry the numbers.
 
     Args:
         folder: with a folder for each person, or with photos that are called after the person and a number, such as
@@ -83,7 +83,7 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
         raise NoData(f"There is no folder {where}; put the shared photos beside the checkout or give --photos.")
     people: dict[str, list[Path]] = {}
     for photo in (p for p in where.glob("*") if p.suffix.lower() in _PHOTOS):
-        # Who is called by a number alone is somebody too.
+        # A photo that is called by a number alone is of a person of its own.
         people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
     for photo in (p for p in where.glob("*/*") if p.suffix.lower() in _PHOTOS):
         people.setdefault(photo.parent.name, []).append(photo)
@@ -101,7 +101,7 @@ def person_of(label: str) -> str:
     return label.partition("/")[0]
 
 
-def photos_fingerprint(photos: Iterable[Path]) -> str:
+def fingerprint_photos(photos: Iterable[Path]) -> str:
     """Twelve hex digits over what is in the photos, in order."""
     digest = hashlib.sha256()
     for photo in photos:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Role = Literal["held-out", "white-box", "extra"]
 # A similarity before and after; None when the protected picture shows no face.
@@ -28,6 +30,7 @@ EXTRA_FILE = "extra.jsonl"
 PEOPLE_FILE = "people.jsonl"
 COST_FILE = "cost.jsonl"
 INVERSION_FILE = "inversion.jsonl"
+FULLSIZE_FILE = "fullsize.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -72,11 +75,11 @@ class Score:
     """One recogniser's view of one protected face; similarities as in `c2p_core.api.Similarity`.
 
     Attributes:
-        role: "extra" for a judge from outside (``--extra-recogniser``), which no search ever saw.
+        role: "extra" for a recogniser from outside (``--extra-recogniser``), which no search ever saw.
         rank: place of the person's own original in a gallery of other people when it is searched for the protected
-            face: 1 is found at once. None where no gallery was asked.
+            face: 1 is found at once. None without a gallery.
         decoy_before, decoy: similarity of the original and of the protected face to the decoy that the search went
-            for; None when it went for none.
+            for; None when it went for none, or none is known for this recogniser.
     """
 
     recogniser: str
@@ -99,7 +102,7 @@ class ProtectRow:
         setting: the key.
         scores: one per recogniser; empty when the original or the protected picture shows no face to compare.
         face_before: False when the product found nothing to protect in the original, which counts as a failure.
-        face_after: False when no face is found in the protected picture; counts as protected, and is told apart.
+        face_after: False when no face is found in the protected picture; counts as protected, and is counted apart.
         box: (x0, y0, x1, y1) of the face in photo pixels; zeros without a face.
         eye_distance: in photo pixels.
         steps: search steps that were done.
@@ -175,11 +178,6 @@ class NaturalRow:
         """Mean change over the measures of an expression, in per cent of the eye distance."""
         return None if self.expression_changes is None else fmean(self.expression_changes)
 
-    @property
-    def expression_worst(self) -> float | None:
-        """The largest of these changes."""
-        return None if self.expression_changes is None else max(self.expression_changes)
-
 
 @dataclass(frozen=True)
 class SurviveRow:
@@ -206,8 +204,8 @@ class PairRow:
 
     Attributes:
         setting: the key; ``face`` is the protected photo.
-        others: by name of the other photo, what is said of it and the unprotected photo (`Score.before`) and of it and
-            the protected one (`Score.after`).
+        others: by name of the other photo, its similarity to the unprotected photo (`Score.before`) and to the
+            protected one (`Score.after`).
         code: fingerprint of the measured code.
     """
 
@@ -221,12 +219,12 @@ class OtherScore:
     """One recogniser's view of one protected photo beside other photos of the person and of other people.
 
     Attributes:
-        role: held out of the search, or one that it asked.
+        role: held out of the search, or used by it.
         others: by other photo of the person, its similarity to this photo before and after its protection; after is
             None when the protected photo shows no face.
         own: similarity of the protected photo to its own original; None when it shows no face.
         nearest: the most similar photo of anybody else in the folder, before and after.
-        stranger: the same among further strangers; None where none were asked.
+        stranger: the same among further strangers; None without any.
     """
 
     recogniser: str
@@ -242,7 +240,7 @@ class OtherScore:
 
 @dataclass(frozen=True)
 class OthersRow:
-    """A protected photo beside other photos, which stay as they were: what somebody sees who searches for the person.
+    """A protected photo beside other photos, which stay as they were: what a search for the person meets.
 
     Attributes:
         setting: the key; ``face`` is the number of the person and of the photo, such as "p3/2". No name is kept.
@@ -298,11 +296,11 @@ class ExtraRow:
 
 @dataclass(frozen=True)
 class Person:
-    """How somebody looks in their original photo, for results by group; all of it apparent, none of it asked.
+    """How a person appears in their original photo, for results by group; not how they describe themselves.
 
     Attributes:
         face: photo name.
-        tone: individual typology angle of the skin in degrees (`benchmarks.people`), None when no skin is seen.
+        tone: individual typology angle of the skin in degrees (`benchmarks.metrics.skin`), None when no skin is seen.
         label: what the list of faces calls the person; empty when nothing.
     """
 
@@ -330,7 +328,7 @@ class CostRow:
         peak_mib: high-water mark at the end.
         code: fingerprint of the measured code.
         prior: of the request.
-        check: seconds of ``check`` with its degradations on the same photo; None where it was not asked.
+        check: seconds of ``check`` with its degradations on the same photo; None where it was not measured.
     """
 
     portraits: int
@@ -385,103 +383,11 @@ SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, 
 Row = TypeVar("Row")
 
 
-def protect_row(data: dict[str, Any]) -> ProtectRow:
-    """The row that a parsed JSON line holds."""
-    scores = _scores(data.pop("scores"))
-    box = data.pop("box")
-    return ProtectRow(
-        setting=Setting(**data.pop("setting")),
-        scores=scores,
-        box=(box[0], box[1], box[2], box[3]),
-        warnings=tuple(data.pop("warnings")),
-        **data,
-    )
-
-
-def natural_row(data: dict[str, Any]) -> NaturalRow:
-    """The row that a parsed JSON line holds."""
-    changes = data.pop("expression_changes", None)
-    return NaturalRow(
-        setting=Setting(**data.pop("setting")),
-        expression_changes=None if changes is None else tuple(changes),
-        **data,
-    )
-
-
-def survive_row(data: dict[str, Any]) -> SurviveRow:
-    """The row that a parsed JSON line holds."""
-    return SurviveRow(
-        setting=Setting(**data["setting"]),
-        undegraded=_scores(data["undegraded"]),
-        degraded={name: tuple((b, a) for b, a in pairs) for name, pairs in data["degraded"].items()},
-        code=data["code"],
-    )
-
-
-def pair_row(data: dict[str, Any]) -> PairRow:
-    """The row that a parsed JSON line holds."""
-    others = {name: _scores(scores) for name, scores in data["others"].items()}
-    return PairRow(Setting(**data["setting"]), others, data["code"])
-
-
-def others_row(data: dict[str, Any]) -> OthersRow:
-    """The row that a parsed JSON line holds."""
-    box = data.pop("box")
-    return OthersRow(
-        setting=Setting(**data.pop("setting")),
-        scores=_other_scores(data.pop("scores")),
-        natural=natural_row(data.pop("natural")),
-        box=(box[0], box[1], box[2], box[3]),
-        **data,
-    )
-
-
-def protected_pairs_row(data: dict[str, Any]) -> ProtectedPairsRow:
-    """The row that a parsed JSON line holds."""
-    return ProtectedPairsRow(Setting(**data.pop("setting")), _other_scores(data.pop("scores")), **data)
-
-
-def _other_scores(data: Iterable[dict[str, Any]]) -> tuple[OtherScore, ...]:
-    def change(pair: list[Any] | None) -> Change | None:
-        return None if pair is None else (pair[0], pair[1])
-
-    return tuple(
-        OtherScore(
-            others={name: (before, after) for name, (before, after) in score.pop("others").items()},
-            nearest=change(score.pop("nearest")),
-            stranger=change(score.pop("stranger")),
-            **score,
-        )
-        for score in data
-    )
-
-
-def extra_row(data: dict[str, Any]) -> ExtraRow:
-    """The row that a parsed JSON line holds."""
-    return ExtraRow(setting=Setting(**data.pop("setting")), scores=_scores(data.pop("scores")), **data)
-
-
-def person(data: dict[str, Any]) -> Person:
-    """The row that a parsed JSON line holds."""
-    return Person(**data)
-
-
-def cost_row(data: dict[str, Any]) -> CostRow:
-    """The row that a parsed JSON line holds."""
-    return CostRow(**data)
-
-
-def inversion_row(data: dict[str, Any]) -> InversionRow:
-    """The row that a parsed JSON line holds."""
-    return InversionRow(**data)
-
-
-def _scores(data: Iterable[dict[str, Any]]) -> tuple[Score, ...]:
-    return tuple(Score(**score) for score in data)
-
-
-def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
+def read(path: Path, kind: type[Row]) -> list[Row]:
     """All whole rows of a file, in order; none when there is no file. Only the last line may be broken.
+
+    Args:
+        kind: of the rows that the file holds.
 
     Raises:
         ValueError: a line before the last is no JSON.
@@ -490,7 +396,30 @@ def read(path: Path, parse: Callable[[dict[str, Any]], Row]) -> list[Row]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     # A whole line ends in a newline, so what follows the last one was cut by a kill.
-    return [parse(json.loads(line)) for line in lines[:-1] if line]
+    return [_decode(kind, json.loads(line)) for line in lines[:-1] if line]
+
+
+@lru_cache
+def _field_types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    """A parsed JSON value as what a field of type ``kind`` holds: a dataclass, tuple or dictionary again."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if value is None:
+        return None
+    if origin is UnionType:
+        return _decode(arguments[0], value)
+    if origin is tuple:
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return tuple(_decode(part, item) for part, item in zip(kinds, value, strict=True))
+    if origin is dict:
+        return {name: _decode(arguments[1], item) for name, item in value.items()}
+    if isinstance(kind, type) and is_dataclass(kind):
+        types = _field_types(kind)
+        return kind(**{name: _decode(types[name], item) for name, item in value.items()})
+    return value
 
 
 def drop_torn_end(path: Path) -> None:
@@ -524,3 +453,8 @@ def _rounded(value: Any) -> Any:
 def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
     """One row a setting; a later one replaces an earlier one."""
     return {row.setting: row for row in rows}
+
+
+def read_settings(path: Path, kind: type[SettingRow]) -> list[SettingRow]:
+    """All whole rows of a file, one a setting."""
+    return list(by_setting(read(path, kind)).values())

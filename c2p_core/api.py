@@ -1,4 +1,4 @@
-"""Everything that a run needs or returns, and nothing else.
+"""Requests and results.
 
 Coordinates everywhere are continuous pixels: x to the right, y down, pixel (row i, column j) covers
 [j, j + 1) x [i, i + 1), so that its centre lies at (j + 0.5, i + 0.5) and scaling a picture scales its coordinates.
@@ -28,10 +28,10 @@ PRIORS = tuple(MODULES)
 DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Not the family that is easiest to fool, and of the others the one whose answer goes along best with the rest's. So it
-# speaks for recognisers that nobody asked (``benchmarks/results/REPORT.md``, "Whom to hold out by default").
+# Among the families that are not the easiest to fool, the one whose verdicts correlate best with those of the others.
+# So it represents unseen recognisers best (``benchmarks/results/REPORT.md``, on the default held-out family).
 DEFAULT_HOLD_OUT = "dlib"
-DEFAULT_IDLE = 600.0  # seconds without work after which the worker ends
+DEFAULT_IDLE = 600.0  # seconds without a job after which the worker exits
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Face:
     """A face found in a photo.
 
     Attributes:
-        number: 1 for the largest, counting down in size.
+        number: 1 for the largest, then in order of decreasing size.
         box: (x0, y0, x1, y1) in photo pixels.
         score: detector confidence, 0..1.
         mesh: (468, 2) float32, MediaPipe face-mesh points in photo pixels.
@@ -57,7 +57,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: ``stage`` is one word ("load", "detect", "prepare", "search", "paste", "verify")."""
+    """The progress of a run; ``stage`` is "detect", "load", "prepare", "search", "paste" or "verify"."""
 
     stage: str
     face: int = 0
@@ -73,7 +73,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview:
-    """How a face looks at a step of its search (step 0: unchanged): (256, 256, 3) uint8 sRGB, upright."""
+    """A face at a step of its search (step 0: unchanged): (256, 256, 3) uint8 sRGB, upright."""
 
     face: int
     step: int
@@ -105,31 +105,30 @@ class CancelToken:
 
 @dataclass(frozen=True)
 class ProtectRequest:
-    """Everything that decides the result: on a processor, the same request on the same machine gives the same bytes.
+    """Everything that determines the result: on a processor, the same request on the same machine gives the same bytes.
 
     Attributes:
-        photo: what to protect.
+        photo: the photo to protect.
         prompt: makeup style in words.
-        strength: 0..1, one dial from discreet to the most that a photographer could still use; `docs/strength.md` says
-            what it changes.
+        strength: 0..1, from discreet to the most that a photographer could still use; see `docs/strength.md`.
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
-        faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) where the
-            faces were found before.
+        faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) of faces
+            detected earlier.
         prior: name of the generative prior, see ``priors.registry``.
         clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
             the path of a file with weights.
-        recognisers: "auto" for all that are present, or names.
-        hold_out: recogniser or family that the search never sees and that gives the honest figure; "auto" picks one.
-        steps: search steps per face, None for the measured default.
-        seed: of every random draw, 0 to 2147483647.
-        free_noise: whether the search may also change the generator's noise maps below 512 px; for the prior
-            "stylegan2" only.
+        recognisers: "auto" for all that are available, or names.
+        hold_out: recogniser or family that takes no part in the search, for an unbiased figure; "auto" picks one.
+        steps: search steps per face, None for the default.
+        seed: seeds every random draw, 0 to 2147483647.
+        free_noise: whether the search may also change the generator's noise maps below 512 px; only for the prior
+            "stylegan2".
         device: "auto", "cpu" or "cuda".
         original: the photo before it was protected and edited, of the same size; the search then starts from
             ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
-        layers: whether the result is also wanted as one layer per makeup product.
-        keep_expression: whether brows, lips, the nose's width and the jaw's outline are held to their form; the eyes
-            keep still either way.
+        layers: whether to return the result also as one layer per makeup product.
+        keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
+            eyes do not move in either case.
     """
 
     photo: Photo
@@ -152,19 +151,18 @@ class ProtectRequest:
 
 @dataclass(frozen=True)
 class Similarity:
-    """What one recogniser says of a face before and after.
+    """Similarities of a face before and after protection, by one recogniser.
 
     Attributes:
         recogniser: its name.
         family: recognisers of one family share training data or architecture and are held out together.
-        held_out: True when the search never saw it (always True in ``c2p check``).
-        before: cosine similarity of the original with its own upload (JPEG 75), -1..1.
-        after: cosine similarity of the protected face with the original, -1..1.
-        far1: similarity above which it says "same person" at FAR 1 % (the lower threshold, harder to dodge).
-        far01: the same at FAR 0.1 %.
-        other_photos_up_to: value of ``after`` up to which at least four of five matches with other photos of the
-            person were lost at FAR 1 % when that was measured; -1 where no value was low enough, None where it was not
-            measured.
+        held_out: True when it took no part in the search (always True in ``c2p check``).
+        before: cosine similarity of the original to the same picture after upload (JPEG 75), -1..1.
+        after: cosine similarity of the protected face to the original, -1..1.
+        far1: threshold at FAR 1 %: above this similarity it says "same person". The lower threshold, harder to dodge.
+        far01: threshold at FAR 0.1 %.
+        other_photos_up_to: highest value of ``after`` at which, in our measurements, at least four of five matches with
+            other photos of the person were lost at FAR 1 %; -1 if none was low enough, None if it was not measured.
     """
 
     recogniser: str
@@ -178,14 +176,14 @@ class Similarity:
 
     @property
     def verdict(self) -> Literal["protected", "mostly protected", "recognised"]:
-        """Of this same photo. Below FAR 1 %: protected; between the thresholds: mostly protected; else recognised."""
+        """For this same photo: below ``far1`` protected, between the thresholds mostly protected, else recognised."""
         if self.after < self.far1:
             return "protected"
         return "mostly protected" if self.after < self.far01 else "recognised"
 
     @property
     def other_photos(self) -> Literal["lost", "may match"] | None:
-        """Of other photos of the person, which is what somebody has who searches for them; None: not measured."""
+        """For other photos of the person, which are what somebody searching for them has; None if not measured."""
         if self.other_photos_up_to is None:
             return None
         return "lost" if self.after <= self.other_photos_up_to else "may match"
@@ -193,13 +191,12 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Stronger:
-    """What more strength brought when it was measured, as shares 0..1 of the matches with other photos that were lost.
-
-    Of recognisers that the search never asked, at FAR 1 %.
+    """What a higher strength achieved in our measurements.
 
     Attributes:
-        strength, lost: of the run.
-        higher, higher_lost: a higher strength and its share.
+        strength: of the run.
+        lost: share 0..1 of matches with other photos of a person that held-out recognisers lost at it, at FAR 1 %.
+        higher, higher_lost: a higher strength, and the share lost at it.
     """
 
     strength: float
@@ -209,13 +206,13 @@ class Stronger:
 
 
 @dataclass(frozen=True)
-class Survived:
-    """What recognisers say of a protected face after something that happens to published pictures.
+class RobustnessResult:
+    """Similarities of a protected face after one degradation.
 
     Attributes:
         degradation: its name, see ``robustness.DEGRADATIONS``.
-        similarities: with the unharmed original; ``before`` is what the original itself scores after the same. Empty
-            when no face is found any more.
+        similarities: to the original without degradation; ``before`` is the similarity of the degraded original. Empty
+            when no face is detected in the degraded picture.
     """
 
     degradation: str
@@ -224,7 +221,7 @@ class Survived:
 
 @dataclass(frozen=True)
 class FaceReport:
-    """What happened to one face; ``similarities`` is empty when it was skipped, ``survival`` if nobody asked."""
+    """The result for one face; ``similarities`` is empty if it was skipped, ``survival`` if it was not requested."""
 
     number: int
     box: tuple[float, float, float, float]
@@ -233,19 +230,19 @@ class FaceReport:
     similarities: tuple[Similarity, ...] = ()
     steps: int = 0
     seconds: float = 0.0
-    survival: tuple[Survived, ...] = ()
+    survival: tuple[RobustnessResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProtectResult:
-    """The protected photo (same size, type and metadata) and one report per face found, in number order.
+    """The result of a run.
 
     Attributes:
-        photo: the protected picture.
-        faces: one report per face.
-        warnings: what the user should know (unknown prompt words, recognisers that are not there, a useless card).
-        layers: the same change as layers, bottom to top, ``face`` being the face's number; only if they were asked for.
-        stronger: what more strength brought when it was measured; None where that is not known.
+        photo: the protected picture, with the size, type and metadata of the request's.
+        faces: one report per detected face, in number order.
+        warnings: messages for the user (unknown prompt words, missing recognisers, an unusable graphics card).
+        layers: the same change as layers, bottom to top, if they were requested; ``face`` is the face's number.
+        stronger: what a higher strength achieved in our measurements; None where that is not known.
     """
 
     photo: Photo

@@ -266,7 +266,7 @@ def check(
     from c2p_core import compare
 
     said: list[Message] = []
-    faces = compare.check(before, after, store=store, device=device, survive=survival, warnings=said)
+    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=said)
     if plot is not None:
         from c2p_core.io.plot import page
 
@@ -402,7 +402,7 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
 def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     """Fetches missing and damaged models (all, or NAMES) that did not come with the installation."""
     store = make_store()
-    wanted = [name for name in names or (entry.name for entry in store.entries()) if not store.is_whole(name)]
+    wanted = [name for name in names or (entry.name for entry in store.entries()) if not store.is_intact(name)]
     if not wanted:
         click.echo("There is nothing to fetch: the models are here.")
     failed = 0

@@ -1,15 +1,15 @@
-"""The one place for colour conversion: encoding curves, optical density, CIE L*a*b*."""
+"""Colour conversion: transfer curves, optical density, CIE L*a*b*."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Below this linear intensity the logarithm of optical density stops growing: black stays black.
+# Optical density is computed from at least this much linear light, or black would be infinitely dense.
 DARKEST = 1e-3
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
-"""What linear red, green and blue add to luminance, CIE Y."""
-# Rows X, Y, Z, each divided by that of D65 white.
+"""Weights of linear red, green and blue in luminance (CIE Y)."""
+# Rows X, Y, Z, each normalised to D65 white.
 _TO_XYZ = torch.tensor(
     [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]],
 )
@@ -31,7 +31,7 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
 
 
 def decode(encoded: Tensor, gamma: float | None) -> Tensor:
-    """A photo's own encoded values in 0..1 to linear light: by the sRGB curve when ``gamma`` is None, else a power."""
+    """A photo's encoded values in 0..1 to linear light: the sRGB curve if ``gamma`` is None, else a power law."""
     return srgb_to_linear(encoded) if gamma is None else encoded.clamp(min=0.0) ** gamma
 
 
@@ -49,16 +49,16 @@ def lab(linear: Tensor) -> Tensor:
 
 
 def difference(before: Tensor, after: Tensor) -> Tensor:
-    """CIE94 colour difference of two CIE L*a*b* pictures (3, ...), differentiable also where nothing changed.
+    """CIE94 colour difference of two CIE L*a*b* pictures (3, ...) as (...); differentiable, also at no difference.
 
-    Within a few per cent of CIEDE2000 on skin, without its branches.
+    On skin it is within a few per cent of CIEDE2000, which is not smooth.
     """
-    apart = after - before
+    delta = after - before
     chroma = before[1:].norm(dim=0)
-    away = (after[1:] ** 2).sum(0).clamp(min=1e-6).sqrt() - chroma
-    hue = ((apart[1:] ** 2).sum(0) - away**2).clamp(min=0.0)
-    squared = apart[0] ** 2 + (away / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2
-    length: Tensor = (squared + 1e-4).sqrt() - 1e-2
+    delta_chroma = (after[1:] ** 2).sum(0).clamp(min=1e-6).sqrt() - chroma
+    hue = ((delta[1:] ** 2).sum(0) - delta_chroma**2).clamp(min=0.0)
+    squared_length = delta[0] ** 2 + (delta_chroma / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2
+    length: Tensor = (squared_length + 1e-4).sqrt() - 1e-2
     return length
 
 

@@ -1,4 +1,4 @@
-"""Two pictures of the same people: what every recogniser says of each face."""
+"""Compares two pictures of the same people, face by face, with every recogniser."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 from c2p_core import verify
 from c2p_core.api import Device, Face, FaceReport
-from c2p_core.device import CPU, first_that_fits, pick_device
+from c2p_core.device import CPU, pick_device, run_first_that_fits
 from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import no_face, tolerate_small
 from c2p_core.faces.view import View
-from c2p_core.models.loaded import WarmModels, warm_recognisers
+from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import unmeasured_warnings
@@ -28,17 +28,27 @@ def check(
     store: ModelStore | None = None,
     device: Device = "auto",
     warm: WarmModels | None = None,
-    survive: bool = False,
+    survival: bool = False,
     warnings: list[Message] | None = None,
 ) -> tuple[FaceReport, ...]:
-    """What every recogniser that is there says of each face of ``original`` in ``protected``.
+    """Compare every face of a photo with the same face in its protected copy, by all available recognisers.
 
-    The protected picture may have been resized; faces are matched by where they are. With ``survive`` the reports also
-    say what they make of it after degradations (``robustness``). ``warnings`` gets messages for the user.
+    Args:
+        original: the unchanged photo.
+        protected: the protected one; it may have been resized. Faces are matched by their position.
+        store: the default store when None.
+        device: "auto", "cpu" or "cuda".
+        warm: keeps models loaded between calls; loaded for this call only when None.
+        survival: also measure the similarities after degradations (``robustness``).
+        warnings: messages for the user are appended here.
+
+    Returns:
+        one report per face of ``original``, in number order.
 
     Raises:
         BadRequest: the pictures have different proportions.
         NoFace: the original has no face that can be compared.
+        ModelUnavailable: a model is missing and could not be fetched.
     """
     ratio = (protected.width / original.width, protected.height / original.height)
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
@@ -51,37 +61,37 @@ def check(
     if not any(not face.skipped for face in before):
         raise no_face(before)
 
-    def compared(where: torch.device, *said: Message) -> tuple[FaceReport, ...]:
-        recognisers, _ = warm_recognisers("auto", store, where, kept)
-        said = (*unmeasured_warnings(recognisers), *said)
+    def compare_on(where: torch.device, *messages: Message) -> tuple[FaceReport, ...]:
+        recognisers, _ = get_recognisers("auto", store, where, kept)
+        messages = (*unmeasured_warnings(recognisers), *messages)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
             if not face.skipped:
-                match = find_again(second, _resized(face, ratio), store)
+                match = find_again(second, _rescale(face, ratio), store)
                 if match is None:
                     report = replace(report, skipped=Message("no-face-in-its-place"))
                 else:
                     names = [r.name for r in recognisers]
-                    rows = verify.similarities(
-                        verify.see(first, face), verify.see(second, match), recognisers, names, where
+                    similarities = verify.measure_similarities(
+                        verify.crop_face(first, face), verify.crop_face(second, match), recognisers, names, where
                     )
-                    report = replace(report, similarities=rows)
-                    if survive:
-                        survived = measure_robustness(original, face, protected, match, recognisers, store, where)
-                        report = replace(report, survival=survived)
+                    report = replace(report, similarities=similarities)
+                    if survival:
+                        rows = measure_robustness(original, face, protected, match, recognisers, store, where)
+                        report = replace(report, survival=rows)
             reports.append(report)
-        warnings.extend(said)
+        warnings.extend(messages)
         return tuple(reports)
 
-    return first_that_fits(
+    return run_first_that_fits(
         kept.release,
-        lambda: compared(preferred),
-        lambda: compared(CPU, Message("check-on-processor")),
+        lambda: compare_on(preferred),
+        lambda: compare_on(CPU, Message("check-on-processor")),
     )
 
 
-def _resized(face: Face, ratio: tuple[float, float]) -> Face:
-    """Where the face lies in a picture that was resized by ``ratio`` across and down."""
+def _rescale(face: Face, ratio: tuple[float, float]) -> Face:
+    """The face in the pixels of a picture resized by ``ratio`` (horizontally, vertically)."""
     mesh = (face.mesh * np.array(ratio)).astype(np.float32)
     return replace(face, mesh=mesh, eye_distance=face.eye_distance * ratio[0])

@@ -1,4 +1,4 @@
-"""Where to compute: on the graphics card or on the processor."""
+"""Chooses between graphics card and processor, and falls back when memory runs out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _Result = TypeVar("_Result")
 
 
 def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.device:
-    """The device to compute on; ``warnings`` gets a message when there is a graphics card that "auto" can't use.
+    """Pick the device to compute on; "auto" appends to ``warnings`` when there is a graphics card that it can't use.
 
     Raises:
-        BadRequest: "cuda" was asked for and is not there, or can't be used.
+        BadRequest: ``name`` is "cuda" and there is no usable graphics card.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
     if not torch.cuda.is_available():
         raise BadRequest("cuda-missing")
-    why = why_gpu_is_unusable()
+    why = find_gpu_problem()
     if why and name == "cuda":
         raise BadRequest("cuda-unusable", reason=why)
     if why and warnings is not None:
@@ -34,10 +34,12 @@ def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.de
     return CPU if why else torch.device("cuda")
 
 
-def first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result]) -> _Result:
-    """The result of the first attempt that the graphics card has memory for; the last one should need no card.
+def run_first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result]) -> _Result:
+    """Run attempts in turn until one does not run out of GPU memory, and return its result.
 
-    ``release`` frees what is loaded, before each further attempt.
+    Args:
+        release: frees loaded models; called before each further attempt.
+        attempts: in order of preference; the last one should not need the graphics card, and its errors propagate.
     """
     for attempt in attempts[:-1]:
         try:
@@ -45,22 +47,22 @@ def first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
-        # Only now: until here the error held what the attempt had made.
+        # Outside the handler: the exception holds references to the tensors of the failed attempt.
         release()
         torch.cuda.empty_cache()
     return attempts[-1]()
 
 
 @cache
-def why_gpu_is_unusable() -> str:
-    """Why nothing can be computed on the graphics card that PyTorch has found, empty if it can be.
+def find_gpu_problem() -> str:
+    """Why PyTorch can't compute on the graphics card that it reports; empty when it can.
 
-    PyTorch finds cards too that it was built without code for.
+    PyTorch also reports cards for which its build has no kernels.
     """
     try:
         torch.ones(1, device="cuda").add(1).item()
     except RuntimeError as error:
         if is_out_of_gpu_memory(error):
-            return ""  # it works, and another program fills it
+            return ""  # usable, but its memory is full at the moment
         return str(error).partition("\n")[0] or type(error).__name__
     return ""

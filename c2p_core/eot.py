@@ -1,6 +1,6 @@
-"""Expectation over transformations (EOT, Athalye et al. 2018): what happens to a picture before a recogniser sees it.
+"""Expectation over transformations (EOT, Athalye et al. 2018): random transformations before recognition.
 
-One random draw per search step keeps the search from finding what only one exact crop shows.
+One draw per search step keeps the search from overfitting to one exact crop.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from c2p_core.faces.mirror import MIRROR
 
 @dataclass(frozen=True)
 class Transform:
-    """One draw of the transformations.
+    """The parameters of one random transformation.
 
     Attributes:
-        shrink: the canvas is resized to this share of its side and back, 0.4..1; 1 leaves it as it is.
-        gamma: exponent of the encoded values.
-        noise: standard deviation of coding and sensor noise, in 0..1 units.
-        mirrored: whether the picture is flipped; recognisers match a person with their mirror image, and a change that
+        shrink: factor 0.4..1 by which the canvas is downscaled before it is scaled back; 1 does nothing.
+        gamma: exponent applied to the encoded values.
+        noise: standard deviation of coding and sensor noise, for values in 0..1.
+        mirrored: whether the picture is flipped. Recognisers match a person with their mirror image, and a change that
             fools them on both transfers better.
-        scale, angle, shift: error of the recogniser's crop, as factor, radians and canvas pixels (2,).
+        scale, angle, shift: error of the recogniser's alignment, as a factor, in radians and in canvas pixels (2,).
     """
 
     shrink: float
@@ -37,11 +37,11 @@ class Transform:
     shift: Tensor
 
     def apply_image(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """The transformed picture, differentiable.
+        """Transform a picture; differentiable.
 
         Args:
             pixels: (3, CANVAS, CANVAS) sRGB 0..1.
-            generator: draws the noise; it lives on the CPU.
+            generator: draws the noise, on the CPU.
         """
         if self.shrink < 1.0:
             small = round(CANVAS * self.shrink)
@@ -53,7 +53,7 @@ class Transform:
         return pixels.flip(-1) if self.mirrored else pixels
 
     def apply_landmarks(self, mesh: Tensor) -> Tensor:
-        """The (468, 2) canvas landmarks in the transformed picture, with the crop's error."""
+        """Where (468, 2) canvas landmarks lie in the transformed picture, with the alignment error added."""
         if self.mirrored:
             mesh = torch.stack([CANVAS - mesh[:, 0], mesh[:, 1]], 1)[list(MIRROR)]
         centre = mesh.mean(0)
@@ -64,7 +64,7 @@ class Transform:
 
 
 def draw_transform(generator: torch.Generator) -> Transform:
-    """A random transformation; ``generator`` lives on the CPU."""
+    """Draw a random transformation; ``generator`` is on the CPU."""
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))

@@ -1,13 +1,14 @@
-"""How PyTorch and its libraries say that a graphics card is full."""
+"""Recognises errors of PyTorch and its libraries that mean a graphics card is out of memory."""
 
 from __future__ import annotations
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether this says that the graphics card has too little memory.
+    """Whether an error means that the graphics card is out of memory.
 
-    By name and words: torch has a class for one of the ways in which it says so, and who asks may do without torch.
+    Judged by the error's class name and text: torch has a class for only some of these errors, and this module has to
+    work without torch.
     """
-    said = str(error).lower()
-    full = "_status_alloc_failed" in said or ("cuda" in said and "out of memory" in said)
-    return full or type(error).__name__ == "OutOfMemoryError"
+    text = str(error).lower()
+    out_of_memory = "_status_alloc_failed" in text or ("cuda" in text and "out of memory" in text)
+    return out_of_memory or type(error).__name__ == "OutOfMemoryError"

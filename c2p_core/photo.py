@@ -1,4 +1,4 @@
-"""Pictures, and what has to survive with them."""
+"""Pictures with the metadata that has to be kept, and layers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
 
 @dataclass(frozen=True)
 class Photo:
-    """One upright picture and what has to survive with it.
+    """One upright picture with its colour profile, metadata and encoding.
 
     Attributes:
         pixels: (height, width, channels), channels 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; uint8, uint16 or float32
             in 0..1; encoded in the colour space of ``icc`` (sRGB when None); straight alpha.
         icc: ICC profile bytes.
-        exif: EXIF block without the orientation tag's effect (orientation is applied to the pixels and reset to 1).
+        exif: EXIF block; the orientation has been applied to the pixels, and its tag is 1.
         xmp: XMP packet.
-        format: file format it came from, None for raw pixels.
+        format: the source's file format under Pillow's name ("JPEG", "PNG", "TIFF", "WEBP"), None for raw pixels.
         encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
-            lossless flag, resolution); opaque to everybody but ``io.encode``.
+            lossless flag, resolution); only ``io.encode`` interprets it.
     """
 
     pixels: NDArray[Any]
@@ -42,7 +42,11 @@ class Photo:
         return int(self.pixels.shape[0])
 
     def with_pixels(self, pixels: NDArray[Any]) -> Photo:
-        """The same picture with other pixels of the same shape and type."""
+        """The same picture with other pixels.
+
+        Raises:
+            ValueError: the shape or type differs.
+        """
         if pixels.shape != self.pixels.shape or pixels.dtype != self.pixels.dtype:
             raise ValueError(f"expected {self.pixels.shape} {self.pixels.dtype}, got {pixels.shape} {pixels.dtype}")
         return replace(self, pixels=pixels)
@@ -50,16 +54,16 @@ class Photo:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a face; a list of them goes from the bottom to the top.
+    """One layer of a face; lists of layers run from bottom to top.
 
     Attributes:
-        name: what it holds, in plain English: "Reshaped skin", "Foundation", "Lipstick", "Eyeshadow" …
-        face: which of the changes it belongs to, from 0.
+        name: its content in plain English: "Reshaped skin", "Foundation", "Lipstick", "Eyeshadow" …
+        face: index of the face it belongs to, from 0; in a ``ProtectResult`` the face's number.
         mode: "normal" or "hard-light". Both blend and composite in the photo's own encoding (GIMP 3: blend space and
             composite space RGB_NON_LINEAR; GIMP 2.10: RGB_PERCEPTUAL), a hard-light layer clipped to what is below
             it (composite mode CLIP_TO_BACKDROP), at full opacity.
-        x, y: of its upper left pixel in the photo.
-        pixels: (height, width, 2 or 4) grey or RGB with straight alpha, of the photo's own type and colour space.
+        x, y: position of its upper left pixel in the photo.
+        pixels: (height, width, 2 or 4) grey or RGB with straight alpha, in the photo's type and colour space.
     """
 
     name: str

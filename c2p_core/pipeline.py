@@ -1,4 +1,4 @@
-"""A whole photo: detect faces, invert each, search, paste back, and verify what recognisers say of the result."""
+"""Protects a whole photo: detect faces, invert each, search, paste back, verify."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.device import CPU, first_that_fits, pick_device
+from c2p_core.device import CPU, pick_device, run_first_that_fits
 from c2p_core.errors import Message
-from c2p_core.faces import find_again, landmarks_near, refine_face
+from c2p_core.faces import find_again, refine_face, refine_landmarks
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.canvas import CanvasFace, Change
-from c2p_core.faces.layers import layers
+from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
@@ -35,10 +35,10 @@ from c2p_core.io.rgb8 import tensor_as_bytes
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
-from c2p_core.recognition.decoys import nearest
-from c2p_core.recognition.other_photos import read_other_photos, stronger
+from c2p_core.recognition.decoys import nearest_decoy
+from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.search import SearchResult, SearchSettings, Target, search
-from c2p_core.starting_look import starting_look
+from c2p_core.starting_look import choose_starting_look
 from c2p_core.subjects import Subject, find_subjects
 from c2p_core.validate import check_request
 
@@ -57,7 +57,7 @@ class _Run:
     warm: WarmModels
 
     def tell(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
-        """Reports progress, or ends the run by raising ``Cancelled``."""
+        """Report progress; raises ``Cancelled`` if the run was cancelled."""
         self.cancel.raise_if_cancelled()
         self.progress(Progress(stage, face, faces, step, steps))
 
@@ -76,13 +76,13 @@ def protect(
     Args:
         request: what to protect and how.
         progress: called at every stage and search step.
-        preview: gets each face before its search and about every 15th step.
+        preview: called with each face before its search and about every 15th step.
         cancel: set it from any thread to stop within one step.
-        store: where models are; the default store when None.
-        warm: keeps the models for the next run; loaded for this run only when None.
+        store: the default store when None.
+        warm: keeps models loaded for the next run; they are loaded for this run only when None.
 
     Raises:
-        BadRequest: an option has no meaning.
+        BadRequest: an option is out of range or unknown.
         NoFace: there is no face that can be protected.
         ModelUnavailable: a model is missing and could not be fetched.
         Cancelled: ``cancel`` was set.
@@ -94,11 +94,11 @@ def protect(
     device = pick_device(request.device, warnings)
     tell, token = progress or (lambda _: None), cancel or CancelToken()
 
-    def attempt(device: torch.device, settings: SearchSettings, *said: Message) -> ProtectResult:
+    def attempt(device: torch.device, settings: SearchSettings, *messages: Message) -> ProtectResult:
         run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
-        return _protect(run, [*warnings, *said])
+        return _protect(run, [*warnings, *messages])
 
-    return first_that_fits(
+    return run_first_that_fits(
         kept.release,
         lambda: attempt(device, settings),
         lambda: attempt(
@@ -128,10 +128,11 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
         began = time.perf_counter()
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
-        face, canvas = subject.face, CanvasFace(subject.seen.pixels.to(run.device), subject.seen.mesh.to(run.device))
+        face, seen = subject.face, subject.canvas
+        canvas = CanvasFace(seen.pixels.to(run.device), seen.mesh.to(run.device))
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
-        look = starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
-        inverted = inverted.wearing(look)
+        look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
+        inverted = inverted.with_look(look)
         result = _search(run, models, subject, canvas, inverted, tell)
         changes.append((align(face.mesh, face.eye_distance), inverted.change(result.code)))
         seconds = time.perf_counter() - began
@@ -139,21 +140,23 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
 
     run.tell("paste")
     protected = paste(request.photo, changes)
-    made = layers(request.photo, changes) if request.layers else []
+    built = build_layers(request.photo, changes) if request.layers else []
 
     run.tell("verify")
     after = View(protected)
     for subject in subjects:
-        # A recogniser without a detector of its own would still look where the face was.
-        again = find_again(after, subject.before, store) or refine_face(after, subject.face, store)
-        seen = verify.see(after, again)
-        rows = verify.similarities(subject.seen_before, seen, models.recognisers, models.held_out, run.device)
+        # Where detection fails, a recogniser could still crop the face at its known position.
+        detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
+        canvas = verify.crop_face(after, detected)
+        rows = verify.measure_similarities(
+            subject.original_canvas, canvas, models.recognisers, models.held_out, run.device
+        )
         reports[subject.face.number] = replace(reports[subject.face.number], similarities=rows)
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
-    named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in made)
+    named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in built)
     usual = all(r.measured_by == "project" for r in models.recognisers)
-    more = stronger(read_other_photos(store.path("other-photos")), request, usual)
+    more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
     return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
 
 
@@ -165,7 +168,7 @@ def _search(
     inverted: InvertedFace,
     tell: Callable[..., None],
 ) -> SearchResult:
-    """The search of one face, previewed."""
+    """Run the search on one face."""
     request, guidance, number = run.request, models.guidance, subject.face.number
 
     def preview(step: int, pixels: Tensor) -> None:
@@ -173,20 +176,20 @@ def _search(
             run.preview(Preview(number, step, run.settings.steps, tensor_as_bytes(pixels)))
 
     preview(0, canvas.pixels)
-    own = verify.embeddings(subject.seen_before, models.optimised, run.device)
-    # Text that asks for no product would only pull the light towards what makeup looks like.
+    own = verify.embed_face(subject.original_canvas, models.optimised, run.device)
+    # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(request.prompt)) if paints_anything(request.prompt) else None
     return search(
         inverted,
         canvas,
         inverted.start(),
         models.optimised,
-        Target(own, nearest(own, models.decoys)),
+        Target(own, nearest_decoy(own, models.decoys)),
         text,
         run.settings,
         request.seed,
         lambda step, steps: tell("search", step=step, steps=steps),
         run.cancel,
         preview,
-        lambda pixels, mesh: landmarks_near(pixels, mesh, run.store),
+        lambda pixels, mesh: refine_landmarks(pixels, mesh, run.store),
     )

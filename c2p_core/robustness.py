@@ -1,7 +1,7 @@
-"""What is left of a face's protection after what happens to published pictures: uploads, screenshots, clean-up filters.
+"""How robust the protection of a face is to what happens to published pictures: uploads, screenshots, clean-up filters.
 
-A protection that none of this leaves intact is worth nothing in practice. ``c2p check --survival``, the worker's check
-and the benchmarks share these degradations. (What the search optimises over is ``eot``: that has to be differentiable.)
+``c2p check --survival``, the worker's check and the benchmarks share these degradations. The search itself uses the
+differentiable transformations of ``eot``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from c2p_core.api import Face, Similarity, Survived
+from c2p_core.api import Face, RobustnessResult, Similarity
 from c2p_core.faces import find_again
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
@@ -24,31 +24,31 @@ from c2p_core.io.rgb8 import Rgb8, as_bytes, as_floats, tensor_as_bytes, through
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
-from c2p_core.verify import UPLOAD_QUALITY, embeddings, see
+from c2p_core.verify import UPLOAD_QUALITY, crop_face, embed_face
 
-# What social networks typically make of a photo, beside ``verify.UPLOAD_QUALITY``.
+# Typical width in pixels of photos on social networks; ``verify.UPLOAD_QUALITY`` is their JPEG quality.
 UPLOAD_WIDTH = 1080
 _SHARPEN = ImageFilter.UnsharpMask(radius=1.0, percent=50, threshold=0)
 
-_CUT = 0.025  # of each side: what is left is 5 % smaller, and enlarged again
+_CUT = 0.025  # cut off at each edge: the rest is 5 % smaller, and scaled back up
 _TV_WEIGHT = 0.05
-_NLM_SIGMA = 0.03  # what a purifier would take for noise: the strength of usual adversarial noise
-# How far around a face its picture is degraded, in eye distances: a little more than a search for it looks at.
+_NLM_SIGMA = 0.03  # assumed noise level, that of usual adversarial noise
+# Half the side of the cutout around a face that is degraded, in eye distances: a little more than re-detection needs.
 _REACH = 3.3
-# Eyes further apart than twice this many pixels are brought nearer first, by averaging whole pixels: nobody publishes
-# larger faces, and filters would take minutes.
-_EYES = 160.0
+# Faces whose eye distance is at least twice this many pixels are downscaled first by averaging blocks of whole pixels:
+# nobody publishes larger faces, and filtering them would take minutes.
+_MAX_EYE_DISTANCE = 160.0
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """One thing that happens to a picture.
+    """One kind of degradation.
 
     Attributes:
         name: for tables and files.
-        apply: (height, width, 3) uint8 sRGB, and by how much an upload would resize it (0..1), to the picture that
-            arrives, possibly smaller.
-        cut: share of the width and height that is cut off at each side.
+        apply: degrades a (height, width, 3) uint8 sRGB picture; its second argument is the factor 0..1 by which an
+            upload resizes the photo. The result may be smaller.
+        cut: share of the width and height that is cropped at each side.
     """
 
     name: str
@@ -56,55 +56,55 @@ class Degradation:
     cut: float = 0.0
 
 
-def uploaded(picture: Rgb8, scale: float) -> Rgb8:
-    """As a network shows it: resized by ``scale`` (0..1), a JPEG of ``UPLOAD_QUALITY``, sharpened."""
-    small = _resized(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
+def simulate_upload(picture: Rgb8, scale: float) -> Rgb8:
+    """Resize a picture by ``scale`` (0..1), compress it as JPEG at ``UPLOAD_QUALITY`` and sharpen it."""
+    small = _resize(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
     return np.asarray(Image.fromarray(through_file(small, "JPEG", UPLOAD_QUALITY)).filter(_SHARPEN))
 
 
-def typical_upload(photo: Photo, scale: float) -> Photo:
-    """A whole photo ``uploaded``, in sRGB."""
-    return Photo(uploaded(as_bytes(to_srgb(photo)), scale))
+def simulate_photo_upload(photo: Photo, scale: float) -> Photo:
+    """``simulate_upload`` for a whole photo; the result is 8-bit sRGB."""
+    return Photo(simulate_upload(as_bytes(to_srgb(photo)), scale))
 
 
-def _resized(picture: Rgb8, size: tuple[int, int]) -> Rgb8:
+def _resize(picture: Rgb8, size: tuple[int, int]) -> Rgb8:
     width, height = (max(1, side) for side in size)
     if (height, width) == picture.shape[:2]:
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _there_and_back(picture: Rgb8, share: float) -> Rgb8:
+def _resize_and_back(picture: Rgb8, share: float) -> Rgb8:
     height, width = picture.shape[:2]
-    return _resized(_resized(picture, (round(width * share), round(height * share))), (width, height))
+    return _resize(_resize(picture, (round(width * share), round(height * share))), (width, height))
 
 
-def _mean(picture: Rgb8, side: int) -> Rgb8:
+def _blur(picture: Rgb8, side: int) -> Rgb8:
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.BoxBlur((side - 1) / 2)))
 
 
-def _noisy(picture: Rgb8, sigma: float) -> Rgb8:
+def _add_noise(picture: Rgb8, sigma: float) -> Rgb8:
     noise = np.random.default_rng(0).standard_normal(picture.shape, dtype=np.float32)
     return as_bytes(as_floats(picture) + np.float32(sigma) * noise)
 
 
-def _gamma(picture: Rgb8, exponent: float) -> Rgb8:
+def _apply_gamma(picture: Rgb8, exponent: float) -> Rgb8:
     return as_bytes((np.arange(256) / 255) ** exponent)[picture]
 
 
-def _cropped(picture: Rgb8) -> Rgb8:
+def _crop(picture: Rgb8) -> Rgb8:
     height, width = picture.shape[:2]
     box = (width * _CUT, height * _CUT, width * (1 - _CUT), height * (1 - _CUT))
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, box))
 
 
-def _total_variation(picture: Rgb8) -> Rgb8:
+def _denoise_tv(picture: Rgb8) -> Rgb8:
     from skimage.restoration import denoise_tv_chambolle
 
     return as_bytes(denoise_tv_chambolle(as_floats(picture), weight=_TV_WEIGHT, channel_axis=-1))
 
 
-def _non_local_means(picture: Rgb8) -> Rgb8:
+def _denoise_nlm(picture: Rgb8) -> Rgb8:
     from skimage.restoration import denoise_nl_means
 
     values = as_floats(picture)
@@ -119,24 +119,30 @@ DEGRADATIONS = (
     Degradation("JPEG 70", lambda picture, _: through_file(picture, "JPEG", 70)),
     Degradation("JPEG 50", lambda picture, _: through_file(picture, "JPEG", 50)),
     Degradation("WebP 80", lambda picture, _: through_file(picture, "WEBP", 80)),
-    Degradation("resize 50 %", lambda picture, _: _there_and_back(picture, 0.5)),
-    Degradation("resize 25 %", lambda picture, _: _there_and_back(picture, 0.25)),
-    Degradation("mean 3x3", lambda picture, _: _mean(picture, 3)),
-    Degradation("mean 5x5", lambda picture, _: _mean(picture, 5)),
-    Degradation("noise 0.02", lambda picture, _: _noisy(picture, 0.02)),
-    Degradation("gamma 0.8", lambda picture, _: _gamma(picture, 0.8)),
-    Degradation("gamma 1.2", lambda picture, _: _gamma(picture, 1.2)),
-    Degradation("crop 5 %", lambda picture, _: _cropped(picture), cut=_CUT),
-    Degradation("social network", uploaded),
-    Degradation("total variation", lambda picture, _: _total_variation(picture)),
-    Degradation("non-local means", lambda picture, _: _non_local_means(picture)),
+    Degradation("resize 50 %", lambda picture, _: _resize_and_back(picture, 0.5)),
+    Degradation("resize 25 %", lambda picture, _: _resize_and_back(picture, 0.25)),
+    Degradation("mean 3x3", lambda picture, _: _blur(picture, 3)),
+    Degradation("mean 5x5", lambda picture, _: _blur(picture, 5)),
+    Degradation("noise 0.02", lambda picture, _: _add_noise(picture, 0.02)),
+    Degradation("gamma 0.8", lambda picture, _: _apply_gamma(picture, 0.8)),
+    Degradation("gamma 1.2", lambda picture, _: _apply_gamma(picture, 1.2)),
+    Degradation("crop 5 %", lambda picture, _: _crop(picture), cut=_CUT),
+    Degradation("social network", simulate_upload),
+    Degradation("total variation", lambda picture, _: _denoise_tv(picture)),
+    Degradation("non-local means", lambda picture, _: _denoise_nlm(picture)),
 )
-"""From the mildest of each kind to the hardest; sizes in pixels are those of the picture that is given."""
+"""Each kind from mild to severe; filter sizes are in pixels of the degraded picture."""
 
 
 @dataclass(frozen=True)
-class _Cutout:
-    """The neighbourhood of a face: (height, width, 3), the face in its pixels, how much an upload would resize it."""
+class Cutout:
+    """A face with its surroundings.
+
+    Attributes:
+        picture: (height, width, 3) uint8 sRGB.
+        face: in pixels of ``picture``.
+        upload: factor 0..1 by which an upload resizes it.
+    """
 
     picture: Rgb8
     face: Face
@@ -151,74 +157,84 @@ def measure_robustness(
     recognisers: Sequence[Recogniser],
     store: ModelStore,
     device: torch.device,
-) -> tuple[Survived, ...]:
-    """One row per degradation, the face searched anew in each degraded picture. Takes 8 to 20 seconds a face.
+) -> tuple[RobustnessResult, ...]:
+    """Measure similarities after each of ``DEGRADATIONS``; the face is detected again in each degraded picture.
+
+    Takes 8 to 20 seconds a face.
 
     Args:
         original, face: the unchanged photo, and the face in its pixels.
-        protected, after: the protected photo, which may have another size, and the same face in its pixels.
-        recognisers: all count as held out.
-        store: where the detector's models are.
-        device: where the recognisers are.
+        protected, after: the protected photo, which may differ in size, and the same face in its pixels.
+        recognisers: all are reported as held out.
+        store: has the detector's models.
+        device: the recognisers' device.
+
+    Returns:
+        one row per degradation, in their order.
     """
-    first, second = _cutout(original, face), _cutout(protected, after)
-    own = embeddings(_see(first.picture, first.face), recognisers, device)
-    controls = [_see(*_degraded(first, degradation)) for degradation in DEGRADATIONS]
-    arrived: dict[str, CanvasFace] = {}
+    first, second = cut_out_face(original, face), cut_out_face(protected, after)
+    reference = embed_face(_crop_from_bytes(first.picture, first.face), recognisers, device)
+    controls = [_crop_from_bytes(*degrade(first, degradation)) for degradation in DEGRADATIONS]
+    degraded: dict[str, CanvasFace] = {}
     for degradation in DEGRADATIONS:
-        picture, expected = _degraded(second, degradation)
+        picture, expected = degrade(second, degradation)
         found = find_again(to_tensor(as_floats(picture)), expected, store)
         if found is not None:
-            arrived[degradation.name] = _see(picture, found)
-    before = _similarities(own, controls, recognisers, device)
-    now = dict(zip(arrived, _similarities(own, list(arrived.values()), recognisers, device), strict=True))
+            degraded[degradation.name] = _crop_from_bytes(picture, found)
+    before = _compare_batch(reference, controls, recognisers, device)
+    after_by_name = dict(
+        zip(degraded, _compare_batch(reference, list(degraded.values()), recognisers, device), strict=True)
+    )
     return tuple(
-        Survived(
+        RobustnessResult(
             degradation.name,
             tuple(
-                Similarity(r.name, r.family, True, control[r.name], now[degradation.name][r.name], r.far1, r.far01)
+                Similarity(
+                    r.name, r.family, True, control[r.name], after_by_name[degradation.name][r.name], r.far1, r.far01
+                )
                 for r in recognisers
             )
-            if degradation.name in now
+            if degradation.name in after_by_name
             else (),
         )
         for degradation, control in zip(DEGRADATIONS, before, strict=True)
     )
 
 
-def _cutout(photo: Photo, face: Face) -> _Cutout:
+def cut_out_face(photo: Photo, face: Face) -> Cutout:
+    """Cut a face with its surroundings out of a photo; a large one is downscaled to about ``_MAX_EYE_DISTANCE``."""
     centre, reach = face.mesh.mean(0), _REACH * face.eye_distance
     x0, y0 = (int(v) for v in np.clip(np.floor(centre - reach), 0, [photo.width - 1, photo.height - 1]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(centre + reach), [x0 + 1, y0 + 1], [photo.width, photo.height]))
-    shrink = max(1, int(face.eye_distance / _EYES))
-    pixels = View(photo).region(x0, y0, x1, y1, shrink)
+    shrink = max(1, int(face.eye_distance / _MAX_EYE_DISTANCE))
+    pixels = View(photo).read(x0, y0, x1, y1, shrink)
     picture = tensor_as_bytes(pixels)
     mesh = (face.mesh - np.array([x0, y0], np.float32)) / np.float32(shrink)
     inside = replace(face, mesh=mesh, eye_distance=face.eye_distance / shrink)
-    return _Cutout(picture, inside, min(1.0, UPLOAD_WIDTH * shrink / photo.width))
+    return Cutout(picture, inside, min(1.0, UPLOAD_WIDTH * shrink / photo.width))
 
 
-def _degraded(cutout: _Cutout, degradation: Degradation) -> tuple[Rgb8, Face]:
-    """The picture that arrives, and where the face should lie in it."""
-    arrived = degradation.apply(cutout.picture, cutout.upload)
+def degrade(cutout: Cutout, degradation: Degradation) -> tuple[Rgb8, Face]:
+    """The degraded picture, and the face where it should lie in it."""
+    degraded = degradation.apply(cutout.picture, cutout.upload)
     before = np.array(cutout.picture.shape[1::-1], np.float32)
-    scale = np.array(arrived.shape[1::-1], np.float32) / (before * (1 - 2 * degradation.cut))
+    scale = np.array(degraded.shape[1::-1], np.float32) / (before * (1 - 2 * degradation.cut))
     mesh = ((cutout.face.mesh - before * degradation.cut) * scale).astype(np.float32)
-    return arrived, replace(cutout.face, mesh=mesh, eye_distance=cutout.face.eye_distance * float(scale[0]))
+    return degraded, replace(cutout.face, mesh=mesh, eye_distance=cutout.face.eye_distance * float(scale[0]))
 
 
-def _see(picture: Rgb8, face: Face) -> CanvasFace:
-    return see(to_tensor(as_floats(picture)), face)
+def _crop_from_bytes(picture: Rgb8, face: Face) -> CanvasFace:
+    return crop_face(to_tensor(as_floats(picture)), face)
 
 
-def _similarities(
-    own: dict[str, Tensor], seen: Sequence[CanvasFace], recognisers: Sequence[Recogniser], device: torch.device
+def _compare_batch(
+    reference: dict[str, Tensor], seen: Sequence[CanvasFace], recognisers: Sequence[Recogniser], device: torch.device
 ) -> list[dict[str, float]]:
-    """Of each face with the original, by recogniser."""
+    """Similarity of each face to the original, by recogniser name."""
     if not seen:
         return []
     canvases = torch.stack([face.pixels for face in seen]).to(device)
     meshes = torch.stack([face.mesh for face in seen]).to(device)
     with torch.no_grad():
-        said = {r.name: (r.embed(canvases, meshes) @ own[r.name]).tolist() for r in recognisers}
-    return [{name: values[index] for name, values in said.items()} for index in range(len(seen))]
+        similarities = {r.name: (r.embed(canvases, meshes) @ reference[r.name]).tolist() for r in recognisers}
+    return [{name: values[index] for name, values in similarities.items()} for index in range(len(seen))]

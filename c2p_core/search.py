@@ -1,8 +1,8 @@
 """Stage 2 of CLIP2Protect (Shamshad, Naseer and Nandakumar, CVPR 2023, section 3) for any prior.
 
-Stage 1 finds the face's own latent code: ``prior.invert``, and the look to start from.
-Stage 2, here, moves the code so that recognisers no longer match the person while the picture follows the text. The
-terms of the loss stand in ``losses``.
+Stage 1 inverts the face into the latent space (``prior.invert``) and chooses the starting look.
+Stage 2, here, optimises the latent code until recognisers no longer match the person, while the picture follows the
+text. The terms of the loss are in ``losses``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from c2p_core.losses import adversarial_loss
 from c2p_core.priors.prior import Code, InvertedFace
 from c2p_core.recognition import Recogniser
 
-# Steps between two evaluations of the untransformed picture, which decide on the best code and on stopping early.
+# Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 15
-# A recogniser that was fooled with the margin the last time is active in only every so many of its turns.
+# A recogniser whose last loss was 0 is evaluated in only one of this many of its turns.
 _RECHECK_EVERY = 4
 
 
@@ -34,13 +34,14 @@ class SearchSettings:
     """Settings of the search; the defaults are what ``benchmarks/EXPERIMENTS.md`` found best.
 
     Attributes:
-        steps: of the optimiser.
-        margin: the search pushes similarities this far below the FAR 1 % threshold, in each recogniser's
+        steps: optimiser steps at most.
+        margin: how far below the FAR 1 % threshold the search pushes similarities, in units of each recogniser's
             ``impostor_std``.
         clip_weight: lambda_clip.
         latent_weight: lambda_latent.
         visibility_weight: lambda_visibility.
-        one_recogniser_per_step: instead of one of each family, for a graphics card with little memory.
+        one_recogniser_per_step: evaluate a single recogniser in each step instead of one of each family; for graphics
+            cards with little memory.
     """
 
     steps: int = 150
@@ -53,7 +54,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the search pushes a face: away from itself (dodge), or towards a synthetic identity (decoy).
+    """What the search moves a face away from and, in decoy mode, towards.
 
     Attributes:
         own: per recogniser name, (D,) unit embedding of the unchanged face.
@@ -67,7 +68,7 @@ class Target:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best code, its adversarial loss, summed over the recognisers, and the steps taken to find it."""
+    """The best code, its adversarial loss summed over all recognisers, and the number of steps that led to it."""
 
     code: Code
     loss: float
@@ -88,22 +89,25 @@ def search(
     on_evaluation: Callable[[int, Tensor], None] = lambda step, pixels: None,
     find_landmarks: Callable[[Tensor, Tensor], Tensor] = lambda pixels, mesh: mesh,
 ) -> SearchResult:
-    """Stage 2: the adversarial search of one face.
+    """Run stage 2, the adversarial search, on one face.
 
     Args:
         inverted: the face in the prior's latent space.
         face: the same face on its canvas.
-        start: code to start from, see ``InvertedFace.start``.
-        recognisers: those to be fooled; the held-out family is not among them.
+        start: initial code, see ``InvertedFace.start``.
+        recognisers: the surrogates; the held-out family is not among them.
         target: see ``Target``.
         text: guidance and the (D,) direction of the prompt in its space, or None without a prompt.
-        settings: weights and steps.
-        seed: of the random transformations.
-        on_step: called before each step with its number and their count.
-        cancel: ends the search within one step by raising ``Cancelled``.
-        on_evaluation: called with the number of steps so far and the (3, H, W) sRGB picture that they led to.
-        find_landmarks: (468, 2) landmarks that a detector finds in a (3, H, W) picture, near those given. Recognisers
-            cut the face out by them, and they don't follow every small movement of the pixels.
+        settings: weights and number of steps.
+        seed: seeds the random transformations.
+        on_step: called before each step with its number and the number of steps.
+        cancel: once set, the search raises ``Cancelled`` before its next step.
+        on_evaluation: called with the number of steps so far and the current (3, H, W) sRGB picture.
+        find_landmarks: detects (468, 2) landmarks in a (3, H, W) picture, given an estimate of them. Recognisers align
+            the face by detected landmarks, which do not follow every small movement of the pixels.
+
+    Raises:
+        Cancelled: ``cancel`` was set.
     """
     generator = torch.Generator().manual_seed(seed)
     code = {name: part.clone().requires_grad_() for name, part in start.items()}
@@ -111,14 +115,14 @@ def search(
         [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
-    clip_term = _clip_term(face, text)
-    # So that a recogniser's weight does not depend on how many are active.
+    clip_term = _build_clip_term(face, text)
+    # A recogniser's weight must not depend on how many are active.
     weight = 1.0 if settings.one_recogniser_per_step else 1.0 / len({r.family for r in recognisers})
-    # From where the pixels of each landmark went to where the detector finds the landmark.
+    # Detected landmarks minus landmarks warped along with the pixels.
     landmark_offset = torch.zeros_like(face.mesh)
     last_losses = {recogniser.name: float("inf") for recogniser in recognisers}
     best: SearchResult | None = None
-    with _one_recogniser_per_core(face.pixels.device) as pool:
+    with _recogniser_pool(face.pixels.device) as pool:
         for step in range(settings.steps):
             if cancel is not None:
                 cancel.raise_if_cancelled()
@@ -130,7 +134,7 @@ def search(
             if settings.one_recogniser_per_step:
                 active = [recognisers[step % len(recognisers)]]
             else:
-                active = _one_of_each_family(recognisers, step, last_losses)
+                active = _choose_active(recognisers, step, last_losses)
             losses, gradients = _adversarial_gradients(active, augmented, mesh, target, settings.margin, pool)
             last_losses.update(losses)
             loss = settings.latent_weight * inverted.latent_loss(code, rendered)
@@ -138,13 +142,13 @@ def search(
             if clip_term is not None:
                 loss = loss + settings.clip_weight * clip_term(rendered.pixels)
             optimiser.zero_grad()
-            # What the code doesn't change, as landmarks where nothing moves, passes no gradient on.
-            ends: list[tuple[Tensor, Tensor | None]] = [
-                (end, gradient)
-                for end, gradient in ((loss, None), (augmented, gradients[0] * weight), (mesh, gradients[1] * weight))
-                if end.requires_grad
+            # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
+            roots: list[tuple[Tensor, Tensor | None]] = [
+                (root, gradient)
+                for root, gradient in ((loss, None), (augmented, gradients[0] * weight), (mesh, gradients[1] * weight))
+                if root.requires_grad
             ]
-            torch.autograd.backward([end for end, _ in ends], [gradient for _, gradient in ends])
+            torch.autograd.backward([root for root, _ in roots], [gradient for _, gradient in roots])
             optimiser.step()
             schedule.step()
             if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
@@ -161,11 +165,11 @@ def search(
 
 
 @contextmanager
-def _one_recogniser_per_core(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads in which recognisers run side by side, each on one core; None on a graphics card.
+def _recogniser_pool(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
+    """A pool that runs recognisers in parallel, one per core; None on a graphics card.
 
-    Their layers are too small to be split among cores: two threads on one layer gained nothing, two recognisers at a
-    time took a face from 22 to 17 s.
+    Their layers are too small to split among cores: two threads per layer gained nothing, two recognisers in parallel
+    cut the time per face from 22 to 17 s.
     """
     cores = torch.get_num_threads()
     if device.type != "cpu" or cores == 1:
@@ -187,7 +191,8 @@ def _adversarial_gradients(
     margin: float,
     pool: ThreadPoolExecutor | None,
 ) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
-    """L_adv per recogniser name, and the sum's gradients by the (3, H, W) picture and its (468, 2) landmarks."""
+    """L_adv per recogniser name, and the gradients of their sum with respect to the (3, H, W) picture and its (468, 2)
+    landmarks."""
     pixels, landmarks = augmented.detach(), mesh.detach()
 
     def differentiate(recogniser: Recogniser) -> tuple[float, Tensor, Tensor]:
@@ -210,22 +215,20 @@ def _adversarial_loss(recogniser: Recogniser, pixels: Tensor, mesh: Tensor, targ
     return adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
 
 
-def _clip_term(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Callable[[Tensor], Tensor] | None:
-    """L_clip of a (3, H, W) picture of the face; the unchanged face is embedded only once."""
+def _build_clip_term(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """A function that computes L_clip for a (3, H, W) picture of the face; it embeds the unchanged face only once."""
     if text is None:
         return None
     guidance, direction = text
-    frame = guidance.frame(face.mesh)
-    before = guidance.embed(face.pixels[None], frame)
-    return lambda pixels: guidance.loss(before, pixels[None], direction, frame)
+    grid = guidance.sampling_grid(face.mesh)
+    before = guidance.embed(face.pixels[None], grid)
+    return lambda pixels: guidance.loss(before, pixels[None], direction, grid)
 
 
-def _one_of_each_family(
-    recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]
-) -> list[Recogniser]:
-    """The recognisers of this step; those of one family alternate, since their gradients are alike.
+def _choose_active(recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]) -> list[Recogniser]:
+    """The active recognisers of a step: one of each family in turn, because gradients within a family are alike.
 
-    Those whose last loss was 0 sit out most of their turns, but one recogniser is active in any case.
+    Recognisers whose last loss was 0 skip most of their turns, but at least one is always active.
     """
     families: dict[str, list[Recogniser]] = {}
     for recogniser in recognisers:
@@ -246,7 +249,7 @@ def _evaluate(
     steps: int,
     find_landmarks: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[SearchResult, Tensor, Tensor]:
-    """The code without random transformations: its result, its (3, H, W) picture and the (468, 2) landmark offset."""
+    """Evaluate a code without random transformations: result, (3, H, W) picture, (468, 2) landmark offset."""
     code = {name: part.detach().clone() for name, part in code.items()}
     rendered = inverted.render(code)
     warped = warp_points(rendered.displacement, face.mesh)

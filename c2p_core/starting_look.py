@@ -1,4 +1,4 @@
-"""The look that a search starts from: the text model's choice, in the numbers that priors understand."""
+"""The look that a search starts from: chosen by the text model, encoded as a product code for the priors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import best_look
+from c2p_core.guidance.looks import choose_look
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
 
 
-def look_code(look: Look) -> Tensor:
-    """The (9, 6) product code of a look; products that it doesn't name are absent."""
+def encode_look(look: Look) -> Tensor:
+    """Encode a look as a (9, 6) product code; products that it does not name are absent."""
     code = bare_code()
     for touch in look:
         name = "black" if touch.product == "lashes" else touch.colour
@@ -23,16 +23,19 @@ def look_code(look: Look) -> Tensor:
     return code
 
 
-def starting_look(
+def choose_starting_look(
     prompt: str, preview: Callable[[Tensor], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
 ) -> Tensor:
-    """The (9, 6) product code of what the prompt asks for, in the version that shows it best on this very face.
+    """Choose the variant of the prompt's look that the text model rates best on this face.
 
     Args:
-        prompt: makeup in words.
-        preview: the face in a (9, 6) product code, (3, 256, 256) sRGB.
-        mesh: (468, 2) of the face, in canvas pixels.
-        guidance: rates the pictures.
-        seed: of the candidates.
+        prompt: makeup style in words.
+        preview: renders the face with a (9, 6) product code, as (3, 256, 256) sRGB.
+        mesh: (468, 2) landmarks of the face, in canvas pixels.
+        guidance: rates the rendered variants.
+        seed: seeds the variants.
+
+    Returns:
+        (9, 6) product code.
     """
-    return look_code(best_look(prompt, lambda look: preview(look_code(look)), mesh, guidance, seed))
+    return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))

@@ -1,4 +1,4 @@
-"""The faces of a photo that a run protects, and what recognisers know of them."""
+"""The faces of a photo that a run protects, paired with the same faces in the original."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.errors import Message
 from c2p_core.faces import find_faces_in, refine_face
-from c2p_core.faces.boxes import same_face
+from c2p_core.faces.boxes import match_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.select import choose_faces, tolerate_small
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
-from c2p_core.verify import see
+from c2p_core.verify import crop_face
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,24 @@ class Subject:
     """A face to protect.
 
     Attributes:
-        face, seen: in the photo.
-        before, seen_before: in the original, which recognisers know; the same as above where the photo is the original.
+        face, canvas: in the photo to protect.
+        original_face, original_canvas: in the original, to which recognisers compare; the same as above unless the
+            request has an original of its own.
     """
 
     face: Face
-    seen: CanvasFace
-    before: Face
-    seen_before: CanvasFace
+    canvas: CanvasFace
+    original_face: Face
+    original_canvas: CanvasFace
 
 
 def find_subjects(
     request: ProtectRequest, store: ModelStore, warnings: list[Message]
 ) -> tuple[tuple[Face, ...], list[Subject]]:
-    """All faces of the photo, and those of them that the request means, in number order.
+    """Find the faces of the photo, and those that the request selects, both in number order.
 
     Raises:
-        BadRequest: a number that no face has, or one that can't be protected.
+        BadRequest: a selected number does not exist, or its face can't be protected.
         NoFace: there is no face that can be protected.
         ModelUnavailable: a detector's model is missing.
     """
@@ -45,11 +46,11 @@ def find_subjects(
     if any(isinstance(wanted, tuple) for wanted in request.faces):
         faces = tolerate_small(faces)
     chosen = choose_faces(faces, request.faces, warnings)
-    seen = [see(photo, face) for face in chosen]
+    canvases = [crop_face(photo, face) for face in chosen]
     if request.original is None:
-        return faces, [Subject(face, canvas, face, canvas) for face, canvas in zip(chosen, seen, strict=True)]
+        return faces, [Subject(face, canvas, face, canvas) for face, canvas in zip(chosen, canvases, strict=True)]
     original = View(request.original)
-    there = find_faces_in(original, store)
-    before = [same_face(face.box, there) or refine_face(original, face, store) for face in chosen]
-    seen_before = [see(original, face) for face in before]
-    return faces, [Subject(*parts) for parts in zip(chosen, seen, before, seen_before, strict=True)]
+    original_faces = find_faces_in(original, store)
+    original_chosen = [match_face(face.box, original_faces) or refine_face(original, face, store) for face in chosen]
+    original_canvases = [crop_face(original, face) for face in original_chosen]
+    return faces, [Subject(*parts) for parts in zip(chosen, canvases, original_chosen, original_canvases, strict=True)]

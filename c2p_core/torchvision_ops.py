@@ -1,8 +1,8 @@
-"""Lets torchvision import where its compiled operators do not load, as with a CPU build of torch beside a CUDA wheel.
+"""Makes torchvision importable where its compiled operators do not load, such as a CUDA wheel beside a CPU torch.
 
-torchvision registers shapes for ``torchvision::nms`` and ``torchvision::qnms`` when it is imported and fails when its
-extension did not define them. ``ensure`` defines both first. Nothing calls them: open_clip, which imports torchvision,
-uses its transformations only.
+On import torchvision registers shapes for ``torchvision::nms`` and ``torchvision::qnms``, and fails if its extension
+has not defined them. ``define_missing_operators`` defines both beforehand. Nothing calls them: open_clip imports
+torchvision only for its image transformations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _compiled_operators_load() -> bool:
     return hasattr(torch.ops.torchvision, "nms")
 
 
-def ensure() -> None:
+def define_missing_operators() -> None:
     """Make ``import torchvision`` work; call it before importing anything that imports torchvision."""
     global _library
     if _library is not None or _compiled_operators_load():

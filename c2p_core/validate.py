@@ -1,4 +1,4 @@
-"""What a request may say."""
+"""Checks requests before any work begins."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.priors.registry import MODULES
 
-# As the worker's protocol allows.
+# The largest that the worker's protocol can carry.
 _LARGEST_SEED = 2**31 - 1
 _MOST_STEPS = 10_000
 _LONGEST_PROMPT = 300
 
 
 def check_request(request: ProtectRequest) -> None:
-    """Says early what ``protect`` would refuse whatever the photo shows.
+    """Check everything about a request that does not depend on the photo's content.
 
     Raises:
-        BadRequest: an option has no meaning, "cuda" is not there, or ``original`` has another size than ``photo``.
+        BadRequest: an option is out of range or unknown, "cuda" is not available, or ``original`` differs in size from
+            ``photo``.
     """
     pick_device(request.device)
     if not 0.0 <= request.strength <= 1.0:

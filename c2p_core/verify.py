@@ -1,4 +1,4 @@
-"""What recognisers say of a face before and after: similarities, thresholds, verdicts."""
+"""Similarities of a face before and after protection, by recogniser."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ import torch
 from torch import Tensor
 
 from c2p_core.api import Face, Similarity
-from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.io.rgb8 import as_floats, tensor_as_bytes, through_file
 from c2p_core.recognition import Recogniser
 
-# JPEG quality of what social networks typically make of a photo.
+# Typical JPEG quality of photos on social networks.
 UPLOAD_QUALITY = 75
 
 
-def see(photo: Tensor | View, face: Face) -> CanvasFace:
-    """Crop a face of a (3, H, W) sRGB picture, or of the view of a photo, to its own canvas."""
+def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
+    """Crop a face out of a (3, H, W) sRGB picture in 0..1, or out of the view of a photo, onto its canvas."""
     alignment = align(face.mesh, face.eye_distance)
-    mesh = torch.from_numpy(apply(alignment.to_canvas, face.mesh))
-    return CanvasFace(canvas_crop(photo, alignment), mesh)
+    mesh = torch.from_numpy(transform_points(alignment.to_canvas, face.mesh))
+    return CanvasFace(crop_canvas(photo, alignment), mesh)
 
 
-def embeddings(seen: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
-    """Per recogniser name, the (D,) unit embedding."""
+def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
+    """Embed a face with every recogniser: (D,) unit vectors by recogniser name, without gradients."""
     with torch.no_grad():
-        canvas, mesh = seen.pixels[None].to(device), seen.mesh[None].to(device)
+        canvas, mesh = face.pixels[None].to(device), face.mesh[None].to(device)
         return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
 
 
-def similarities(
+def measure_similarities(
     original: CanvasFace,
     after: CanvasFace,
     recognisers: Sequence[Recogniser],
     held_out: Collection[str],
     device: torch.device,
 ) -> tuple[Similarity, ...]:
-    """One row per recogniser.
+    """Compare a face before and after protection; one row per recogniser.
 
     Args:
         original: the unchanged face.
-        after: the protected face, its landmarks found anew.
-        recognisers: all that were loaded.
-        held_out: names of those that the search never saw.
-        device: where the recognisers are.
+        after: the protected face, with landmarks detected in the protected picture.
+        recognisers: all loaded recognisers.
+        held_out: names of the recognisers that took no part in the search.
+        device: the recognisers' device.
     """
-    own = embeddings(original, recognisers, device)
-    upload = embeddings(CanvasFace(_uploaded(original.pixels), original.mesh), recognisers, device)
-    now = embeddings(after, recognisers, device)
+    reference = embed_face(original, recognisers, device)
+    upload = embed_face(CanvasFace(_recompress(original.pixels), original.mesh), recognisers, device)
+    protected = embed_face(after, recognisers, device)
     return tuple(
         Similarity(
             r.name,
             r.family,
             r.name in held_out,
-            before=float(own[r.name] @ upload[r.name]),
-            after=float(own[r.name] @ now[r.name]),
+            before=float(reference[r.name] @ upload[r.name]),
+            after=float(reference[r.name] @ protected[r.name]),
             far1=r.far1,
             far01=r.far01,
             other_photos_up_to=r.other_photos_up_to,
@@ -67,5 +67,6 @@ def similarities(
     )
 
 
-def _uploaded(canvas: Tensor) -> Tensor:
+def _recompress(canvas: Tensor) -> Tensor:
+    """A (3, H, W) sRGB picture in 0..1 after JPEG compression at ``UPLOAD_QUALITY``."""
     return to_tensor(as_floats(through_file(tensor_as_bytes(canvas), "JPEG", UPLOAD_QUALITY)))

@@ -40,4 +40,4 @@ def astronaut_face(astronaut: Photo, store: ModelStore) -> Face:
 
 @pytest.fixture(scope="session")
 def astronaut_canvas(astronaut: Photo, astronaut_face: Face) -> CanvasFace:
-    return verify.see(to_tensor(to_srgb(astronaut)), astronaut_face)
+    return verify.crop_face(to_tensor(to_srgb(astronaut)), astronaut_face)

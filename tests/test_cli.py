@@ -34,9 +34,9 @@ from c2p_core.api import (
     Progress,
     ProtectRequest,
     ProtectResult,
+    RobustnessResult,
     Similarity,
     Stronger,
-    Survived,
 )
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
 from c2p_core.io import photo_files, report
@@ -86,10 +86,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), (WARNING,))
 
     def check(
-        original: Photo, protected: Photo, *, store: Any, device: str, survive: bool, warnings: list[Message]
+        original: Photo, protected: Photo, *, store: Any, device: str, survival: bool, warnings: list[Message]
     ) -> tuple[FaceReport, ...]:
         warnings.append(WARNING)
-        return (replace(FACE, survival=(Survived("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survive),)
+        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect)

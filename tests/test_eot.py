@@ -35,7 +35,7 @@ def test_shrinking_loses_detail_and_keeps_the_mean() -> None:
     assert abs(float(small.mean() - pixels.mean())) < 0.01
 
 
-def test_points_turn_about_their_centre() -> None:
+def test_landmarks_rotate_about_their_centre() -> None:
     mesh = torch.rand(468, 2) * 256
     turned = replace(STILL, angle=0.3, scale=1.1).apply_landmarks(mesh)
     assert torch.allclose(turned.mean(0), mesh.mean(0), atol=1e-2)
@@ -49,7 +49,7 @@ def test_gradients_reach_the_picture() -> None:
     assert pixels.grad is not None and float(pixels.grad.abs().min()) > 0
 
 
-def test_the_mirror_swaps_left_and_right_and_nothing_else() -> None:
+def test_mirror_pairs_left_and_right_landmarks() -> None:
     mirror = torch.tensor(MIRROR)
     assert torch.equal(mirror[mirror], torch.arange(468))
     assert (MIRROR[33], MIRROR[61], MIRROR[1]) == (263, 291, 1)  # eye corners, mouth corners, tip of the nose

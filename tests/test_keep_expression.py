@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmarks.metrics import displacement, form_shift
+from benchmarks.metrics.expression import displacement, form_shift
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore

@@ -17,13 +17,15 @@ def number(value: float) -> Tensor:
     ("similarity", "loss"),
     [(0.1, 0.0), (0.3, 0.0), (0.4, 0.1 / 0.7), (0.5, 0.2 / 0.7), (0.6, (0.3 + 3 * 0.1) / 0.7)],
 )
-def test_a_recogniser_counts_from_the_margin_on_and_more_from_its_threshold_on(similarity: float, loss: float) -> None:
+def test_the_adversarial_loss_begins_at_the_margin_and_is_steeper_above_the_threshold(
+    similarity: float, loss: float
+) -> None:
     found = adversarial_loss(number(similarity), None, far1=0.5, impostor_std=0.1, margin=2.0)
     assert float(found) == pytest.approx(loss)
 
 
 @pytest.mark.parametrize(("similarity", "loss"), [(0.3, 0.5 * 0.5), (0.6, 0.0), (0.9, 0.0)])
-def test_a_decoy_is_reached_half_a_margin_above_the_threshold(similarity: float, loss: float) -> None:
+def test_the_decoy_loss_is_zero_half_a_margin_above_the_threshold(similarity: float, loss: float) -> None:
     found = adversarial_loss(number(0.0), number(similarity), far1=0.5, impostor_std=0.1, margin=2.0)
     assert float(found) == pytest.approx(loss)
 
@@ -42,6 +44,6 @@ def test_the_latent_loss_is_the_mean_square_of_each_part_and_the_bending() -> No
     assert float(latent_loss(parts, torch.tensor(0.5))) == pytest.approx(4.0 + 1.0 + 0.5)
 
 
-def test_within_its_limits_a_change_has_no_visibility_penalty() -> None:
+def test_the_visibility_penalty_is_zero_within_the_limits() -> None:
     assert float(visibility_penalty(torch.tensor([0.0, 0.7, 1.0]), torch.tensor(0.0))) == 0.0
     assert float(visibility_penalty(torch.tensor([0.0, 3.0, 2.0]), torch.tensor(0.5))) == pytest.approx(4 + 1 + 5)

@@ -17,11 +17,11 @@ from torch import Tensor
 from c2p_core import compare, pipeline
 from c2p_core.api import CancelToken, Progress, ProtectRequest, ProtectResult
 from c2p_core.compare import check
-from c2p_core.device import pick_device, why_gpu_is_unusable
+from c2p_core.device import find_gpu_problem, pick_device
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.looks import prompt_warnings
-from c2p_core.models.loaded import WarmModels, split_hold_out, warm_recognisers
+from c2p_core.models.loaded import WarmModels, get_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
@@ -40,7 +40,7 @@ def result(store: ModelStore) -> ProtectResult:
 
 
 @pytest.mark.slow
-def test_optimised_recognisers_lose_the_face_and_the_one_left_out_sees_less(result: ProtectResult) -> None:
+def test_optimised_recognisers_no_longer_match_and_the_held_out_similarity_falls(result: ProtectResult) -> None:
     (face,) = result.faces
     optimised = [s for s in face.similarities if not s.held_out]
     held_out = [s for s in face.similarities if s.held_out]
@@ -66,7 +66,7 @@ def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) 
 
 
 @pytest.mark.slow
-def test_check_finds_the_face_in_a_resized_copy_and_says_when_it_is_gone(
+def test_check_matches_the_face_in_a_resized_copy_and_reports_when_there_is_none(
     result: ProtectResult, store: ModelStore
 ) -> None:
     upload = Image.fromarray(result.photo.pixels).resize((700, 700), Image.Resampling.LANCZOS)
@@ -87,13 +87,13 @@ def test_the_same_request_gives_the_same_bytes(store: ModelStore) -> None:
 
 
 @pytest.mark.slow
-def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
+def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore) -> None:
     from c2p_core import verify
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
     from c2p_core.io.colour_profiles import to_srgb
     from c2p_core.recognition import load_recognisers
-    from c2p_core.recognition.decoys import load_decoys, nearest
+    from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 
     device = torch.device("cpu")
     recognisers = load_recognisers(("mobileface",), store, device)
@@ -101,12 +101,12 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
 
     def likeness(photo: Photo) -> float:
         (face,) = find_faces(photo, store)
-        own = verify.embeddings(verify.see(to_tensor(to_srgb(photo)), face), recognisers, device)
+        own = verify.embed_face(verify.crop_face(to_tensor(to_srgb(photo)), face), recognisers, device)
         return float(own["mobileface"] @ wanted["mobileface"])
 
     (face,) = find_faces(REQUEST.photo, store)
-    start = verify.embeddings(verify.see(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
-    wanted = nearest(start, decoys)
+    start = verify.embed_face(verify.crop_face(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
+    wanted = nearest_decoy(start, decoys)
     moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
 
@@ -116,7 +116,7 @@ def test_a_decoy_is_nearer_afterwards(store: ModelStore) -> None:
     ("failures", "one_at_a_time", "said"),
     [(1, [False, True], "search-in-turns"), (2, [False, True, False], "photo-on-processor")],
 )
-def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothing(
+def test_out_of_gpu_memory_the_search_uses_one_recogniser_per_step_and_then_the_processor(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, failures: int, one_at_a_time: list[bool], said: str
 ) -> None:
     asked: list[bool] = []
@@ -134,8 +134,8 @@ def test_a_card_that_is_too_small_for_the_search_gets_less_to_do_and_then_nothin
     assert result.warnings == (Message(said),)
 
 
-@pytest.mark.parametrize("short", ["verify.similarities", "measure_robustness"])
-def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
+@pytest.mark.parametrize("short", ["verify.measure_similarities", "measure_robustness"])
+def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str
 ) -> None:
     failed: list[str] = []
@@ -149,7 +149,7 @@ def test_a_card_that_is_too_small_for_a_check_leaves_it_to_the_processor(
     monkeypatch.setattr(compare, "measure_robustness", lambda *_: ())
     monkeypatch.setattr(f"c2p_core.compare.{short}", scarce)
     warnings: list[Message] = []
-    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, survive=True, warnings=warnings)
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, survival=True, warnings=warnings)
     assert len(failed) == 2 and not face.skipped
     assert warnings == [Message("check-on-processor")]
 
@@ -163,15 +163,15 @@ def useless_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors ..."
         )
 
-    why_gpu_is_unusable.cache_clear()
+    find_gpu_problem.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "ones", ones)
     yield
-    why_gpu_is_unusable.cache_clear()
+    find_gpu_problem.cache_clear()
 
 
 @pytest.mark.usefixtures("useless_card")
-def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of() -> None:
+def test_an_unusable_graphics_card_is_ignored_with_a_warning() -> None:
     warnings: list[Message] = []
     assert pick_device("auto", warnings).type == "cpu"
     reason = "CUDA error: no kernel image is available for execution on the device"
@@ -180,7 +180,7 @@ def test_a_card_that_pytorch_finds_and_cannot_use_is_left_alone_and_told_of() ->
         protect(replace(REQUEST, device="cuda"))
 
 
-def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_here() -> None:
+def test_naming_recognisers_of_a_single_family_has_its_own_warning() -> None:
     pair = tuple(Recogniser(name, "faceres", "MIT", 0.4, 0.5, 0.1, lambda _, mesh: mesh) for name in ("one", "two"))
     for names, said in (("auto", "nothing-held-out"), (("one", "two"), "nothing-left-to-hold-out")):
         warnings: list[Message] = []
@@ -192,12 +192,12 @@ def test_recognisers_of_one_family_that_were_named_are_not_called_all_that_is_he
 @pytest.mark.parametrize(
     ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
 )
-def test_a_prompt_without_a_word_of_makeup_is_told_that_none_is_painted(prompt: str, count: int) -> None:
+def test_a_prompt_that_names_no_makeup_gives_a_warning(prompt: str, count: int) -> None:
     warnings = prompt_warnings(prompt)
     assert len(warnings) == count and all(said == Message("prompt-without-makeup") for said in warnings[-1:])
 
 
-def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recogniser_that_appears_between_runs_takes_part_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     store, warm, path = ModelStore(offline=True), WarmModels(), ModelStore.path
 
     def without(self: ModelStore, name: str) -> Path:
@@ -206,7 +206,7 @@ def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkey
         return path(self, name)
 
     def asked() -> list[object]:
-        found, missing = warm_recognisers("auto", store, torch.device("cpu"), warm)
+        found, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
         return [*(recogniser.name for recogniser in found), *missing]
 
     with monkeypatch.context() as patched:
@@ -216,7 +216,7 @@ def test_a_recogniser_that_comes_while_the_others_are_loaded_is_asked_too(monkey
 
 
 @pytest.mark.slow
-def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> None:
+def test_cancelling_raises_and_returns_no_result(store: ModelStore) -> None:
     token, steps = CancelToken(), []
 
     def watch(progress: Progress) -> None:
@@ -244,7 +244,7 @@ def test_cancel_stops_the_search_and_nothing_comes_back(store: ModelStore) -> No
         ({"free_noise": True}, "prior-without-noise"),
     ],
 )
-def test_a_request_without_meaning_is_refused(store: ModelStore, wrong: dict[str, object], code: str) -> None:
+def test_an_invalid_request_is_refused(store: ModelStore, wrong: dict[str, object], code: str) -> None:
     with raising(BadRequest, code):
         protect(replace(REQUEST, **wrong), store=store)  # type: ignore[arg-type]
 
@@ -271,6 +271,6 @@ def test_a_photo_without_a_face_says_what_to_do(store: ModelStore) -> None:
         protect(replace(REQUEST, photo=Photo(data.coffee())), store=store)
 
 
-def test_pictures_of_other_proportions_are_not_compared(store: ModelStore) -> None:
+def test_pictures_of_different_proportions_are_not_compared(store: ModelStore) -> None:
     with raising(BadRequest, "proportions-differ"):
         check(REQUEST.photo, Photo(data.astronaut()[:300]), store=store)

@@ -1,4 +1,4 @@
-"""What happens to published pictures, and what of a protection outlives it."""
+"""Degradations of published pictures, and the plotted report."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scipy import ndimage
 from skimage import data
 
 from c2p_core import robustness
-from c2p_core.api import Face, FaceReport, Similarity, Survived
+from c2p_core.api import Face, FaceReport, RobustnessResult, Similarity
 from c2p_core.errors import Message
 from c2p_core.io import plot
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import load_recognisers
-from c2p_core.robustness import DEGRADATIONS, UPLOAD_WIDTH, typical_upload
+from c2p_core.robustness import DEGRADATIONS, UPLOAD_WIDTH, simulate_photo_upload
 
 ASTRONAUT = data.astronaut()
 FACE_BOX = (180.0, 70.0, 270.0, 190.0)
@@ -31,15 +31,15 @@ def error(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS, ids=lambda degradation: degradation.name)
-def test_each_changes_the_picture_the_same_way_every_time_and_keeps_it_recognisable(degradation: object) -> None:
+def test_each_degradation_is_deterministic_and_changes_the_picture_moderately(degradation: object) -> None:
     first, second = (degradation.apply(ASTRONAUT, 1.0) for _ in range(2))  # type: ignore[attr-defined]
     assert first.dtype == np.uint8 and first.shape == ASTRONAUT.shape
     assert np.array_equal(first, second)
-    # A cropped picture is moved, so that it differs more than it looks.
+    # Cropping moves the picture, which makes the difference larger than it looks.
     assert 0 < error(ASTRONAUT, first) < 60
 
 
-def test_harder_ones_change_more() -> None:
+def test_more_severe_degradations_change_the_picture_more() -> None:
     for names in (
         ("JPEG 95", "JPEG 85", "JPEG 70", "JPEG 50"),
         ("resize 50 %", "resize 25 %"),
@@ -49,7 +49,7 @@ def test_harder_ones_change_more() -> None:
         assert errors == sorted(errors)
 
 
-def test_mean_is_that_of_an_independent_library() -> None:
+def test_the_mean_filter_agrees_with_scipy() -> None:
     expected = ndimage.uniform_filter(ASTRONAUT.astype(float), (5, 5, 1), mode="nearest")
     assert np.abs(BY_NAME["mean 5x5"].apply(ASTRONAUT, 1.0)[8:-8, 8:-8] - expected[8:-8, 8:-8]).max() <= 1.0
 
@@ -60,9 +60,9 @@ def test_noise_has_its_strength_and_gamma_its_exponent() -> None:
     assert BY_NAME["gamma 0.8"].apply(grey, 1.0)[0, 0, 0] == round((128 / 255) ** 0.8 * 255)
 
 
-def test_an_upload_is_as_wide_as_networks_show_it() -> None:
+def test_an_upload_is_1080_pixels_wide() -> None:
     wide = Photo(np.zeros((900, 2160, 3), np.uint8))
-    assert typical_upload(wide, UPLOAD_WIDTH / 2160).pixels.shape == (450, 1080, 3)
+    assert simulate_photo_upload(wide, UPLOAD_WIDTH / 2160).pixels.shape == (450, 1080, 3)
 
 
 def face_at(box: tuple[float, float, float, float]) -> Face:
@@ -71,41 +71,41 @@ def face_at(box: tuple[float, float, float, float]) -> Face:
 
 
 @pytest.mark.parametrize("name", ["crop 5 %", "social network", "resize 25 %"])
-def test_the_face_is_expected_where_it_went(name: str) -> None:
+def test_degrading_moves_the_face_with_its_pixels(name: str) -> None:
     """A white square on black lies around the point that the face's centre is mapped to."""
     picture = np.zeros((700, 800, 3), np.uint8)
     picture[300:340, 500:540] = 255
-    cutout = robustness._Cutout(picture, face_at((500, 300, 540, 340)), upload=0.4)
-    arrived, expected = robustness._degraded(cutout, BY_NAME[name])
-    rows, columns = np.nonzero(arrived[..., 0] > 128)
+    cutout = robustness.Cutout(picture, face_at((500, 300, 540, 340)), upload=0.4)
+    degraded, expected = robustness.degrade(cutout, BY_NAME[name])
+    rows, columns = np.nonzero(degraded[..., 0] > 128)
     assert expected.mesh.mean(0) == pytest.approx([columns.mean() + 0.5, rows.mean() + 0.5], abs=0.6)
 
 
-def test_large_faces_are_brought_nearer_and_uploads_know_it() -> None:
+def test_a_large_face_is_cut_out_downscaled_and_its_upload_factor_accounts_for_it() -> None:
     large = Photo(np.zeros((3000, 4000, 3), np.uint8))
     face = replace(face_at((1600, 1100, 2400, 1900)), eye_distance=480.0)
-    cutout = robustness._cutout(large, face)
+    cutout = robustness.cut_out_face(large, face)
     assert cutout.face.eye_distance == 160.0
     assert max(cutout.picture.shape) <= 2 * 3.3 * 160 + 2
     assert cutout.upload == pytest.approx(3 * 1080 / 4000)
 
 
 @pytest.mark.slow
-def test_what_was_not_protected_is_recognised_after_everything(store: ModelStore, astronaut_face: Face) -> None:
+def test_an_unprotected_face_is_recognised_after_every_degradation(store: ModelStore, astronaut_face: Face) -> None:
     device = torch.device("cpu")
     recognisers = load_recognisers(("dlib-resnet", "mobileface"), store, device)
     photo = Photo(ASTRONAUT)
     rows = robustness.measure_robustness(photo, astronaut_face, photo, astronaut_face, recognisers, store, device)
     assert [row.degradation for row in rows] == [degradation.name for degradation in DEGRADATIONS]
     for row in rows:
-        for said in row.similarities:
-            assert said.verdict == "recognised" and said.before > said.far01, row.degradation
-            assert said.after == pytest.approx(said.before, abs=0.08)
+        for similarity in row.similarities:
+            assert similarity.verdict == "recognised" and similarity.before > similarity.far01, row.degradation
+            assert similarity.after == pytest.approx(similarity.before, abs=0.08)
 
 
 def report(*after: float, survived: bool = True, number: int = 1) -> FaceReport:
     said = tuple(Similarity(f"r{i}", "f", True, 1.0, value, 0.5, 0.7) for i, value in enumerate(after))
-    lasting = tuple(Survived(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if survived else ()
+    lasting = tuple(RobustnessResult(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if survived else ()
     return FaceReport(number, FACE_BOX, 40.0, similarities=said, survival=lasting)
 
 

@@ -27,7 +27,7 @@ class Tint:
     def preview(self, look: Tensor) -> Tensor:
         return self.pixels
 
-    def wearing(self, look: Tensor) -> Tint:
+    def with_look(self, look: Tensor) -> Tint:
         return self
 
     def start(self) -> Code:
@@ -70,26 +70,26 @@ def similarity(found: SearchResult) -> float:
     return float((mean_colour(before, FACE.mesh) * mean_colour(after, FACE.mesh)).sum())
 
 
-def test_the_recogniser_is_fooled_with_the_margin() -> None:
+def test_the_similarity_falls_below_the_threshold_by_the_margin() -> None:
     assert similarity(run()) < 0.8 - PLAIN.margin * 0.1 + 1e-4
 
 
-def test_it_stops_as_soon_as_every_recogniser_is_fooled() -> None:
+def test_the_search_stops_once_every_loss_is_zero() -> None:
     found = run()
     assert found.loss == 0.0
     assert found.steps < PLAIN.steps
 
 
-def test_the_same_seed_finds_the_same_code() -> None:
+def test_the_same_seed_gives_the_same_code() -> None:
     assert torch.equal(run(seed=1).code["tint"], run(seed=1).code["tint"])
 
 
-def test_the_latent_loss_keeps_the_code_near() -> None:
+def test_the_latent_loss_keeps_the_code_near_the_start() -> None:
     held = SearchSettings(steps=40, latent_weight=20.0)
     assert float(run(held).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
 
 
-def test_a_decoy_pulls_towards_itself() -> None:
+def test_the_similarity_to_the_decoy_rises() -> None:
     prior = Tint(FACE.pixels)
     own = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     decoy = F.normalize(torch.tensor([1.0, -0.3, 0.1]), dim=0)
@@ -112,13 +112,13 @@ def test_cancel_takes_effect_within_one_step() -> None:
     assert seen[-1] == 3
 
 
-def test_every_step_is_told() -> None:
+def test_every_step_is_reported() -> None:
     told: list[tuple[int, int]] = []
     found = run(on_step=lambda step, steps: told.append((step, steps)))
     assert told == [(n, PLAIN.steps) for n in range(found.steps)]
 
 
-def test_recognisers_cut_the_face_out_where_a_detector_finds_it() -> None:
+def test_recognisers_align_the_face_by_detected_landmarks() -> None:
     meshes: list[Tensor] = []
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> li
     return calls[: -len(recognisers)]
 
 
-def test_a_recogniser_that_is_fooled_with_the_margin_is_active_only_every_fourth_step() -> None:
+def test_a_recogniser_with_zero_loss_is_active_only_every_fourth_step() -> None:
     calls: list[str] = []
     both = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
     active = active_in(both, calls, 12)
@@ -180,7 +180,7 @@ def test_a_recogniser_that_is_fooled_with_the_margin_is_active_only_every_fourth
     assert [n for n, name in enumerate(active) if name == "fooled"] == [0, 5, 10]
 
 
-def test_while_all_are_fooled_one_is_still_active_in_every_step() -> None:
+def test_one_recogniser_is_active_in_every_step_even_when_all_losses_are_zero() -> None:
     calls: list[str] = []
     active = active_in([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
     assert active.count("first") == 12 and active.count("second") == 3
@@ -192,7 +192,7 @@ def test_recognisers_of_one_family_alternate_while_they_match() -> None:
     assert active == 6 * ["elder", "younger"]
 
 
-def test_each_of_two_fooled_recognisers_of_one_family_is_checked_again() -> None:
+def test_both_recognisers_of_a_family_with_zero_losses_are_rechecked() -> None:
     calls: list[str] = []
     family = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
     active = active_in([*family, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
@@ -221,7 +221,7 @@ class Blobs:
     def preview(self, look: Tensor) -> Tensor:
         return self.pixels
 
-    def wearing(self, look: Tensor) -> Blobs:
+    def with_look(self, look: Tensor) -> Blobs:
         return self
 
     def start(self) -> Code:
@@ -275,7 +275,7 @@ def test_one_thread_and_two_find_the_same_code_bit_for_bit() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_recognisers_have_one_core_each_and_the_threads_come_back_afterwards() -> None:
+def test_each_recogniser_has_one_core_and_the_thread_count_is_restored() -> None:
     during = []
     searched_side_by_side(2, on_step=lambda step, steps: during.append(torch.get_num_threads()))
     assert set(during) == {1}
@@ -283,7 +283,7 @@ def test_recognisers_have_one_core_each_and_the_threads_come_back_afterwards() -
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_the_threads_come_back_when_the_search_is_cancelled() -> None:
+def test_the_thread_count_is_restored_after_cancelling() -> None:
     token = CancelToken()
     with pytest.raises(Cancelled):
         searched_side_by_side(2, cancel=token, on_step=lambda step, steps: token.cancel())
@@ -291,7 +291,7 @@ def test_the_threads_come_back_when_the_search_is_cancelled() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_the_threads_come_back_when_a_recogniser_fails() -> None:
+def test_the_thread_count_is_restored_after_a_recogniser_fails() -> None:
     def fail(images: Tensor, mesh: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 

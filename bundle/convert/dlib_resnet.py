@@ -45,7 +45,7 @@ def _fill(convolution: nn.Conv2d, con: DlibLayer, affine: DlibLayer) -> None:
 
 
 @torch.no_grad()
-def converted(folder: Path) -> DlibResNet:
+def convert(folder: Path) -> DlibResNet:
     """The network of dlib's file in ``folder``, in single precision."""
     published = read_dlib_network(folder / FILE)
     network = DlibResNet()
@@ -66,4 +66,4 @@ def converted(folder: Path) -> DlibResNet:
 
 
 if __name__ == "__main__":
-    run(__doc__, PUBLISHED, ("dlib-resnet", converted))
+    run(__doc__, PUBLISHED, ("dlib-resnet", convert))

@@ -1,11 +1,11 @@
-"""Copies MediaPipe's face mesh, as it was published, to bundle/models/face_landmark.tflite.
+"""Copies MediaPipe's published face mesh to bundle/models/face_landmark.tflite.
 
 python bundle/convert/face_mesh.py [FOLDER]
 """
 
 from __future__ import annotations
 
-from conversion import MODELS, Published, given_folder
+from conversion import MODELS, Published, parse_folder
 
 FILE = "face_landmark.tflite"
 PUBLISHED = Published(
@@ -16,6 +16,6 @@ PUBLISHED = Published(
 )
 
 if __name__ == "__main__":
-    with PUBLISHED.found(given_folder(__doc__)) as found:
+    with PUBLISHED.provide(parse_folder(__doc__)) as found:
         (MODELS / FILE).write_bytes((found / FILE).read_bytes())
     print(f"{MODELS / FILE}; now run bundle/train/manifest_hashes.py")

@@ -2,7 +2,7 @@
 
     python bundle/convert/faceres.py [FOLDER]
 
-Batch normalisations become part of the convolutions before them. The layers that tell age and sex are left out.
+Batch normalisations are folded into the convolutions before them. The layers for age and sex are left out.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PUBLISHED = Published(
 OUTPUT = "global_pooling/Mean"
 
 
-def converted(name: str, folder: Path) -> Faceres:
-    """The network of ``name``.json in ``folder``, in single precision."""
+def convert(name: str, folder: Path) -> Faceres:
+    """Convert ``name``.json in ``folder``, in single precision."""
     network = Faceres()
     fill(network, load_tfjs_graph(folder / f"{name}.json", OUTPUT).convolutions())
     return network.eval()
 
 
 if __name__ == "__main__":
-    run(__doc__, PUBLISHED, *((name, partial(converted, name)) for name in ("faceres", "faceres-deep")))
+    run(__doc__, PUBLISHED, *((name, partial(convert, name)) for name in ("faceres", "faceres-deep")))

@@ -2,7 +2,7 @@
 
     python bundle/convert/mobileface.py [FOLDER]
 
-Batch normalisations become part of the layers before them.
+Batch normalisations are folded into the layers before them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PUBLISHED = Published(
 OUTPUT = "batchnorm0/add_1"
 
 
-def converted(folder: Path) -> MobileFace:
-    """The network of mobileface.json in ``folder``, in single precision."""
+def convert(folder: Path) -> MobileFace:
+    """Convert mobileface.json in ``folder``, in single precision."""
     graph = load_tfjs_graph(folder / "mobileface.json", OUTPUT)
     network = MobileFace()
     fill(network, graph.convolutions())
@@ -38,4 +38,4 @@ def converted(folder: Path) -> MobileFace:
 
 
 if __name__ == "__main__":
-    run(__doc__, PUBLISHED, ("mobileface", converted))
+    run(__doc__, PUBLISHED, ("mobileface", convert))

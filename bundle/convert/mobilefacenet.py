@@ -2,8 +2,8 @@
 
     python bundle/convert/mobilefacenet.py [FOLDER]
 
-The layer of one pixel before the first block and the two dense layers at the end are multiplied into their successors;
-batch normalisations are already part of the published weights.
+The pointwise layer before the first block and the first of the two dense layers at the end are merged into their
+successors; batch normalisations are already folded into the published weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from conversion import Linear, Published, fill, run
-from tflite_graph import Operation, linear, merged, operations
+from tflite_graph import Operation, merge, read_linear, read_operations
 
 from c2p_core.recognition.mobilefacenet import MobileFaceNet
 
@@ -27,13 +27,13 @@ PUBLISHED = Published(
 )
 
 
-def layers(graph: Iterable[Operation]) -> list[Linear]:
-    """The graph's convolutions with their PReLUs."""
+def collect_layers(graph: Iterable[Operation]) -> list[Linear]:
+    """Collect the graph's convolutions with their PReLUs."""
     found: list[Linear] = []
     for operation in graph:
         if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            found.append(linear(operation))
-        elif operation.kind == "MUL":  # of a PReLU: relu(x) + this * (x - |x|), and x - |x| is twice what is below 0
+            found.append(read_linear(operation))
+        elif operation.kind == "MUL":  # of a PReLU: relu(x) + this * (x - |x|), and x - |x| is 2 * min(x, 0)
             factors = next(constant for constant in operation.constants if constant is not None)
             found[-1] = replace(found[-1], slopes=2 * torch.from_numpy(factors).double())
         elif operation.kind not in ("ABS", "ADD", "RELU", "RESHAPE", "SUB"):
@@ -41,17 +41,19 @@ def layers(graph: Iterable[Operation]) -> list[Linear]:
     return found
 
 
-def converted(folder: Path) -> MobileFaceNet:
-    """The network of the published file in ``folder``, in single precision."""
-    stem, depthwise, entry, widen, *middle, places, dense, values = layers(operations((folder / FILE).read_bytes()))
+def convert(folder: Path) -> MobileFaceNet:
+    """Convert the published file in ``folder``, in single precision."""
+    stem, depthwise, entry, widen, *middle, places, dense, values = collect_layers(
+        read_operations((folder / FILE).read_bytes())
+    )
     network = MobileFaceNet()
-    fill(network, [stem, depthwise, merged(entry, widen), *middle])
+    fill(network, [stem, depthwise, merge(entry, widen), *middle])
     network.places.copy_(places.weight[:, 0].permute(1, 2, 0))
-    head = merged(replace(dense, bias=dense.bias + dense.weight[:, :, 0, 0] @ places.bias), values)
+    head = merge(replace(dense, bias=dense.bias + dense.weight[:, :, 0, 0] @ places.bias), values)
     network.head.copy_(head.weight[:, :, 0, 0])
     network.bias.copy_(head.bias)
     return network.eval()
 
 
 if __name__ == "__main__":
-    run(__doc__, PUBLISHED, ("mobilefacenet", converted))
+    run(__doc__, PUBLISHED, ("mobilefacenet", convert))

@@ -2,7 +2,7 @@
 
     python bundle/convert/mobilenet.py [FOLDER]
 
-The batch normalisation before the dense layer becomes part of it; the others already are part of the published weights.
+The batch normalisation before the dense layer is folded into it; the others already are, in the published weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from conversion import Published, fill, run
-from tflite_graph import Operation, linear, operations
+from tflite_graph import Operation, read_linear, read_operations
 from torch import Tensor
 
 from c2p_core.recognition.mobilenet import MobileNet
@@ -31,18 +31,18 @@ def _constant(operation: Operation) -> Tensor:
     return next(torch.from_numpy(constant).double() for constant in operation.constants if constant is not None)
 
 
-def converted(folder: Path) -> MobileNet:
-    """The network of the published file in ``folder``, in single precision."""
-    graph = list(operations((folder / FILE).read_bytes()))
+def convert(folder: Path) -> MobileNet:
+    """Convert the published file in ``folder``, in single precision."""
+    graph = list(read_operations((folder / FILE).read_bytes()))
     unknown = {operation.kind for operation in graph} - set(_KINDS)
     if unknown:
         raise SystemExit(f"The graph has operations that this conversion does not know: {', '.join(sorted(unknown))}.")
-    # It begins with the normalisation of the picture and ends with that of the features and the dense layer.
+    # The graph starts with the normalisation of the picture and ends with that of the features and the dense layer.
     middle, (factor, offset, dense) = graph[2:-4], graph[-3:]
     assert (float(_constant(graph[0])), float(_constant(graph[1]))) == (127.5, 1 / 128)
     network = MobileNet()
-    fill(network, [linear(operation) for operation in middle if operation.kind != "PAD"])
-    head = linear(dense)
+    fill(network, [read_linear(operation) for operation in middle if operation.kind != "PAD"])
+    head = read_linear(dense)
     weight = head.weight[:, :, 0, 0]
     network.head.copy_(weight * _constant(factor))
     network.bias.copy_(head.bias + weight @ _constant(offset))
@@ -50,4 +50,4 @@ def converted(folder: Path) -> MobileNet:
 
 
 if __name__ == "__main__":
-    run(__doc__, PUBLISHED, ("mobilenet", converted))
+    run(__doc__, PUBLISHED, ("mobilenet", convert))

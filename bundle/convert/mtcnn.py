@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from conversion import Published, given_folder, write
+from conversion import Published, parse_folder, write
 
 from c2p_core.faces.mtcnn import Mtcnn
 
@@ -24,8 +24,8 @@ PUBLISHED = Published(
 )
 
 
-def converted(folder: Path) -> Mtcnn:
-    """The networks of the published files in ``folder``."""
+def convert(folder: Path) -> Mtcnn:
+    """Convert the published files in ``folder``."""
     network = Mtcnn()
     for name, part in network.named_children():
         published = torch.load(folder / f"{name}.pt", weights_only=True)
@@ -35,5 +35,5 @@ def converted(folder: Path) -> Mtcnn:
 
 
 if __name__ == "__main__":
-    with PUBLISHED.found(given_folder(__doc__)) as found:
-        write(converted(found).state_dict(), "mtcnn")
+    with PUBLISHED.provide(parse_folder(__doc__)) as found:
+        write(convert(found).state_dict(), "mtcnn")

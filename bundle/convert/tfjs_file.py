@@ -24,7 +24,7 @@ _QUANTISED = {"float16": "<f2", "uint8": "|u1", "uint16": "<u2"}
 
 
 class UnreadableGraph(Exception):
-    """A file is missing or damaged, or holds something that is not supported; the message says what."""
+    """A file is missing, damaged or has unsupported content; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Node:
         name: unique in the graph.
         op: TensorFlow's name of the operation.
         inputs: names of the nodes whose first output it reads.
-        attributes: TensorFlow's attributes as the file has them.
+        attributes: TensorFlow's attributes, as in the file.
     """
 
     name: str
@@ -65,7 +65,7 @@ def _decoded(value: str) -> str:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operations by name, and the values of the constants among them (float32 or integer)."""
+    """Operations by name, and the values of constants among them (float32 or integer)."""
 
     nodes: dict[str, Node]
     constants: dict[str, NDArray[Any]]
@@ -128,10 +128,10 @@ def _read_graph(path: Path) -> Graph:
 
 
 def read_tfjs_graph(path: Path) -> Graph:
-    """Reads ``path`` (a ``.json``) and the weight files that it names, beside it.
+    """Read ``path`` (a ``.json``) and the weight files beside it that it names.
 
     Raises:
-        UnreadableGraph: when a file is missing, truncated, or something else.
+        UnreadableGraph: a file is missing, truncated or of another kind.
     """
     try:
         return _read_graph(path)

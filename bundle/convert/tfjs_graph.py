@@ -1,9 +1,9 @@
 """Runs frozen TensorFlow.js graph models in torch, with gradients.
 
-The graph is compiled once into a list of torch modules: constants become weights in torch's order, scales and offsets
-move into the convolution before them, chains of minimum and maximum become one clamp, and the pieces of a PReLU become
-one. Values keep TensorFlow's order (batch, row, column, channel), which torch's convolutions read as channels-last
-without a copy, so that reductions, reshapes and per-channel constants need no special case.
+The graph is compiled into a list of torch modules: constants become weights in torch's order, scales and offsets are
+folded into the convolution before them, chains of minimum and maximum become one clamp, and the parts of a PReLU become
+one. Tensors keep TensorFlow's order (batch, row, column, channel), which torch's convolutions read as channels-last
+without a copy, so reductions, reshapes and per-channel constants need no special case.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class _Activation(nn.Module):
-    """A clamp or a PReLU, on values with the channel in dimension 1; overwrites its input."""
+    """A clamp or a PReLU on tensors with the channel in dimension 1; overwrites its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,30 +69,30 @@ class _Activation(nn.Module):
 
 
 class _Step(nn.Module):
-    """Something that computes a new value, ``activation`` last."""
+    """A computation followed by ``activation``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.activation = _Activation()
 
-    def activated(self, x: Tensor) -> Tensor:
-        """The activation of a new value whose channel is in dimension 1."""
+    def activate(self, x: Tensor) -> Tensor:
+        """Apply the activation to a fresh tensor whose channel is in dimension 1."""
         result: Tensor = self.activation(x)
         return result
 
-    def activated_last(self, x: Tensor) -> Tensor:
-        """The activation of a value whose channel comes last; the value itself stays as it is."""
-        return x if self.activation.is_identity else self.activated(x.clone().movedim(-1, 1)).movedim(1, -1)
+    def activate_channel_last(self, x: Tensor) -> Tensor:
+        """Apply the activation to a copy of a tensor whose channel is last."""
+        return x if self.activation.is_identity else self.activate(x.clone().movedim(-1, 1)).movedim(1, -1)
 
 
 class _Weighted(_Step):
-    """A linear map into channels with a bias, into which what follows channel by channel can be folded."""
+    """A linear map with a bias, into which per-channel operations that follow can be folded."""
 
     bias: Tensor
 
     @abstractmethod
     def scale(self, factor: Tensor) -> None:
-        """Multiply each channel of the result."""
+        """Scale each channel of the result."""
 
     def shift(self, offset: Tensor) -> None:
         self.bias += offset
@@ -127,22 +127,22 @@ class _Conv(_Weighted):
         if self._pointwise and self.pads in (None, (0, 0, 0, 0)):
             # Much faster as a matrix product than torch's convolution at batch size 1.
             rows = torch.addmm(self.bias, x.reshape(-1, x.shape[3]), self.weight[:, :, 0, 0].t())
-            return self.activated(rows).view(*x.shape[:3], -1)
+            return self.activate(rows).view(*x.shape[:3], -1)
         x = x.permute(0, 3, 1, 2)
-        top, bottom, left, right = self.pads if self.pads is not None else self._same(x)
+        top, bottom, left, right = self.pads if self.pads is not None else self._same_pads(x)
         weight = self.weight
         if (top, left) != (bottom, right):
             if self.groups > 1 and (bottom - top, right - left) == (1, 1) and self.dilations == (1, 1):
-                # One pixel more after than before: as many on both sides, and a kernel that ignores the first one.
+                # One more pixel after than before: pad both sides equally, with a kernel that ignores the first pixel.
                 weight = F.pad(weight, (1, 0, 1, 0))
                 top, left = bottom, right
             else:
                 x = F.pad(x, (left, right, top, bottom))
                 top, left = 0, 0
         x = F.conv2d(x, weight, self.bias, self.strides, (top, left), self.dilations, self.groups)
-        return self.activated(x).permute(0, 2, 3, 1)
+        return self.activate(x).permute(0, 2, 3, 1)
 
-    def _same(self, x: Tensor) -> tuple[int, int, int, int]:
+    def _same_pads(self, x: Tensor) -> tuple[int, int, int, int]:
         rows, columns = (
             dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilations, self.weight.shape[2:], strict=True)
         )
@@ -163,11 +163,11 @@ class _MatMul(_Weighted):
         self.bias *= factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activated(torch.addmm(self.bias, x, self.weight))
+        return self.activate(torch.addmm(self.bias, x, self.weight))
 
 
 class _Affine(_Weighted):
-    """A factor and an offset, alone or one for each channel."""
+    """A factor and an offset, scalar or per channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class _Affine(_Weighted):
         self.bias = self.bias + offset
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activated_last(x * self.factor + self.bias)
+        return self.activate_channel_last(x * self.factor + self.bias)
 
 
 class _Binary(_Step):
@@ -194,7 +194,7 @@ class _Binary(_Step):
         self.op = op
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.activated_last(self.op(a, b))
+        return self.activate_channel_last(self.op(a, b))
 
 
 class _Pad(_Step):
@@ -206,7 +206,7 @@ class _Pad(_Step):
 
     def forward(self, x: Tensor) -> Tensor:
         top, bottom, left, right = self.pads
-        return self.activated_last(F.pad(x, (0, 0, left, right, top, bottom)))
+        return self.activate_channel_last(F.pad(x, (0, 0, left, right, top, bottom)))
 
 
 class _Mean(_Step):
@@ -215,7 +215,7 @@ class _Mean(_Step):
         self.axes, self.keep = axes, keep
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activated_last(x.mean(self.axes, keepdim=self.keep))
+        return self.activate_channel_last(x.mean(self.axes, keepdim=self.keep))
 
 
 class _Reshape(_Step):
@@ -224,11 +224,11 @@ class _Reshape(_Step):
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activated_last(x.reshape(self.shape))
+        return self.activate_channel_last(x.reshape(self.shape))
 
 
 class TfjsGraph(nn.Module):
-    """A compiled graph: maps (B, rows, columns, channels), TensorFlow's order, to its output value."""
+    """A compiled graph: maps (B, rows, columns, channels), TensorFlow's order, to its output."""
 
     def __init__(self, steps: Sequence[_Step], wiring: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class TfjsGraph(nn.Module):
         return values[-1]
 
     def convolutions(self) -> list[Linear]:
-        """All convolutions with what is folded into them, in order."""
+        """All convolutions in order, with the operations folded into them."""
         return [Linear(s.weight, s.bias, s.activation.slopes) for s in self.steps if isinstance(s, _Conv)]
 
     def dense(self) -> tuple[Tensor, Tensor]:
@@ -252,7 +252,7 @@ class TfjsGraph(nn.Module):
 
 
 class _Compiler:
-    """Turns nodes, in the order in which they can be computed, into steps. Value 0 is the graph's input."""
+    """Compiles topologically sorted nodes into steps. Value 0 is the graph's input."""
 
     def __init__(self, graph: Graph, order: Sequence[Node]) -> None:
         self._constants = graph.constants
@@ -274,7 +274,7 @@ class _Compiler:
         return len(self.steps)
 
     def _producer(self, name: str) -> _Step | None:
-        """The step that computes ``name``, if nobody else reads it, so that it may be changed."""
+        """The step that computes ``name``, if it has a single reader and may thus be modified; else None."""
         slot = self._slots[name]
         return self.steps[slot - 1] if slot > 0 and self._uses[name] == 1 else None
 
@@ -331,7 +331,7 @@ class _Compiler:
         return self._fused(node, step, source)
 
     def _fused(self, node: Node, step: _Weighted, source: int | None = None) -> int:
-        """Emits ``step`` with the operations that the converter fused into it."""
+        """Emit ``step`` with the operations that TensorFlow's converter fused into it."""
         position = 2
         for name in node.texts("fused_ops"):
             if name == "BiasAdd":
@@ -357,14 +357,16 @@ class _Compiler:
         if node.op in ("Maximum", "Minimum"):
             if value.numel() != 1:
                 raise _unsupported(node, "a bound for each channel")
-            step, slot = self._last(name, lambda step: step.activation.slopes is None)
+            step, slot = self._modifiable_step(name, lambda step: step.activation.slopes is None)
             bound = step.activation.at_least if node.op == "Maximum" else step.activation.at_most
             bound(float(value))
             return slot
         if value.ndim > 1 and value.numel() != value.shape[-1]:
             raise _unsupported(node, f"a constant of shape {tuple(value.shape)}")
         value = value.flatten()
-        step, slot = self._last(name, lambda step: isinstance(step, _Weighted) and step.activation.is_identity)
+        step, slot = self._modifiable_step(
+            name, lambda step: isinstance(step, _Weighted) and step.activation.is_identity
+        )
         assert isinstance(step, _Weighted)
         if node.op == "Mul":
             step.scale(value)
@@ -376,23 +378,23 @@ class _Compiler:
         return slot
 
     def _activate(self, node: Node) -> int:
-        step, slot = self._last(node.inputs[0], lambda step: step.activation.slopes is None)
+        step, slot = self._modifiable_step(node.inputs[0], lambda step: step.activation.slopes is None)
         if node.op != "Prelu":
             _clamp(step.activation, node.op)
             return slot
         if not step.activation.is_identity:
-            step, slot = self._fresh(node.inputs[0])
+            step, slot = self._append_identity(node.inputs[0])
         step.activation.slopes = self._constant(node, 1).flatten()
         return slot
 
-    def _last(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
-        """The step behind ``name`` where it may be changed, else a new one that passes its value on."""
+    def _modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
+        """The step that computes ``name`` if it may be modified, else a new identity step after it."""
         step = self._producer(name)
         if step is not None and may_change(step):
             return step, self._slots[name]
-        return self._fresh(name)
+        return self._append_identity(name)
 
-    def _fresh(self, name: str) -> tuple[_Step, int]:
+    def _append_identity(self, name: str) -> tuple[_Step, int]:
         step = _Affine()
         return step, self._emit(step, self._slots[name])
 
@@ -407,8 +409,8 @@ def _unsupported(node: Node, what: str) -> UnreadableGraph:
     return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
 
 
-def _with_prelus(graph: Graph) -> dict[str, Node]:
-    """The nodes, with every max(x, 0) + slope * min(x, 0) replaced by one Prelu."""
+def _merge_prelus(graph: Graph) -> dict[str, Node]:
+    """Replace every max(x, 0) + slope * min(x, 0) by one Prelu node."""
 
     def bounded(name: str, op: str) -> str | None:
         """x, where ``name`` is op(x, 0)."""
@@ -435,8 +437,8 @@ def _is_zero(value: NDArray[Any] | None) -> bool:
     return value is not None and value.size == 1 and not np.any(value)
 
 
-def _ordered(nodes: dict[str, Node], constants: dict[str, NDArray[Any]], output: str) -> list[Node]:
-    """What ``output`` needs, constants left out, each node after its inputs."""
+def _sort_nodes(nodes: dict[str, Node], constants: dict[str, NDArray[Any]], output: str) -> list[Node]:
+    """Sort the nodes that ``output`` depends on topologically, without constants."""
     order: dict[str, Node] = {}
     open_nodes: set[str] = set()
     stack = [output]
@@ -458,19 +460,19 @@ def _ordered(nodes: dict[str, Node], constants: dict[str, NDArray[Any]], output:
 
 
 def compile_graph(graph: Graph, output: str) -> TfjsGraph:
-    """Compiles what one output needs.
+    """Compile the part of a graph that one output depends on.
 
     Args:
         graph: the whole model.
-        output: name of the node whose value is wanted.
+        output: name of the output node.
 
     Raises:
-        UnreadableGraph: when the graph needs an operation that is not there; the message names it.
+        UnreadableGraph: an operation is not supported; the message names it.
     """
-    compiler = _Compiler(graph, _ordered(_with_prelus(graph), graph.constants, output))
+    compiler = _Compiler(graph, _sort_nodes(_merge_prelus(graph), graph.constants, output))
     return TfjsGraph(compiler.steps, compiler.wiring).eval()
 
 
 def load_tfjs_graph(path: Path, output: str) -> TfjsGraph:
-    """Reads and compiles ``path`` (a ``.json``) up to the node ``output``."""
+    """Read and compile ``path`` (a ``.json``) up to the node ``output``."""
     return compile_graph(read_tfjs_graph(path), output)

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a graph, in the order in which they are computed.
+    """One operation of a graph.
 
     Attributes:
         kind: TensorFlow Lite's name for it, such as CONV_2D.
-        constants: its inputs, None for those that are computed.
+        constants: its inputs; None for those that are computed.
     """
 
     kind: str
     constants: tuple[NDArray[Any] | None, ...]
 
 
-def operations(content: bytes) -> Iterator[Operation]:
-    """All operations of a graph with their constants."""
-    # Without a delegate, so that the operations are those of the file.
+def read_operations(content: bytes) -> Iterator[Operation]:
+    """Read a graph's operations with their constants, in the order of execution."""
+    # A delegate would replace operations of the file by its own.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_content=content, experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
@@ -41,8 +41,8 @@ def operations(content: bytes) -> Iterator[Operation]:
         yield Operation(op["op_name"], tuple(constants))
 
 
-def linear(operation: Operation) -> Linear:
-    """A CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, in double precision."""
+def read_linear(operation: Operation) -> Linear:
+    """Read a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, in double precision."""
     _, weight, bias = operation.constants
     assert weight is not None and bias is not None
     exact = torch.from_numpy(weight.astype(np.float64))
@@ -55,8 +55,8 @@ def linear(operation: Operation) -> Linear:
     return Linear(exact, torch.from_numpy(bias.astype(np.float64)))
 
 
-def merged(first: Linear, second: Linear) -> Linear:
-    """Two layers of one pixel with nothing between them, as one; the second's PReLU."""
+def merge(first: Linear, second: Linear) -> Linear:
+    """Merge two consecutive pointwise layers without an activation between them; the second's PReLU is kept."""
     assert first.slopes is None
     left, right = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
     return Linear((left @ right)[:, :, None, None], left @ first.bias + second.bias, second.slopes)

@@ -1,4 +1,4 @@
-"""Random makeup looks with captions that describe them, for training and checking the embedded CLIP.
+"""Draws random makeup looks with captions, for training and checking the embedded CLIP.
 
 The words come from ``c2p_core/guidance/vocabulary.toml``, whose parser reads these captions.
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 from c2p_core.guidance.tables import TABLES
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, Look, Touch, draw_named_look, usual_spread
 
-# Training never uses these templates and phrasings; they are for the check.
+# Templates and phrasings for the check only; training never uses them.
 HELD_OUT_TEMPLATES = ("a portrait of someone wearing {}", "a photo of a face with {}", "a person with {} in a photo")
 _HELD_OUT_PHRASINGS = ("{strength} {product} in {colour}", "{colour} {strength} {product}")
 
@@ -23,7 +23,7 @@ _PHRASINGS = (
     "{finish} {colour} {product}",
 )
 _CONJUNCTIONS = (" and ", ", ", " with ", " and ")
-# How often each product is drawn.
+# Relative frequency of each product.
 _PRODUCT_WEIGHTS = {
     "lips": 4.0,
     "eyeshadow": 4.0,
@@ -41,9 +41,9 @@ def sample_look(rng: random.Random, held_out: bool = False, subject: str = "") -
     """Draw a look and a caption that describes it.
 
     Args:
-        rng: source of all choices.
+        rng: draws everything.
         held_out: use only templates and phrasings that training never uses.
-        subject: what is known of the picture ("a smiling man"); replaces a template's own subject.
+        subject: description of the person ("a smiling man"), which replaces the template's subject.
     """
     if rng.random() < 0.34:
         name = rng.choice([name for name in TABLES.looks if name != NO_MAKEUP])
@@ -59,7 +59,7 @@ def sample_look(rng: random.Random, held_out: bool = False, subject: str = "") -
 
 
 def draw_products(rng: random.Random) -> Look:
-    """One to four random products."""
+    """Draw one to four random products."""
     remaining = dict(_PRODUCT_WEIGHTS)
     look: Look = ()
     for _ in range(rng.choices((1, 2, 3, 4), (0.42, 0.34, 0.16, 0.08))[0]):
@@ -70,16 +70,16 @@ def draw_products(rng: random.Random) -> Look:
 
 
 def draw_touch(product: str, rng: random.Random) -> Touch:
-    """A random touch of a product, of one of the intensities that have words."""
+    """Draw a random touch of a product, with one of the intensities that have words."""
     colours = TABLES.products[product].colours
-    # These are hard to see even when they are strong: nobody asks for a light version of them.
+    # These are hardly visible even when strong, so light versions are rare.
     weights = (0.1, 0.4, 0.5) if product in ("contour", "highlight", "lashes", "brow") else (0.22, 0.42, 0.36)
     intensity = rng.choices(list(TABLES.strengths.values()), weights)[0].intensity
     return Touch(product, rng.choice(colours) if colours else None, intensity, usual_spread(intensity))
 
 
 def draw_hard_negative(look: Look, rng: random.Random) -> Look:
-    """A look that is easily confused with this one: two colours swapped where possible, else one touch drawn anew."""
+    """Draw a look that is easily confused with this one: two colours swapped if possible, else one touch redrawn."""
     at = [i for i, touch in enumerate(look) if touch.product in ("lips", "eyeshadow")]
     if len(at) == 2 and look[at[0]].colour != look[at[1]].colour and rng.random() < 0.7:
         first, second = (look[i].colour for i in at)
@@ -90,13 +90,13 @@ def draw_hard_negative(look: Look, rng: random.Random) -> Look:
 
 
 def describe(look: Look, rng: random.Random, held_out: bool = False, subject: str = "") -> str:
-    """A caption that names every touch, in random order."""
+    """Compose a caption that names every touch, in random order."""
     touches = rng.sample(look, len(look))
     return compose_caption([describe_touch(touch, rng, held_out) for touch in touches], rng, held_out, subject)
 
 
 def describe_touch(touch: Touch, rng: random.Random, held_out: bool = False) -> str:
-    """A few words for a touch; ``held_out`` uses the phrasings that training never uses."""
+    """Describe a touch in a few words; ``held_out`` uses phrasings that training never uses."""
     product = rng.choice(TABLES.products[touch.product].words)
     strengths = min(TABLES.strengths.values(), key=lambda strength: abs(strength.intensity - touch.intensity)).words
     strength = rng.choice(strengths) if strengths else ""
@@ -116,7 +116,7 @@ def describe_touch(touch: Touch, rng: random.Random, held_out: bool = False) -> 
 
 
 def describe_named_look(name: str, rng: random.Random) -> str:
-    """One of the names of a named look."""
+    """Draw one of the names of a named look."""
     return rng.choice((name, *TABLES.looks[name].synonyms))
 
 

@@ -1,19 +1,19 @@
-"""Trains the embedded CLIP on faces that the makeup renderer makes up, with captions from ``captions.py``.
+"""Trains the embedded CLIP on faces with rendered makeup, with captions from ``captions.py``.
 
-    python bundle/train/clip.py prepare FACES WORK --mesh-model FILE    faces found, aligned, reduced; region maps
+    python bundle/train/clip.py prepare FACES WORK --mesh-model FILE    detects and aligns faces; product maps
     python bundle/train/clip.py render WORK --faces N                   pictures with captions
     python bundle/train/clip.py train WORK text --steps N               resumes from WORK/text.safetensors
     python bundle/train/clip.py train WORK images --steps N             resumes from WORK/images.safetensors
-    python bundle/train/clip.py unpack WORK WEIGHTS text --step N       goes on from exported weights
+    python bundle/train/clip.py unpack WORK WEIGHTS text --step N       to continue from exported weights
     python bundle/train/clip.py check WORK                              held-out faces and held-out phrasings
     python bundle/train/clip.py export WORK OUT                         float16 weights
 
 FACES is a folder with photos/ and faces.csv (columns id, split, all_labels and five points). A batch holds several
-looks of each of a few faces, so that only makeup tells the captions apart. Both towers learn by contrast against
-anchors: fixed unit vectors computed from what the renderer was told, so that a picture and its caption meet there, and
-so do the change that a look makes to a face and the change of words from "no makeup", which is what the guidance uses.
-The anchors spare a small machine the long start of contrastive training, in which neither tower knows anything that the
-other could learn from, and let each tower be trained alone.
+looks of each of a few faces, so that only makeup distinguishes the captions. Both towers are trained contrastively
+against anchors: fixed unit vectors computed from product codes. A picture and its caption have the same anchor, and so
+have the change of a face by a look and the change of text from "no makeup", which guidance uses. Anchors avoid the
+long initial phase of contrastive training, in which neither tower can teach the other anything, and allow training
+each tower alone.
 """
 
 from __future__ import annotations
@@ -45,37 +45,37 @@ from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
-from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.align import CANVAS_EYE_DISTANCE, align, crop_canvas, transform_points
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
-from c2p_core.guidance.clip import MINI_SIDE, mean_face_frame
+from c2p_core.guidance.clip import MINI_SIDE, mean_face_grid
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
 from c2p_core.products.geometry import Regions, build_regions
 from c2p_core.products.paint import ground, paint_on, skin_map
-from c2p_core.starting_look import look_code
+from c2p_core.starting_look import encode_look
 
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 from open_clip import SimpleTokenizer  # noqa: E402
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
 
 CONFIG = Path(__file__).parents[1] / "mini" / "clip-mini.json"
-# Faces are kept as the guidance sees them, carried to the mean face, with a margin for the mesh's errors.
+# Faces are stored warped to the mean face, like the guidance's input, with a margin for errors of the mesh.
 MARGIN = 2
 FACES_PER_BATCH = 8
 LOOKS_PER_FACE = 5
-# Inverse temperature of the contrast.
+# Inverse temperature of the contrastive loss.
 SCALE = 20.0
-# Labels of the face sets that say something visible and nothing about makeup or colours.
+# Labels of faces that describe something visible other than makeup and colours.
 _SUBJECT = re.compile(r"^(man|woman|person|(old|typical) ad?ult|smiling|.*year old|african|asian|elderly)[a-z0-9 -]*$")
 _NO_SUBJECT = re.compile(r"hair|makeup|eye|lip|backgr|light|red|blue|green|purple|gold|pink|black|white|brown|blond")
 
 
 @dataclass(frozen=True)
 class Faces:
-    """(N, 3, 100, 100) uint8 faces, (N, 18, 100, 100) float16 regions, and what is said of each face without makeup."""
+    """(N, 3, 100, 100) uint8 faces, (N, 18, 100, 100) float16 product maps, and a description of each bare face."""
 
     images: Tensor
     regions: Tensor
@@ -83,7 +83,7 @@ class Faces:
 
 
 def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
-    """Carry every face and its product regions to the mean face; one file per split."""
+    """Warp every face and its product maps to the mean face, and save them, one file per split."""
     from PIL import Image
 
     find_mesh = FaceMesh(mesh_model)
@@ -103,13 +103,13 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
             if presence < 0.5:
                 continue
             alignment = align(mesh[:, :2], eye_distance(mesh))
-            on_canvas = apply(alignment.to_canvas, mesh[:, :2])
+            on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
             made = build_regions(on_canvas, 256, CANVAS_EYE_DISTANCE)
-            canvas = torch.cat([canvas_crop(photo, alignment).clamp(0, 1), made.level, made.gate])
-            frame = mean_face_frame(on_canvas, mean, MARGIN)
-            carried = F.grid_sample(canvas[None], frame[None], padding_mode="border", align_corners=False)[0]
-            images.append((carried[:3] * 255).round().to(torch.uint8))
-            regions.append(carried[3:].half())
+            canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), made.level, made.gate])
+            grid = mean_face_grid(on_canvas, mean, MARGIN)
+            warped = F.grid_sample(canvas[None], grid[None], padding_mode="border", align_corners=False)[0]
+            images.append((warped[:3] * 255).round().to(torch.uint8))
+            regions.append(warped[3:].half())
             subjects.append(_subject(row["all_labels"]))
         save_file({"images": torch.stack(images), "regions": torch.stack(regions)}, work / f"{split}.safetensors")
         (work / f"{split}.json").write_text(json.dumps(subjects))
@@ -127,13 +127,15 @@ def load_faces(work: Path, split: str) -> Faces:
     return Faces(tensors["images"], tensors["regions"], tuple(json.loads((work / f"{split}.json").read_text())))
 
 
-def every_other(faces: Faces, first: int) -> Faces:
-    """Half of the faces: those of the validation split choose (``first`` 0) or check (1)."""
+def take_half(faces: Faces, first: int) -> Faces:
+    """Half of the faces; of the validation split, one half is for model selection (``first`` 0), one for checking
+    (1).
+    """
     return Faces(faces.images[first::2], faces.regions[first::2], faces.subjects[first::2])
 
 
-def made_up(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
-    """(len(codes), 3, H, W) sRGB pictures of one face with each product code."""
+def render_makeup(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
+    """Render one face with each product code: (len(codes), 3, H, W) sRGB."""
     linear = srgb_to_linear(faces.images[index].float() / 255)
     level, gate = faces.regions[index].float().chunk(2)
     canvas = ground(Regions(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
@@ -142,14 +144,14 @@ def made_up(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Faces made up at random, ``LOOKS_PER_FACE`` in a row of the same face, the first without makeup.
+    """Faces with random makeup: ``LOOKS_PER_FACE`` consecutive pictures of each face, the first without makeup.
 
     Attributes:
         images: (N, 3, 100, 100) uint8.
-        painted: (N, 128) anchors of what was painted.
-        told: (N, 128) anchors of what the captions say.
-        keys: (N,) equal for looks that are the same.
-        captions: what is said of each.
+        painted: (N, 128) anchors of the painted codes.
+        told: (N, 128) anchors of the captions' looks.
+        keys: (N,) equal for equal looks.
+        captions: of each picture.
     """
 
     images: Tensor
@@ -161,19 +163,19 @@ class Pictures:
 
 @torch.no_grad()
 def render(work: Path, count: int, seed: int) -> None:
-    """Make up ``count`` training faces (with repetition), several looks each."""
+    """Render ``count`` training faces (with repetition), with several looks each."""
     faces = load_faces(work, "train")
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     images, painted, told, captions, keys = [], [], [], [], []
     for _ in range(count):
         index = rng.randrange(len(faces.images))
-        chosen = looks_of_face(rng, faces.subjects[index])
-        codes = [jitter(look_code(look), generator) for look, _ in chosen]
-        images.append((made_up(faces, index, codes) * 255).round().to(torch.uint8))
-        painted += [anchor(code) for code in codes]
-        told += [anchor(look_code(look)) for look, _ in chosen]
+        chosen = draw_looks(rng, faces.subjects[index])
+        codes = [jitter(encode_look(look), generator) for look, _ in chosen]
+        images.append((render_makeup(faces, index, codes) * 255).round().to(torch.uint8))
+        painted += [compute_anchor(code) for code in codes]
+        told += [compute_anchor(encode_look(look)) for look, _ in chosen]
         captions += [caption for _, caption in chosen]
-        keys += [key(look) for look, _ in chosen]
+        keys += [look_key(look) for look, _ in chosen]
     tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "told": torch.stack(told)}
     save_file(tensors, work / "pictures.safetensors")
     (work / "pictures.json").write_text(json.dumps({"captions": captions, "keys": keys}))
@@ -181,21 +183,21 @@ def render(work: Path, count: int, seed: int) -> None:
 
 def load_pictures(work: Path) -> Pictures:
     tensors = load_file(work / "pictures.safetensors")
-    said = json.loads((work / "pictures.json").read_text())
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(said["keys"]))}
-    keys = torch.tensor([numbers[name] for name in said["keys"]])
-    return Pictures(**tensors, keys=keys, captions=tuple(said["captions"]))
+    description = json.loads((work / "pictures.json").read_text())
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(description["keys"]))}
+    keys = torch.tensor([numbers[name] for name in description["keys"]])
+    return Pictures(**tensors, keys=keys, captions=tuple(description["captions"]))
 
 
 def jitter(code: Tensor, generator: torch.Generator) -> Tensor:
-    """Neighbours of a code mean the same words; absent products stay absent."""
+    """Add noise to a code that does not change its description; absent products stay absent."""
     noise = torch.randn(code.shape, generator=generator) * code.new_tensor([0.15, 0.15, 0.15, 0.25, 0.6, 0.6])
     noise[code[:, 3] <= -6.0] = 0.0
     return code + noise
 
 
-def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted, mirrored, brightened and tinted, the same for all looks of a face; without margin."""
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift, mirror, brighten and tint pictures, equally for all looks of a face, and remove the margin."""
     faces = images.split(LOOKS_PER_FACE)
     corners = torch.randint(2 * MARGIN + 1, (len(faces), 2), generator=generator).tolist()
     mirrored = (torch.rand(len(faces), generator=generator) < 0.5).tolist()
@@ -207,37 +209,39 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return (cut * (gain * tint).repeat_interleave(LOOKS_PER_FACE, 0)).clamp(0, 1)
 
 
-def centred(images: Tensor) -> Tensor:
-    """What the guidance sees: the face without margin."""
+def remove_margin(images: Tensor) -> Tensor:
+    """Remove the margin, as for the guidance."""
     return images[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def model_input(model: CLIP, images: Tensor) -> Tensor:
-    """(N, 3, 96, 96) pictures in 0..1, reduced and normalised."""
+def prepare_input(model: CLIP, images: Tensor) -> Tensor:
+    """Downscale and normalise (N, 3, 96, 96) pictures in 0..1."""
     mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
     reduced = F.interpolate(images, model.visual.image_size, mode="area")
     return (reduced - mean[:, None, None]) / std[:, None, None]
 
 
-def looks_of_face(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
-    """No makeup, a random look with a hard negative of it, and random ones."""
-    said = subject if subject and rng.random() < 0.15 else ""
-    bare = compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, subject=said)
+def draw_looks(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
+    """Draw looks with captions for one face: none, a random one, a hard negative of it, more random ones."""
+    description = subject if subject and rng.random() < 0.15 else ""
+    bare = compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, subject=description)
     first = draw_products(rng)
     second = draw_hard_negative(first, rng)
     looks: list[tuple[Look, str]] = [((), bare), (first, describe(first, rng)), (second, describe(second, rng))]
     while len(looks) < LOOKS_PER_FACE:
-        looks.append(sample_look(rng, subject=said))
+        looks.append(sample_look(rng, subject=description))
     return looks
 
 
-def key(look: Look) -> str:
-    """Looks with the same key are not each other's negatives."""
+def look_key(look: Look) -> str:
+    """Key of a look; looks with equal keys are not negatives of each other."""
     return repr(sorted((touch.product, touch.colour or "", touch.intensity) for touch in look))
 
 
-def anchor(code: Tensor) -> Tensor:
-    """Unit vector (128,) of a product code: opacities, and opacities times opponent colours, on fixed axes."""
+def compute_anchor(code: Tensor) -> Tensor:
+    """Compute the anchor of a product code: opacities, and opacities times opponent colours, as a unit vector
+    (128,).
+    """
     made = decode(code)
     shown = made.opacity / _FULL * _VISIBLE
     encoded = linear_to_srgb(made.pigment.clamp(0, 1))
@@ -258,63 +262,63 @@ _FULL = _full_opacities()
 _AXES = torch.linalg.qr(torch.randn(128, 1 + 4 * len(PRODUCTS), generator=torch.Generator().manual_seed(20)))[0].T
 _PLAIN = ("lips", "eyeshadow", "eyeliner", "blush", "lip_liner")
 _COLOURLESS = [PRODUCTS.index(name) for name in ("contour", "highlight", "lashes")]
-# How much of a picture each product decides.
+# Visual weight of each product.
 _WEIGHTS = {"lips": 1.0, "eyeshadow": 1.0, "eyeliner": 0.7, "blush": 0.8, "brow": 0.5, "contour": 0.5, "highlight": 0.5}
 _VISIBLE = torch.tensor([_WEIGHTS.get(name, 0.35) for name in PRODUCTS])
 
 
-def contrast(made: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
-    """Symmetric InfoNCE between unit vectors; equal keys (N,) share the target."""
+def contrastive_loss(made: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
+    """Symmetric InfoNCE loss between unit vectors; equal keys (N,) share the target."""
     same = (keys[:, None] == keys).float()
     target = same / same.sum(1, keepdim=True)
     logits = SCALE * made @ anchors.T
     return -0.5 * ((target * logits.log_softmax(1)).sum(1).mean() + (target * logits.T.log_softmax(1)).sum(1).mean())
 
 
-def build(config: Path = CONFIG) -> CLIP:
+def build_model(config: Path = CONFIG) -> CLIP:
     return CLIP(**json.loads(config.read_text()))
 
 
-def tokenizer(model: CLIP) -> SimpleTokenizer:
+def build_tokenizer(model: CLIP) -> SimpleTokenizer:
     return SimpleTokenizer(context_length=model.context_length)
 
 
 @torch.no_grad()
-def start_patches(model: CLIP, pictures: Pictures, count: int = 1500) -> None:
-    """Start from what makeup changes instead of chance, on the first ``count`` pictures.
+def initialise_patches(model: CLIP, pictures: Pictures, count: int = 1500) -> None:
+    """Initialise the patch embedding from the first ``count`` pictures.
 
-    Half of the patch embedding are the principal components of the changes from bare faces to their looks, half those
-    of what these leave of the faces. Places are told apart as loudly as colours.
+    Half of it are the principal components of the changes by makeup, half those of the remaining variation of faces.
+    Positional embeddings get a similar scale.
     """
     tower = model.visual
     weight, size = tower.conv1.weight, tower.patch_size[0]
-    inputs = model_input(model, centred(pictures.images[:count].float() / 255))
+    inputs = prepare_input(model, remove_margin(pictures.images[:count].float() / 255))
     patches = F.unfold(inputs, size, stride=size).transpose(1, 2)
     patches = patches - patches.mean((0, 1))
     looks = patches.reshape(-1, LOOKS_PER_FACE, *patches.shape[1:])
-    makeup = _principal((looks[:, 1:] - looks[:, :1]).flatten(0, 2), len(weight) // 2)
+    makeup = _principal_directions((looks[:, 1:] - looks[:, :1]).flatten(0, 2), len(weight) // 2)
     patches = patches.flatten(0, 1)
     rest = patches - patches @ makeup @ makeup.T
-    units = torch.cat([makeup, _principal(rest, len(weight) - makeup.shape[1])], 1)
+    units = torch.cat([makeup, _principal_directions(rest, len(weight) - makeup.shape[1])], 1)
     spread = (patches @ units).std(0)
     units = 0.5 * units / spread.clamp(min=0.02 * float(spread.max()))
     weight.copy_(units.T.reshape(weight.shape))
     tower.positional_embedding.normal_(0.0, 0.5)
 
 
-def _principal(rows: Tensor, count: int) -> Tensor:
+def _principal_directions(rows: Tensor, count: int) -> Tensor:
     """(D, count) leading principal directions of (N, D) rows."""
     vectors: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors
     return vectors.flip(1)[:, :count]
 
 
 def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
-    """Train one tower or go on training it; the learning rate falls to zero in the last third of ``steps``."""
+    """Train one tower, or resume its training; the learning rate decays to 0 in the last third of ``steps``."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = build()
-    pictures, held = load_pictures(work), every_other(load_faces(work, "val"), 0)
-    tokenize = tokenizer(model)
+    model = build_model()
+    pictures, held = load_pictures(work), take_half(load_faces(work, "val"), 0)
+    tokenize = build_tokenizer(model)
     state = work / f"{tower}.safetensors"
     parameters = dict(_tower_parameters(model, tower))
     decay = 0.02 if tower == "images" else 0.0
@@ -323,7 +327,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
     if state.exists():
         start = _resume(state, model, optimiser, parameters)
     elif tower == "images":
-        start_patches(model, pictures)
+        initialise_patches(model, pictures)
     began = time.monotonic()
     running = torch.zeros(3)
     model.train()
@@ -334,9 +338,9 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         faces = torch.randperm(len(pictures.images) // LOOKS_PER_FACE, generator=generator)[:FACES_PER_BATCH]
         chosen = (faces[:, None] * LOOKS_PER_FACE + torch.arange(LOOKS_PER_FACE)).flatten()
         if tower == "images":
-            inputs = augmented(pictures.images[chosen].float() / 255, generator)
+            inputs = augment(pictures.images[chosen].float() / 255, generator)
             with torch.autocast("cpu", torch.bfloat16):
-                seen = model.encode_image(model_input(model, inputs))
+                seen = model.encode_image(prepare_input(model, inputs))
             made, anchors = F.normalize(seen.float(), dim=1), pictures.painted[chosen]
         else:
             tokens = tokenize([pictures.captions[int(index)] for index in chosen])
@@ -344,7 +348,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         keys = pictures.keys[chosen]
         changes, meant = _changes(made), _changes(anchors)
         alike, changed_alike = (made * anchors).sum(1).mean(), (changes * meant).sum(1).mean()
-        loss = contrast(made, anchors, keys) + 2.0 * contrast(changes, meant, _made_up(keys))
+        loss = contrastive_loss(made, anchors, keys) + 2.0 * contrastive_loss(changes, meant, _drop_bare(keys))
         loss = loss + 4.0 * (1.0 - alike) + 4.0 * (1.0 - changed_alike)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -359,25 +363,25 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
             _save(state, model, optimiser, parameters, step + 1)
         if (step + 1) % 1500 == 0 and tower == "images" and (work / "text.safetensors").exists():
             both = load_trained(work)
-            shares = [top1(both, held, 200, 1, change=change) for change in (False, True)]
+            shares = [measure_top1(both, held, 200, 1, change=change) for change in (False, True)]
             print("top-1 of 16 captions, by picture and by change:", *shares, flush=True)
 
 
 def _tower_parameters(model: CLIP, tower: str) -> list[tuple[str, torch.nn.Parameter]]:
-    """Names and parameters of the image tower or of all the rest."""
+    """Names and parameters of the image tower, or of everything else."""
     return [(n, p) for n, p in model.named_parameters() if n.startswith("visual.") == (tower == "images")]
 
 
-def _made_up(values: Tensor) -> Tensor:
-    """Every row but the first of each face, which is bare."""
+def _drop_bare(values: Tensor) -> Tensor:
+    """Drop the first row of each face, which is without makeup."""
     return values.reshape(-1, LOOKS_PER_FACE, *values.shape[1:])[:, 1:].flatten(0, 1)
 
 
 def _changes(vectors: Tensor) -> Tensor:
-    """About unit vectors of the change from each face without makeup to its looks; shorter where hardly any is seen."""
+    """Approximate unit vectors of the change from each bare face to its looks; shorter for barely visible changes."""
     faces = vectors.reshape(-1, LOOKS_PER_FACE, vectors.shape[1])
     changes = (faces[:, 1:] - faces[:, :1]).flatten(0, 1)
-    # The gradient of a normalised tiny change would drown all others.
+    # Normalising tiny changes exactly would give them dominant gradients.
     return changes / torch.sqrt((changes * changes).sum(1, keepdim=True) + 0.1**2)
 
 
@@ -388,9 +392,9 @@ def _save(
     for name, parameter in parameters.items():
         for moment in ("exp_avg", "exp_avg_sq"):
             tensors[f"{moment}.{name}"] = optimiser.state[parameter][moment].contiguous()
-    aside = path.with_suffix(".part")
-    save_file(tensors, aside, metadata={"step": str(step)})
-    aside.rename(path)
+    temporary = path.with_suffix(".part")
+    save_file(tensors, temporary, metadata={"step": str(step)})
+    temporary.rename(path)
 
 
 def _resume(
@@ -406,38 +410,38 @@ def _resume(
 
 
 @torch.no_grad()
-def top1(
+def measure_top1(
     model: CLIP, faces: Faces, count: int, seed: int, held_out: bool = True, change: bool = False, visible: bool = False
 ) -> float:
-    """Share of made-up faces whose own caption is the best of 16; the other 15 describe other looks drawn alike.
+    """Top-1 accuracy of choosing a picture's caption among 16; the other 15 describe other random looks.
 
     Args:
-        model: to be checked.
-        faces: to be made up.
-        count: how many draws.
-        seed: of the draws.
-        held_out: captions in phrasings that training never says.
-        change: judge the change from the bare face against the change of words, as the guidance does.
-        visible: leave out looks that say "light" or consist of brows, lashes, contour or highlight alone.
+        model: to evaluate.
+        faces: to render with makeup.
+        count: number of draws.
+        seed: seeds the draws.
+        held_out: use phrasings that training never uses.
+        change: compare the change from the bare face with the change of text, as the guidance does.
+        visible: leave out looks that are light or consist only of brows, lashes, contour or highlight.
     """
     rng = random.Random(seed)
     generator = torch.Generator().manual_seed(seed)
     model.eval()
-    tokenize = tokenizer(model)
+    tokenize = build_tokenizer(model)
     right = 0
     for number in range(count):
         index = number % len(faces.images)
         drawn: dict[str, tuple[Look, str]] = {}
         if not change and rng.random() < 1 / 16:
-            drawn[key(())] = ((), compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, held_out))
+            drawn[look_key(())] = ((), compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, held_out))
         while len(drawn) < 16:
             look, caption = sample_look(rng, held_out)
             if not visible or any(touch.product in _PLAIN and touch.intensity > 0.4 for touch in look):
-                drawn.setdefault(key(look), (look, caption))
+                drawn.setdefault(look_key(look), (look, caption))
         looks = list(drawn.values())
-        code = jitter(look_code(looks[0][0]), generator)
-        pictures = torch.cat([made_up(faces, index, [code]), faces.images[index : index + 1].float() / 255])
-        image, bare = model.encode_image(model_input(model, centred(pictures)), normalize=True)
+        code = jitter(encode_look(looks[0][0]), generator)
+        pictures = torch.cat([render_makeup(faces, index, [code]), faces.images[index : index + 1].float() / 255])
+        image, bare = model.encode_image(prepare_input(model, remove_margin(pictures)), normalize=True)
         texts = model.encode_text(tokenize([*(caption for _, caption in looks), NO_MAKEUP]), normalize=True)
         if change:
             image, texts = image - bare, F.normalize(texts - texts[-1:], dim=1)
@@ -446,8 +450,8 @@ def top1(
 
 
 def load_trained(work: Path) -> CLIP:
-    """Both towers, each from its own training."""
-    model = build()
+    """Load both towers, each from its own training."""
+    model = build_model()
     state: dict[str, Tensor] = {}
     for tower in ("images", "text"):
         with safe_open(work / f"{tower}.safetensors", "pt") as file:
@@ -458,7 +462,7 @@ def load_trained(work: Path) -> CLIP:
 
 
 def export(work: Path, out: Path) -> None:
-    """Write float16 weights. Rows of tokens that no caption contains were never trained and become 0."""
+    """Write float16 weights; embeddings of tokens that never occurred in training become 0."""
     model = load_trained(work)
     tensors = {
         name: value.half().contiguous() if value.is_floating_point() else value
@@ -473,31 +477,31 @@ def export(work: Path, out: Path) -> None:
 
 
 def unpack(work: Path, weights: Path, tower: str, step: int) -> None:
-    """Write one tower's state from exported weights, as if ``step`` steps had been made; the moments start anew."""
-    model = build()
+    """Write one tower's training state from exported weights, at step ``step``, with fresh optimiser moments."""
+    model = build_model()
     parameters = dict(_tower_parameters(model, tower))
     exported = load_file(weights)
     model.load_state_dict({name: exported[name] for name in parameters}, strict=False)
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for name, parameter in parameters.items():
         tensors[f"exp_avg.{name}"] = torch.zeros_like(parameter)
-        # Not 0 where a token was trained: that is how ``export`` knows them.
+        # Not 0 where a token was trained: ``export`` recognises trained tokens by it.
         tensors[f"exp_avg_sq.{name}"] = 1e-8 * (parameter.detach() != 0).float()
     save_file(tensors, work / f"{tower}.safetensors", metadata={"step": str(step)})
 
 
 def check(work: Path, count: int) -> None:
-    """Print top-1 of 16 captions, by the picture alone and by the change from the bare face.
+    """Print top-1 accuracy among 16 captions, by the picture alone and by the change from the bare face.
 
-    Of the validation faces only the half that ``train`` doesn't look at.
+    On the half of the validation faces that ``train`` does not use, and on training faces.
     """
     torch.set_num_threads(1)
     model = load_trained(work)
     for split in ("val", "train"):
         faces = load_faces(work, split)
-        faces = every_other(faces, 1) if split == "val" else faces
+        faces = take_half(faces, 1) if split == "val" else faces
         for held_out in (False, True):
-            plain, changes = (100 * top1(model, faces, count, 7, held_out, change) for change in (False, True))
+            plain, changes = (100 * measure_top1(model, faces, count, 7, held_out, change) for change in (False, True))
             phrasings = "held-out" if held_out else "training"
             print(f"{split} faces, {phrasings} phrasings: {plain:.1f} % by the picture, {changes:.1f} % by the change")
 

@@ -1,11 +1,12 @@
-"""Learns the complexion model: light-and-tone patterns that real faces show, as principal components.
+"""Learns the complexion model: principal components of light and tone on real faces.
 
     python bundle/train/complexion.py FACES WORK
 
-WORK holds what ``canvases.py`` wrote. Uses the train split: frontal enough, without beards, glasses and hats by label.
-Each face's optical density is carried to the mean face, cells that are not its skin are filled from their neighbours,
-its own mean colour is removed, and the face and its mirror image enter the analysis (probabilistic PCA, Tipping and
-Bishop 1999, by the dual eigenproblem). Writes bundle/mini/complexion.safetensors (float16) and prints its figures.
+WORK is the output folder of ``canvases.py``. Uses nearly frontal faces of the train split, without beards, glasses and
+hats according to their labels. Each face's optical density is warped to the mean face, cells without skin are filled
+from their neighbours, its mean colour is removed, and the face and its mirror image enter the analysis (probabilistic
+PCA, Tipping and Bishop 1999, by the dual eigenproblem). Writes bundle/mini/complexion.safetensors (float16) and prints
+its figures.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from canvases import Canvas, canvases
+from canvases import Canvas, read_canvases
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
@@ -25,7 +26,7 @@ from scipy.spatial import cKDTree
 from c2p_core.colour import density, srgb_to_linear
 from c2p_core.faces import regions
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canonical import carry, cell_centres
+from c2p_core.faces.canonical import cell_centres, warp_between_meshes
 
 Array = NDArray[np.float32]
 
@@ -33,19 +34,19 @@ CELLS = 96
 COMPONENTS = 150
 _MAX_YAW = 0.35
 _MIN_EYES = 35.0
-_MIN_SKIN = 0.6  # share of the skin region that must be skin: less is a mask, a hand or hair
+_MIN_SKIN = 0.6  # minimum share of skin in the skin area; less means a mask, a hand or hair
 _OTHER = re.compile("beard|mustache|stubble|glasses|mask|hat|helmet|scarf|fedora", re.IGNORECASE)
-_FILL = (0.8, 2.0, 5.0, 12.0)  # Gaussian widths, in cells, from which holes are filled, finest first
+_FILL_WIDTHS = (0.8, 2.0, 5.0, 12.0)  # Gaussian widths, in cells, from which holes are filled, finest first
 
 
-def usable(canvas: Canvas) -> bool:
-    """Whether a face shows its bare skin."""
+def is_usable(canvas: Canvas) -> bool:
+    """Whether a face is frontal, large enough and shows bare skin, by its row."""
     row = canvas.row
     near = float(row["eye_dist_px"]) > _MIN_EYES and abs(float(row["yaw_proxy"])) < _MAX_YAW
     return near and not _OTHER.search(row["all_labels"])
 
 
-def symmetric_mean(meshes: list[Array]) -> Array:
+def compute_symmetric_mean(meshes: list[Array]) -> Array:
     """(468, 2) mean of meshes and of their mirror images."""
     mean = np.mean(meshes, axis=0)
     mirrored = np.stack([CANVAS - mean[:, 0], mean[:, 1]], axis=1)
@@ -65,41 +66,41 @@ def skin_cells(mean: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return skin[at[:, 1], at[:, 0]].reshape(CELLS, CELLS), (oval < 0)[at[:, 1], at[:, 0]].reshape(CELLS, CELLS)
 
 
-def pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Array | None:
-    """(CELLS, CELLS, 3) density of one face on the mean face, its own mean removed; None when too little is skin."""
-    places = carry(mean, canvas.mesh, cell_centres(CELLS)) - 0.5
+def extract_pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Array | None:
+    """(CELLS, CELLS, 3) density of one face on the mean face, minus its mean; None when there is too little skin."""
+    positions = warp_between_meshes(mean, canvas.mesh, cell_centres(CELLS)) - 0.5
     linear = srgb_to_linear(torch.from_numpy(canvas.pixels).float() / 255).numpy()
     smooth = np.stack([gaussian_filter(linear[..., c], 1.2) for c in range(3)], axis=-1)
     tone = density(torch.from_numpy(smooth)).numpy()
-    at = [places[:, 1], places[:, 0]]
+    at = [positions[:, 1], positions[:, 0]]
     values = np.stack([map_coordinates(tone[..., c], at, order=1, mode="nearest") for c in range(3)], axis=-1)
     flat = skin.ravel()
     away = values - np.median(values[flat], axis=0)
     hue = np.linalg.norm(away - away.mean(1, keepdims=True), axis=1)
-    inside = ((places > 0) & (places < CANVAS - 1)).all(1)
+    inside = ((positions > 0) & (positions < CANVAS - 1)).all(1)
     own = inside & flat & (hue < max(0.25, 5 * float(np.median(hue[flat])))) & (np.abs(away.mean(1)) < 1.6)
     if own.sum() < _MIN_SKIN * flat.sum():
         return None
-    filled = _fill(values.reshape(CELLS, CELLS, 3), own.reshape(CELLS, CELLS))
+    filled = _fill_holes(values.reshape(CELLS, CELLS, 3), own.reshape(CELLS, CELLS))
     return np.asarray(filled - filled[skin].mean(0), dtype=np.float32)
 
 
-def _fill(values: Array, known: NDArray[np.bool_]) -> Array:
-    """Smooth known cells a little and fill the others from ever wider neighbourhoods."""
+def _fill_holes(values: Array, known: NDArray[np.bool_]) -> Array:
+    """Smooth known cells slightly and fill the others from increasingly wide neighbourhoods."""
     weight = known.astype(np.float32)
     result = np.zeros_like(values)
     missing = np.ones_like(weight)
-    for width in _FILL:
+    for width in _FILL_WIDTHS:
         near = gaussian_filter(weight, width)
         mean = np.stack([gaussian_filter(values[..., c] * weight, width) for c in range(3)], axis=-1)
-        share = missing if width == _FILL[-1] else missing * np.clip(3 * near, 0, 1)
+        share = missing if width == _FILL_WIDTHS[-1] else missing * np.clip(3 * near, 0, 1)
         result += share[..., None] * mean / np.maximum(near, 1e-4)[..., None]
         missing = missing - share
     return result
 
 
-def components(patterns: Array, extent: NDArray[np.bool_]) -> tuple[Array, float]:
-    """Principal patterns scaled to one standard deviation, (K, 3, CELLS, CELLS), and the variance share they carry."""
+def compute_components(patterns: Array, extent: NDArray[np.bool_]) -> tuple[Array, float]:
+    """Compute (K, 3, CELLS, CELLS) components scaled to one standard deviation, and their share of the variance."""
     data = patterns[:, extent].reshape(len(patterns), -1)
     data = data - data.mean(0)
     values, vectors = np.linalg.eigh(data @ data.T / len(data))
@@ -107,7 +108,7 @@ def components(patterns: Array, extent: NDArray[np.bool_]) -> tuple[Array, float
     axes = vectors[:, :COMPONENTS].T @ data / np.sqrt(len(data))
     grid = np.zeros((COMPONENTS, CELLS, CELLS, 3), np.float32)
     grid[:, extent] = axes.reshape(COMPONENTS, -1, 3)
-    # Beyond the outline the nearest cell goes on, so that a face a little larger than the mean has no seam.
+    # Outside the outline the nearest cell is repeated, so that faces slightly larger than the mean have no seam.
     rows, columns = distance_transform_edt(~extent, return_distances=False, return_indices=True)
     return grid[:, rows, columns].transpose(0, 3, 1, 2), float(values[:COMPONENTS].sum() / values.sum())
 
@@ -118,19 +119,21 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "mini" / "complexion.safetensors")
     arguments = parser.parse_args()
-    chosen = [canvas for canvas in canvases(arguments.faces, arguments.work, "train") if usable(canvas)]
-    mean = symmetric_mean([canvas.mesh for canvas in chosen])
+    chosen = [canvas for canvas in read_canvases(arguments.faces, arguments.work, "train") if is_usable(canvas)]
+    mean = compute_symmetric_mean([canvas.mesh for canvas in chosen])
     skin, extent = skin_cells(mean)
-    found = [p for canvas in chosen if (p := pattern(canvas, mean, skin)) is not None]
-    patterns = np.stack(found)
-    learned, share = components(np.concatenate([patterns, patterns[:, :, ::-1]]), extent)
+    extracted = [p for canvas in chosen if (p := extract_pattern(canvas, mean, skin)) is not None]
+    patterns = np.stack(extracted)
+    learned, share = compute_components(np.concatenate([patterns, patterns[:, :, ::-1]]), extent)
     tensors = {
         "mesh": torch.from_numpy(mean),
         "components": torch.from_numpy(np.ascontiguousarray(learned)).half(),
         "extent": torch.from_numpy(extent).half(),
     }
     save_file(tensors, arguments.out)
-    print(f"{len(found)} of {len(chosen)} faces, mirrored too; {COMPONENTS} components, {share:.1%} of the variance")
+    print(
+        f"{len(extracted)} of {len(chosen)} faces, mirrored too; {COMPONENTS} components, {share:.1%} of the variance"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Chooses synthetic people whose embeddings a face can be moved towards ("decoy" mode).
+"""Chooses the synthetic identities of decoy mode.
 
     python bundle/train/decoys.py FACES WORK          after thresholds.py; writes bundle/mini/decoys.safetensors
     python bundle/train/decoys.py FACES WORK --add    the same people, also as seen by recognisers that the file lacks
 
-They are faces of the train split: adult, frontal, marked as good examples, and unlike each other for every recogniser.
-Only their embeddings are kept, one (16, D) tensor for each recogniser.
+They are faces of the train split: adult, frontal, marked as good examples, and dissimilar for every recogniser. Only
+their embeddings are stored, one (16, D) tensor per recogniser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 import torch
-from canvases import canvases
+from canvases import read_canvases
 from safetensors.torch import load_file, save_file
 from thresholds import embeddings
 from torch import Tensor
@@ -28,14 +28,14 @@ _FRONTAL = 0.15
 _YOUNG = re.compile(r"child|kid|teen|girl|boy|baby|young|(?<!\d)(1?\d|2[0-4]) year", re.IGNORECASE)
 
 
-def usable(row: dict[str, str]) -> bool:
-    """Whether a face may become a decoy, by what the list says of it."""
+def is_usable(row: dict[str, str]) -> bool:
+    """Whether a face may become a decoy, by its row in faces.csv."""
     labels = f"{row['row_label']} {row['all_labels']}"
     return row["example_ok"] == "1" and abs(float(row["yaw_proxy"])) < _FRONTAL and not _YOUNG.search(labels)
 
 
-def far_apart(likeness: Tensor, count: int) -> list[int]:
-    """Greedy choice of ``count`` rows of a symmetric (N, N) likeness matrix that are unlike each other."""
+def choose_dissimilar(likeness: Tensor, count: int) -> list[int]:
+    """Choose ``count`` mutually dissimilar rows of a symmetric (N, N) similarity matrix, greedily."""
     alike = likeness.clone().fill_diagonal_(float("inf"))
     first = int(alike.argmin()) // len(alike)
     chosen = [first]
@@ -48,8 +48,8 @@ def far_apart(likeness: Tensor, count: int) -> list[int]:
     return chosen
 
 
-def same(stored: dict[str, Tensor], vectors: dict[str, Tensor]) -> list[int]:
-    """The rows of ``vectors`` that are the people in a file."""
+def find_identities(stored: dict[str, Tensor], vectors: dict[str, Tensor]) -> list[int]:
+    """Find the rows of ``vectors`` that are the identities in a file."""
     found = {tuple((stored[name] @ vectors[name].T).argmax(1).tolist()) for name in stored}
     if len(found) != 1:
         raise SystemExit("The recognisers of the file find different people in it; write it anew, without --add.")
@@ -66,14 +66,14 @@ def main() -> None:
     store, written = ModelStore(), bundle_dir() / "mini" / "decoys.safetensors"
     stored = load_file(written) if arguments.add else {}
     thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
-    faces = list(canvases(arguments.faces, arguments.work, "train"))
-    rows = torch.tensor([at for at, face in enumerate(faces) if usable(face.row)])
+    faces = list(read_canvases(arguments.faces, arguments.work, "train"))
+    rows = torch.tensor([at for at, face in enumerate(faces) if is_usable(face.row)])
     vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in recogniser_names(store)}
-    # In each recogniser's own unit; what counts is the one that finds two faces most alike.
+    # In impostor standard deviations; the recogniser that finds a pair most similar decides.
     likeness = torch.stack(
         [(v @ v.T - thresholds[name].impostor_mean) / thresholds[name].impostor_std for name, v in vectors.items()]
     )
-    chosen = same(stored, vectors) if stored else far_apart(likeness.amax(0), _COUNT)
+    chosen = find_identities(stored, vectors) if stored else choose_dissimilar(likeness.amax(0), _COUNT)
     for name, unit in vectors.items():
         pairs = (unit[chosen] @ unit[chosen].T).fill_diagonal_(-1)
         print(f"{name}: highest similarity of two of them {float(pairs.max()):.3f}, FAR 1 % {thresholds[name].far1}")

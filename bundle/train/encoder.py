@@ -1,11 +1,11 @@
-"""Polishes the encoder of the embedded StyleGAN2, whose generator stays as it is.
+"""Fine-tunes the encoder of the embedded StyleGAN2 with a fixed generator.
 
     python bundle/train/encoder.py FACES WEIGHTS OUT      WEIGHTS as stylegan2.py export wrote them
 
-Trained together, generator and encoder soon know the training faces by heart. Here the encoder alone goes on, on more
-faces (turned heads and more padding too) that are bent, toned and lit anew in every step, against the squared error
-that its figure is made of, while its rate falls to nothing. Every random draw follows from the number of the step.
-May be stopped and started again: it goes on from OUT.state, which it keeps until it is done.
+Trained together, generator and encoder soon overfit the training faces. Here only the encoder is trained further, on
+more faces (including turned heads and more padding) with random warps, tones and lighting in every step, on the squared
+error by which it is evaluated, while the learning rate decays to 0. Random draws depend only on the step number. Can be
+interrupted and resumed: it stores its state in OUT.state until it is done.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from stylegan2 import augmented, benchmark_names, load_faces, psnr, training_names
+from stylegan2 import augment, benchmark_names, load_faces, psnr, training_names
 from torch import Tensor
 
 from c2p_core.priors.checkpoints import load_encoder, load_generator, save
 from c2p_core.priors.stylegan2 import Encoder, Generator
 
 _MAX_PADDING, _MAX_YAW = 0.2, 0.8
-_BATCH, _RATE, _WARM, _DECAY, _LARGEST = 16, 1e-3, 50, 0.995, 1.0
-_LOOK_EVERY = 50
-_CHANGED = 0.7  # share of faces that each kind of change happens to
-_BEND = 0.035  # of half a side, at each of 5 x 5 points
+_BATCH, _RATE, WARM_UP_STEPS, _DECAY, _LARGEST = 16, 1e-3, 50, 0.995, 1.0
+EVALUATE_EVERY = 50
+_CHANGED = 0.7  # probability of each kind of augmentation
+_BEND = 0.035  # standard deviation of 5 x 5 random shifts, relative to half a side
 _GAIN, _GAMMA, _SIDE_LIGHT = 0.12, 0.2, 0.15
 
 
-def bent(pictures: Tensor, draw: torch.Generator) -> Tensor:
-    """(B, 3, h, h) with every picture bent smoothly in its own way."""
+def warp_randomly(pictures: Tensor, draw: torch.Generator) -> Tensor:
+    """Warp every picture of (B, 3, h, h) smoothly and randomly."""
     count = len(pictures)
     shift = F.interpolate(
         _BEND * torch.randn(count, 2, 5, 5, generator=draw), pictures.shape[2:], mode="bicubic", align_corners=True
     )
-    still = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(pictures.shape), align_corners=False)
-    grid = still + shift.permute(0, 2, 3, 1)
+    identity = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(pictures.shape), align_corners=False)
+    grid = identity + shift.permute(0, 2, 3, 1)
     return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
 
 
-def lit(pictures: Tensor, draw: torch.Generator) -> Tensor:
-    """(B, 3, h, h) in -1..1 with another white balance, exposure, contrast and light from another side."""
+def relight_randomly(pictures: Tensor, draw: torch.Generator) -> Tensor:
+    """Change white balance, exposure, contrast and direction of light of (B, 3, h, h) pictures in -1..1 randomly."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(len(pictures), *shape, generator=draw)
@@ -55,37 +55,37 @@ def lit(pictures: Tensor, draw: torch.Generator) -> Tensor:
     return 2 * light.clamp(0, 1) - 1
 
 
-def batch(faces: Tensor, step: int) -> Tensor:
-    """(B, 3, h, h) -1..1: what step ``step`` learns from, of (N, 3, h, h) uint8 faces."""
+def draw_batch(faces: Tensor, step: int) -> Tensor:
+    """Draw the (B, 3, h, h) training batch of a step, in -1..1, from (N, 3, h, h) uint8 faces."""
     draw = torch.Generator().manual_seed(77_000_003 + step)
-    pictures = augmented(faces[torch.randint(len(faces), (_BATCH,), generator=draw)], draw)
-    for change in (bent, lit):
-        some = torch.rand(_BATCH, generator=draw) < _CHANGED
-        pictures[some] = change(pictures[some], draw)
+    pictures = augment(faces[torch.randint(len(faces), (_BATCH,), generator=draw)], draw)
+    for change in (warp_randomly, relight_randomly):
+        chosen = torch.rand(_BATCH, generator=draw) < _CHANGED
+        pictures[chosen] = change(pictures[chosen], draw)
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
-def rate(step: int, steps: int) -> float:
-    """Adam's: soon at its height, then along a cosine to nothing."""
-    return _RATE * min(1.0, (step + 1) / _WARM) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+def learning_rate(step: int, steps: int) -> float:
+    """Learning rate: warm-up, then cosine decay to 0."""
+    return _RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()
-def quality(generator: Generator, encoder: Encoder, faces: Tensor) -> Tensor:
-    """(N,) dB of (N, 3, h, h) uint8 faces by the encoder alone."""
+def measure_psnr(generator: Generator, encoder: Encoder, faces: Tensor) -> Tensor:
+    """(N,) PSNR in dB of (N, 3, h, h) uint8 faces reconstructed by encoder and generator."""
     made = []
-    for some in faces.split(8):
-        wanted = some.to(generator.mean_w.device).float() / 127.5 - 1
+    for chosen in faces.split(8):
+        wanted = chosen.to(generator.mean_w.device).float() / 127.5 - 1
         codes = encoder(F.avg_pool2d(wanted, faces.shape[2] // encoder.shape.size))
         made.append((generator(codes).clamp(-1, 1).cpu() + 1) / 2)
     return psnr(torch.cat(made), faces)
 
 
 def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
-    """Trains, tells how it goes on the benchmark's faces, and writes the averaged weights to ``out``.
+    """Train, print the PSNR on the benchmark's faces, and write the averaged weights to ``out``.
 
     Raises:
-        SystemExit: what was begun was to take another number of steps, by which the rate goes.
+        SystemExit: the stored state is of a run with another number of steps, which determines the learning rate.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator, encoder = load_generator(weights), load_encoder(weights).train().requires_grad_()
@@ -93,40 +93,42 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = copy.deepcopy(encoder).requires_grad_(False).eval()
     pictures = load_faces(faces, training_names(faces, _MAX_PADDING, _MAX_YAW))
-    shown = load_faces(faces, benchmark_names(faces))
-    print(f"{len(pictures)} faces; before: {_told(quality(generator, mean, shown))}", flush=True)
+    benchmark_faces = load_faces(faces, benchmark_names(faces))
+    print(f"{len(pictures)} faces; before: {_format_psnr(measure_psnr(generator, mean, benchmark_faces))}", flush=True)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
     state = out.with_name(f"{out.name}.state")
-    first = _resumed(state, encoder, mean, optimiser, steps)
+    first = _restore_state(state, encoder, mean, optimiser, steps)
     began = time.monotonic()
     for step in range(first, steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate(step, steps)
-        wanted = batch(pictures, step).to(device)
+            group["lr"] = learning_rate(step, steps)
+        wanted = draw_batch(pictures, step).to(device)
         codes = encoder(F.avg_pool2d(wanted, wanted.shape[2] // encoder.shape.size))
         loss = F.mse_loss(generator(codes), wanted)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), _LARGEST)
         optimiser.step()
-        _average(mean, encoder, min(_DECAY, (1 + step) / (10 + step)))
-        if (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
-            told = _told(quality(generator, mean, shown))
+        _update_average(mean, encoder, min(_DECAY, (1 + step) / (10 + step)))
+        if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:
+            told = _format_psnr(measure_psnr(generator, mean, benchmark_faces))
             print(f"{step + 1} {time.monotonic() - began:.0f} s: {told}", flush=True)
             save(out, generator, mean)
-            _keep(state, encoder, mean, optimiser, step + 1, steps)
+            _save_state(state, encoder, mean, optimiser, step + 1, steps)
     state.unlink(missing_ok=True)
 
 
-def _keep(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
-    aside = path.with_name(f"{path.name}.part")
+def _save_state(
+    path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, step: int, steps: int
+) -> None:
+    temporary = path.with_name(f"{path.name}.part")
     networks = {"encoder": encoder.state_dict(), "mean": mean.state_dict()}
-    torch.save({**networks, "optimiser": optimiser.state_dict(), "step": step, "steps": steps}, aside)
-    aside.replace(path)
+    torch.save({**networks, "optimiser": optimiser.state_dict(), "step": step, "steps": steps}, temporary)
+    temporary.replace(path)
 
 
-def _resumed(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, steps: int) -> int:
-    """The step to go on with; 0 where nothing was begun."""
+def _restore_state(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim.Optimizer, steps: int) -> int:
+    """Restore a stored state; returns the step to continue with, 0 if there is none."""
     if not path.exists():
         return 0
     kept = torch.load(path, map_location="cpu", weights_only=True)
@@ -140,13 +142,13 @@ def _resumed(path: Path, encoder: Encoder, mean: Encoder, optimiser: torch.optim
 
 
 @torch.no_grad()
-def _average(mean: Encoder, current: Encoder, decay: float) -> None:
+def _update_average(mean: Encoder, current: Encoder, decay: float) -> None:
     torch._foreach_lerp_(list(mean.parameters()), list(current.parameters()), 1 - decay)
     for kept, buffer in zip(mean.buffers(), current.buffers(), strict=True):
         kept.copy_(buffer)
 
 
-def _told(values: Tensor) -> str:
+def _format_psnr(values: Tensor) -> str:
     return f"{values.mean():.2f} dB, worst {values.min():.2f}"
 
 

@@ -2,7 +2,7 @@
 
     python bundle/train/manifest_hashes.py
 
-Run it after anything in bundle/mini or bundle/models was made anew. Files that don't exist yet keep an empty hash.
+Run it after any change in bundle/mini or bundle/models. Files that don't exist yet keep an empty hash.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from c2p_core.models.manifest import BundleSource, read_manifest
 BUNDLE = Path(__file__).resolve().parents[1]
 
 
-def with_hash(manifest: str, path: Path) -> str:
-    """The manifest's text with the size and hash that ``path`` has now."""
+def update_hash(manifest: str, path: Path) -> str:
+    """Update the size and hash of ``path`` in the manifest's text."""
     content = path.read_bytes()
     pattern = rf'(name = "{re.escape(path.name)}", )sha256 = "[0-9a-f]*", size = \d+'
     return re.sub(pattern, rf'\1sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)}', manifest)
@@ -30,7 +30,7 @@ def main() -> None:
         for source in entry.sources:
             for file in entry.files if isinstance(source, BundleSource) else ():
                 if isinstance(source, BundleSource) and (BUNDLE / source.folder / file.name).is_file():
-                    text = with_hash(text, BUNDLE / source.folder / file.name)
+                    text = update_hash(text, BUNDLE / source.folder / file.name)
                     print(f"{entry.name}: {file.name}")
     path.write_text(text, encoding="utf-8")
 

@@ -1,24 +1,23 @@
-"""Measures how the matches of a protected photo with other photos of the person depend on what a run can see.
+"""Measures how matches with other photos of a person depend on the similarity to the protected photo's own original.
 
-    python -m benchmarks others --strength 0.5          and other strengths, on the same photos
+    python -m benchmarks others --strength 0.5          and at other strengths, on the same photos
     PYTHONPATH=.:plugin python bundle/train/other_photos.py
     python bundle/train/manifest_hashes.py
 
-writes bundle/mini/other-photos.json from the rows of that benchmark with the usual settings. It holds shares and counts
-alone:
+writes bundle/mini/other-photos.json from that benchmark's rows with default settings. It contains only shares and
+counts:
 
-- "recognisers": the similarity of a protected photo to its own original up to which at least four of five of the
-  matches with other photos that there were at FAR 1 % are lost ("up_to"). The share lost is fitted as a function of
-  the similarity that never rises (isotonic regression, photos weighted by their matches), so that it holds at "up_to"
-  and not only on average below it. Strengths and roles are taken together. A recogniser with fewer than `ENOUGH`
-  matches is left out. "people_left_out" is a check: the share lost up to the similarity that the photos of everybody
-  else give. Where that is not four of five too, or fewer than `ENOUGH_LOW` matches lie that low, "up_to" is -1:
-  nothing is promised.
+- "recognisers": the highest similarity of a protected photo to its own original at which at least four of five matches
+  with other photos at FAR 1 % are lost ("up_to"). The share lost is fitted as a non-increasing function of the
+  similarity (isotonic regression, photos weighted by their matches), so it holds at "up_to", not only on average below.
+  Strengths and roles are pooled. Recognisers with fewer than `ENOUGH` matches are left out. "people_left_out" is a
+  cross-validation: the share of a person's matches lost up to the similarity that all other people's photos give. If
+  that is below four of five, or fewer than `ENOUGH_LOW` matches are that low, "up_to" is -1: no promise.
 - "strengths": the share of matches lost at each strength, held out and white-box, mean over families as in the
   benchmark's report, of photos and held-out families that were measured at all of these strengths.
 
-Start it when all strengths are measured: its file is part of the code that rows are marked with. Thresholds are those
-of bundle/mini/thresholds.json, whatever they were when the rows were measured.
+Run it after all strengths are measured: rows are marked with a hash of the code, which includes its output. Thresholds
+are those of bundle/mini/thresholds.json, even if others were used when the rows were measured.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +34,20 @@ from scipy.optimize import isotonic_regression
 
 from benchmarks import rows
 from benchmarks.data import person_of
-from benchmarks.others import METHOD
-from benchmarks.rates import THRESHOLDS
+from benchmarks.frames import pair_frame
+from benchmarks.methods.strengths import PRODUCT_METHOD
+from benchmarks.metrics.other_photos import lost_matches, rate_over_families
 from benchmarks.rows import OTHERS_FILE, OthersRow
-from benchmarks.threat import families, matches_lost, over_families
 from c2p_core.api import DEFAULT_PROMPT, PRIORS
 from c2p_core.models.store import bundle_dir
 from c2p_core.recognition.other_photos import LOST_SHARE
 from c2p_core.recognition.thresholds import Thresholds, read_thresholds
 
-# Matches with other photos that a recogniser needs to be told of, and how many of them "up_to" needs below it.
+# Minimum number of matches with other photos per recogniser, and of those at or below "up_to".
 ENOUGH, ENOUGH_LOW = 100, 20
-# Photos that a strength needs to be told of.
+# Minimum number of photos per strength.
 ENOUGH_PHOTOS = 20
-# No similarity is lower.
+# "up_to" without a promise; no similarity is lower.
 NEVER = -1.0
 
 Entry = dict[str, Any]
@@ -57,13 +55,13 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Seen:
-    """What one recogniser said of one protected photo.
+    """Matches of one protected photo, by one recogniser.
 
     Attributes:
         photo: such as "p3/2".
         own: similarity to its own original.
-        matches: other photos of the person that it matched before.
-        lost: how many of them it no longer matches.
+        matches: number of other photos of the person that the unprotected photo matches.
+        lost: number of those that the protected one no longer matches.
     """
 
     photo: str
@@ -73,7 +71,7 @@ class Seen:
 
 
 def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> list[OthersRow]:
-    """The rows with the usual settings at any strength, one a setting and folder, judged by these thresholds."""
+    """Select the rows with default settings at any strength, one per setting and folder, with these thresholds."""
     kept = {
         (row.photos, row.setting): replace(
             row,
@@ -85,7 +83,7 @@ def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> l
         )
         for row in measured
     }
-    wanted = (METHOD, DEFAULT_PROMPT, PRIORS[0], None)
+    wanted = (PRODUCT_METHOD, DEFAULT_PROMPT, PRIORS[0], None)
     return [
         row
         for row in kept.values()
@@ -94,7 +92,7 @@ def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> l
 
 
 def seen_by(recogniser: str, measured: Iterable[OthersRow]) -> list[Seen]:
-    """What one recogniser said of the photos that show a face and matched another photo before."""
+    """Collect one recogniser's matches, for photos with a face and at least one match before protection."""
     found = []
     for row in measured:
         for s in row.scores:
@@ -106,9 +104,9 @@ def seen_by(recogniser: str, measured: Iterable[OthersRow]) -> list[Seen]:
 
 
 def lost_up_to(seen: Sequence[Seen]) -> float:
-    """The highest similarity to the own original at which, and below which, `LOST_SHARE` of the matches are lost.
+    """The highest similarity to the own original up to which at least `LOST_SHARE` of the matches are lost.
 
-    `NEVER` when fewer than `ENOUGH_LOW` matches lie that low.
+    `NEVER` when there are fewer than `ENOUGH_LOW` matches up to it.
     """
     ordered = sorted(seen, key=lambda s: s.own)
     if not ordered:
@@ -122,14 +120,14 @@ def lost_up_to(seen: Sequence[Seen]) -> float:
 
 
 def share_lost(seen: Iterable[Seen]) -> float | None:
-    """Of all matches together; None of no matches."""
+    """The share of all matches that are lost; None without matches."""
     found = list(seen)
     matches = sum(s.matches for s in found)
     return sum(s.lost for s in found) / matches if matches else None
 
 
 def people_left_out(seen: Sequence[Seen]) -> float | None:
-    """Share lost up to the similarity that everybody else's photos give, over all people; None where none is so low."""
+    """Leave-one-person-out share lost, up to the similarity that the others' photos give; None if none is so low."""
     found: list[Seen] = []
     for person in sorted({person_of(s.photo) for s in seen}):
         limit = lost_up_to([s for s in seen if person_of(s.photo) != person])
@@ -138,7 +136,7 @@ def people_left_out(seen: Sequence[Seen]) -> float | None:
 
 
 def recogniser_entry(seen: Sequence[Seen]) -> Entry | None:
-    """What is kept of one recogniser; None of too few matches."""
+    """Build the entry of one recogniser; None for too few matches."""
     matches = sum(s.matches for s in seen)
     if matches < ENOUGH:
         return None
@@ -158,7 +156,7 @@ def recogniser_entry(seen: Sequence[Seen]) -> Entry | None:
 
 
 def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
-    """What was lost at each strength; strengths with fewer than `ENOUGH_PHOTOS` photos are left out.
+    """Build the entries of strengths; those with fewer than `ENOUGH_PHOTOS` photos are left out.
 
     Raises:
         SystemExit: the strengths have too few photos in common.
@@ -173,11 +171,10 @@ def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
     common = set.intersection(*(set(found) for found in groups.values()))
     if _photos(common) < ENOUGH_PHOTOS:
         raise SystemExit(f"The strengths {', '.join(f'{s:g}' for s in groups)} have too few photos in common.")
-    lost = partial(matches_lost, threshold=THRESHOLDS["FAR 1 %"])
     entries = []
     for strength, found in groups.items():
-        same = [row for key, row in found.items() if key in common]
-        held_out, white_box = (over_families(lost, same, role) for role in ("held-out", "white-box"))
+        lost = lost_matches(pair_frame(row for key, row in found.items() if key in common), "far1")
+        held_out, white_box = (rate_over_families(lost[lost["role"] == role]) for role in ("held-out", "white-box"))
         if held_out is None or white_box is None:
             raise SystemExit(f"No other photo was matched before protection at strength {strength:g}.")
         entries.append(
@@ -193,7 +190,7 @@ def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
 
 
 def table(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> Entry:
-    """The whole file.
+    """Build the content of the file.
 
     Raises:
         SystemExit: there are no rows with the usual settings.
@@ -201,7 +198,7 @@ def table(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> E
     found = usual(measured, thresholds)
     if not found:
         raise SystemExit("There are no rows with the usual settings; run `python -m benchmarks others`.")
-    names = sorted(name for members in families(found).values() for name in members)
+    names = sorted({score.recogniser for row in found for score in row.scores})
     entries = {name: recogniser_entry(seen_by(name, found)) for name in names}
     return {
         "prior": PRIORS[0],
@@ -226,7 +223,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, nargs="+", default=[kept], metavar="FILE", help=f"instead of {kept}")
     parser.add_argument("--output", type=Path, default=bundle_dir() / "mini" / "other-photos.json")
     arguments = parser.parse_args()
-    measured = [row for path in arguments.rows for row in rows.read(path, rows.others_row)]
+    measured = [row for path in arguments.rows for row in rows.read(path, rows.OthersRow)]
     made = table(measured, read_thresholds(bundle_dir() / "mini" / "thresholds.json"))
     text = json.dumps(made, indent=2, sort_keys=True) + "\n"
     arguments.output.write_text(text, encoding="utf-8")

@@ -5,11 +5,11 @@
     python bundle/train/stylegan2.py export WORK OUT                 float16 weights, for encoder.py to polish
 
 FACES is a folder with aligned256/ and faces.csv. Generator and encoder learn as one auto-encoder from the first step,
-at 32 px, then 64, then 128, so that a small machine soon has codes that mean something: a third of each batch is drawn
-from the code that all layers share, which teaches W, the rest from W+. The mapping network follows the distribution of
-the shared codes (sliced Wasserstein). At full size an adversary joins, with adaptive augmentation (Karras et al.,
-NeurIPS 2020), and judges reconstructions and mixed random styles; path regularisation keeps codes evenly spaced. Every
-random draw follows from the seed and the number of the step, so that a resumed run goes on as an unbroken one.
+at 32 px, then 64, then 128, which gives meaningful codes early even on a small machine: a third of each batch uses only
+the code shared by all layers, which trains W, the rest W+. The mapping network is trained to match the distribution of
+the shared codes (sliced Wasserstein). At full size a discriminator with adaptive augmentation (Karras et al., NeurIPS
+2020) joins, and judges reconstructions and mixed random styles; path length regularisation keeps codes evenly spaced.
+Random draws depend only on the seed and the step number, so a resumed run is identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _MAX_YAW = 0.6
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How training goes.
+class TrainingPlan:
+    """Training schedule.
 
     Attributes:
-        batch: pictures a step.
+        batch: pictures per step.
         grow: (first step, side in pixels) of each stage.
-        adversary: the step at which the adversary joins.
-        rate: of the generator and of the adversary; the encoder learns at half of it.
-        decay: of the averaged weights, which are what ships.
-        lazy: steps between two regularisations of the adversary and of the path length.
+        adversary: the step at which the discriminator joins.
+        rate: learning rate of generator and discriminator; the encoder has half of it.
+        decay: of the averaged weights, which ship.
+        lazy: steps between two regularisations of the discriminator and of the path length.
     """
 
     batch: int = 16
@@ -74,14 +74,14 @@ class Plan:
 # Weights of the losses.
 _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
 _FAINT = 0.1
-# The mapping network follows codes that an encoder moves, and not a slow adversary alone.
+# Relative learning rate of the mapping network: it has to follow the encoder's codes, which change fast.
 _MAPPING_RATE = 20
-_LEARNING = 200  # steps in which the adversary's word comes to count
-_REAL_SIGNS = 0.6  # share of surely real verdicts on real pictures that augmentation aims at
+_LEARNING = 200  # steps over which the adversarial loss is phased in
+_REAL_SIGNS = 0.6  # target of augmentation: mean sign of the discriminator's output on real pictures
 
 
 class Discriminator(nn.Module):
-    """Pictures to one logit each: a small residual network with the spread of the batch at its end."""
+    """Maps pictures to logits: a small residual network with minibatch standard deviation."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -108,15 +108,15 @@ class Discriminator(nn.Module):
 
 
 class Training:
-    """All that changes while training, in one place to be stored and restored."""
+    """The complete training state, which can be stored and restored."""
 
-    def __init__(self, plan: Plan, seed: int, device: torch.device) -> None:
+    def __init__(self, plan: TrainingPlan, seed: int, device: torch.device) -> None:
         torch.manual_seed(seed)
         self.plan, self.seed, self.device = plan, seed, device
         self.generator = Generator(GENERATOR)
         for rgb in self.generator.rgbs:
             assert isinstance(rgb, ToRgb)
-            # A resolution that joins later adds a faint pattern then, and does not drown what was learned.
+            # A resolution that joins later must not overwhelm what was learned before.
             rgb.weight.data *= _FAINT
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
@@ -137,13 +137,13 @@ class Training:
         self.path_length = torch.zeros((), device=device)
 
     def state(self) -> dict[str, object]:
-        """Everything that ``restore`` needs."""
+        """The state for ``restore``."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "augmentation", "path_length")}
         return {**parts, **numbers}
 
     def restore(self, state: dict[str, object]) -> None:
-        """Go on from what ``state`` gave."""
+        """Restore a state from ``state``."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])  # type: ignore[arg-type]
         for name in ("step", "seconds", "augmentation", "path_length"):
@@ -154,17 +154,17 @@ class Training:
         return {name: getattr(self, name) for name in (*names, "judge_optimiser")}
 
     def advance(self, faces: Tensor, features: Perceptual | None) -> dict[str, float]:
-        """One step on (N, 3, size, size) uint8 faces; returns its losses."""
+        """Do one training step on (N, 3, size, size) uint8 faces; returns its losses."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         size = self.plan.size(self.step)
-        real = augmented(faces[torch.randint(len(faces), (self.plan.batch,), generator=draw)], draw).to(self.device)
+        real = augment(faces[torch.randint(len(faces), (self.plan.batch,), generator=draw)], draw).to(self.device)
         real = real.contiguous(memory_format=torch.channels_last)
         wanted = F.avg_pool2d(real, real.shape[2] // size)
         with _half_precision(self.device):
-            base, offsets = self.encoder.parts(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
+            base, offsets = self.encoder.base_and_offsets(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
             keep = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
             codes = base[:, None] + offsets * keep
-            made = self.generator(codes, self.generator.fresh_noise(len(real), draw), size)
+            made = self.generator(codes, self.generator.draw_noise(len(real), draw), size)
         made = made.float()
         losses = {
             "reconstruction": F.l1_loss(made, wanted) + F.mse_loss(made, wanted),
@@ -176,20 +176,20 @@ class Training:
             half = slice(None, None, 2)
             losses["perceptual"] = _PERCEPTUAL * features.distance(made[half], wanted[half])
         if self.step >= self.plan.adversary:
-            fake = torch.cat([made[len(made) // 2 :], self._mixed(len(real) // 2, draw)])
-            losses["judge"] = self._judge(real, fake.detach(), draw)
-            # A fresh adversary knows nothing yet, and what it says would undo what was learned.
+            fake = torch.cat([made[len(made) // 2 :], self._synthesise_mixed(len(real) // 2, draw)])
+            losses["judge"] = self._train_discriminator(real, fake.detach(), draw)
+            # An untrained discriminator's gradients would undo what was learned.
             trust = min(1.0, (self.step - self.plan.adversary) / _LEARNING)
             with _half_precision(self.device):
-                doubt = F.softplus(-self.discriminator(self._disguised(fake, draw))).mean()
+                doubt = F.softplus(-self.discriminator(self._augment_adaptively(fake, draw))).mean()
             losses["adversarial"] = trust * _ADVERSARIAL * doubt
             if self.step % self.plan.lazy == 0:
-                losses["path"] = _PATH * self._path(draw)
+                losses["path"] = _PATH * self._path_length_loss(draw)
         self.optimiser.zero_grad()
         total = torch.stack([loss for name, loss in losses.items() if name != "judge"]).sum()
         total.backward()
         self.optimiser.step()
-        self._average(base.detach().float())
+        self._update_averages(base.detach().float())
         self.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
@@ -200,20 +200,20 @@ class Training:
         mapped = (self.generator.mapping(z) @ ways).sort(0).values
         return F.mse_loss(mapped, (base.detach() @ ways).sort(0).values)
 
-    def _mixed(self, count: int, draw: torch.Generator) -> Tensor:
-        """Pictures of random codes, coarse layers from one and fine layers from another."""
+    def _synthesise_mixed(self, count: int, draw: torch.Generator) -> Tensor:
+        """Synthesise pictures of random codes with style mixing."""
         z = torch.randn(2 * count, GENERATOR.style, generator=draw).to(self.device)
         with _half_precision(self.device):
-            # The mapping network learns fast, to follow the encoder; the adversary would throw it about.
+            # Detached: the mapping network's high learning rate makes adversarial gradients unstable.
             first, second = self.generator.map(z).detach().chunk(2)
             cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
-            made = self.generator(torch.where(layers < cut, first, second), self.generator.fresh_noise(count, draw))
+            made = self.generator(torch.where(layers < cut, first, second), self.generator.draw_noise(count, draw))
         pictures: Tensor = made.float()
         return pictures
 
-    def _disguised(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
-        """Adaptive augmentation: each kind of change happens with the current probability."""
+    def _augment_adaptively(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
+        """Augment pictures adaptively: each kind of change has the current probability."""
         p = float(self.augmentation)
         count, device = len(pictures), pictures.device
 
@@ -233,13 +233,16 @@ class Training:
         moved = grey + (moved - grey) * torch.exp(colour)[:, None, None, None]
         return moved * torch.exp(contrast)[:, None, None, None] + light[:, None, None, None]
 
-    def _judge(self, real: Tensor, fake: Tensor, draw: torch.Generator) -> Tensor:
-        """One step of the adversary, and of how much its pictures are augmented."""
+    def _train_discriminator(self, real: Tensor, fake: Tensor, draw: torch.Generator) -> Tensor:
+        """Train the discriminator for one step, and adapt the probability of augmentation."""
         with _half_precision(self.device):
-            verdicts = self.discriminator(self._disguised(real, draw))
-            loss = F.softplus(-verdicts).mean() + F.softplus(self.discriminator(self._disguised(fake, draw))).mean()
+            verdicts = self.discriminator(self._augment_adaptively(real, draw))
+            loss = (
+                F.softplus(-verdicts).mean()
+                + F.softplus(self.discriminator(self._augment_adaptively(fake, draw))).mean()
+            )
         if self.step % self.plan.lazy == 0:
-            seen = self._disguised(real, draw).detach().requires_grad_()
+            seen = self._augment_adaptively(real, draw).detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.discriminator(seen).sum(), seen, create_graph=True)
             loss = loss + _R1 * slope.square().sum((1, 2, 3)).mean()
         self.judge_optimiser.zero_grad()
@@ -250,11 +253,11 @@ class Training:
         self.augmentation = (self.augmentation + change).clamp(0, 0.8)
         return loss.detach()
 
-    def _path(self, draw: torch.Generator) -> Tensor:
-        """Path length regularisation on four pictures: a step in W changes the picture as much everywhere."""
+    def _path_length_loss(self, draw: torch.Generator) -> Tensor:
+        """Path length regularisation on four pictures: steps of equal length in W should change the picture equally."""
         z = torch.randn(4, GENERATOR.style, generator=draw).to(self.device)
         codes = self.generator.map(z).clone()
-        made = self.generator(codes, self.generator.fresh_noise(4, draw))
+        made = self.generator(codes, self.generator.draw_noise(4, draw))
         weights = torch.randn(made.shape, generator=draw).to(made) / math.sqrt(made.shape[2] * made.shape[3])
         (slope,) = torch.autograd.grad((made * weights).sum(), codes, create_graph=True)
         lengths = slope.square().sum(2).mean(1).sqrt()
@@ -262,8 +265,8 @@ class Training:
         return (lengths - self.path_length).square().mean()
 
     @torch.no_grad()
-    def _average(self, base: Tensor) -> None:
-        # The first steps teach little that is worth remembering.
+    def _update_averages(self, base: Tensor) -> None:
+        # The average forgets the first steps faster.
         decay = min(self.plan.decay, (1 + self.step) / (10 + self.step))
         pairs = ((self.mean_generator, self.generator), (self.mean_encoder, self.encoder))
         for mean, current in pairs:
@@ -276,7 +279,7 @@ class Training:
 
 @contextmanager
 def _half_precision(device: torch.device) -> Iterator[None]:
-    """bfloat16 where convolutions gain by it: twice as fast as float32 also on the CPUs that have it."""
+    """bfloat16 autocast: convolutions are twice as fast as in float32, also on CPUs that support it."""
     with torch.autocast(device.type, torch.bfloat16):
         yield
 
@@ -287,8 +290,8 @@ def gradient_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return across + F.l1_loss(made.diff(dim=2), wanted.diff(dim=2))
 
 
-def augmented(faces: Tensor, draw: torch.Generator) -> Tensor:
-    """(B, 3, size, size) uint8 to -1..1; mirrored, and half of them moved, turned, scaled and lit a little."""
+def augment(faces: Tensor, draw: torch.Generator) -> Tensor:
+    """Convert (B, 3, size, size) uint8 to -1..1, randomly mirrored, half of them slightly transformed and relit."""
     count = len(faces)
     gentle = (torch.rand(count, generator=draw) < 0.5).float()
     turn, x, y = (scale * gentle * torch.randn(count, generator=draw) for scale in (0.03, 0.02, 0.02))
@@ -306,7 +309,7 @@ def augmented(faces: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def load_faces(faces: Path, names: list[str]) -> Tensor:
-    """(N, 3, size, size) uint8 of aligned256/."""
+    """Load faces of aligned256/ as (N, 3, size, size) uint8."""
     size = GENERATOR.size
     read = []
     for name in names:
@@ -316,7 +319,7 @@ def load_faces(faces: Path, names: list[str]) -> Tensor:
 
 
 def training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: float = _MAX_YAW) -> list[str]:
-    """Those of the train split with little padding that face the camera more or less."""
+    """Names of the nearly frontal faces of the train split with little padding."""
     with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
     return [
@@ -325,49 +328,54 @@ def training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: floa
 
 
 @torch.no_grad()
-def reconstructed(training: Training, faces: Tensor, offsets: bool = True) -> Tensor:
-    """(N, 3, size, size) 0..1: what encoder and generator make of uint8 faces at the size of the current step."""
+def reconstruct(training: Training, faces: Tensor, offsets: bool = True) -> Tensor:
+    """Reconstruct uint8 faces by encoder and generator, at the size of the current step: (N, 3, size, size) 0..1."""
     size = training.plan.size(training.step)
     made = []
     for some in faces.split(8):
         pictures = F.avg_pool2d(some.to(training.device).float() / 127.5 - 1, faces.shape[2] // ENCODER.size)
-        base, more = training.mean_encoder.parts(pictures)
+        base, more = training.mean_encoder.base_and_offsets(pictures)
         made.append(training.mean_generator(base[:, None] + more * offsets, size=size).clamp(-1, 1))
     return (torch.cat(made) + 1) / 2
 
 
 def psnr(made: Tensor, faces: Tensor) -> Tensor:
-    """(N,) dB of 0..1 pictures against uint8 faces, which are shrunk to their size."""
+    """(N,) PSNR in dB of pictures in 0..1, compared to uint8 faces downscaled to their size."""
     wanted = F.avg_pool2d(faces.to(made.device).float() / 255, faces.shape[2] // made.shape[2])
     return -10 * torch.log10((made - wanted).square().mean((1, 2, 3)))
 
 
 @torch.no_grad()
-def sheet(training: Training, faces: Tensor, path: Path) -> None:
-    """Eight faces, their reconstructions from W+ and from W alone, and two rows of random faces."""
+def save_sheet(training: Training, faces: Tensor, path: Path) -> None:
+    """Save a sheet of eight faces, their reconstructions from W+ and from W alone, and two rows of random faces."""
     size = training.plan.size(training.step)
     z = torch.randn(16, GENERATOR.style, generator=torch.Generator().manual_seed(1)).to(training.device)
     random = (training.mean_generator(training.mean_generator.map(z, 0.8), size=size).clamp(-1, 1) + 1) / 2
-    shown = F.avg_pool2d(faces[:8].float() / 255, faces.shape[2] // size).to(training.device)
-    rows = [shown, reconstructed(training, faces[:8]), reconstructed(training, faces[:8], False), *random.split(8)]
+    benchmark_faces = F.avg_pool2d(faces[:8].float() / 255, faces.shape[2] // size).to(training.device)
+    rows = [
+        benchmark_faces,
+        reconstruct(training, faces[:8]),
+        reconstruct(training, faces[:8], False),
+        *random.split(8),
+    ]
     save_grid(rows, path)
 
 
 def save_grid(rows: list[Tensor], path: Path) -> None:
-    """Rows of (N, 3, h, h) pictures in 0..1 as one file."""
+    """Save rows of (N, 3, h, h) pictures in 0..1 as one picture."""
     grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
     Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()).save(path)
 
 
 def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, every: float) -> None:
-    """Trains up to step ``steps``; stores the state every so many seconds."""
+    """Train up to step ``steps``; stores the state every ``every`` seconds."""
     work.mkdir(parents=True, exist_ok=True)
-    training = Training(Plan(), seed, device)
+    training = Training(TrainingPlan(), seed, device)
     state = work / "state.pt"
     if state.exists():
         training.restore(torch.load(state, map_location=device, weights_only=True))
     names = training_names(faces)
-    pictures, shown = load_faces(faces, names), load_faces(faces, benchmark_names(faces))
+    pictures, benchmark_faces = load_faces(faces, names), load_faces(faces, benchmark_names(faces))
     features = Perceptual(ModelStore().path("faceres"), device)
     print(f"{len(names)} faces, from step {training.step}", flush=True)
     stored = time.monotonic()
@@ -376,38 +384,38 @@ def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, 
         losses = training.advance(pictures, features)
         training.seconds += time.monotonic() - began
         if training.step % 50 == 0:
-            told = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-            print(f"{training.step} {training.seconds:.0f} s {told}", flush=True)
+            formatted = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+            print(f"{training.step} {training.seconds:.0f} s {formatted}", flush=True)
         if time.monotonic() - stored > every or training.step == steps:
-            aside = state.with_suffix(".part")
-            torch.save(training.state(), aside)
-            aside.replace(state)
-            quality = psnr(reconstructed(training, shown), shown)
+            temporary = state.with_suffix(".part")
+            torch.save(training.state(), temporary)
+            temporary.replace(state)
+            quality = psnr(reconstruct(training, benchmark_faces), benchmark_faces)
             size = training.plan.size(training.step)
             print(f"{training.step}: {quality.mean():.2f} dB, worst {quality.min():.2f}, at {size} px", flush=True)
-            sheet(training, shown, work / "grid.png")
+            save_sheet(training, benchmark_faces, work / "grid.png")
             stored = time.monotonic()
 
 
 def benchmark_names(faces: Path) -> list[str]:
-    """The faces that every table of this project uses."""
+    """Names of the 40 faces of the benchmark."""
     return (faces / "benchmark40.txt").read_text(encoding="utf-8").split()
 
 
-def _restored(work: Path, device: torch.device) -> Training:
-    training = Training(Plan(), 0, device)
+def _restore_training(work: Path, device: torch.device) -> Training:
+    training = Training(TrainingPlan(), 0, device)
     training.restore(torch.load(work / "state.pt", map_location=device, weights_only=True))
     return training
 
 
 def check(faces: Path, work: Path, device: torch.device) -> None:
-    """Prints the figures of the model card and draws WORK/samples.png, generated faces only."""
-    training = _restored(work, device)
-    shown = load_faces(faces, benchmark_names(faces))
+    """Print the figures of the model card and save WORK/samples.png, with generated faces only."""
+    training = _restore_training(work, device)
+    benchmark_faces = load_faces(faces, benchmark_names(faces))
     for name, offsets in (("W+", True), ("W", False)):
-        quality = psnr(reconstructed(training, shown, offsets), shown)
+        quality = psnr(reconstruct(training, benchmark_faces, offsets), benchmark_faces)
         print(f"{name}: {quality.mean():.2f} dB, worst {quality.min():.2f}")
-    quality = tuned_quality(training, shown)
+    quality = measure_tuned_psnr(training, benchmark_faces)
     print(f"after pivotal tuning: {quality.mean():.2f} dB, worst {quality.min():.2f}")
     print(f"{training.step} steps, {training.seconds / 60:.0f} min, augmentation {float(training.augmentation):.2f}")
     z = torch.randn(32, GENERATOR.style, generator=torch.Generator().manual_seed(2)).to(device)
@@ -416,8 +424,8 @@ def check(faces: Path, work: Path, device: torch.device) -> None:
     save_grid(list(made.split(8)), work / "samples.png")
 
 
-def tuned_quality(training: Training, faces: Tensor) -> Tensor:
-    """(N,) dB of uint8 faces inverted as the program does it."""
+def measure_tuned_psnr(training: Training, faces: Tensor) -> Tensor:
+    """(N,) PSNR in dB of uint8 faces after the program's inversion."""
     perceptual = Perceptual(ModelStore().path("faceres"), training.device)
     everywhere = torch.ones(1, GENERATOR.size, GENERATOR.size, device=training.device)
     networks = training.mean_generator, training.mean_encoder
@@ -428,8 +436,8 @@ def tuned_quality(training: Training, faces: Tensor) -> Tensor:
 
 
 def export(work: Path, out: Path, device: torch.device) -> None:
-    """Writes the averaged weights of both networks."""
-    training = _restored(work, device)
+    """Write the averaged weights of both networks."""
+    training = _restore_training(work, device)
     save(out, training.mean_generator, training.mean_encoder)
 
 

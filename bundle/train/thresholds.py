@@ -1,26 +1,26 @@
-"""Measures from which similarity on each recogniser takes two different people for one.
+"""Measures the thresholds of recognisers: above which similarity they take two different people for one.
 
     python bundle/train/canvases.py FACES WORK                       the faces of FACES, aligned
     PYTHONPATH=.:plugin python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
     python bundle/train/manifest_hashes.py
 
 writes bundle/mini/thresholds.json. A threshold that is too high makes protection look better than it is, so the lowest
-of up to three counts at a false accept rate (FAR) of 1 %:
+of up to three sources is used at a false accept rate (FAR) of 1 %:
 
-- "synthetic": pairs of two made-up faces of the train split of FACES, near duplicates (``dup_group``) left out. The
-  rates on the val split's pairs are written beside them, as a check. These strangers resemble each other.
-- "photos": pairs of photos of two people in FOLDER, which holds a folder for each person, or photos called after the
-  person and a number. Only the figure and the number of pairs are kept of them.
-- "vendor": what the makers document as their default, where they do (bundle/manifest.toml).
+- "synthetic": impostor pairs of synthetic faces of the train split of FACES, without near duplicates (``dup_group``).
+  The rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
+- "photos": impostor pairs of photos in FOLDER, which has a folder for each person, or photos named by the person and a
+  number. Only the threshold and the numbers of pairs and people are stored.
+- "vendor": the documented default of the recogniser's maker, where there is one (bundle/manifest.toml).
 
-A rate is taken only from pairs of which `impostors.ENOUGH` would be false accepts: 0.1 % of some hundred pairs says
-nothing, so the threshold for it comes from the synthetic strangers alone where FOLDER is small, and is never below that
-for 1 %.
+A threshold is only computed from enough pairs for `impostors.ENOUGH` false accepts: 0.1 % of some hundred pairs is no
+estimate. If FOLDER is small, the threshold at 0.1 % thus comes from synthetic pairs alone; it is never below that at
+1 %.
 
-What isn't given is kept as the file has it: --only NAME measures one recogniser anew, --photos alone the photos alone.
-Users measure their own folders with `c2p thresholds`, which shares this script's code. Embeddings of made-up faces are
-kept in WORK; delete WORK/*.safetensors after a change of a recogniser or its alignment. Mean and spread are those of
-synthetic pairs.
+Sources that are not given are kept from the file: --only NAME measures one recogniser again, --photos alone only the
+photos. Users measure their own folders with `c2p thresholds`, which shares this script's code. Embeddings of synthetic
+faces are cached in WORK; delete WORK/*.safetensors after changing a recogniser or its alignment. Mean and spread
+(standard deviation) are those of synthetic pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from canvases import Canvas, canvases
+from canvases import Canvas, read_canvases
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -48,7 +48,7 @@ Entry = dict[str, Any]
 
 
 def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, store: ModelStore) -> Tensor:
-    """(N, D) unit vectors of one recogniser, computed once."""
+    """Embed faces with one recogniser, as (N, D) unit vectors; cached in ``work``."""
     kept = work / f"{name}-{split}.safetensors"
     if not kept.exists():
         embed = load_embed(name, store, torch.device("cpu"))
@@ -65,16 +65,16 @@ def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, st
     return made
 
 
-def figures(similarities: Tensor) -> Entry:
-    """What is kept of impostor pairs; a rate that they are too few for is left out."""
+def summarise(similarities: Tensor) -> Entry:
+    """Summarise impostor pairs; thresholds for which there are too few pairs are left out."""
     found = measure(similarities)
     rates = {"far1": found.far1, "far01": found.far01}
     return {name: value for name, value in rates.items() if value is not None} | {"pairs": found.pairs}
 
 
-def synthetic(train: Tensor, val: Tensor) -> Entry:
-    """Figures of the pairs of one split, and how often those of the other are above them."""
-    found = figures(train)
+def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
+    """Summarise the pairs of one split, with the false accept rates on those of the other."""
+    found = summarise(train)
     return {
         **found,
         "mean": round(float(train.mean()), 4),
@@ -89,13 +89,13 @@ def synthetic(train: Tensor, val: Tensor) -> Entry:
 
 
 def decide(sources: Mapping[str, Entry]) -> Entry:
-    """The entry of one recogniser: what its sources say, the lowest of each rate, and whose it is.
+    """Build the entry of one recogniser: its sources, the lowest threshold at each rate, and its source.
 
     Args:
-        sources: by name of `SOURCES`; of equal ones the first decides.
+        sources: by names of `SOURCES`; of equal thresholds the first one decides.
 
     Raises:
-        SystemExit: there are no synthetic pairs, whose mean and spread are needed.
+        SystemExit: there are no synthetic pairs, whose mean and standard deviation are needed.
     """
     if "synthetic" not in sources:
         raise SystemExit("There are no synthetic pairs of it yet; give --faces.")
@@ -110,7 +110,7 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
     far1, far01 = lowest("far1"), lowest("far01")
     return {
         "far1": ordered[far1]["far1"],
-        # Fewer false accepts never take a lower threshold; only another source could say so.
+        # Different sources could otherwise give a lower threshold for fewer false accepts.
         "far01": max(ordered[far01]["far01"], ordered[far1]["far1"]),
         "decided_by": {"far1": far1, "far01": far01},
         "mean": ordered["synthetic"]["mean"],
@@ -120,7 +120,7 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
 
 
 def known_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
-    """Sources by recogniser of a file that this script wrote, also of one that knew synthetic pairs alone."""
+    """Sources by recogniser in a file of this script, including its older format with synthetic pairs alone."""
     found: dict[str, dict[str, Entry]] = {}
     for name, entry in table.get("recognisers", {}).items():
         if "sources" in entry:
@@ -132,8 +132,8 @@ def known_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
 
 
 def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
-    """Figures of made-up faces by recogniser."""
-    splits = {split: list(canvases(folder, work, split)) for split in ("train", "val")}
+    """Summarise impostor pairs of synthetic faces, by recogniser."""
+    splits = {split: list(read_canvases(folder, work, split)) for split in ("train", "val")}
     groups = {split: [face.row["dup_group"] for face in found] for split, found in splits.items()}
     result = {}
     for name in names:
@@ -141,18 +141,18 @@ def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: Mod
             split: impostor_similarities(embeddings(name, split, found, work, store), groups[split])
             for split, found in splits.items()
         }
-        result[name] = synthetic(pairs["train"], pairs["val"])
+        result[name] = summarise_synthetic(pairs["train"], pairs["val"])
     return result
 
 
 def measure_photos(folder: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
-    """Figures of real photos by recogniser; nothing else of them is kept."""
+    """Summarise impostor pairs of real photos, by recogniser; nothing else is stored of them."""
     unreadable: list[Message] = []
     found = embed_folder(folder, names, store, torch.device("cpu"), unreadable)
     for message in unreadable:
         print(message)
     return {
-        name: {**figures(impostor_similarities(vectors, found.people)), "people": len(set(found.people))}
+        name: {**summarise(impostor_similarities(vectors, found.people)), "people": len(set(found.people))}
         for name, vectors in found.vectors.items()
     }
 

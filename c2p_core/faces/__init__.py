@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def _detector(mtcnn: Path, mesh: Path) -> Detector:
+def _build_detector(mtcnn: Path, mesh: Path) -> Detector:
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.landmarks import FaceMesh
     from c2p_core.faces.mtcnn import Mtcnn
@@ -27,15 +27,15 @@ def _detector(mtcnn: Path, mesh: Path) -> Detector:
     return Detector(load_weights(Mtcnn(), mtcnn), FaceMesh(mesh))
 
 
-def _checked(store: ModelStore) -> Detector:
-    return _detector(store.path("mtcnn"), store.path("face-mesh"))
+def _load_detector(store: ModelStore) -> Detector:
+    return _build_detector(store.path("mtcnn"), store.path("face-mesh"))
 
 
 def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
-    """All faces of a photo, largest first, numbered from 1; too small ones are listed with the reason.
+    """Detect all faces of a photo, largest first, numbered from 1; those too small have ``Face.skipped`` set.
 
     Raises:
-        ModelUnavailable: a model is not there or damaged.
+        ModelUnavailable: a model is missing or damaged.
     """
     from c2p_core.faces.view import View
 
@@ -43,21 +43,21 @@ def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
-    """The same for a (3, H, W) sRGB picture or the view of a photo."""
-    return _checked(store)(photo)
+    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo."""
+    return _load_detector(store)(photo)
 
 
 def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | None:
-    """A known face, in pixels of this picture, searched anew around its place; None when nothing there is a face."""
-    return _checked(store).again(photo, face)
+    """Detect a known face again near its position, in pixels of this picture; None when there is no face."""
+    return _load_detector(store).find_again(photo, face)
 
 
 def refine_face(photo: Tensor | View, face: Face, store: ModelStore) -> Face:
-    """The same face with its mesh found anew in a picture in which it may have changed."""
-    return _checked(store).refine(photo, face)
+    """Fit the mesh of a known face to this picture, without detection."""
+    return _load_detector(store).refine(photo, face)
 
 
-def landmarks_near(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
-    """(468, 2) landmarks found anew in a (3, H, W) sRGB picture in which they went to about ``mesh``, on its device."""
-    found = _checked(store).settled(picture.cpu(), mesh.cpu().numpy())
-    return mesh.new_tensor(found)
+def refine_landmarks(picture: Tensor, mesh: Tensor, store: ModelStore) -> Tensor:
+    """Fit (468, 2) landmarks to a (3, H, W) sRGB picture from the estimate ``mesh``, on the device of ``mesh``."""
+    landmarks = _load_detector(store).refine_landmarks(picture.cpu(), mesh.cpu().numpy())
+    return mesh.new_tensor(landmarks)

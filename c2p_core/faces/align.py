@@ -1,7 +1,7 @@
-"""Between the photo and the upright canvas on which a face is searched.
+"""Alignment of a face: the transform between the photo and the upright canvas on which the search works.
 
-The canvas is a square of ``CANVAS`` pixels in which the eyes are level, ``CANVAS_EYE_DISTANCE`` pixels apart, and the
-point half-way between them lies at ``CANVAS_EYES``: hairline and chin of nearly everybody fit.
+The canvas is a square of ``CANVAS`` pixels in which the eyes are level and ``CANVAS_EYE_DISTANCE`` pixels apart; their
+midpoint lies at ``CANVAS_EYES``. It shows nearly every face from the hairline to the chin.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CANVAS = 256
 CANVAS_EYE_DISTANCE = 72.0
 CANVAS_EYES = (128.0, 104.0)
 
-# Eye outlines, in order: face-mesh indices, MediaPipe numbering; "left" is the image's left.
+# Eye outlines as closed polygons: face-mesh indices, MediaPipe numbering; "left" is the image's left.
 LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a face lies.
+    """The transform between a face's canvas and the photo.
 
     Attributes:
         to_photo: (2, 3) float64, maps canvas coordinates to photo coordinates.
@@ -45,20 +45,20 @@ class Alignment:
 
     @property
     def to_canvas(self) -> NDArray[np.float64]:
-        """(2, 3), the inverse map."""
+        """(2, 3), maps photo coordinates to canvas coordinates."""
         linear = np.linalg.inv(self.to_photo[:, :2])
         return np.concatenate([linear, -linear @ self.to_photo[:, 2:]], axis=1)
 
 
-def apply(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(2, 3) map applied to (N, 2) points."""
+def transform_points(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Apply a (2, 3) affine map to (N, 2) points."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def align(mesh: NDArray[np.float32], eye_distance: float) -> Alignment:
-    """Alignment of a face from its (468, 2) mesh and its eye distance, both in photo pixels.
+    """Compute the alignment of a face from its (468, 2) mesh and its eye distance, both in photo pixels.
 
-    The eye distance is passed in because a turned head shortens what the picture shows of it.
+    The eye distance is an argument because in the picture a turned head foreshortens it.
     """
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     centre = (left + right) / 2
@@ -69,32 +69,32 @@ def align(mesh: NDArray[np.float32], eye_distance: float) -> Alignment:
     return Alignment(np.concatenate([linear, shift[:, None]], axis=1))
 
 
-def similarity(source: Tensor, target: Tensor) -> Tensor:
-    """Least-squares similarity transform (Umeyama 1991, in the plane), differentiable.
+def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
+    """Fit a similarity transform by least squares (Umeyama 1991, in the plane); differentiable.
 
     Args:
         source: (..., N, 2) points.
         target: (..., N, 2) points; broadcast against ``source``.
 
     Returns:
-        (..., 2, 3) matrices that map source to target.
+        (..., 2, 3) matrices that map ``source`` to ``target``.
     """
     source_mean, target_mean = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
     s, t = source - source_mean, target - target_mean
-    # In the plane a similarity is multiplication with one complex number, so that the fit is linear.
-    power = (s * s).sum((-2, -1))
-    a = (s * t).sum((-2, -1)) / power
-    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(-1) / power
+    # In the plane a similarity transform multiplies by one complex number, which makes the fit linear.
+    source_norm = (s * s).sum((-2, -1))
+    a = (s * t).sum((-2, -1)) / source_norm
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(-1) / source_norm
     linear = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], -2)
     shift = target_mean.transpose(-1, -2) - linear @ source_mean.transpose(-1, -2)
     return torch.cat([linear, shift], -1)
 
 
 def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tensor:
-    """Sample a square of a picture through a similarity transform, antialiased; the border repeats outside.
+    """Sample a square out of a picture through a similarity transform, antialiased; border pixels repeat outside.
 
     Args:
-        photo: (C, H, W) float, or the view of a photo, of which only the neighbourhood is converted.
+        photo: (C, H, W) float, or the view of a photo, of which only the area needed is converted.
         to_photo: (2, 3), maps coordinates of the square to coordinates of the picture.
         size: side of the square in pixels.
 
@@ -103,32 +103,33 @@ def crop(photo: Tensor | View, to_photo: NDArray[np.float64], size: int) -> Tens
     """
     height, width = photo.shape[-2:]
     scale = math.hypot(to_photo[0, 0], to_photo[1, 0])
-    corners = apply(to_photo, np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64))
+    corners = transform_points(to_photo, np.array([[0, 0], [size, 0], [0, size], [size, size]], dtype=np.float64))
     margin = 2 + 2 * scale
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, [width - 1, height - 1]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), [x0 + 1, y0 + 1], [width, height]))
     ratio_x = ratio_y = 1.0
     if isinstance(photo, Tensor):
-        region = photo[None, :, y0:y1, x0:x1]
+        area = photo[None, :, y0:y1, x0:x1]
     else:
-        # Half of the way by averaging whole pixels, which needs no floats; the rest is antialiased as ever.
+        # The first part of the downscaling averages blocks of whole pixels, which avoids converting all of them to
+        # float.
         step = max(1, int(scale / 2))
-        region = photo.region(x0, y0, x1, y1, step)[None]
-        x1, y1 = x0 + step * region.shape[-1], y0 + step * region.shape[-2]
+        area = photo.read(x0, y0, x1, y1, step)[None]
+        x1, y1 = x0 + step * area.shape[-1], y0 + step * area.shape[-2]
     if scale > 1:
         shrunk = (max(1, round((y1 - y0) / scale)), max(1, round((x1 - x0) / scale)))
         ratio_x, ratio_y = shrunk[1] / (x1 - x0), shrunk[0] / (y1 - y0)
-        region = F.interpolate(region, shrunk, mode="bilinear", antialias=True, align_corners=False)
+        area = F.interpolate(area, shrunk, mode="bilinear", antialias=True, align_corners=False)
     centres = torch.arange(size, dtype=torch.float64) + 0.5
     gy, gx = torch.meshgrid(centres, centres, indexing="ij")
     m = torch.as_tensor(to_photo, dtype=torch.float64)
     px = (m[0, 0] * gx + m[0, 1] * gy + m[0, 2] - x0) * ratio_x
     py = (m[1, 0] * gx + m[1, 1] * gy + m[1, 2] - y0) * ratio_y
-    grid = torch.stack([2 * px / region.shape[-1] - 1, 2 * py / region.shape[-2] - 1], -1).to(region)[None]
-    sampled = F.grid_sample(region, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = torch.stack([2 * px / area.shape[-1] - 1, 2 * py / area.shape[-2] - 1], -1).to(area)[None]
+    sampled = F.grid_sample(area, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled[0]
 
 
-def canvas_crop(photo: Tensor | View, alignment: Alignment) -> Tensor:
-    """The (3, CANVAS, CANVAS) canvas of a face from a (3, H, W) picture or the view of a photo."""
+def crop_canvas(photo: Tensor | View, alignment: Alignment) -> Tensor:
+    """Sample the (3, CANVAS, CANVAS) canvas of a face from a (3, H, W) picture or the view of a photo."""
     return crop(photo, alignment.to_photo, CANVAS)

@@ -1,4 +1,4 @@
-"""Which face is meant when somebody says where it is."""
+"""Matches boxes to detected faces."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import Protocol, TypeVar
 from c2p_core.api import Box
 from c2p_core.errors import NoFace
 
-# Of the union of two boxes: the same face found again lies far above, a neighbour far below.
-_SAME = 0.3
+# Intersection over union: well above it for the same face detected twice, well below for neighbouring faces.
+_SAME_FACE_IOU = 0.3
 
 
-class _Numbered(Protocol):
+class _NumberedBox(Protocol):
     @property
     def number(self) -> int: ...
     @property
     def box(self) -> Box: ...
 
 
-_Boxed = TypeVar("_Boxed", bound=_Numbered)
+_Boxed = TypeVar("_Boxed", bound=_NumberedBox)
 
 
-def overlap(first: Box, second: Box) -> float:
+def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes, 0..1."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     if width <= 0 or height <= 0:
         return 0.0
-    both = width * height
-    return both / (_area(first) + _area(second) - both)
+    intersection = width * height
+    return intersection / (_area(first) + _area(second) - intersection)
 
 
-def same_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
-    """The face that lies in ``box`` best, neighbours being there too; None when none does."""
-    best = max(faces, key=lambda face: overlap(face.box, box), default=None)
-    return None if best is None or overlap(best.box, box) < _SAME else best
+def match_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
+    """The face whose box overlaps ``box`` most; None when none overlaps it enough to be the same face."""
+    best = max(faces, key=lambda face: box_iou(face.box, box), default=None)
+    return None if best is None or box_iou(best.box, box) < _SAME_FACE_IOU else best
 
 
-def face_at(box: Box, faces: Sequence[_Numbered]) -> int:
-    """The number of the face that lies in ``box``.
+def face_at(box: Box, faces: Sequence[_NumberedBox]) -> int:
+    """The number of the face that ``match_face`` finds for ``box``.
 
     Raises:
-        NoFace: none does.
+        NoFace: there is none.
     """
-    best = same_face(box, faces)
+    best = match_face(box, faces)
     if best is None:
         raise NoFace("face-gone")
     return best.number

@@ -1,7 +1,7 @@
-"""Between a face on its canvas and the mean face, so that what was learned on many faces lands in the right place.
+"""The mean face, and the warp between it and a face on its canvas.
 
-The mean face lives on a canvas of its own (the same size and coordinates as ``faces.align``); a thin-plate spline
-through the 468 mesh points carries each face there.
+Learned models are defined on the mean face, which has a canvas of its own (same size and coordinates as in
+``faces.align``). A thin-plate spline through the 468 mesh points maps each face to it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
 
-# Neighbouring mesh points disagree by about a pixel; a spline forced through all of them would ripple.
+# Neighbouring mesh points have errors of about a pixel; a spline forced through all of them would ripple.
 _SMOOTHING = 20.0
-# Half of the points carry the shape; the spline's cost grows with their cube.
+# Every second point describes the shape well enough; the spline's cost grows with the cube of their number.
 _EVERY = 2
 
 
 def load_mean_face(path: Path) -> NDArray[np.float32]:
-    """(468, 2) canvas pixels: the mesh of ``complexion.safetensors`` without its patterns, which take memory."""
+    """Load the (468, 2) mesh of ``complexion.safetensors``, in canvas pixels, without the large patterns."""
     with safe_open(path, "pt") as file:
         mesh: Tensor = file.get_tensor("mesh")
     return mesh.float().numpy()
 
 
 def cell_centres(cells: int) -> NDArray[np.float64]:
-    """(cells * cells, 2) canvas coordinates of the centres of a square grid laid over the canvas, row by row."""
+    """(cells * cells, 2) canvas coordinates of the cell centres of a square grid over the canvas, row by row."""
     centres = (np.arange(cells) + 0.5) * (CANVAS / cells)
     gx, gy = np.meshgrid(centres, centres)
     return np.stack([gx.ravel(), gy.ravel()], axis=1)
 
 
-def carry(source: NDArray[np.float32], target: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Where ``points`` lie after the smooth deformation that takes one mesh to another.
+def warp_between_meshes(
+    source: NDArray[np.float32], target: NDArray[np.float32], points: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Map points by the smooth deformation that takes one mesh to another.
 
     Args:
         source: (468, 2) mesh.

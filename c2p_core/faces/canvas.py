@@ -1,4 +1,4 @@
-"""The face canvas: a face on it, a change to it, and how fields over it act on points and pictures.
+"""The face canvas: a face on it, a change to it, and operations with fields over it.
 
 Fields are (C, n, n) grids over the whole canvas; displacements are in canvas pixels.
 """
@@ -18,7 +18,7 @@ from c2p_core.faces.align import CANVAS
 
 @dataclass(frozen=True)
 class CanvasFace:
-    """A face ready to be searched.
+    """A face on its canvas.
 
     Attributes:
         pixels: (3, 256, 256) sRGB 0..1, see ``faces.align``.
@@ -31,17 +31,17 @@ class CanvasFace:
 
 @dataclass(frozen=True)
 class Change:
-    """What reaches the photo: free of resolution, in canvas coordinates.
+    """A change of a face in canvas coordinates, for a photo of any resolution.
 
-    The changed photo shows at p what was painted at q = p + displacement(p); painting multiplies linear light by
-    exp(-(density(q) + sum of paint(maps(q)))).
+    The changed photo shows at p what the painted photo shows at q = p + displacement(p); painting multiplies linear
+    light by exp(-(density(q) + sum of paint(maps(q)))).
 
     Attributes:
         displacement: (2, h, w) canvas pixels, over the whole canvas.
         density: (3, h, w) optical density added.
-        maps: (M, H, W) smooth maps from which the products are painted at any resolution.
-        paint: (M, h, w) maps at some grid -> (products, 3, h, w) density increments there.
-        products: names in the order that ``paint`` returns.
+        maps: (M, H, W) smooth maps, the input of ``paint`` once they are resampled to the resolution needed.
+        paint: maps (M, h, w) to (products, 3, h, w) density increments.
+        products: names of the products, in the order of ``paint``'s result.
     """
 
     displacement: Tensor
@@ -52,32 +52,32 @@ class Change:
 
 
 def warp_points(displacement: Tensor, points: Tensor) -> Tensor:
-    """Where a displacement moves (N, 2) canvas points of the face."""
+    """Move (N, 2) canvas points of the face by a displacement."""
     grid = (2 * points / CANVAS - 1)[None, None]
     shift = F.grid_sample(displacement[None], grid, align_corners=False)[0, :, 0].T
-    # The photo shows at p what was at p + shift, so that what was here went the other way.
+    # The photo shows at p what was at p + shift: points of the face move by -shift.
     return points - shift
 
 
 def warp_image(pixels: Tensor, displacement: Tensor) -> Tensor:
-    """(3, CANVAS, CANVAS) pixels moved by a displacement."""
+    """Warp (3, CANVAS, CANVAS) pixels by a displacement."""
     shift = upsample(displacement).permute(1, 2, 0)
     grid = (_identity_grid(pixels.device) + shift * (2.0 / CANVAS))[None]
     return F.grid_sample(pixels[None], grid, align_corners=False, padding_mode="border")[0]
 
 
 def upsample(field: Tensor) -> Tensor:
-    """A (C, n, n) field as (C, CANVAS, CANVAS).
+    """Upsample a (C, n, n) field to (C, CANVAS, CANVAS), bicubically.
 
-    Bicubic, as two matrix products, since torch's own takes several times as long on the way back.
+    As two matrix products: the backward pass of torch's own interpolation takes several times as long.
     """
     weights = _upsampling_weights(field.shape[-1], field.device, field.dtype)
-    whole: Tensor = weights @ field @ weights.T
-    return whole
+    upsampled: Tensor = weights @ field @ weights.T
+    return upsampled
 
 
-def gaussian(field: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of a (C, n, n) field, its rim included; ``sigma`` in cells."""
+def gaussian_blur(field: Tensor, sigma: float) -> Tensor:
+    """Blur a (C, n, n) field, normalised at its borders; ``sigma`` in cells."""
     weights = _blur_weights(field.shape[-1], sigma, field.device, field.dtype)
     blurred: Tensor = weights @ field @ weights.T
     return blurred
@@ -93,7 +93,7 @@ def _identity_grid(device: torch.device) -> Tensor:
 
 @cache
 def _upsampling_weights(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(CANVAS, side): what each row of a grid adds to the canvas's rows."""
+    """(CANVAS, side) weights of a grid's rows in the canvas's rows."""
     rows = torch.eye(side, dtype=dtype)[:, None, :, None].expand(-1, -1, -1, 2)
     weights = F.interpolate(rows, (CANVAS, 2), mode="bicubic", align_corners=False)
     return weights[:, 0, :, 0].T.contiguous().to(device)
@@ -101,7 +101,7 @@ def _upsampling_weights(side: int, device: torch.device, dtype: torch.dtype) -> 
 
 @cache
 def _blur_weights(side: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(side, side): what each row adds to the blurred rows."""
-    at = torch.arange(side, device=device, dtype=dtype)
-    weights = torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
+    """(side, side) weights of the rows in the blurred rows."""
+    rows = torch.arange(side, device=device, dtype=dtype)
+    weights = torch.exp(-0.5 * ((rows[:, None] - rows) / sigma) ** 2)
     return weights / weights.sum(1, keepdim=True)

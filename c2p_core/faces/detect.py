@@ -1,6 +1,6 @@
-"""All faces of a photo: MTCNN proposes, the face mesh confirms.
+"""Face detection: MTCNN proposes, the face mesh confirms.
 
-MTCNN knows faces that are roughly upright, so that the picture is also searched on its sides and upside down.
+MTCNN detects roughly upright faces only, so it also runs on the picture turned by 90, 180 and 270 degrees.
 """
 
 from __future__ import annotations
@@ -24,108 +24,109 @@ from c2p_core.faces.view import View
 Points = NDArray[np.float32]
 
 MIN_EYE_DISTANCE = 40.0
-"""Below this many pixels a face is listed, but too coarse to be protected well."""
+"""A face with a smaller eye distance, in pixels, is listed but skipped: it is too coarse to be protected well."""
 TOLERANCE = 0.04
-"""The share by which an eye distance measured in a reduced picture may differ."""
+"""Relative error of an eye distance measured in a downscaled picture."""
 
-_UPRIGHT_SIDE = 1024  # longest side of the search picture, unless faces of MIN_EYE_DISTANCE would get lost in it
+_UPRIGHT_SIDE = 1024  # px, longest side of the picture to detect in; larger where MIN_EYE_DISTANCE requires it
 _TURNED_SIDE = 640
-_SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must keep SMALLEST_FACE and some
-_PAD = 0.12  # of the picture's side, up to the usual one: MTCNN misses faces that touch the border
+_SHRINK_LIMIT = 3.5  # a face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE
+_PAD = 0.12  # share of the picture's side (at most _UPRIGHT_SIDE): MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
 _MIN_PRESENCE = 0.5
-# A known face is searched in a square of this many eye distances to each side, in which the eyes are so many px apart.
-_AROUND = 3.0
-_EYES_AROUND = 44.0
-_SAME_PLACE = 0.5  # eye distances between the centres of what counts as the same face
-_ONE_FACE = 1 / 3  # of the smaller face: two that overlap by more are one
-_OVERLAP_GRID = np.array([96, 96])  # on which overlaps are counted
-_FIVE = [33, 263, 1, 61, 291]  # mesh points that stand for eyes, nose and mouth corners
+# A known face is detected again in a square that extends this many eye distances from its centre, scaled to this eye
+# distance in px.
+_SEARCH_RADIUS = 3.0
+_SEARCH_EYE_DISTANCE = 44.0
+_MAX_OFFSET = 0.5  # eye distances between the centres of detections that count as the same face
+_MAX_OVERLAP = 1 / 3  # share of the smaller face: detections that overlap by more are the same face
+_OVERLAP_GRID = np.array([96, 96])  # pixels of the masks from which overlaps are measured
+_FIVE = [33, 263, 1, 61, 291]  # mesh indices used for eyes, nose and mouth corners
 
 
 class Detector:
-    """Finds faces and their meshes; built once, used for many photos."""
+    """Detects faces and their meshes; built once, used for many photos."""
 
     def __init__(self, mtcnn: Mtcnn, mesh: FaceMesh) -> None:
         self._mtcnn = mtcnn
         self._mesh = mesh
 
     def __call__(self, photo: Tensor | View) -> tuple[Face, ...]:
-        """Faces of a photo, largest first, numbered from 1.
+        """Detect the faces of a photo, largest first, numbered from 1.
 
         Args:
             photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
         """
         longest = max(photo.shape[-2:])
-        # Shrunk once: resizing a large photo costs more than searching it.
-        upright = _shrunk(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT))
-        turned = _shrunk(upright, _TURNED_SIDE)
+        # Downscaled from the large photo only once: that costs more than detection.
+        upright = _downscale(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT))
+        turned = _downscale(upright, _TURNED_SIDE)
         candidates = self._propose(upright, 0)
         for quarter_turns in (1, 2, 3):
             candidates += self._propose(turned, quarter_turns)
         to_photo = np.array(photo.shape[:0:-1], np.float32)
-        found = without_overlaps(
-            self._confirmed(photo, [(share * to_photo, probability) for share, probability in candidates])
+        found = remove_overlaps(
+            self._confirm(photo, [(share * to_photo, probability) for share, probability in candidates])
         )
         found.sort(key=lambda f: -eye_distance(f[0]))
-        return tuple(_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+        return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
 
-    def again(self, photo: Tensor | View, face: Face) -> Face | None:
-        """A face that was found before in another version of the photo, searched anew around its place.
+    def find_again(self, photo: Tensor | View, face: Face) -> Face | None:
+        """Detect a face again that is known from another version of the photo.
 
         Args:
-            photo: like above.
-            face: where it should be, in pixels of this photo.
+            photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
+            face: expected position, in pixels of this photo.
 
         Returns:
-            The face with the same number, None when there is none that could be it.
+            the face, with the same number; None when no detection is near enough.
         """
         height, width = photo.shape[-2:]
-        centre, reach = face.mesh.mean(0), _AROUND * face.eye_distance
+        centre, reach = face.mesh.mean(0), _SEARCH_RADIUS * face.eye_distance
         x0, y0 = (int(v) for v in np.clip(np.floor(centre - reach), 0, [width - 1, height - 1]))
         x1, y1 = (int(v) for v in np.clip(np.ceil(centre + reach), [x0 + 1, y0 + 1], [width, height]))
-        step = max(1, int(face.eye_distance / _EYES_AROUND))
-        region = photo[:, y0:y1, x0:x1] if isinstance(photo, Tensor) else photo.region(x0, y0, x1, y1, step)
-        small = _shrunk(region, max(x1 - x0, y1 - y0) * min(1.0, _EYES_AROUND / face.eye_distance))
+        step = max(1, int(face.eye_distance / _SEARCH_EYE_DISTANCE))
+        area = photo[:, y0:y1, x0:x1] if isinstance(photo, Tensor) else photo.read(x0, y0, x1, y1, step)
+        small = _downscale(area, max(x1 - x0, y1 - y0) * min(1.0, _SEARCH_EYE_DISTANCE / face.eye_distance))
         to_photo = np.array([x1 - x0, y1 - y0], np.float32)
         eyes = face.mesh[_FIVE[1]] - face.mesh[_FIVE[0]]
         upright = round(math.atan2(eyes[1], eyes[0]) / (math.pi / 2))
-        # First as it was found, then as a whole photo would be searched.
+        # First in the orientation in which it was detected, then in the other three.
         for quarter_turns in (upright, upright + 1, upright + 2, upright + 3):
             candidates = self._propose(small, quarter_turns % 4)
-            placed = [(share * to_photo + np.array([x0, y0], np.float32), p) for share, p in candidates]
-            found = [_face(face.number, mesh, score) for mesh, score in self._confirmed(photo, placed)]
-            near = [f for f in found if np.linalg.norm(f.mesh.mean(0) - centre) < _SAME_PLACE * face.eye_distance]
+            in_photo = [(share * to_photo + np.array([x0, y0], np.float32), p) for share, p in candidates]
+            found = [_build_face(face.number, mesh, score) for mesh, score in self._confirm(photo, in_photo)]
+            near = [f for f in found if np.linalg.norm(f.mesh.mean(0) - centre) < _MAX_OFFSET * face.eye_distance]
             if near:
                 return min(near, key=lambda f: float(np.linalg.norm(f.mesh.mean(0) - centre)))
         return None
 
     def refine(self, photo: Tensor | View, face: Face) -> Face:
-        """A known face with its mesh found anew; the proposal step is left out."""
+        """Fit the mesh of a known face to this photo, without proposals."""
         mesh, presence = self._mesh.settle(photo, face.mesh)
-        return _face(face.number, mesh, presence)
+        return _build_face(face.number, mesh, presence)
 
-    def settled(self, picture: Tensor, mesh: Points) -> Points:
-        """(468, 2) landmarks of a (3, H, W) picture whose landmarks are about ``mesh``, (468, 2)."""
+    def refine_landmarks(self, picture: Tensor, mesh: Points) -> Points:
+        """Fit (468, 2) landmarks to a (3, H, W) picture, starting from the estimate ``mesh``."""
         return self._mesh.settle(picture, mesh)[0][:, :2]
 
-    def _confirmed(
+    def _confirm(
         self, photo: Tensor | View, candidates: list[tuple[Points, float]]
     ) -> list[tuple[NDArray[np.float32], float]]:
-        """(468, 3) mesh and score of every face among the proposals, each once."""
+        """Fit meshes to the proposals: (468, 3) mesh and score of every face, without duplicates."""
         found: list[tuple[NDArray[np.float32], float]] = []
         for five, probability in sorted(candidates, key=lambda c: -c[1]):
-            if any(_same(five, mesh) for mesh, _ in found):
+            if any(_is_on_face(five, mesh) for mesh, _ in found):
                 continue
             mesh, presence = self._mesh(photo, five)
-            if presence < _MIN_PRESENCE or any(_same(mesh[_FIVE, :2], m) for m, _ in found):
+            if presence < _MIN_PRESENCE or any(_is_on_face(mesh[_FIVE, :2], m) for m, _ in found):
                 continue
             mesh, presence = self._mesh.settle(photo, mesh)
             found.append((mesh, probability * presence))
         return found
 
     def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
-        """Five points, as shares of the picture's width and height, and the probability of each face."""
+        """Propose faces: (5, 2) points as shares of the picture's width and height, and a probability each."""
         height, width = small.shape[-2:]
         pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
@@ -141,25 +142,25 @@ class Detector:
         return found
 
 
-def without_overlaps(
+def remove_overlaps(
     faces: list[tuple[NDArray[np.float32], float]],
 ) -> list[tuple[NDArray[np.float32], float]]:
-    """The faces without those that lie largely on a more certain one, at whatever angle.
+    """Remove faces that overlap one of a higher score by more than a third, at any angle.
 
-    Upside down, a forehead with its brows can pass for a second face.
+    Upside down, a forehead with its brows can be detected as a second face.
 
     Args:
-        faces: (468, 3) mesh in photo pixels and score of each.
+        faces: (468, 3) mesh in photo pixels and score of each face.
     """
     kept: list[tuple[NDArray[np.float32], float]] = []
     for mesh, score in sorted(faces, key=lambda face: -face[1]):
-        if all(overlap(mesh, other) <= _ONE_FACE for other, _ in kept):
+        if all(face_overlap(mesh, other) <= _MAX_OVERLAP for other, _ in kept):
             kept.append((mesh, score))
     return kept
 
 
-def overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """The share of the smaller of two faces, (468, 2 or 3) meshes in the same pixels, that lies on the other, 0..1."""
+def face_overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Share 0..1 of the smaller of two faces, (468, 2 or 3) meshes in the same pixels, that is covered by the other."""
     outlines = np.stack([mesh[list(OVAL), :2] for mesh in (first, second)])
     low, high = outlines.min((0, 1)), outlines.max((0, 1))
     masks = [polygon2mask(_OVERLAP_GRID, (o - low) / (high - low) * _OVERLAP_GRID) for o in outlines]
@@ -167,13 +168,13 @@ def overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float((masks[0] & masks[1]).sum() / max(1, smaller))
 
 
-def _shrunk(picture: Tensor | View, side: float) -> Tensor:
-    """The whole picture with its longest side at most ``side``."""
+def _downscale(picture: Tensor | View, side: float) -> Tensor:
+    """Downscale a picture to a longest side of at most ``side`` pixels."""
     height, width = picture.shape[-2:]
     scale = side / max(height, width)
     if not isinstance(picture, Tensor):
-        # Averaging whole pixels needs no floats; what is left of the way is interpolated.
-        picture = picture.region(0, 0, width, height, max(1, int(1 / scale)))
+        # Averaging blocks of whole pixels first avoids converting all of them to float; the rest is interpolated.
+        picture = picture.read(0, 0, width, height, max(1, int(1 / scale)))
     if scale >= 1:
         return picture
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -181,29 +182,29 @@ def _shrunk(picture: Tensor | View, side: float) -> Tensor:
 
 
 def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:
-    """Points of a picture turned by ``torch.rot90`` back in the unturned picture of rows x columns."""
+    """Map points of a picture turned by ``torch.rot90`` back to the original picture of rows x columns."""
     x, y = points[:, 0], points[:, 1]
     turned = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
     return np.stack(turned, axis=1).astype(np.float32)
 
 
-def _same(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
-    """Whether five points lie on a face that was found already."""
+def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
+    """Whether five points lie on a face that is already known."""
     distance = np.linalg.norm(five.mean(0) - mesh[_FIVE, :2].mean(0))
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
 def why_skipped(distance: float, tolerance: float = 0.0) -> Message | None:
-    """Why a face with this eye distance in photo pixels can't be protected, None when it can.
+    """Why a face with this eye distance in photo pixels can't be protected; None when it can.
 
-    ``tolerance`` is the share that may be lacking.
+    ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
     """
     if distance >= MIN_EYE_DISTANCE * (1 - tolerance):
         return None
     return Message("eyes-too-close", distance=math.floor(distance), least=round(MIN_EYE_DISTANCE))
 
 
-def _face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
+def _build_face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
     distance = eye_distance(mesh)
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))

@@ -1,6 +1,4 @@
-"""Which mesh point takes which one's place in the mirror: found by matching the mean of 1,362 faces
-with its mirror image.
-"""
+"""The mirror partner of each mesh point, found by matching the mean of 1,362 faces with its mirror image."""
 
 from __future__ import annotations
 

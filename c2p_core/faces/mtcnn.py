@@ -1,4 +1,4 @@
-"""MTCNN: proposes faces with five points each, from a pyramid of pictures through three small networks.
+"""MTCNN: detects faces with five points each, by three small networks on an image pyramid.
 
 Source: K. Zhang et al., Joint face detection and alignment using multi-task cascaded convolutional networks, IEEE SPL
 2016. Weights (MIT): facenet-pytorch 2.5.3 (T. Esler), from D. Sandberg's FaceNet project, by
@@ -14,17 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST_FACE = 20
-"""Side in pixels of the smallest face that is found, and of the smallest picture in which one is."""
+"""Side in pixels of the smallest face that is detected, and of the smallest picture that is accepted."""
 
-_CELL, _STRIDE = 12, 2  # of P-Net: the side of what it looks at, and from there to its neighbour
-_PYRAMID = 0.709  # each picture's side as a share of the one before
-_CERTAINTIES = (0.6, 0.7, 0.7)  # of P-, R- and O-Net, for a box to go on
+_CELL, _STRIDE = 12, 2  # P-Net's receptive field and stride, in pixels
+_PYRAMID = 0.709  # scale factor between levels of the image pyramid
+_THRESHOLDS = (0.6, 0.7, 0.7)  # thresholds of P-, R- and O-Net
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 _BATCH = 512
 
 
 class PNet(nn.Module):
-    """(B, 3, h, w) to certainties (B, h', w') that cells hold faces and the offsets (B, 4, h', w') of their boxes."""
+    """(B, 3, h, w) to the probability (B, h', w') of a face per cell, and box offsets (B, 4, h', w')."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class PNet(nn.Module):
 
 
 def _columns_first(x: Tensor) -> Tensor:
-    """(B, channels, rows, columns) as one row each, in the order of MATLAB, in which the dense layers were trained."""
+    """Flatten (B, channels, rows, columns) in MATLAB's order, in which the dense layers were trained."""
     return x.permute(0, 3, 2, 1).flatten(1)
 
 
 class RNet(nn.Module):
-    """(B, 3, 24, 24) to the certainties (B,) that they are faces and the offsets (B, 4) of their boxes."""
+    """(B, 3, 24, 24) to the probability (B,) of a face, and box offsets (B, 4)."""
 
     side = 24
 
@@ -68,7 +68,8 @@ class RNet(nn.Module):
 
 
 class ONet(nn.Module):
-    """(B, 3, 48, 48) to certainties (B,), offsets (B, 4) and five points (B, 10), first all x, as shares of the box."""
+    """(B, 3, 48, 48) to the probability (B,) of a face, box offsets (B, 4) and five points (B, 10): all x, then all y,
+    as shares of the box."""
 
     side = 48
 
@@ -91,7 +92,7 @@ class ONet(nn.Module):
 
 
 class Mtcnn(nn.Module):
-    """The three networks, and the cascade through them."""
+    """The cascade of the three networks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,64 +100,69 @@ class Mtcnn(nn.Module):
 
     @torch.no_grad()
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Five points and the certainty of each face.
+        """Detect faces.
 
         Args:
             picture: (3, rows, columns) float, sRGB 0..255.
 
         Returns:
-            (N, 5, 2) eyes, nose, mouth corners in pixels, image left before right, and (N,) certainties 0..1.
+            (N, 5, 2) eyes, nose, mouth corners in pixels, image left before right, and (N,) probabilities 0..1.
         """
-        # Channels last in memory; torch only takes it for that if the batch's stride is the usual one too.
+        # Channels last in memory; torch only recognises that if the batch's stride is the usual one too.
         pictures = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
-        boxes = self._refined(pictures, self._proposals(pictures))
-        chips, boxes = _cut(pictures, boxes, ONet.side)
+        boxes = self._refine(pictures, self._propose(pictures))
+        chips, boxes = _crop_boxes(pictures, boxes, ONet.side)
         if not len(boxes):
             return picture.new_zeros(0, 5, 2), picture.new_zeros(0)
-        certainty, offsets, points = (
+        probability, offsets, points = (
             torch.cat(parts) for parts in zip(*map(self.onet, chips.split(_BATCH)), strict=True)
         )
-        sure = certainty > _CERTAINTIES[2]
-        certainty, offsets, points, boxes = certainty[sure], offsets[sure], points[sure], boxes[sure]
-        corner, size = boxes[:, None, :2], _inclusive(boxes)[:, None]
-        places = size * points.view(-1, 2, 5).transpose(1, 2) + corner - 1
-        kept = suppress(_grown(_moved(boxes, offsets)), certainty, _OVERLAP, "smaller")
-        return places[kept], certainty[kept]
+        accepted = probability > _THRESHOLDS[2]
+        probability, offsets, points, boxes = (
+            probability[accepted],
+            offsets[accepted],
+            points[accepted],
+            boxes[accepted],
+        )
+        corner, size = boxes[:, None, :2], _inclusive_size(boxes)[:, None]
+        points_in_picture = size * points.view(-1, 2, 5).transpose(1, 2) + corner - 1
+        kept = suppress(_to_exclusive(_apply_offsets(boxes, offsets)), probability, _OVERLAP, "smaller")
+        return points_in_picture[kept], probability[kept]
 
-    def _proposals(self, pictures: Tensor) -> Tensor:
-        """(N, 4) square boxes that P-Net takes for faces, in all scales."""
+    def _propose(self, pictures: Tensor) -> Tensor:
+        """Run P-Net on all scales: (N, 4) square boxes."""
         rows, columns = pictures.shape[2:]
-        boxes, certainties, offsets = [pictures.new_zeros(0, 4)], [pictures.new_zeros(0)], [pictures.new_zeros(0, 4)]
+        boxes, probabilities, offsets = [pictures.new_zeros(0, 4)], [pictures.new_zeros(0)], [pictures.new_zeros(0, 4)]
         scale = _CELL / SMALLEST_FACE
         side = min(rows, columns) * scale
         while side >= _CELL:
-            small = _resized(pictures, int(rows * scale + 1), int(columns * scale + 1))
-            certainty, offset = self.pnet(_normalised(small))
-            found = certainty[0] >= _CERTAINTIES[0]
-            cells = found.nonzero().flip(1).to(pictures.dtype)
+            small = _resize(pictures, int(rows * scale + 1), int(columns * scale + 1))
+            probability, offset = self.pnet(_normalise(small))
+            is_face = probability[0] >= _THRESHOLDS[0]
+            cells = is_face.nonzero().flip(1).to(pictures.dtype)
             corners = [((_STRIDE * cells + reach) / scale).floor() for reach in (1, _CELL)]
-            here = torch.cat(corners, 1)
-            kept = suppress(here, certainty[0][found], _OVERLAP_IN_SCALE)
-            boxes.append(here[kept])
-            certainties.append(certainty[0][found][kept])
-            offsets.append(offset[0][:, found].t()[kept])
+            level_boxes = torch.cat(corners, 1)
+            kept = suppress(level_boxes, probability[0][is_face], _OVERLAP_IN_SCALE)
+            boxes.append(level_boxes[kept])
+            probabilities.append(probability[0][is_face][kept])
+            offsets.append(offset[0][:, is_face].t()[kept])
             scale, side = scale * _PYRAMID, side * _PYRAMID
         all_boxes = torch.cat(boxes)
-        kept = suppress(all_boxes, torch.cat(certainties), _OVERLAP)
+        kept = suppress(all_boxes, torch.cat(probabilities), _OVERLAP)
         all_boxes, offset = all_boxes[kept], torch.cat(offsets)[kept]
         size = all_boxes[:, 2:] - all_boxes[:, :2]
-        return _squared(all_boxes + offset * size.repeat(1, 2))
+        return _make_square(all_boxes + offset * size.repeat(1, 2))
 
-    def _refined(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """(M, 4) square boxes that R-Net takes for faces too."""
-        chips, boxes = _cut(pictures, boxes, RNet.side)
+    def _refine(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+        """Run R-Net on P-Net's boxes: (M, 4) square boxes."""
+        chips, boxes = _crop_boxes(pictures, boxes, RNet.side)
         if not len(boxes):
             return boxes
-        certainty, offsets = (torch.cat(parts) for parts in zip(*map(self.rnet, chips.split(_BATCH)), strict=True))
-        sure = certainty > _CERTAINTIES[1]
-        boxes, offsets = boxes[sure], offsets[sure]
-        kept = suppress(boxes, certainty[sure], _OVERLAP)
-        return _squared(_moved(boxes[kept], offsets[kept]))
+        probability, offsets = (torch.cat(parts) for parts in zip(*map(self.rnet, chips.split(_BATCH)), strict=True))
+        accepted = probability > _THRESHOLDS[1]
+        boxes, offsets = boxes[accepted], offsets[accepted]
+        kept = suppress(boxes, probability[accepted], _OVERLAP)
+        return _make_square(_apply_offsets(boxes[kept], offsets[kept]))
 
 
 def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "smaller"] = "union") -> Tensor:
@@ -165,8 +171,8 @@ def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "
     Args:
         boxes: (N, 4).
         scores: (N,).
-        limit: boxes that overlap a better one by more than this are dropped.
-        of: what the overlap is a share of, the union of both boxes or the smaller one.
+        limit: boxes that overlap a better one by more than this share are dropped.
+        of: the denominator of that share, the union of both boxes or the smaller box.
 
     Returns:
         (K,) int64, indices of the kept boxes, best first.
@@ -185,45 +191,45 @@ def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "
     return torch.stack(kept) if kept else rest
 
 
-def _normalised(pictures: Tensor) -> Tensor:
+def _normalise(pictures: Tensor) -> Tensor:
     return (pictures - 127.5) * 0.0078125
 
 
-def _resized(pictures: Tensor, rows: int, columns: int) -> Tensor:
+def _resize(pictures: Tensor, rows: int, columns: int) -> Tensor:
     return F.interpolate(pictures, (rows, columns), mode="area")
 
 
-def _cut(pictures: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """What lies in each box, (N, 3, side, side) for a network, and the boxes, without those outside the picture."""
+def _crop_boxes(pictures: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Crop the boxes to (N, 3, side, side) network inputs; boxes outside the picture are dropped from both results."""
     rows, columns = pictures.shape[2:]
     chips, inside = [], []
     for number, (x0, y0, x1, y1) in enumerate(boxes.trunc().int().tolist()):
         cut = pictures[0, :, max(y0, 1) - 1 : min(y1, rows), max(x0, 1) - 1 : min(x1, columns)]
         if cut.numel():
-            chips.append(_resized(cut[None], side, side))
+            chips.append(_resize(cut[None], side, side))
             inside.append(number)
     if not chips:
         return pictures.new_zeros(0, 3, side, side), boxes[:0]
-    return _normalised(torch.cat(chips)), boxes[inside]
+    return _normalise(torch.cat(chips)), boxes[inside]
 
 
-def _inclusive(boxes: Tensor) -> Tensor:
-    """(N, 2) width and height of boxes whose last pixel counts."""
+def _inclusive_size(boxes: Tensor) -> Tensor:
+    """(N, 2) width and height of boxes with inclusive corners."""
     return boxes[:, 2:] - boxes[:, :2] + 1
 
 
-def _grown(boxes: Tensor) -> Tensor:
-    """Boxes whose last pixel counts as boxes that end behind it."""
+def _to_exclusive(boxes: Tensor) -> Tensor:
+    """Turn boxes with inclusive corners into boxes with exclusive ones."""
     return torch.cat([boxes[:, :2], boxes[:, 2:] + 1], 1)
 
 
-def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
-    """Boxes with each side moved by a share of the box's size."""
-    return boxes + offsets * _inclusive(boxes).repeat(1, 2)
+def _apply_offsets(boxes: Tensor, offsets: Tensor) -> Tensor:
+    """Move each side of the boxes by a share of the box's size."""
+    return boxes + offsets * _inclusive_size(boxes).repeat(1, 2)
 
 
-def _squared(boxes: Tensor) -> Tensor:
-    """Boxes with the same centres and their longer side on all sides."""
+def _make_square(boxes: Tensor) -> Tensor:
+    """Make boxes square, with the same centres and the longer side."""
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.amax(1, keepdim=True)
     corner = boxes[:, :2] + size * 0.5 - side * 0.5

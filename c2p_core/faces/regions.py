@@ -1,4 +1,4 @@
-"""Named regions of a face on its canvas, from the mesh and the picture."""
+"""Facial regions on the canvas, from the mesh and the picture: outlines, distances, skin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 # Around the nose's tip and wings.
 NOSE = (4, 45, 220, 115, 48, 64, 98, 97, 2, 326, 327, 294, 278, 344, 440, 275)
 
-# Canvas pixels over which what is done to the skin fades out towards the face's outline.
+# Canvas pixels over which changes of the skin fade out towards the face's outline.
 _FADE, _FADE_ON_FOREHEAD = 10.0, 40.0
 
 Map = NDArray[np.float32]
@@ -51,47 +51,46 @@ def brows_distance(mesh: NDArray[np.float32]) -> Map:
     return np.minimum(signed_distance(mesh, LEFT_BROW), signed_distance(mesh, RIGHT_BROW))
 
 
-def skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
-    """How much each canvas pixel is skin that may be toned, 0..1: ``like_skin`` less eyeballs, mouth and surroundings.
+def skin_mask(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+    """(CANVAS, CANVAS) mask 0..1 of the skin whose tone may change: without eyes, mouth and surroundings.
 
     Args:
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
     inner = ramp(-signed_distance(mesh, INNER_LIPS), -2.0, 0.5)
-    return like_skin(pixels, mesh) * _inside(mesh) * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
+    return skin_likeness(pixels, mesh) * _interior(mesh) * ramp(-eyes_distance(mesh), -7.0, -1.5) * inner
 
 
-def _inside(mesh: NDArray[np.float32]) -> Map:
-    """1 well inside the face's outline, 0 from it on. The outline's top lies on bare skin, where an edge would show."""
+def _interior(mesh: NDArray[np.float32]) -> Map:
+    """Mask of the face's interior, with a wide ramp on the forehead, where the outline crosses bare skin."""
     top, brows = float(mesh[list(OVAL), 1].min()), float(mesh[[*LEFT_BROW, *RIGHT_BROW], 1].min())
     forehead = np.clip((brows - np.arange(CANVAS)[:, None] - 0.5) / max(1.0, brows - top), 0.0, 1.0)
     width = _FADE + (_FADE_ON_FOREHEAD - _FADE) * forehead
     return ramp(np.asarray(signed_distance(mesh, OVAL) / width, dtype=np.float32), -1.0, 0.0)
 
 
-def like_skin(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
-    """How much each canvas pixel looks like this face's skin, 0..1, wherever it lies.
+def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
+    """(CANVAS, CANVAS) similarity 0..1 of each pixel to this face's skin, anywhere on the canvas.
 
-    Hair over the forehead, beards, hats and the frames of glasses are told by their colour, which is not that of this
-    face's cheeks, nose and chin.
+    Hair over the forehead, beards, hats and frames of glasses differ in colour from this face's cheeks, nose and chin.
 
     Args:
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
     lips = signed_distance(mesh, OUTER_LIPS)
-    # Below the eyes, where glasses and hair seldom are.
+    # Below the eyes, where there are rarely glasses or hair.
     low = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
     bare = low & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
     smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
     tone = np.log(np.clip(smooth, 0.02, 1.0))
-    # Light changes all three channels alike; what differs from that is another material.
+    # Light changes all channels alike; any other difference means another material.
     light, hue = tone.mean(-1), tone - tone.mean(-1, keepdims=True)
     typical_light = np.median(light[bare])
     typical_hue = np.median(hue[bare], axis=0)
-    spread_hue = max(0.05, 2.0 * float(np.median(np.abs(hue[bare] - typical_hue).max(-1))))
-    spread_light = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
-    away = np.hypot(np.abs(hue - typical_hue).max(-1) / spread_hue, (light - typical_light) / spread_light)
-    material = ramp(gaussian_filter(away, 1.0).astype(np.float32), 1.6, 3.0)
-    return np.asarray(gaussian_filter(material, 2.0), dtype=np.float32)
+    hue_scale = max(0.05, 2.0 * float(np.median(np.abs(hue[bare] - typical_hue).max(-1))))
+    light_scale = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
+    deviation = np.hypot(np.abs(hue - typical_hue).max(-1) / hue_scale, (light - typical_light) / light_scale)
+    likeness = ramp(gaussian_filter(deviation, 1.0).astype(np.float32), 1.6, 3.0)
+    return np.asarray(gaussian_filter(likeness, 2.0), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Which of the faces that were found a request means."""
+"""Selects the faces that a request names."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import replace
 
 from c2p_core.api import Face, FaceChoice
 from c2p_core.errors import BadRequest, Message, NoFace
-from c2p_core.faces.boxes import same_face
+from c2p_core.faces.boxes import match_face
 from c2p_core.faces.detect import TOLERANCE, why_skipped
 
 
 def tolerate_small(faces: Sequence[Face]) -> tuple[Face, ...]:
-    """Faces without the reason to skip them where they are as large as a face that was chosen elsewhere may be here.
+    """Accept faces slightly below the minimum size.
 
-    It may have been measured a little too large there, in a reduced picture, and been let through for a little less.
+    They may have been selected in a downscaled picture, in which they measured slightly larger.
     """
     return tuple(replace(face, skipped=why_skipped(face.eye_distance, 2 * TOLERANCE)) for face in faces)
 
 
 def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[Message]) -> tuple[Face, ...]:
-    """The faces that a request names, in number order; ``warnings`` gets a message on what is not there any more.
+    """Select the faces that a request names, in number order; appends to ``warnings`` if a face is no longer there.
 
     Raises:
-        BadRequest: a number that no face has, or one that can't be protected.
-        NoFace: there is none that can be protected.
+        BadRequest: a number does not exist, or its face can't be protected.
+        NoFace: none of the selected faces can be protected.
     """
     usable = [face for face in faces if not face.skipped]
     if not usable:
@@ -40,8 +40,8 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[Messa
             raise BadRequest("face-number-unknown", number=number, count=len(faces))
         if by_number[number].skipped:
             raise BadRequest("face-unusable", number=number, why=by_number[number].skipped)
-    # Of faces that are named by where they were some may be gone; the report has the reason of those that are not.
-    placed = [same_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
+    # Faces named by their boxes may be gone, or be skipped for a reason that the report gives.
+    placed = [match_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
     numbers |= {face.number for face in placed if face is not None and not face.skipped}
     if not numbers:
         there = [face for face in placed if face is not None]

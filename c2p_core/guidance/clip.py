@@ -1,4 +1,4 @@
-"""Text guidance by any open_clip model: the embedded ``clip-mini`` or a name that open_clip knows.
+"""Text guidance by an open_clip model: the embedded ``clip-mini`` or any other that open_clip knows by name.
 
 Weights are read from safetensors, or by torch with ``weights_only=True``: what could run code is refused.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canonical import carry, load_mean_face
+from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
 from c2p_core.guidance.clip_name import MINI
 from c2p_core.guidance.clip_weights import Weights, find_weights
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
@@ -27,48 +27,50 @@ from c2p_core.losses import clip_loss
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
 
-# Left, top and side, in canvas pixels, of what a model sees: the face without most of the background.
+# Left, top and side, in canvas pixels, of the square that the models see: the face without most of the background.
 FACE = 32, 48, 192
-# Side, in pixels, of the picture of the mean face to which the embedded model has every face carried.
+# Side in pixels of the embedded model's input, on which every face is warped to the mean face.
 MINI_SIDE = 96
-# Templates whose embeddings are averaged; "{}" alone counts as one.
+# Prompt templates whose embeddings are averaged, the bare prompt among them.
 _AVERAGED = TEMPLATES[:6]
 
 
-def mean_face_frame(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
-    """Where on its canvas a face has what the mean face has in ``FACE``: the embedded model's own alignment.
+def mean_face_grid(mesh: NDArray[np.float32], mean: NDArray[np.float32], margin: int = 0) -> Tensor:
+    """Sampling grid that warps the square ``FACE`` of a face to the mean face: the embedded model's alignment.
 
-    Only makeup is left for the model to tell apart, not where this face's mouth lies.
+    The model then only has to distinguish makeup, not the positions of mouths and eyes.
 
     Args:
         mesh: (468, 2) canvas pixels.
         mean: (468, 2) of the mean face.
-        margin: pixels more on every side.
+        margin: additional pixels on every side.
 
     Returns:
-        (MINI_SIDE + 2 * margin, the same, 2) as ``grid_sample`` takes it.
+        (MINI_SIDE + 2 * margin, MINI_SIDE + 2 * margin, 2) for ``grid_sample``.
     """
-    places = _square(MINI_SIDE, margin)
-    return _as_grid(torch.from_numpy(carry(mean, mesh, places.reshape(-1, 2).numpy())).reshape(places.shape))
+    points = _face_square(MINI_SIDE, margin)
+    return _to_grid(
+        torch.from_numpy(warp_between_meshes(mean, mesh, points.reshape(-1, 2).numpy())).reshape(points.shape)
+    )
 
 
-def _square(side: int, margin: int = 0) -> Tensor:
-    """(side + 2 * margin, the same, 2) float64 canvas coordinates of the pixels of ``FACE`` and of a margin."""
+def _face_square(side: int, margin: int = 0) -> Tensor:
+    """(S, S, 2) float64 canvas coordinates of the pixels of ``FACE``, S being side + 2 * margin."""
     left, top, extent = FACE
     centres = (torch.arange(-margin, side + margin, dtype=torch.float64) + 0.5) * (extent / side)
     y, x = torch.meshgrid(centres + top, centres + left, indexing="ij")
     return torch.stack([x, y], dim=-1)
 
 
-def _as_grid(places: Tensor) -> Tensor:
-    return (2.0 * places / CANVAS - 1.0).float()
+def _to_grid(points: Tensor) -> Tensor:
+    return (2.0 * points / CANVAS - 1.0).float()
 
 
 class TextGuidance:
-    """Scores pictures of faces, and changes to them, against a prompt.
+    """Rates pictures of faces, and changes of them, by a prompt.
 
     Pictures are (B, 3, 256, 256) float sRGB in 0..1 on the face canvas; gradients flow to them. Embeddings are (B, D).
-    A frame says where on the canvas the model looks; see ``frame``.
+    The model's input is sampled from the canvas by a grid; see ``sampling_grid``.
     """
 
     def __init__(
@@ -77,14 +79,14 @@ class TextGuidance:
         """Load a model.
 
         Args:
-            store: gives the embedded model's files.
-            device: where to compute.
+            store: has the embedded model's files.
+            device: to compute on.
             model: "clip-mini" or an open_clip model name.
-            pretrained: for other models open_clip's tag or a file of weights.
+            pretrained: for other models, open_clip's tag or a file of weights.
 
         Raises:
-            BadRequest: open_clip knows no such model, or neither tag nor file of such weights.
-            ModelUnavailable: the weights can't be had, are damaged or do not fit the model.
+            BadRequest: open_clip does not know the model, the tag or the kind of file.
+            ModelUnavailable: the weights are missing, damaged or do not fit the model.
         """
         network, self._tokenize = _load(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
@@ -96,63 +98,63 @@ class TextGuidance:
         self._mean = torch.tensor(preprocess["mean"], device=device)[:, None, None]
         self._std = torch.tensor(preprocess["std"], device=device)[:, None, None]
 
-    def frame(self, mesh: Tensor) -> Tensor:
-        """(S, S, 2), as ``grid_sample`` takes it: what the model sees of a face with this (468, 2) mesh on its canvas.
+    def sampling_grid(self, mesh: Tensor) -> Tensor:
+        """(S, S, 2) grid for ``grid_sample`` that crops the model's input from the canvas, for a (468, 2) mesh.
 
-        The embedded model sees every face carried to the mean face, others see the canvas as it is.
+        The embedded model's grid warps every face to the mean face; for other models it is a plain crop.
         """
         if self._mean_face is None:
-            return _as_grid(_square(FACE[2])).to(self._device)
-        return mean_face_frame(mesh.cpu().numpy(), self._mean_face).to(self._device)
+            return _to_grid(_face_square(FACE[2])).to(self._device)
+        return mean_face_grid(mesh.cpu().numpy(), self._mean_face).to(self._device)
 
-    def embed(self, images: Tensor, frame: Tensor) -> Tensor:
-        """Unit image embeddings (B, D)."""
-        grid = frame.expand(len(images), -1, -1, -1)
-        face = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    def embed(self, images: Tensor, grid: Tensor) -> Tensor:
+        """Embed pictures, sampled by a grid of the face, as unit vectors (B, D)."""
+        grids = grid.expand(len(images), -1, -1, -1)
+        face = F.grid_sample(images, grids, padding_mode="border", align_corners=False)
         if self._size[0] < face.shape[-2]:
             face = F.interpolate(face, self._size, mode="area")
         else:
             face = F.interpolate(face, self._size, mode="bicubic", align_corners=False).clamp(0, 1)
-        made: Tensor = self._model.encode_image((face - self._mean) / self._std, normalize=True)
-        return made
+        embedding: Tensor = self._model.encode_image((face - self._mean) / self._std, normalize=True)
+        return embedding
 
-    def text(self, prompt: str) -> Tensor:
-        """Unit text embedding (D,), templates averaged."""
-        return F.normalize(self._texts([template.format(prompt) for template in _AVERAGED]).mean(0), dim=0)
+    def embed_text(self, prompt: str) -> Tensor:
+        """Embed a prompt as a unit vector (D,), averaged over templates."""
+        return F.normalize(self._embed_texts([template.format(prompt) for template in _AVERAGED]).mean(0), dim=0)
 
     def direction(self, prompt: str) -> Tensor:
-        """Unit direction (D,) from "no makeup" to the prompt; from heavy makeup when the prompt asks for none."""
+        """Unit vector (D,) of the change of text from "no makeup" (from "heavy makeup" for no makeup) to the prompt."""
         start = "heavy makeup" if parse(prompt, random.Random(0)) == () else NO_MAKEUP
-        return F.normalize(self.text(prompt) - self.text(start), dim=0)
+        return F.normalize(self.embed_text(prompt) - self.embed_text(start), dim=0)
 
-    def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
+    def loss(self, before: Tensor, after: Tensor, direction: Tensor, grid: Tensor) -> Tensor:
         """The directional loss, see ``losses.clip_loss``.
 
         Args:
             before: (B, D) embeddings of the unchanged pictures.
             after: (B, 3, 256, 256) the changed pictures.
-            direction: (D,) of the words, see ``direction``.
-            frame: of the face.
+            direction: (D,) unit vector of the change of text, see ``direction``.
+            grid: of the face, see ``sampling_grid``.
 
         Returns:
             scalar.
         """
-        return clip_loss(before, self.embed(after, frame), direction)
+        return clip_loss(before, self.embed(after, grid), direction)
 
-    def score(self, images: Tensor, prompt: str, frame: Tensor) -> Tensor:
-        """Cosine (B,) of each picture and the prompt."""
-        return self.embed(images, frame) @ self.text(prompt)
+    def score(self, images: Tensor, prompt: str, grid: Tensor) -> Tensor:
+        """Cosine similarity (B,) of each picture to the prompt."""
+        return self.embed(images, grid) @ self.embed_text(prompt)
 
     @torch.no_grad()
-    def _texts(self, texts: Sequence[str]) -> Tensor:
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenize([text.lower() for text in texts]).to(self._device)
-        made: Tensor = self._model.encode_text(tokens, normalize=True)
-        return made
+        embeddings: Tensor = self._model.encode_text(tokens, normalize=True)
+        return embeddings
 
 
 def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
-    """The network and its tokenizer."""
-    torchvision_ops.ensure()
+    """Load the network and its tokenizer."""
+    torchvision_ops.define_missing_operators()
     import open_clip
 
     if model == MINI:

@@ -36,7 +36,7 @@ def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
         BadRequest: open_clip knows no such model or tag, or the model's tokenizer is no part of open_clip.
         ModelUnavailable: the weights can't be had.
     """
-    torchvision_ops.ensure()
+    torchvision_ops.define_missing_operators()
     import open_clip
 
     config = open_clip.get_model_config(model)

@@ -1,4 +1,4 @@
-"""From words to looks: which look of those that a prompt may mean a search should start from."""
+"""Chooses the look that the search starts from, among variants of the look that a prompt describes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from c2p_core.guidance.vocabulary import Look, choose_makeup, read_prompt
 if TYPE_CHECKING:
     from c2p_core.guidance.clip import TextGuidance
 
-_VERSIONS = 20
+_CANDIDATES = 20
 
 
-def candidate_looks(prompt: str, rng: random.Random) -> tuple[Look, ...]:
-    """Looks to choose a start from: all that the prompt asks for and nothing else, in several versions."""
+def draw_candidates(prompt: str, rng: random.Random) -> tuple[Look, ...]:
+    """Draw variants of the prompt's look; each has exactly the products that the prompt asks for."""
     looks = []
-    for number in range(_VERSIONS):
-        # The first is meant literally, the others vary how much and how far.
+    for number in range(_CANDIDATES):
+        # The first is taken literally, the others vary intensity and spread.
         spread = 0.0 if number == 0 else 0.15
         looks.append(
             tuple(
@@ -44,7 +44,7 @@ def paints_anything(prompt: str) -> bool:
 
 
 def prompt_warnings(prompt: str) -> list[Message]:
-    """Messages for the user about words that the text model doesn't know, and a prompt that names no makeup."""
+    """Warnings for the user about words that the text model doesn't know, and about a prompt that names no makeup."""
     reading = read_prompt(prompt)
     warnings = [
         Message("word-unknown-like", word=word, words=list(closest)) if closest else Message("word-unknown", word=word)
@@ -56,26 +56,26 @@ def prompt_warnings(prompt: str) -> list[Message]:
 
 
 @torch.no_grad()
-def best_look(
+def choose_look(
     prompt: str, render: Callable[[Look], Tensor], mesh: Tensor, guidance: TextGuidance, seed: int = 0
 ) -> Look:
-    """What the prompt asks for, in the version that shows it best on this very face.
+    """Choose the variant of the prompt's look that the text model rates best on this face.
 
     Args:
-        prompt: makeup in words.
-        render: the face in a look, (3, 256, 256) sRGB.
-        mesh: (468, 2) of the face, in canvas pixels.
-        guidance: rates the pictures.
-        seed: of the candidates.
+        prompt: makeup style in words.
+        render: renders the face with a look, as (3, 256, 256) sRGB.
+        mesh: (468, 2) landmarks of the face, in canvas pixels.
+        guidance: rates the rendered variants.
+        seed: seeds the variants.
 
     Returns:
-        the look; empty when the prompt asks for nothing to be painted.
+        the look; empty when the prompt asks for no product.
     """
-    candidates = candidate_looks(prompt, random.Random(seed))
+    candidates = draw_candidates(prompt, random.Random(seed))
     if not candidates[0]:
         return ()
     direction = guidance.direction(prompt)
-    frame = guidance.frame(mesh)
-    before = guidance.embed(render(())[None], frame)
-    # The text model chooses among versions of what was asked; it doesn't say what was asked.
-    return min(candidates, key=lambda look: float(guidance.loss(before, render(look)[None], direction, frame)))
+    grid = guidance.sampling_grid(mesh)
+    before = guidance.embed(render(())[None], grid)
+    # The text model only chooses among variants: which products there are follows from the prompt's words.
+    return min(candidates, key=lambda look: float(guidance.loss(before, render(look)[None], direction, grid)))

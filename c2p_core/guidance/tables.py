@@ -1,6 +1,6 @@
 """The tables of ``vocabulary.toml``: colours, strengths, finishes and looks, with the words for each, and products'.
 
-Read once, at import. The file is a resource of the package, so that it is found in a checkout, a wheel and a zip file.
+Read once, at import. The file is a package resource, which works in a checkout, a wheel and a zip file alike.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Product:
     """A product that prompts can name.
 
     Attributes:
-        words: what it is called.
-        colours: names of the colours it may have; empty when it is named without one.
-        usual_colour: its colour when none is named, None for the renderer's own.
-        finishes: what captions may say of it.
+        words: names for it.
+        colours: names of the colours it may have; empty for a product without colours.
+        usual_colour: its colour when the prompt names none; None for the renderer's default.
+        finishes: words for its finish in captions.
     """
 
     words: tuple[str, ...]
@@ -67,10 +67,10 @@ class Ingredient:
 
     Attributes:
         product: a key of ``Tables.products``.
-        colours: to draw one from; empty when the product has none.
+        colours: one of them is drawn; empty when the product has none.
         intensity: 0..1.
         spread: 0..1.
-        chance: that the product belongs to the look, 0..1.
+        chance: probability 0..1 that the look includes the product.
     """
 
     product: str
@@ -86,9 +86,9 @@ class NamedLook:
 
     Attributes:
         synonyms: other names.
-        products: what the name means in captions.
-        painted: what is painted on a photo.
-        only_named: of these products, paint only those that the prompt names as well.
+        products: meaning of the name in captions.
+        painted: products to paint on a photo.
+        only_named: paint only those of them that the prompt also names.
     """
 
     synonyms: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Makeup prompts: which of their words are known, which makeup they describe, and what is painted for them.
+"""Parses makeup prompts: known and unknown words, the look they describe, and the products to paint.
 
-Pure text, no torch. ``parse`` reads a prompt as the captions of training mean it (``bundle/train/captions.py``), which
-is how the embedded CLIP understands it. ``choose_makeup`` decides what is painted on a photo: no more than is named.
+Pure text, no torch. ``parse`` interprets a prompt like the training captions (``bundle/train/captions.py``), and thus
+like the embedded CLIP. ``choose_makeup`` decides what is painted on a photo: only what the prompt names.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Look = tuple[Touch, ...]
 
 @dataclass(frozen=True)
 class PromptReading:
-    """Which words of a prompt are known.
+    """The known and unknown words of a prompt.
 
     Attributes:
-        known: words of the vocabulary, in order.
-        unknown: every other word, except stop words, with up to three known words that are spelled similarly.
+        known: words of the vocabulary, in the prompt's order.
+        unknown: every other word except stop words, each with up to three known words of similar spelling.
     """
 
     known: tuple[str, ...]
@@ -65,7 +65,7 @@ def _mix_with_soot(colour: Rgb) -> Rgb:
     return (red, green, blue)
 
 
-# Everything that is painted: the colours that prompts name, smoke, and each colour darkened by it.
+# All pigments: the colours that prompts can name, smoke colours, and each colour darkened by smoke.
 PIGMENTS: dict[str, Rgb] = {
     **COLOURS,
     **TABLES.smoke,
@@ -76,8 +76,8 @@ PIGMENTS: dict[str, Rgb] = {
 def split_words(text: str) -> list[str]:
     """Lower-case words of any script, hyphenated ones split."""
     text = unicodedata.normalize("NFC", text.lower())
-    # Many scripts write vowels as combining marks, which ``re`` doesn't count as letters. A mark that follows no letter
-    # is not a word.
+    # Many scripts write vowels as combining marks, which ``re`` doesn't treat as letters. A mark without a letter
+    # before it is not a word.
     text = "".join(sign if unicodedata.category(sign)[0] in "LM" else " " for sign in text)
     return re.findall(r"\w\S*", text)
 
@@ -113,11 +113,11 @@ def read_prompt(prompt: str) -> PromptReading:
 
 @dataclass(frozen=True)
 class _Token:
-    """One or more words of a prompt that mean something together.
+    """One or more words of a prompt that form a unit.
 
     Attributes:
         kind: "look", "product", "colour", "strength", "finish", "negation", "in" or "separator".
-        value: which one of its kind.
+        value: name of the look, product, colour, ...
         negated: whether a negation applies to it.
     """
 
@@ -128,7 +128,7 @@ class _Token:
 
 @cache
 def _lexicon() -> dict[tuple[str, ...], _Token]:
-    """The token of each sequence of words; where two tables list the same words, the first one added counts."""
+    """Tokens by sequence of words; if two tables list the same words, the first one added wins."""
     entries: dict[tuple[str, ...], _Token] = {}
 
     def add(text: str, kind: str, value: str) -> None:
@@ -162,7 +162,7 @@ def _lexicon() -> dict[tuple[str, ...], _Token]:
 
 
 def _tokenize(prompt: str) -> list[_Token]:
-    """A prompt's tokens, the longest match first, without negations: what they apply to is marked."""
+    """Split a prompt into tokens, longest match first; negations are resolved into ``_Token.negated``."""
     words, tokens, at = split_words(re.sub("[,;.]", f" {TABLES.separators[0]} ", prompt)), [], 0
     longest = max(len(key) for key in _lexicon())
     while at < len(words):
@@ -190,7 +190,7 @@ def _resolve_negations(tokens: Sequence[_Token]) -> list[_Token]:
             negation = token.value
         elif token.kind in ("in", "separator"):
             resolved.append(token)
-            if token.kind == "separator" and previous == "negation":  # it negated a word that means nothing here
+            if token.kind == "separator" and previous == "negation":  # it negated an unknown word
                 negation = ""
         else:
             resolved.append(replace(token, negated=bool(negation)))
@@ -201,24 +201,24 @@ def _resolve_negations(tokens: Sequence[_Token]) -> list[_Token]:
 
 
 def parse(prompt: str, rng: random.Random) -> Look | None:
-    """The look that a prompt describes, as captions mean it.
+    """Parse the look that a prompt describes, as in captions.
 
     Args:
-        prompt: makeup in words.
+        prompt: makeup style in words.
         rng: draws what the prompt leaves open, such as a named look's colours.
 
     Returns:
         None when the prompt names neither a product nor a look; an empty look for "no makeup", or when the prompt only
-        says what should not be there.
+        excludes products.
     """
     return _interpret(_tokenize(prompt), rng, draw_named_look)
 
 
 def choose_makeup(prompt: str, rng: random.Random) -> Look:
-    """What is painted for a prompt; ``rng`` draws what the prompt leaves open.
+    """Choose the makeup to paint for a prompt; ``rng`` draws what the prompt leaves open.
 
-    Only products that the prompt names, or that belong to a look that it names: without either nothing is painted, and
-    of a natural look only what is named as well. "Smoky" is grey to brown, or the named colour darkened.
+    Only products that the prompt names or that belong to a look that it names; for a natural look only products named
+    as well. "Smoky" is grey to brown, or the named colour darkened.
     """
     tokens = _tokenize(prompt)
     wanted = [token for token in tokens if not token.negated]
@@ -236,9 +236,9 @@ def choose_makeup(prompt: str, rng: random.Random) -> Look:
 
 
 def _infer_product(prompt: str, wanted: Sequence[_Token], rng: random.Random) -> list[_Token]:
-    """A product for a colour that comes without one: "blue makeup", but not "nude makeup".
+    """Infer a product for a colour named without one: "blue makeup", but not "nude makeup".
 
-    None when the prompt has unknown words: the colour may well be that of hair or of a shirt.
+    Empty when the prompt has unknown words: the colour may be that of hair or of a shirt.
     """
     colours = [token.value for token in wanted if token.kind == "colour" and token.value != "nude"]
     if not colours or read_prompt(prompt).unknown:
@@ -254,14 +254,14 @@ def _darken_with_smoke(touch: Touch) -> Touch:
 
 
 def _interpret(tokens: Sequence[_Token], rng: random.Random, draw: Callable[[str, random.Random], Look]) -> Look | None:
-    """``parse`` for tokens; ``draw`` gives the products of a named look."""
+    """``parse`` for tokens; ``draw`` draws the products of a named look."""
     if not any(token.kind in ("look", "product") for token in tokens):
         return None
     touches: dict[str, Touch] = {}
     for token in tokens:
         if token.kind == "look" and not token.negated:
             touches.update({touch.product: touch for touch in draw(token.value, rng)})
-    # The modifiers of a product stand before it, "red lipstick", or after it, "lipstick in red, not too bold".
+    # Modifiers precede their product, "red lipstick", or follow it, "lipstick in red, not too bold".
     modifiers: dict[str, str] = {}
     last: str | None = None
     modifies_last = False
@@ -301,14 +301,14 @@ def _interpret(tokens: Sequence[_Token], rng: random.Random, draw: Callable[[str
 
 
 def _negated_modifier(token: _Token) -> dict[str, str]:
-    """What a negated word says of its product: "not bold" is plain, "not red" another colour, a finish nothing."""
+    """Turn a negated word into a modifier: "not bold" is plain, "not red" another colour; a negated finish has none."""
     if token.kind == "strength":
         return {"strength": "plain"}
     return {"other than": token.value} if token.kind == "colour" else {}
 
 
 def _modify(product: str, modifiers: dict[str, str], touch: Touch | None, rng: random.Random) -> Touch:
-    """A product's touch with what the prompt says of it; from the usual one when there is no ``touch`` yet."""
+    """Apply modifiers to a product's touch, or to its usual one when there is no ``touch`` yet."""
     touch = touch or Touch(product, TABLES.products[product].usual_colour)
     if "strength" in modifiers:
         intensity = TABLES.strengths[modifiers["strength"]].intensity
@@ -329,12 +329,12 @@ def _modify(product: str, modifiers: dict[str, str], touch: Touch | None, rng: r
 
 
 def usual_spread(intensity: float) -> float:
-    """How far a product of this intensity extends: stronger makeup reaches further."""
+    """The spread of a product of this intensity: stronger makeup reaches further."""
     return 0.25 + 0.5 * intensity
 
 
 def draw_named_look(name: str, rng: random.Random) -> Look:
-    """A random instance of a named look, as captions mean it."""
+    """Draw a random instance of a named look, as in captions."""
     return _draw(TABLES.looks[name].products, rng)
 
 

@@ -127,7 +127,7 @@ def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
     height, width = view.shape[1:]
     cut = (max(0, int(x)), max(0, int(y)), min(width, int(x + side) + 1), min(height, int(y + side) + 1))
     shrink = max(1, int(side / _THUMB))
-    part = (view.region(*cut, shrink).clamp(0, 1).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    part = (view.read(*cut, shrink).clamp(0, 1).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
     square = Image.new("RGB", (_THUMB, _THUMB), _RULE)
     zoom = _THUMB / side
     size = (max(1, round((cut[2] - cut[0]) * zoom)), max(1, round((cut[3] - cut[1]) * zoom)))

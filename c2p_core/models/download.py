@@ -1,4 +1,4 @@
-"""Fetches model files into a folder, each checked against its hash before it gets its name."""
+"""Downloads model files into a folder; each is verified by its hash before it gets its final name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None] | None
 
 
 class DownloadFailed(Exception):
-    """One source did not give the files; ``message`` says why."""
+    """A download from one source failed; ``message`` has the reason."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message.text())
@@ -27,14 +27,14 @@ class _TooLarge(ValueError):
     pass
 
 
-def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
-    """Fetches every file from ``url``/name into ``folder``.
+def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
+    """Download every file from ``url``/name into ``folder``.
 
     Raises:
-        DownloadFailed: no connection, not found, or another content than expected.
-        OSError: it could not be stored.
+        DownloadFailed: no connection, not found, or unexpected content.
+        OSError: a file could not be written.
     """
-    # Imported here, because commands that fetch nothing should not wait for them.
+    # Imported here: commands that download nothing should not wait for these modules.
     import pooch  # type: ignore[import-untyped]
     import requests
 
@@ -42,30 +42,30 @@ def https(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress
     done, total = 0, sum(file.size for file in files)
     for file in files:
 
-        def load(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
+        def download(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
             for received in _write_body(address, Path(target), file.size):
                 if progress:
                     progress(before + received, total)
 
         try:
-            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=load)
+            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=download)
         except (requests.RequestException, ValueError) as error:
             raise DownloadFailed(Message("download-failed", url=f"{url}/{file.name}", why=_reason(error))) from error
         done += file.size
 
 
 def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
-    """Writes what the server sends, and yields how many bytes have come so far.
+    """Write the response body to a file, and yield the number of bytes received so far.
 
     Raises:
-        ValueError: more than ``size`` bytes come; a server must not be able to fill the disk.
+        ValueError: the body is larger than ``size`` bytes; a server must not be able to fill the disk.
     """
     import requests
 
-    with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
-        answer.raise_for_status()
+    with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response, target.open("wb") as file:
+        response.raise_for_status()
         received = 0
-        for chunk in answer.iter_content(_CHUNK_BYTES):
+        for chunk in response.iter_content(_CHUNK_BYTES):
             received += len(chunk)
             if received > size:
                 raise _TooLarge

@@ -1,4 +1,4 @@
-"""The models of a run, and those that stay loaded between runs."""
+"""Loads the models of a run, and keeps them loaded between runs."""
 
 from __future__ import annotations
 
@@ -30,44 +30,44 @@ _Loaded = TypeVar("_Loaded")
 
 
 class WarmModels:
-    """Models that stay loaded between runs with one store; for one thread at a time.
+    """Cache of models that stay loaded between runs with one store; not thread-safe.
 
     Attributes:
-        inversions: where the prior stylegan2 keeps faces.
+        inversions: cache of inverted faces of the prior stylegan2.
     """
 
     def __init__(self, inversions: Inversions | None = None) -> None:
-        """``inversions``: on the user's disk when None."""
+        """``inversions``: a cache on the user's disk when None."""
         self.inversions = inversions or InversionCache()
-        self._kept: dict[tuple[object, ...], tuple[object, Any]] = {}
+        self._models: dict[tuple[object, ...], tuple[object, Any]] = {}
 
     def get(self, key: tuple[object, ...], load: Callable[[], _Loaded], source: object = None) -> _Loaded:
-        """What was loaded for ``key`` before from the same ``source``, else what ``load`` gives."""
-        if key not in self._kept or self._kept[key][0] != source:
-            # The old one first, or both would need their room.
+        """Return the model cached for ``key``, or load it if there is none or it came from another ``source``."""
+        if key not in self._models or self._models[key][0] != source:
+            # Drop the old one first, or both would be in memory at once.
             self.forget(key)
-            self._kept[key] = source, load()
-        kept: _Loaded = self._kept[key][1]
-        return kept
+            self._models[key] = source, load()
+        model: _Loaded = self._models[key][1]
+        return model
 
     def forget(self, key: tuple[object, ...]) -> None:
-        """Loads it anew the next time."""
-        self._kept.pop(key, None)
+        """Drop a model, which is then loaded again the next time."""
+        self._models.pop(key, None)
 
     def release(self) -> None:
-        """Forgets all of them; models that have come or gone since are noticed by the next run."""
-        self._kept.clear()
+        """Drop all models; the next run then also notices added and removed model files."""
+        self._models.clear()
 
 
 @dataclass(frozen=True)
 class Models:
-    """What one run computes with.
+    """The models of one run.
 
     Attributes:
-        recognisers: all that are there.
-        optimised: those of them that the search fools; the others are held out.
+        recognisers: all available ones.
+        optimised: those that the search optimises against; the others are held out.
         guidance: the text model.
-        prior: what draws the change.
+        prior: the generative model of the change.
         decoys: synthetic identities, by recogniser name; empty when dodging.
     """
 
@@ -90,21 +90,21 @@ def load_models(
     warm: WarmModels,
     on_inversion_step: OnStep = lambda step, steps: None,
 ) -> Models:
-    """Loads what a request needs and is not warm yet.
+    """Load the models that a request needs and that are not loaded yet.
 
     Args:
-        request: what is asked for.
-        store: where models are.
-        device: where they compute.
-        warnings: gets messages for the user.
-        warm: keeps the models.
+        request: the request.
+        store: has the model files.
+        device: to compute on.
+        warnings: messages for the user are appended here.
+        warm: cache of loaded models.
         on_inversion_step: called before each step of an inversion; may raise to end it.
 
     Raises:
-        BadRequest: there is no recogniser of a name.
+        BadRequest: a recogniser's name is unknown.
         ModelUnavailable: a model is missing and could not be fetched.
     """
-    recognisers, missing = warm_recognisers(request.recognisers, store, device, warm)
+    recognisers, missing = get_recognisers(request.recognisers, store, device, warm)
     warnings += missing + unmeasured_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
     prior = load_prior(
@@ -122,36 +122,40 @@ def load_models(
 
 
 def load_prior(name: str, resources: Resources) -> Prior:
-    """The prior of a name that ``priors.registry`` has.
+    """Load a prior by its name in ``priors.registry``.
 
     Raises:
-        ModelUnavailable: its models can't be had.
+        ModelUnavailable: one of its models is missing and could not be fetched.
     """
     prior: Prior = importlib.import_module(MODULES[name]).load(resources)
     return prior
 
 
-def warm_recognisers(
+def get_recognisers(
     names: Literal["auto"] | tuple[str, ...], store: ModelStore, device: torch.device, warm: WarmModels
 ) -> tuple[tuple[Recogniser, ...], list[Message]]:
-    """The recognisers, and a message on each that is missing."""
+    """Load recognisers, or take them from the cache; also returns a message for each one that is missing."""
 
     def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
         missing: list[Message] = []
         return load_recognisers(names, store, device, missing), missing
 
     key = ("recognisers", names, device)
-    found = warm.get(key, load)
-    if found[1]:
-        # What is missing may have come by the next run.
+    loaded = warm.get(key, load)
+    if loaded[1]:
+        # The missing ones may be available in the next run.
         warm.forget(key)
-    return found
+    return loaded
 
 
 def split_hold_out(
     recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[Message]
 ) -> tuple[Recogniser, ...]:
-    """The recognisers that the search fools; the family that is held out is not among them."""
+    """Choose the recognisers to optimise against: all but the held-out family.
+
+    Raises:
+        BadRequest: there is no recogniser or family of the name to hold out.
+    """
     hold_out = request.hold_out
     families = {r.family for r in recognisers}
     names = families | {r.name for r in recognisers}
@@ -168,7 +172,7 @@ def split_hold_out(
 
 
 def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
-    """Loads what a usual run needs, so that the first one need not wait for it.
+    """Load the models of a run with default settings in advance.
 
     Raises:
         ModelUnavailable: a model is missing and could not be fetched.

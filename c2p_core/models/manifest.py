@@ -1,4 +1,4 @@
-"""Reads ``bundle/manifest.toml``: which model files there are, where they come from and what they hash to.
+"""Reads ``bundle/manifest.toml``: the model files, their sources and their hashes.
 
 Users list recognisers of their own in a manifest of the same form (``read_own_manifest``).
 """
@@ -28,7 +28,7 @@ Role = Literal["detector", "landmarks", "recogniser", "prior", "guidance", "thre
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file: its name, its SHA-256 in hex (empty: not made yet) and its size in bytes."""
+    """One file: its name, its SHA-256 in hex (empty if it does not exist yet) and its size in bytes."""
 
     name: str
     sha256: str
@@ -37,14 +37,14 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class BundleSource:
-    """Ships with the project, in ``folder`` of the bundle."""
+    """The files ship with the project, in ``folder`` of the bundle."""
 
     folder: str
 
 
 @dataclass(frozen=True)
 class HttpsSource:
-    """Each file lies at ``url``/name."""
+    """Each file can be downloaded from ``url``/name."""
 
     url: str
 
@@ -65,13 +65,13 @@ class ModelEntry:
     """One model.
 
     Attributes:
-        name: what the program and its options call it.
-        role: what it does.
+        name: its name in the program and its options.
+        role: its function.
         family: recognisers of one family are held out together; empty for everything else.
         licence: SPDX expression.
-        origin: one line on where it comes from and what it was trained on, as far as known.
-        files: all of them are needed.
-        sources: in the order in which they are tried.
+        origin: one line on its origin and training data, as far as known.
+        files: all are required.
+        sources: in order of preference.
         module: of a recogniser, the Python module with its ``NETWORK`` and ``TEMPLATE`` (`c2p_core.recognition`).
         default: of a recogniser, its maker's own threshold; None where none is documented.
     """
@@ -88,30 +88,30 @@ class ModelEntry:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def source(self) -> str:
-        """Where it comes from, for people."""
-        return ", else ".join(_described(source) for source in self.sources) or "put there by you"
+        """Its sources as text for the user."""
+        return ", else ".join(_describe(source) for source in self.sources) or "put there by you"
 
 
-def _described(source: Source) -> str:
+def _describe(source: Source) -> str:
     return "part of this project" if isinstance(source, BundleSource) else source.url
 
 
 _SOURCES: dict[str, type[BundleSource] | type[HttpsSource]] = {"bundle": BundleSource, "https": HttpsSource}
 
 
-def _file(table: dict[str, Any]) -> ModelFile:
+def _parse_file(table: dict[str, Any]) -> ModelFile:
     file = ModelFile(table["name"], table["sha256"], table["size"])
     if PurePosixPath(file.name).name != file.name:
         raise ValueError(f"the file name {file.name!r} is a path")
     return file
 
 
-def _entry(table: dict[str, Any]) -> ModelEntry:
+def _parse_entry(table: dict[str, Any]) -> ModelEntry:
     if not _NAME.fullmatch(table["name"]):
         raise ValueError(f"the name {table['name']!r} is more than letters, digits, '.', '_' and '-'")
     default = table.get("default")
@@ -121,7 +121,7 @@ def _entry(table: dict[str, Any]) -> ModelEntry:
         family=table.get("family", ""),
         licence=table["licence"],
         origin=table["origin"],
-        files=tuple(_file(file) for file in table["files"]),
+        files=tuple(_parse_file(file) for file in table["files"]),
         sources=tuple(
             _SOURCES[source["kind"]](**{key: value for key, value in source.items() if key != "kind"})
             for source in table["sources"]
@@ -132,10 +132,10 @@ def _entry(table: dict[str, Any]) -> ModelEntry:
 
 
 def read_manifest(path: Path) -> tuple[ModelEntry, ...]:
-    """The entries of a manifest, in its order.
+    """Read the entries of a manifest, in its order.
 
     Raises:
-        ModelUnavailable: when the manifest is missing or not understood.
+        ModelUnavailable: the manifest is missing or invalid.
     """
     try:
         return _read(path)
@@ -173,4 +173,4 @@ def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry,
 
 def _read(path: Path) -> tuple[ModelEntry, ...]:
     with path.open("rb") as file:
-        return tuple(_entry(table) for table in tomllib.load(file)["model"])
+        return tuple(_parse_entry(table) for table in tomllib.load(file)["model"])

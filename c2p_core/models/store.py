@@ -1,8 +1,8 @@
-"""From a model's name to local files whose hash was checked.
+"""Maps the names of models to local files with verified hashes.
 
-Models that ship with the project are used where they lie. The others are fetched once into a folder of the user's, each
-written aside and renamed when its hash was checked, so that a killed download leaves nothing behind that looks like a
-model.
+Models that ship with the project are used in place. The others are downloaded once into a folder of the user's. Files
+are written to a temporary folder and moved once their hash is verified, so a killed download leaves nothing that looks
+like a model.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from c2p_core.paths import data_folder
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
 ROOT_VARIABLE = "C2P_MODELS"
-_ASIDE = ".partial-"
+_TEMPORARY_PREFIX = ".partial-"
 _STALE_SECONDS = 3600.0
 
-# Bytes done, bytes in all.
+# Called with the bytes received so far and the total.
 FetchProgress = Callable[[int, int], None]
 
 
 def bundle_dir() -> Path:
-    """The folder with the manifest and the project's own weights: inside the package, or in the checkout."""
+    """The folder with the manifest and the shipped weights: inside the package, or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "_bundle"
     return inside if inside.is_dir() else package.parent / "bundle"
 
 
 def default_root() -> Path:
-    """Where fetched models are kept: ``C2P_MODELS``, else ``$C2P_HOME/models``, else in the user's data folder."""
+    """The folder of downloaded models: ``C2P_MODELS``, else ``$C2P_HOME/models``, else in the user's data folder."""
     chosen = os.environ.get(ROOT_VARIABLE)
     return Path(chosen) if chosen else data_folder() / "models"
 
@@ -54,12 +54,12 @@ class ModelStore:
     """The models of the project's manifest, and recognisers of the user's own (``read_own_manifest``).
 
     Attributes:
-        root: folder of the fetched models; made when it is first needed.
-        offline: never touch the network.
+        root: folder of downloaded models; created when it is first needed.
+        offline: never use the network.
     """
 
     def __init__(self, root: Path | None = None, offline: bool = False, bundle: Path | None = None) -> None:
-        """Reads the manifest of ``bundle`` (default: the project's), and the user's own in ``root``.
+        """Read the manifest of ``bundle`` (the project's by default), and the user's own in ``root``.
 
         Raises:
             ModelUnavailable: one of the two can't be read.
@@ -86,13 +86,13 @@ class ModelStore:
         return self._entries[name]
 
     def is_present(self, name: str) -> bool:
-        """Whether all files are there in the right size; their hashes are not looked at."""
-        return self._folder(self.entry(name)) is not None
+        """Whether all files exist with the right size; hashes are not checked."""
+        return self._find_folder(self.entry(name)) is not None
 
-    def is_whole(self, name: str) -> bool:
-        """Whether all files are there and have the content that they should; each good one is read once."""
+    def is_intact(self, name: str) -> bool:
+        """Whether all files exist with the right hash; each intact one is read only once per store."""
         entry = self.entry(name)
-        folder = self._folder(entry)
+        folder = self._find_folder(entry)
         try:
             if folder is not None:
                 self._check(entry, folder)
@@ -101,14 +101,14 @@ class ModelStore:
         return folder is not None
 
     def path(self, name: str) -> Path:
-        """The file of a model, or the folder with its files when it has several; fetched if it may be.
+        """The file of a model, or its folder when it has several files; downloads it if necessary and allowed.
 
         Raises:
-            ModelUnavailable: it is missing and can't be had, or a hash is wrong.
-            CannotWrite: it could not be stored.
+            ModelUnavailable: it is missing and can't be downloaded, or a hash is wrong.
+            CannotWrite: a file could not be written.
         """
         entry = self.entry(name)
-        folder = self._folder(entry)
+        folder = self._find_folder(entry)
         if folder is None:
             self.fetch(name)
             folder = self.root / name
@@ -116,13 +116,13 @@ class ModelStore:
         return folder / entry.files[0].name if len(entry.files) == 1 else folder
 
     def verify(self, name: str) -> None:
-        """Reads all files again and compares their hashes.
+        """Read all files again and compare their hashes.
 
         Raises:
             ModelUnavailable: a file is missing or its hash is wrong.
         """
         entry = self.entry(name)
-        folder = self._folder(entry)
+        folder = self._find_folder(entry)
         if folder is None:
             if can_be_fetched(entry):
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
@@ -131,22 +131,22 @@ class ModelStore:
         self._check(entry, folder)
 
     def fetch(self, name: str, progress: FetchProgress | None = None) -> None:
-        """Makes a model present; replaces a damaged one. Does nothing when it is there and whole.
+        """Download a model that is missing or damaged; does nothing when it is intact.
 
         Raises:
-            ModelUnavailable: offline, or no source gives it; the message has every source's reason.
-            CannotWrite: it could not be stored.
+            ModelUnavailable: offline, or every source failed; the message has each source's reason.
+            CannotWrite: a file could not be written.
         """
         entry = self.entry(name)
-        if self.is_whole(name):
+        if self.is_intact(name):
             return
         if not can_be_fetched(entry):
-            if folder := self._folder(entry):
+            if folder := self._find_folder(entry):
                 self._check(entry, folder)
             raise self._missing(entry)
         if self.offline:
             raise ModelUnavailable("model-offline", name=name, source=entry.source)
-        # Only here: whoever fetches nothing does not wait for the modules of the network.
+        # Imported here: commands that download nothing should not wait for the networking modules.
         from c2p_core.models import download
 
         failures = []
@@ -154,9 +154,9 @@ class ModelStore:
             if not isinstance(source, HttpsSource):
                 continue
             try:
-                with self._aside() as folder:
-                    download.https(source.url, entry.files, folder, progress)
-                    self._keep(entry, folder)
+                with self._temporary_folder() as folder:
+                    download.download_files(source.url, entry.files, folder, progress)
+                    self._move_into_store(entry, folder)
                 return
             except download.DownloadFailed as error:
                 failures.append(error.message)
@@ -179,14 +179,14 @@ class ModelStore:
             "own-model-damaged", name=entry.name, path=str(path), folder=str(self.root / entry.name)
         )
 
-    def _folder(self, entry: ModelEntry) -> Path | None:
-        """The first folder in which all files of the entry lie, in the right size."""
-        for folder in self._folders(entry):
+    def _find_folder(self, entry: ModelEntry) -> Path | None:
+        """The first folder that has all files of the entry with the right size."""
+        for folder in self._candidate_folders(entry):
             if all(_has_size(folder / file.name, file.size) for file in entry.files):
                 return folder
         return None
 
-    def _folders(self, entry: ModelEntry) -> Iterator[Path]:
+    def _candidate_folders(self, entry: ModelEntry) -> Iterator[Path]:
         for source in entry.sources:
             if isinstance(source, BundleSource):
                 yield self._bundle / source.folder
@@ -197,29 +197,29 @@ class ModelStore:
             path = folder / file.name
             if path in self._checked:
                 continue
-            if _hash(path) != file.sha256:
+            if _compute_hash(path) != file.sha256:
                 raise self._damaged(entry, path)
             self._checked.add(path)
 
-    def _keep(self, entry: ModelEntry, aside: Path) -> None:
-        """Moves files whose hash was checked from ``aside`` to where the store looks for them."""
+    def _move_into_store(self, entry: ModelEntry, temporary: Path) -> None:
+        """Move verified files from the temporary folder into the store."""
         target = self.root / entry.name
         try:
             target.mkdir(exist_ok=True)
             for file in entry.files:
-                (aside / file.name).replace(target / file.name)
+                (temporary / file.name).replace(target / file.name)
         except OSError as error:
             raise _cannot_write(target, error) from error
 
     @contextmanager
-    def _aside(self) -> Iterator[Path]:
-        """A folder beside the models that is gone afterwards; what killed runs left is swept out."""
+    def _temporary_folder(self) -> Iterator[Path]:
+        """A temporary folder beside the models; also removes stale ones that killed runs left."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for left in self.root.glob(f"{_ASIDE}*"):
-                if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(left, ignore_errors=True)
-            folder = tempfile.TemporaryDirectory(prefix=_ASIDE, dir=self.root)
+            for stale in self.root.glob(f"{_TEMPORARY_PREFIX}*"):
+                if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(stale, ignore_errors=True)
+            folder = tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=self.root)
         except OSError as error:
             raise _cannot_write(self.root, error) from error
         with folder as name:
@@ -227,7 +227,7 @@ class ModelStore:
 
 
 def can_be_fetched(entry: ModelEntry) -> bool:
-    """Whether it comes from somewhere else than the installation."""
+    """Whether a model can be downloaded, rather than shipping with the program only."""
     return any(isinstance(source, HttpsSource) for source in entry.sources)
 
 
@@ -235,7 +235,7 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _hash(path: Path) -> str:
+def _compute_hash(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Fills networks from the weights that ship."""
+"""Loads shipped weights into networks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_weights(network: Network, path: Path) -> Network:
-    """The network with its weights from a .safetensors file, frozen and in eval mode.
+    """Load a .safetensors file into a network and return it, frozen and in eval mode.
 
-    The file may hold tensors in half precision; the network computes in single precision.
+    The file may hold half-precision tensors; the network computes in single precision.
 
     Raises:
-        ModelUnavailable: the file is missing or damaged, or holds other tensors than the network's.
+        ModelUnavailable: the file is missing or damaged, or its tensors are not those of the network.
     """
     try:
         tensors = load_file(path)

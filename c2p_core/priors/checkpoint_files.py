@@ -1,4 +1,4 @@
-"""Where users put checkpoints of their own for the prior stylegan2; without torch, for who only wants to know."""
+"""Finds the user's own checkpoints for the prior stylegan2; imports no torch, so that checking for them is fast."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from c2p_core.errors import Message, ModelUnavailable
 
 FOLDER = "stylegan2"
-"""Folder beside the fetched models in which they are."""
+"""Name of their folder within the folder of models."""
 _E4E = "e4e_ffhq_encode.pt"
 _ENDINGS = (".safetensors", ".pt", ".pkl")
 
 
-def find_files(models: Path) -> tuple[Path, Path] | None:
-    """The user's generator and encoder, which e4e's own file and ours hold both; None when the user has put nothing.
+def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
+    """Find the user's generator and encoder, which may be one file; None when there are none.
 
     Args:
-        models: folder of the fetched models.
+        models: folder of downloaded models.
 
     Raises:
-        ModelUnavailable: only one of the two is there.
+        ModelUnavailable: only one of the two exists.
     """
     folder = models / FOLDER
     both = folder / _E4E
@@ -44,10 +44,10 @@ def missing_priors(models: Path) -> dict[str, Message]:
     """The priors that can't be used, each with a message that says what is missing.
 
     Args:
-        models: folder of the fetched models.
+        models: folder of downloaded models.
     """
     try:
-        find_files(models)
+        find_checkpoints(models)
     except ModelUnavailable as error:
         return {"stylegan2": error.message}
     return {}

@@ -1,7 +1,6 @@
-"""Generators and encoders from files: our own, rosinality's, NVIDIA's and e4e's.
+"""Loads generators and encoders from checkpoints of our own, rosinality's, NVIDIA's and e4e's format.
 
-Each layout is written down once, as the name and shape under which a file keeps each of our tensors. Nothing is
-unpickled that could run code.
+Each layout is declared once, as the name and shape of each of our tensors in the file. Unpickling never executes code.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, Generato
 
 Tensors = dict[str, Tensor]
 _LARGEST_FILE = 4 << 30  # bytes
-_WIDEST = 2048  # channels; no network that is known comes near
-_NAMED = 20  # names that an error lists before it only counts
-_NETWORKS = ("generator.", "encoder.", "decoder.")  # under which a file may keep each of its own
-_MEAN_OF = 4096  # draws whose mean stands in for a mean code that the file lacks
+_WIDEST = 2048  # channels; no known network comes near
+_NAMED = 20  # names that an error lists before it only counts the rest
+_NETWORKS = ("generator.", "encoder.", "decoder.")  # prefixes of tensor names in a file with several networks
+_MEAN_OF = 4096  # draws whose mean replaces a missing mean code
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a file keeps one of our tensors.
+class StoredTensor:
+    """Name and shape of one of our tensors in a file.
 
     Attributes:
         name: in the file.
-        shape: in the file; as many numbers as ours has.
-        ours: our name; empty for a filter, which is the same in all networks.
-        optional: some files do without.
+        shape: in the file; it has the same number of elements as ours.
+        ours: our name; empty for a blur filter, which is the same in all networks.
+        optional: some files lack it.
     """
 
     name: str
@@ -50,89 +49,89 @@ class Place:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a kind of file names things.
+    """The layout of generators in one file format.
 
     Attributes:
-        places: for a generator of some shape.
-        mapping: pattern whose number counts the mapping layers.
-        levels: pattern whose number gives away the resolutions.
-        style: tensor whose second axis is the length of a code.
-        channels: tensors whose first axis is the width at a level.
+        tensors: the stored tensors of a generator of a given shape.
+        mapping: pattern of names with the number of a mapping layer.
+        levels: counts the resolutions.
+        style: name of a tensor whose second axis has the length of a style vector.
+        channels: names of tensors whose first axis has the number of channels at a level.
     """
 
-    places: Callable[[GeneratorShape], list[Place]]
+    tensors: Callable[[GeneratorShape], list[StoredTensor]]
     mapping: str
     levels: Callable[[Tensors], int]
     style: str
     channels: Callable[[int], tuple[str, ...]]
 
 
-def rosinality(shape: GeneratorShape) -> list[Place]:
-    """rosinality/stylegan2-pytorch, ``g_ema``; e4e's ``decoder`` too."""
+def rosinality_layout(shape: GeneratorShape) -> list[StoredTensor]:
+    """The layout of rosinality/stylegan2-pytorch's ``g_ema`` and of e4e's ``decoder``."""
     style = shape.style
-    places = [Place("input.input", (1, shape.channels[0], 4, 4), "constant")]
-    places.append(Place("latent_avg", (style,), "mean_w", optional=True))
+    layout_tensors = [StoredTensor("input.input", (1, shape.channels[0], 4, 4), "constant")]
+    layout_tensors.append(StoredTensor("latent_avg", (style,), "mean_w", optional=True))
     for at in range(shape.mapping):
-        places.append(Place(f"style.{at + 1}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        places.append(Place(f"style.{at + 1}.bias", (style,), f"mapping.layers.{at}.bias"))
+        layout_tensors.append(StoredTensor(f"style.{at + 1}.weight", (style, style), f"mapping.layers.{at}.weight"))
+        layout_tensors.append(StoredTensor(f"style.{at + 1}.bias", (style,), f"mapping.layers.{at}.bias"))
     for at, (inputs, outputs, side) in enumerate(_layers(shape)):
         name, ours = "conv1" if at == 0 else f"convs.{at - 1}", f"layers.{at}"
-        places += [
-            Place(f"{name}.conv.weight", (1, outputs, inputs, 3, 3), f"{ours}.weight"),
-            Place(f"{name}.conv.modulation.weight", (inputs, style), f"{ours}.affine.weight"),
-            Place(f"{name}.conv.modulation.bias", (inputs,), f"{ours}.affine.bias"),
-            Place(f"{name}.noise.weight", (1,), f"{ours}.noise_strength"),
-            Place(f"{name}.activate.bias", (outputs,), f"{ours}.bias"),
-            Place(f"noises.noise_{at}", (1, 1, side, side), f"{ours}.noise"),
+        layout_tensors += [
+            StoredTensor(f"{name}.conv.weight", (1, outputs, inputs, 3, 3), f"{ours}.weight"),
+            StoredTensor(f"{name}.conv.modulation.weight", (inputs, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.conv.modulation.bias", (inputs,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.noise.weight", (1,), f"{ours}.noise_strength"),
+            StoredTensor(f"{name}.activate.bias", (outputs,), f"{ours}.bias"),
+            StoredTensor(f"noises.noise_{at}", (1, 1, side, side), f"{ours}.noise"),
         ]
         if at % 2:
-            places.append(Place(f"{name}.conv.blur.kernel", (4, 4), "", optional=True))
+            layout_tensors.append(StoredTensor(f"{name}.conv.blur.kernel", (4, 4), "", optional=True))
     for level, channels in enumerate(shape.channels):
         name, ours = "to_rgb1" if level == 0 else f"to_rgbs.{level - 1}", f"rgbs.{level}"
-        places += [
-            Place(f"{name}.conv.weight", (1, 3, channels, 1, 1), f"{ours}.weight"),
-            Place(f"{name}.conv.modulation.weight", (channels, style), f"{ours}.affine.weight"),
-            Place(f"{name}.conv.modulation.bias", (channels,), f"{ours}.affine.bias"),
-            Place(f"{name}.bias", (1, 3, 1, 1), f"{ours}.bias"),
+        layout_tensors += [
+            StoredTensor(f"{name}.conv.weight", (1, 3, channels, 1, 1), f"{ours}.weight"),
+            StoredTensor(f"{name}.conv.modulation.weight", (channels, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.conv.modulation.bias", (channels,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.bias", (1, 3, 1, 1), f"{ours}.bias"),
         ]
         if level:
-            places.append(Place(f"{name}.upsample.kernel", (4, 4), "", optional=True))
-    return places
+            layout_tensors.append(StoredTensor(f"{name}.upsample.kernel", (4, 4), "", optional=True))
+    return layout_tensors
 
 
-def nvidia(shape: GeneratorShape) -> list[Place]:
-    """NVlabs/stylegan2-ada-pytorch, ``G_ema``."""
+def nvidia_layout(shape: GeneratorShape) -> list[StoredTensor]:
+    """The layout of NVlabs/stylegan2-ada-pytorch's ``G_ema``."""
     style = shape.style
-    places = [Place("synthesis.b4.const", (shape.channels[0], 4, 4), "constant")]
-    places.append(Place("mapping.w_avg", (style,), "mean_w"))
+    layout_tensors = [StoredTensor("synthesis.b4.const", (shape.channels[0], 4, 4), "constant")]
+    layout_tensors.append(StoredTensor("mapping.w_avg", (style,), "mean_w"))
     for at in range(shape.mapping):
-        places.append(Place(f"mapping.fc{at}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        places.append(Place(f"mapping.fc{at}.bias", (style,), f"mapping.layers.{at}.bias"))
+        layout_tensors.append(StoredTensor(f"mapping.fc{at}.weight", (style, style), f"mapping.layers.{at}.weight"))
+        layout_tensors.append(StoredTensor(f"mapping.fc{at}.bias", (style,), f"mapping.layers.{at}.bias"))
     for at, (inputs, outputs, side) in enumerate(_layers(shape)):
         name, ours = f"synthesis.b{side}.conv{1 - at % 2}", f"layers.{at}"
-        places += [
-            Place(f"{name}.weight", (outputs, inputs, 3, 3), f"{ours}.weight"),
-            Place(f"{name}.affine.weight", (inputs, style), f"{ours}.affine.weight"),
-            Place(f"{name}.affine.bias", (inputs,), f"{ours}.affine.bias"),
-            Place(f"{name}.noise_strength", (), f"{ours}.noise_strength"),
-            Place(f"{name}.noise_const", (side, side), f"{ours}.noise"),
-            Place(f"{name}.bias", (outputs,), f"{ours}.bias"),
-            Place(f"{name}.resample_filter", (4, 4), "", optional=True),
+        layout_tensors += [
+            StoredTensor(f"{name}.weight", (outputs, inputs, 3, 3), f"{ours}.weight"),
+            StoredTensor(f"{name}.affine.weight", (inputs, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{name}.affine.bias", (inputs,), f"{ours}.affine.bias"),
+            StoredTensor(f"{name}.noise_strength", (), f"{ours}.noise_strength"),
+            StoredTensor(f"{name}.noise_const", (side, side), f"{ours}.noise"),
+            StoredTensor(f"{name}.bias", (outputs,), f"{ours}.bias"),
+            StoredTensor(f"{name}.resample_filter", (4, 4), "", optional=True),
         ]
     for level, channels in enumerate(shape.channels):
         block, ours = f"synthesis.b{4 << level}", f"rgbs.{level}"
-        places += [
-            Place(f"{block}.torgb.weight", (3, channels, 1, 1), f"{ours}.weight"),
-            Place(f"{block}.torgb.affine.weight", (channels, style), f"{ours}.affine.weight"),
-            Place(f"{block}.torgb.affine.bias", (channels,), f"{ours}.affine.bias"),
-            Place(f"{block}.torgb.bias", (3,), f"{ours}.bias"),
-            Place(f"{block}.resample_filter", (4, 4), "", optional=True),
+        layout_tensors += [
+            StoredTensor(f"{block}.torgb.weight", (3, channels, 1, 1), f"{ours}.weight"),
+            StoredTensor(f"{block}.torgb.affine.weight", (channels, style), f"{ours}.affine.weight"),
+            StoredTensor(f"{block}.torgb.affine.bias", (channels,), f"{ours}.affine.bias"),
+            StoredTensor(f"{block}.torgb.bias", (3,), f"{ours}.bias"),
+            StoredTensor(f"{block}.resample_filter", (4, 4), "", optional=True),
         ]
-    return places
+    return layout_tensors
 
 
 def _layers(shape: GeneratorShape) -> list[tuple[int, int, int]]:
-    """Channels in, channels out and side of each convolution."""
+    """Input channels, output channels and side of each convolution."""
     found = [(shape.channels[0], shape.channels[0], 4)]
     for level in range(1, len(shape.channels)):
         before, here = shape.channels[level - 1 : level + 1]
@@ -140,22 +139,22 @@ def _layers(shape: GeneratorShape) -> list[tuple[int, int, int]]:
     return found
 
 
-def _ours(shape: GeneratorShape) -> list[Place]:
+def _own_layout(shape: GeneratorShape) -> list[StoredTensor]:
     with torch.device("meta"):
-        return _as_they_are(Generator(shape))
+        return _identity_layout(Generator(shape))
 
 
-def _as_they_are(network: nn.Module) -> list[Place]:
+def _identity_layout(network: nn.Module) -> list[StoredTensor]:
     return [
-        Place(name, tuple(value.shape), name, optional=name.endswith("num_batches_tracked"))
+        StoredTensor(name, tuple(value.shape), name, optional=name.endswith("num_batches_tracked"))
         for name, value in network.state_dict().items()
     ]
 
 
 _ROSINALITY = _Layout(
-    rosinality,
+    rosinality_layout,
     r"style\.(\d+)\.weight",
-    lambda tensors: _last(tensors, r"to_rgbs\.(\d+)\.") + 2,
+    lambda tensors: _largest_number(tensors, r"to_rgbs\.(\d+)\.") + 2,
     "conv1.conv.modulation.weight",
     lambda level: (
         ("to_rgb1.conv.modulation.bias", "conv1.activate.bias")
@@ -164,48 +163,48 @@ _ROSINALITY = _Layout(
     ),
 )
 _NVIDIA = _Layout(
-    nvidia,
+    nvidia_layout,
     r"mapping\.fc(\d+)\.weight",
-    lambda tensors: int(math.log2(max(4, _last(tensors, r"synthesis\.b(\d+)\.")))) - 1,
+    lambda tensors: int(math.log2(max(4, _largest_number(tensors, r"synthesis\.b(\d+)\.")))) - 1,
     "synthesis.b4.conv1.affine.weight",
     lambda level: (f"synthesis.b{4 << level}.torgb.affine.bias", f"synthesis.b{4 << level}.conv1.bias"),
 )
 _OURS = _Layout(
-    _ours,
+    _own_layout,
     r"mapping\.layers\.(\d+)\.weight",
-    lambda tensors: _last(tensors, r"rgbs\.(\d+)\.") + 1,
+    lambda tensors: _largest_number(tensors, r"rgbs\.(\d+)\.") + 1,
     "layers.0.affine.weight",
     lambda level: (f"rgbs.{level}.affine.bias", f"layers.{2 * level}.bias"),
 )
 
 
 def load_generator(path: Path) -> Generator:
-    """The generator of a file, frozen and in eval mode.
+    """Load the generator of a file, frozen and in eval mode.
 
     Args:
         path: our .safetensors, rosinality's or e4e's .pt, NVIDIA's .pkl.
 
     Raises:
-        ModelUnavailable: the file can't be read safely, holds something else, or a tensor is missing, unknown, of
-            another shape or not finite; the message names it.
+        ModelUnavailable: the file can't be read safely or holds something else, or a tensor is missing, unknown, of
+            the wrong shape or not finite; the message names it.
     """
     tensors = _read(path)
     if any(name.startswith("generator.") for name in tensors):
-        tensors, layout = _under(tensors, "generator.", path), _OURS
+        tensors, layout = _select_network(tensors, "generator.", path), _OURS
     elif any(name.startswith("synthesis.") for name in tensors):
         layout = _NVIDIA
     else:
         average = tensors.get("latent_avg")
         if any(name.startswith("decoder.") for name in tensors):
-            tensors = _under(tensors, "decoder.", path)
+            tensors = _select_network(tensors, "decoder.", path)
         if average is not None:
             tensors["latent_avg"] = average[0] if average.ndim == 2 else average
         layout = _ROSINALITY
     shape = _generator_shape(tensors, layout, path)
-    own = _translated(tensors, layout.places(shape), path)
+    own = _translate(tensors, layout.tensors(shape), path)
     generator = Generator(shape)
     mean_known = "mean_w" in own
-    _fill(generator, own, path)
+    _load_into(generator, own, path)
     if not mean_known:
         with torch.no_grad():
             draws = torch.randn(_MEAN_OF, shape.style, generator=torch.Generator().manual_seed(0))
@@ -214,28 +213,28 @@ def load_generator(path: Path) -> Generator:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """The encoder of a file (ours or e4e's), frozen and in eval mode.
+    """Load the encoder of a file (ours or e4e's), frozen and in eval mode.
 
     Raises:
         ModelUnavailable: as ``load_generator``.
     """
     tensors = _read(path)
     average = tensors.get("latent_avg")
-    tensors = _under(tensors, "encoder.", path)
+    tensors = _select_network(tensors, "encoder.", path)
     if average is not None:
         tensors["latent_avg"] = average
     shape = _encoder_shape(tensors, path)
     with torch.device("meta"):
-        places = _as_they_are(Encoder(shape))
-    # Before it is built: as large as it says, the file would have to be.
-    own = _translated(tensors, places, path)
+        layout_tensors = _identity_layout(Encoder(shape))
+    # Before the encoder is built: the file must really hold tensors as large as it claims.
+    own = _translate(tensors, layout_tensors, path)
     encoder = Encoder(shape)
-    _fill(encoder, own, path)
+    _load_into(encoder, own, path)
     return encoder.eval().requires_grad_(False)
 
 
 def save(path: Path, generator: Generator, encoder: Encoder) -> None:
-    """Both in one .safetensors file, in half precision; variances that a half can't hold stay as they are."""
+    """Save both in one .safetensors file in half precision, except variances, which may exceed its range."""
     named = {f"generator.{name}": value for name, value in generator.state_dict().items()}
     named |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     kept = {
@@ -246,20 +245,20 @@ def save(path: Path, generator: Generator, encoder: Encoder) -> None:
 
 
 def _read(path: Path) -> Tensors:
-    """All tensors of a file, whatever its kind."""
-    content = _content(path)
+    """Read all tensors of a file of any format."""
+    content = _read_content(path)
     average = content.get("latent_avg")
     if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and len(average)):
         raise ModelUnavailable("checkpoint-average-wrong", file=path.name)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    # A few bytes can stand for a tensor of any size that repeats them.
+    # A few bytes can represent a tensor of any size that repeats them.
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
         raise ModelUnavailable("checkpoint-too-small", file=path.name)
     return tensors
 
 
-def _content(path: Path) -> Mapping[Any, Any]:
-    """What a file holds by name: tensors, and what else there may be."""
+def _read_content(path: Path) -> Mapping[Any, Any]:
+    """Read the content of a file by name: tensors and other objects."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ModelUnavailable("checkpoint-too-large", file=path.name)
@@ -267,7 +266,7 @@ def _content(path: Path) -> Mapping[Any, Any]:
             return read_nvidia(path)
         if path.suffix == ".safetensors":
             return load_file(path)
-        # e4e keeps its options beside its weights, as plain values in this plain class.
+        # e4e stores its options beside its weights, as plain values in this class.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelUnavailable:
@@ -288,8 +287,8 @@ def _content(path: Path) -> Mapping[Any, Any]:
     return content if average is None else {**content, "latent_avg": average}
 
 
-def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:
-    """The tensors of one network of a file that may hold several."""
+def _select_network(tensors: Tensors, prefix: str, path: Path) -> Tensors:
+    """Select the tensors of one network in a file that may hold several."""
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
     if own and strangers:
@@ -298,50 +297,50 @@ def _under(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     return own
 
 
-def _last(tensors: Tensors, pattern: str) -> int:
-    """The largest number that the pattern finds in the names; -1 without any."""
-    return max(_numbers(tensors, pattern), default=-1)
+def _largest_number(tensors: Tensors, pattern: str) -> int:
+    """The largest number that the pattern matches in the names; -1 when there is none."""
+    return max(_find_numbers(tensors, pattern), default=-1)
 
 
-def _numbers(tensors: Tensors, pattern: str) -> list[int]:
-    """What the pattern finds; numbers of more than four digits count nothing that is real."""
+def _find_numbers(tensors: Tensors, pattern: str) -> list[int]:
+    """The numbers that the pattern matches; more than four digits can't be genuine."""
     found = [match[1] for name in tensors if (match := re.match(pattern, name))]
     return [int(digits) for digits in found if len(digits) <= 4]
 
 
 def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> GeneratorShape:
     levels = layout.levels(tensors)
-    first = min(_numbers(tensors, layout.mapping), default=0)
-    count = _last(tensors, layout.mapping) - first + 1
+    first = min(_find_numbers(tensors, layout.mapping), default=0)
+    count = _largest_number(tensors, layout.mapping) - first + 1
     if not 1 <= levels <= 9 or not 1 <= count <= 32:
         raise ModelUnavailable("checkpoint-no-generator", file=path.name, side=1024)
-    channels = tuple(_extent(tensors, layout.channels(level), 0, path) for level in range(levels))
-    return GeneratorShape(channels, _extent(tensors, (layout.style,), 1, path), count)
+    channels = tuple(_size_along(tensors, layout.channels(level), 0, path) for level in range(levels))
+    return GeneratorShape(channels, _size_along(tensors, (layout.style,), 1, path), count)
 
 
 def _encoder_shape(tensors: Tensors, path: Path) -> EncoderShape:
-    codes, units = _last(tensors, r"styles\.(\d+)\.") + 1, _last(tensors, r"body\.(\d+)\.") + 1
+    codes, units = _largest_number(tensors, r"styles\.(\d+)\.") + 1, _largest_number(tensors, r"body\.(\d+)\.") + 1
     if not 1 <= codes <= 18 or not 4 <= units <= 64:
         raise ModelUnavailable("checkpoint-no-encoder", file=path.name)
-    widths = [_extent(tensors, (f"body.{at}.res_layer.{k}.weight" for k in (3, 4)), 0, path) for at in range(units)]
+    widths = [_size_along(tensors, (f"body.{at}.res_layer.{k}.weight" for k in (3, 4)), 0, path) for at in range(units)]
     stages = [(width, len(list(group))) for width, group in groupby(widths)]
-    halvings = _last(tensors, r"styles\.0\.convs\.(\d+)\.") // 2 + 1
+    halvings = _largest_number(tensors, r"styles\.0\.convs\.(\d+)\.") // 2 + 1
     if len(stages) != 4 or not 1 <= halvings <= 6:
         raise ModelUnavailable("checkpoint-no-encoder", file=path.name)
     channels, counts = tuple(width for width, _ in stages), tuple(count for _, count in stages)
     linear = ("styles.0.linear.weight",)
     return EncoderShape(
         codes=codes,
-        style=_extent(tensors, linear, 0, path),
+        style=_size_along(tensors, linear, 0, path),
         size=16 << halvings,
         channels=(channels[0], channels[1], channels[2], channels[3]),
         units=(counts[0], counts[1], counts[2], counts[3]),
-        heads=_extent(tensors, linear, 1, path),
+        heads=_size_along(tensors, linear, 1, path),
     )
 
 
-def _extent(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> int:
-    """The extent of the first of these tensors that is there."""
+def _size_along(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> int:
+    """The size along an axis of the first of these tensors that exists."""
     tried = tuple(names)
     for name in tried:
         if name in tensors and tensors[name].ndim > axis:
@@ -352,20 +351,20 @@ def _extent(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> in
     raise ModelUnavailable("checkpoint-incomplete", file=path.name, missing=tried[0])
 
 
-def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensors:
-    """Tensors under our names and in our shapes' order.
+def _translate(tensors: Tensors, layout_tensors: Sequence[StoredTensor], path: Path) -> Tensors:
+    """Rename tensors from the file's names to ours.
 
     Raises:
-        ModelUnavailable: with the names of all that does not fit.
+        ModelUnavailable: tensors are missing, unknown or of the wrong shape; the message names them.
     """
-    known = {place.name for place in places}
-    missing = [place.name for place in places if place.name not in tensors and not place.optional]
+    known = {stored.name for stored in layout_tensors}
+    missing = [stored.name for stored in layout_tensors if stored.name not in tensors and not stored.optional]
     unknown = [name for name in tensors if name not in known]
-    there = [place for place in places if place.name in tensors]
+    there = [stored for stored in layout_tensors if stored.name in tensors]
     misshaped = [
-        f"{place.name} {tuple(tensors[place.name].shape)} instead of {place.shape}"
-        for place in there
-        if tuple(tensors[place.name].shape) != place.shape
+        f"{stored.name} {tuple(tensors[stored.name].shape)} instead of {stored.shape}"
+        for stored in there
+        if tuple(tensors[stored.name].shape) != stored.shape
     ]
     faults = [
         *([Message("tensors-missing", names=_some(missing))] if missing else []),
@@ -377,10 +376,10 @@ def _translated(tensors: Tensors, places: Sequence[Place], path: Path) -> Tensor
     broken = [p.name for p in there if not bool(torch.isfinite(tensors[p.name]).all())]
     if broken:
         raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=_some(broken))
-    filters = [place.name for place in there if not place.ours and not _usual(tensors[place.name])]
+    filters = [stored.name for stored in there if not stored.ours and not _is_blur_filter(tensors[stored.name])]
     if filters:
         raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=_some(filters))
-    return {place.ours: tensors[place.name] for place in there if place.ours}
+    return {stored.ours: tensors[stored.name] for stored in there if stored.ours}
 
 
 def _some(names: Sequence[str]) -> list[str]:
@@ -388,14 +387,14 @@ def _some(names: Sequence[str]) -> list[str]:
     return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]
 
 
-def _usual(kernel: Tensor) -> bool:
-    """Whether it is the filter [1, 3, 3, 1], in any scale."""
+def _is_blur_filter(kernel: Tensor) -> bool:
+    """Whether a kernel is the filter [1, 3, 3, 1], at any scale."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     wanted = taps[:, None] * taps / 64
     return bool(torch.allclose(kernel.float() / kernel.float().sum(), wanted, atol=1e-4))
 
 
-def _fill(network: nn.Module, tensors: Tensors, path: Path) -> None:
+def _load_into(network: nn.Module, tensors: Tensors, path: Path) -> None:
     state = network.state_dict()
     for name, value in tensors.items():
         if state[name].numel() != value.numel():

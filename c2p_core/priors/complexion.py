@@ -1,8 +1,8 @@
-"""Complexion: patterns of light and tone that real faces show, learned as a linear generative model.
+"""Complexion: a linear generative model of the patterns of light and tone on real faces.
 
-Probabilistic PCA (Tipping and Bishop 1999) of optical density over the mean face, each face's own mean colour removed,
-trained by ``bundle/train/complexion.py``. A code is whitened: under the model its coordinates are independent, mean 0
-and variance 1, and its squared length is the Mahalanobis distance.
+Probabilistic PCA (Tipping and Bishop 1999) of optical density over the mean face, after removing each face's mean
+colour; trained by ``bundle/train/complexion.py``. Codes are whitened: under the model their coordinates are
+independent with mean 0 and variance 1, and their squared length is the squared Mahalanobis distance.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from c2p_core.errors import ModelUnavailable
 
-# Optical density, red, green, blue, of less light on skin. Shade on skin is warm, because light that reaches it has
-# passed through skin nearby; neutral grey looks like dirt.
+# Relative optical density of shade on skin in red, green and blue. Shade on skin is warm, because the light that
+# reaches it has passed through skin nearby; neutral grey looks like dirt.
 _SHADE = torch.tensor([0.82, 1.0, 1.08])
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that light on the skin may grow (``lighter``) or fall (``darker``), in optical density."""
+    """How much lighter and darker skin may get at most, in optical density."""
 
     lighter: float
     darker: float
@@ -36,7 +36,7 @@ class Basis:
     Attributes:
         mesh: (468, 2) the mean face on its canvas.
         components: (K, 3, n, n) density patterns over the mean face's canvas, one standard deviation each.
-        extent: (n, n) 1 inside the region that was learned.
+        extent: (n, n) 1 where the model was learned.
     """
 
     mesh: Tensor
@@ -45,7 +45,7 @@ class Basis:
 
 
 def load_basis(path: Path) -> Basis:
-    """Read ``complexion.safetensors``.
+    """Load ``complexion.safetensors``.
 
     Raises:
         ModelUnavailable: a tensor is missing or has the wrong shape.
@@ -61,12 +61,12 @@ def load_basis(path: Path) -> Basis:
     return Basis(mesh.float(), components.float(), extent.float())
 
 
-def bounded(shade: Tensor, limits: Limits) -> Tensor:
-    """A change of light, as density, kept smoothly within the limits of skin."""
+def bound_light(shade: Tensor, limits: Limits) -> Tensor:
+    """Bound a change of light, as density, smoothly to the limits."""
     darker = limits.darker * torch.tanh(shade.clamp(min=0) / limits.darker)
     return darker - limits.lighter * torch.tanh((-shade).clamp(min=0) / limits.lighter)
 
 
 def skin_density(shade: Tensor, limits: Limits) -> Tensor:
-    """A (H, W) change of light as (3, H, W) density that skin can show: bounded smoothly, never another hue."""
-    return _SHADE.to(shade)[:, None, None] * bounded(shade, limits)
+    """Turn a (H, W) change of light into a bounded (3, H, W) density that leaves the skin's hue natural."""
+    return _SHADE.to(shade)[:, None, None] * bound_light(shade, limits)

@@ -1,8 +1,8 @@
-"""A face in the latent space of StyleGAN2: encoder, a short search in W+, pivotal tuning (Roich et al. 2021).
+"""GAN inversion into StyleGAN2: encoder, short optimisation in W+, pivotal tuning (Roich et al. 2021).
 
-The generator is never changed: what is tuned for a face is a set of weights that stand in for the generator's own while
-that face is rendered, so that nothing of one face reaches the next. A large generator works at no more than ``_SIDE``
-pixels here; what it makes beyond that no loss would see.
+The generator itself never changes: pivotal tuning optimises copies of its weights that replace them while this face is
+rendered, so nothing carries over from one face to the next. Generators larger than ``_SIDE`` pixels work at that size;
+the losses would not see finer detail.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.stylegan2 import Encoder, Generator
 
 OnStep = Callable[[int, int], None]
-"""Called before each step with its number and their count; may raise to end the inversion."""
+"""Called before each step with its number and the number of steps; may raise to end the inversion."""
 
 _SIDE = 256
-# Rows that move, counted from the finest: 8 to 17 of 18. In a smaller generator they draw the same share of a face.
-_FREE = 10
-_LOOK_EVERY = 10
+# Number of the finest rows of a W+ code that the search may change: 8 to 17 of 18. In a smaller generator they affect
+# the same aspects of a face.
+_FREE_ROWS = 10
+_CHECK_EVERY = 10  # tuning steps between two checks of the PSNR
 # Face-mesh indices of the mouth's corners, image left before image right.
 _MOUTH = (61, 291)
 
 
 @dataclass(frozen=True)
 class InversionSettings:
-    """How a face is inverted.
+    """Settings of the inversion.
 
     Attributes:
-        latent_steps: of the search in W+ after the encoder's estimate.
-        latent_rate: Adam's learning rate there, in standard deviations of W.
-        stay: weight of the squared distance from the encoder's estimate.
-        tuning_steps: at most so many steps of tuning.
-        tuning_rate: Adam's learning rate there.
-        target: PSNR in dB inside the face's crop at which tuning ends.
-        perceptual: weight of the perceptual distance beside the squared error.
+        latent_steps: steps of optimisation in W+, from the encoder's estimate.
+        latent_rate: its learning rate (Adam), in standard deviations of W.
+        estimate_weight: weight of the squared distance from the encoder's estimate.
+        tuning_steps: maximum number of steps of pivotal tuning.
+        tuning_rate: its learning rate (Adam).
+        target: PSNR of the crop, in dB, at which tuning stops.
+        perceptual: weight of the perceptual distance relative to the squared error.
     """
 
     latent_steps: int = 20
     latent_rate: float = 0.05
-    stay: float = 1e-3
+    estimate_weight: float = 1e-3
     tuning_steps: int = 300
     tuning_rate: float = 2e-3
     target: float = 30.0
@@ -58,12 +59,12 @@ class InversionSettings:
 
 @dataclass(frozen=True)
 class Inversion:
-    """A face's own place.
+    """An inverted face.
 
     Attributes:
-        codes: (codes, style) in W+.
-        weights: by parameter name, what stands in for the generator's own.
-        quality: PSNR in dB of the face's crop, where the canvas covers it.
+        codes: (codes, style) in W+, the pivot.
+        weights: tuned weights by parameter name, which replace the generator's.
+        quality: PSNR of the crop in dB, where the canvas covers it.
     """
 
     codes: Tensor
@@ -72,18 +73,18 @@ class Inversion:
 
 
 def working_side(generator: Generator) -> int:
-    """Side in pixels at which a generator is used."""
+    """Side in pixels of the pictures that inversion and search use."""
     return min(generator.shape.size, _SIDE)
 
 
 def synthesise(generator: Generator, weights: dict[str, Tensor], codes: Tensor, **more: object) -> Tensor:
-    """The (B, 3, h, h) picture of (B, codes, style) codes with a face's own weights; ``more`` as for the generator."""
-    made: Tensor = functional_call(generator, weights, (codes,), dict(more))
-    return made
+    """Synthesise (B, 3, h, h) from (B, codes, style) codes with tuned weights; ``more`` is passed to the generator."""
+    pictures: Tensor = functional_call(generator, weights, (codes,), dict(more))
+    return pictures
 
 
-def ffhq_crop(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """(2, 3) map from coordinates of an FFHQ-aligned square (Karras et al. 2019) to those of the picture.
+def ffhq_transform(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """(2, 3) transform from an FFHQ-aligned square (Karras et al. 2019) to the picture.
 
     Args:
         mesh: (468, 2) points in the picture.
@@ -100,7 +101,7 @@ def ffhq_crop(mesh: NDArray[np.float32], side: int) -> NDArray[np.float64]:
 
 
 def fingerprint(generator: Generator, encoder: Encoder) -> str:
-    """Hash of all weights, so that no face is taken for inverted that another network has inverted."""
+    """Hash all weights; cached inversions are only valid for the networks that made them."""
     digest = hashlib.sha256()
     for network in (generator, encoder):
         for name, value in network.state_dict().items():
@@ -110,7 +111,7 @@ def fingerprint(generator: Generator, encoder: Encoder) -> str:
 
 
 def psnr(made: Tensor, wanted: Tensor, mask: Tensor) -> float:
-    """dB of pictures in -1..1 where the mask is 1."""
+    """PSNR in dB of (B, 3, h, h) pictures in -1..1, where the mask is 1."""
     error = ((made.clamp(-1, 1) - wanted) ** 2 * mask).sum() / (made.shape[1] * mask.sum())
     return float(-10 * torch.log10(error / 4 + 1e-10))
 
@@ -124,43 +125,43 @@ def invert(
     settings: InversionSettings,
     on_step: OnStep = lambda step, steps: None,
 ) -> Inversion:
-    """Find the codes of a face and tune weights so that they reproduce it.
+    """Invert a face: find its codes, then tune the generator's weights to reproduce it.
 
     Args:
-        generator, encoder: of one family; they stay as they are.
+        generator, encoder: with codes of the same shape; they are not modified.
         picture: (3, side, side) FFHQ-aligned, -1..1, at ``working_side``.
         mask: (1, side, side) 1 where the picture shows the photo.
-        perceptual: the distance used beside the squared error.
+        perceptual: distance used in addition to the squared error.
         settings: steps, rates and target.
         on_step: see ``OnStep``.
     """
     side, wanted = picture.shape[2], picture[None]
-    goals = perceptual.features(wanted)
+    target_features = perceptual.features(wanted)
     steps = settings.latent_steps + settings.tuning_steps
 
     def loss(made: Tensor) -> Tensor:
-        # What the canvas does not cover is taken from what was made, so that no loss sees a difference there.
-        seen = made * mask + (wanted * (1 - mask))
-        return F.mse_loss(seen, wanted) + settings.perceptual * perceptual.distance_to(seen, goals)
+        # Outside the mask both pictures are the same, so that the losses ignore it.
+        masked = made * mask + (wanted * (1 - mask))
+        return F.mse_loss(masked, wanted) + settings.perceptual * perceptual.distance_to(masked, target_features)
 
     with torch.no_grad():
-        estimate = encoder(_resized(wanted, encoder.shape.size))
+        estimate = encoder(_resize(wanted, encoder.shape.size))
     codes = estimate.clone().requires_grad_()
-    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * spread(generator), betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * w_std(generator), betas=(0.9, 0.99))
     for step in range(settings.latent_steps):
         on_step(step, steps)
-        away = (codes - estimate).square().mean()
-        _descend(optimiser, loss(generator(codes, size=side)) + settings.stay * away)
+        distance = (codes - estimate).square().mean()
+        _descend(optimiser, loss(generator(codes, size=side)) + settings.estimate_weight * distance)
     codes = codes.detach()
 
-    weights = {name: p.detach().clone().requires_grad_() for name, p in tuned(generator).items()}
+    weights = {name: p.detach().clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
     optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
     with torch.no_grad():
-        begun = generator.begin(codes, untouched_layers(generator.shape.codes))
+        begun = generator.synthesise_layers(codes, frozen_layers(generator.shape.codes))
     for step in range(settings.tuning_steps):
         on_step(settings.latent_steps + step, steps)
         made = synthesise(generator, weights, codes, size=side, begun=begun)
-        if step % _LOOK_EVERY == 0 and psnr(made.detach(), wanted, mask) >= settings.target:
+        if step % _CHECK_EVERY == 0 and psnr(made.detach(), wanted, mask) >= settings.target:
             break
         _descend(optimiser, loss(made))
     weights = {name: weight.detach() for name, weight in weights.items()}
@@ -170,21 +171,21 @@ def invert(
 
 
 def fixed_rows(codes: int) -> int:
-    """How many rows of a W+ code, from the coarsest, carry identity and stay: 8 of 18; the first one always."""
-    return max(1, codes - _FREE)
+    """Number of rows of a W+ code, from the coarsest, that carry identity and are fixed: 8 of 18, at least 1."""
+    return max(1, codes - _FREE_ROWS)
 
 
-def untouched_layers(codes: int) -> int:
-    """How many layers, from the coarsest, neither tuning nor the search changes, so that they are passed only once."""
+def frozen_layers(codes: int) -> int:
+    """Number of layers, from the coarsest, that neither tuning nor search changes; they are computed only once."""
     return fixed_rows(codes) // 2 * 2
 
 
-def tuned(generator: Generator) -> dict[str, Tensor]:
-    """The parameters that pivotal tuning changes: those of the layers whose rows are free, up to the working side.
+def tuned_parameters(generator: Generator) -> dict[str, Tensor]:
+    """The parameters that pivotal tuning changes: those of layers with free rows, up to the working side.
 
-    Not the mapping network, which has no part in a picture of W+ codes, and not what scales the noise.
+    Neither the mapping network, which synthesis from W+ does not use, nor the noise strengths.
     """
-    levels, first = working_side(generator).bit_length() - 2, untouched_layers(generator.shape.codes)
+    levels, first = working_side(generator).bit_length() - 2, frozen_layers(generator.shape.codes)
     kept = {f"layers.{at}." for at in range(first, 2 * levels - 1)}
     kept |= {f"rgbs.{at}." for at in range(first // 2, levels)}
     return {
@@ -195,8 +196,8 @@ def tuned(generator: Generator) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def spread(generator: Generator) -> float:
-    """Standard deviation of a number of W around its mean, over random draws."""
+def w_std(generator: Generator) -> float:
+    """Standard deviation of the components of W around their means, over random draws."""
     parameter = generator.mean_w
     draws = torch.randn(512, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(parameter)
     return float((generator.mapping(draws) - parameter).square().mean().sqrt())
@@ -208,7 +209,7 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _resized(pictures: Tensor, side: int) -> Tensor:
+def _resize(pictures: Tensor, side: int) -> Tensor:
     if pictures.shape[2] == side:
         return pictures
     if pictures.shape[2] > side:

@@ -1,7 +1,7 @@
-"""Keeps inverted faces, so that a second prompt on the same photo need not wait.
+"""Caches inverted faces, so that a second prompt on the same photo skips the inversion.
 
-What is kept shows the face to whoever has the generator. So the files on disk are the user's alone, hold a limited
-number of bytes for a limited time, and can be cleared at any moment (``c2p cache --clear``).
+With the generator, an inversion shows the face. The files on disk are therefore readable by the user only, limited in
+size and age, and can be cleared at any time (``c2p cache --clear``).
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from c2p_core.errors import Message
 CACHE_VARIABLE = "C2P_CACHE"
 _LARGEST = 512 << 20  # bytes
 _OLDEST = 14 * 24 * 3600.0  # seconds since last use
-# Nothing else in the folder is touched: C2P_CACHE may name any folder.
-_KEPT = re.compile(r"[0-9a-f]{64}\.safetensors")
+# Other files in the folder are left alone: C2P_CACHE may name any folder.
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _ASIDE = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}\.part")
-# Faces that are held in memory.
-_HELD = 4
+_HELD = 4  # faces in memory
 
 
 def default_folder() -> Path:
@@ -39,17 +38,17 @@ def default_folder() -> Path:
 
 
 class Inversions(Protocol):
-    """Where inverted faces are kept, by a key of 64 hexadecimal digits."""
+    """A cache of inverted faces by keys of 64 hexadecimal digits."""
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was kept under a key; None when there is nothing."""
+        """The tensors of a key; None when there are none."""
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
-        """Keeps tensors; a message for the user when that is not possible."""
+        """Store tensors; returns a message for the user if that fails."""
 
 
-class HeldInversions:
-    """The latest inverted faces, in the memory of this process alone."""
+class MemoryInversions:
+    """The most recently used inverted faces, in memory only."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
@@ -67,11 +66,11 @@ class HeldInversions:
 
 
 class InversionCache:
-    """Inverted faces on disk, least recently used first to go.
+    """Inverted faces on disk, evicted in order of least recent use.
 
     Attributes:
-        folder: made when it is first needed, for the user alone; one that was there before stays as open as it was.
-        largest: bytes that are kept.
+        folder: created on demand, private to the user; the permissions of an existing folder are kept.
+        largest: maximum size in bytes.
     """
 
     def __init__(self, folder: Path | None = None, largest: int = _LARGEST) -> None:
@@ -79,7 +78,7 @@ class InversionCache:
         self.largest = largest
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was kept under a key; None when there is nothing or it is damaged or too old."""
+        """The tensors of a key; None when there are none, or they are damaged or too old."""
         path = self._path(key)
         try:
             tensors = load_file(path) if time.time() - path.stat().st_mtime <= _OLDEST else None
@@ -95,12 +94,12 @@ class InversionCache:
         return tensors
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
-        """Keeps tensors; a message for the user when that is not possible, in which case nothing is left behind."""
+        """Store tensors; if that fails, nothing is left behind and a message for the user is returned."""
         path = self._path(key)
         aside = path.with_name(f"{key}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Private from its first byte, also in a folder that others may enter.
+            # Private before anything is written: others may have access to the folder.
             aside.touch(mode=0o600)
             save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, aside)
             aside.chmod(0o600)
@@ -109,32 +108,32 @@ class InversionCache:
             with suppress(OSError):
                 aside.unlink()
             return Message("inversion-not-kept", folder=str(self.folder), reason=str(error), variable=CACHE_VARIABLE)
-        # Another run may be clearing the same folder; whatever stays goes the next time.
+        # Another run may be clearing the same folder; anything left over is evicted next time.
         with suppress(OSError):
             self._evict(path)
         return None
 
     def entries(self) -> list[Path]:
-        """What is kept, least recently used first."""
-        return sorted(self._named(_KEPT), key=lambda path: path.stat().st_mtime)
+        """The files of all entries, least recently used first."""
+        return sorted(self._list_files(_ENTRY), key=lambda path: path.stat().st_mtime)
 
     def clear(self) -> int:
-        """Removes everything, remains of killed runs too; returns how many faces there were."""
+        """Remove all entries and the remains of killed runs; returns the number of entries."""
         entries = self.entries()
-        for path in [*entries, *self._named(_ASIDE)]:
+        for path in [*entries, *self._list_files(_ASIDE)]:
             path.unlink(missing_ok=True)
         return len(entries)
 
-    def _named(self, pattern: re.Pattern[str]) -> list[Path]:
+    def _list_files(self, pattern: re.Pattern[str]) -> list[Path]:
         return [path for path in self.folder.glob("*") if pattern.fullmatch(path.name)]
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
     def _evict(self, newest: Path) -> None:
-        """Lets the least recently used go, but never the newest."""
+        """Remove the least recently used entries, but never the newest."""
         now = time.time()
-        for left in self._named(_ASIDE):
+        for left in self._list_files(_ASIDE):
             if now - left.stat().st_mtime > 3600:
                 left.unlink(missing_ok=True)
         entries = [path for path in self.entries() if path != newest]

@@ -1,4 +1,4 @@
-"""Lines and folds of a face. A change that adds some makes it older, tired or stern; one that softens them does not."""
+"""Lines and folds of a face: new ones make it look older, tired or stern, so only their growth is measured."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.colour import LUMINANCE
-from c2p_core.faces.canvas import gaussian
+from c2p_core.faces.canvas import gaussian_blur
 
-# Lines of three widths, each found in a picture of half the size of the one before.
-_WIDTH = 1.5  # pixels of that picture
+# Lines of several widths are measured in a pyramid, each level half the size of the one before.
+_WIDTH = 1.5  # pixels of the level, standard deviation of the blur
 _LEVELS = 3
-_LIGHT_LINES = 0.5  # how much light lines count beside dark ones, which are the folds
+_LIGHT_LINES = 0.5  # weight of light lines relative to dark ones, which folds are
 
 
 class Lines:
-    """The lines of one face; never changed once it is made."""
+    """Measures the lines of one face; immutable."""
 
-    def __init__(self, linear: Tensor, counted: Tensor) -> None:
+    def __init__(self, linear: Tensor, mask: Tensor) -> None:
         """Args:
         linear: (3, 256, 256) linear light of the face.
-        counted: (256, 256) 0..1, where new lines count.
+        mask: (256, 256) mask 0..1 of where new lines count.
         """
         self._luminance = LUMINANCE.to(linear)[:, None, None]
         self._depth = -torch.log((linear * self._luminance).sum(0).clamp(min=2e-3))
-        self._weights = [level / level.sum().clamp(min=1.0) for level in _pyramid(counted)]
+        self._weights = [level / level.sum().clamp(min=1.0) for level in _build_pyramid(mask)]
 
-    def strengths(self, density: Tensor) -> list[Tensor]:
-        """Per width, (2, n, n): how strong dark and light lines are under a (3, 256, 256) density."""
-        return [_line_strength(level) for level in _pyramid(self._depth + (density * self._luminance).sum(0))]
+    def measure(self, density: Tensor) -> list[Tensor]:
+        """Strength of dark and of light lines with a (3, 256, 256) density on the face: (2, n, n) for each width."""
+        return [_measure_lines(level) for level in _build_pyramid(self._depth + (density * self._luminance).sum(0))]
 
-    def excess(self, density: Tensor, allowed: Sequence[Tensor]) -> Tensor:
-        """Scalar: by how much a density makes lines stronger than ``allowed``, root mean square of their density."""
+    def measure_excess(self, density: Tensor, reference: Sequence[Tensor]) -> Tensor:
+        """Growth of lines over the ``reference`` (see ``measure``) as a scalar, root mean square in optical density."""
         squares = [
-            (torch.relu(strength - limit).square().sum(0) * weight).sum()
-            for strength, limit, weight in zip(self.strengths(density), allowed, self._weights, strict=True)
+            (torch.relu(strength - before).square().sum(0) * weight).sum()
+            for strength, before, weight in zip(self.measure(density), reference, self._weights, strict=True)
         ]
         return (torch.stack(squares).sum() + 1e-8).sqrt()
 
 
-def _pyramid(picture: Tensor) -> list[Tensor]:
-    """A (n, n) picture in full, half and quarter size."""
-    levels = [picture]
+def _build_pyramid(full: Tensor) -> list[Tensor]:
+    """Levels of a (n, n) map, in full, half and quarter size."""
+    levels = [full]
     while len(levels) < _LEVELS:
         levels.append(F.avg_pool2d(levels[-1][None], 2)[0])
     return levels
 
 
-def _line_strength(depth: Tensor) -> Tensor:
+def _measure_lines(depth: Tensor) -> Tensor:
     """(2, n, n) strength of dark and of light lines in a (n, n) optical density.
 
     The principal curvatures of the blurred density (Lindeberg 1998): a dark line is a ridge of density, a light one a
     valley.
     """
-    blurred = F.pad(gaussian(depth[None], _WIDTH)[None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    blurred = F.pad(gaussian_blur(depth[None], _WIDTH)[None], (1, 1, 1, 1), mode="replicate")[0, 0]
     centre = blurred[1:-1, 1:-1]
     xx = blurred[1:-1, 2:] + blurred[1:-1, :-2] - 2 * centre
     yy = blurred[2:, 1:-1] + blurred[:-2, 1:-1] - 2 * centre
     xy = (blurred[2:, 2:] + blurred[:-2, :-2] - blurred[2:, :-2] - blurred[:-2, 2:]) / 4
     mean = (xx + yy) / 2
-    # The small number keeps the root's gradient finite where nothing is curved.
+    # The small constant keeps the root's gradient finite where there is no curvature.
     deviation = (((xx - yy) / 2).square() + xy.square() + 1e-12).sqrt()
     dark, light = torch.relu(deviation - mean), torch.relu(mean + deviation)
     return _WIDTH**2 * torch.stack([dark, _LIGHT_LINES * light])

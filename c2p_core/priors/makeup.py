@@ -1,6 +1,7 @@
 """The makeup prior: products, learned complexion, relief, texture, grain and shape in one latent code.
 
-Anchored to the dense landmarks and free of resolution: what it finds moves and multiplies the photo's own pixels.
+It is anchored to the dense landmarks and independent of resolution: a change moves and multiplies the photo's own
+pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.losses import latent_loss
 from c2p_core.priors.complexion import Basis, load_basis
 from c2p_core.priors.face_maps import CELLS
@@ -21,8 +22,7 @@ from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import strength_limits
 
-# On smooth skin tone shows by its edges, not by its depth; cells.
-_PATTERN_BLUR = 2.5
+_PATTERN_BLUR = 2.5  # cells; on smooth skin the edges of tone are visible rather than its depth
 
 
 def load(resources: Resources) -> MakeupPrior:
@@ -49,21 +49,21 @@ class MakeupPrior:
         self.device = device
 
     def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> MakeupFace:
-        """The face's own place: the unchanged face is the code of zeros, without products."""
+        """See ``Prior.invert``; the code of the unchanged face is 0 except for absent products."""
         limits = strength_limits(strength, keep_expression)
         renderer = FaceRenderer(face, self.basis.mesh.numpy(), limits, self.device, keep_expression)
-        return MakeupFace(renderer, _patterns(self.basis, renderer.canonical).to(self.device))
+        return MakeupFace(renderer, _warp_patterns(self.basis, renderer.canonical).to(self.device))
 
 
 class MakeupFace:
-    """One face as the makeup prior sees it (``priors.prior.InvertedFace``)."""
+    """One face in the makeup prior's latent space (``priors.prior.InvertedFace``)."""
 
     learning_rates = MakeupPrior.learning_rates
 
     def __init__(self, renderer: FaceRenderer, patterns: Tensor) -> None:
         """Args:
-        renderer: draws the face.
-        patterns: (K, cells, cells) the learned patterns of light as this face wears them.
+        renderer: of the face.
+        patterns: (K, cells, cells) learned patterns of light, warped to this face.
         """
         self.renderer = renderer
         self._patterns = patterns
@@ -71,15 +71,15 @@ class MakeupFace:
     def preview(self, look: Tensor) -> Tensor:
         return self.renderer.preview(look)
 
-    def wearing(self, look: Tensor) -> MakeupFace:
-        return MakeupFace(self.renderer.wearing(look), self._patterns)
+    def with_look(self, look: Tensor) -> MakeupFace:
+        return MakeupFace(self.renderer.with_look(look), self._patterns)
 
     def start(self) -> Code:
         own = self.renderer.start()
         return {"products": own.pop("products"), "complexion": self._patterns.new_zeros(len(self._patterns)), **own}
 
     def render(self, code: Code) -> Rendered:
-        return self.renderer.render(self.renderer.displacement(code), self._light(code), code)
+        return self.renderer.render(self.renderer.displacement(code), self._compute_light(code), code)
 
     def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         whitened = code["complexion"] / self.renderer.limits.mahalanobis
@@ -90,14 +90,14 @@ class MakeupFace:
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self.renderer.change(self.renderer.displacement(code), self._light(code), code)
+        return self.renderer.change(self.renderer.displacement(code), self._compute_light(code), code)
 
-    def _light(self, code: Code) -> Tensor:
-        """(256, 256) change of light by complexion, relief and texture."""
-        return upsample(self._complexion(code)[None])[0] + self.renderer.relief.light(code)
+    def _compute_light(self, code: Code) -> Tensor:
+        """(256, 256) change of light, as density, by complexion, relief and texture."""
+        return upsample(self._compute_complexion(code)[None])[0] + self.renderer.relief.light(code)
 
-    def _complexion(self, code: Code) -> Tensor:
-        """(cells, cells) change of light."""
+    def _compute_complexion(self, code: Code) -> Tensor:
+        """(cells, cells) change of light, as density, by complexion."""
         limits = self.renderer.limits
         whitened = code["complexion"]
         length = whitened.norm() / len(whitened) ** 0.5
@@ -106,12 +106,12 @@ class MakeupFace:
         return self.renderer.smooth(light)
 
 
-def _patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
-    """(K, cells, cells) the learned patterns of light as this face wears them.
+def _warp_patterns(basis: Basis, canonical: np.ndarray) -> Tensor:
+    """Warp the learned patterns to a face: (K, cells, cells) change of light.
 
-    Their hues and their edges are left out: on one face at a time both look like blotches, not like light.
+    Their hues and edges are removed: on a single face both look like blotches rather than light.
     """
     grid = torch.from_numpy(2 * canonical / CANVAS - 1).reshape(1, CELLS, CELLS, 2)
     light = basis.components.mean(1)[None]
-    worn = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    return gaussian(worn, _PATTERN_BLUR)
+    warped = F.grid_sample(light, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    return gaussian_blur(warped, _PATTERN_BLUR)

@@ -1,7 +1,7 @@
-"""Reads NVIDIA's StyleGAN2 pickles (stylegan2-ada-pytorch) without running anything that is in them.
+"""Reads NVIDIA's StyleGAN2 pickles (stylegan2-ada-pytorch) without executing any code in them.
 
-Such a file holds whole objects together with the source code of their classes. Here it builds tensors, plain
-containers and inert shells only; every other name in it is refused before anything of the file is done.
+Such a file contains whole objects with the source code of their classes. This reader only builds tensors, plain
+containers and inert shells, and refuses every other name.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from c2p_core.errors import ModelUnavailable
 
-# The deepest that the networks of such files nest.
+# Maximum nesting depth of modules in such files.
 _DEEPEST = 8
 
 
 class _Shell:
-    """Stands for an object of any class: keeps its state and does nothing."""
+    """Stands in for an object of any class: keeps its state and does nothing."""
 
     def __init__(self, *more: object) -> None:
         self.state: object = None
@@ -33,33 +33,33 @@ class _Shell:
 
 
 class _Options(dict[str, Any]):
-    """Stands for a dictionary whose keys can be read as attributes."""
+    """Stands in for a dictionary whose keys can be read as attributes."""
 
 
-def _persistent(meta: object) -> _Shell:
+def _rebuild_persistent(meta: object) -> _Shell:
     shell = _Shell()
     shell.state = meta.get("state") if isinstance(meta, dict) else None
     return shell
 
 
-def _storage(data: bytes) -> Any:
+def _load_storage(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: object) -> Tensor:
+def _rebuild_tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: object) -> Tensor:
     if not isinstance(storage, (torch.UntypedStorage, torch.storage.TypedStorage)):
         raise pickle.UnpicklingError("a tensor without numbers")
     dtype = storage.dtype if isinstance(storage, torch.storage.TypedStorage) else torch.uint8
-    # This checks bounds; set_ by itself would enlarge the storage, by whatever lies there in memory.
+    # as_strided checks bounds; set_ alone would enlarge the storage, exposing arbitrary memory.
     return torch.empty(0, dtype=dtype).set_(storage).as_strided(size, stride, offset)
 
 
-def _parameter(data: object, *more: object) -> object:
+def _rebuild_parameter(data: object, *more: object) -> object:
     return data
 
 
-def _number(*more: object) -> None:
-    """Stands for a number of NumPy's: layers keep their gains so, which follow from their shapes."""
+def _ignore_scalar(*more: object) -> None:
+    """Stands in for a NumPy scalar, such as a layer's gain, which follows from the layer's shape."""
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
@@ -67,13 +67,13 @@ _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("dnnlib.util", "EasyDict"): _Options,
     ("numpy", "dtype"): _Shell,
-    ("numpy._core.multiarray", "scalar"): _number,
-    ("numpy.core.multiarray", "scalar"): _number,
+    ("numpy._core.multiarray", "scalar"): _ignore_scalar,
+    ("numpy.core.multiarray", "scalar"): _ignore_scalar,
     ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch.storage", "_load_from_bytes"): _load_storage,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _rebuild_persistent,
 }
 
 
@@ -111,16 +111,16 @@ def read_nvidia(path: Path) -> dict[str, Tensor]:
 
 def _collect(module: object, prefix: str, found: dict[str, Tensor], visited: set[int]) -> None:
     state = module.state if isinstance(module, _Shell) else None
-    # Once each: objects of a hostile file may hold one another, or one of them a million times.
+    # Visit each object once: objects of a malicious file may refer to each other, or millions of times to one.
     if not isinstance(state, Mapping) or id(module) in visited or prefix.count(".") > _DEEPEST:
         return
     visited.add(id(module))
     for kind in ("_parameters", "_buffers"):
-        found.update({f"{prefix}{name}": t for name, t in _of(state, kind).items() if isinstance(t, Tensor)})
-    for name, child in _of(state, "_modules").items():
+        found.update({f"{prefix}{name}": t for name, t in _get_mapping(state, kind).items() if isinstance(t, Tensor)})
+    for name, child in _get_mapping(state, "_modules").items():
         _collect(child, f"{prefix}{name}.", found, visited)
 
 
-def _of(state: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _get_mapping(state: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     held = state.get(kind)
     return held if isinstance(held, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What every generative prior offers the optimiser, which knows none of them by name."""
+"""The interface between generative priors and the search."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from c2p_core.priors.inversion_cache import Inversions
 _Loaded = TypeVar("_Loaded")
 
 Code = dict[str, Tensor]
-"""A latent code in named parts, each free to move without bounds; the prior's own limits make it a face."""
+"""A latent code in named, unconstrained parts; the prior applies its limits when it renders."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A code's picture, and what was done to the face to get it; differentiable.
+    """The picture of a code, with the fields that produced it; differentiable.
 
     Attributes:
         pixels: (3, 256, 256) sRGB 0..1.
@@ -36,23 +36,27 @@ class Rendered:
 
 
 class InvertedFace(Protocol):
-    """One face as the prior sees it; never changed once it is made."""
+    """One face in the prior's latent space; immutable."""
 
     @property
     def learning_rates(self) -> Mapping[str, float]:
-        """The parts that a code of this prior may have, and Adam's learning rate for each."""
+        """Adam's learning rate for each part that a code of this prior may have."""
 
     def preview(self, look: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face in a look, a product code (``products.codes``), with nothing else changed."""
+        """Render the face with a look (a product code, see ``products.codes``) and no other change.
 
-    def wearing(self, look: Tensor) -> InvertedFace:
-        """The same face in a look: the search starts from it, and its visibility costs nothing."""
+        Returns:
+            (3, 256, 256) sRGB.
+        """
+
+    def with_look(self, look: Tensor) -> InvertedFace:
+        """The same face with a look: the search starts from it, and the visibility penalty does not count it."""
 
     def start(self) -> Code:
-        """The code of the face as it is, but for its look: the search starts here."""
+        """The initial code of the search: the unchanged face apart from its look."""
 
     def render(self, code: Code) -> Rendered:
-        """The code's picture, differentiable."""
+        """Render a code; differentiable."""
 
     def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
         """Scalar: how unlikely the code is under the prior (``losses.latent_loss``)."""
@@ -61,50 +65,53 @@ class InvertedFace(Protocol):
         """Scalar: by how much the change is more visible than the strength allows (``losses.visibility_penalty``)."""
 
     def change(self, code: Code) -> Change:
-        """The same as ``render``, but for a photo of any size."""
+        """The change that ``render`` shows, for a photo of any size."""
 
 
 class Prior(Protocol):
-    """A generative model of what may be done to a face."""
+    """A generative model of changes of faces."""
 
     @property
     def name(self) -> str:
-        """As in a request."""
+        """Its name in requests."""
 
     @property
     def label(self) -> str:
-        """For people, in plain English."""
+        """Its name for users, in plain English."""
 
     @property
     def learning_rates(self) -> Mapping[str, float]:
         """See ``InvertedFace.learning_rates``."""
 
     def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> InvertedFace:
-        """The face's own place in the latent space, with limits that follow ``strength`` 0..1.
+        """Invert a face into the latent space.
 
-        ``keep_expression`` says whether brows, lips, nose and jaw are held to their form (``priors.expression``); the
-        eyes keep still either way.
+        Args:
+            face: unchanged, on its canvas.
+            strength: 0..1, sets the limits of the change.
+            keep_expression: whether brows, lips, nose and jaw keep their shape (``priors.expression``); the eyes do not
+                move in either case.
         """
 
 
 class Keep(Protocol):
-    """Keeps what took time to load for the runs to come."""
+    """Keeps between runs what took time to load."""
 
     def __call__(self, key: tuple[object, ...], load: Callable[[], _Loaded], source: object = None) -> _Loaded:
-        """What was loaded for ``key`` before from the same ``source``, else what ``load`` gives."""
+        """Return what was loaded before for ``key`` from the same ``source``; without it, call ``load``."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a prior's module loads it from: its ``load`` takes this and returns the ``Prior``.
+    """Argument of the ``load`` of a prior's module, which returns the ``Prior``.
 
     Attributes:
-        store: where models are.
-        device: where to compute.
-        keep: for what should stay loaded between runs.
-        inversions: faces that were inverted before.
+        store: has the models' files.
+        device: to compute on.
+        keep: keeps networks between runs.
+        inversions: cache of inverted faces.
         free_noise: see `c2p_core.api.ProtectRequest`.
-        warn: takes messages for the user.
+        warn: called with messages for the user.
         on_inversion_step: called before each step of an inversion with its number and their count; may raise to end it.
     """
 

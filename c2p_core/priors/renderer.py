@@ -1,6 +1,6 @@
-"""How a face shows a displacement, a change of light, grain and products: the renderer that all priors share.
+"""The renderer that all priors share: applies displacement, light, grain and products to a face.
 
-It knows the limits of strength, measures how visible a change is, and turns it into one for a photo of any size.
+It also applies the limits of the strength, measures the visibility of a change, and exports it for a photo of any size.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from torch import Tensor
 from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
-from c2p_core.faces.canonical import carry, cell_centres
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample, warp_image, warp_points
+from c2p_core.faces.canonical import cell_centres, warp_between_meshes
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample, warp_image, warp_points
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
-from c2p_core.priors.complexion import bounded, skin_density
+from c2p_core.priors.complexion import bound_light, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.lines import Lines
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.priors.relief import Relief
-from c2p_core.priors.shape import SIZE, bending, build_field, control_weights, elastic, overstretched
-from c2p_core.priors.strength import StrengthLimits, equally_visible
+from c2p_core.priors.shape import SIZE, bending_vector, build_field, control_weights, elastic_vector, strain_excess
+from c2p_core.priors.strength import StrengthLimits, adapt_to_skin
 from c2p_core.products import codes, geometry, paint
 from c2p_core.products.catalogue import PRODUCTS, Rgb
 
 LEARNING_RATES: Mapping[str, float] = {"products": 0.3, "relief": 0.35, "texture": 0.15, "grain": 0.15, "shape": 0.3}
-"""The parts of a code that the renderer understands, and their learning rates."""
+"""Learning rates of the parts of a code that the renderer uses."""
 
-# How far the search may take a product from the look that the text asked for: raw colour, opacity, extent, softness.
+# How far the search may move each number of a product code from the look: raw colour, opacity, extent, softness.
 _REACH = (0.05, 0.05, 0.05, 0.3, 0.6, 0.5)
-# What the search may add where the text says nothing, from next to nothing to what passes for light and grooming:
-# product, sRGB colour. Raw opacity goes from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
+# Products with sRGB colour that the search may add faintly even if the look lacks them, as they pass for light. Their
+# raw opacity ranges from _HINT - _HINT_REACH to _HINT + _HINT_REACH.
 _HINTS: tuple[tuple[str, Rgb | None], ...] = (("contour", None), ("highlight", None))
-# Weights of shape's own energies, such that a field at its limit costs about as much as a complexion at its limit.
+# Weights of shape's elastic and bending energies: at its limit shape costs about as much as complexion at its limit.
 _STIFF = 1e4
-# Skin that is stretched by more than this share shows it: folds beside the mouth become lines, brows become bars.
+# Strain from which on skin visibly deforms: folds beside the mouth become lines, brows become bars.
 _STRAIN = 0.35
-# Cells. Tone is blurred again where it is bounded already, or a strong code would make plateaus with edges.
+# Cells. Tone is blurred again after it is bounded, or strong codes would make plateaus with sharp edges.
 _TONE_BLUR = 3.0
 _STRAIGHT = 5e4
 _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
-# A grid of n cells carries up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude just there.
+# A grid of n cells represents up to n / 2 cycles; a Gaussian of this many cell widths halves the amplitude there.
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
-_GRAIN_BLUR = 2.5  # cells; what is coarser would be spots
+_GRAIN_BLUR = 2.5  # cells; coarser grain would make spots
 
 
 @dataclass(frozen=True)
-class _WornLook:
-    """A look on a face, varied by the search within what still is that look.
+class _RenderedLook:
+    """The look of a face, with the range within which the search may vary it.
 
     Attributes:
         code: (9, 6) product code.
-        reach: (9, 6) how far the search may take each of its numbers.
+        reach: (9, 6) largest variation of each of its numbers.
         painted: whether there is any product to paint.
-        half, tone: (3, 128, 128) and (3, cells, cells) CIE L*a*b* of the face in it, from which visibility is measured.
-        lines: see ``Lines.strengths``.
+        half, tone: (3, 128, 128) and (3, cells, cells) CIE L*a*b* of the face with it, the reference of visibility.
+        lines: strength of lines on the face with it, see ``Lines.measure``.
     """
 
     code: Tensor
@@ -76,13 +76,13 @@ class _WornLook:
 
 
 class FaceRenderer:
-    """One face, as every prior draws it; never changed once it is made.
+    """Renders one face; immutable.
 
     Attributes:
-        canonical: (cells * cells, 2) where each cell of the canvas lies on the mean face.
-        limits: what the strength allows on this face.
-        skin: (1, 256, 256) where and how much tone may change.
-        field: what shape moves.
+        canonical: (cells * cells, 2) position of each canvas cell on the mean face.
+        limits: of the strength, adapted to this face.
+        skin: (1, 256, 256) mask 0..1 of where tone may change.
+        field: displacement field of shape.
         relief: the face's own light and shade.
     """
 
@@ -98,7 +98,7 @@ class FaceRenderer:
         face: unchanged, on its canvas.
         mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
         limits: see ``strength.strength_limits``.
-        device: where to compute.
+        device: to compute on.
         keep_expression: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
@@ -106,42 +106,42 @@ class FaceRenderer:
         self._device = device
         self._linear = srgb_to_linear(face.pixels).to(device)
         self._mesh = face.mesh.to(device)
-        self.canonical = carry(mesh, mean_face, cell_centres(CELLS))
+        self.canonical = warp_between_meshes(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
-        self.skin = torch.from_numpy(face_maps.tonable(pixels, mesh))[None].to(device)
-        self._lighter, self._darker = torch.from_numpy(face_maps.tone_shares(mesh)).to(device)
+        self.skin = torch.from_numpy(face_maps.tone_mask(pixels, mesh))[None].to(device)
+        self._lighter, self._darker = torch.from_numpy(face_maps.tone_scales(mesh)).to(device)
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
-        self.limits = equally_visible(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
+        self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
-        held = face_maps.shrink(1.0 - face_maps.free_to_move(pixels, mesh, keep_expression)).ravel()
+        held = face_maps.downsample(1.0 - face_maps.shape_mask(pixels, mesh, keep_expression)).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
-        self._straight = torch.from_numpy(face_maps.straight_lines(pixels)).to(device)
-        self._stiffness = torch.from_numpy(face_maps.shrink(face_maps.stiffness(mesh))).to(device)
+        self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
+        self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
-        self.relief = Relief(self._linear, face_regions.skin(pixels, mesh), mesh, controls, self.limits.relief)
+        self.relief = Relief(self._linear, face_regions.skin_mask(pixels, mesh), mesh, controls, self.limits.relief)
         inside = torch.from_numpy(face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
-        self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.beside_features(mesh)).to(device))
-        laid = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
-        ground = paint.ground(laid, paint.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
+        self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device))
+        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
+        ground = paint.ground(level_maps, paint.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
         self._ground = paint.Ground(ground.maps.to(device), ground.light.to(device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
         bare = codes.bare_code().to(device)
-        lines = self._lines.strengths(torch.zeros_like(self._linear))
-        unchanged = lab(_half(face.pixels.to(device))), lab(self._tone), lines
-        self._look = self._bare = _WornLook(bare, torch.zeros_like(bare), False, *unchanged)
+        lines = self._lines.measure(torch.zeros_like(self._linear))
+        unchanged = lab(_halve(face.pixels.to(device))), lab(self._tone), lines
+        self._look = self._bare = _RenderedLook(bare, torch.zeros_like(bare), False, *unchanged)
 
     def preview(self, look: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face in a look with nothing else changed."""
-        return self._painted(self._look_density(look.to(self._device)))
+        """Render the face with a look and no other change: (3, 256, 256) sRGB."""
+        return self._paint_face(self._look_density(look.to(self._device)))
 
-    def wearing(self, look: Tensor) -> FaceRenderer:
-        """The same face in a look, without any that it wore before."""
-        dressed = copy.copy(self)
-        dressed._look = self._worn(look.to(self._device))
-        return dressed
+    def with_look(self, look: Tensor) -> FaceRenderer:
+        """The same face with this look in place of any earlier one."""
+        copied = copy.copy(self)
+        copied._look = self._render_look(look.to(self._device))
+        return copied
 
     def start(self) -> Code:
         """The code that changes nothing."""
@@ -153,31 +153,31 @@ class FaceRenderer:
         }
 
     def displacement(self, code: Code) -> Tensor:
-        """(2, cells, cells) canvas pixels that the code's shape moves."""
+        """(2, cells, cells) displacement of the code's shape, in canvas pixels."""
         return self.field.displacement(code["shape"], self.limits.shape * CANVAS_EYE_DISTANCE)
 
     def render(self, displacement: Tensor, light: Tensor, code: Code) -> Rendered:
-        """The changed face.
+        """Render the changed face.
 
         Args:
             displacement: (2, cells, cells) canvas pixels.
-            light: (256, 256) change of light as density, before it is bounded to what skin can show.
-            code: its products, varied from the look that the face wears, and its grain.
+            light: (256, 256) change of light as density, before it is bounded to the limits of skin.
+            code: its parts "products", the variation of the look, and "grain" are used.
         """
-        density = self._on_skin(light) + self._grain(code["grain"])
+        density = self._light_density(light) + self._grain_density(code["grain"])
         if self._look.painted:
-            density = density + self._paint(self._product_code(code["products"]))
-        return Rendered(warp_image(self._painted(density), displacement), displacement, density)
+            density = density + self._product_density(self._product_code(code["products"]))
+        return Rendered(warp_image(self._paint_face(density), displacement), displacement, density)
 
     def change(self, displacement: Tensor, light: Tensor, code: Code) -> Change:
-        """The same as ``render`` for a photo of any size; without gradients."""
+        """The change that ``render`` shows, for a photo of any size; without gradients."""
         ground = paint.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
         painted, grey = self._product_code(code["products"]).cpu(), self._grey
         return Change(
             displacement.cpu(),
-            (self._on_skin(light) + self._grain(code["grain"])).cpu(),
+            (self._light_density(light) + self._grain_density(code["grain"])).cpu(),
             ground.maps,
-            lambda maps: _inked(paint.paint_on(painted, ground.on(maps)), grey),
+            lambda maps: _match_colour_mode(paint.paint_on(painted, ground.on(maps)), grey),
             PRODUCTS,
         )
 
@@ -186,87 +186,86 @@ class FaceRenderer:
         limits = self.limits
         shift = warp_points(rendered.displacement, self._mesh) - self._mesh
         landmarks = shift.norm(dim=1).mean() / CANVAS_EYE_DISTANCE
-        # Where edges moved, colour shifts too, and everybody's measure of it counts that.
-        shifted = _mean(difference(self._look.half, lab(_half(rendered.pixels))), self._half_skin)
-        toned = lab(self._toned(rendered.density)) - self._look.tone
-        patchy = (_mean(_band(toned).square().sum(0), self._face_mask) + 1e-6).sqrt()
+        # Includes shifts of colour where edges moved, as usual measures do.
+        shifted = _weighted_mean(difference(self._look.half, lab(_halve(rendered.pixels))), self._half_skin)
+        toned = lab(self._tone_face(rendered.density)) - self._look.tone
+        patchy = (_weighted_mean(_band_pass(toned).square().sum(0), self._face_mask) + 1e-6).sqrt()
         ratios = torch.stack(
             [
                 landmarks / limits.moved,
                 shifted / limits.shifted,
                 patchy / limits.patchy,
-                self._lines.excess(rendered.density, self._look.lines) / limits.lines,
+                self._lines.measure_excess(rendered.density, self._look.lines) / limits.lines,
             ]
         )
-        overstrain = overstretched(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
+        overstrain = strain_excess(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
         return visibility_penalty(ratios, overstrain)
 
     def bending_energy(self, displacement: Tensor) -> Tensor:
-        """Scalar energy of a displacement: what is stiff deformed, what is straight bent."""
+        """Scalar energy of a displacement: deformation of stiff features and bending of straight lines."""
         return self.bending_terms(displacement).square().sum()
 
     def bending_terms(self, displacement: Tensor) -> Tensor:
-        """What ``bending_energy`` is the squared length of; linear in the (2, cells, cells) displacement."""
+        """Vector whose squared length is ``bending_energy``; linear in the (2, cells, cells) displacement."""
         shift = displacement / CANVAS_EYE_DISTANCE
-        return torch.cat(
-            [_STIFF**0.5 * elastic(shift, self._stiffness), _STRAIGHT**0.5 * bending(shift, self._straight)]
-        )
+        elastic = elastic_vector(shift, self._stiffness)
+        return torch.cat([_STIFF**0.5 * elastic, _STRAIGHT**0.5 * bending_vector(shift, self._straight)])
 
     def smooth(self, light: Tensor) -> Tensor:
-        """A (cells, cells) change of light without the plateaus and edges that its bounds would give it."""
-        return gaussian(bounded(light, self.limits.limits)[None], _TONE_BLUR)[0]
+        """Bound a (cells, cells) change of light and blur it, so that no plateaus with sharp edges remain."""
+        return gaussian_blur(bound_light(light, self.limits.limits)[None], _TONE_BLUR)[0]
 
-    def _worn(self, look: Tensor) -> _WornLook:
+    def _render_look(self, look: Tensor) -> _RenderedLook:
         if not bool((look[:, 3] > codes.ABSENT).any()):
             return self._bare
         density = self._look_density(look)
-        half, tone = lab(_half(self._painted(density))), lab(self._toned(density))
-        return _WornLook(*_with_hints(look), True, half, tone, self._lines.strengths(density))
+        half, tone = lab(_halve(self._paint_face(density))), lab(self._tone_face(density))
+        return _RenderedLook(*_add_hints(look), True, half, tone, self._lines.measure(density))
 
-    def _grain(self, code: Tensor) -> Tensor:
-        """(3, 256, 256) density like the grain of skin and film, too fine to make spots; never another hue."""
+    def _grain_density(self, code: Tensor) -> Tensor:
+        """(3, 256, 256) density of grain: too fine to make spots, and without hue."""
         grain = self.limits.grain * torch.tanh(code)[None]
-        return upsample((grain - gaussian(grain, _GRAIN_BLUR)) * self._grain_amplitude).expand(3, -1, -1)
+        return upsample((grain - gaussian_blur(grain, _GRAIN_BLUR)) * self._grain_amplitude).expand(3, -1, -1)
 
-    def _toned(self, density: Tensor) -> Tensor:
-        """(3, cells, cells) linear light of the face with a (3, 256, 256) density on it."""
+    def _tone_face(self, density: Tensor) -> Tensor:
+        """(3, cells, cells) linear light of the face with a (3, 256, 256) density added."""
         return self._tone * torch.exp(-F.avg_pool2d(density, CANVAS // CELLS))
 
-    def _painted(self, density: Tensor) -> Tensor:
-        """(3, 256, 256) sRGB of the face with a (3, 256, 256) density on it, nothing moved."""
+    def _paint_face(self, density: Tensor) -> Tensor:
+        """(3, 256, 256) sRGB of the face with a (3, 256, 256) density added, without displacement."""
         return linear_to_srgb(self._linear * torch.exp(-density))
 
     def _look_density(self, look: Tensor) -> Tensor:
         """(3, 256, 256) density of a look at this strength."""
-        return self._paint(self._toned_down(look))
+        return self._product_density(self._scale_opacity(look))
 
     def _product_code(self, variation: Tensor) -> Tensor:
-        """(9, 6) absolute product code: the worn look, varied within what still is that look."""
-        return self._toned_down(self._look.code) + self._look.reach * torch.tanh(variation)
+        """(9, 6) absolute product code: the look, with a bounded variation."""
+        return self._scale_opacity(self._look.code) + self._look.reach * torch.tanh(variation)
 
-    def _toned_down(self, look: Tensor) -> Tensor:
+    def _scale_opacity(self, look: Tensor) -> Tensor:
         return look + look.new_tensor([0.0, 0.0, 0.0, self.limits.opacity, 0.0, 0.0])
 
-    def _on_skin(self, light: Tensor) -> Tensor:
-        """(3, 256, 256) density change within the limits of skin."""
+    def _light_density(self, light: Tensor) -> Tensor:
+        """(3, 256, 256) density of a change of light, bounded to the limits of skin."""
         density = skin_density(light, self.limits.limits) * self.skin
         density = self._lighter * density.clamp(max=0.0) + self._darker * density.clamp(min=0.0)
-        return _inked(density, self._grey)
+        return _match_colour_mode(density, self._grey)
 
-    def _paint(self, code: Tensor) -> Tensor:
+    def _product_density(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of an absolute product code."""
-        return _inked(paint.paint_on(code, self._ground), self._grey).sum(0)
+        return _match_colour_mode(paint.paint_on(code, self._ground), self._grey).sum(0)
 
 
-def _inked(density: Tensor, grey: bool) -> Tensor:
-    """(..., 3, h, w) density in the photo's own inks: a black-and-white photo stays one."""
+def _match_colour_mode(density: Tensor, grey: bool) -> Tensor:
+    """(..., 3, h, w) density, made neutral if the photo is black and white."""
     if not grey:
         return density
     return (density * LUMINANCE.to(density)[:, None, None]).sum(-3, keepdim=True).expand_as(density)
 
 
-def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
-    """The look with a trace of what it lacks, and how far each of its numbers may go."""
+def _add_hints(look: Tensor) -> tuple[Tensor, Tensor]:
+    """Add faint hints that the look lacks; returns the code and the largest variation of each of its numbers."""
     look = look.clone()
     reach = look.new_tensor(_REACH).repeat(len(PRODUCTS), 1)
     for name, colour in _HINTS:
@@ -278,19 +277,19 @@ def _with_hints(look: Tensor) -> tuple[Tensor, Tensor]:
     return look, reach
 
 
-def _half(pixels: Tensor) -> Tensor:
-    """(3, 256, 256) sRGB to linear light of half the size."""
+def _halve(pixels: Tensor) -> Tensor:
+    """(3, 256, 256) sRGB to (3, 128, 128) linear light."""
     return srgb_to_linear(F.avg_pool2d(pixels, 2))
 
 
-def _band(change: Tensor) -> Tensor:
-    """What a (3, cells, cells) change holds between 4 and 32 cells across the face: spots and blotches.
+def _band_pass(change: Tensor) -> Tensor:
+    """Band-pass of a (3, cells, cells) change, between 4 and 32 cells across the face: spots and blotches.
 
     The same band as ``patchiness`` in the benchmarks: two Gaussians whose half-amplitude frequencies these are.
     """
     fine, coarse = (_FACE_WIDTH / n * _SIGMA_PER_CELL / (CANVAS / CELLS) for n in (32, 4))
-    return gaussian(change, fine) - gaussian(change, coarse)
+    return gaussian_blur(change, fine) - gaussian_blur(change, coarse)
 
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""What strength means: the limits of a change, for every prior; ``docs/strength.md`` explains it to users."""
+"""The limits of a change at a given strength, for every prior; ``docs/strength.md`` explains them to users."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ class StrengthLimits:
     """The limits at one strength.
 
     Attributes:
-        shape: the farthest that a control point goes, in eye distances.
-        complexion: how much of one learned standard deviation a code of length one shows.
-        mahalanobis: the longest code per dimension, in standard deviations.
-        relief: the most that the face's own light and shade are softened, as a factor minus one; deepened less.
-        grain: the strongest grain on a face of usual roughness, in optical density.
-        opacity: added to the logit of every product's opacity, so that a light touch stays light.
-        limits: one-sided limits of skin tone.
-        moved: how far landmarks may move on average, in eye distances; the visibility penalty sets in here
-            and at the next three limits.
-        shifted: how far skin's colour may shift on average, moved edges included, as CIE94 difference.
-        patchy: how strong the change may be between 4 and 32 cells across the face, root mean square in CIE L*a*b*.
-        lines: how much stronger lines and folds may get, root mean square in optical density, see ``lines``.
+        shape: maximum movement of a control point, in eye distances.
+        complexion: scale of the complexion patterns, relative to one learned standard deviation.
+        mahalanobis: maximum length of the complexion code per dimension, in standard deviations.
+        relief: maximum gain of the face's own light and shade, as a factor minus one; deepening is limited further.
+        grain: maximum grain on a face of typical roughness, in optical density.
+        opacity: offset of the logit of every product's opacity, which keeps light makeup light.
+        limits: limits of skin tone in both directions.
+        moved: mean landmark displacement in eye distances above which there is a visibility penalty.
+        shifted: likewise, mean colour shift of skin, moved edges included, as CIE94 difference.
+        patchy: likewise, root mean square change between 4 and 32 cells across the face, in CIE L*a*b*.
+        lines: likewise, growth of lines and folds, root mean square in optical density, see ``Lines.measure_excess``.
     """
 
     shape: float
@@ -49,16 +48,16 @@ class StrengthLimits:
 
 
 def strength_scale(strength: float) -> float:
-    """How wide the limits are at a strength 0..1, as a factor of those at 0.5, where everything is measured.
+    """The scale of the limits at a strength 0..1, relative to 0.5, where everything is measured.
 
-    They grow half as fast above 0.5, because 1 is the most that a photographer could still use.
+    Above 0.5 it grows half as fast, because 1 is the most that a photographer could still use.
     """
     strength = max(strength, 0.02)
     return min(2 * strength, 0.5 + strength)
 
 
 def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLimits:
-    """Limits that grow with strength; at 0 next to nothing is left of them."""
+    """The limits at a strength 0..1; at 0 hardly any change is possible."""
     s = strength_scale(strength)
     return StrengthLimits(
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
@@ -75,10 +74,11 @@ def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLi
     )
 
 
-def equally_visible(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> StrengthLimits:
-    """The limits of skin tone such that they are equally visible on every skin.
+def adapt_to_skin(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> StrengthLimits:
+    """Adapt the limits of tone to the lightness of the skin, so that they are equally visible on every skin.
 
-    In CIE L* a change of density shows in proportion to L* + 16: plain on pale skin, hardly seen on dark skin.
+    The change of CIE L* caused by a change of density is proportional to L* + 16: obvious on pale skin, hardly visible
+    on dark skin.
     """
     bright = lab(tone)[0][skin[0] > 0.5]
     lightness = float(bright.median()) if len(bright) else _USUAL_LIGHTNESS

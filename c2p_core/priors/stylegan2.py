@@ -1,8 +1,8 @@
 """StyleGAN2 (Karras et al., CVPR 2020) and the e4e encoder (Tov et al., SIGGRAPH 2021) in plain PyTorch.
 
-Without compiled extensions: the convolutions of a batch share their weights, styles scale what goes in and what comes
-out; the filters around them are ordinary transposed convolutions. Any size that is a power of two, any channel table.
-Pictures inside these networks are RGB in about -1..1.
+No compiled extensions: the convolutions of a batch share their weights, and styles scale their inputs and outputs; the
+blur filters are ordinary transposed convolutions. Sizes are powers of two, with any number of channels at each.
+Pictures are RGB in about -1..1.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _SLOPE = 0.2
 _GAIN = math.sqrt(2.0)
 _EPSILON = 1e-8
 MAPPING_RATE = 0.01
-"""The mapping network learns at this share of the rate of all others, by the scale of its weights."""
+"""Relative learning rate of the mapping network, implemented by the scale of its weights."""
 
 
 @dataclass(frozen=True)
 class GeneratorShape:
-    """What makes up a generator.
+    """The architecture of a generator.
 
     Attributes:
-        channels: at 4, 8, 16 ... px; as many as there are resolutions.
-        style: length of z and of w.
-        mapping: layers of the mapping network.
+        channels: at 4, 8, 16 ... px, one number per resolution.
+        style: length of z and w.
+        mapping: number of layers of the mapping network.
     """
 
     channels: tuple[int, ...]
@@ -48,11 +48,11 @@ class GeneratorShape:
 
 
 FFHQ = GeneratorShape((512, 512, 512, 512, 512, 256, 128, 64, 32))
-"""The paper's network for 1024 px."""
+"""The paper's architecture for 1024 px."""
 
 
 class EqualLinear(nn.Module):
-    """A dense layer whose weights are stored at unit variance and scaled when used."""
+    """A dense layer with equalised learning rate: weights are stored at unit variance and scaled when used."""
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class EqualLinear(nn.Module):
 
 
 class Mapping(nn.Module):
-    """(B, style) draws from a normal distribution to (B, style) codes in W."""
+    """Maps (B, style) normal draws z to (B, style) codes in W."""
 
     def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Mapping(nn.Module):
 
 
 class StyledLayer(nn.Module):
-    """A modulated and demodulated 3 x 3 convolution, noise, bias and activation; doubles the size where asked to."""
+    """A modulated and demodulated 3 x 3 convolution, noise, bias and activation; optionally doubles the size."""
 
     def __init__(self, inputs: int, outputs: int, style: int, side: int, upsample: bool) -> None:
         super().__init__()
@@ -94,29 +94,33 @@ class StyledLayer(nn.Module):
         self.upsample = upsample
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Args: x: (B, inputs, h, h). w: (B, style). noise: (side, side) or (B, 1, side, side), else the stored one."""
+        """Args:
+        x: (B, inputs, h, h).
+        w: (B, style).
+        noise: (side, side) or (B, 1, side, side); the stored map when None.
+        """
         weight = self.weight / math.sqrt(self.weight[0].numel())
         style = self.affine(w)
         scale = torch.rsqrt(style.square() @ weight.square().sum((2, 3)).T + _EPSILON)
-        # The activation is homogeneous, so that its gain can go into what comes before it.
+        # The activation is homogeneous, so its gain can be applied to its input.
         if len(x) == 1:
-            # For a single picture it is cheaper to scale the weights than what they are laid on.
-            x = self._convolved(x, weight * style[0, :, None, None] * (_GAIN * scale[0])[:, None, None, None])
+            # For a single picture it is cheaper to scale the weights than the features.
+            x = self._convolve(x, weight * style[0, :, None, None] * (_GAIN * scale[0])[:, None, None, None])
         else:
-            x = self._convolved(x * style[:, :, None, None].to(x.dtype), weight)
+            x = self._convolve(x * style[:, :, None, None].to(x.dtype), weight)
             x = x * (_GAIN * scale)[:, :, None, None].to(x.dtype)
         added = (self.noise if noise is None else noise) * (_GAIN * self.noise_strength)
         added = added + (_GAIN * self.bias)[:, None, None]
         return F.leaky_relu(x + added.to(x.dtype), _SLOPE)
 
-    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.upsample:
-            return smoothed(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            return blur_upsampled(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
         return F.conv2d(x, weight, padding=1)
 
 
 class ToRgb(nn.Module):
-    """A modulated 1 x 1 convolution to red, green and blue."""
+    """A modulated 1 x 1 convolution to RGB."""
 
     def __init__(self, inputs: int, style: int) -> None:
         super().__init__()
@@ -132,13 +136,13 @@ class ToRgb(nn.Module):
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A picture half made.
+class PartialSynthesis:
+    """The intermediate state of a synthesis.
 
     Attributes:
-        layers: how many of the styled layers have been passed.
-        features: (B, C, h, h) after them.
-        picture: (B, 3, h, h) RGB so far, None before the first.
+        layers: number of styled layers that have been computed.
+        features: (B, C, h, h) their output.
+        picture: (B, 3, h, h) RGB so far, None before the first layer.
     """
 
     layers: int
@@ -147,7 +151,7 @@ class Begun:
 
 
 class Generator(nn.Module):
-    """Codes to pictures, with skip connections to RGB."""
+    """Synthesises pictures from W+ codes, with skip connections to RGB."""
 
     def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
@@ -168,70 +172,72 @@ class Generator(nn.Module):
         self.mean_w: Tensor
 
     def map(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """(B, style) normal draws to (B, codes, style); truncation below 1 pulls them towards the mean face."""
+        """Map (B, style) normal draws to (B, codes, style) in W+; truncation below 1 pulls towards the mean code."""
         w: Tensor = self.mean_w + truncation * (self.mapping(z) - self.mean_w)
         return w[:, None].expand(-1, self.shape.codes, -1)
 
-    def begin(self, codes: Tensor, layers: int) -> Begun:
-        """The first layers alone; as long as their rows of the code stay, so does what they make.
+    def synthesise_layers(self, codes: Tensor, layers: int) -> PartialSynthesis:
+        """Compute the first layers alone; the result is valid as long as their rows of the code do not change.
 
         Args:
             codes: (B, codes, style) in W+.
-            layers: how many; an even number, or the last one's RGB would depend on the next row.
+            layers: their number; must be even, or the last one's RGB would depend on the next row.
         """
         x = self.constant.expand(len(codes), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        return self._on(Begun(0, x, None), codes, None, layers)
+        return self._run_layers(PartialSynthesis(0, x, None), codes, None, layers)
 
-    def _on(self, begun: Begun, codes: Tensor, noise: Sequence[Tensor] | None, layers: int) -> Begun:
+    def _run_layers(
+        self, begun: PartialSynthesis, codes: Tensor, noise: Sequence[Tensor] | None, layers: int
+    ) -> PartialSynthesis:
         x, picture = begun.features, begun.picture
         for at in range(begun.layers, layers):
             x = self.layers[at](x, codes[:, at], None if noise is None else noise[at])
             if at % 2 == 0:
                 rgb = self.rgbs[at // 2](x, codes[:, at + 1])
-                picture = rgb if picture is None else rgb + doubled(picture)
-        return Begun(layers, x, picture)
+                picture = rgb if picture is None else rgb + upsample_rgb(picture)
+        return PartialSynthesis(layers, x, picture)
 
     def forward(
         self,
         codes: Tensor,
         noise: Sequence[Tensor] | None = None,
         size: int | None = None,
-        begun: Begun | None = None,
+        begun: PartialSynthesis | None = None,
     ) -> Tensor:
         """Synthesis.
 
         Args:
             codes: (B, codes, style) in W+.
             noise: one map per layer, (side, side) or (B, 1, side, side); the stored maps when None.
-            size: side of the picture wanted: a smaller one is what the network has made on the way, and costs less.
-            begun: what ``begin`` made of the same first rows and stored noise.
+            size: side of the picture; a smaller one is an intermediate result of the full size, and costs less.
+            begun: result of ``synthesise_layers`` for the same first rows and stored noise.
 
         Returns:
             (B, 3, size, size) RGB, about -1..1.
         """
         levels = len(self.rgbs) if size is None else int(math.log2(size)) - 1
-        picture = self._on(begun or self.begin(codes, 0), codes, noise, 2 * levels - 1).picture
+        picture = self._run_layers(begun or self.synthesise_layers(codes, 0), codes, noise, 2 * levels - 1).picture
         assert picture is not None
         return picture
 
-    def fresh_noise(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Random maps for ``count`` pictures."""
-        stored = [layer.noise for layer in self.styled()]
+    def draw_noise(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Draw random noise maps for ``count`` pictures."""
+        stored = [layer.noise for layer in self.styled_layers()]
         return [torch.randn((count, 1, *noise.shape), generator=generator).to(noise) for noise in stored]
 
-    def styled(self) -> list[StyledLayer]:
-        """The layers, typed."""
+    def styled_layers(self) -> list[StyledLayer]:
+        """All styled layers, in order."""
         return [layer for layer in self.layers if isinstance(layer, StyledLayer)]
 
 
-def smoothed(x: Tensor) -> Tensor:
-    """(B, C, 2h + 1, 2h + 1) from a transposed convolution, through the filter [1, 3, 3, 1], to (B, C, 2h, 2h)."""
+def blur_upsampled(x: Tensor) -> Tensor:
+    """Blur the (B, C, 2h + 1, 2h + 1) output of a transposed convolution with [1, 3, 3, 1], to (B, C, 2h, 2h)."""
     channels = x.shape[1]
     return F.conv2d(x, _filter(x).expand(channels, 1, 4, 4), padding=1, groups=channels)
 
 
-def doubled(x: Tensor) -> Tensor:
-    """(B, C, h, h) to twice the size through the filter [1, 3, 3, 1]; zeros beyond the border."""
+def upsample_rgb(x: Tensor) -> Tensor:
+    """Upsample (B, C, h, h) by 2 with the filter [1, 3, 3, 1]; zeros beyond the border."""
     channels = x.shape[1]
     return F.conv_transpose2d(x, _filter(x).expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
 
@@ -243,14 +249,14 @@ def _filter(like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What makes up an encoder; the defaults are e4e's for 1024 px.
+    """The architecture of an encoder; the defaults are e4e's for 1024 px.
 
     Attributes:
-        codes: rows of the W+ code that it gives.
+        codes: rows of its W+ code.
         style: length of w.
-        size: side of the picture that it takes, in pixels.
-        channels: of the body's four stages; the last is the width of the feature pyramid too.
-        units: residual units in each stage.
+        size: side of its input in pixels.
+        channels: of the body's four stages; the last is also the width of the feature pyramid.
+        units: residual units of each stage.
         heads: channels inside a style head.
     """
 
@@ -262,12 +268,12 @@ class EncoderShape:
     heads: int = 512
 
 
-# Which rows of the code come from which level of the pyramid.
+# Rows of the code from the coarse level of the pyramid, and from the coarse and middle levels together.
 _COARSE, _MIDDLE = 3, 7
 
 
 class Squeeze(nn.Module):
-    """Squeeze and excitation: every channel weighted by what the whole picture says."""
+    """Squeeze and excitation: weights every channel by statistics of the whole picture."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -298,12 +304,12 @@ class Unit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.res_layer(x) + self.shortcut_layer(x)
-        return made
+        output: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return output
 
 
 class StyleHead(nn.Module):
-    """Features of one level of the pyramid to one row of the code."""
+    """Maps one level of the feature pyramid to one row of the code."""
 
     def __init__(self, inputs: int, width: int, style: int, side: int) -> None:
         super().__init__()
@@ -319,9 +325,9 @@ class StyleHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures to W+: one code for all layers, and what each layer's differs from it.
+    """Encodes pictures in W+: one code shared by all layers, plus an offset per layer.
 
-    Names of the parts follow e4e, whose weights fit where the shape is the default one.
+    Submodules are named as in e4e, whose weights fit the default architecture.
     """
 
     def __init__(self, shape: EncoderShape) -> None:
@@ -349,11 +355,11 @@ class Encoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, size, size) RGB -1..1 to (B, codes, style)."""
-        base, offsets = self.parts(pictures)
+        base, offsets = self.base_and_offsets(pictures)
         return self.latent_avg + base[:, None] + offsets
 
-    def parts(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The code that all layers share, (B, style), and what each adds, (B, codes, style); without the average."""
+    def base_and_offsets(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pictures as the shared code (B, style) and the offsets (B, codes, style), without the average code."""
         x = self.input_layer(pictures)
         found: list[Tensor] = []
         ends = [sum(self.shape.units[: at + 1]) for at in range(4)]
@@ -362,12 +368,12 @@ class Encoder(nn.Module):
             if number in ends[1:]:
                 found.append(x)
         fine, middle, coarse = found
-        middle = _grown(coarse, middle) + self.latlayer1(middle)
-        fine = _grown(middle, fine) + self.latlayer2(fine)
+        middle = _resize_to(coarse, middle) + self.latlayer1(middle)
+        fine = _resize_to(middle, fine) + self.latlayer2(fine)
         pyramid = [coarse] * _COARSE + [middle] * (_MIDDLE - _COARSE) + [fine] * (self.shape.codes - _MIDDLE)
         rows = [head(level) for head, level in zip(self.styles, pyramid[: self.shape.codes], strict=True)]
         return rows[0], torch.stack([torch.zeros_like(rows[0]), *rows[1:]], 1)
 
 
-def _grown(x: Tensor, like: Tensor) -> Tensor:
+def _resize_to(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)

@@ -1,9 +1,8 @@
-"""The paper's prior: codes of StyleGAN2 around the face's own, those that carry identity held still.
+"""The paper's prior: W+ codes of StyleGAN2 around the inverted face, with the rows that carry identity fixed.
 
-The generator only says what changes. Of the two pictures that it makes, before and after, the difference is split into
-a smooth displacement of the photo's own pixels and a smooth field of tone, so that an inversion that misses pores and
-hairs never blurs them. What neither can express is left out. A small generator moves little; the makeup prior's shape
-moves the face beside it.
+The generator only determines the change. The difference between its pictures before and after is split into a smooth
+displacement of the photo's own pixels and a smooth field of tone, so that an inversion without pores and hairs never
+blurs them; the remainder is dropped. As a small generator displaces little, the makeup prior's shape is available too.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.faces.canonical import load_mean_face
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian, upsample
+from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoint_files import find_files
+from c2p_core.priors.checkpoint_files import find_checkpoints
 from c2p_core.priors.checkpoints import load_encoder, load_generator
 from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
     OnStep,
-    ffhq_crop,
+    ffhq_transform,
     fingerprint,
     fixed_rows,
+    frozen_layers,
     invert,
     synthesise,
-    tuned,
-    untouched_layers,
+    tuned_parameters,
     working_side,
 )
 from c2p_core.priors.inversion_cache import Inversions
@@ -52,17 +51,17 @@ from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 _MINI = "stylegan2-mini"
 
-_SIDE = 128  # px; a larger picture would be read at this size
-_LARGEST_NOISE = 256  # px; maps of 512 px and more draw pores, which come from the photo anyway
-_REACH = 2.0  # standard deviations of W that a row may move at strength 0.5
-_DRAWS = 4096  # of W, whose principal axes the search walks along
-# Optical density is compared down to this linear intensity: below it noise is all that differs.
+_SIDE = 128  # px, side of the pictures that the search synthesises
+_LARGEST_NOISE = 256  # px; noise maps from 512 px on make pores, which come from the photo anyway
+_REACH = 2.0  # maximum change of a row in standard deviations of W, at strength 0.5
+_DRAWS = 4096  # draws of W from which its principal axes are computed
+# Optical density is computed from at least this much linear light: below it there is only noise.
 _DARKEST = 0.02
-# In cells: what is finer than the first no displacement can follow, what is coarser than the second is tone.
+# Gaussian widths in cells of the band in which displacement is fitted: finer detail it can't follow, coarser is tone.
 _FINE, _COARSE = 0.8, 5.0
-# How firmly the displacement stays smooth, and stays at zero where nothing can be seen of it, as shares of the mean.
+# Weights of bending and of a ridge in the fit of the displacement, relative to the data term.
 _SMOOTH, _RIDGE = 10.0, 0.01
-_ROUNDS = 3  # of displacing and comparing again
+_ROUNDS = 3  # iterations of the fit
 
 
 _Network = TypeVar("_Network", Generator, Encoder)
@@ -70,13 +69,13 @@ _Network = TypeVar("_Network", Generator, Encoder)
 
 @dataclass(frozen=True)
 class Networks:
-    """What the prior computes with; one for all faces, never changed.
+    """The networks of the prior, shared by all faces; immutable.
 
     Attributes:
-        generator, encoder: of one size.
+        generator, encoder: with codes of the same shape.
         axes: see ``principal_axes``.
-        perceptual: distance used while inverting.
-        fingerprint: of the weights.
+        perceptual: distance used by the inversion.
+        fingerprint: hash of the weights.
     """
 
     generator: Generator
@@ -87,12 +86,12 @@ class Networks:
 
 
 def load_networks(store: ModelStore, device: torch.device) -> Networks:
-    """The user's own checkpoints, else the small ones that come with the program.
+    """Load the user's own checkpoints, or else the small ones that ship with the program.
 
     Raises:
-        ModelUnavailable: one of two is missing, they are damaged, or they are of different sizes.
+        ModelUnavailable: one of the two is missing, one is damaged, or their codes differ in shape.
     """
-    own = find_files(store.root)
+    own = find_checkpoints(store.root)
     generator_file, encoder_file = own if own is not None else (store.path(_MINI), store.path(_MINI))
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
@@ -104,20 +103,20 @@ def load_networks(store: ModelStore, device: torch.device) -> Networks:
             taken=f"{generator.shape.codes} x {generator.shape.style}",
         )
     perceptual = Perceptual(store.path("faceres"), device)
-    marked = fingerprint(generator, encoder)
+    hashed = fingerprint(generator, encoder)
     generator = generator.to(device)
-    return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, marked)
+    return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, hashed)
 
 
 def load(resources: Resources) -> WPlusPrior:
-    """The prior; its networks are kept between runs for as long as the user's own files stay as they are.
+    """The prior; its networks are kept between runs, until the user's own files change.
 
     Raises:
         ModelUnavailable: as ``load_networks``.
     """
     store, device = resources.store, resources.device
     mean_face = load_mean_face(store.path("complexion"))
-    own = [(path, path.stat().st_mtime_ns) for path in find_files(store.root) or ()]
+    own = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
     networks = resources.keep(("stylegan2", device), lambda: load_networks(store, device), own)
     return WPlusPrior(
         networks,
@@ -131,7 +130,11 @@ def load(resources: Resources) -> WPlusPrior:
 
 
 class WPlusPrior:
-    """Builds the latent space of a face around its inversion."""
+    """The prior around the inversion of a face.
+
+    Attributes:
+        networks: see ``load_networks``.
+    """
 
     name = "stylegan2"
     label = "A generator of faces (StyleGAN2)"
@@ -145,35 +148,35 @@ class WPlusPrior:
         cache: Inversions,
         warn: Callable[[Message], None],
         on_step: OnStep = lambda step, steps: None,
-        how: InversionSettings | None = None,
+        settings: InversionSettings | None = None,
         free_noise: bool = False,
     ) -> None:
         """Args:
         networks: see ``load_networks``.
         mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
-        device: where to compute.
+        device: to compute on.
         cache: of inverted faces.
-        warn: gets messages for the user.
+        warn: called with messages for the user.
         on_step: called before each step of an inversion; may raise to end it.
-        how: settings of the inversion.
+        settings: of the inversion.
         free_noise: whether the search may also change the noise maps below 512 px.
         """
-        self._networks = networks
+        self.networks = networks
         self._mean_face = mean_face
         self._device = device
         self._cache = cache
         self._warn = warn
         self._on_step = on_step
-        self._how = how or InversionSettings()
+        self._settings = settings or InversionSettings()
         self._free_noise = free_noise
 
     def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> WPlusFace:
-        """The face's own codes and weights, from the cache where the same face was inverted before."""
-        own, key = self._networks, self._key(face)
+        """See ``Prior.invert``; a face that was inverted before comes from the cache."""
+        own, key = self.networks, self._key(face)
         kept = self._cache.get(key)
         if kept is None:
-            inversion, whole = self._on_some_device(face)
-            # Halved before they are used for the first time, so that a second run gives the same bytes.
+            inversion, whole = self._invert_with_fallback(face)
+            # Converted to half precision before their first use, so that cached ones give the same result.
             kept = {f"weights.{name}": value.half() for name, value in inversion.weights.items()}
             kept |= {"codes": inversion.codes, "quality": torch.tensor(inversion.quality)}
             failed = self._cache.put(key, kept) if whole else None
@@ -187,47 +190,55 @@ class WPlusPrior:
         return WPlusFace(face, inversion, own.generator, own.axes, renderer, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:
-        digest = hashlib.sha256(self._networks.fingerprint.encode())
-        digest.update(repr((self._how, list(tuned(self._networks.generator)))).encode())
+        digest = hashlib.sha256(self.networks.fingerprint.encode())
+        digest.update(repr((self._settings, list(tuned_parameters(self.networks.generator)))).encode())
         for part in (face.pixels, face.mesh):
             digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _on_some_device(self, face: CanvasFace) -> tuple[Inversion, bool]:
-        """The inversion, and whether it is a whole one, worth keeping.
+    def _invert_with_fallback(self, face: CanvasFace) -> tuple[Inversion, bool]:
+        """Invert a face; returns the inversion and whether it is complete and thus worth caching.
 
-        With too little memory on the graphics card first a smaller one is tried, then one on the CPU.
+        If the graphics card runs out of memory, tries first without tuning, then on the CPU.
         """
         try:
-            return self._inverted(face, self._networks, self._device, self._how), True
+            return self._invert_on(face, self.networks, self._device, self._settings), True
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
             self._warn(Message("inversion-without-tuning"))
         try:
-            return self._inverted(face, self._networks, self._device, replace(self._how, tuning_steps=0)), False
+            return self._invert_on(face, self.networks, self._device, replace(self._settings, tuning_steps=0)), False
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
             self._warn(Message("inversion-on-processor"))
-        there, own = torch.device("cpu"), self._networks
-        generator, encoder = _on_cpu(own.generator), _on_cpu(own.encoder)
-        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.on(there))
-        return self._inverted(face, own, there, self._how), True
+        there, own = torch.device("cpu"), self.networks
+        generator, encoder = _copy_to_cpu(own.generator), _copy_to_cpu(own.encoder)
+        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.copy_to(there))
+        return self._invert_on(face, own, there, self._settings), True
 
-    def _inverted(self, face: CanvasFace, own: Networks, device: torch.device, how: InversionSettings) -> Inversion:
+    def _invert_on(
+        self, face: CanvasFace, own: Networks, device: torch.device, settings: InversionSettings
+    ) -> Inversion:
         side = working_side(own.generator)
-        to_canvas = ffhq_crop(face.mesh.cpu().numpy(), side)
+        to_canvas = ffhq_transform(face.mesh.cpu().numpy(), side)
         picture = crop(face.pixels.cpu(), to_canvas, side).clamp(0, 1)
-        places = centres(side, torch.device("cpu")).double() * (side / 2) + side / 2
-        places = places @ torch.from_numpy(to_canvas[:, :2]).T + torch.from_numpy(to_canvas[:, 2])
-        mask = ((places > 0) & (places < CANVAS)).all(-1)[None].float()
+        points = grid_centres(side, torch.device("cpu")).double() * (side / 2) + side / 2
+        points = points @ torch.from_numpy(to_canvas[:, :2]).T + torch.from_numpy(to_canvas[:, 2])
+        mask = ((points > 0) & (points < CANVAS)).all(-1)[None].float()
         wanted = (2 * picture - 1).to(device)
-        return invert(own.generator, own.encoder, wanted, mask.to(device), own.perceptual, how, self._on_step)
+        return invert(own.generator, own.encoder, wanted, mask.to(device), own.perceptual, settings, self._on_step)
 
 
 class WPlusFace:
-    """One face as StyleGAN2 sees it (``priors.prior.InvertedFace``); never changed once it is made."""
+    """One face in StyleGAN2's latent space (``priors.prior.InvertedFace``); immutable.
+
+    Attributes:
+        inversion: its codes and tuned weights.
+        renderer: of the face.
+        displacement_solver: splits the displacement off the generator's change.
+    """
 
     learning_rates = WPlusPrior.learning_rates
 
@@ -249,45 +260,46 @@ class WPlusFace:
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
-        untouched = 0 if free_noise else untouched_layers(generator.shape.codes)
+        untouched = 0 if free_noise else frozen_layers(generator.shape.codes)
         with torch.no_grad():
-            self._begun = generator.begin(inversion.codes[None], untouched)
-        self._at = _in_crop(face.mesh.cpu().numpy(), device)
-        self._before = self._density(self._synthesised(self._own_code()))
+            self._begun = generator.synthesise_layers(inversion.codes[None], untouched)
+        self._crop_grid = _build_crop_grid(face.mesh.cpu().numpy(), device)
+        before = self._density(self._synthesise(self._initial_code()))
         self._skin = F.avg_pool2d(renderer.skin, CANVAS // CELLS)[0]
-        self._farthest = renderer.limits.shape * CANVAS_EYE_DISTANCE
-        self._see, self._solve = _displacement_solver(self._before, renderer, self._farthest)
+        self._max_shift = renderer.limits.shape * CANVAS_EYE_DISTANCE
+        self.displacement_solver = DisplacementSolver(before, renderer, self._max_shift)
 
     def preview(self, look: Tensor) -> Tensor:
         return self.renderer.preview(look)
 
-    def wearing(self, look: Tensor) -> WPlusFace:
-        dressed = copy.copy(self)
-        dressed.renderer = self.renderer.wearing(look)
-        return dressed
+    def with_look(self, look: Tensor) -> WPlusFace:
+        copied = copy.copy(self)
+        copied.renderer = self.renderer.with_look(look)
+        return copied
 
     def start(self) -> Code:
-        return self.renderer.start() | self._own_code()
+        return self.renderer.start() | self._initial_code()
 
     def rows(self, code: Code) -> Tensor:
-        """(codes, style): the face's own W+ code with the free rows moved; the others stay, bit by bit.
+        """(codes, style): the inverted W+ code with the free rows changed; fixed rows are bit-identical.
 
-        The search walks along the principal axes of W, a standard deviation each, so that what faces differ in is near.
+        The code is given in standard deviations along the principal axes of W, so that typical differences between
+        faces are small steps.
         """
         away = code["codes"]
-        # As long as the limit at most, and never stopped by it.
+        # Bounded smoothly in length, so that gradients never vanish.
         length = away.square().mean(1, keepdim=True)
         away = away * self._reach / torch.sqrt(self._reach**2 + length)
         still, free = self.inversion.codes[: self._fixed], self.inversion.codes[self._fixed :]
         return torch.cat([still, free + away @ self._axes])
 
     def render(self, code: Code) -> Rendered:
-        return self.renderer.render(*self._split(code), code)
+        return self.renderer.render(*self._decompose(code), code)
 
     def latent_loss(self, code: Code, rendered: Rendered) -> Tensor:
-        """The paper's latent loss, in standard deviations of W and of noise, and how much what is stiff is bent.
+        """The paper's latent loss, in standard deviations of W and noise, plus bending energy.
 
-        The whole displacement counts as well as shape by itself: two that are smooth alone add up to bulges.
+        Both the total displacement and shape alone count: two smooth displacements can add up to bulges.
         """
         own, whole = self.renderer.displacement(code), rendered.displacement
         whitened = [code[name] for name in ("codes", "noise") if name in code]
@@ -298,62 +310,108 @@ class WPlusFace:
 
     @torch.no_grad()
     def change(self, code: Code) -> Change:
-        return self.renderer.change(*self._split(code), code)
+        return self.renderer.change(*self._decompose(code), code)
 
-    def _own_code(self) -> Code:
+    def _initial_code(self) -> Code:
         shape, like = self._generator.shape, self.inversion.codes
         code = {"codes": like.new_zeros(shape.codes - self._fixed, shape.style)}
         if self._free_noise:
-            code["noise"] = like.new_zeros(sum(layer.noise.numel() for layer in self._noisy()))
+            code["noise"] = like.new_zeros(sum(layer.noise.numel() for layer in self._searched_layers()))
         return code
 
-    def _split(self, code: Code) -> tuple[Tensor, Tensor]:
-        """(2, cells, cells) displacement and (256, 256) change of light that stand for what the code changes.
+    def _decompose(self, code: Code) -> tuple[Tensor, Tensor]:
+        """Decompose the generator's change into (2, cells, cells) displacement and (256, 256) change of light.
 
-        Hues are left out: a generator's are blotches on skin, and what the text asks for comes from the products.
+        Changes of hue are dropped: the generator's look like blotches on skin, and colours come from the products.
         """
-        after = self._density(self._synthesised(code))
-        shape, moved = self._follow(after)
+        after = self._density(self._synthesise(code))
+        shape, moved = self.displacement_solver.fit(after)
         light = (after - moved).mean(0)
-        # A face that is lighter or darker as a whole is seen by everybody and means nothing to recognisers.
+        # A change of overall brightness is visible but has no effect on recognisers.
         light = light - (light * self._skin).sum() / self._skin.sum().clamp(min=1.0)
-        displacement = self.renderer.field.displacement(shape + code["shape"], self._farthest)
+        displacement = self.renderer.field.displacement(shape + code["shape"], self._max_shift)
         return displacement, upsample(self.renderer.smooth(light)[None])[0] + self.renderer.relief.light(code)
 
-    def _follow(self, after: Tensor) -> tuple[Tensor, Tensor]:
-        """The shape that makes of the face before what comes nearest to ``after``, and what it makes."""
-        moved, shape = self._before, self._before.new_zeros(len(self._solve))
-        for _ in range(_ROUNDS):
-            shape = shape + self._solve @ (self._see @ _band((after - moved).mean(0, keepdim=True)).flatten())
-            displacement = self.renderer.field.displacement(shape, self._farthest)
-            grid = centres(CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
-            moved = F.grid_sample(self._before[None], grid[None], align_corners=False, padding_mode="border")[0]
-        return shape, moved
-
-    def _synthesised(self, code: Code) -> Tensor:
-        """(3, side, side) -1..1, as large as it is looked at."""
+    def _synthesise(self, code: Code) -> Tensor:
+        """Synthesise the (3, side, side) picture of a code, -1..1, at the search's resolution."""
         noise = None
         if "noise" in code:
-            own = [layer.noise for layer in self._generator.styled()]
-            parts = code["noise"].split([layer.noise.numel() for layer in self._noisy()])
+            own = [layer.noise for layer in self._generator.styled_layers()]
+            parts = code["noise"].split([layer.noise.numel() for layer in self._searched_layers()])
             noise = [m + p.reshape(m.shape) for m, p in zip(own, parts, strict=False)] + own[len(parts) :]
         side = min(working_side(self._generator), _SIDE)
         rows = self.rows(code)[None]
         return synthesise(self._generator, self.inversion.weights, rows, noise=noise, size=side, begun=self._begun)[0]
 
-    def _noisy(self) -> list[StyledLayer]:
-        """The layers whose noise may be searched, from the first."""
-        return [layer for layer in self._generator.styled() if layer.noise.shape[0] <= _LARGEST_NOISE]
+    def _searched_layers(self) -> list[StyledLayer]:
+        """The first layers, whose noise maps may be searched."""
+        return [layer for layer in self._generator.styled_layers() if layer.noise.shape[0] <= _LARGEST_NOISE]
 
     def _density(self, picture: Tensor) -> Tensor:
-        """(3, cells, cells) optical density on the canvas of a (3, side, side) picture."""
-        fine = F.grid_sample(picture[None], self._at[None], align_corners=False, padding_mode="border")
+        """(3, cells, cells) optical density, on the canvas, of an FFHQ-aligned (3, side, side) picture."""
+        fine = F.grid_sample(picture[None], self._crop_grid[None], align_corners=False, padding_mode="border")
         linear = srgb_to_linear((F.avg_pool2d(fine, 2)[0].clamp(-1, 1) + 1) / 2)
         return -torch.log(linear.clamp(min=_DARKEST))
 
 
-def _on_cpu(network: _Network) -> _Network:
-    """A copy for the CPU, tensor by tensor, because the card that has the network has no room for a second one."""
+class DisplacementSolver:
+    """Finds the displacement that explains a change of a face's density, by least squares prepared once per face.
+
+    A picture displaced by u changes by its gradient times u (Lucas and Kanade 1981), which is linear in the shape
+    code. So the best code is a fixed linear map of the change, through which gradients flow. Where the picture has
+    little gradient, the solution is the displacement that bends the face least.
+
+    Attributes:
+        before: (3, cells, cells) density of the unchanged face.
+        limit: canvas pixels that a shape code of one moves, before the field bounds it.
+    """
+
+    def __init__(self, before: Tensor, renderer: FaceRenderer, limit: float) -> None:
+        """Args:
+        before: see above.
+        renderer: has the displacement field and its bending energy.
+        limit: see above.
+        """
+        self.before = before
+        self.limit = limit
+        self._field = renderer.field
+        seen = _band_pass(before.mean(0, keepdim=True))[0]
+        down, across = torch.gradient(seen, spacing=CANVAS / CELLS)
+        slope = torch.stack([across.flatten(), down.flatten()], -1)
+        moves = renderer.field.moves.to(slope) * limit
+        # (codes, cells * cells): the change of density per unit of each number of the code.
+        jacobian = (slope.T.reshape(-1, 1) * moves).reshape(2, CELLS * CELLS, -1).sum(0).T
+        bends = torch.stack([renderer.bending_terms(move.reshape(2, CELLS, CELLS)) for move in moves.T])
+        # Weighted so that every edge counts alike, regardless of its contrast.
+        contrast = slope.square().sum(1)
+        weighted = jacobian / (contrast + contrast.mean())
+        gram, bending = (weighted @ jacobian.T).double(), (bends @ bends.T).double()
+        gram += _SMOOTH * (gram.trace() / bending.trace()) * bending
+        gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        self._projection, self._inverse_gram = weighted, torch.linalg.inv(gram).to(jacobian)
+
+    def fit(self, after: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit a displacement; differentiable.
+
+        Args:
+            after: (3, cells, cells) density of the changed face.
+
+        Returns:
+            the (2 * SIZE,) shape code whose displacement brings ``before`` closest to ``after``, and the
+            (3, cells, cells) density of the displaced face.
+        """
+        moved, shape = self.before, self.before.new_zeros(len(self._inverse_gram))
+        for _ in range(_ROUNDS):
+            change = _band_pass((after - moved).mean(0, keepdim=True)).flatten()
+            shape = shape + self._inverse_gram @ (self._projection @ change)
+            displacement = self._field.displacement(shape, self.limit)
+            grid = grid_centres(CELLS, after.device) + displacement.permute(1, 2, 0) * (2.0 / CANVAS)
+            moved = F.grid_sample(self.before[None], grid[None], align_corners=False, padding_mode="border")[0]
+        return shape, moved
+
+
+def _copy_to_cpu(network: _Network) -> _Network:
+    """Copy a network to the CPU tensor by tensor; the graphics card has no memory for a second copy."""
     with torch.device("meta"):
         copied = type(network)(network.shape)
     copied.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()}, assign=True)
@@ -362,7 +420,7 @@ def _on_cpu(network: _Network) -> _Network:
 
 @torch.no_grad()
 def principal_axes(generator: Generator) -> Tensor:
-    """(style, style): rows are the principal axes of W over random draws, each as long as its standard deviation."""
+    """(style, style): principal axes of W over random draws, as rows, each scaled to its standard deviation."""
     like = generator.mean_w
     draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(like)
     spreads, axes = torch.linalg.eigh(torch.cov(generator.mapping(draws).double().T))
@@ -370,52 +428,21 @@ def principal_axes(generator: Generator) -> Tensor:
     return scaled.to(like)
 
 
-def centres(side: int, device: torch.device) -> Tensor:
+def grid_centres(side: int, device: torch.device) -> Tensor:
     """(side, side, 2) centres of the cells of a grid over the canvas, in -1..1."""
     at = (torch.arange(side, device=device) + 0.5) * (2.0 / side) - 1.0
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y], -1)
 
 
-def _band(density: Tensor) -> Tensor:
-    """What of a (C, cells, cells) density tells where things are: its edges."""
-    return gaussian(density, _FINE) - gaussian(density, _COARSE)
+def _band_pass(density: Tensor) -> Tensor:
+    """Band-pass of a (C, cells, cells) density that keeps its edges."""
+    return gaussian_blur(density, _FINE) - gaussian_blur(density, _COARSE)
 
 
-def _displacement_solver(before: Tensor, renderer: FaceRenderer, limit: float) -> tuple[Tensor, Tensor]:
-    """Least squares for the code of a displacement, prepared once for a face.
-
-    A picture that moves by u changes by its own slope times u (Lucas and Kanade 1981), which is linear in the code; so
-    the best code is a fixed linear map of what changed, and gradients pass it. Where the picture has no slope, and
-    wherever it tells little, the displacement is the one that bends the face least.
-
-    Args:
-        before: (3, cells, cells) density of the face unchanged.
-        renderer: has the field, and knows what bends.
-        limit: canvas pixels that a code of one moves, before the field bounds it.
-
-    Returns:
-        (codes, cells * cells) what each number of the code would change, and (codes, codes) the inverse of its Gram
-        matrix.
-    """
-    seen = _band(before.mean(0, keepdim=True))[0]
-    down, across = torch.gradient(seen, spacing=CANVAS / CELLS)
-    slope = torch.stack([across.flatten(), down.flatten()], -1)
-    moves = renderer.field.moves.to(slope) * limit
-    see = (slope.T.reshape(-1, 1) * moves).reshape(2, CELLS * CELLS, -1).sum(0).T
-    bends = torch.stack([renderer.bending_terms(move.reshape(2, CELLS, CELLS)) for move in moves.T])
-    # So that every edge counts alike, and not by its contrast.
-    told = slope.square().sum(1)
-    weighed = see / (told + told.mean())
-    gram, bent = (weighed @ see.T).double(), (bends @ bends.T).double()
-    gram += _SMOOTH * (gram.trace() / bent.trace()) * bent
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return weighed, torch.linalg.inv(gram).to(see)
-
-
-def _in_crop(mesh: np.ndarray, device: torch.device) -> Tensor:
-    """(2 * cells, 2 * cells, 2) where points of the canvas lie in the FFHQ-aligned square, in -1..1."""
-    to_canvas = torch.from_numpy(ffhq_crop(mesh, 2))
-    places = (centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
-    there: Tensor = (places - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
+def _build_crop_grid(mesh: np.ndarray, device: torch.device) -> Tensor:
+    """(2 * cells, 2 * cells, 2) positions of canvas points in the FFHQ-aligned square, in -1..1."""
+    to_canvas = torch.from_numpy(ffhq_transform(mesh, 2))
+    points = (grid_centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
+    there: Tensor = (points - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
     return there.float().to(device)

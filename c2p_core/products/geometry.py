@@ -20,7 +20,15 @@ from torch import Tensor
 from c2p_core.colour import density
 from c2p_core.faces.regions import INNER_LIPS, OUTER_LIPS, OVAL
 from c2p_core.products.catalogue import CATALOGUE
-from c2p_core.products.lips import CLOSED, behind, both, lip, rising, snapped, told
+from c2p_core.products.lips import (
+    CLOSED,
+    combine_lips,
+    find_mouth_interior,
+    fit_lip,
+    share_colour_model,
+    smoothstep,
+    snap_outline,
+)
 
 Array = NDArray[np.float32]
 Map = NDArray[np.float64]
@@ -191,19 +199,22 @@ def _lips(points: Map, xy: Map, pixel: float, tone: Map | None, face: Map) -> tu
     # What is learned within the found edge, and without teeth, finds it better.
     for _ in range(2):
         seen = below_nose & (hidden < 0.5)
-        upper, lower = told(*(lip(tone, outer, opening, seen & part) for part in (above > 0, above <= 0)))
-        outer = _polygon(snapped(mesh_outline, lower, upper, pixel), xy, 0.3)
-        show, like = both(upper, lower, above), np.maximum(upper.sure * upper.likeness, lower.sure * lower.likeness)
-        hidden = behind(tone, show * (outer < -0.015) * (opening > 0.008), like, opening, pixel)
+        upper, lower = share_colour_model(
+            *(fit_lip(tone, outer, opening, seen & part) for part in (above > 0, above <= 0))
+        )
+        outer = _polygon(snap_outline(mesh_outline, lower, upper, pixel), xy, 0.3)
+        show = combine_lips(upper, lower, above)
+        like = np.maximum(upper.sure * upper.likeness, lower.sure * lower.likeness)
+        hidden = find_mouth_interior(tone, show * (outer < -0.015) * (opening > 0.008), like, opening, pixel)
     smooth = max(1.0, 0.014 / pixel)
     # Amid the lips what has not quite their colour is a shine or a shadow.
-    show = gaussian_filter(np.maximum(show, rising(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
+    show = gaussian_filter(np.maximum(show, smoothstep(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
     # A lip that lies in what the mesh takes for the opening is one, and a closed mouth has none; amid a wide one, where
     # the tongue may be, the mesh decides.
-    found = rising(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
+    found = smoothstep(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
     if float(-opening.min()) < CLOSED:
         found = np.ones(opening.shape)
-    return outer, np.maximum(closed, found) * rising(show, 0.3, 0.95)
+    return outer, np.maximum(closed, found) * smoothstep(show, 0.3, 0.95)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition.alignment import Template, chips
+from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
 
@@ -94,7 +94,7 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
     """Alignment, network and normalisation as one function."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
-        return F.normalize(network(chips(images, mesh, template)))
+        return F.normalize(network(crop_chips(images, mesh, template)))
 
     return embed
 

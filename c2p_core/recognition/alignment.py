@@ -1,4 +1,4 @@
-"""How each recogniser wants a face cut out: templates of a few points, and the differentiable crop onto them."""
+"""Alignment of faces for recognisers: templates of a few points, and a differentiable crop to them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, similarity
+from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, fit_similarity
 
 # Face-mesh indices, MediaPipe numbering, image left before image right.
 _FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
-# Picture pixels per chip pixel that are read without halving the picture first.
+# Picture pixels per chip pixel up to which bilinear sampling needs no downscaling first.
 _LARGEST_STEP = 1.5
 
 
 @dataclass(frozen=True)
 class Template:
-    """A square chip and where points of the face belong in it.
+    """A square chip and the positions of facial points in it.
 
     Attributes:
         size: side of the chip in pixels.
         points: chip pixels, x to the right, y down, pixel centres at + 0.5.
-        mesh: for each point the face-mesh indices whose mean belongs there.
+        mesh: for each point, the face-mesh indices whose mean it is.
     """
 
     size: int
@@ -31,39 +31,39 @@ class Template:
     mesh: tuple[tuple[int, ...], ...]
 
 
-def five_point(size: int, zoom: float) -> Template:
-    """The five points usual for recognisers (eyes, nose tip, mouth corners; InsightFace's 112 px template).
+def five_point_template(size: int, zoom: float) -> Template:
+    """Build the usual five-point template (eyes, nose tip, mouth corners; InsightFace's 112 px template).
 
-    Most authors publish no template; then the zoom is the one that told people apart best: d' of pairs of photos of the
-    same people against all other pairs.
+    Most authors publish no template; their zoom is the one with the best d' between pairs of photos of the same person
+    and all other pairs.
 
     Args:
-        size: side of the chip.
-        zoom: 1 fills the chip as the template does, less shows more around the face.
+        size: side of the chip in pixels.
+        zoom: 1 as in the template; less shows more around the face.
     """
-    usual = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-    # The template counts pixels from their centres.
-    unit = [((x + 0.5) / 112 - 0.5, (y + 0.5) / 112 - 0.5) for x, y in usual]
+    reference = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+    # The template's coordinates have pixel centres at integers.
+    unit = [((x + 0.5) / 112 - 0.5, (y + 0.5) / 112 - 0.5) for x, y in reference]
     points = tuple(((0.5 + zoom * x) * size, (0.5 + zoom * y) * size) for x, y in unit)
     return Template(size, points, _FIVE)
 
 
-def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
-    """Cuts faces out, upright and in the template's scale.
+def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
+    """Crop faces to the template's position, orientation and scale.
 
-    Where that shrinks them, pictures are halved until what is left to do is at most 1.5, then read bilinearly: what
-    dlib does too, and several times faster on the way back than one antialiased resize.
+    To downscale, pictures are halved until the remaining factor is at most 1.5, then sampled bilinearly. dlib does the
+    same, and its backward pass is several times faster than that of one antialiased resize.
 
     Args:
         images: (B, 3, H, W) float.
         mesh: (B, 468, 2) points in pixels of the images.
-        template: what goes where.
+        template: of the recogniser.
 
     Returns:
-        (B, 3, size, size), differentiable in images and mesh; what lies outside the image repeats its border.
+        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image.
     """
     found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
-    to_image = similarity(found.new_tensor(template.points), found)
+    to_image = fit_similarity(found.new_tensor(template.points), found)
     scale = float(to_image.detach()[:, :, 0].norm(dim=1).max())
     unit = 1
     while scale > _LARGEST_STEP * unit and min(images.shape[2:]) > 1:
@@ -72,6 +72,6 @@ def chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
     height, width = images.shape[2:]
     centres = torch.arange(template.size, device=images.device, dtype=images.dtype) + 0.5
     y, x = torch.meshgrid(centres, centres, indexing="ij")
-    places = torch.stack([x, y, torch.ones_like(x)], -1) @ to_image.to(images.dtype).transpose(1, 2)[:, None]
-    grid = 2 * places / (unit * places.new_tensor([width, height])) - 1
+    sources = torch.stack([x, y, torch.ones_like(x)], -1) @ to_image.to(images.dtype).transpose(1, 2)[:, None]
+    grid = 2 * sources / (unit * sources.new_tensor([width, height])) - 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

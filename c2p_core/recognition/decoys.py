@@ -1,4 +1,4 @@
-"""Synthetic people towards whose embeddings a face can be moved; chosen by ``bundle/train/decoys.py``."""
+"""Synthetic identities towards which decoy mode moves a face; chosen by ``bundle/train/decoys.py``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from c2p_core.recognition import Recogniser
 
 
 def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.device) -> tuple[dict[str, Tensor], ...]:
-    """Each person as seen by the given recognisers: (D,) unit vectors by recogniser name.
+    """Load the embeddings of each synthetic identity: (D,) unit vectors by recogniser name.
 
     Recognisers that the file does not know are left out (``decoy_warnings``); without any there are no people.
 
@@ -27,22 +27,22 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable("decoys-unreadable", path=str(path), reason=str(error)) from error
     names = [recogniser.name for recogniser in recognisers if recogniser.name in stored]
-    people = [stored[name].unbind() for name in names]
-    return tuple(dict(zip(names, person, strict=True)) for person in zip(*people, strict=True))
+    embeddings = [stored[name].unbind() for name in names]
+    return tuple(dict(zip(names, vectors, strict=True)) for vectors in zip(*embeddings, strict=True))
 
 
 def decoy_warnings(recognisers: Sequence[Recogniser], decoys: Sequence[dict[str, Tensor]]) -> list[Message]:
-    """A message on each recogniser that no decoy is known of."""
+    """A message for each recogniser for which the decoys have no embeddings."""
     known = decoys[0] if decoys else {}
     return [Message("recogniser-without-decoys", name=r.name) for r in recognisers if r.name not in known]
 
 
-def nearest(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The synthetic identity that is nearest to a face, and so the least visible way to another one; {} of none.
+def nearest_decoy(own: dict[str, Tensor], decoys: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Choose the decoy most similar to a face, which needs the smallest change; {} when there are no decoys.
 
     Args:
-        own: per recogniser name, (D,) unit embedding of the face; those that the decoys know decide.
-        decoys: as ``load_decoys`` gives them.
+        own: per recogniser name, (D,) unit embedding of the face; recognisers that the decoys lack are ignored.
+        decoys: see ``load_decoys``.
     """
     return max(
         decoys, key=lambda decoy: sum(float(own[name] @ decoy[name]) for name in own if name in decoy), default={}

@@ -36,7 +36,7 @@ def _template(size: int, padding: float) -> Template:
 TEMPLATE = _template(150, 0.25)
 
 
-def _padded(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
+def _pad(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
     return F.pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2], 0, channels - x.shape[1]))
 
 
@@ -54,9 +54,9 @@ class _Block(nn.Module):
         if self.halves:
             x = F.avg_pool2d(x, 2)
         if x.shape != change.shape:
-            # dlib adds tensors of unequal size by filling the smaller one up with zeros at its far ends.
+            # dlib adds tensors of unequal size by padding the smaller one with zeros at the far ends.
             size = [max(a, b) for a, b in zip(x.shape[1:], change.shape[1:], strict=True)]
-            x, change = _padded(x, *size), _padded(change, *size)
+            x, change = _pad(x, *size), _pad(change, *size)
         return F.relu(change + x, inplace=True)
 
 
@@ -65,7 +65,7 @@ class DlibResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Without padding, so that the normalisation of the picture is part of it.
+        # It has no padding, so the normalisation of the picture could be folded into it.
         self.stem = nn.Conv2d(3, _STEM, 7, stride=2)
         blocks: list[nn.Module] = []
         channels = _STEM

@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import mobilenet_layers
 
 # d' 3.8 at zooms from 0.85 to 1, 3.4 at 0.7, 3.7 at 1.15.
-TEMPLATE = five_point(224, 0.9)
+TEMPLATE = five_point_template(224, 0.9)
 # Blue, green, red: the order in which the network was trained, as Caffe models are.
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 

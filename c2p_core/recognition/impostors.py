@@ -116,7 +116,7 @@ def embed_folder(
         found = [face for face in find_faces_in(view, store) if not face.skipped]
         for face in found[:1] if known else found:
             labels.append(person if known else str(len(labels)))
-            seen = verify.see(view, face)
+            seen = verify.crop_face(view, face)
             with torch.no_grad():
                 for name, embed in embeds.items():
                     vectors[name].append(embed(seen.pixels[None].to(device), seen.mesh[None].to(device))[0].cpu())

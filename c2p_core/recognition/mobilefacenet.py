@@ -3,7 +3,7 @@
 Source: S. Chen et al., MobileFaceNets: efficient CNNs for accurate real-time face verification on mobile devices, CCBR
 2018; J. Deng et al., ArcFace, CVPR 2019. Weights: the project MobileFaceNet_TF (sirius-ai, Apache-2.0), trained on
 MS-Celeb-1M, as converted to TensorFlow Lite for Android-MobileFaceNet-MTCNN-FaceAntiSpoofing (syaringan357, MIT); from
-there by ``bundle/convert/mobilefacenet.py``, which also merges layers that have nothing between them.
+there by ``bundle/convert/mobilefacenet.py``, which also merges consecutive linear layers.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import Convolution
 
 VALUES = 192
 # What networks with the ArcFace loss are trained on; d' 7.2 at zooms of 0.9, 1 and 1.1.
-TEMPLATE = five_point(112, 1.0)
+TEMPLATE = five_point_template(112, 1.0)
 _STEM = 64
 # Stages of residual blocks: channels inside a block, channels between blocks, blocks, stride of the first one.
 _STAGES = ((128, 64, 5, 2), (256, 128, 7, 2), (512, 128, 1, 2), (256, 128, 2, 1))
 _FEATURES = 512
-_PLACES = 7  # rows and columns that are left of a chip's 112
+_SIDE = 7  # rows and columns of the last feature map, for a chip of 112 x 112
 
 
 class _Block(nn.Module):
-    """Widens each pixel, looks at its neighbours in each channel, narrows again; a shortcut where sizes allow it."""
+    """An inverted residual: pointwise expansion, depthwise convolution, pointwise projection, and a shortcut."""
 
     def __init__(self, inputs: int, inside: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class _Block(nn.Module):
 class MobileFaceNet(nn.Module):
     """Maps aligned chips (B, 3, 112, 112), RGB in 0..1, to descriptors (B, 192) of any length.
 
-    The published network's layer of one pixel between its first two and its first block is part of that block here,
-    and the two dense layers at its end are one: there is nothing between them.
+    The published network's pointwise layer before its first block is merged into that block, and its two dense layers
+    at the end into one: there is nothing between them.
     """
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class MobileFaceNet(nn.Module):
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
         self.features = Convolution(channels, _FEATURES, activation="prelu")
-        # A weight for each place and channel: what a face shows where, instead of a mean over all places.
-        self.register_buffer("places", torch.zeros(_PLACES, _PLACES, _FEATURES))
+        # Global depthwise convolution: a weight for each position and channel instead of a mean over positions.
+        self.register_buffer("places", torch.zeros(_SIDE, _SIDE, _FEATURES))
         self.register_buffer("head", torch.zeros(VALUES, _FEATURES))
         self.register_buffer("bias", torch.zeros(VALUES))
         self.places: Tensor
@@ -69,7 +69,7 @@ class MobileFaceNet(nn.Module):
         self.bias: Tensor
 
     def forward(self, chips: Tensor) -> Tensor:
-        # As the graph wants it: (0..255 - 127.5) / 128.
+        # The published graph's input is (0..255 - 127.5) / 128.
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.features(self.blocks(self.stem(x)))
         return torch.addmm(self.bias, (features * self.places).sum((1, 2)), self.head.t())

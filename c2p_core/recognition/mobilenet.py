@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import MOBILENET_CHANNELS, mobilenet_layers
 
 VALUES = 128
 # What networks with the ArcFace loss are trained on; d' 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1.
-TEMPLATE = five_point(112, 1.0)
+TEMPLATE = five_point_template(112, 1.0)
 
 
 class MobileNet(nn.Module):
@@ -22,7 +22,7 @@ class MobileNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Keras pads by hand before it halves: always one pixel after, also where SAME would put one on each side.
+        # Keras pads strided layers explicitly: always one pixel after, even where SAME would pad both sides.
         self.layers = mobilenet_layers((0, 1))
         self.register_buffer("head", torch.zeros(VALUES, MOBILENET_CHANNELS))
         self.register_buffer("bias", torch.zeros(VALUES))
@@ -30,7 +30,7 @@ class MobileNet(nn.Module):
         self.bias: Tensor
 
     def forward(self, chips: Tensor) -> Tensor:
-        # The published graph does this itself, from 0..255.
+        # The published graph has this normalisation, from 0..255.
         x = chips.permute(0, 2, 3, 1).contiguous() * (255 / 128) - 127.5 / 128
         features: Tensor = self.layers(x)
         return torch.addmm(self.bias, features.mean((1, 2)), self.head.t())

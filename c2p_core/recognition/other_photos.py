@@ -1,7 +1,7 @@
-"""What protected photos lost beside other photos of the person: measured by ``bundle/train/other_photos.py``.
+"""How protection affects matches with other photos of the person, as measured by ``bundle/train/other_photos.py``.
 
-A run can compare a protected face with its own photo alone. Whoever searches for the person has other photos; what
-these still match was measured once, over the similarity that the protected photos kept to their own originals.
+A run can compare a protected face only with its own photo, but somebody who searches for the person has other photos.
+How many matches with those are lost was measured in advance, as a function of the similarity to the own photo.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from c2p_core.api import ProtectRequest, Stronger
 from c2p_core.errors import ModelUnavailable
 
 LOST_SHARE = 0.8
-"""Of the matches with other photos: from here on they count as lost. Texts say "four of five"."""
+"""Share of lost matches from which other photos count as lost. Texts say "four of five"."""
 
-# How far above the strength of a run the strength lies that it is compared with, where so much was measured.
+# How much higher than a run's the strength is with which it is compared, if measurements reach that far.
 _STEP = 0.25
 
 
 @dataclass(frozen=True)
 class OtherPhotos:
-    """What was measured.
+    """The measurements.
 
     Attributes:
         prior: name of the prior that protected the photos.
-        up_to: by recogniser, `c2p_core.api.Similarity.other_photos_up_to`.
-        strengths: strengths of a run in ascending order, each with the share 0..1 of matches with other photos that
-            recognisers lost which the search never asked, on the same photos.
+        up_to: `c2p_core.api.Similarity.other_photos_up_to`, by recogniser.
+        strengths: strengths in ascending order, each with the share 0..1 of matches with other photos that held-out
+            recognisers lost; the photos are the same for all strengths.
     """
 
     prior: str
@@ -37,10 +37,10 @@ class OtherPhotos:
 
 
 def read_other_photos(path: Path) -> OtherPhotos:
-    """What the file holds.
+    """Read the measurements.
 
     Raises:
-        ModelUnavailable: it is missing or not understood.
+        ModelUnavailable: the file is missing or invalid.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -53,30 +53,30 @@ def read_other_photos(path: Path) -> OtherPhotos:
         raise ModelUnavailable("other-photos-unreadable", path=str(path), reason=str(error)) from error
 
 
-def stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognisers: bool = True) -> Stronger | None:
-    """What more strength than a run's brought; None where that is not known.
+def find_stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognisers: bool = True) -> Stronger | None:
+    """Look up what a higher strength than the request's achieved.
 
-    It is not known of a run unlike those that were measured, nor beyond the strengths that were.
+    None for requests with other settings than those measured, and outside the range of strengths measured.
 
     Args:
         measured: see ``read_other_photos``.
         request: of the run.
-        usual_recognisers: whether the run knew no others than those that ship.
+        usual_recognisers: whether the run used only recognisers that ship with the program.
     """
-    usual = request.mode == "dodge" and request.steps is None and request.keep_expression
-    usual = usual and usual_recognisers and request.recognisers == request.hold_out == "auto"
-    if not usual or request.prior != measured.prior or request.original is not None or not measured.strengths:
+    comparable = request.mode == "dodge" and request.steps is None and request.keep_expression
+    comparable = comparable and usual_recognisers and request.recognisers == request.hold_out == "auto"
+    if not comparable or request.prior != measured.prior or request.original is not None or not measured.strengths:
         return None
     highest = measured.strengths[-1][0]
     higher = round(min(request.strength + _STEP, highest), 4)
     if not measured.strengths[0][0] <= request.strength < higher:
         return None
-    lost, more = (_between(measured.strengths, strength) for strength in (request.strength, higher))
-    return Stronger(request.strength, round(lost, 4), higher, round(more, 4))
+    lost, higher_lost = (_interpolate(measured.strengths, strength) for strength in (request.strength, higher))
+    return Stronger(request.strength, round(lost, 4), higher, round(higher_lost, 4))
 
 
-def _between(known: tuple[tuple[float, float], ...], strength: float) -> float:
-    """The share lost at a strength among the known ones, on the straight line between its neighbours."""
+def _interpolate(known: tuple[tuple[float, float], ...], strength: float) -> float:
+    """The share lost at a strength, interpolated linearly between the measured ones."""
     below = max(point for point in known if point[0] <= strength)
     above = min(point for point in known if point[0] >= strength)
     if below[0] == above[0]:

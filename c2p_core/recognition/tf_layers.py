@@ -1,8 +1,8 @@
-"""Layers that networks from TensorFlow's mobile world share, made for gradients towards the picture on one core.
+"""Layers of networks that come from TensorFlow, optimised for gradients with respect to the picture on one core.
 
-Values keep TensorFlow's order (batch, row, column, channel): torch's convolutions read it as channels-last without a
-copy, and a convolution of one pixel is a plain matrix product, which is what these networks spend their time on.
-Weights are buffers, not parameters, since nothing here is ever trained.
+Tensors keep TensorFlow's order (batch, row, column, channel): torch's convolutions read it as channels-last without a
+copy, and a pointwise convolution is a plain matrix product, on which these networks spend most of their time. Weights
+are buffers, not parameters, because they are never trained here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 Activation = Literal["none", "prelu", "relu6"]
 Pads = tuple[int, int] | Literal["same"]
-"""Pixels before and after, in rows and in columns; or as many as TensorFlow's SAME adds to a square picture."""
-# MobileNet (Howard et al., 2017): channels of the first layer, then channels after each pair of layers, and its stride.
+"""Padding before and after, for rows and columns alike; or that of TensorFlow's SAME for a square picture."""
+# MobileNet (Howard et al., 2017): channels of the first layer; then output channels and stride of each
+# depthwise-pointwise pair.
 _MOBILENET_STEM = 32
 _MOBILENET_PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 MOBILENET_CHANNELS = 1024
@@ -30,7 +31,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class Clamp(torch.autograd.Function):
-    """Clamp in place that keeps its result for the way back; torch's own copies its input, a sixth of the time."""
+    """In-place clamp that saves its result for the backward pass; torch's copies its input, a sixth of the time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
@@ -47,12 +48,12 @@ class Clamp(torch.autograd.Function):
 
 
 class Prelu(torch.autograd.Function):
-    """PReLU in place, for slopes of any sign; several times faster than torch's, which branches for each value."""
+    """In-place PReLU for slopes of any sign; several times faster than torch's, which branches per value."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slopes: Tensor, rise: Tensor) -> Tensor:
         """``x`` is overwritten; ``slopes`` below zero and ``rise``, 1 - slopes, broadcast to it."""
-        # 0 or 1 as a float, so that what follows is plain arithmetic on many values at once.
+        # 0 or 1 as a float: what follows is vectorised arithmetic.
         factor = torch.gt(x, 0, out=torch.empty_like(x))
         torch.addcmul(slopes, factor, rise, out=factor)
         ctx.mark_dirty(x)
@@ -66,13 +67,13 @@ class Prelu(torch.autograd.Function):
 
 
 class Convolution(nn.Module):
-    """A convolution with a bias and what follows it, on (B, rows, columns, channels).
+    """A convolution with bias and activation, on (B, rows, columns, channels).
 
     Attributes:
-        weight: (outputs, inputs) of one pixel, else (outputs, inputs, kernel, kernel), (channels, 1, kernel, kernel)
-            where it is depthwise.
+        weight: (outputs, inputs) if pointwise, (channels, 1, kernel, kernel) if depthwise, else (outputs, inputs,
+            kernel, kernel).
         bias: (outputs,).
-        slopes: (outputs,) of a PReLU.
+        slopes: (outputs,) of the PReLU, if that is the activation.
     """
 
     weight: Tensor
@@ -90,7 +91,7 @@ class Convolution(nn.Module):
         pads: Pads = (0, 0),
         activation: Activation = "none",
     ) -> None:
-        """Zeros until weights are loaded."""
+        """All weights are 0 until they are loaded."""
         super().__init__()
         self.pointwise = kernel == 1 and stride == 1 and not depthwise
         shape = (outputs, inputs) if self.pointwise else (outputs, 1 if depthwise else inputs, kernel, kernel)
@@ -102,21 +103,21 @@ class Convolution(nn.Module):
             self.register_buffer("slopes", torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Activations overwrite what they get, which must not be a view: autograd would copy it whole.
+        # Activations work in place, so their input must not be a view: autograd would copy the whole tensor.
         if self.pointwise:
             rows = torch.addmm(self.bias, x.reshape(-1, x.shape[3]), self.weight.t())
-            return self._activated(rows, (-1,)).view(*x.shape[:3], -1)
+            return self._activate(rows, (-1,)).view(*x.shape[:3], -1)
         weight = self.weight
         before, after = same_padding(x.shape[1], self.kernel, self.stride) if self.pads == "same" else self.pads
         if after == before + 1:
-            # As many pixels on both sides, and a kernel that ignores the first one: cheaper than padding the picture.
+            # Pad both sides equally, with a kernel that ignores the first pixel: cheaper than padding the picture.
             weight, before = F.pad(weight, (1, 0, 1, 0)), after
         assert before == after
         x = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, self.stride, before, 1, self.groups)
-        return self._activated(x, (-1, 1, 1)).permute(0, 2, 3, 1)
+        return self._activate(x, (-1, 1, 1)).permute(0, 2, 3, 1)
 
-    def _activated(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The activation of a new value; ``shape`` is that of a constant for each channel."""
+    def _activate(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Apply the activation to a fresh tensor; ``shape`` broadcasts per-channel constants."""
         if self.activation == "prelu":
             slopes = self.slopes.view(shape)
             x = Prelu.apply(x, slopes, 1 - slopes)  # type: ignore[no-untyped-call]
@@ -138,7 +139,9 @@ def mobilenet_layers(halving_pads: Pads) -> nn.Sequential:
     layers = [Convolution(3, _MOBILENET_STEM, 3, 2, pads=pads(2), activation="relu6")]
     channels = _MOBILENET_STEM
     for outputs, stride in _MOBILENET_PAIRS:
-        look = Convolution(channels, channels, 3, stride, depthwise=True, pads=pads(stride), activation="relu6")
-        layers += [look, Convolution(channels, outputs, activation="relu6")]
+        depthwise_layer = Convolution(
+            channels, channels, 3, stride, depthwise=True, pads=pads(stride), activation="relu6"
+        )
+        layers += [depthwise_layer, Convolution(channels, outputs, activation="relu6")]
         channels = outputs
     return nn.Sequential(*layers)

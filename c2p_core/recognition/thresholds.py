@@ -1,7 +1,7 @@
-"""Above which similarity a recogniser says "same person": measured by ``bundle/train/thresholds.py``.
+"""Thresholds of recognisers: the similarity above which two faces match; measured by ``bundle/train/thresholds.py``.
 
-Of a recogniser that this project has not measured, the user's own measure counts (``c2p thresholds``), or its maker's
-default from the manifest.
+For a recogniser that this project has not measured, the user's own measurement counts (``c2p thresholds``), or its
+maker's default from the manifest.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Thresholds:
     """Cosine similarities of one recogniser.
 
     Attributes:
-        far1: 1 % of impostor pairs (two different people) are more similar than this.
-        far01: the same for 0.1 %.
-        impostor_mean: mean over impostor pairs.
-        impostor_std: their standard deviation, the recogniser's own unit of similarity; ``spread`` in the file.
+        far1: threshold at FAR 1 %: so many impostor pairs (two different people) are more similar than this.
+        far01: threshold at FAR 0.1 %.
+        impostor_mean: mean similarity of impostor pairs.
+        impostor_std: its standard deviation, the unit of margins; ``spread`` in the file.
     """
 
     far1: float
@@ -65,10 +65,10 @@ def choose_limits(entry: ModelEntry, shipped: Thresholds | None, own: Thresholds
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
-    """Thresholds by recogniser.
+    """Read the thresholds by recogniser name.
 
     Raises:
-        ModelUnavailable: the file is missing or not understood.
+        ModelUnavailable: the file is missing or invalid.
     """
     try:
         return _read(path)

@@ -47,8 +47,8 @@ from c2p_core.models import loaded
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore, can_be_fetched
 from c2p_core.photo import Photo
-from c2p_core.priors.inversion_cache import HeldInversions
-from c2p_core.robustness import UPLOAD_WIDTH, typical_upload
+from c2p_core.priors.inversion_cache import MemoryInversions
+from c2p_core.robustness import UPLOAD_WIDTH, simulate_photo_upload
 from c2p_core.search import SearchSettings
 from c2p_core.verify import UPLOAD_QUALITY
 from c2p_core.version import __version__
@@ -96,7 +96,7 @@ class Jobs:
         # Nothing is fetched behind the user's back; the plug-in offers what is missing.
         self._store = ModelStore(offline=True)
         # On disk they would show the faces.
-        self._warm = WarmModels(HeldInversions())
+        self._warm = WarmModels(MemoryInversions())
 
     def about(self) -> Header:
         """What the hello says of this process; loads the models that a usual job needs."""
@@ -295,7 +295,7 @@ class Jobs:
             original, current = to_photo(originals[task.index]), to_photo(currents[task.index])
             versions = [(current_reports, current)]
             if upload:
-                versions.append((upload_reports, typical_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
+                versions.append((upload_reports, simulate_photo_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
             for part, (reports, shown) in enumerate(versions):
                 cancel.raise_if_cancelled()
                 done = (index * len(versions) + part) / parts
@@ -322,7 +322,7 @@ class Jobs:
 
     def _models(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         # What came with the installation can't be fetched, and must not keep the others from coming.
-        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_whole(e.name)]
+        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_intact(e.name)]
         wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
         for name in wanted:
             self._store.entry(name)
@@ -343,7 +343,7 @@ class Jobs:
 
     def _known_models(self) -> Header:
         entries = self._store.entries()
-        present = {entry.name: self._store.is_whole(entry.name) for entry in entries}
+        present = {entry.name: self._store.is_intact(entry.name) for entry in entries}
         return {
             "present": [name for name, there in present.items() if there],
             "missing": [

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from c2p_core.api import Box, Face, FaceChoice, FaceReport
 from c2p_core.errors import BadRequest
-from c2p_core.faces.align import CANVAS, align, apply
-from c2p_core.faces.boxes import face_at, same_face
+from c2p_core.faces.align import CANVAS, align, transform_points
+from c2p_core.faces.boxes import face_at, match_face
 from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.worker.job_header import FaceRequest, KnownFace
 from c2p_core.worker.protocol import Picture
@@ -151,7 +151,7 @@ def drop_missing_faces(task: Task, reports: Sequence[FaceReport]) -> Task:
     if not task.numbers:
         return task
     named = zip(task.choice, task.numbers, strict=True)
-    kept = [(box, number) for box, number in named if isinstance(box, tuple) and same_face(box, reports)]
+    kept = [(box, number) for box, number in named if isinstance(box, tuple) and match_face(box, reports)]
     return replace(task, choice=tuple(box for box, _ in kept), numbers=tuple(number for _, number in kept))
 
 
@@ -188,7 +188,7 @@ def renumber(reports: list[FaceReport], tasks: Sequence[Task]) -> list[FaceRepor
 
 def _get_needed_rect(face: Face, full: tuple[int, int]) -> tuple[int, int, int, int]:
     corners = np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64)
-    on_photo = apply(align(face.mesh, face.eye_distance).to_photo, corners)
+    on_photo = transform_points(align(face.mesh, face.eye_distance).to_photo, corners)
     low = np.floor(on_photo.min(0) - _AROUND * face.eye_distance).clip(0, [full[0] - 1, full[1] - 1])
     high = np.ceil(on_photo.max(0) + _AROUND * face.eye_distance).clip(low + 1, full)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])

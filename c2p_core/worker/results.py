@@ -12,7 +12,7 @@ from scipy.ndimage import binary_closing
 
 from c2p_core.api import FaceReport, ProtectResult
 from c2p_core.errors import BadRequest
-from c2p_core.faces.boxes import overlap
+from c2p_core.faces.boxes import box_iou
 from c2p_core.photo import Layer, Photo
 from c2p_core.worker.protocol import Picture
 
@@ -116,7 +116,7 @@ def check_selection(selection: Picture, photo: Picture) -> None:
 
 def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
     """A protected face with the figures of what is seen of it."""
-    seen_face = max(seen, key=lambda other: overlap(other.box, face.box), default=None)
+    seen_face = max(seen, key=lambda other: box_iou(other.box, face.box), default=None)
     if not face.similarities or seen_face is None or not seen_face.similarities:
         return face
     held_out = {row.recogniser: row.held_out for row in face.similarities}

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from synthetic import EYE_DISTANCE, face, photo
 
-from benchmarks import baselines, judges, pairs
-from benchmarks.cost import group_photo
 from benchmarks.data import NoData
-from benchmarks.gallery import Gallery
-from benchmarks.regions import face_mask
+from benchmarks.methods import baselines
+from benchmarks.metrics.face_masks import face_mask
+from benchmarks.suites import one_person
+from benchmarks.suites.cost import group_photo
+from benchmarks.suites.gallery import Gallery
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -53,7 +54,7 @@ def test_a_change_of_the_canvas_reaches_the_photo_where_the_canvas_lies() -> Non
     flat = np.full((320, 320, 3), 100, np.uint8)
     change = torch.zeros(3, CANVAS, CANVAS)
     change[:, 96:112, 120:136] = 0.1  # around the point between the eyes, (128, 104)
-    made = baselines.added(flat, face(), change).astype(int) - 100
+    made = baselines.add_change(flat, face(), change).astype(int) - 100
     x, y = 160, 140
     assert made[y, x].tolist() == [26, 26, 25] or made[y, x].min() >= 25
     half = 8 * EYE_DISTANCE / CANVAS_EYE_DISTANCE
@@ -65,7 +66,7 @@ def test_a_change_of_the_canvas_reaches_the_photo_where_the_canvas_lies() -> Non
 def test_noise_keeps_its_bound_and_to_the_face_and_leads_away_from_it(
     method: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(judges, "recognisers", lambda _store: (BRIGHTNESS,))
+    monkeypatch.setattr(baselines, "load_every_recogniser", lambda _store: (BRIGHTNESS,))
     before = Photo(photo())
     store = ModelStore(tmp_path, offline=True)
     made = method(before, face(), 0.5, "none", 8, 0, store).pixels.astype(int)  # type: ignore[operator]
@@ -81,7 +82,7 @@ def test_noise_never_asks_the_family_that_is_held_out(monkeypatch: pytest.Monkey
         raise AssertionError("the held-out recogniser was asked")
 
     held = Recogniser("held", "held", "MIT", 0.5, 0.7, 0.1, refuse)
-    monkeypatch.setattr(judges, "recognisers", lambda _store: (BRIGHTNESS, held))
+    monkeypatch.setattr(baselines, "load_every_recogniser", lambda _store: (BRIGHTNESS, held))
     baselines.pgd(Photo(photo()), face(), 0.5, "held", 2, 0, ModelStore(tmp_path, offline=True))
 
 
@@ -98,9 +99,9 @@ def test_an_archive_with_another_content_is_refused(tmp_path: Path, monkeypatch:
         (Path(command[command.index("--dest") + 1]) / "face_recognition-1.3.0.tar.gz").write_bytes(b"something else")
         return type("Done", (), {"returncode": 0, "stderr": ""})()
 
-    monkeypatch.setattr(pairs.subprocess, "run", download)
+    monkeypatch.setattr(one_person.subprocess, "run", download)
     with pytest.raises(NoData, match="another content"):
-        pairs.photos(tmp_path)
+        one_person.fetch_photos(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

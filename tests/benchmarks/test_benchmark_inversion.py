@@ -5,8 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks import inversion, rows
+from benchmarks import rows
+from benchmarks.report.inversion import write_section
 from benchmarks.rows import InversionRow
+from benchmarks.suites import inversion
 
 
 def row(face: str = "a", encoder: float = 19.5, tuned: float = 30.0) -> InversionRow:
@@ -28,7 +30,7 @@ def inverted(folder: Path, names: str, said: list[str] | None = None) -> list[st
 
 
 def kept(folder: Path) -> list[str]:
-    return [found.face for found in rows.read(folder / rows.INVERSION_FILE, rows.inversion_row)]
+    return [found.face for found in rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)]
 
 
 def test_faces_that_have_a_row_are_not_inverted_again(tmp_path: Path) -> None:
@@ -53,10 +55,10 @@ def test_a_photo_without_a_face_is_named_and_the_others_go_on(tmp_path: Path) ->
 
 
 def test_mean_and_worst_face_stand_beside_their_aims() -> None:
-    text = inversion.section([row("a", 18.0, 26.0), row("b", 21.0, 31.0)])
+    text = write_section([row("a", 18.0, 26.0), row("b", 21.0, 31.0)])
     assert "| encoder alone, dB | ≥ 19 | 19.50 | 18.00 |" in text
     assert "| after tuning, dB | ≥ 28, worst ≥ 25 | 28.50 | 26.00 |" in text
 
 
 def test_without_rows_nothing_is_said() -> None:
-    assert inversion.section([]) == ""
+    assert write_section([]) == ""

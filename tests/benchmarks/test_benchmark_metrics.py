@@ -7,11 +7,14 @@ import pytest
 import pytorch_msssim
 import torch
 from scipy import ndimage
+from skimage.color import rgb2lab
 from synthetic import EYE_DISTANCE, SIZE, face, natural_row, photo, setting, smooth_field
 
-from benchmarks import metrics, natural
-from benchmarks.regions import feature_mask, skin_mask
+from benchmarks.metrics import expression, image_quality, patchiness, skin
+from benchmarks.metrics.face_masks import feature_mask, skin_mask
+from benchmarks.report.naturalness import form_table, late, natural_frame
 from c2p_core.api import Face
+from c2p_core.faces.align import CANVAS
 from c2p_core.photo import Photo
 
 # Across the drawn face, in pixels.
@@ -22,8 +25,8 @@ def changed(added: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(photo() + added), 0, 255).astype(np.uint8)
 
 
-def spots_of(before: np.ndarray, after: np.ndarray, found: Face) -> metrics.Patchiness:
-    return metrics.on_canvas(before, after, found)[0]
+def spots_of(before: np.ndarray, after: np.ndarray, found: Face) -> patchiness.Patchiness:
+    return patchiness.on_canvas(before, after, found)[0]
 
 
 def warped(amount: float) -> np.ndarray:
@@ -39,21 +42,21 @@ def warped(amount: float) -> np.ndarray:
 
 def test_psnr_of_an_even_offset_follows_the_definition() -> None:
     before = np.full((32, 32, 3), 100, np.uint8)
-    assert metrics.psnr(before, before + 10) == pytest.approx(20 * math.log10(255 / 10))
+    assert image_quality.psnr(before, before + 10) == pytest.approx(20 * math.log10(255 / 10))
 
 
 def test_identical_pictures_are_perfect() -> None:
     before, found = photo(), face()
-    assert metrics.psnr(before, before) == metrics.PSNR_OF_IDENTICAL
-    assert metrics.ssim(before, before) == pytest.approx(1.0)
-    assert metrics.skin_colour_shift(before, before, found) == metrics.ColourShift(0.0, 0.0)
+    assert image_quality.psnr(before, before) == image_quality.PSNR_OF_IDENTICAL
+    assert image_quality.ssim(before, before) == pytest.approx(1.0)
+    assert skin.skin_colour_shift(before, before, found) == skin.ColourShift(0.0, 0.0)
     spots = spots_of(before, before, found)
     assert max(spots.face, spots.skin, spots.face_raw, spots.skin_raw) < 0.02
 
 
 def test_ssim_falls_with_noise() -> None:
     noise = np.random.default_rng(0).standard_normal((SIZE, SIZE, 3))
-    light, heavy = (metrics.ssim(photo(), changed(noise * sigma)) for sigma in (3, 20))
+    light, heavy = (image_quality.ssim(photo(), changed(noise * sigma)) for sigma in (3, 20))
     assert 1.0 > light > heavy
 
 
@@ -61,12 +64,14 @@ def test_ssim_agrees_with_another_library() -> None:
     before = photo()
     after = changed(np.random.default_rng(0).standard_normal((SIZE, SIZE, 3)) * 8)
     planes = [torch.tensor(picture).permute(2, 0, 1)[None].float() for picture in (before, after)]
-    assert metrics.ssim(before, after) == pytest.approx(float(pytorch_msssim.ssim(*planes, data_range=255)), abs=1e-3)
+    assert image_quality.ssim(before, after) == pytest.approx(
+        float(pytorch_msssim.ssim(*planes, data_range=255)), abs=1e-3
+    )
 
 
 def test_displacement_is_in_per_cent_of_the_eye_distance() -> None:
     mesh = face().mesh
-    moved = metrics.displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
+    moved = expression.displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
     assert moved.mesh == pytest.approx(5.0, rel=1e-5)
     assert moved.eyes == pytest.approx(5.0, rel=1e-5)
 
@@ -75,7 +80,7 @@ def test_eye_displacement_sees_the_lids_alone() -> None:
     mesh = face().mesh
     after = mesh.copy()
     after[0] += 50
-    moved = metrics.displacement(mesh, after, EYE_DISTANCE)
+    moved = expression.displacement(mesh, after, EYE_DISTANCE)
     assert moved.eyes == 0.0
     assert moved.mesh > 0.0
 
@@ -89,14 +94,14 @@ def turned(mesh: np.ndarray, degrees: float, scale: float) -> np.ndarray:
 
 def test_place_tilt_and_size_of_a_face_are_no_change_of_form() -> None:
     mesh = face().mesh.astype(float)
-    moved = metrics.form_shift(mesh, turned(mesh, 25, 1.7))
-    assert moved.expression == pytest.approx([0.0] * len(metrics.EXPRESSION_MEASURES), abs=1e-9)
+    moved = expression.form_shift(mesh, turned(mesh, 25, 1.7))
+    assert moved.expression == pytest.approx([0.0] * len(expression.EXPRESSION_MEASURES), abs=1e-9)
     assert moved.landmarks == pytest.approx(0.0, abs=1e-9)
     assert moved.nose_width == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_eye_line_is_horizontal_and_100_long() -> None:
-    placed = metrics.on_eye_line(turned(face().mesh.astype(float), -40, 0.6))
+    placed = expression.on_eye_line(turned(face().mesh.astype(float), -40, 0.6))
     left, right = placed[[33, 133]].mean(axis=0), placed[[362, 263]].mean(axis=0)
     assert left == pytest.approx([-50.0, 0.0], abs=1e-9)
     assert right == pytest.approx([50.0, 0.0], abs=1e-9)
@@ -120,19 +125,19 @@ def test_each_measure_of_an_expression_sees_its_own_points(
     points: list[int], by: tuple[float, float], changed_measures: dict[str, float]
 ) -> None:
     """The mesh lies on its eye line, so that a move in it is in per cent of the eye distance."""
-    mesh = metrics.on_eye_line(face().mesh)
+    mesh = expression.on_eye_line(face().mesh)
     after = mesh.copy()
     after[points] += by
-    moved = dict(zip(metrics.EXPRESSION_MEASURES, metrics.form_shift(mesh, after).expression, strict=True))
+    moved = dict(zip(expression.EXPRESSION_MEASURES, expression.form_shift(mesh, after).expression, strict=True))
     assert {name: value for name, value in moved.items() if value > 1e-9} == pytest.approx(changed_measures)
 
 
 def test_landmarks_and_nose_are_measured_on_the_eye_line() -> None:
-    mesh = metrics.on_eye_line(face().mesh)
+    mesh = expression.on_eye_line(face().mesh)
     mesh[129], mesh[358] = (-15.0, 40.0), (15.0, 40.0)
     after = mesh.copy()
     after[[129, 358], 0] *= 1.1
-    moved = metrics.form_shift(mesh, after)
+    moved = expression.form_shift(mesh, after)
     assert moved.nose_width == pytest.approx(10.0)
     assert moved.landmarks == pytest.approx(2 * 1.5 / 468)
 
@@ -140,19 +145,22 @@ def test_landmarks_and_nose_are_measured_on_the_eye_line() -> None:
 def test_expression_of_a_row_is_the_mean_and_the_worst_of_its_measures() -> None:
     row = natural_row(setting(), expression_changes=(0.0,) * 12 + (1.0, 6.0))
     assert row.expression == pytest.approx(0.5)
-    assert row.expression_worst == 6.0
     assert natural_row(setting()).expression is None
+    found = natural_frame([row, natural_row(setting("b"))])
+    assert found["expression"].tolist() == pytest.approx([0.5, float("nan")], nan_ok=True)
+    assert found["expression_worst"].tolist() == pytest.approx([6.0, float("nan")], nan_ok=True)
 
 
 def test_the_95th_percentile_of_the_expression_is_over_all_measures_of_all_pictures() -> None:
     group = [
         natural_row(setting(n), expression_changes=(0.0,) * 13 + (worst,)) for n, worst in (("a", 0.0), ("b", 9.0))
     ]
-    assert natural.late(group, "expression") == pytest.approx(np.quantile([0.0] * 27 + [9.0], 0.95))
-    assert natural.late(group, "expression_worst") == pytest.approx(np.quantile([0.0, 9.0], 0.95))
-    assert natural.late([natural_row(setting())], "expression") is None
-    line = natural.form_table({("c2p", 0.7): group}).splitlines()[-1]
-    assert line.startswith("| c2p | 0.7 | 2 | 0.32 / 0.00 | 4.50 / 8.55 |")
+    found = natural_frame(group)
+    assert late(found, "expression") == pytest.approx(np.quantile([0.0] * 27 + [9.0], 0.95))
+    assert late(found, "expression_worst") == pytest.approx(np.quantile([0.0, 9.0], 0.95))
+    assert math.isnan(late(natural_frame([natural_row(setting())]), "expression"))
+    line = form_table(found).splitlines()[-1]
+    assert line.startswith("| c2p (makeup, “natural makeup”) | 0.7 | 2 | 0.32 / 0.00 | 4.50 / 8.55 |")
 
 
 def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:
@@ -161,18 +169,18 @@ def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:
     lightness = [116 * (((v / 255 + 0.055) / 1.055) ** 2.4) ** (1 / 3) - 16 for v in (119, 129)]
     away = (sum(lightness) / 2 - 50) ** 2
     expected = (lightness[1] - lightness[0]) / (1 + 0.015 * away / math.sqrt(20 + away))
-    assert metrics.skin_colour_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
+    assert skin.skin_colour_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_95th_percentile_of_a_shift_is_that_of_the_most_shifted_skin() -> None:
     before, found = np.full((SIZE, SIZE, 3), 119, np.uint8), face()
-    everywhere = metrics.skin_colour_shift(before, before + 10, found).mean
-    rows, columns = np.nonzero(skin_mask(metrics.rgb2lab(before), found.mesh, EYE_DISTANCE))
+    everywhere = skin.skin_colour_shift(before, before + 10, found).mean
+    rows, columns = np.nonzero(skin_mask(rgb2lab(before), found.mesh, EYE_DISTANCE))
     for share, wanted in ((0.08, everywhere), (0.02, 0.0)):
         after = before.copy()
         some = slice(0, round(share * len(rows)))
         after[rows[some], columns[some]] += 10
-        shift = metrics.skin_colour_shift(before, after, found)
+        shift = skin.skin_colour_shift(before, after, found)
         assert shift.p95 == pytest.approx(wanted, abs=1e-3)
         assert shift.mean == pytest.approx(share * everywhere, rel=0.02)
 
@@ -182,13 +190,13 @@ def test_lips_and_eyes_are_not_skin() -> None:
     features = feature_mask((SIZE, SIZE), found.mesh, EYE_DISTANCE)
     after = before.copy()
     after[features] = 255
-    assert metrics.skin_colour_shift(before, after, found).mean == 0.0
+    assert skin.skin_colour_shift(before, after, found).mean == 0.0
 
 
 def test_dark_glasses_are_not_skin() -> None:
     before, found = photo(), face()
     before[130:135, 80:240] = 5
-    mask = skin_mask(metrics.rgb2lab(before), found.mesh, EYE_DISTANCE)
+    mask = skin_mask(rgb2lab(before), found.mesh, EYE_DISTANCE)
     assert mask.any()
     assert not mask[130:135, 80:240].any()
 
@@ -217,7 +225,7 @@ def test_registration_takes_moved_edges_for_no_spots() -> None:
 
 def test_flow_measures_how_far_a_face_was_moved() -> None:
     after = np.roll(photo(), 3, axis=1)
-    _, moved, _ = metrics.on_canvas(photo(), after, face())
+    _, moved, _ = patchiness.on_canvas(photo(), after, face())
     assert moved.mesh == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
     assert moved.eyes == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
 
@@ -229,12 +237,12 @@ def test_registration_keeps_spots() -> None:
 
 def test_band_passes_10_cells_and_stops_1_and_100() -> None:
     """Stripes of n cells across the face are a cosine of n / 2 cycles."""
-    mask = np.ones((metrics.CANVAS, metrics.CANVAS), bool)
-    x = np.arange(metrics.CANVAS) / metrics.FACE_WIDTH
+    mask = np.ones((CANVAS, CANVAS), bool)
+    x = np.arange(CANVAS) / patchiness.FACE_WIDTH
 
     def passed(cells: float) -> float:
-        stripes = np.broadcast_to(np.cos(np.pi * cells * x)[None, :, None], (metrics.CANVAS, metrics.CANVAS, 1))
-        return metrics.band_energy(np.array(stripes), mask) * math.sqrt(2)
+        stripes = np.broadcast_to(np.cos(np.pi * cells * x)[None, :, None], (CANVAS, CANVAS, 1))
+        return patchiness.band_energy(np.array(stripes), mask) * math.sqrt(2)
 
     assert passed(10) > 0.8
     assert passed(32) == pytest.approx(0.5, abs=0.05)
@@ -243,7 +251,7 @@ def test_band_passes_10_cells_and_stops_1_and_100() -> None:
 
 
 def test_pictures_are_compared_in_eight_bits_without_alpha() -> None:
-    rgb = metrics.rgb8(Photo(np.full((2, 2, 4), 65535, np.uint16)))
+    rgb = image_quality.rgb8(Photo(np.full((2, 2, 4), 65535, np.uint16)))
     assert rgb.shape == (2, 2, 3)
     assert rgb.dtype == np.uint8
     assert np.all(rgb == 255)
@@ -254,36 +262,36 @@ def test_ms_ssim_of_an_even_offset_is_the_luminance_term_of_the_coarsest_scale()
     before, after = (np.full((200, 200, 3), value, np.uint8) for value in (100, 130))
     constant = (0.01 * 255) ** 2
     luminance = (2 * 100 * 130 + constant) / (100**2 + 130**2 + constant)
-    assert metrics.ms_ssim(before, after) == pytest.approx(luminance**0.1333, rel=1e-3)
+    assert image_quality.ms_ssim(before, after) == pytest.approx(luminance**0.1333, rel=1e-3)
 
 
 def test_ms_ssim_needs_more_than_160_pixels() -> None:
     small = np.zeros((160, 300, 3), np.uint8)
-    assert metrics.ms_ssim(small, small) is None
+    assert image_quality.ms_ssim(small, small) is None
 
 
 def test_flip_goes_from_0_of_the_same_to_nearly_1_of_black_and_white() -> None:
-    assert metrics.flip(photo(), photo()) == 0.0
-    assert metrics.flip(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)) > 0.95
+    assert image_quality.flip(photo(), photo()) == 0.0
+    assert image_quality.flip(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)) > 0.95
 
 
 def test_flip_sees_blotches_more_than_grain_of_the_same_error() -> None:
     blotches = smooth_field(FACE / 40, 5)[..., None]
     grain = np.random.default_rng(7).standard_normal((SIZE, SIZE, 1))
     blotches, grain = (f / f.std() * 6 for f in (blotches, grain))
-    assert metrics.flip(photo(), changed(blotches)) > 1.1 * metrics.flip(photo(), changed(grain))
+    assert image_quality.flip(photo(), changed(blotches)) > 1.1 * image_quality.flip(photo(), changed(grain))
 
 
 def test_skin_tone_of_one_colour_is_the_angle_of_its_lab_values() -> None:
     flat = np.broadcast_to(np.array([205, 160, 135], np.uint8), (SIZE, SIZE, 3)).copy()
-    lightness, _, yellow = metrics.rgb2lab(flat)[0, 0]
-    assert metrics.skin_tone(flat, face()) == pytest.approx(math.degrees(math.atan2(lightness - 50, yellow)), abs=1e-3)
+    lightness, _, yellow = rgb2lab(flat)[0, 0]
+    assert skin.skin_tone(flat, face()) == pytest.approx(math.degrees(math.atan2(lightness - 50, yellow)), abs=1e-3)
 
 
 def test_the_face_alone_is_judged_too() -> None:
-    _, _, same = metrics.on_canvas(photo(), photo(), face())
-    _, _, other = metrics.on_canvas(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
-    assert same.psnr == metrics.PSNR_OF_IDENTICAL
+    _, _, same = patchiness.on_canvas(photo(), photo(), face())
+    _, _, other = patchiness.on_canvas(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    assert same.psnr == image_quality.PSNR_OF_IDENTICAL
     assert same.ms_ssim == pytest.approx(1.0) and same.flip < 0.01
     assert other.ms_ssim is not None and other.ms_ssim < 0.99
     assert other.flip > same.flip + 0.01

@@ -1,159 +1,341 @@
-"""`bundle/train/other_photos.py` on photos whose lost matches are known."""
+"""The threat as it is, on embeddings whose answers can be worked out by hand, and once on generated people."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image, ImageEnhance, ImageOps
+from synthetic import other_score, others_row, setting
 
 from benchmarks import rows
-from benchmarks.rows import OthersRow
-from c2p_core.models.store import bundle_dir
-from c2p_core.recognition import RECOGNISERS
-from c2p_core.recognition.other_photos import read_other_photos
-from c2p_core.recognition.thresholds import Thresholds, read_thresholds
-from tests.benchmarks.synthetic import other_score, others_row, setting
+from benchmarks.__main__ import main
+from benchmarks.data import NoData, Places, people_list, person_of
+from benchmarks.frames import pair_frame, search_frame
+from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
+from benchmarks.metrics.psr import Rate
+from benchmarks.recognisers import list_families, open_store
+from benchmarks.report import contact_sheets
+from benchmarks.report.document import write_report
+from benchmarks.report.other_photos import targets
+from benchmarks.rows import OthersRow, ProtectedPairsRow
+from benchmarks.suites import gallery, other_photos
+from benchmarks.suites.gallery import Embeddings, Gallery
+from benchmarks.suites.other_photos import Plan, Task
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoints import load_generator
+from c2p_core.recognition import recogniser_names
 
-SCRIPT = Path(__file__).parents[2] / "bundle" / "train" / "other_photos.py"
-THRESHOLDS = {name: Thresholds(0.4, 0.6, 0.0, 0.1) for name in ("dlib-resnet", "faceres")}
+RECOGNISERS = recogniser_names(ModelStore(offline=True))
+
+
+class Compared:
+    """A recogniser as comparisons need it."""
+
+    def __init__(self, name: str, family: str) -> None:
+        self.name, self.family, self.far1, self.far01 = name, family, 0.8, 0.95
+
+
+IN_THE_PLANE = [Compared("one", "first"), Compared("two", "second")]
+
+
+def at(*degrees: float) -> np.ndarray:
+    """Unit vectors in the plane."""
+    angle = np.radians(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+
+
+def looking(*degrees: float, names: tuple[str, ...] = ("p1/1", "p1/2", "p2/1")) -> Gallery:
+    """Photos by direction, the same for both recognisers."""
+    return Gallery(names, {recogniser.name: at(*degrees) for recogniser in IN_THE_PLANE}, {})
+
+
+def towards(degrees: float) -> Embeddings:
+    return {recogniser.name: at(degrees)[0] for recogniser in IN_THE_PLANE}
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), len(name), np.uint8)).save(folder / name)
+
+
+def test_people_are_told_apart_by_the_name_before_the_number(tmp_path: Path) -> None:
+    touch(tmp_path, "zoe2.png", "zoe10.png", "zoe1.png", "ann_1.jpg", "LICENSE1.txt.png")
+    (tmp_path / "README.md").touch()
+    people = people_list(tmp_path)
+    assert [people[f"p3/{n}"].name for n in (1, 2, 3)] == ["zoe1.png", "zoe2.png", "zoe10.png"]
+    assert people["p2/1"].name == "ann_1.jpg"
+    assert person_of("p3/2") == "p3"
+
+
+def test_numbers_alone_are_a_person_each(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png", "2.png")
+    assert sorted(people_list(tmp_path)) == ["p1/1", "p2/1"]
+
+
+def test_a_folder_may_hold_a_folder_for_each_person(tmp_path: Path) -> None:
+    touch(tmp_path, "b/x.png", "b/y.png", "a/x.png")
+    assert {label: path.relative_to(tmp_path).as_posix() for label, path in people_list(tmp_path).items()} == {
+        "p1/1": "a/x.png",
+        "p2/1": "b/x.png",
+        "p2/2": "b/y.png",
+    }
+
+
+def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NoData, match="no photo"):
+        people_list(tmp_path)
+    said = CliRunner().invoke(main, ["others", "--photos", str(tmp_path)])
+    assert said.exit_code == 2 and "no photo" in said.output
+
+
+def test_a_protected_photo_is_compared_with_the_others_as_they_were() -> None:
+    """From 0 the photo turns to 60 degrees; the person's other looks to 20, somebody else to 90, a stranger to 50."""
+    strangers = Gallery(("s",), {recogniser.name: at(50) for recogniser in IN_THE_PLANE}, {})
+    held_out, searched = other_photos.compare("p1/1", towards(60), looking(0, 20, 90), strangers, IN_THE_PLANE, "first")
+    cosine = {angle: pytest.approx(np.cos(np.radians(angle)), abs=1e-6) for angle in (10, 20, 30, 40, 50, 60, 90)}
+    assert (held_out.role, searched.role) == ("held-out", "white-box")
+    assert held_out.others == {"p1/2": (cosine[20], cosine[40])}
+    assert held_out.own == cosine[60]
+    assert held_out.nearest == (cosine[90], cosine[30])
+    assert held_out.stranger == (cosine[50], cosine[10])
+
+
+def test_a_protected_photo_without_a_face_is_compared_before_alone() -> None:
+    (score, _) = other_photos.compare("p1/1", None, looking(0, 20, 90), None, IN_THE_PLANE, "first")
+    assert score.others["p1/2"][1] is None and score.own is None and score.stranger is None
+    assert score.nearest is not None and score.nearest[1] is None
+
+
+def test_a_photo_whose_original_shows_no_face_is_compared_with_nothing() -> None:
+    assert other_photos.compare("p9/1", towards(0), looking(0, 20, 90), None, IN_THE_PLANE, "first") == ()
+
+
+def test_two_protected_photos_are_compared_once_and_those_of_others_never() -> None:
+    known = looking(0, 20, 90)
+    probes: dict[str, Embeddings | None] = {"p1/1": towards(60), "p1/2": towards(30), "p2/1": towards(40)}
+    (score, _) = other_photos.compare_protected("p1/1", probes, known, IN_THE_PLANE, "first")
+    assert score.others == {"p1/2": (pytest.approx(np.cos(np.radians(20))), pytest.approx(np.cos(np.radians(30))))}
+    assert other_photos.compare_protected("p1/2", probes, known, IN_THE_PLANE, "first") == ()
+    lost = other_photos.compare_protected("p1/1", {**probes, "p1/2": None}, known, IN_THE_PLANE, "first")
+    assert lost[0].others["p1/2"][1] is None
+
+
+def test_photo_ten_comes_after_photo_nine() -> None:
+    known = looking(0, 1, 2, names=("p1/9", "p1/10", "p2/1"))
+    probes: dict[str, Embeddings | None] = {"p1/9": towards(0), "p1/10": towards(1)}
+    assert set(other_photos.compare_protected("p1/9", probes, known, IN_THE_PLANE, "first")[0].others) == {"p1/10"}
+
+
+def rows_of(*scores: rows.OtherScore) -> list[OthersRow]:
+    """One score a person's photo."""
+    return [others_row(setting(f"p{number}/1"), (score,)) for number, score in enumerate(scores, start=1)]
+
+
+def test_only_what_matched_before_can_be_lost_and_each_photo_counts_once_in_the_interval() -> None:
+    """Of four pairs three match at 0.4: one is kept, one lies between the thresholds, one lost its face."""
+    first = other_score("faceres", {"p1/2": (0.9, 0.5), "p1/3": (0.7, 0.3), "p1/4": (0.3, 0.1)})
+    pairs = pair_frame(rows_of(first, other_score("faceres", {"p2/2": (0.8, None)})))
+    assert rate(lost_matches(pairs, "far1")) == Rate(2 / 3, 2)
+    assert rate(lost_matches(pairs, "far01")) == Rate(1.0, 2)
+    assert rate(lost_matches(pair_frame(rows_of(other_score("faceres", {"p1/2": (0.1, 0.0)}))), "far1")) is None
+
+
+def test_rank_1_asks_for_the_nearest_neighbour_without_the_own_original() -> None:
+    found = other_score("faceres", {"p1/2": (0.9, 0.2), "p1/3": (0.5, 0.6)}, own=0.99, nearest=(0.3, 0.5))
+    lost = other_score("faceres", {"p2/2": (0.9, 0.4)}, own=0.99, nearest=(0.3, 0.5))
+    gone = other_score("faceres", {"p3/2": (0.2, None)}, nearest=(0.3, None))
+    tied = other_score("faceres", {"p4/2": (0.9, 0.5)}, nearest=(0.3, 0.5))
+    alone = other_score("faceres", {}, nearest=(0.3, 0.5))
+    searches = search_frame(rows_of(found, lost, gone, tied, alone))
+    assert rate(rank1_hits(searches, protected=True, strangers=False)) == Rate(1 / 4, 4)
+    assert rate(rank1_hits(searches, protected=False, strangers=False)) == Rate(3 / 4, 4)
+    assert rate(rank1_hits(searches, protected=True, strangers=True)) is None
+
+
+def test_a_further_stranger_may_be_nearer() -> None:
+    score = other_score("faceres", {"p1/2": (0.9, 0.6)}, nearest=(0.3, 0.5), stranger=(0.4, 0.7))
+    searches = search_frame(rows_of(score))
+    assert rate(rank1_hits(searches, protected=True, strangers=False)) == Rate(1.0, 1)
+    assert rate(rank1_hits(searches, protected=True, strangers=True)) == Rate(0.0, 1)
+    assert rate(rank1_hits(searches, protected=False, strangers=True)) == Rate(1.0, 1)
+
+
+def test_the_same_photo_is_missed_below_the_threshold_or_without_a_face() -> None:
+    searches = search_frame(rows_of(*(other_score("faceres", {}, own=own) for own in (0.9, 0.5, 0.3, None))))
+    assert rate(missed_originals(searches, "far1")) == Rate(1 / 2, 4)
+    assert rate(missed_originals(searches, "far01")) == Rate(3 / 4, 4)
+
+
+def test_a_family_with_two_recognisers_counts_once() -> None:
+    """dlib loses both pairs; faceres loses its pair and faceres-deep keeps it: (1 + (1 + 0) / 2) / 2."""
+    lost: dict[str, tuple[float, float | None]] = {"p1/2": (0.9, 0.1), "p1/3": (0.9, 0.2)}
+    kept: dict[str, tuple[float, float | None]] = {"p1/2": (0.9, 0.9)}
+    pairs = pair_frame(
+        [
+            others_row(setting("p1/1", "dlib"), (other_score("dlib-resnet", lost),)),
+            others_row(setting("p1/1", "faceres"), (other_score("faceres", lost), other_score("faceres-deep", kept))),
+        ]
+    )
+    assert rate_over_families(lost_matches(pairs, "far1")) == Rate(0.75, 1)
+    assert rate_over_families(lost_matches(pairs[:0], "far1")) is None
+
+
+def test_the_report_tells_of_other_photos(tmp_path: Path) -> None:
+    score = other_score("faceres", {"p1/2": (0.9, 0.1)}, own=0.5, nearest=(0.3, 0.5))
+    rows.append(tmp_path / rows.OTHERS_FILE, others_row(setting("p1/1", "faceres"), (score,)))
+    pair = ProtectedPairsRow(setting("p1/1", "faceres"), (other_score("faceres", {"p1/2": (0.9, 0.9)}),), "f", "abc")
+    rows.append(tmp_path / rows.PROTECTED_PAIRS_FILE, pair)
+    text = write_report(Places(tmp_path, tmp_path)).read_text()
+    section = text.split("## Other photos of the person")[1].split("\n## ")[0]
+    # Lost at both thresholds; found before and not now; no strangers; the same photo matches at FAR 1 % alone.
+    rates = ["100 % (21–100)"] * 3 + ["0 % (0–79)", "–", "–", "0 % (0–79)", "100 % (21–100)"] + ["0 % (0–79)"] * 2
+    assert f"| 0.7 | held-out | {' | '.join(rates)} |" in section
+    assert "1 photos of 1 people" in section
+    assert "| 1 | 1.14 / 1.70 |" in section
+
+
+def test_figures_are_set_against_their_aims() -> None:
+    held_out = other_score("faceres", {"p1/2": (0.9, 0.1)}, nearest=(0.3, 0.5))
+    searched = other_score("dlib-resnet", {"p1/2": (0.9, 0.9)}, "white-box")
+    lines = targets([others_row(setting("p1/1", "faceres"), (held_out, searched))])
+    assert [(aim, str(measured)) for _, aim, measured in lines] == [
+        ("≥ 80 % (goal 95 %)", "100 % (21–100)"),
+        ("≥ 97 %", "0 % (0–79)"),
+        ("≤ 40 %", "0 % (0–79)"),
+    ]
+    assert targets([]) == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        others_row(setting("p1/1"), (other_score("faceres", {"p1/2": (0.9, None)}, nearest=(0.3, None)),)),
+        ProtectedPairsRow(setting("p1/1"), (other_score("faceres", {"p1/2": (0.9, 0.1)}),), "f", "abc"),
+    ],
+)
+def test_rows_survive_the_file(tmp_path: Path, row: rows.AnyRow) -> None:
+    rows.append(tmp_path / "rows.jsonl", row)
+    assert rows.read(tmp_path / "rows.jsonl", type(row)) == [row]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("other_photos_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "other_photos_script", module)
-    spec.loader.exec_module(module)
-    return module
+def two_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Photos that are embedded by their names alone."""
+    touch(tmp_path / "photos", "ann1.png", "ann2.png", "bob1.png")
+    monkeypatch.setattr(gallery, "embed", lambda photo: dict.fromkeys(RECOGNISERS, at(len(photo.stem))[0]))
+    return people_list(tmp_path / "photos")
 
 
-def measured(own: float, lost: int, photo: str = "p1/1", strength: float = 0.5, hold_out: str = "dlib") -> OthersRow:
-    """A protected photo of which dlib, held out or not, matched ten others before and matches ``lost`` fewer now."""
-    others = {f"{photo}-{n}": (0.5, 0.3 if n < lost else 0.45) for n in range(10)} | {"never": (0.2, 0.1)}
-    role = "held-out" if hold_out == "dlib" else "white-box"
-    score = other_score("dlib-resnet", others, role, own=own, far1=0.9)
-    return others_row(setting(photo, hold_out, strength), (score,))
+def go(folder: Path, people: dict[str, Path], code: str = "abc") -> tuple[other_photos.Outcome, list[Task]]:
+    """A run with a fake measurement."""
+    seen: list[Task] = []
+
+    def work(task: Task) -> OthersRow:
+        seen.append(task)
+        probe = dict.fromkeys(RECOGNISERS, at(0)[0])
+        picture = task.pictures / task.setting.picture
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        other_photos.keep_probe(picture, probe, task.code)
+        score = other_score("faceres", {"p1/2": (0.9, 0.1)})
+        return others_row(task.setting, (score,), photos=task.photos, code=task.code)
+
+    plan = Plan(people, 0.7, ("dlib", "faceres"), "natural makeup", "makeup")
+    with ThreadPoolExecutor(1) as executor:
+        outcome = other_photos.run(plan, Places(folder, folder / "pictures"), code, executor, lambda _line: None, work)
+    return outcome, seen
 
 
-def photos(count: int, people: int = 5) -> list[str]:
-    return [f"p{n % people + 1}/{n // people + 1}" for n in range(count)]
+def test_every_photo_is_protected_once_a_family_and_never_twice(tmp_path: Path, two_people: dict[str, Path]) -> None:
+    outcome, seen = go(tmp_path, two_people)
+    assert (outcome.measured, outcome.kept) == (6, 0)
+    assert {(t.setting.face, t.setting.hold_out) for t in seen} == {
+        (f, h) for f in two_people for h in ("dlib", "faceres")
+    }
+    outcome, seen = go(tmp_path, two_people)
+    assert (outcome.measured, outcome.kept, seen) == (0, 6, [])
+    pairs = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
+    assert sorted(row.setting.hold_out for row in pairs) == ["dlib", "faceres"]
+    assert {name for row in pairs for s in row.scores for name in s.others} == {"p1/2"}
 
 
-def test_the_limit_is_the_highest_similarity_at_which_four_of_five_are_lost(script: ModuleType) -> None:
-    seen = [script.Seen("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.3, 9), (0.5, 8), (0.6, 7), (0.7, 2))]
-    assert script.lost_up_to(seen) == 0.5
+def test_other_code_and_other_photos_are_measured_anew(tmp_path: Path, two_people: dict[str, Path]) -> None:
+    go(tmp_path, two_people)
+    assert go(tmp_path, two_people, code="new")[0].measured == 6
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(two_people["p1/1"])
+    assert go(tmp_path, two_people, code="new")[0].measured == 6
 
 
-def test_a_photo_that_loses_more_than_its_neighbours_below_does_not_raise_the_limit(script: ModuleType) -> None:
-    # 4 and 9 of ten are pooled to 6.5: the second photo was lucky.
-    seen = [script.Seen("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.2, 9), (0.4, 4), (0.5, 9), (0.7, 2))]
-    assert script.lost_up_to(seen) == 0.2
+def test_nobodys_name_is_in_a_row_or_in_the_name_of_a_picture(tmp_path: Path, two_people: dict[str, Path]) -> None:
+    _, seen = go(tmp_path, two_people)
+    kept = (tmp_path / rows.OTHERS_FILE).read_text() + (tmp_path / rows.PROTECTED_PAIRS_FILE).read_text()
+    kept += " ".join(str(task.setting.picture) for task in seen)
+    assert "ann" not in kept and "bob" not in kept
 
 
-def test_photos_count_by_their_matches(script: ModuleType) -> None:
-    few, many = script.Seen("p1/1", 0.4, 1, 0), script.Seen("p1/2", 0.5, 99, 99)
-    assert script.lost_up_to([script.Seen("p1/3", 0.1, 10, 10), few, many]) == 0.5
-    many = script.Seen("p1/2", 0.5, 1, 1)
-    assert script.lost_up_to([script.Seen("p1/3", 0.1, 30, 30), few, many]) == 0.1
+def test_sheets_show_these_pictures_too(tmp_path: Path, two_people: dict[str, Path]) -> None:
+    places = Places(tmp_path, tmp_path / "pictures")
+    row = others_row(setting("p1/2"), (other_score("dlib-resnet", {"p1/1": (0.9, 0.1)}),), box=(1.0, 1.0, 6.0, 6.0))
+    rows.append(places.rows / rows.OTHERS_FILE, row)
+    picture = places.pictures / row.setting.picture
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(picture)
+    (path,) = contact_sheets.draw_other_photos(
+        places, two_people, 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",)
+    )
+    assert path.name == "p1-2.png"
+    assert (
+        contact_sheets.caption_other_photos(row) == "p1/2   makeup   expression 1.1   still matched: dlib-resnet* 0/1"
+    )
+    (path,) = contact_sheets.draw_other_photos(
+        places, two_people, 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",)
+    )
+    assert Image.open(path).width >= 3 * 300
 
 
-def test_too_few_matches_below_promise_nothing(script: ModuleType) -> None:
-    assert script.lost_up_to([]) == script.NEVER
-    seen = [script.Seen("p1/1", 0.1, 10, 10), script.Seen("p1/2", 0.5, 90, 10)]
-    assert script.lost_up_to(seen) == script.NEVER
+def test_every_family_of_the_manifest_can_be_held_out() -> None:
+    families = list_families()
+    assert len(families) == len(set(families)) >= 3
+    assert {open_store().entry(name).family for name in RECOGNISERS} == set(families)
 
 
-def test_pairs_that_never_matched_and_photos_without_a_face_do_not_count(script: ModuleType) -> None:
-    faceless = others_row(setting("p2/1"), (other_score("dlib-resnet", {"p2/2": (0.5, None)}, own=None),))
-    found = script.usual([measured(0.5, 7), faceless], THRESHOLDS)
-    assert script.seen_by("dlib-resnet", found) == [script.Seen("p1/1", 0.5, 10, 7)]
-
-
-def test_todays_thresholds_count_and_not_those_of_the_row(script: ModuleType) -> None:
-    stricter = {"dlib-resnet": Thresholds(0.25, 0.6, 0.0, 0.1)}
-    (seen,) = script.seen_by("dlib-resnet", script.usual([measured(0.5, 7)], stricter))
-    assert (seen.matches, seen.lost) == (10, 0)
-
-
-def test_rows_of_unusual_settings_are_left_out_and_a_later_row_replaces_an_earlier_one(script: ModuleType) -> None:
-    row = measured(0.5, 7)
-    unusual = [
-        replace(row, setting=replace(row.setting, **change))
-        for change in ({"steps": 10}, {"prompt": "gothic"}, {"prior": "stylegan2"}, {"method": "blur"})
-    ]
-    (found,) = script.usual([row, *unusual, replace(row, seconds=99.0)], THRESHOLDS)
-    assert found.seconds == 99.0 and found.scores[0].far1 == 0.4
-
-
-def test_what_the_photos_of_one_person_alone_say_is_not_promised(script: ModuleType) -> None:
-    everybody = [script.Seen(photo, 0.2, 10, 10) for photo in photos(20)]
-    alone = [script.Seen("p1/9", 0.5, 100, 100)]
-    high = [script.Seen(photo, 0.8, 10, 1) for photo in photos(20)]
-    known = script.recogniser_entry(everybody + high)
-    assert known["up_to"] == 0.2 and known["people_left_out"] == 1.0
-    assert (known["lost_up_to"], known["lost_beyond"]) == (1.0, 0.1)
-    assert (known["matches"], known["matches_up_to"], known["photos"], known["people"]) == (400, 200, 20, 5)
-    # Without p1 nothing is known below 0.8, so that p1's own photo can't be checked.
-    unchecked = script.recogniser_entry(alone + high)
-    assert unchecked["up_to"] == script.NEVER and unchecked["people_left_out"] is None
-
-
-def test_a_recogniser_with_few_matches_is_left_out(script: ModuleType) -> None:
-    assert script.recogniser_entry([script.Seen(photo, 0.2, 1, 1) for photo in photos(99)]) is None
-
-
-def test_strengths_are_compared_on_the_photos_that_they_share(script: ModuleType) -> None:
-    weak = [measured(0.5, 6, photo, 0.5, family) for photo in photos(20) for family in ("dlib", "faceres")]
-    strong = [measured(0.3, 8, photo, 0.75, family) for photo in photos(20) for family in ("dlib", "faceres")]
-    # A photo that was measured at one strength alone, and another strength with few photos.
-    alone = [measured(0.1, 10, "p9/1", 0.75, family) for family in ("dlib", "faceres")]
-    few = [measured(0.1, 10, "p1/1", 1.0, family) for family in ("dlib", "faceres")]
-    entries = script.strength_entries(script.usual(weak + strong + alone + few, THRESHOLDS))
-    assert [(e["strength"], e["held_out"], e["white_box"]) for e in entries] == [(0.5, 0.6, 0.6), (0.75, 0.8, 0.8)]
-    assert {(e["photos"], e["people"]) for e in entries} == {(20, 5)}
-
-
-def test_strengths_of_different_photos_are_not_compared(script: ModuleType) -> None:
-    found = [measured(0.5, 6, photo, 0.5) for photo in photos(20)]
-    found += [replace(row, photos="other", setting=replace(row.setting, strength=0.75)) for row in found]
-    with pytest.raises(SystemExit, match=r"0\.5, 0\.75 have too few photos in common"):
-        script.strength_entries(script.usual(found, THRESHOLDS))
-
-
-def test_no_usual_rows_are_refused(script: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="python -m benchmarks others"):
-        script.table([], THRESHOLDS)
-
-
-def test_the_file_is_what_the_program_reads(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit = read_thresholds(bundle_dir() / "mini" / "thresholds.json")["dlib-resnet"].far1
-    others = {f"o{n}": (limit + 0.01, limit - 0.01 if n else limit + 0.01) for n in range(10)}
-    for photo in photos(20):
-        for role, family in (("held-out", "dlib"), ("white-box", "faceres")):
-            score = other_score("dlib-resnet", others, role, own=0.25)
-            rows.append(tmp_path / "rows.jsonl", others_row(setting(photo, family, 0.5), (score,)))
-    words = ["x", "--rows", str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "o.json")]
-    monkeypatch.setattr(sys, "argv", words)
-    script.main()
-    found = read_other_photos(tmp_path / "o.json")
-    assert (found.prior, found.up_to, found.strengths) == ("makeup", {"dlib-resnet": 0.25}, ((0.5, 0.9),))
-
-
-def test_the_shipped_file_was_counted_at_the_shipped_thresholds(script: ModuleType) -> None:
-    table = json.loads((bundle_dir() / "mini" / "other-photos.json").read_text(encoding="utf-8"))
-    thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
-    assert set(table["recognisers"]) <= set(RECOGNISERS)
-    for name, entry in table["recognisers"].items():
-        assert entry["far1"] == thresholds[name].far1, f"{name}: start bundle/train/other_photos.py again"
-        assert entry["matches"] >= script.ENOUGH
-        if entry["up_to"] != script.NEVER:
-            assert entry["people_left_out"] >= script.LOST_SHARE and entry["lost_up_to"] >= script.LOST_SHARE
-            assert entry["lost_beyond"] < entry["lost_up_to"]
+@pytest.mark.slow
+def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Path) -> None:
+    """Two made-up people with two photos each; one is protected with a search too short to matter."""
+    generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, seed in (("a", 0), ("b", 2)):
+        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            picture = generator(generator.map(draw, 0.6))[0].clamp(-1, 1).add(1).mul(127.5).byte().permute(1, 2, 0)
+        photo = Image.fromarray(picture.numpy()).resize((320, 320), Image.Resampling.LANCZOS)
+        photo.save(folder / f"{name}1.png")
+        ImageEnhance.Brightness(ImageOps.mirror(photo)).enhance(0.8).save(folder / f"{name}2.png")
+    family = list_families()[0]
+    plan = Plan(people_list(folder), 0.5, (family,), "natural makeup", "makeup", steps=2, limit=2)
+    places = Places(tmp_path, tmp_path / "pictures")
+    with ThreadPoolExecutor(1) as executor:
+        outcome = other_photos.run(plan, places, "abc", executor, lambda _line: None)
+    assert outcome == other_photos.Outcome(measured=2, kept=0, failed=0)
+    found = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)
+    assert [row.setting.face for row in found] == ["p1/1", "p1/2"]
+    for row in found:
+        assert {s.recogniser for s in row.scores} == set(RECOGNISERS)
+        assert all((s.role == "held-out") == (s.family == family) for s in row.scores)
+        for s in row.scores:
+            ((before, after),) = s.others.values()
+            assert before > s.far1 and after is not None and s.own is not None and s.own < 1
+        assert row.natural.expression is not None and row.natural.landmark_shift is not None
+    searches = search_frame(found)
+    held_out = searches[searches["role"] == "held-out"]
+    before = rate_over_families(rank1_hits(held_out, protected=False, strangers=False))
+    assert before == Rate(1.0, 2)
+    (pair,) = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
+    assert set(pair.scores[0].others) == {"p1/2"}
+    assert "## Other photos of the person" in write_report(places).read_text()

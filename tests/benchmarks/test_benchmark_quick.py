@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from synthetic import natural_row, protect_row, setting, survive_row
 
-from benchmarks import quick
 from benchmarks.data import NoData, face_list, sample_portrait, spread
-from benchmarks.methods import SEARCHED
+from benchmarks.methods.catalogue import SEARCHED
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
+from benchmarks.suites import quick
 from c2p_core.api import DEFAULT_STRENGTH
 
 
@@ -59,7 +59,7 @@ def _rows(
 
 
 def _wrong(protect: list[ProtectRow], natural: list[NaturalRow]) -> list[str]:
-    return quick.wrong_signs(protect, natural, [survive_row(setting("a", "mobileface"), {"JPEG 95": 0.11})])
+    return quick.find_wrong_signs(protect, natural, [survive_row(setting("a", "mobileface"), {"JPEG 95": 0.11})])
 
 
 def test_effects_with_the_right_signs_pass() -> None:

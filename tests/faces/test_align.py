@@ -17,9 +17,9 @@ from c2p_core.faces.align import (
     RIGHT_EYE,
     Alignment,
     align,
-    apply,
     crop,
-    similarity,
+    fit_similarity,
+    transform_points,
 )
 
 angles = st.floats(-math.pi, math.pi)
@@ -33,7 +33,7 @@ def matrix(angle: float, scale: float, x: float, y: float) -> np.ndarray:
 
 
 @given(angles, scales, shifts, shifts)
-def test_canvas_points_come_back_from_the_photo(angle: float, scale: float, x: float, y: float) -> None:
+def test_canvas_and_photo_transforms_are_inverse(angle: float, scale: float, x: float, y: float) -> None:
     alignment = Alignment(matrix(angle, scale, x, y))
     points = np.array([[0.0, 0.0], [128.0, 40.0], [256.0, 256.0]])
     there = alignment.to_photo[:, :2] @ points.T + alignment.to_photo[:, 2:]
@@ -42,22 +42,22 @@ def test_canvas_points_come_back_from_the_photo(angle: float, scale: float, x: f
 
 
 @given(angles, scales, st.floats(-100, 100), st.floats(-100, 100))
-def test_similarity_finds_the_transform_that_made_the_points(angle: float, scale: float, x: float, y: float) -> None:
+def test_fit_similarity_recovers_the_transform(angle: float, scale: float, x: float, y: float) -> None:
     source = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.3, 2.0], [-1.0, 1.0]], dtype=torch.float64)
     wanted = torch.from_numpy(matrix(angle, scale, x, y))
     target = source @ wanted[:, :2].T + wanted[:, 2]
-    assert torch.allclose(similarity(source, target), wanted, atol=1e-8)
+    assert torch.allclose(fit_similarity(source, target), wanted, atol=1e-8)
 
 
-def test_similarity_has_gradients() -> None:
+def test_fit_similarity_has_gradients() -> None:
     source = torch.rand(2, 5, 2, dtype=torch.float64, requires_grad=True)
     target = torch.rand(5, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda s: similarity(s, target), (source,))
+    assert torch.autograd.gradcheck(lambda s: fit_similarity(s, target), (source,))
 
 
-def test_the_eyes_lie_level_at_their_place_on_the_canvas(astronaut_face: Face) -> None:
+def test_the_eyes_are_level_at_their_position_on_the_canvas(astronaut_face: Face) -> None:
     alignment = align(astronaut_face.mesh, astronaut_face.eye_distance)
-    mesh = apply(alignment.to_canvas, astronaut_face.mesh)
+    mesh = transform_points(alignment.to_canvas, astronaut_face.mesh)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     assert np.allclose((left + right) / 2, CANVAS_EYES, atol=1e-3)
     assert abs(right[1] - left[1]) < 1e-3
@@ -76,6 +76,6 @@ def test_a_shrinking_crop_averages_instead_of_skipping_pixels() -> None:
     assert torch.allclose(small[:, 2:-2, 2:-2], torch.full((1, 28, 28), 0.5), atol=0.05)
 
 
-def test_outside_the_photo_the_border_goes_on() -> None:
+def test_border_pixels_repeat_outside_the_photo() -> None:
     photo = torch.ones(3, 8, 8) * 0.25
     assert torch.allclose(crop(photo, matrix(0, 1, -20, -20), 16), torch.full((3, 16, 16), 0.25))

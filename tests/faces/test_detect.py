@@ -12,7 +12,7 @@ from skimage import data
 from c2p_core.api import Face
 from c2p_core.errors import Message
 from c2p_core.faces import find_again, find_faces, refine_face
-from c2p_core.faces.detect import MIN_EYE_DISTANCE, overlap, why_skipped, without_overlaps
+from c2p_core.faces.detect import MIN_EYE_DISTANCE, face_overlap, remove_overlaps, why_skipped
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -24,7 +24,9 @@ def scaled(factor: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
-def test_a_turned_picture_shows_the_same_face(astronaut_face: Face, store: ModelStore, quarter_turns: int) -> None:
+def test_the_same_face_is_detected_in_a_turned_picture(
+    astronaut_face: Face, store: ModelStore, quarter_turns: int
+) -> None:
     (face,) = find_faces(Photo(np.ascontiguousarray(np.rot90(data.astronaut(), quarter_turns))), store)
     assert face.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.02)
 
@@ -48,7 +50,7 @@ def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
     assert face.skipped.code == "eyes-too-close" and face.skipped.fields["least"] == 40
 
 
-def test_a_face_that_is_just_too_small_is_not_said_to_be_large_enough() -> None:
+def test_the_eye_distance_of_a_face_slightly_too_small_is_rounded_down() -> None:
     assert why_skipped(39.9) == Message("eyes-too-close", distance=39, least=40) and why_skipped(40.0) is None
 
 
@@ -61,13 +63,11 @@ def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
     assert faces[0].eye_distance > faces[1].eye_distance
 
 
-def test_no_face_no_result(store: ModelStore) -> None:
+def test_a_picture_without_a_face_has_no_detections(store: ModelStore) -> None:
     assert find_faces(Photo(data.coffee()), store) == ()
 
 
-def test_the_detector_is_not_used_with_weights_that_nobody_checked(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_weights_are_verified_before_every_use(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     path = store.path
     monkeypatch.setattr(store, "path", lambda name: asked.append(name) or path(name))
@@ -95,7 +95,7 @@ def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quar
     assert np.abs(again.mesh - face.mesh).mean() < 0.02 * face.eye_distance
 
 
-def test_a_face_lies_in_a_cut_out_exactly_where_it_lies_in_the_photo(store: ModelStore) -> None:
+def test_landmarks_in_a_cutout_equal_those_in_the_photo(store: ModelStore) -> None:
     """What the search draws hangs on hundredths of a pixel, and hosts send only the neighbourhood of a face."""
     large = np.full((1600, 2400, 3), 90, np.uint8)
     large[30:1566, 500:2036] = scaled(3)
@@ -105,7 +105,7 @@ def test_a_face_lies_in_a_cut_out_exactly_where_it_lies_in_the_photo(store: Mode
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0, 1.0), (3, 1.05), (-4, 0.95)])
-def test_a_known_face_is_refined_to_where_it_is(
+def test_refining_a_face_converges_to_its_landmarks(
     astronaut_face: Face, store: ModelStore, shift: float, scale: float
 ) -> None:
     centre = astronaut_face.mesh.mean(0)
@@ -134,21 +134,21 @@ def test_a_neighbour_is_not_taken_for_the_known_face(astronaut_face: Face, store
     assert find_again(View(Photo(data.astronaut())), beside, store) is None
 
 
-def test_a_face_that_lies_upside_down_on_a_more_certain_one_is_left_out(astronaut_face: Face) -> None:
+def test_a_face_that_overlaps_one_of_a_higher_score_upside_down_is_removed(astronaut_face: Face) -> None:
     upright = astronaut_face.mesh
     eyes = upright[[33, 263], 1].mean()
     upside_down = upright * [1, -1] + np.array([0, 2 * eyes])
-    assert [score for _, score in without_overlaps([(upside_down, 0.9), (upright, 0.99)])] == [0.99]
+    assert [score for _, score in remove_overlaps([(upside_down, 0.9), (upright, 0.99)])] == [0.99]
 
 
 def test_faces_cheek_to_cheek_are_two(astronaut_face: Face) -> None:
     left = astronaut_face.mesh
     right = left + np.array([0.8 * np.ptp(left[:, 0]), 0])
-    assert 0 < overlap(left, right) < 1 / 3
-    assert len(without_overlaps([(left, 0.9), (right, 0.99)])) == 2
+    assert 0 < face_overlap(left, right) < 1 / 3
+    assert len(remove_overlaps([(left, 0.9), (right, 0.99)])) == 2
 
 
-def test_a_small_face_before_a_large_one_overlaps_it_wholly(astronaut_face: Face) -> None:
+def test_a_small_face_in_front_of_a_large_one_overlaps_it_completely(astronaut_face: Face) -> None:
     large = astronaut_face.mesh
     small = 0.5 * large + 0.5 * large.mean(0)
-    assert overlap(small, large) == overlap(large, small) == pytest.approx(1.0, abs=0.01)
+    assert face_overlap(small, large) == face_overlap(large, small) == pytest.approx(1.0, abs=0.01)

@@ -15,8 +15,8 @@ from PIL import ImageCms
 
 from c2p_core.faces.align import CANVAS, Alignment
 from c2p_core.faces.canvas import Change
-from c2p_core.faces.layers import hard_light, layers
-from c2p_core.faces.paste import full_scale, paste, unit
+from c2p_core.faces.layers import build_layers, hard_light
+from c2p_core.faces.paste import full_scale, paste, to_unit
 from c2p_core.photo import Layer, Photo
 
 SIZE = 200
@@ -64,11 +64,11 @@ def photo(dtype: Any = np.uint8, channels: int = 3, icc: bytes | None = None) ->
 def shown(below: NDArray[Any], stack: list[Layer], opacity: Mapping[str, float] | None = None) -> NDArray[np.float32]:
     """Colours in 0..1 that GIMP shows: layers hold the photo's own numbers, blending is in float."""
     colours = below.shape[2] if below.shape[2] in (1, 3) else below.shape[2] - 1
-    canvas = unit(below)[..., :colours].copy()
+    canvas = to_unit(below)[..., :colours].copy()
     for layer in stack:
         height, width = layer.pixels.shape[:2]
         part = canvas[layer.y : layer.y + height, layer.x : layer.x + width]
-        values = unit(layer.pixels)
+        values = to_unit(layer.pixels)
         alpha = values[..., -1:] * np.float32((opacity or {}).get(layer.name, 1.0))
         if layer.mode == "normal":
             part[:] = values[..., :-1] * alpha + part * (1 - alpha)
@@ -80,7 +80,7 @@ def shown(below: NDArray[Any], stack: list[Layer], opacity: Mapping[str, float] 
 def difference(original: Photo, changes: list[tuple[Alignment, Change]]) -> NDArray[np.floating]:
     """Codes of the photo's type between what the layers show and what paste returns."""
     full = full_scale(original.pixels.dtype)
-    stack = shown(original.pixels, layers(original, changes)) * np.float64(full)
+    stack = shown(original.pixels, build_layers(original, changes)) * np.float64(full)
     if original.pixels.dtype != np.float32:
         stack = np.rint(stack)
     return np.abs(stack - paste(original, changes).pixels[..., : stack.shape[2]])
@@ -92,38 +92,38 @@ def test_all_layers_together_show_what_paste_shows(dtype: Any, codes: float, cha
     assert difference(photo(dtype, channels), [(ALIGNMENT, change())]).max() <= codes
 
 
-def test_8_bits_are_nearly_always_met_to_the_code() -> None:
+def test_8_bit_layers_reproduce_nearly_every_code_exactly() -> None:
     assert (difference(photo(), [(ALIGNMENT, change())]) > 0).mean() < 0.02
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-3, 3), st.floats(-1, 1), st.sampled_from([np.uint8, np.uint16]))
-def test_any_depth_of_makeup_is_met(depth: float, tone: float, dtype: Any) -> None:
+def test_layers_reproduce_makeup_at_any_bit_depth(depth: float, tone: float, dtype: Any) -> None:
     worn = dict.fromkeys(COATS, depth)
     assert difference(photo(dtype), [(ALIGNMENT, change(worn, tone))]).max() <= 1
 
 
-def test_a_photo_in_its_own_colour_space_is_met_too() -> None:
+def test_layers_reproduce_a_photo_in_another_colour_space() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     assert difference(photo(np.uint16, icc=profile), [(ALIGNMENT, change())]).max() <= 1
 
 
-def test_overlapping_faces_are_met_too() -> None:
+def test_layers_reproduce_overlapping_faces() -> None:
     beside = Alignment(ALIGNMENT.to_photo + np.array([[0, 0, 30.0], [0, 0, 10.0]]))
     both = [(ALIGNMENT, change()), (beside, change())]
     assert difference(photo(), both).max() <= 1
-    assert {layer.face for layer in layers(photo(), both)} == {0, 1}
+    assert {layer.face for layer in build_layers(photo(), both)} == {0, 1}
 
 
 def test_every_product_that_paints_has_a_layer_with_a_plain_name() -> None:
-    stack = layers(photo(), [(ALIGNMENT, change())])
+    stack = build_layers(photo(), [(ALIGNMENT, change())])
     names = ["Reshaped skin", "Foundation", "Contour", "Highlight", "Lipstick", "Lip liner"]
     assert [layer.name for layer in stack] == names
     assert [layer.mode for layer in stack] == ["normal", *["hard-light"] * 5]
 
 
 def test_a_layer_is_no_larger_than_its_product() -> None:
-    lips = next(layer for layer in layers(photo(), [(ALIGNMENT, change())]) if layer.name == "Lipstick")
+    lips = next(layer for layer in build_layers(photo(), [(ALIGNMENT, change())]) if layer.name == "Lipstick")
     centre = ALIGNMENT.to_photo @ np.array([AT["lips"], 128, 1])
     height, width = lips.pixels.shape[:2]
     assert max(height, width) <= 2 * 30 * 0.5 + 8
@@ -133,7 +133,7 @@ def test_a_layer_is_no_larger_than_its_product() -> None:
 def test_nothing_is_opaque_outside_the_change() -> None:
     original = photo()
     untouched = (paste(original, [(ALIGNMENT, change())]).pixels == original.pixels).all(2)
-    for layer in layers(original, [(ALIGNMENT, change())]):
+    for layer in build_layers(original, [(ALIGNMENT, change())]):
         height, width = layer.pixels.shape[:2]
         alpha = layer.pixels[..., -1] > 0
         there = untouched[layer.y : layer.y + height, layer.x : layer.x + width]
@@ -143,7 +143,7 @@ def test_nothing_is_opaque_outside_the_change() -> None:
 
 def test_without_a_product_the_others_stay_as_they_were() -> None:
     original = Photo(np.full((SIZE, SIZE, 3), (0.75, 0.6, 0.5), np.float32))
-    stack = layers(original, [(ALIGNMENT, change(shift=0.0))])
+    stack = build_layers(original, [(ALIGNMENT, change(shift=0.0))])
     for product, name in (("contour", "Contour"), ("lips", "Lipstick"), ("highlight", "Highlight")):
         without = paste(original, [(ALIGNMENT, change({product: 0.0}, shift=0.0))]).pixels
         off = np.abs(shown(original.pixels, stack, {name: 0.0}) - without).mean()
@@ -153,7 +153,7 @@ def test_without_a_product_the_others_stay_as_they_were() -> None:
 def test_half_the_opacity_is_half_the_visible_change() -> None:
     original = Photo(np.full((SIZE, SIZE, 3), (0.75, 0.6, 0.5), np.float32))
     only = {name: float(name == "lips") for name in COATS}
-    stack = layers(original, [(ALIGNMENT, change(only, 0.0, 0.0))])
+    stack = build_layers(original, [(ALIGNMENT, change(only, 0.0, 0.0))])
     full, half = shown(original.pixels, stack), shown(original.pixels, stack, {"Lipstick": 0.5})
     assert np.allclose(half, (full + original.pixels) / 2, atol=1e-6)
     # What the prior itself would paint with half the density is near.
@@ -168,16 +168,16 @@ def test_a_spot_that_is_retouched_below_stays_retouched_under_dark_makeup() -> N
     spotted.pixels[y, x] = 0.3
     only = {name: float(name == "contour") for name in COATS}
     made_up = [(ALIGNMENT, change(only, 0.0, 0.0))]
-    makeup = [layer for layer in layers(spotted, made_up) if layer.mode != "normal"]
+    makeup = [layer for layer in build_layers(spotted, made_up) if layer.mode != "normal"]
     assert np.abs(shown(clean, makeup) - paste(Photo(clean), made_up).pixels).max() < 0.02
 
 
-def test_no_change_no_layer() -> None:
-    assert layers(photo(), [(ALIGNMENT, change(dict.fromkeys(COATS, 0.0), 0.0, 0.0))]) == []
+def test_an_empty_change_has_no_layers() -> None:
+    assert build_layers(photo(), [(ALIGNMENT, change(dict.fromkeys(COATS, 0.0), 0.0, 0.0))]) == []
 
 
 def test_the_original_is_not_touched() -> None:
     original = photo()
     before = original.pixels.copy()
-    layers(original, [(ALIGNMENT, change())])
+    build_layers(original, [(ALIGNMENT, change())])
     assert np.array_equal(original.pixels, before)

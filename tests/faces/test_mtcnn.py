@@ -42,7 +42,7 @@ def test_a_picture_without_faces_gives_none_however_small_it_is(side: int) -> No
     assert points.shape == (0, 5, 2) and certainties.shape == (0,)
 
 
-def test_pictures_stay_as_they_are() -> None:
+def test_the_input_is_not_modified() -> None:
     network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
     picture = torch.rand((3, 90, 80), generator=torch.Generator().manual_seed(0)) * 255
     before = picture.clone()

@@ -47,7 +47,7 @@ def touched(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray((before != after).any(axis=2))
 
 
-def test_no_change_leaves_every_bit() -> None:
+def test_an_empty_change_leaves_every_bit() -> None:
     original = photo()
     assert np.array_equal(paste(original, [(ALIGNMENT, change())]).pixels, original.pixels)
 
@@ -78,16 +78,16 @@ def test_density_darkens_and_its_negative_brightens() -> None:
     assert paste(grey, [(ALIGNMENT, change(density=-0.3))]).pixels.max() > 120
 
 
-def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     original = photo(np.uint16)
     whole = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
-    monkeypatch.setattr(paste_module, "_STRIP_PIXELS", 1000)
+    monkeypatch.setattr(paste_module, "STRIP_PIXELS", 1000)
     strips = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
     # Sampling positions differ in their last float digit: a few 65,535ths on pure noise.
     assert np.abs(strips.astype(int) - whole).max() <= 16
 
 
-def test_a_face_that_leaves_the_picture_is_cut_off_and_not_lost() -> None:
+def test_a_face_partly_outside_the_picture_is_pasted_as_far_as_it_is_inside() -> None:
     outside = Alignment(np.array([[0.5, 0.0, -64.0], [0.0, 0.5, -64.0]]))
     original = photo()
     assert touched(original.pixels, paste(original, [(outside, change(2.0, 0.4))]).pixels).any()
@@ -111,7 +111,7 @@ def test_colours_beneath_transparent_pixels_stay_invisible(hidden: int) -> None:
     assert np.array_equal(after, cut_out)
 
 
-def test_an_srgb_profile_means_what_no_profile_means() -> None:
+def test_an_srgb_profile_gives_the_same_result_as_no_profile() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     plain = Photo(np.full((SIZE, SIZE, 3), 120, np.uint8))
     srgb = Photo(plain.pixels, icc=profile.tobytes())

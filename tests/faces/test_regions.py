@@ -11,7 +11,7 @@ from c2p_core.faces.canvas import CanvasFace
 def test_skin_fades_slowly_over_the_forehead_where_the_outline_ends_on_bare_skin(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     pixels = np.full((256, 256, 3), (0.8, 0.6, 0.5), np.float32)
-    column = regions.skin(pixels, mesh)[:, int(mesh[10, 0])]
+    column = regions.skin_mask(pixels, mesh)[:, int(mesh[10, 0])]
     top, brows = int(mesh[10, 1]), int(mesh[[66, 296], 1].min())
     steepest = np.abs(np.diff(column[top - 5 : brows])).max()
     assert column[top] < 0.05 < 0.6 < column[brows - 4]

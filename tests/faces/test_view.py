@@ -12,7 +12,7 @@ from skimage import data
 from c2p_core.api import Face
 from c2p_core.faces import find_faces
 from c2p_core.faces import view as view_module
-from c2p_core.faces.align import align, canvas_crop
+from c2p_core.faces.align import align, crop_canvas
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.io.colour_profiles import to_srgb
@@ -25,36 +25,36 @@ def noise(dtype: Any = np.uint8, channels: int = 3) -> Photo:
     return Photo((np.random.default_rng(0).random((20, 31, channels)) * full).astype(dtype))
 
 
-def test_a_region_is_that_part_of_the_whole() -> None:
-    assert np.array_equal(View(noise()).region(3, 2, 20, 11), to_tensor(to_srgb(noise()))[:, 2:11, 3:20])
+def test_reading_a_rectangle_equals_cropping_the_whole_picture() -> None:
+    assert np.array_equal(View(noise()).read(3, 2, 20, 11), to_tensor(to_srgb(noise()))[:, 2:11, 3:20])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("dtype", "code"), [(np.uint8, 0.51 / 255), (np.uint16, 0.51 / 65535), (np.float32, 1e-6)])
-def test_a_shrunk_region_holds_means(dtype: Any, code: float, channels: int) -> None:
+def test_a_downscaled_read_averages_blocks(dtype: Any, code: float, channels: int) -> None:
     photo = noise(dtype, channels)
-    small = View(photo).region(1, 2, 31, 20, 3)
+    small = View(photo).read(1, 2, 31, 20, 3)
     means = to_srgb(photo)[2:20, 1:31].reshape(6, 3, 10, 3, 3).mean((1, 3)).transpose(2, 0, 1)
     assert small.shape == (3, 6, 10)
     assert np.abs(small.numpy() - means).max() <= code
 
 
-def test_a_shrunk_region_reaches_the_border() -> None:
-    assert View(noise()).region(0, 0, 31, 20, 3).shape == (3, 7, 11)
+def test_a_downscaled_read_includes_incomplete_blocks() -> None:
+    assert View(noise()).read(0, 0, 31, 20, 3).shape == (3, 7, 11)
 
 
-def test_a_small_photo_looks_as_it_did_in_full(astronaut: Photo, astronaut_face: Face) -> None:
+def test_the_canvas_of_a_small_photo_equals_that_of_the_converted_photo(astronaut: Photo, astronaut_face: Face) -> None:
     where = align(astronaut_face.mesh, astronaut_face.eye_distance)
-    whole = canvas_crop(to_tensor(to_srgb(astronaut)), where)
-    assert np.array_equal(canvas_crop(View(astronaut), where), whole)
+    whole = crop_canvas(to_tensor(to_srgb(astronaut)), where)
+    assert np.array_equal(crop_canvas(View(astronaut), where), whole)
 
 
-def test_a_large_photo_looks_as_it_did_in_full(astronaut_face: Face) -> None:
+def test_the_canvas_of_a_large_photo_is_close_to_that_of_the_converted_photo(astronaut_face: Face) -> None:
     enlarged = Photo(np.asarray(Image.fromarray(data.astronaut()).resize((3072, 3072), Image.Resampling.LANCZOS)))
     where = align(6 * astronaut_face.mesh, 6 * astronaut_face.eye_distance)
-    whole = canvas_crop(to_tensor(to_srgb(enlarged)), where)
-    assert (canvas_crop(View(enlarged), where) - whole).abs().max() < 0.03
-    assert (canvas_crop(View(enlarged), where) - whole).square().mean().sqrt() < 0.003
+    whole = crop_canvas(to_tensor(to_srgb(enlarged)), where)
+    assert (crop_canvas(View(enlarged), where) - whole).abs().max() < 0.03
+    assert (crop_canvas(View(enlarged), where) - whole).square().mean().sqrt() < 0.003
 
 
 def test_faces_are_found_in_a_large_photo_without_converting_it(

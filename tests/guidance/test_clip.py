@@ -20,7 +20,7 @@ from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
 from tests.said import raising
 
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 import open_clip  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
 
@@ -65,8 +65,8 @@ def guidance(folder: Path) -> TextGuidance:
 
 
 @pytest.fixture(scope="module")
-def frame(guidance: TextGuidance) -> Tensor:
-    return guidance.frame(MEAN_FACE)
+def grid(guidance: TextGuidance) -> Tensor:
+    return guidance.sampling_grid(MEAN_FACE)
 
 
 def pictures(count: int = 1, seed: int = 0) -> Tensor:
@@ -74,7 +74,7 @@ def pictures(count: int = 1, seed: int = 0) -> Tensor:
 
 
 def test_embeddings_are_those_of_open_clips_own_preprocessing(
-    guidance: TextGuidance, frame: Tensor, folder: Path
+    guidance: TextGuidance, grid: Tensor, folder: Path
 ) -> None:
     # Even colours: resizing methods agree on them, so that only range and normalisation are compared.
     colour = (200, 40, 90)
@@ -83,34 +83,34 @@ def test_embeddings_are_those_of_open_clips_own_preprocessing(
     )
     with torch.no_grad():
         theirs = model.eval().encode_image(preprocess(Image.new("RGB", (192, 192), colour))[None], normalize=True)
-    ours = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256), frame)
+    ours = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256), grid)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_only_the_face_is_looked_at(guidance: TextGuidance, frame: Tensor) -> None:
+def test_pixels_outside_the_face_do_not_matter(guidance: TextGuidance, grid: Tensor) -> None:
     image = pictures()
     other = image.clone()
     left, top, side = FACE
     other[:, :, : top - 4] = 0
     other[:, :, :, left + side + 4 :] = 0
-    assert torch.equal(guidance.embed(image, frame), guidance.embed(other, frame))
+    assert torch.equal(guidance.embed(image, grid), guidance.embed(other, grid))
 
 
-def test_a_face_is_seen_where_the_mean_face_has_it(guidance: TextGuidance, frame: Tensor) -> None:
+def test_the_embedded_model_sees_the_face_warped_to_the_mean_face(guidance: TextGuidance, grid: Tensor) -> None:
     image = pictures()
-    elsewhere = guidance.frame(MEAN_FACE + torch.tensor([6.0, 4.0]))
+    elsewhere = guidance.sampling_grid(MEAN_FACE + torch.tensor([6.0, 4.0]))
     seen = guidance.embed(torch.roll(image, (4, 6), dims=(2, 3)), elsewhere)
-    assert torch.allclose(seen, guidance.embed(image, frame), atol=1e-4)
+    assert torch.allclose(seen, guidance.embed(image, grid), atol=1e-4)
 
 
-def test_other_models_see_the_face_as_it_is(folder: Path, tmp_path: Path) -> None:
+def test_other_models_see_the_face_unwarped(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other-clip.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(tmp_path)
     weights = str(folder / "clip-mini.safetensors")
     guidance = TextGuidance(store_with(folder), torch.device("cpu"), "other-clip", weights)
     image = pictures()
     left, top, side = FACE
-    seen = F.grid_sample(image, guidance.frame(MEAN_FACE)[None], align_corners=False)
+    seen = F.grid_sample(image, guidance.sampling_grid(MEAN_FACE)[None], align_corners=False)
     assert torch.allclose(seen, image[..., top : top + side, left : left + side], atol=1e-4)
 
 
@@ -123,39 +123,39 @@ def test_no_makeup_has_a_direction_too(guidance: TextGuidance) -> None:
 
 
 def test_capitals_do_not_matter(guidance: TextGuidance) -> None:
-    assert torch.equal(guidance.text("Red Lipstick"), guidance.text("red lipstick"))
+    assert torch.equal(guidance.embed_text("Red Lipstick"), guidance.embed_text("red lipstick"))
 
 
-def test_an_unchanged_picture_has_the_loss_of_no_direction(guidance: TextGuidance, frame: Tensor) -> None:
+def test_the_loss_of_an_unchanged_picture_is_one(guidance: TextGuidance, grid: Tensor) -> None:
     image, direction = pictures(2), guidance.direction("red lipstick")
-    assert float(guidance.loss(guidance.embed(image, frame), image, direction, frame)) == pytest.approx(1.0)
+    assert float(guidance.loss(guidance.embed(image, grid), image, direction, grid)) == pytest.approx(1.0)
 
 
-def test_the_loss_falls_along_its_gradient(guidance: TextGuidance, frame: Tensor) -> None:
+def test_the_loss_falls_along_its_gradient(guidance: TextGuidance, grid: Tensor) -> None:
     picture, direction = pictures(), guidance.direction("red lipstick")
-    before = guidance.embed(picture, frame)
+    before = guidance.embed(picture, grid)
     change = torch.zeros_like(picture).requires_grad_()
     for _ in range(10):
-        loss = guidance.loss(before, picture + change, direction, frame)
+        loss = guidance.loss(before, picture + change, direction, grid)
         (gradient,) = torch.autograd.grad(loss, change)
         change = (change - 0.02 * gradient.sign()).detach().requires_grad_()
-    assert float(guidance.loss(before, picture + change.detach(), direction, frame)) < 0.9
+    assert float(guidance.loss(before, picture + change.detach(), direction, grid)) < 0.9
 
 
-def test_a_score_is_the_cosine_of_picture_and_words(guidance: TextGuidance, frame: Tensor) -> None:
+def test_the_score_is_the_cosine_of_picture_and_text(guidance: TextGuidance, grid: Tensor) -> None:
     images = pictures(3)
-    scores = guidance.score(images, "gothic", frame)
-    assert torch.allclose(scores, guidance.embed(images, frame) @ guidance.text("gothic"))
+    scores = guidance.score(images, "gothic", grid)
+    assert torch.allclose(scores, guidance.embed(images, grid) @ guidance.embed_text("gothic"))
     assert scores.shape == (3,)
 
 
-def test_a_broken_file_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "clip-mini.json").write_text((folder / "clip-mini.json").read_text())
     (tmp_path / "clip-mini.safetensors").write_bytes((folder / "clip-mini.safetensors").read_bytes()[:1000])
     with raising(ModelUnavailable, "text-model-unreadable", model="clip-mini"):
         TextGuidance(store_with(tmp_path), torch.device("cpu"))
 
 
-def test_another_model_needs_named_weights(folder: Path) -> None:
+def test_another_model_without_weights_is_refused(folder: Path) -> None:
     with raising(ModelUnavailable, "text-model-without-weights", model="ViT-B-32"):
         TextGuidance(store_with(folder), torch.device("cpu"), model="ViT-B-32")

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from c2p_core.colour import lab, srgb_to_linear
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import candidate_looks
+from c2p_core.guidance.looks import draw_candidates
 from c2p_core.guidance.vocabulary import PIGMENTS, Touch, choose_makeup, parse
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import decode
-from c2p_core.starting_look import look_code, starting_look
+from c2p_core.starting_look import choose_starting_look, encode_look
 
 
 class LikesColour:
@@ -29,14 +29,14 @@ class LikesColour:
     def direction(self, prompt: str) -> Tensor:
         return self.liked
 
-    def frame(self, mesh: Tensor) -> Tensor:
+    def sampling_grid(self, mesh: Tensor) -> Tensor:
         return mesh
 
-    def embed(self, images: Tensor, frame: Tensor) -> Tensor:
+    def embed(self, images: Tensor, grid: Tensor) -> Tensor:
         return images.mean((2, 3))
 
-    def loss(self, before: Tensor, after: Tensor, direction: Tensor, frame: Tensor) -> Tensor:
-        distance: Tensor = torch.linalg.vector_norm(self.embed(after, frame)[0] - direction)
+    def loss(self, before: Tensor, after: Tensor, direction: Tensor, grid: Tensor) -> Tensor:
+        distance: Tensor = torch.linalg.vector_norm(self.embed(after, grid)[0] - direction)
         return distance
 
 
@@ -59,16 +59,16 @@ def judge(*colour: float) -> TextGuidance:
 
 
 def choose(prompt: str, *colour: float, seed: int = 0) -> Tensor:
-    return starting_look(prompt, lip_colour, torch.zeros(468, 2), judge(*colour), seed)
+    return choose_starting_look(prompt, lip_colour, torch.zeros(468, 2), judge(*colour), seed)
 
 
 def test_a_look_paints_its_products_only() -> None:
-    opacity = decode(look_code((Touch("lips", "red", 0.8), Touch("blush", "peach", 0.4)))).opacity
+    opacity = decode(encode_look((Touch("lips", "red", 0.8), Touch("blush", "peach", 0.4)))).opacity
     assert {name for name, value in zip(PRODUCTS, opacity, strict=True) if value > 0} == {"lips", "blush"}
 
 
 def test_the_first_candidate_is_the_prompt_taken_literally() -> None:
-    looks = candidate_looks("bold red lipstick", random.Random(0))
+    looks = draw_candidates("bold red lipstick", random.Random(0))
     assert looks[0] == parse("bold red lipstick", random.Random(0))
 
 
@@ -146,7 +146,7 @@ def test_natural_lipstick_has_the_tone_of_lips(prompt: str) -> None:
 def test_smoky_without_a_colour_is_grey_to_brown(prompt: str, liked: tuple[float, float, float]) -> None:
     shadow = PRODUCTS.index("eyeshadow")
     for seed in range(5):
-        code = starting_look(prompt, colour_of("eyeshadow"), torch.zeros(468, 2), judge(*liked), seed)
+        code = choose_starting_look(prompt, colour_of("eyeshadow"), torch.zeros(468, 2), judge(*liked), seed)
         assert float(decode(code).opacity[shadow]) > 0.3
         # Also as far off as a search may take it.
         for signs in itertools.product((-0.08, 0.0, 0.08), repeat=3):
@@ -177,7 +177,7 @@ def test_smoky_with_a_colour_is_that_colour_darkened(prompt: str, colour: str) -
     assert float(torch.cosine_similarity(smoky[1:], plain[1:], 0)) > 0.9
 
 
-def test_the_judge_decides_among_versions_of_what_is_asked() -> None:
+def test_the_text_model_chooses_among_variants_of_the_prompt() -> None:
     chosen = {
         likes: lip_colour(choose("natural lipstick", *likes))[:, 0, 0] for likes in ((0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
     }

@@ -13,7 +13,7 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
-from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.vocabulary import parse
@@ -22,7 +22,7 @@ from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
 from c2p_core.products.geometry import build_regions
 from c2p_core.products.paint import ground, paint_on, skin_map
-from c2p_core.starting_look import look_code, starting_look
+from c2p_core.starting_look import choose_starting_look, encode_look
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
 
@@ -45,8 +45,8 @@ def sitter() -> Sitter:
     photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
     mesh, _ = FaceMesh(ModelStore(offline=True).path("face-mesh"))(photo, FIVE)
     alignment = align(mesh[:, :2], eye_distance(mesh))
-    linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
-    on_canvas = apply(alignment.to_canvas, mesh[:, :2])
+    linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
+    on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
     regions = build_regions(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
     canvas = ground(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
     return Sitter(
@@ -57,7 +57,7 @@ def sitter() -> Sitter:
 def painted(prompt: str) -> Tensor:
     look = parse(prompt, random.Random(0))
     assert look is not None
-    return look_code(look)
+    return encode_look(look)
 
 
 PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic makeup", "bold pink blush", "smoky eyes")
@@ -67,15 +67,15 @@ PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic ma
 def test_the_change_of_the_face_is_nearest_to_its_own_words(
     guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
-    frame = guidance.frame(sitter.mesh)
-    before, after = guidance.embed(sitter.render(bare_code())[None], frame), sitter.render(painted(prompt))[None]
-    losses = [float(guidance.loss(before, after, guidance.direction(other), frame)) for other in PROMPTS]
+    grid = guidance.sampling_grid(sitter.mesh)
+    before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(painted(prompt))[None]
+    losses = [float(guidance.loss(before, after, guidance.direction(other), grid)) for other in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
 
 @pytest.mark.parametrize("prompt", ["red lipstick", "green eyeshadow", "bold pink blush"])
 def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidance, sitter: Sitter, prompt: str) -> None:
-    opacity = decode(starting_look(prompt, sitter.render, sitter.mesh, guidance)).opacity
+    opacity = decode(choose_starting_look(prompt, sitter.render, sitter.mesh, guidance)).opacity
     expected = decode(painted(prompt)).opacity
     assert torch.equal(opacity > 0, expected > 0)
 
@@ -84,14 +84,14 @@ def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter:
     code = bare_code()
     code[PRODUCTS.index("lips"), 3] = -1.0
     start = decode(code).opacity[PRODUCTS.index("lips")]
-    frame = guidance.frame(sitter.mesh)
-    before = guidance.embed(sitter.render(bare_code())[None], frame)
+    grid = guidance.sampling_grid(sitter.mesh)
+    before = guidance.embed(sitter.render(bare_code())[None], grid)
     direction = guidance.direction("bold red lipstick")
     code.requires_grad_()
     optimiser = torch.optim.Adam([code], lr=0.2)
     for _ in range(12):
         optimiser.zero_grad()
-        torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, frame))
+        torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, grid))
         optimiser.step()
     made = decode(code.detach())
     red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()

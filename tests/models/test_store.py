@@ -94,14 +94,14 @@ def left_in(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def test_a_bundled_file_is_used_where_it_lies(tmp_path: Path) -> None:
+def test_a_bundled_file_is_used_in_place(tmp_path: Path) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
     (tmp_path / "bundle/mini").mkdir()
     (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
     assert models.path("a") == tmp_path / "bundle/mini/one.bin"
 
 
-def test_several_files_give_their_folder(tmp_path: Path) -> None:
+def test_the_path_of_several_files_is_their_folder(tmp_path: Path) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE, "two.bin": TWO}, BUNDLE))
     (tmp_path / "bundle/mini").mkdir()
     (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
@@ -216,7 +216,7 @@ def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path,
     assert not (tmp_path / "root/a").exists()
 
 
-def test_what_killed_downloads_left_is_swept_out_later(tmp_path: Path, server: str) -> None:
+def test_stale_files_of_killed_downloads_are_removed_later(tmp_path: Path, server: str) -> None:
     old = tmp_path / "root/.partial-old"
     old.mkdir(parents=True)
     (old / "half").write_bytes(b"x")
@@ -233,7 +233,7 @@ def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> 
         models.path("a")
 
 
-def test_a_server_can_fill_no_disk(tmp_path: Path, server: str) -> None:
+def test_a_response_larger_than_expected_is_aborted(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"slow.bin": ONE}, https(server)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-too-large")):
         models.path("a")
@@ -258,7 +258,7 @@ def test_a_full_disk_is_not_taken_for_a_lost_network(
         models.path("a")
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
     with raising(BadRequest, "model-unknown", name="z", known=["a"]):
         store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE)).path("z")
 
@@ -274,9 +274,7 @@ def test_the_environment_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.
     assert ModelStore().root == tmp_path / "chosen"
 
 
-def test_without_a_folder_of_their_own_models_move_with_everything_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_follow_c2p_home_without_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("C2P_MODELS", raising=False)
     monkeypatch.setenv("C2P_HOME", str(tmp_path))
     assert ModelStore().root == tmp_path / "models"
@@ -296,7 +294,7 @@ def test_every_model_ships_and_needs_no_network(tmp_path: Path, name: str) -> No
     ModelStore(tmp_path, offline=True).verify(name)
 
 
-def test_what_others_made_ships_with_its_licence() -> None:
+def test_third_party_models_ship_with_their_licence() -> None:
     texts = {path.name.removesuffix(".LICENSE.txt") for path in (bundle_dir() / "models").glob("*.LICENSE.txt")}
     shipped = {file.name for entry in ModelStore().entries() for file in entry.files}
     models = {name.partition(".")[0] for name in shipped if (bundle_dir() / "models" / name).is_file()}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from benchmarks.metrics import expression
+from benchmarks.metrics.expression import expression
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
 from c2p_core.faces.canvas import CanvasFace, warp_points
@@ -72,7 +72,7 @@ def test_no_measure_of_expression_changes(
 
 @whatever_the_code
 @given(code=codes)
-def test_eyes_brows_lips_and_nose_stay_where_they_are(
+def test_eyes_brows_lips_and_nose_do_not_move(
     face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
     assert np.abs(shifts(face, code, astronaut_canvas.mesh)[list(STILL)]).max() < CLOSE
@@ -121,13 +121,13 @@ def freed(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
 
 @whatever_the_code
 @given(code=codes)
-def test_without_the_expression_eyes_still_stay_where_they_are(
+def test_without_keep_expression_eyes_do_not_move(
     freed: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
     assert np.abs(shifts(freed, code, astronaut_canvas.mesh)[list(EYES)]).max() < CLOSE
 
 
-def test_without_the_expression_brows_lips_nose_and_jaw_change_their_form(mean_face: NDArray[np.float32]) -> None:
+def test_without_keep_expression_brows_lips_nose_and_jaw_change_shape(mean_face: NDArray[np.float32]) -> None:
     canonical, held = cell_centres(CELLS).astype(np.float32), np.zeros(CELLS * CELLS, np.float32)
     mesh = torch.from_numpy(mean_face)
     jaw = torch.from_numpy(jaw_outline(mean_face).astype(np.float32))
@@ -149,7 +149,7 @@ def test_without_the_expression_brows_lips_nose_and_jaw_change_their_form(mean_f
     assert form[False][3] > 3 * form[True][3]
 
 
-def test_without_the_expression_what_is_stiff_and_what_is_overstretched_costs_as_much(
+def test_keep_expression_does_not_change_stiffness_and_strain_penalties(
     freed: MakeupFace, astronaut_canvas: CanvasFace, prior: MakeupPrior
 ) -> None:
     bound, code = prior.invert(astronaut_canvas, 0.5), freed.start()
@@ -209,7 +209,7 @@ def test_enforced_displacements_meet_every_condition_however_many_depend_on_each
 
 
 @given(rows=conditions_on_few)
-def test_what_meets_the_conditions_already_is_not_changed(rows: NDArray[np.float64]) -> None:
+def test_displacements_that_meet_the_conditions_are_not_changed(rows: NDArray[np.float64]) -> None:
     movable = np.ones((6, 6), bool)
     enforced = enforce(rows, np.random.default_rng(0).standard_normal((72, 3)), movable)
     assert np.allclose(enforce(rows, enforced, movable), enforced, atol=1e-6)

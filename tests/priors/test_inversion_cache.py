@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from c2p_core.cli import main
 from c2p_core.priors import inversion_cache
-from c2p_core.priors.inversion_cache import HeldInversions, InversionCache
+from c2p_core.priors.inversion_cache import InversionCache, MemoryInversions
 
 TENSORS = {"codes": torch.arange(256.0)}  # 1 KiB and a header
 
@@ -23,7 +23,7 @@ def key(letter: str) -> str:
     return letter * 64
 
 
-def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
+def test_stored_tensors_are_returned(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path / "cache")
     assert cache.get(key("a")) is None
     assert cache.put(key("a"), TENSORS) is None
@@ -31,7 +31,7 @@ def test_what_was_kept_is_there_again(tmp_path: Path) -> None:
     assert found is not None and torch.equal(found["codes"], TENSORS["codes"])
 
 
-def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_entry_is_evicted_first(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path, largest=2500)
     for age, letter in ((300, "a"), (200, "b")):
         cache.put(key(letter), TENSORS)
@@ -41,7 +41,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert {path.stem for path in cache.entries()} == {key("a"), key("c")}
 
 
-def test_what_was_not_used_for_weeks_goes(tmp_path: Path) -> None:
+def test_entries_unused_for_weeks_are_evicted(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
     cache.put(key("a"), TENSORS)
     os.utime(tmp_path / f"{key('a')}.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
@@ -49,7 +49,7 @@ def test_what_was_not_used_for_weeks_goes(tmp_path: Path) -> None:
     assert [path.stem for path in cache.entries()] == [key("b")]
 
 
-def test_what_was_not_used_for_weeks_is_not_used_again_either(tmp_path: Path) -> None:
+def test_expired_entries_are_not_returned(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
     cache.put(key("a"), TENSORS)
     os.utime(tmp_path / f"{key('a')}.safetensors", (time.time() - 30 * 24 * 3600,) * 2)
@@ -65,7 +65,7 @@ def test_only_the_user_can_read_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are private there anyway")
-def test_a_folder_that_was_there_before_keeps_its_rights(tmp_path: Path) -> None:
+def test_an_existing_folder_keeps_its_permissions(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     cache = InversionCache(tmp_path)
     cache.put(key("a"), TENSORS)
@@ -84,7 +84,7 @@ def test_files_of_the_users_in_the_folder_are_left_alone(tmp_path: Path) -> None
     assert sorted(tmp_path.iterdir()) == sorted(theirs)
 
 
-def test_a_damaged_entry_counts_as_none_and_goes(tmp_path: Path) -> None:
+def test_a_damaged_entry_is_removed(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path)
     cache.put(key("a"), TENSORS)
     (tmp_path / f"{key('a')}.safetensors").write_bytes(b"cut off")
@@ -92,7 +92,7 @@ def test_a_damaged_entry_counts_as_none_and_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
-def test_a_full_disk_is_said_and_leaves_nothing(
+def test_a_full_disk_gives_a_message_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(tensors: object, path: Path) -> None:
@@ -118,8 +118,8 @@ def test_the_command_shows_and_clears_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_in_memory_the_latest_few_are_kept_by_their_last_use() -> None:
-    held = HeldInversions()
+def test_in_memory_the_most_recently_used_entries_are_kept() -> None:
+    held = MemoryInversions()
     for key in "abcd":
         assert held.put(key, TENSORS) is None
     held.get("a")

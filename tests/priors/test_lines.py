@@ -1,4 +1,4 @@
-"""New lines on a face count, softened ones do not, and neither does broad shade."""
+"""New lines on a face count; softened lines and broad shade do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIDDLE = CANVAS // 2
 
 
 def stroke(density: float, width: float) -> Tensor:
-    """(3, CANVAS, CANVAS) density of a level line through the middle with a Gaussian profile."""
+    """(3, CANVAS, CANVAS) density of a horizontal line through the middle with a Gaussian profile."""
     rows = torch.arange(CANVAS)[:, None] + 0.5 - MIDDLE
     return (density * torch.exp(-0.5 * (rows / width).square())).expand(3, CANVAS, CANVAS)
 
@@ -25,7 +25,7 @@ def skin() -> Tensor:
 
 def excess(linear: Tensor, density: Tensor) -> float:
     lines = Lines(linear, torch.ones(CANVAS, CANVAS))
-    return float(lines.excess(density, lines.strengths(torch.zeros_like(density))))
+    return float(lines.measure_excess(density, lines.measure(torch.zeros_like(density))))
 
 
 @pytest.mark.parametrize("width", [1.5, 3.0, 6.0])
@@ -46,9 +46,9 @@ def test_softening_a_fold_does_not_count(skin: Tensor) -> None:
     assert excess(folded, stroke(-0.15, 2.0)) < 0.05 * excess(folded, stroke(0.15, 2.0))
 
 
-def test_lines_beside_what_is_counted_do_not_count(skin: Tensor) -> None:
+def test_lines_outside_the_mask_do_not_count(skin: Tensor) -> None:
     upper = torch.zeros(CANVAS, CANVAS)
     upper[: MIDDLE - 40] = 1.0
     lines = Lines(skin, upper)
-    unchanged = lines.strengths(torch.zeros_like(skin))
-    assert float(lines.excess(stroke(0.1, 2.0), unchanged)) < 1e-3
+    unchanged = lines.measure(torch.zeros_like(skin))
+    assert float(lines.measure_excess(stroke(0.1, 2.0), unchanged)) < 1e-3

@@ -10,7 +10,7 @@ import torch
 
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
-from c2p_core.faces.canvas import CanvasFace, gaussian, upsample, warp_points
+from c2p_core.faces.canvas import CanvasFace, gaussian_blur, upsample, warp_points
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import OVAL, brows_distance, eyes_distance, signed_distance
 from c2p_core.models.store import ModelStore
@@ -42,7 +42,7 @@ def lipstick() -> torch.Tensor:
 @pytest.fixture
 def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> tuple[MakeupFace, Code]:
     """A face that wears lipstick, and the code that it starts from."""
-    face = prior.invert(astronaut_canvas, 0.7).wearing(lipstick())
+    face = prior.invert(astronaut_canvas, 0.7).with_look(lipstick())
     return face, face.start()
 
 
@@ -51,7 +51,7 @@ def heavy(start: Code) -> Code:
     return {name: torch.randn(part.shape, generator=generator) for name, part in start.items()}
 
 
-def test_the_start_wears_the_look(made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace) -> None:
+def test_the_start_has_the_look(made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace) -> None:
     face, start = made_up
     change = face.render(start).pixels - astronaut_canvas.pixels
     x, y = astronaut_canvas.mesh[[0, 17]].mean(0).long().tolist()
@@ -62,7 +62,7 @@ def test_the_start_wears_the_look(made_up: tuple[MakeupFace, Code], astronaut_ca
 def test_without_a_look_nothing_is_painted_however_the_code_moves(
     astronaut_canvas: CanvasFace, prior: MakeupPrior
 ) -> None:
-    face = prior.invert(astronaut_canvas, 0.7).wearing(bare_code())
+    face = prior.invert(astronaut_canvas, 0.7).with_look(bare_code())
     start = face.start()
     far = {**start, "products": 9.0 * heavy(start)["products"]}
     assert torch.equal(face.render(far).pixels, face.render(start).pixels)
@@ -74,7 +74,7 @@ def test_a_face_in_another_look_has_nothing_of_the_first_and_leaves_the_first_fa
     made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace
 ) -> None:
     face, start = made_up
-    before, bare = face.render(start).pixels, face.wearing(bare_code())
+    before, bare = face.render(start).pixels, face.with_look(bare_code())
     rendered = bare.render(bare.start())
     assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
     assert float(bare.visibility_penalty(rendered)) == 0.0
@@ -171,7 +171,7 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, amplitude: float, least: float, most: float
 ) -> None:
     """Blocks of JPEG, which nobody sees until they are deepened, became stains."""
-    even = replace(astronaut_canvas, pixels=gaussian(astronaut_canvas.pixels, 12.0))
+    even = replace(astronaut_canvas, pixels=gaussian_blur(astronaut_canvas.pixels, 12.0))
     rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
     blocks = amplitude * ((rows // 8 + columns // 8) % 2 - 0.5)
     spotted = replace(even, pixels=linear_to_srgb(srgb_to_linear(even.pixels) * torch.exp(-blocks)))
@@ -278,7 +278,7 @@ def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: Makeu
 
 def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
-    face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).wearing(lipstick())
+    face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).with_look(lipstick())
     code = heavy(face.start())
     made_up = face.render(code).pixels
     assert float((made_up - grey).abs().max()) > 0.1
@@ -290,7 +290,7 @@ def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: 
     assert np.ptp(pasted, axis=-1).max() <= 1
 
 
-def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_the_limits_grow_with_strength(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     differences = []
     for strength in (0.3, 0.7, 1.0):
         face = prior.invert(astronaut_canvas, strength)
@@ -299,13 +299,13 @@ def test_strength_sets_how_far_it_goes(astronaut_canvas: CanvasFace, prior: Make
     assert differences[0] < differences[1] < differences[2]
 
 
-def test_visibility_costs_nothing_within_the_limits_and_something_beyond(face: MakeupFace) -> None:
+def test_the_visibility_penalty_is_zero_within_the_limits_only(face: MakeupFace) -> None:
     start, far = face.start(), heavy(face.start())
     assert float(face.visibility_penalty(face.render(start))) == 0.0
     assert float(face.visibility_penalty(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
 
 
-def test_skin_that_is_squeezed_into_lines_costs(face: MakeupFace) -> None:
+def test_compressed_skin_has_a_visibility_penalty(face: MakeupFace) -> None:
     rendered = face.render(face.start())
     # A wave of two pixels, which is little, but within twelve, which is steep.
     wave = 2.0 * torch.sin(torch.arange(64.0) * (2 * torch.pi * 4 / 12)).expand(2, 64, 64)
@@ -321,12 +321,12 @@ def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: 
     assert float(cheeks.diff(dim=1).abs().max()) < 0.026
 
 
-def test_the_look_itself_costs_nothing(made_up: tuple[MakeupFace, Code]) -> None:
+def test_the_look_itself_has_no_visibility_penalty(made_up: tuple[MakeupFace, Code]) -> None:
     face, start = made_up
     assert float(face.visibility_penalty(face.render(start))) == 0.0
 
 
-def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_a_hat_does_not_move_where_a_bare_forehead_would(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh
     x, y = mesh[50].long().tolist()
     bare = astronaut_canvas.pixels[:, y - 5 : y + 6, x - 5 : x + 6].mean((1, 2))
@@ -342,7 +342,7 @@ def test_a_hat_keeps_still_where_a_bare_forehead_would_move(astronaut_canvas: Ca
     assert went[1] < 0.1
 
 
-def test_the_frame_of_sunglasses_keeps_still_with_the_glass(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_the_frame_of_sunglasses_does_not_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     eyes = eyes_distance(mesh)
     pixels = astronaut_canvas.pixels.clone()

@@ -53,8 +53,8 @@ class ShapeFace:
     def preview(self, look):
         return self.renderer.preview(look)
 
-    def wearing(self, look):
-        return ShapeFace(self.renderer.wearing(look))
+    def with_look(self, look):
+        return ShapeFace(self.renderer.with_look(look))
 
     def start(self):
         return {name: self.still[name] for name in RATES}

@@ -8,7 +8,7 @@ import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
-from c2p_core.priors.shape import SIZE, ShapeField, bending, build_field, elastic, overstretched
+from c2p_core.priors.shape import SIZE, ShapeField, bending_vector, build_field, elastic_vector, strain_excess
 
 CELLS = 32
 
@@ -25,7 +25,7 @@ def code(seed: int = 0, size: float = 1.0) -> torch.Tensor:
     return size * torch.randn(2 * SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def test_no_code_no_movement() -> None:
+def test_a_zero_code_has_no_displacement() -> None:
     assert torch.equal(field().displacement(torch.zeros(2 * SIZE), 3.0), torch.zeros(2, CELLS, CELLS))
 
 
@@ -37,19 +37,19 @@ def test_left_and_right_move_alike() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_moves_farther_than_the_limit(seed: int) -> None:
+def test_no_control_point_moves_farther_than_the_limit(seed: int) -> None:
     went = field().displacement(code(seed, 100.0), 3.0).norm(dim=0)
     assert 0.5 * 3.0 < float(went.max()) <= 3.0 + 1e-5
 
 
-def test_a_small_code_moves_as_far_as_it_says() -> None:
+def test_a_small_code_is_not_attenuated() -> None:
     down = torch.zeros(2, SIZE)
     down[1] = 0.01
     middle = field().displacement(down.flatten(), 3.0)[:, CELLS // 2, CELLS // 2]
     assert middle.tolist() == pytest.approx([0.0, 0.03], abs=1e-5)
 
 
-def test_what_is_forbidden_does_not_happen() -> None:
+def test_displacements_meet_the_conditions() -> None:
     """One cell still, and another that may go sideways only as far as it goes down."""
     forbidden = np.zeros((3, 2, CELLS, CELLS))
     forbidden[0, 0, 12, 10] = forbidden[1, 1, 12, 10] = 1.0
@@ -61,7 +61,7 @@ def test_what_is_forbidden_does_not_happen() -> None:
     assert float(moved[:, :, 20, 20].abs().max()) > 0.3
 
 
-def test_what_is_held_stays() -> None:
+def test_held_cells_do_not_move() -> None:
     held = np.zeros((CELLS, CELLS), np.float32)
     held[10:14] = 1.0
     moved = field(held.ravel()).displacement(code(), 3.0)
@@ -69,23 +69,25 @@ def test_what_is_held_stays() -> None:
     assert float(moved.abs().max()) > 0
 
 
-def test_a_straight_line_costs_when_it_bends_and_not_when_it_moves() -> None:
+def test_bending_a_straight_line_has_energy_and_moving_it_has_none() -> None:
     lines = torch.zeros(3, CELLS, CELLS)
     lines[0, 16], lines[1] = 1.0, 1.0  # a horizontal line
     across = torch.arange(CELLS) / CANVAS
     shifted, bent = torch.zeros(2, CELLS, CELLS), torch.zeros(2, CELLS, CELLS)
     shifted[1] = 1.0 + across
     bent[1] = (10 * across) ** 2
-    assert float(bending(bent, lines).square().sum()) > 1000 * float(bending(shifted, lines).square().sum())
+    assert float(bending_vector(bent, lines).square().sum()) > 1000 * float(
+        bending_vector(shifted, lines).square().sum()
+    )
 
 
-def test_the_same_bend_costs_more_where_a_feature_is_stiff() -> None:
+def test_deforming_a_stiff_feature_has_more_energy() -> None:
     bent = torch.zeros(2, CELLS, CELLS)
     bent[0, 8] = 1.0
     stiff = torch.ones(CELLS, CELLS)
     stiff[6:10] = 5.0
-    usual = elastic(bent, torch.ones(CELLS, CELLS)).square().sum()
-    assert float(elastic(bent, stiff).square().sum()) == pytest.approx(5 * float(usual))
+    usual = elastic_vector(bent, torch.ones(CELLS, CELLS)).square().sum()
+    assert float(elastic_vector(bent, stiff).square().sum()) == pytest.approx(5 * float(usual))
 
 
 def _stretch(strain: float) -> torch.Tensor:
@@ -93,13 +95,13 @@ def _stretch(strain: float) -> torch.Tensor:
     return torch.stack([strain * torch.arange(20.0).expand(20, 20), torch.zeros(20, 20)])
 
 
-def test_a_stretch_within_the_limit_costs_nothing() -> None:
-    assert float(overstretched(_stretch(0.3), torch.ones(20, 20), 0.35)) == 0.0
+def test_strain_within_the_limit_has_no_excess() -> None:
+    assert float(strain_excess(_stretch(0.3), torch.ones(20, 20), 0.35)) == 0.0
 
 
-def test_a_stretch_beyond_the_limit_costs_the_square_of_its_excess() -> None:
-    assert float(overstretched(_stretch(0.7), torch.ones(20, 20), 0.35)) == pytest.approx(1.0, rel=1e-4)
+def test_strain_beyond_the_limit_has_its_squared_excess() -> None:
+    assert float(strain_excess(_stretch(0.7), torch.ones(20, 20), 0.35)) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_a_stretch_beside_the_face_costs_nothing() -> None:
-    assert float(overstretched(_stretch(0.7), torch.zeros(20, 20), 0.35)) == 0.0
+def test_strain_outside_the_face_has_no_excess() -> None:
+    assert float(strain_excess(_stretch(0.7), torch.zeros(20, 20), 0.35)) == 0.0

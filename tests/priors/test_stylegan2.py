@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.priors import checkpoints
-from c2p_core.priors.checkpoints import Place, load_encoder, load_generator
+from c2p_core.priors.checkpoints import StoredTensor, load_encoder, load_generator
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, GeneratorShape
 from tests.said import raising
 
@@ -253,7 +253,7 @@ def encoded(d: dict[str, Tensor], counts: tuple[int, ...], codes: int, picture: 
     return torch.stack(rows)
 
 
-def random_checkpoint(places: list[Place]) -> dict[str, Tensor]:
+def random_checkpoint(places: list[StoredTensor]) -> dict[str, Tensor]:
     """Random weights in a layout, with the filters that real files have."""
     draw = torch.Generator().manual_seed(0)
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -365,12 +365,12 @@ def test_the_official_layouts_are_the_ones_written_down() -> None:
     with torch.device("meta"):
         ours = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
 
-    def lines(places: list[Place]) -> set[Line]:
+    def lines(places: list[StoredTensor]) -> set[Line]:
         return {Line(place.name, place.shape, ours.get(place.ours, "float32")) for place in places}
 
     beside = Line("latent_avg", (512,), "float32")
-    assert lines(checkpoints.rosinality(FFHQ)) == {*layout("rosinality-1024.txt"), beside}
-    assert lines(checkpoints.nvidia(FFHQ)) == set(layout("nvidia-1024.txt"))
+    assert lines(checkpoints.rosinality_layout(FFHQ)) == {*layout("rosinality-1024.txt"), beside}
+    assert lines(checkpoints.nvidia_layout(FFHQ)) == set(layout("nvidia-1024.txt"))
 
 
 def test_the_official_encoder_has_the_layout_written_down() -> None:
@@ -388,7 +388,7 @@ def test_our_own_files_have_the_layout_written_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [16, 32])
 def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_path: Path) -> None:
     shape = SMALL[size]
-    tensors = random_checkpoint(checkpoints.rosinality(shape))
+    tensors = random_checkpoint(checkpoints.rosinality_layout(shape))
     average = tensors.pop("latent_avg")
     torch.save({"g_ema": tensors, "latent_avg": average}, tmp_path / "generator.pt")
     generator = load_generator(tmp_path / "generator.pt")
@@ -406,7 +406,7 @@ def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_pat
 @pytest.mark.parametrize(("size", "protocol"), [(16, 3), (32, 3), (32, 4)])
 def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: int, tmp_path: Path) -> None:
     shape = SMALL[size]
-    tensors = random_checkpoint(checkpoints.nvidia(shape))
+    tensors = random_checkpoint(checkpoints.nvidia_layout(shape))
     write_nvidia(tmp_path / "generator.pkl", tensors, protocol)
     generator = load_generator(tmp_path / "generator.pkl")
     codes = torch.randn(shape.codes, shape.style, generator=torch.Generator().manual_seed(1))
@@ -417,7 +417,7 @@ def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: 
 def e4e_file(path: Path, size: int = 32) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A file as e4e writes it; what it holds of the encoder and of the decoder."""
     own = random_encoder(SMALL_ENCODERS[size])
-    decoder = random_checkpoint(checkpoints.rosinality(SMALL[size]))
+    decoder = random_checkpoint(checkpoints.rosinality_layout(SMALL[size]))
     del decoder["latent_avg"]
     state = {f"encoder.{name}": value for name, value in own.items() if name != "latent_avg"}
     state |= {f"decoder.{name}": value for name, value in decoder.items()}
@@ -460,8 +460,8 @@ def test_our_own_file_gives_the_codes_and_the_picture_of_the_references(size: in
     assert close(load_encoder(file)(picture[None])[0], codes)
 
 
-def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> None:
-    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+def test_a_missing_mean_code_is_replaced_by_the_mean_of_draws(tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     del tensors["latent_avg"]
     torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
     generator = load_generator(tmp_path / "generator.pt")
@@ -474,7 +474,7 @@ def test_a_file_without_a_mean_code_gets_the_mean_of_draws(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["rosinality", "nvidia"])
 def test_every_key_that_does_not_fit_is_named(kind: str, tmp_path: Path) -> None:
-    tensors = random_checkpoint(getattr(checkpoints, kind)(SMALL[16]))
+    tensors = random_checkpoint(getattr(checkpoints, f"{kind}_layout")(SMALL[16]))
     missing = [name for name in tensors if name.endswith(("noise_strength", "noise.weight"))]
     misshaped = [name for name in tensors if "noise_const" in name or name.startswith("noises.")]
     strangers = [f"{name}er" for name in misshaped]
@@ -524,8 +524,8 @@ def test_every_key_of_an_encoder_that_does_not_fit_is_named(tmp_path: Path) -> N
     assert misshaped.code == "tensors-misshaped" and shape.startswith("input_layer.0.weight (1, 2) instead of ")
 
 
-def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
-    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     tensors["convs.0.conv.weight"][0, 0, 0] = float("nan")
     torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
     with raising(ModelUnavailable, "checkpoint-not-finite", names=["convs.0.conv.weight"]):
@@ -533,7 +533,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None
 
 
 def test_another_filter_is_refused(tmp_path: Path) -> None:
-    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+    tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     tensors["to_rgbs.0.upsample.kernel"] = torch.ones(4, 4) / 4
     torch.save({"g_ema": tensors}, tmp_path / "generator.pt")
     with raising(ModelUnavailable, "checkpoint-wrong-filters"):
@@ -590,7 +590,7 @@ def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: 
     assert not trace.exists()
 
 
-def test_a_tensor_that_reaches_beyond_its_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
     class Reaching:
         def __reduce__(self) -> tuple[Any, ...]:
             storage = torch.zeros(1).storage()
@@ -609,7 +609,7 @@ def test_weights_that_are_larger_than_their_file_are_refused(tmp_path: Path) -> 
         load_generator(tmp_path / "generator.pt")
 
 
-def test_an_encoder_is_not_built_in_the_size_that_its_file_only_claims(
+def test_an_encoder_is_not_built_at_a_size_that_its_file_merely_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def built(shape: EncoderShape) -> Encoder:
@@ -627,8 +627,8 @@ def test_an_encoder_is_not_built_in_the_size_that_its_file_only_claims(
 
 
 @pytest.mark.parametrize("average", [[0.0] * 16, "mean", torch.zeros(0), torch.zeros(0, 16), torch.tensor(1.0)])
-def test_a_mean_code_that_is_none_is_refused(average: object, tmp_path: Path) -> None:
-    tensors = random_checkpoint(checkpoints.rosinality(SMALL[16]))
+def test_a_malformed_mean_code_is_refused(average: object, tmp_path: Path) -> None:
+    tensors = random_checkpoint(checkpoints.rosinality_layout(SMALL[16]))
     del tensors["latent_avg"]
     torch.save({"g_ema": tensors, "latent_avg": average}, tmp_path / "generator.pt")
     with raising(ModelUnavailable, "checkpoint-average-wrong", file="generator.pt"):
@@ -642,7 +642,7 @@ def test_a_mean_code_that_is_none_is_refused(average: object, tmp_path: Path) ->
 def generator() -> Generator:
     torch.manual_seed(0)
     made = Generator(SMALL[16])
-    for layer in made.styled():
+    for layer in made.styled_layers():
         torch.nn.init.constant_(layer.noise_strength, 0.3)
     return made.requires_grad_(False)
 
@@ -658,7 +658,7 @@ def test_gradients_agree_with_differences(generator: Generator, part: str) -> No
     exact = Generator(SMALL[16]).double().requires_grad_(False)
     exact.load_state_dict(generator.state_dict())
     draw = torch.Generator().manual_seed(3)
-    maps = [layer.noise for layer in exact.styled()]
+    maps = [layer.noise for layer in exact.styled_layers()]
     for count in (1, 2):
         codes = torch.randn(count, 6, 16, generator=draw).double()
         weights = torch.randn(count, 3, 16, 16, generator=draw).double()
@@ -684,13 +684,13 @@ def test_gradients_agree_with_differences(generator: Generator, part: str) -> No
 
 def test_stored_noise_is_the_same_each_time_and_other_noise_is_not(generator: Generator) -> None:
     codes = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(4))
-    fresh = generator.fresh_noise(1, torch.Generator().manual_seed(0))
+    fresh = generator.draw_noise(1, torch.Generator().manual_seed(0))
     assert torch.equal(generator(codes), generator(codes))
     assert torch.equal(generator(codes, fresh), generator(codes, fresh))
     assert float((generator(codes, fresh) - generator(codes)).abs().mean()) > 1e-3
 
 
-def test_a_smaller_picture_is_what_the_large_one_is_built_on(generator: Generator) -> None:
+def test_a_smaller_picture_is_an_intermediate_result_of_the_large_one(generator: Generator) -> None:
     codes = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(4))
     assert generator(codes, size=8).shape == (1, 3, 8, 8)
     changed = codes.clone()
@@ -699,13 +699,13 @@ def test_a_smaller_picture_is_what_the_large_one_is_built_on(generator: Generato
     assert not torch.equal(generator(codes), generator(changed))
 
 
-def test_truncation_leads_to_the_mean_face(generator: Generator) -> None:
+def test_full_truncation_gives_the_mean_code(generator: Generator) -> None:
     z = torch.randn(2, 16, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(generator.map(z, 0.0), generator.mean_w.expand(2, 6, -1))
     assert torch.allclose(generator.map(z, 0.5), (generator.map(z) + generator.map(z, 0.0)) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [0, 2, 4])
-def test_a_picture_half_made_is_finished_the_same(generator: Generator, layers: int) -> None:
+def test_a_partial_synthesis_is_completed_to_the_same_picture(generator: Generator, layers: int) -> None:
     codes = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(4))
-    assert torch.equal(generator(codes, begun=generator.begin(codes, layers)), generator(codes))
+    assert torch.equal(generator(codes, begun=generator.synthesise_layers(codes, layers)), generator(codes))

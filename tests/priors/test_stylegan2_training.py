@@ -48,8 +48,10 @@ def faces() -> Tensor:
     return torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_resumed_run_goes_on_as_an_unbroken_one(training: ModuleType, faces: Tensor, tmp_path: Path) -> None:
-    plan = training.Plan(batch=4, grow=((0, 16), (1, 32)), adversary=2, lazy=2)
+def test_a_resumed_run_is_identical_to_an_uninterrupted_one(
+    training: ModuleType, faces: Tensor, tmp_path: Path
+) -> None:
+    plan = training.TrainingPlan(batch=4, grow=((0, 16), (1, 32)), adversary=2, lazy=2)
     unbroken = training.Training(plan, 0, CPU)
     wanted = [unbroken.advance(faces, None) for _ in range(5)]
     first = training.Training(plan, 0, CPU)
@@ -62,8 +64,8 @@ def test_a_resumed_run_goes_on_as_an_unbroken_one(training: ModuleType, faces: T
     assert {"judge", "adversarial", "path"} <= set(wanted[4])
 
 
-def test_it_learns_to_reconstruct(training: ModuleType) -> None:
-    run = training.Training(training.Plan(batch=6, grow=((0, 16),), adversary=1000), 0, CPU)
+def test_training_improves_reconstruction(training: ModuleType) -> None:
+    run = training.Training(training.TrainingPlan(batch=6, grow=((0, 16),), adversary=1000), 0, CPU)
     faces = torch.tensor([230, 60, 20], dtype=torch.uint8)[None, :, None, None].expand(6, 3, 32, 32)
     losses = [run.advance(faces, None)["reconstruction"] for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
@@ -77,50 +79,50 @@ def unpolished(polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path:
     save(before, maker, Encoder(ENCODER))
     with torch.no_grad():
         faces = (maker(maker.map(torch.randn(6, 16))).clamp(-1, 1) * 127.5 + 127.5).byte()
-    monkeypatch.setattr(polishing, "_WARM", 1)
+    monkeypatch.setattr(polishing, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(polishing, "training_names", lambda folder, *limits: [])
     monkeypatch.setattr(polishing, "benchmark_names", lambda folder: [])
     monkeypatch.setattr(polishing, "load_faces", lambda folder, names: faces)
     return before, faces
 
 
-def test_polishing_improves_the_encoder_and_leaves_the_generator(
+def test_fine_tuning_improves_the_encoder_and_keeps_the_generator(
     polishing: ModuleType, unpolished: tuple[Path, Tensor], tmp_path: Path
 ) -> None:
     (before, faces), after = unpolished, tmp_path / "after.safetensors"
     polishing.polish(tmp_path, before, after, steps=25)
     generator, kept = load_generator(before), load_generator(after)
     assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), kept.parameters(), strict=True))
-    quality = [float(polishing.quality(generator, load_encoder(path), faces).mean()) for path in (before, after)]
+    quality = [float(polishing.measure_psnr(generator, load_encoder(path), faces).mean()) for path in (before, after)]
     assert quality[1] > quality[0] + 1.0
 
 
-def test_polishing_that_was_stopped_goes_on_as_if_it_had_not_been(
+def test_resumed_fine_tuning_is_identical_to_an_uninterrupted_run(
     polishing: ModuleType, unpolished: tuple[Path, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before, _ = unpolished
-    monkeypatch.setattr(polishing, "_LOOK_EVERY", 2)
+    monkeypatch.setattr(polishing, "EVALUATE_EVERY", 2)
     whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
     polishing.polish(tmp_path, before, whole, steps=6)
-    batch = polishing.batch
+    batch = polishing.draw_batch
 
     def until_killed(faces: Tensor, step: int) -> Tensor:
         if step == 3:
             raise KeyboardInterrupt
         return batch(faces, step)
 
-    monkeypatch.setattr(polishing, "batch", until_killed)
+    monkeypatch.setattr(polishing, "draw_batch", until_killed)
     with pytest.raises(KeyboardInterrupt):
         polishing.polish(tmp_path, before, stopped, steps=6)
     seen: list[int] = []
-    monkeypatch.setattr(polishing, "batch", lambda faces, step: seen.append(step) or batch(faces, step))
+    monkeypatch.setattr(polishing, "draw_batch", lambda faces, step: seen.append(step) or batch(faces, step))
     polishing.polish(tmp_path, before, stopped, steps=6)
     assert seen == [2, 3, 4, 5]
     assert stopped.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (before, stopped, whole))
 
 
-def test_polishing_does_not_go_on_at_another_rate(
+def test_fine_tuning_refuses_to_resume_with_another_number_of_steps(
     polishing: ModuleType, unpolished: tuple[Path, Tensor], tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
@@ -129,9 +131,11 @@ def test_polishing_does_not_go_on_at_another_rate(
         polishing.polish(tmp_path, unpolished[0], out, steps=7)
 
 
-def test_every_step_of_polishing_sees_other_pictures_and_the_same_in_every_run(
-    polishing: ModuleType, faces: Tensor
-) -> None:
-    first, again, next_one = polishing.batch(faces, 3), polishing.batch(faces, 3), polishing.batch(faces, 4)
+def test_every_step_of_fine_tuning_has_its_own_reproducible_batch(polishing: ModuleType, faces: Tensor) -> None:
+    first, again, next_one = (
+        polishing.draw_batch(faces, 3),
+        polishing.draw_batch(faces, 3),
+        polishing.draw_batch(faces, 4),
+    )
     assert torch.equal(first, again) and not torch.equal(first, next_one)
     assert float(first.abs().max()) <= 1.0

@@ -18,7 +18,7 @@ from c2p_core.errors import Cancelled, Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace, warp_points
-from c2p_core.faces.layers import layers
+from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
@@ -31,14 +31,14 @@ from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
     Inversion,
     InversionSettings,
-    ffhq_crop,
+    ffhq_transform,
     fingerprint,
     fixed_rows,
+    frozen_layers,
     invert,
     psnr,
     synthesise,
-    tuned,
-    untouched_layers,
+    tuned_parameters,
     working_side,
 )
 from c2p_core.priors.inversion_cache import InversionCache
@@ -47,7 +47,7 @@ from c2p_core.priors.shape import SIZE
 from c2p_core.priors.strength import strength_limits
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
-from c2p_core.starting_look import starting_look
+from c2p_core.starting_look import choose_starting_look
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, pack
 from tests.said import raising
@@ -64,7 +64,7 @@ def networks(store: ModelStore) -> Networks:
     generator, encoder = Generator(SHAPE), Encoder(ENCODER)
     for rgb in generator.rgbs:
         rgb.weight.data *= 0.2  # random weights are far too colourful for a face
-    for layer in generator.styled():
+    for layer in generator.styled_layers():
         layer.noise_strength.data.fill_(0.1)
     frozen = generator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
     perceptual = Perceptual(store.path("faceres"), CPU)
@@ -78,7 +78,7 @@ def mean_face(store: ModelStore) -> np.ndarray:
 
 @pytest.fixture
 def prior(networks: Networks, mean_face: np.ndarray, tmp_path: Path) -> WPlusPrior:
-    return WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail, how=QUICK)
+    return WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail, settings=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def face(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
 ) -> WPlusFace:
     cache = InversionCache(tmp_path_factory.mktemp("cache"))
-    made = WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, how=QUICK, free_noise=True)
+    made = WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, settings=QUICK, free_noise=True)
     return made.invert(astronaut_canvas, 0.7)
 
 
@@ -101,15 +101,15 @@ def test_the_coarse_rows_are_fixed_in_every_size(codes: int, fixed: int) -> None
 
 
 @pytest.mark.parametrize("levels", [3, 5, 6])
-def test_tuning_leaves_alone_what_comes_before_the_free_rows(levels: int) -> None:
+def test_tuning_does_not_change_layers_before_the_free_rows(levels: int) -> None:
     generator = Generator(GeneratorShape((8,) * levels, style=8, mapping=1)).requires_grad_(False)
     codes = torch.randn(1, generator.shape.codes, 8, generator=torch.Generator().manual_seed(0))
-    first = untouched_layers(generator.shape.codes)
-    before = generator.begin(codes, first)
-    for parameter in tuned(generator).values():
+    first = frozen_layers(generator.shape.codes)
+    before = generator.synthesise_layers(codes, first)
+    for parameter in tuned_parameters(generator).values():
         parameter += 1.0
-    assert torch.equal(generator.begin(codes, first).features, before.features)
-    assert len(tuned(generator)) > 0
+    assert torch.equal(generator.synthesise_layers(codes, first).features, before.features)
+    assert len(tuned_parameters(generator)) > 0
 
 
 def test_the_start_is_the_face_itself(face: WPlusFace, astronaut_canvas: CanvasFace) -> None:
@@ -124,7 +124,9 @@ def test_fixed_rows_stay_bit_identical_and_free_rows_move(face: WPlusFace) -> No
     assert bool(((rows - face.inversion.codes)[fixed:].abs().amax(1) > 0).all())
 
 
-def test_brows_move_only_without_the_expression_and_eyes_never(prior: WPlusPrior, astronaut_canvas: CanvasFace) -> None:
+def test_brows_move_only_without_keep_expression_and_eyes_never(
+    prior: WPlusPrior, astronaut_canvas: CanvasFace
+) -> None:
     mesh, went = astronaut_canvas.mesh, {}
     for keep in (True, False):
         face = prior.invert(astronaut_canvas, 0.7, keep)
@@ -134,13 +136,13 @@ def test_brows_move_only_without_the_expression_and_eyes_never(prior: WPlusPrior
     assert float(went[True][brows].max()) < 0.01 and float(went[False][brows].max()) > 0.5
 
 
-def test_no_row_goes_farther_than_its_limit(face: WPlusFace) -> None:
+def test_no_row_changes_by_more_than_its_limit(face: WPlusFace) -> None:
     away = [face.rows(moved_code(face, scale)) - face.inversion.codes for scale in (10.0, 1000.0)]
     assert float(away[1].norm()) < 1.2 * float(away[0].norm())
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_no_pixel_goes_farther_than_the_makeup_prior_lets_it(
+def test_no_pixel_moves_farther_than_with_the_makeup_prior(
     prior: WPlusPrior, astronaut_canvas: CanvasFace, keep: bool
 ) -> None:
     face, limit = prior.invert(astronaut_canvas, 0.7, keep), strength_limits(0.7, keep).shape * CANVAS_EYE_DISTANCE
@@ -158,7 +160,7 @@ def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Network
     assert float(across.abs().max()) < 0.1
 
 
-def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
+def test_every_part_of_the_code_has_gradients(face: WPlusFace) -> None:
     code = {name: part.requires_grad_() for name, part in moved_code(face, 0.3).items()}
     (face.render(code).pixels ** 2).sum().backward()
     for name in ("codes", "noise", "relief", "texture", "grain", "shape"):
@@ -167,19 +169,19 @@ def test_every_searched_part_of_the_code_has_gradients(face: WPlusFace) -> None:
 
 
 @pytest.mark.parametrize("part", ["codes", "noise", "shape"])
-def test_what_is_unlikely_costs(face: WPlusFace, part: str) -> None:
+def test_an_unlikely_code_has_a_higher_latent_loss(face: WPlusFace, part: str) -> None:
     code = face.start()
     likely = float(face.latent_loss(code, face.render(code)))
     code[part] = code[part] + 1.0
     assert float(face.latent_loss(code, face.render(code))) > likely
 
 
-def test_what_the_text_asks_for_is_worn_before_the_search(
+def test_the_starting_look_is_painted_before_the_search(
     prior: WPlusPrior, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
     face = prior.invert(astronaut_canvas, 0.7)
     guidance = TextGuidance(store, CPU)
-    face = face.wearing(starting_look("red lipstick", face.preview, astronaut_canvas.mesh, guidance))
+    face = face.with_look(choose_starting_look("red lipstick", face.preview, astronaut_canvas.mesh, guidance))
     made_up = face.render(face.start()).pixels - astronaut_canvas.pixels
     lips = astronaut_canvas.mesh[list(OUTER_LIPS)].mean(0).round().int().tolist()
     red, green, _ = made_up[:, lips[1] - 6 : lips[1] + 6, lips[0] - 8 : lips[0] + 8].mean((1, 2))
@@ -193,18 +195,20 @@ def test_nothing_changes_outside_the_face(face: WPlusFace, astronaut_canvas: Can
 
 
 @pytest.mark.parametrize(("wider", "longer"), [(0.3, 0.0), (0.0, 0.3), (-0.3, -0.3)])
-def test_most_of_a_displacement_is_found_again(face: WPlusFace, wider: float, longer: float) -> None:
-    """A smooth one, as a generator makes it when a face widens or grows, without what its expression forbids."""
-    field = face.renderer.field
+def test_the_displacement_solver_recovers_most_of_a_smooth_displacement(
+    face: WPlusFace, wider: float, longer: float
+) -> None:
+    """Such as a generator makes when a face gets wider or longer, within the conditions of expression."""
+    field, solver = face.renderer.field, face.displacement_solver
     code = torch.cat([torch.full((SIZE,), wider), torch.full((SIZE,), longer)])
-    shift = field.displacement(code, face._farthest)
+    shift = field.displacement(code, solver.limit)
     assert float(shift.norm(dim=0).max()) > 2.0
-    grid = wplus.centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
-    after = torch.nn.functional.grid_sample(face._before[None], grid[None], align_corners=False)[0]
-    shape, moved = face._follow(after)
-    found = field.displacement(shape, face._farthest)
+    grid = wplus.grid_centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
+    after = torch.nn.functional.grid_sample(solver.before[None], grid[None], align_corners=False)[0]
+    shape, moved = solver.fit(after)
+    found = field.displacement(shape, solver.limit)
     assert float((found - shift).square().mean()) < 0.5 * float(shift.square().mean())
-    assert float((moved - after).square().mean()) < 0.5 * float((face._before - after).square().mean())
+    assert float((moved - after).square().mean()) < 0.5 * float((solver.before - after).square().mean())
 
 
 def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astronaut: Photo) -> None:
@@ -220,13 +224,13 @@ def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astron
 
 def test_the_layers_of_a_change_without_a_prompt_are_skin_and_foundation(face: WPlusFace, astronaut: Photo) -> None:
     where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
-    made = layers(astronaut, [(where, face.change(moved_code(face)))])
+    made = build_layers(astronaut, [(where, face.change(moved_code(face)))])
     assert {layer.name for layer in made} <= {"Reshaped skin", "Foundation"} and made
 
 
 def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    matrix = ffhq_crop(mesh, 1024)
+    matrix = ffhq_transform(mesh, 1024)
     inverse = np.linalg.inv(matrix[:, :2])
     eyes = [(inverse @ (mesh[list(eye)].mean(0) - matrix[:, 2])) for eye in (inversion.LEFT_EYE, inversion.RIGHT_EYE)]
     # Where FFHQ's own faces have their eyes.
@@ -236,7 +240,7 @@ def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
 # Inversion.
 
 
-def test_tuning_comes_nearer_to_the_photo(networks: Networks, astronaut_canvas: CanvasFace) -> None:
+def test_tuning_raises_the_psnr(networks: Networks, astronaut_canvas: CanvasFace) -> None:
     picture = torch.nn.functional.interpolate(astronaut_canvas.pixels[None], (64, 64), mode="area")[0] * 2 - 1
     mask, own = torch.ones(1, 64, 64), networks
     reached = [
@@ -246,11 +250,19 @@ def test_tuning_comes_nearer_to_the_photo(networks: Networks, astronaut_canvas: 
     assert reached[1] > reached[0] + 2
 
 
-def test_tuning_ends_at_its_target(networks: Networks, astronaut_canvas: CanvasFace) -> None:
+def test_tuning_stops_at_its_target_psnr(networks: Networks, astronaut_canvas: CanvasFace) -> None:
     picture, seen = torch.zeros(3, 64, 64), []
-    how = replace(QUICK, tuning_steps=50, target=3.0)
+    settings = replace(QUICK, tuning_steps=50, target=3.0)
     own = networks
-    invert(own.generator, own.encoder, picture, torch.ones(1, 64, 64), own.perceptual, how, lambda s, _: seen.append(s))
+    invert(
+        own.generator,
+        own.encoder,
+        picture,
+        torch.ones(1, 64, 64),
+        own.perceptual,
+        settings,
+        lambda s, _: seen.append(s),
+    )
     assert len(seen) < 50
 
 
@@ -262,26 +274,26 @@ def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Ne
         network.eval().requires_grad_(False)
     side = working_side(generator)
     picture, mask = torch.rand(3, side, side) * 2 - 1, torch.ones(1, side, side)
-    how = replace(QUICK, latent_steps=1, tuning_steps=1)
-    found = invert(generator, encoder, picture, mask, networks.perceptual, how)
+    settings = replace(QUICK, latent_steps=1, tuning_steps=1)
+    found = invert(generator, encoder, picture, mask, networks.perceptual, settings)
     assert (shape.size, side, found.codes.shape) == (512, 256, (16, 8))
     # From the first free row to 256 px; a layer of 512 px would have no gradient and stay.
-    layers = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
-    assert layers == {str(at) for at in range(untouched_layers(16), 13)}
+    tuned = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
+    assert tuned == {str(at) for at in range(frozen_layers(16), 13)}
     own = dict(generator.named_parameters())
     assert all(not torch.equal(weight, own[name]) for name, weight in found.weights.items())
     made = synthesise(generator, found.weights, found.codes[None], size=side)
     assert found.quality == psnr(made, picture[None], mask)
 
 
-def test_two_faces_in_a_row_are_inverted_as_each_alone(
+def test_inverting_a_face_does_not_affect_the_next_one(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     other = CanvasFace(astronaut_canvas.pixels.flip(0), astronaut_canvas.mesh)
     before = copy.deepcopy(networks.generator.state_dict())
 
     def inverted(name: str, face: CanvasFace) -> Inversion:
-        prior = WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / name), pytest.fail, how=QUICK)
+        prior = WPlusPrior(networks, mean_face, CPU, InversionCache(tmp_path / name), pytest.fail, settings=QUICK)
         return prior.invert(face, 0.7).inversion
 
     alone = inverted("alone", other)
@@ -301,17 +313,17 @@ def test_a_second_prompt_on_the_same_face_skips_the_inversion(
     assert torch.equal(first.inversion.codes, second.inversion.codes)
 
 
-def test_other_weights_do_not_take_what_was_kept(
+def test_cached_inversions_are_not_used_with_other_weights(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     cache = InversionCache(tmp_path)
     for name in ("one", "two"):
         own = replace(networks, fingerprint=name)
-        WPlusPrior(own, mean_face, CPU, cache, pytest.fail, how=QUICK).invert(astronaut_canvas, 0.7)
+        WPlusPrior(own, mean_face, CPU, cache, pytest.fail, settings=QUICK).invert(astronaut_canvas, 0.7)
     assert len(cache.entries()) == 2
 
 
-def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
+def test_a_cancelled_inversion_is_not_cached(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     def stop(step: int, steps: int) -> None:
@@ -328,8 +340,10 @@ def test_an_inversion_can_be_stopped_at_any_step_and_keeps_nothing(
     ("failures", "said"),
     [(1, ["inversion-without-tuning"]), (2, ["inversion-without-tuning", "inversion-on-processor"])],
 )
-def test_a_card_that_is_too_small_gets_less_to_do_and_then_nothing(
-    prior: WPlusPrior,
+def test_out_of_gpu_memory_the_inversion_skips_tuning_and_then_moves_to_the_processor(
+    networks: Networks,
+    mean_face: np.ndarray,
+    tmp_path: Path,
     astronaut_canvas: CanvasFace,
     monkeypatch: pytest.MonkeyPatch,
     failures: int,
@@ -337,6 +351,7 @@ def test_a_card_that_is_too_small_gets_less_to_do_and_then_nothing(
 ) -> None:
     left = [failures]
     heard: list[Message] = []
+    cache = InversionCache(tmp_path / "cache")
 
     def scarce(*given: object) -> Inversion:
         left[0] -= 1
@@ -345,18 +360,22 @@ def test_a_card_that_is_too_small_gets_less_to_do_and_then_nothing(
         return invert(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(wplus, "invert", scarce)
-    monkeypatch.setattr(prior, "_warn", heard.append)
-    face = prior.invert(astronaut_canvas, 0.7)
+    face = WPlusPrior(networks, mean_face, CPU, cache, heard.append, settings=QUICK).invert(astronaut_canvas, 0.7)
     assert face.inversion.quality > 0
     assert [message.code for message in heard] == said
-    # What was done with less is not what a later run should find.
-    assert len(prior._cache.entries()) == (failures == 2)
+    # An inversion without tuning must not be cached.
+    assert len(cache.entries()) == (failures == 2)
 
 
-def test_a_full_card_is_not_asked_for_room_to_copy_the_networks_from(
-    prior: WPlusPrior, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
+def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(
+    networks: Networks,
+    mean_face: np.ndarray,
+    tmp_path: Path,
+    astronaut_canvas: CanvasFace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    left = [2]
+    left, cache = [2], InversionCache(tmp_path / "cache")
+    prior = WPlusPrior(networks, mean_face, CPU, cache, lambda message: None, settings=QUICK)
 
     def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError
@@ -368,7 +387,6 @@ def test_a_full_card_is_not_asked_for_room_to_copy_the_networks_from(
         return invert(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(wplus, "invert", scarce)
-    monkeypatch.setattr(prior, "_warn", lambda message: None)
     monkeypatch.setattr(Tensor, "__deepcopy__", full)
     monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", full)
     assert prior.invert(astronaut_canvas, 0.7).inversion.quality > 0
@@ -385,20 +403,18 @@ def user_store(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatc
     return other
 
 
-def test_without_weights_of_the_users_those_of_the_program_are_used(user_store: ModelStore) -> None:
+def test_the_shipped_weights_are_used_without_checkpoints_of_the_users(user_store: ModelStore) -> None:
     networks = load_networks(user_store, CPU)
     assert networks.generator.shape.size == 128 and networks.encoder.shape.codes == networks.generator.shape.codes
 
 
-def test_weights_that_come_while_the_models_are_loaded_are_used(
-    user_store: ModelStore, networks: Networks, astronaut: Photo
-) -> None:
+def test_checkpoints_added_between_runs_are_used(user_store: ModelStore, networks: Networks, astronaut: Photo) -> None:
     warm, request = WarmModels(), ProtectRequest(astronaut, prior="stylegan2")
 
     def used() -> GeneratorShape:
         prior = load_models(request, user_store, CPU, [], warm).prior
         assert isinstance(prior, WPlusPrior)
-        return prior._networks.generator.shape
+        return prior.networks.generator.shape
 
     assert used() != SHAPE
     for slot in ("generator", "encoder"):
@@ -414,7 +430,7 @@ def test_one_network_without_the_other_is_refused(user_store: ModelStore, there:
 
 
 @pytest.mark.parametrize("slots", [("generator", "encoder")])
-def test_weights_in_their_slots_are_used(user_store: ModelStore, networks: Networks, slots: tuple[str, ...]) -> None:
+def test_the_users_checkpoints_are_used(user_store: ModelStore, networks: Networks, slots: tuple[str, ...]) -> None:
     for slot in slots:
         checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
     assert load_networks(user_store, CPU).generator.shape == SHAPE
@@ -477,7 +493,7 @@ def test_a_whole_photo_is_searched_in_both_modes_and_with_free_noise(
 
 
 @pytest.mark.slow
-def test_behind_gimp_an_inverted_face_stays_in_memory_and_never_gets_to_disk(
+def test_the_worker_caches_inversions_in_memory_only(
     user_store: ModelStore, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_CACHE", str(tmp_path / "cache"))

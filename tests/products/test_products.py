@@ -13,7 +13,7 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from c2p_core.colour import srgb_to_linear
-from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, apply, canvas_crop
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.faces.regions import INNER_LIPS, signed_distance
 from c2p_core.models.store import ModelStore
@@ -35,8 +35,8 @@ class Face:
         photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
         mesh, _ = find(photo, FIVE)
         alignment = align(mesh[:, :2], eye_distance(mesh))
-        self.mesh = apply(alignment.to_canvas, mesh[:, :2])
-        self.linear = srgb_to_linear(canvas_crop(photo, alignment).clamp(0, 1))
+        self.mesh = transform_points(alignment.to_canvas, mesh[:, :2])
+        self.linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
         self.regions = geometry.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
         self.skin = paint.skin_map(self.linear, CANVAS_EYE_DISTANCE)
         self.ground = paint.ground(self.regions, self.skin)

@@ -47,7 +47,7 @@ def noisy_chips(name: str, count: int) -> Tensor:
 
 
 @EACH
-def test_a_batch_gives_what_single_chips_give(name: str) -> None:
+def test_a_batch_gives_the_same_as_single_chips(name: str) -> None:
     network, chips = load(name), noisy_chips(name, 2)
     both = network(chips)
     assert both.shape == (2, VALUES[name])
@@ -55,7 +55,7 @@ def test_a_batch_gives_what_single_chips_give(name: str) -> None:
 
 
 @EACH
-def test_chips_stay_as_they_are(name: str) -> None:
+def test_the_input_is_not_modified(name: str) -> None:
     chips = noisy_chips(name, 1)
     before = chips.clone()
     load(name)(chips)
@@ -63,7 +63,7 @@ def test_chips_stay_as_they_are(name: str) -> None:
 
 
 @EACH
-def test_only_the_picture_gets_a_gradient_and_it_is_right(name: str) -> None:
+def test_gradients_with_respect_to_the_picture_are_correct(name: str) -> None:
     network = load(name)
     assert not network.training and not any(weight.requires_grad for weight in network.parameters())
     exact = copy.deepcopy(network).double()

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
-from c2p_core.faces.align import align, apply, canvas_crop
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
-from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest
+from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest_decoy
 from c2p_core.recognition.thresholds import read_thresholds
 from tests.said import raising
 
@@ -33,8 +33,8 @@ def astronaut() -> tuple[torch.Tensor, torch.Tensor]:
     photo = Photo(skimage.data.astronaut())
     face = find_faces(photo, ModelStore(offline=True))[0]
     alignment = align(face.mesh, face.eye_distance)
-    mesh = apply(alignment.to_canvas, face.mesh)
-    return canvas_crop(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
+    mesh = transform_points(alignment.to_canvas, face.mesh)
+    return crop_canvas(to_tensor(to_srgb(photo)), alignment)[None], torch.from_numpy(mesh)[None]
 
 
 @cache
@@ -90,13 +90,13 @@ def test_gradients_say_how_the_similarity_changes(name: str) -> None:
     assert float((gradient * step).sum()) == pytest.approx(float(up - down) / 2, rel=0.1)
 
 
-def test_every_recogniser_comes_with_the_installation(bare: ModelStore) -> None:
+def test_every_recogniser_ships_with_the_program(bare: ModelStore) -> None:
     warnings: list[Message] = []
     assert tuple(one.name for one in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
     assert warnings == []
 
 
-def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) -> None:
+def test_auto_skips_unavailable_recognisers_with_a_warning(incomplete: ModelStore) -> None:
     warnings: list[Message] = []
     found = load_recognisers("auto", incomplete, CPU, warnings)
     assert [one.name for one in found] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
@@ -104,7 +104,7 @@ def test_auto_leaves_out_what_cant_be_had_and_says_so(incomplete: ModelStore) ->
     assert said == [("recogniser-left-out", name, "model-missing") for name in ("faceres-deep", "mobileface")]
 
 
-def test_a_named_recogniser_has_to_be_there(incomplete: ModelStore) -> None:
+def test_an_unavailable_named_recogniser_is_an_error(incomplete: ModelStore) -> None:
     with raising(ModelUnavailable, "model-missing", name="mobileface"):
         load_recognisers(["dlib-resnet", "mobileface"], incomplete, CPU)
 
@@ -113,7 +113,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
     assert {bare.entry(name).family for name in ("mobilefacenet", "mobilenet")} == {"arcface"}
 
 
-def test_an_unknown_recogniser_is_answered_with_the_known_ones(bare: ModelStore) -> None:
+def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
     with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(RECOGNISERS)):
         load_recognisers(["arcface"], bare, CPU)
 
@@ -160,10 +160,10 @@ def test_a_recogniser_that_decoys_do_not_know_is_named_and_has_no_say(tmp_path: 
     assert [list(decoy) for decoy in decoys] == [["mobileface"]] * 3
     assert decoy_warnings(both, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
     own = {"mobileface": torch.tensor([0.0, 1.0, 0.0]), "dlib-resnet": torch.ones(2)}
-    assert torch.equal(nearest(own, decoys)["mobileface"], own["mobileface"])
+    assert torch.equal(nearest_decoy(own, decoys)["mobileface"], own["mobileface"])
 
 
 def test_without_any_decoys_there_is_none_to_go_to(tmp_path: Path) -> None:
     save_file({"another": torch.eye(3)}, tmp_path / "decoys.safetensors")
     decoys = load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)
-    assert nearest({"dlib-resnet": torch.ones(2)}, decoys) == {}
+    assert nearest_decoy({"dlib-resnet": torch.ones(2)}, decoys) == {}

@@ -22,7 +22,7 @@ from c2p_core import compare, errors, pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces import detect
-from c2p_core.faces.boxes import overlap
+from c2p_core.faces.boxes import box_iou
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.models import loaded
@@ -111,7 +111,7 @@ def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
         again["box"][2] + region["x"],
         again["box"][3] + region["y"],
     ]
-    assert overlap(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
+    assert box_iou(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
     assert face["eye_distance"] == pytest.approx(again["eye_distance"], rel=0.05)
     assert region["width"] * region["height"] < 0.15 * large.size / 3
     assert face["skipped"] is None and answer["chosen"] == [1] == region["faces"]
@@ -244,7 +244,7 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     faces = [{**found["faces"][0], "number": 7}]
     answer, made, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
     (face,) = answer["faces"]
-    assert face["number"] == 7 and overlap(tuple(face["box"]), tuple(faces[0]["box"])) > 0.9
+    assert face["number"] == 7 and box_iou(tuple(face["box"]), tuple(faces[0]["box"])) > 0.9
     shown = pasted(large, made)
     changed = (shown != large).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
@@ -384,7 +384,7 @@ def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jo
 def test_a_card_that_gets_full_after_the_search_costs_no_protection(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    similarities, asked = verify.similarities, []
+    similarities, asked = verify.measure_similarities, []
 
     def scarce(*given: Any) -> tuple[Similarity, ...]:
         asked.append(given)
@@ -392,7 +392,7 @@ def test_a_card_that_gets_full_after_the_search_costs_no_protection(
             raise torch.cuda.OutOfMemoryError
         return similarities(*given)
 
-    monkeypatch.setattr(verify, "similarities", scarce)
+    monkeypatch.setattr(verify, "measure_similarities", scarce)
     selection = np.zeros((512, 512, 1), np.uint8)
     selection[:, :225] = 255
     answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")], steps=1)
@@ -547,7 +547,7 @@ def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs:
     sent = [at(ASTRONAUT, 100, 20, name, (260, 220)) for name in ("original", "current")]
     answer, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
     (face,) = answer["faces"]
-    assert face["number"] == 3 and overlap(tuple(face["box"]), tuple(box)) > 0.9
+    assert face["number"] == 3 and box_iou(tuple(face["box"]), tuple(box)) > 0.9
 
 
 # Models and words
@@ -598,7 +598,7 @@ def test_a_damaged_model_is_offered_as_a_missing_one(bare: Jobs, tmp_path: Path)
 
 def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
-    monkeypatch.setattr(ModelStore, "is_whole", lambda self, name: name not in ("face-mesh", "one"))
+    monkeypatch.setattr(ModelStore, "is_intact", lambda self, name: name not in ("face-mesh", "one"))
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
     answer, _, told = run(bare, "models", [], fetch=True)
     assert fetched == ["one"] and told[0].header["stage"] == "fetch"

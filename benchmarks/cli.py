@@ -1,0 +1,369 @@
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, fullsize."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, people_list, places, sample_portrait, spread
+from benchmarks.methods.strengths import ASIDE, CURVES, PRODUCT_METHOD
+from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
+
+SUITES = ("protect", "natural", "survive", "speed", "all")
+DRAWN = CURVES | ASIDE
+_PER_SHEET = 4
+
+Found = TypeVar("Found")
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _parse_strengths(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no list of numbers") from error
+    if not all(0.0 <= number <= 1.0 for number in numbers):
+        raise click.BadParameter("strengths lie between 0 and 1")
+    return numbers
+
+
+def _parse_names(known: Sequence[str], value: str) -> tuple[str, ...]:
+    names = tuple(value.split(","))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}")
+    return names
+
+
+def _parse_priors(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return _parse_names(PRIORS, value)
+
+
+def _parse_families(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Families to hold out: those that are named, or all of the manifest."""
+    from benchmarks.recognisers import list_families
+
+    return list_families() if value is None else _parse_names(list_families(), value)
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+_PATH = click.Path(path_type=Path)
+_OUT = click.option(
+    "--out", type=_PATH, help="Folder of rows and pictures; benchmarks/results and benchmarks/out when not given."
+)
+_FACES = _together(
+    click.option("--faces", type=_PATH, help="Text file of photo names; benchmark40.txt by default."),
+    click.option("--photos", type=_PATH, help="Folder of photos; the shared faces by default."),
+)
+_WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
+# The fields of a plan that say how the product searches.
+_SEARCH = _together(
+    click.option("--hold-out", callback=_parse_families, help="Families to leave out in turn; all when not given."),
+    click.option("--prompt", default=DEFAULT_PROMPT, show_default=True),
+    click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True),
+    click.option("--steps", type=int, help="Search steps, the product's default when not given."),
+    click.option("--seed", type=int, default=0, show_default=True),
+)
+# Which pictures are shown.
+_SHOWN = _together(
+    click.option("--method", default=PRODUCT_METHOD, show_default=True),
+    click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True),
+    click.option(
+        "--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.'
+    ),
+    click.option(
+        "--prior",
+        "priors",
+        default=PRIORS[0],
+        show_default=True,
+        callback=_parse_priors,
+        help="Several stand side by side.",
+    ),
+    click.option("--others", is_flag=True, help="Of the photos that `others` protected."),
+    click.option("--photos", type=_PATH, help="Folder of the originals."),
+)
+
+
+def _warn(sentence: str) -> None:
+    click.secho(sentence, fg="red", bold=True, err=True)
+
+
+def _find(find: Callable[[], Found], named: bool) -> Found:
+    """What is to be measured; ends loudly, and without failing, where the shared photos are not there.
+
+    Args:
+        named: the user named the photos, so that it is a mistake when there are none.
+    """
+    try:
+        return find()
+    except NoData as error:
+        if named:
+            raise click.UsageError(str(error)) from error
+        _warn(f"NOTHING WAS MEASURED. {error}")
+        sys.exit(0)
+
+
+def _find_faces(faces: Path | None, photos: Path | None) -> tuple[Path, ...]:
+    return _find(lambda: face_list(faces, photos), named=faces is not None or photos is not None)
+
+
+def _refuse_other_options(context: click.Context, what: str, *taken: str) -> None:
+    """Refuses options that were given and that ``what`` has no use for."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if given and name not in taken:
+            raise click.UsageError(f"{what} takes no {parameter.opts[0]}")
+
+
+@click.group()
+def main() -> None:
+    """Measure what Protect Face does."""
+
+
+@main.command()
+@click.option("--suite", type=click.Choice(SUITES), default="all", show_default=True)
+@_FACES
+@click.option("--methods", default=f"{PRODUCT_METHOD},look", show_default=True, help="Measured on every face.")
+@click.option(
+    "--strength",
+    "strengths",
+    default=f"{DEFAULT_STRENGTH:g}",
+    show_default=True,
+    callback=_parse_strengths,
+    help="Of these methods.",
+)
+@click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
+@click.option("--curve-faces", type=int, default=8, show_default=True, help="How many faces the curves are drawn of.")
+@_SEARCH
+@click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
+@click.option("--gallery/--no-gallery", default=True, help="Also search for the person among others.")
+@click.option("--extra-recogniser", default="", metavar="MODULE:FUNCTION", help="A recogniser of your own.")
+@_WORKERS
+@click.option("--quick", is_flag=True, help="Six faces, few steps, into a folder of its own; checks signs, not sizes.")
+@click.option("--limit", type=int, help="Only the first N faces.")
+@_OUT
+@click.pass_context
+def run(
+    context: click.Context,
+    /,
+    suite: str,
+    faces: Path | None,
+    photos: Path | None,
+    methods: str,
+    strengths: tuple[float, ...],
+    curves: str,
+    curve_faces: int,
+    pairs: bool,
+    gallery: bool,
+    extra_recogniser: str,
+    workers: int,
+    quick: bool,
+    limit: int | None,
+    out: Path | None,
+    **search: Any,
+) -> None:
+    """Protect and measure; what has a row already is not measured again."""
+    from benchmarks.fingerprint import fingerprint_code
+    from benchmarks.methods.catalogue import METHODS
+    from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
+    from benchmarks.suites import cost, runner
+    from benchmarks.suites.gallery import list_candidates
+
+    if quick:
+        _refuse_other_options(context, "--quick", "quick", "faces", "photos", "workers", "out")
+        sys.exit(_run_quick(faces, photos, workers, out))
+    if suite == "speed":
+        taken = ("suite", "faces", "photos", "limit", "strengths", "prior", "out")
+        _refuse_other_options(context, "--suite speed", *taken)
+        if len(strengths) > 1:
+            raise click.UsageError("--suite speed takes one --strength")
+    where, chosen = places(out), _find_faces(faces, photos)[:limit]
+    if extra_recogniser:
+        try:
+            load_extra_recogniser(extra_recogniser)
+        except BadRecogniser as error:
+            raise click.BadParameter(str(error), param_hint="--extra-recogniser") from error
+    failed = 0
+    if suite != "speed":
+        drawn = () if curves == "none" else _parse_names(tuple(METHODS), curves)
+        plan = runner.Plan(
+            photos=chosen,
+            methods=_parse_names(tuple(METHODS), methods),
+            strengths=strengths,
+            suites=frozenset({"protect", "natural", "survive"} if suite == "all" else {suite}),
+            curves={name: DRAWN.get(name, strengths) for name in drawn},
+            curve_photos=spread(chosen, curve_faces),
+            pairs=_fetch_pairs(where.pictures) if pairs and suite in ("protect", "all") else (),
+            extra=extra_recogniser,
+            search_among=list_candidates(chosen) if gallery else (),
+            **search,
+        )
+        with runner.start_pool(workers) as executor:
+            runner.describe_people(chosen, where, executor, click.echo)
+            outcome = runner.run(plan, where, fingerprint_code(), executor, click.echo)
+        click.echo(outcome)
+        failed = outcome.failed
+    if suite in ("speed", "all"):
+        cost.run(chosen, strengths[0], search["prior"], where.rows, click.echo)
+    sys.exit(1 if failed else 0)
+
+
+def _fetch_pairs(folder: Path) -> tuple[Path, ...]:
+    """Photos of one person; without them the rest goes on."""
+    from benchmarks.suites import one_person
+
+    try:
+        return one_person.fetch_photos(folder / "pairs")
+    except NoData as error:
+        _warn(f"NO OTHER PHOTO OF THE SAME PERSON WAS COMPARED. {error}")
+        return ()
+
+
+def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> int:
+    """The small suite: the exit code is 0 when every effect has the sign it should have."""
+    from benchmarks.suites import quick
+
+    folder = (out or OUT) / "quick"
+    try:
+        chosen = spread(face_list(faces, photos), quick.FACES)
+    except NoData as error:
+        _warn(f"THE SHARED FACES WERE SKIPPED. {error} One sample portrait is measured instead.")
+        chosen = (sample_portrait(folder),)
+    problems = quick.measure(chosen, folder, workers, click.echo)
+    for problem in problems:
+        click.secho(problem, fg="red", err=True)
+    click.echo("Every effect has its sign." if not problems else f"{len(problems)} effects have the wrong sign.")
+    return 1 if problems else 0
+
+
+@main.command()
+@click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
+@_SEARCH
+@click.option("--strangers/--no-strangers", default=True, help="Also search among the shared validation faces.")
+@_WORKERS
+@click.option("--limit", type=int, help="Protect only the first N photos.")
+@_OUT
+def others(photos: Path | None, strangers: bool, workers: int, out: Path | None, **plan: Any) -> None:
+    """Protect photos of people of whom there are other photos, and search for them among these."""
+    from benchmarks.fingerprint import fingerprint_code
+    from benchmarks.suites import other_photos, runner
+    from benchmarks.suites.gallery import list_candidates
+
+    people = _find(lambda: people_list(photos), named=photos is not None)
+    crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
+    with runner.start_pool(workers) as executor:
+        wanted = other_photos.Plan(people=people, strangers=crowd, **plan)
+        outcome = other_photos.run(wanted, places(out), fingerprint_code(), executor, click.echo)
+    click.echo(outcome)
+    sys.exit(1 if outcome.failed else 0)
+
+
+@main.command()
+@_OUT
+def report(out: Path | None) -> None:
+    """Write REPORT.md from the rows, and contact sheets of the product's pictures that are kept."""
+    from benchmarks.report import contact_sheets
+    from benchmarks.report.document import MAIN_STRENGTH, write_report
+
+    where = places(out)
+    click.echo(f"{write_report(where)} written.")
+    for shown in (*((prior,) for prior in PRIORS), PRIORS):
+        made = contact_sheets.draw(
+            where, SHARED_FACES / "photos", PRODUCT_METHOD, MAIN_STRENGTH, DEFAULT_HOLD_OUT, _PER_SHEET, False, shown
+        )
+        if made:
+            click.echo(f"{len(made)} contact sheets of {' and '.join(shown)} in {made[0].parent}")
+
+
+def _draw(
+    out: Path | None,
+    photos: Path | None,
+    method: str,
+    strength: float,
+    hold_out: str,
+    priors: tuple[str, ...],
+    others: bool,
+    per_sheet: int = 1,
+    close: bool = False,
+) -> None:
+    from benchmarks.methods.catalogue import PRODUCT
+    from benchmarks.report import contact_sheets
+
+    if others:
+        people = _find(lambda: people_list(photos), named=True)
+        made = contact_sheets.draw_other_photos(places(out), people, strength, hold_out, per_sheet, close, priors)
+    else:
+        folder = photos or SHARED_FACES / "photos"
+        shown = priors if method in PRODUCT else ("",)
+        made = contact_sheets.draw(places(out), folder, method, strength, hold_out, per_sheet, close, shown)
+    if not made:
+        raise click.ClickException(
+            f"There is no picture of {method} at {strength:g} with {hold_out} held out; run it first."
+        )
+    for path in made:
+        click.echo(path)
+
+
+@main.command()
+@_SHOWN
+@click.option("--per-sheet", type=int, default=_PER_SHEET, show_default=True)
+@_OUT
+def sheets(**options: Any) -> None:
+    """Contact sheets: before, after, difference x 8; every face at least 300 px wide."""
+    _draw(**options)
+
+
+@main.command()
+@_SHOWN
+@_OUT
+def closeups(**options: Any) -> None:
+    """One picture a face: before and after side by side at full size, at least 700 px wide each."""
+    _draw(**options, close=True)
+
+
+@main.command()
+@_OUT
+def gimp(out: Path | None) -> None:
+    """What the filter costs in a real GIMP 3 beside the search; nothing else should be running meanwhile."""
+    from benchmarks.suites import gimp as suite
+    from tests.host.root import NoRoot
+
+    try:
+        click.echo(f"{suite.run(places(out).rows, click.echo)} written.")
+    except NoRoot as error:
+        _warn(f"NOTHING WAS MEASURED. {error}")
+
+
+@main.command()
+@_FACES
+@_WORKERS
+@_OUT
+def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> None:
+    """How well the prior stylegan2 reproduces faces: the encoder alone, and after tuning."""
+    from benchmarks.suites import inversion as suite
+    from benchmarks.suites import runner
+
+    chosen = _find_faces(faces, photos)
+    with runner.start_pool(workers) as executor:
+        click.echo(f"{suite.run(chosen, places(out).rows, executor, click.echo)} written.")
+
+
+@main.command()
+@click.option("--timed", type=int, default=3, show_default=True, help="Steps of each kind to time.")
+@_OUT
+def fullsize(timed: int, out: Path | None) -> None:
+    """StyleGAN2 at 1024 px with random weights, against a plain loop; nothing else should be running meanwhile."""
+    from benchmarks.suites import fullsize as suite
+
+    click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")

@@ -1,0 +1,41 @@
+"""Fingerprints of the code that was measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.data import CHECKOUT
+from c2p_core.models.manifest import read_manifest
+
+# What only decides how a face is changed, or what is shown and done with it: embeddings of unchanged photos stay.
+_CHANGES_ONLY = frozenset(
+    {"priors", "guidance", "batch", "worker", "cli.py", "pipeline.py", "plot.py", "search.py", "losses.py",
+     "eot.py", "starting_look.py", "subjects.py", "validate.py", "compare.py"}
+)  # fmt: skip
+
+_EMBEDDING_ROLES = ("detector", "landmarks", "recogniser")
+
+
+def fingerprint_embedding() -> str:
+    """Twelve hex digits over what finds and embeds faces; kept embeddings stay valid when the search changes."""
+    core = CHECKOUT / "c2p_core"
+    code = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _CHANGES_ONLY]
+    models = [m for m in read_manifest(CHECKOUT / "bundle" / "manifest.toml") if m.role in _EMBEDDING_ROLES]
+    return _fingerprint(code, [f"{model.name} {file.sha256}" for model in models for file in model.files])
+
+
+def fingerprint_code() -> str:
+    """Twelve hex digits over all that decides the pictures: c2p_core, the manifest and the project's own weights."""
+    files = [*(CHECKOUT / "c2p_core").rglob("*.py"), CHECKOUT / "bundle" / "manifest.toml"]
+    files += [p for p in (CHECKOUT / "bundle" / "mini").rglob("*") if p.is_file()]
+    return _fingerprint(files)
+
+
+def _fingerprint(files: Iterable[Path], further: Iterable[str] = ()) -> str:
+    digest = hashlib.sha256("\n".join(further).encode())
+    for file in sorted(p for p in files if p.exists()):
+        digest.update(file.relative_to(CHECKOUT).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

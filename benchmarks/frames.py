@@ -1,0 +1,99 @@
+"""Rows as pandas frames: a line a picture, a line a score, a line a pair of photos.
+
+All frames have the index levels `KEYS`, so that groups are taken in one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from pandas import DataFrame
+
+from benchmarks.rows import OtherScore, OthersRow, ProtectedPairsRow, Score, Setting
+
+# Lines of one variant and strength make a line of a table.
+VARIANT = ["variant", "strength"]
+KEYS = [*VARIANT, "method", "prior", "face", "hold_out"]
+
+
+class HasSetting(Protocol):
+    """A row that a setting is the key of."""
+
+    @property
+    def setting(self) -> Setting: ...
+
+
+def _frame(lines: Iterable[dict[str, Any]], columns: Sequence[str]) -> DataFrame:
+    return DataFrame(list(lines), columns=[*KEYS, *columns]).set_index(KEYS)
+
+
+def _line(row: HasSetting, columns: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(row.setting, name) for name in KEYS} | columns
+
+
+def picture_frame(rows: Iterable[HasSetting], *attributes: str) -> DataFrame:
+    """A line a row, with these attributes of it as columns."""
+    return _frame((_line(row, {name: getattr(row, name) for name in attributes}) for row in rows), attributes)
+
+
+def score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFrame:
+    """A line a score, with its attributes as columns."""
+    lines = (_line(row, vars(score)) for row, said in scores for score in said)
+    return _frame(lines, list(Score.__annotations__)).astype(dict.fromkeys(["rank", "decoy_before", "decoy"], float))
+
+
+def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow]) -> DataFrame:
+    """A line a pair of photos of one person and a recogniser: ``before`` and ``after``, NaN without a face."""
+    columns = ["recogniser", "family", "role", "far1", "far01"]
+    lines = (
+        _line(row, {name: getattr(s, name) for name in columns} | {"before": before, "after": after})
+        for row in rows
+        for s in row.scores
+        for before, after in s.others.values()
+    )
+    return _frame(lines, [*columns, "before", "after"]).astype({"before": float, "after": float})
+
+
+def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
+    """A line a photo and a recogniser that searches for it.
+
+    Columns: what `OtherScore` says of the recogniser, ``own``, and for each of "mate" (the most similar other photo of
+    the person), "nearest" (of anybody else in the folder) and "stranger" the similarities before and after protection,
+    such as ``mate_before``; NaN where there is none, or no face.
+    """
+
+    def similarities(s: OtherScore) -> dict[str, float | None]:
+        after = [value for _, value in s.others.values() if value is not None]
+        mate = (max(before for before, _ in s.others.values()), max(after, default=None)) if s.others else None
+        found = {"mate": mate, "nearest": s.nearest, "stranger": s.stranger}
+        return {
+            f"{who}_{when}": None if pair is None else pair[at]
+            for who, pair in found.items()
+            for at, when in enumerate(("before", "after"))
+        }
+
+    columns = ["recogniser", "family", "role", "far1", "far01", "own"]
+    numbers = [f"{who}_{when}" for who in ("mate", "nearest", "stranger") for when in ("before", "after")]
+    lines = (
+        _line(row, {name: getattr(s, name) for name in columns} | similarities(s)) for row in rows for s in row.scores
+    )
+    return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(["own", *numbers], float))
+
+
+def select(frame: DataFrame, **levels: object) -> DataFrame:
+    """The lines whose index levels have these values."""
+    for name, value in levels.items():
+        frame = frame[frame.index.get_level_values(name) == value]
+    return frame
+
+
+def largest(frame: DataFrame, method: str, strength: float) -> DataFrame:
+    """Of a method and strength the variant with the most lines: the usual prompt and steps; of equals the first."""
+    found = select(frame, method=method, strength=strength)
+    return found if found.empty else select(found, variant=found.groupby(level="variant").size().idxmax())
+
+
+def count_faces(frame: DataFrame) -> int:
+    """How many different photos the lines tell of."""
+    return int(frame.index.get_level_values("face").nunique())

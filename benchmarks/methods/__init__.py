@@ -1,0 +1,1 @@
+"""What is compared: the product, noise and disguises."""

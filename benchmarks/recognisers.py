@@ -1,0 +1,70 @@
+"""The recognisers that pictures are compared with: all of the product, and one from outside. A process loads them
+once."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from c2p_core.device import pick_device
+from c2p_core.faces.align import CANVAS
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
+
+
+class BadRecogniser(Exception):
+    """What ``--extra-recogniser`` names is no recogniser; the message says what is wrong."""
+
+
+@lru_cache(maxsize=1)
+def open_store() -> ModelStore:
+    """One a process: it remembers which files it has checked."""
+    return ModelStore()
+
+
+@lru_cache(maxsize=1)
+def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
+    """All of the product, by name and not "auto": one that can't be had has to fail the run, not vanish from it.
+
+    Raises:
+        ModelUnavailable: a recogniser can't be had.
+    """
+    return load_recognisers(recogniser_names(models), models, pick_device("auto"))
+
+
+def list_families() -> tuple[str, ...]:
+    """Families of the product's recognisers, as the manifest names them: each can be held out of a search."""
+    store = open_store()
+    return tuple(dict.fromkeys(store.entry(name).family for name in recogniser_names(store)))
+
+
+@lru_cache(maxsize=4)
+def load_extra_recogniser(source: str) -> Recogniser:
+    """The recogniser that ``module:function`` makes; the search never uses it.
+
+    Args:
+        source: a module that Python can import, and a function in it that takes nothing and returns a
+            `c2p_core.recognition.Recogniser` on the device of this run.
+
+    Raises:
+        BadRecogniser: there is no such module or function, or it makes something else.
+    """
+    module, _, function = source.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise BadRecogniser(f"{source!r} makes no recogniser ({error}); give it as module:function.") from error
+    if not isinstance(made, Recogniser):
+        raise BadRecogniser(f"{source!r} returned a {type(made).__name__}, not a c2p_core.recognition.Recogniser.")
+    if made.name in recogniser_names(open_store()):
+        raise BadRecogniser(f"{source!r} calls itself {made.name!r}, which is one of the product's; name it otherwise.")
+    grey = torch.full((2, 3, CANVAS, CANVAS), 0.5)
+    mesh = torch.from_numpy(np.random.default_rng(0).uniform(60, 200, (2, 468, 2)).astype(np.float32))
+    with torch.no_grad():
+        vectors = made.embed(grey, mesh)
+    if vectors.ndim != 2 or vectors.shape[0] != 2 or not torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-3):
+        raise BadRecogniser(f"{source!r} embeds two pictures as {tuple(vectors.shape)}, not as two unit vectors.")
+    return made

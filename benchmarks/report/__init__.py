@@ -1,0 +1,1 @@
+"""REPORT.md, its plots, and contact sheets, from the rows."""

@@ -1,0 +1,118 @@
+"""Which family should be held out by default: the one whose answer, held out, agrees best with the others'.
+
+A family that is easily fooled would make the figure that users see look good. So every family is held out in turn, and
+its similarities, in its own standard deviations above its own FAR 1 % threshold, are correlated over photos with the
+mean of the other families when they are the ones held out: a family that agrees with the others stands for recognisers
+that were never measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pandas import DataFrame
+
+from benchmarks.frames import pair_frame, score_frame, select
+from benchmarks.methods.strengths import PRODUCT_METHOD
+from benchmarks.report.tables import group_variants, number, table
+from benchmarks.rows import OthersRow, ProtectRow
+
+# Of fewer photos a correlation is mostly chance.
+FEWEST = 10
+# Answers that differ by less, in standard deviations, are the same.
+_SAME = 1e-6
+
+_COLUMNS = {
+    "pearson": "correlation with the others (Pearson)",
+    "spearman": "by ranks (Spearman)",
+    "answer": "its answer, spreads above the threshold",
+    "others": "the others'",
+}
+
+
+def answer(scores: DataFrame, impostor_stds: Mapping[str, float]) -> DataFrame:
+    """What held-out families say of each photo, in impostor standard deviations above their FAR 1 % threshold.
+
+    Args:
+        scores: of one variant: of a photo's own original (`frames.score_frame`), or of other photos of the person
+            (`frames.pair_frame`), over which, and over the family's recognisers, the mean is taken.
+        impostor_stds: by recogniser; recognisers without one are left out.
+
+    Returns:
+        A line a photo, a column a family.
+    """
+    known = scores[scores["recogniser"].isin(list(impostor_stds)) & scores["after"].notna()]
+    known = known[known["family"] == known.index.get_level_values("hold_out")]
+    above = (known["after"] - known["far1"]) / known["recogniser"].map(impostor_stds).astype(float)
+    by_recogniser = above.groupby([known["family"], "face", known["recogniser"]], sort=False).mean()
+    return by_recogniser.groupby(["family", "face"], sort=False).mean().unstack("family", sort=False)
+
+
+def correlate(answers: DataFrame) -> DataFrame:
+    """Each family against the mean of all others, over the photos that all have judged.
+
+    Args:
+        answers: a line a photo, a column a family.
+
+    Returns:
+        A line a family: ``photos`` that all have judged; ``pearson`` and ``spearman`` (NaN where one of the two says
+        the same of all photos); the mean ``answer`` (the lower, the easier it is to fool) and that of the ``others``.
+        Without lines where there are fewer than two families or `FEWEST` photos.
+    """
+    known = answers.dropna()
+    if known.shape[1] < 2 or len(known) < FEWEST:
+        return DataFrame(columns=["photos", *_COLUMNS])
+    lines = {}
+    for family in known:
+        own, others = known[family], known.drop(columns=family).mean(axis=1)
+        constant = min(values.max() - values.min() for values in (own, others)) < _SAME
+        lines[family] = {
+            "photos": len(known),
+            **{kind: float("nan") if constant else own.corr(others, method=kind) for kind in ("pearson", "spearman")},
+            "answer": own.mean(),
+            "others": others.mean(),
+        }
+    return DataFrame.from_dict(lines, orient="index")
+
+
+def choose(agreement: DataFrame) -> str | None:
+    """Whom to hold out: who agrees best with the others and is not the easiest to fool; None where nobody does."""
+    if agreement.empty:
+        return None
+    correlations = agreement["pearson"].drop(agreement["answer"].idxmin()).dropna()
+    return None if correlations.empty else str(correlations.idxmax())
+
+
+def write_section(
+    others: Sequence[OthersRow], protect: Iterable[ProtectRow], impostor_stds: Mapping[str, float]
+) -> str:
+    """A table by setting and kind of photo, and whom it would hold out; "" where fewer than two families were.
+
+    Args:
+        impostor_stds: of each recogniser's similarities over impostor pairs.
+    """
+    own = select(score_frame((row, row.scores) for row in protect), method=PRODUCT_METHOD)
+    lines, notes, unknown = [], [], set()
+    for kind, scores in (("other photos", pair_frame(others)), ("same photo", own)):
+        for (variant, strength), group in group_variants(scores).items():
+            unknown |= set(group["recogniser"]) - set(impostor_stds)
+            title = f"{variant}, strength {strength:g}, {kind}"
+            found = correlate(answer(group, impostor_stds))
+            lines += [
+                {"rows": title, "family held out": family, "photos": int(line["photos"])}
+                | {heading: number(line[name], 2) for name, heading in _COLUMNS.items()}
+                for family, line in found.iterrows()
+            ]
+            if chosen := choose(found):
+                easiest = found["answer"].idxmin()
+                notes.append(f"- {title}: {easiest} is the easiest to fool; of the rest {chosen} goes along best")
+    if not lines:
+        return ""
+    if unknown:
+        notes.append(f"- left out, because no impostor pairs of theirs were measured: {', '.join(sorted(unknown))}")
+    words = (
+        "Each family is held out in turn; over photos, its similarity to the person (in its own spreads of strangers"
+        " above its FAR 1 % threshold) is correlated with the mean of the others' when they are held out, so that the"
+        " default hold-out can be the one that speaks for the others, not the easiest."
+    )
+    return "\n\n".join([words, table(lines), "\n".join(notes)])

@@ -1,0 +1,63 @@
+"""Whether the product serves everybody alike: protection and naturalness by how people look in their photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pandas import DataFrame
+
+from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_rate
+from benchmarks.report.tables import number, table
+from benchmarks.rows import Person
+from benchmarks.suites.demographics import THIRDS, group_people
+
+# Points, of protection or of SSIM x 100, by which groups may differ before the README has to say so.
+LIMIT = 10.0
+EVERYBODY = "everybody"
+_FIGURES = {
+    "ssim": ("SSIM", 3),
+    "skin_de_mean": ("skin ΔE 2000", 2),
+    "patch_face": ("patchiness", 2),
+    "flip": ("FLIP", 3),
+}
+
+
+def write_section(escaped: DataFrame, natural: DataFrame, people: Mapping[str, Person]) -> str:
+    """A table of groups with their counts, and a sentence for each figure in which two differ by more than `LIMIT`.
+
+    Thirds of skin are compared with each other, and groups by label, which overlap, with each other.
+
+    Args:
+        escaped, natural: of one method and strength, see `psr.escapes` and `naturalness.natural_frame`.
+        people: by face.
+    """
+    if escaped.empty:
+        return ""
+    if not people:
+        return "Not measured yet: `python -m benchmarks run`."
+    everybody = set(escaped.index.unique("face"))
+    members = dict(sorted(group_people(people[face] for face in sorted(everybody & set(people))).items()))
+    lines, shares = [], {}
+    for group, faces in {EVERYBODY: everybody, **members}.items():
+        own = at_threshold(escaped[escaped.index.get_level_values("face").isin(faces)], FAR1)
+        means = natural[natural.index.get_level_values("face").isin(faces)].mean(numeric_only=True)
+        rates = {"held-out": held_out_rate(own), "white-box": white_box_rate(own)}
+        figures = {title: number(means[name], digits) for name, (title, digits) in _FIGURES.items()}
+        lines.append({"group": group, "faces": len(faces)} | rates | figures)
+        shares[group] = {name: rate and rate.value for name, rate in rates.items()} | {"SSIM": means["ssim"]}
+    found = DataFrame(shares, dtype=float).T
+    names = found.index.map(lambda group: f"{group} ({len(members.get(group, everybody))})")
+    found = found.set_axis(names)
+    thirds = found[names.str.startswith(THIRDS)]
+    labelled = found[~names.str.startswith((*THIRDS, EVERYBODY))]
+    notes = [
+        f"- {title}: {kind[title].idxmin()} {100 * kind[title].min():.0f} %,"
+        f" {kind[title][::-1].idxmax()} {100 * kind[title].max():.0f} %"
+        for kind in (thirds, labelled)
+        for title in kind
+        if 100 * (kind[title].max() - kind[title].min()) > LIMIT
+    ]
+    return (
+        f"{table(lines)}\n\nFigures in which groups differ by more than {LIMIT:.0f} points, least and most (of"
+        f" few faces much is chance; see the intervals):\n\n" + ("\n".join(notes) or "- none")
+    )

@@ -1,0 +1,147 @@
+"""REPORT.md, plots and scores.csv from the rows: every figure of the README comes from here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pandas import DataFrame
+
+from benchmarks import rows
+from benchmarks.data import Places
+from benchmarks.frames import largest, select
+from benchmarks.methods.strengths import PRODUCT_METHOD
+from benchmarks.metrics.psr import escapes, list_recognisers
+from benchmarks.report import (
+    agreement,
+    demographics,
+    identification,
+    inversion,
+    other_photos,
+    plots,
+    priors,
+    protection,
+    robustness,
+    scaling,
+    visibility,
+)
+from benchmarks.report.naturalness import form_table, natural_frame, natural_table
+from benchmarks.report.targets import target_table
+from benchmarks.rows import ProtectRow
+from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_STRENGTH, PRIORS
+from c2p_core.io.atomic_files import write_whole
+from c2p_core.models.store import bundle_dir
+from c2p_core.recognition.thresholds import read_thresholds
+
+REPORT_FILE = "REPORT.md"
+SCORES_FILE = "scores.csv"
+MAIN_STRENGTH = DEFAULT_STRENGTH
+_SCORE_COLUMNS = ["face", "method", "strength", "hold_out", "prompt", "prior", "steps", "seed", "recogniser", "family",
+                  "role", "before", "after", "far1", "far01", "rank", "gallery", "decoy_before", "decoy",
+                  "code"]  # fmt: skip
+_NOTES = Path(__file__).with_name("notes.md")
+_THRESHOLDS = bundle_dir() / "mini" / "thresholds.json"
+
+
+def write_scores(protect: Sequence[ProtectRow]) -> str:
+    """Comma-separated values: one line per face, method, setting and recogniser."""
+    lines = [
+        vars(row.setting) | vars(score) | {"strength": f"{row.setting.strength:g}"}
+        | {"gallery": row.gallery or None, "code": row.code}
+        for row in protect
+        for score in row.scores
+    ]  # fmt: skip
+    found = DataFrame(lines, columns=_SCORE_COLUMNS).astype(dict.fromkeys(["steps", "rank", "gallery"], "Int64"))
+    return str(found.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+def write_report(places: Places) -> Path:
+    """Build REPORT.md, its plots and scores.csv beside the rows, and return the report's path.
+
+    Without rows it says so, and draws nothing.
+    """
+    folder = places.rows
+    protect = rows.read_settings(folder / rows.PROTECT_FILE, rows.ProtectRow)
+    looks = rows.read_settings(folder / rows.NATURAL_FILE, rows.NaturalRow)
+    survive = rows.read_settings(folder / rows.SURVIVE_FILE, rows.SurviveRow)
+    pairs = rows.read_settings(folder / rows.PAIRS_FILE, rows.PairRow)
+    others = rows.read_settings(folder / rows.OTHERS_FILE, rows.OthersRow)
+    protected = rows.read_settings(folder / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
+    extra = rows.read(folder / rows.EXTRA_FILE, rows.ExtraRow)
+    people = {person.face: person for person in rows.read(folder / rows.PEOPLE_FILE, rows.Person)}
+    inverted = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
+    costs = scaling.cost_frame(rows.read(folder / rows.COST_FILE, rows.CostRow))
+    recognisers = list_recognisers(protect)
+    escaped, natural = escapes(protect, recognisers), natural_frame(looks)
+    curves = visibility.measure_curves(escaped, natural)
+
+    pictures = {}
+    if len(curves):
+        plots.plot_curves(curves, folder / plots.CURVES_FILE)
+        pictures["curves"] = _picture(plots.CURVES_FILE, "Protection over SSIM, PSNR, FLIP and patchiness")
+    if survive:
+        plots.plot_robustness(survive, recognisers, folder / plots.ROBUSTNESS_FILE)
+        pictures["robustness"] = _picture(plots.ROBUSTNESS_FILE, "Protection after each degradation")
+    if len(scaling.over_faces(costs)) or len(scaling.over_megapixels(costs)):
+        plots.plot_cost(costs, folder / plots.COST_FILE)
+        pictures["cost"] = _picture(plots.COST_FILE, "Seconds over faces and over megapixels")
+
+    main, hold_out = MAIN_STRENGTH, DEFAULT_HOLD_OUT
+    sections = {
+        f"Figures against targets (strength {main:g})": target_table(
+            escaped, natural, others, survive, curves, costs, recognisers, main
+        ),
+        "Protection": protection.headline_table(protect, escaped),
+        f"As users run it (strength {main:g}, {hold_out} held out)": protection.default_table(escaped, main),
+        "Both priors side by side": priors.write_section(protect, escaped, natural, PRODUCT_METHOD, main),
+        "Other photos of the person": other_photos.write_section(others, protected),
+        "Whom to hold out by default": agreement.write_section(others, protect, _impostor_stds()),
+        "Protection by recogniser left out": protection.recogniser_table(protect, escaped, _recognisers_with_photos()),
+        "Against another photo of the same person": identification.write_pairs_section(pairs),
+        "Searched for in a gallery": identification.write_identification_section(protect, escaped),
+        "Towards a decoy": identification.write_decoy_section(protect),
+        "Judges from outside": identification.write_extra_section(extra),
+        "Beside other methods, at equal visibility": pictures.get("curves", "") + visibility.write_section(curves),
+        "What survives": pictures.get("robustness", "") + robustness.write_section(survive, recognisers),
+        "Expression and form (mean / 95th percentile)": form_table(natural),
+        "Naturalness (means)": natural_table(natural),
+        **{
+            f"By group, prior {prior}": demographics.write_section(
+                largest(select(escaped, prior=prior), PRODUCT_METHOD, main),
+                largest(select(natural, prior=prior), PRODUCT_METHOD, main),
+                people,
+            )
+            for prior in PRIORS
+        },
+        "Time in the runs": protection.time_table(protect),
+        "Speed and scale": pictures.get("cost", "") + scaling.write_section(costs),
+        "Inversion": inversion.write_section(inverted),
+        "Full-size StyleGAN2": priors.write_fullsize_section(folder / rows.FULLSIZE_FILE),
+        "Faces to look at first": protection.list_worst_faces(natural, escaped, main),
+        "How to read this": _NOTES.read_text(encoding="utf-8").rstrip("\n"),
+    }
+    codes = sorted({row.code for measured in (protect, looks, survive, pairs, others) for row in measured})
+    mixed = " — rows of different code are mixed here" if len(codes) > 1 else ""
+    text = "# Benchmark report\n\nMade by `python -m benchmarks report` from the rows in this folder"
+    text += f" ({len(protect)} protected pictures, code {', '.join(codes) or '–'}{mixed}).\n"
+    text += "".join(f"\n## {title}\n\n{body}\n" for title, body in sections.items() if body)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / SCORES_FILE, write_scores(protect).encode())
+    write_whole(folder / REPORT_FILE, text.encode())
+    return folder / REPORT_FILE
+
+
+def _picture(file: str, words: str) -> str:
+    return f"![{words}]({file})\n\n"
+
+
+def _impostor_stds() -> dict[str, float]:
+    """Of each recogniser's similarities over impostor pairs, from the project's own thresholds."""
+    return {name: thresholds.impostor_std for name, thresholds in read_thresholds(_THRESHOLDS).items()}
+
+
+def _recognisers_with_photos() -> set[str]:
+    """Those whose thresholds strangers in real photos have a say in."""
+    known = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))["recognisers"]
+    return {name for name, entry in known.items() if "far1" in entry["sources"].get("photos", {})}

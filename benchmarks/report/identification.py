@@ -1,0 +1,110 @@
+"""Protection as a searcher meets it: another photo of the person, a gallery, a decoy, a recogniser from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pandas import DataFrame
+
+from benchmarks.frames import picture_frame, score_frame, select
+from benchmarks.metrics.psr import FAR1, THRESHOLDS, Rate, at_threshold, escapes, held_out_runs, recogniser_rate
+from benchmarks.report.tables import group_variants, number, table, thresholds, title_variant
+from benchmarks.rows import ExtraRow, PairRow, ProtectRow
+
+NOT_MEASURED = "Not measured yet: `python -m benchmarks run --suite protect`."
+
+
+def write_pairs_section(pairs: Sequence[PairRow]) -> str:
+    """Each recogniser, held out and optimised against, on other photos of the same person, at both thresholds."""
+    if not pairs:
+        return "Not measured yet, or the photos could not be had: `python -m benchmarks run --suite protect`."
+    lines = []
+    compared = score_frame((row, said) for row in pairs for said in row.others.values())
+    for key, group in group_variants(compared).items():
+        for (name, role), own in group.groupby(["recogniser", "role"]):
+            rates: dict[str, object] = {}
+            for title, limit in THRESHOLDS.items():
+                matched = own[own["before"] >= own[limit]]
+                missed = matched["after"] < matched[limit]
+                rates[f"matched before, {title}"] = f"{len(matched)} of {len(own)}"
+                rates[f"of these missed now, {title}"] = Rate(missed.mean(), len(matched)) if len(matched) else None
+            lines.append(title_variant(key) | {"recogniser": name, "role": role} | rates | _similarities(own))
+    lost = sum(not row.others for row in pairs)
+    return table(lines) + (f"\n\n{lost} protected pictures showed no face." if lost else "")
+
+
+def _similarities(scores: DataFrame, before: str = "before", after: str = "after") -> dict[str, object]:
+    """The last cells of a line about one recogniser."""
+    return {
+        "similarity before": number(scores[before].mean(), 3),
+        "after": number(scores[after].mean(), 3),
+        "thresholds": thresholds(scores.iloc[0]),
+    }
+
+
+def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
+    """How often the person's own photo is not among the first when it is searched with the protected one.
+
+    Args:
+        escaped: of these rows.
+    """
+    pictures = picture_frame(protect, "gallery", "face_before", "face_after")
+    ranks = score_frame((row, row.scores) for row in protect).set_index("recogniser", append=True)["rank"]
+    searched = pictures[(pictures["gallery"] > 0) | (pictures["face_before"] & ~pictures["face_after"])]
+    lines = []
+    for key, group in group_variants(searched).items():
+        if not group["gallery"].any():
+            continue
+        for run in held_out_runs(at_threshold(escaped.loc[group.index], FAR1)).values():
+            for name in run:
+                # A face that is gone, or has no score, has no rank: it is not found.
+                own = ranks.xs(name, level="recogniser").reindex(run.index).astype(float)
+                misses = {f: Rate((~(own <= place)).mean(), len(own)) for f, place in (("first", 1), ("fifth", 5))}
+                people = group["gallery"].loc[run.index].max()
+                lines.append(
+                    title_variant(key)
+                    | {"recogniser, held out": name, "other people": people}
+                    | {"not first": misses["first"], "not among five": misses["fifth"]}
+                )
+    return table(lines) or NOT_MEASURED
+
+
+def write_decoy_section(protect: Sequence[ProtectRow]) -> str:
+    """Impersonation: how often the protected face passes for the decoy that the search went for."""
+    scores = score_frame((row, row.scores) for row in protect)
+    towards = {key: group for key, group in group_variants(scores).items() if group["decoy"].notna().any()}
+    lines = []
+    for key, group in towards.items():
+        for (_, name, role), own in group.groupby(["family", "recogniser", "role"]):
+            known = own[own["decoy"].notna()]
+            rates = {
+                f"taken for the decoy, {title}": Rate((known["decoy"] > known[limit]).mean(), len(known))
+                if len(known)
+                else None
+                for title, limit in THRESHOLDS.items()
+            }
+            similarities = _similarities(known if len(known) else own, "decoy_before", "decoy")
+            if known.empty:
+                similarities["thresholds"] = "no decoy known"
+            lines.append(title_variant(key) | {"recogniser": name, "role": role} | rates | similarities)
+    return table(lines) or NOT_MEASURED
+
+
+def write_extra_section(extra: Sequence[ExtraRow]) -> str:
+    """What recognisers from outside say, which never took part in any search; "" of none."""
+    lines = []
+    for source in dict.fromkeys(row.source for row in extra):
+        own = {row.setting: row for row in extra if row.source == source}.values()
+        scores = score_frame((row, row.scores) for row in own)
+        for key, escaped in group_variants(escapes(list(own))).items():
+            group, flat = select(scores, variant=key[0], strength=key[1]), escaped.droplevel("family", axis=1)
+            for name in dict.fromkeys(group["recogniser"]):
+                rates = {title: recogniser_rate(flat[title], name) for title in THRESHOLDS}
+                after = group["after"][group["recogniser"] == name].mean()
+                lines.append(
+                    title_variant(key)
+                    | {"recogniser": f"{name} ({source})", "pictures": len(escaped)}
+                    | rates
+                    | {"similarity after": number(after, 3)}
+                )
+    return table(lines)

@@ -1,0 +1,102 @@
+"""Figures of the product beside what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pandas import DataFrame, MultiIndex
+
+from benchmarks.frames import largest, select
+from benchmarks.methods.strengths import CURVES, PRODUCT_METHOD
+from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_rate
+from benchmarks.report import other_photos, robustness, scaling, visibility
+from benchmarks.report.naturalness import FIGURES, expression_figures
+from benchmarks.report.tables import number, table
+from benchmarks.rows import OthersRow, SettingRow, SurviveRow
+from c2p_core.api import PRIORS
+
+Target = tuple[str, str, object]
+
+
+def target_table(
+    escaped: DataFrame,
+    natural: DataFrame,
+    others: Sequence[OthersRow],
+    survive: Sequence[SurviveRow],
+    curves: DataFrame,
+    costs: DataFrame,
+    recognisers: MultiIndex,
+    strength: float,
+) -> str:
+    """The table, of the product at one strength."""
+    lines: list[Target] = []
+    for prior in PRIORS:
+        own = other_photos.targets(_largest_rows(others, prior, strength))
+        own += _protection(largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
+        own += _robustness(_largest_rows(survive, prior, strength), recognisers)
+        own += _naturalness(natural, prior, strength)
+        lines += [(f"{prior}: {figure}", target, measured) for figure, target, measured in own]
+    # Against some of the baselines it would say nothing.
+    for figure in ("ssim", "flip", "patch_face") if set(visibility.group_curves(curves)) >= set(CURVES) else ():
+        best, measured = visibility.count_wins(curves, figure)
+        title, levels = visibility.LEVELS[figure]
+        what = f"{title} levels at which the best prior protects more than every baseline"
+        lines.append((what, f"all {len(levels)}", f"{best}; measured at {measured}"))
+    lines += scaling.targets(costs)
+    return table(dict(zip(("figure", "target", "measured"), line, strict=True)) for line in lines)
+
+
+def _largest_rows(rows: Sequence[SettingRow], prior: str, strength: float) -> list[SettingRow]:
+    """The product's rows with a prior, of the variant with the most of them; of equals the first."""
+    wanted = (PRODUCT_METHOD, prior, strength)
+    found: dict[str, list[SettingRow]] = {}
+    for row in rows:
+        if (row.setting.method, row.setting.prior, row.setting.strength) == wanted:
+            found.setdefault(row.setting.variant, []).append(row)
+    return max((found[variant] for variant in sorted(found)), key=len, default=[])
+
+
+def _protection(escaped: DataFrame) -> list[Target]:
+    if escaped.empty:
+        return []
+    return [
+        ("held-out PSR at FAR 1 %", "≥ 50 %", held_out_rate(at_threshold(escaped, FAR1))),
+        ("white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(at_threshold(escaped, FAR1))),
+    ]
+
+
+def _robustness(survive: Sequence[SurviveRow], recognisers: MultiIndex) -> list[Target]:
+    rates = robustness.held_out_rates(survive, recognisers)
+    shares = {name: rate.value for name, rate in rates.items()}
+    return [
+        (
+            f"held-out PSR after {name}",
+            "within 10 points",
+            f"{100 * shares[name]:.0f} % ({100 * (shares[name] - shares[robustness.UNDEGRADED]):+.0f})",
+        )
+        for name in (robustness.TARGETED if rates else ())
+    ]
+
+
+def _naturalness(natural: DataFrame, prior: str, strength: float) -> list[Target]:
+    pictures = largest(select(natural, prior=prior), PRODUCT_METHOD, strength)
+    if pictures.empty:
+        return []
+    look = largest(natural, "look", strength)
+    targets = {
+        "psnr": "≥ 27",
+        "ssim": "≥ 0.955",
+        "mesh_shift": "≤ 1.8",
+        "eye_shift": "≤ 1",
+        "flow_shift": "≤ 3",
+        "flow_eye_shift": "≤ 1",
+        "skin_de_mean": "≤ 4",
+        "patch_face": f"≤ {number(look['patch_face'].mean(), 2)} (random look)",
+        "patch_skin": f"≤ {number(look['patch_skin'].mean(), 2)} (random look)",
+    }
+    lines: list[Target] = [
+        (FIGURES[name][0], target, number(pictures[name].mean(), FIGURES[name][1])) for name, target in targets.items()
+    ]
+    if form := expression_figures(pictures):
+        lines.append(("expression, mean and 95th percentile, %", "≤ 0.8 and 2.2 (goal 0.5 and 1.5)", form))
+    return lines

@@ -1,0 +1,60 @@
+"""How the people of the benchmark appear in their photos, for results by group; not how they describe themselves."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.data import SHARED_FACES
+from benchmarks.metrics import skin
+from benchmarks.metrics.image_quality import rgb8
+from benchmarks.rows import Person
+from c2p_core import faces
+from c2p_core.io import photo_files
+from c2p_core.models.store import ModelStore
+
+# By the angle of `skin.skin_tone`. Its usual groups are meant for skin in even light; in pictures with other light they
+# put nearly everybody among the darkest, so thirds of those who were measured.
+THIRDS = ("darkest third of skin", "middle third of skin", "lightest third of skin")
+
+# Words of a label, and what they say. Most labels say nothing of the kind.
+_WORDS = {
+    r"wom[ae]n|lipstick|traditional makeup": "labelled as a woman",
+    r"m[ae]n|beard|sideburns|moustache|mustache": "labelled as a man or with a beard",
+    r"old age|elderly|senior|[6-9]0 year old": "labelled old",
+    r"african|afro": "labelled African or afro",
+    r"asian|indian|irish|south-american|latin|arab": "labelled with another origin",
+    r"glasses|sunglasses": "labelled with glasses",
+}
+
+
+def describe_person(photo: Path, store: ModelStore) -> Person:
+    """Measure one photo's largest face."""
+    picture = photo_files.read(photo)
+    face = next((f for f in faces.find_faces(picture, store) if not f.skipped), None)
+    tone = None if face is None else skin.skin_tone(rgb8(picture), face)
+    return Person(photo.stem, tone, read_labels().get(photo.stem, ""))
+
+
+def read_labels(listing: Path = SHARED_FACES / "faces.csv") -> dict[str, str]:
+    """What the shared list calls each face; nothing without the list."""
+    if not listing.is_file():
+        return {}
+    with listing.open(encoding="utf-8", newline="") as file:
+        return {line["id"]: line["row_label"] for line in csv.DictReader(file)}
+
+
+def group_people(people: Iterable[Person]) -> dict[str, set[str]]:
+    """Faces by group: each in a third by tone of skin, if any was seen, and in those that its label names."""
+    found: dict[str, set[str]] = {}
+    known = list(people)
+    toned = sorted((person.tone, person.face) for person in known if person.tone is not None)
+    for index, (_, face) in enumerate(toned):
+        found.setdefault(THIRDS[index * 3 // len(toned)], set()).add(face)
+    for person in known:
+        for words, name in _WORDS.items():
+            if re.search(rf"\b(?:{words})\b", person.label):
+                found.setdefault(name, set()).add(person.face)
+    return found

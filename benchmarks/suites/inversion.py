@@ -1,0 +1,95 @@
+"""How well the prior ``stylegan2`` reproduces faces: the encoder alone, and tuned as the program does it.
+
+PSNR inside the FFHQ-aligned crop, at the side that the generator works at; no search, and no inversion from a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import rows
+from benchmarks.fingerprint import fingerprint_code
+from benchmarks.recognisers import open_store
+from benchmarks.rows import InversionRow
+from c2p_core import faces, verify
+from c2p_core.api import DEFAULT_STRENGTH
+from c2p_core.device import pick_device
+from c2p_core.errors import Message
+from c2p_core.faces.canonical import load_mean_face
+from c2p_core.faces.canvas import CanvasFace
+from c2p_core.faces.view import View
+from c2p_core.io import photo_files
+from c2p_core.priors.inversion import InversionSettings
+from c2p_core.priors.inversion_cache import MemoryInversions
+from c2p_core.priors.wplus import Networks, WPlusPrior, load_networks
+
+# The encoder's estimate as it is: nothing is searched or tuned.
+_ENCODER = InversionSettings(latent_steps=0, tuning_steps=0)
+
+
+@lru_cache(maxsize=1)
+def _loaded(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
+    store = open_store()
+    return load_networks(store, device), load_mean_face(store.path("complexion"))
+
+
+def measure(photo: Path) -> InversionRow | None:
+    """Invert the largest face of a photo; None when it shows none that could be protected."""
+    device = pick_device("auto")
+    networks, mean_face = _loaded(device)
+    picture = View(photo_files.read(photo))
+    found = next((face for face in faces.find_faces_in(picture, open_store()) if not face.skipped), None)
+    if found is None:
+        return None
+    seen = verify.crop_face(picture, found)
+    canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
+
+    def quality(how: InversionSettings) -> float:
+        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, settings=how)
+        return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
+
+    encoder = quality(_ENCODER)
+    began = perf_counter()
+    tuned = quality(InversionSettings())
+    return InversionRow(photo.stem, encoder, tuned, perf_counter() - began, fingerprint_code())
+
+
+def _fail(warning: Message) -> None:
+    # What the program gets by with on a small card is no figure for the whole inversion.
+    raise RuntimeError(warning.text())
+
+
+def run(
+    photos: Sequence[Path],
+    folder: Path,
+    executor: Executor,
+    say: Callable[[str], None],
+    work: Callable[[Path], InversionRow | None] = measure,
+) -> Path:
+    """Add a row for every photo that has none yet; returns the file.
+
+    Args:
+        say: prints a line.
+        work: measures one photo; replaced in tests.
+    """
+    path = folder / rows.INVERSION_FILE
+    rows.drop_torn_end(path)
+    known = {row.face for row in rows.read(path, rows.InversionRow)}
+    missing = [photo for photo in photos if photo.stem not in known]
+    say(f"{len(missing)} faces to invert, {len(photos) - len(missing)} already there, rows in {folder}")
+    for count, (photo, row) in enumerate(zip(missing, executor.map(work, missing), strict=True), start=1):
+        if row is None:
+            said = "shows no face to invert"
+        else:
+            rows.append(path, row)
+            said = f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
+        say(f"[{count}/{len(missing)}] {photo.stem}: {said}")
+    return path

@@ -1,0 +1,124 @@
+"""The small suite: a few faces and steps, in three minutes: no sizes of effects, only that each has its sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks import rows
+from benchmarks.data import places
+from benchmarks.fingerprint import fingerprint_code
+from benchmarks.frames import picture_frame, score_frame, select
+from benchmarks.metrics.psr import FAR1, at_threshold, escapes, held_out_rate
+from benchmarks.rows import NaturalRow, ProtectRow, SurviveRow
+from benchmarks.suites import runner
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
+
+FACES = 6
+STEPS = 20
+_STRENGTH = DEFAULT_STRENGTH
+_WEAK, _STRONG = 0.1, 0.4
+
+
+def make_plan(photos: Sequence[Path]) -> runner.Plan:
+    """What the quick suite measures."""
+    return runner.Plan(
+        photos=tuple(photos),
+        methods=("c2p",),
+        strengths=(_STRENGTH,),
+        hold_out=("mobileface",),
+        prompt=DEFAULT_PROMPT,
+        prior="makeup",
+        steps=STEPS,
+        seed=0,
+        suites=frozenset({"protect", "natural", "survive"}),
+        curves={
+            "decoy": (_STRENGTH,),
+            "pgd": (_STRONG,),
+            "masked-noise": (_WEAK, _STRONG),
+            "look": (_STRENGTH,),
+            "blur": (_WEAK, _STRONG),
+            "pixelate": (_STRONG,),
+            "nothing": (_STRENGTH,),
+            "blackout": (_STRENGTH,),
+        },
+        curve_photos=tuple(photos),
+        search_among=tuple(photos),
+    )
+
+
+def measure(photos: Sequence[Path], folder: Path, workers: int, say: Callable[[str], None]) -> list[str]:
+    """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
+    code = fingerprint_code()
+    # Rows of other code would say nothing of this one.
+    where = places(folder / code)
+    with runner.start_pool(workers) as executor:
+        outcome = runner.run(make_plan(photos), where, code, executor, say)
+    if outcome.failed:
+        return [f"{outcome.failed} settings could not be measured."]
+    return find_wrong_signs(
+        rows.read(where.rows / rows.PROTECT_FILE, rows.ProtectRow),
+        rows.read(where.rows / rows.NATURAL_FILE, rows.NaturalRow),
+        rows.read(where.rows / rows.SURVIVE_FILE, rows.SurviveRow),
+    )
+
+
+def find_wrong_signs(
+    protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], survive: Sequence[SurviveRow]
+) -> list[str]:
+    """A sentence for every effect that goes the wrong way."""
+    escaped = at_threshold(escapes(protect), FAR1)
+    scores = score_frame((row, row.scores) for row in protect)
+    looks = picture_frame(natural, "psnr")
+
+    def similarity(method: str, strength: float, role: str | None = None) -> float:
+        found = select(scores, method=method, strength=strength)
+        known = found["after"][found["role"] == role] if role else found["after"]
+        # Where no face is left, nobody is matched.
+        return float(known.mean()) if len(known) else -1.0
+
+    def rate(method: str, strength: float) -> float | None:
+        found = held_out_rate(select(escaped, method=method, strength=strength))
+        return None if found is None else found.value
+
+    def psnr(method: str, strength: float) -> float:
+        return float(select(looks, method=method, strength=strength)["psnr"].mean())
+
+    ranks = select(scores, method="nothing", strength=_STRENGTH)["rank"]
+    nothing = similarity("nothing", _STRENGTH)
+    mild = [
+        (before > s.far1, abs(after - s.after))
+        for row in survive
+        for s, (before, after) in zip(row.undegraded, row.degraded.get("JPEG 95", ()), strict=False)
+    ]
+    checks = {
+        "Doing nothing protects somebody.": rate("nothing", _STRENGTH) == 0.0,
+        "Doing nothing changes similarities.": nothing > 0.98,
+        "Somebody is not found first by their own photo.": set(ranks) == {1},
+        "A black rectangle does not protect everybody.": rate("blackout", _STRENGTH) == 1.0,
+        "The search does not lower the similarity for the recognisers it asks.": similarity(
+            "c2p", _STRENGTH, "white-box"
+        )
+        < similarity("look", _STRENGTH) - 0.05,
+        "The search does not lower the similarity for the recogniser it never asks.": similarity(
+            "c2p", _STRENGTH, "held-out"
+        )
+        < nothing - 0.02,
+        "The search is not seen in the picture.": psnr("c2p", _STRENGTH) < psnr("nothing", _STRENGTH),
+        # That it comes nearer to the decoy takes more steps than these.
+        "The search towards a decoy does not lead away from the person.": similarity("decoy", _STRENGTH, "white-box")
+        < similarity("look", _STRENGTH) - 0.05,
+        "Noise by PGD does not lower the similarity for the recognisers it asks.": similarity(
+            "pgd", _STRONG, "white-box"
+        )
+        < nothing - 0.05,
+        "More noise does not protect more.": similarity("masked-noise", _STRONG) < similarity("masked-noise", _WEAK),
+        "More noise is not seen more.": psnr("masked-noise", _STRONG) < psnr("masked-noise", _WEAK),
+        "More blur does not protect more.": similarity("blur", _STRONG) < similarity("blur", _WEAK),
+        "More blur is not seen more.": psnr("blur", _STRONG) < psnr("blur", _WEAK),
+        "Large pixels do not protect.": similarity("pixelate", _STRONG) < nothing - 0.1,
+        "Unprotected photos are not recognised after JPEG 95.": bool(mild) and all(kept for kept, _ in mild),
+        "JPEG 95 changes what recognisers say.": bool(mild) and fmean(moved for _, moved in mild) < 0.05,
+    }
+    return [sentence for sentence, good in checks.items() if not good]
