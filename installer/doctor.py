@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from installer import plug_in, worker
-from installer.environment import OWN_PACKAGE, PACKAGES, child_environment, examine, release, wanted_stamps
+from installer.environment import (
+    OWN_PACKAGE,
+    PACKAGES,
+    child_environment,
+    examine,
+    release,
+    translations,
+    wanted_stamps,
+)
 from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import expected_profile, misplaced, profiles, programs
 from installer.places import Places, data_home, is_ours, read_marker
@@ -79,6 +87,8 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         if known.get(what) != wanted_stamps()[what]:
             state = "of another version than this folder" if what in known else "unfinished"
             problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
+    if not translations(where):
+        problems.append("The environment has no translations for the plug-ins; run 'python3 install.py --gimp'.")
     code, words = examine(where)
     yield from words
     if code:
@@ -114,11 +124,11 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
 
 def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     folders = profiles()
-    wanted = worker.pointer(where)
+    wanted, translated = worker.pointer(where), translations(where)
     for profile in folders:
         yield f"{profile.folder} ({_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
         folder = plug_in.folder_in(profile)
-        wrong = plug_in.differences(profile, wanted)
+        wrong = plug_in.differences(profile, wanted, translated)
         yield f"  {folder.name}: {'; '.join(wrong) if wrong else 'as it should be'}"
         if wrong:
             problems.append(f"'{folder}' is not as it should be ({wrong[0]}); run 'python3 install.py --gimp'.")

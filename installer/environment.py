@@ -25,6 +25,7 @@ CONSTRAINTS = BUNDLE / "constraints.txt"
 # What the installed package is built from.
 SOURCES = (
     "pyproject.toml",
+    "hatch_build.py",
     "README.md",
     "LICENSE",
     "THIRD_PARTY.md",
@@ -38,8 +39,8 @@ SOURCES = (
 OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"
 # What of pyproject.toml's dependencies belongs to a part, as an extra of the package.
 EXTRAS = {PACKAGES: "", TEST_TOOLS: "[test]"}
-# Builds the package here, so that no second download is needed when only the checkout has changed.
-BUILD_TOOL = "hatchling"
+# Build the package here, so that no second download is needed when only the checkout has changed.
+BUILD_TOOLS = ("babel", "hatchling")
 LOG = "protect-face-pip.log"
 # In the real path of what a Python from the Microsoft Store writes below AppData; other programs don't find it there.
 _STORE = "\\Packages\\PythonSoftwareFoundation"
@@ -109,6 +110,8 @@ def prepare(
         )
     if code:
         raise Stop(f"What pip installed does not work here ({said[-1]}); report what --doctor prints.", 6)
+    if not translations(places):
+        raise Stop(f"There are no translations in '{CHECKOUT}', so it is not complete; get Protect Face anew.", 6)
 
 
 def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
@@ -116,7 +119,7 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
     known = read_marker(places.venv)
     stamps = wanted_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and not _runs(places.c2p, "--help"):
+    if OWN_PACKAGE not in missing and not (_runs(places.c2p, "--help") and translations(places)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
@@ -143,10 +146,10 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
             _note(places, part, stamps)
 
 
-def _build(places: Places, folder: Path, new_tool: bool, offline: bool, say: Say) -> Path:
-    """Builds the checkout's wheel in ``folder``; fetches the tool for that first where it may not be there."""
-    if new_tool:
-        pip(places, "install", ["--constraint", str(CONSTRAINTS), BUILD_TOOL], offline=offline, say=say)
+def _build(places: Places, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
+    """Builds the checkout's wheel in ``folder``; fetches the tools for that first where they may not be there."""
+    if new_tools:
+        pip(places, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
     # Without pip's cache, in which the wheel would outlive the installation.
     how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
     pip(places, "wheel", [*how, str(CHECKOUT)], offline=False, say=say)
@@ -180,6 +183,13 @@ def examine(places: Places) -> tuple[int, list[str]]:
     return ended.returncode, ended.stdout.strip().splitlines() or ["no words"]
 
 
+def translations(places: Places) -> dict[str, bytes]:
+    """The compiled translations of the installed package, by their paths in the worker client; empty without them."""
+    packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
+    found = sorted(places.venv.glob(f"{packages}/worker_client/locale/*/LC_MESSAGES/*.mo"))
+    return {"/".join(path.parts[-4:]): path.read_bytes() for path in found}
+
+
 def wanted_stamps() -> dict[str, str]:
     """What the environment's marker says of each part when that is as this checkout wants it."""
     listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
@@ -200,12 +210,12 @@ def release() -> str:
 
 
 def content_hash(paths: Iterable[Path], root: Path) -> str:
-    """SHA-256 over names and contents of files and of all files in folders, caches left out."""
+    """SHA-256 over names and contents of files and of all files in folders, what is made from others left out."""
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
         for file in files:
-            if "__pycache__" in file.parts:
+            if "__pycache__" in file.parts or file.suffix == ".mo":
                 continue
             digest.update(f"{file.relative_to(root).as_posix()}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())

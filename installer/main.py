@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from installer import doctor, gimp, worker, zips
-from installer.environment import CHECKOUT, child_environment, fetched_models, prepare
+from installer.environment import CHECKOUT, child_environment, fetched_models, prepare, translations
 from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove, remove_test_systems
 from installer.plug_in import folder_in
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.job == "doctor":
             return doctor.diagnose(where)
         if options.job == "make-zip":
-            return zip_plug_ins()
+            return zip_plug_ins(where, options.offline)
         return test(where, options.offline) if options.job == "test" else protect(where, options)
     except Stop as problem:
         print(f"install.py: {problem}", file=sys.stderr)
@@ -155,9 +155,10 @@ def into_gimp(where: Places, offline: bool) -> int:
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
-def zip_plug_ins() -> int:
-    """Writes the zips and says where they are."""
-    for path in zips.make_zips():
+def zip_plug_ins(where: Places, offline: bool) -> int:
+    """Sets up, because the translations come from the installed package, writes the zips and says where they are."""
+    _set_up(where, tests=False, offline=offline)
+    for path in zips.make_zips(translations(where)):
         print(path)
     return 0
 

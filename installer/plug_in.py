@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from installer.environment import CHECKOUT
 from installer.gimps import Profile
 from installer.places import MARKER, is_ours, read_marker
 from installer.problems import Stop
-from installer.translations import compiled
 
 # GIMP reads a plug-in only when its folder and its file have the same name.
 NAMES = {2: "protect-face-gimp2", 3: "protect-face"}
@@ -22,18 +22,21 @@ SOURCE = CHECKOUT / "plugin"
 FROM_ZIP = "from a zip"
 # What GIMP's Python leaves behind: Python 3 in __pycache__, Python 2.7 beside the sources.
 _COMPILED = ".pyc"
+# Translations: as people edit them, and as gettext reads them.
+_TRANSLATIONS = (".po", ".mo")
 
 
-def contents(generation: int) -> dict[str, bytes]:
+def contents(generation: int, translations: Mapping[str, bytes]) -> dict[str, bytes]:
     """Every file of the plug-in folder for GIMP 2.10 or 3, by its path in there ("/" between names).
 
-    The worker client goes with the plug-in, and translations go as the .mo files that gettext reads.
+    Args:
+        generation: 2 or 3.
+        translations: of the worker client, which goes with the plug-in: .mo files by their paths in it.
     """
-    name = NAMES[generation]
-    found = _files(SOURCE / name) | {f"{CLIENT}/{path}": body for path, body in _files(SOURCE / CLIENT).items()}
-    for path in [path for path in found if path.endswith(".po")]:
-        found[path.removesuffix(".po") + ".mo"] = compiled(found.pop(path).decode())
-    return found
+    client = {path: body for path, body in _files(SOURCE / CLIENT).items() if not path.endswith(_TRANSLATIONS)}
+    return _files(SOURCE / NAMES[generation]) | {
+        f"{CLIENT}/{path}": body for path, body in (client | dict(translations)).items()
+    }
 
 
 def is_program(generation: int, path: str) -> bool:
@@ -46,7 +49,7 @@ def folder_in(profile: Profile) -> Path:
     return profile.plug_ins / NAMES[profile.generation]
 
 
-def write(profile: Profile, pointer: tuple[str, bytes]) -> bool:
+def write(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[str, bytes]) -> bool:
     """Brings the plug-in's folder to its state in the checkout; says whether anything had to change.
 
     A run that is cut short leaves the word "incomplete" in the folder's marker, and the next one starts again.
@@ -54,15 +57,16 @@ def write(profile: Profile, pointer: tuple[str, bytes]) -> bool:
     Args:
         profile: the GIMP.
         pointer: name and content of the file that leads to the worker.
+        translations: as ``contents`` takes them.
 
     Raises:
         Stop: somebody else's folder has that name, or it can't be written.
     """
     folder = folder_in(profile)
-    wanted = contents(profile.generation) | dict([pointer])
+    wanted = contents(profile.generation, translations) | dict([pointer])
     if folder.is_symlink() or (folder.exists() and not is_ours(folder) and any(folder.iterdir())):
         raise Stop(f"'{folder}' was not made by install.py, so it stays as it is; move it away and repeat.", 2)
-    if not differences(profile, pointer):
+    if not differences(profile, pointer, translations):
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +87,11 @@ def write(profile: Profile, pointer: tuple[str, bytes]) -> bool:
     return True
 
 
-def differences(profile: Profile, pointer: tuple[str, bytes]) -> list[str]:
-    """What is not as ``write`` would leave it, in words; empty when all is right."""
+def differences(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[str, bytes]) -> list[str]:
+    """What is not as ``write`` would leave it, in words; empty when all is right.
+
+    Without any translations it is not known which ones belong there, and those that are there are not looked at.
+    """
     folder = folder_in(profile)
     if not folder.exists():
         return ["not installed"]
@@ -94,8 +101,8 @@ def differences(profile: Profile, pointer: tuple[str, bytes]) -> list[str]:
     elif read_marker(folder).get("state") != "complete":
         from_zip = read_marker(folder).get("state") == FROM_ZIP
         found.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
-    wanted = contents(profile.generation) | dict([pointer])
-    present = _present(folder)
+    wanted = contents(profile.generation, translations) | dict([pointer])
+    present = {path for path in _present(folder) if translations or not path.endswith(_TRANSLATIONS)}
     for path in sorted(present - set(wanted)):
         found.append(f"{path} does not belong there")
     for path, body in sorted(wanted.items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from installer.environment import CHECKOUT, release
@@ -30,15 +31,19 @@ Protect Face {release} for GIMP {generation}
 """
 
 
-def make_zips(target: Path = CHECKOUT / "dist") -> list[Path]:
+def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -> list[Path]:
     """Writes one zip per platform and plug-in; returns their paths.
+
+    Args:
+        translations: as ``plug_in.contents`` takes them.
+        target: folder of the zips, which is made where it is missing.
 
     Raises:
         Stop: the folder can't be written.
     """
     made = []
     for generation, name in NAMES.items():
-        files = contents(generation)
+        files = contents(generation, translations)
         for platform, place in PLATFORMS.items():
             version = "2.10" if generation == 2 else "3.0"
             words = _INSTRUCTIONS.format(

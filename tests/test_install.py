@@ -23,6 +23,7 @@ from tests.own_home import move_into
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = "protect_face-0.2.0-py3-none-any.whl"
 ALL = ["hatchling", WHEEL, WHEEL]
+MO = "worker_client/locale/de/LC_MESSAGES/protect-face.mo"
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def pip(where: Places, job: str, arguments: list[str], **options: Any) -> None:
         calls.append([job, *arguments])
-        pretend(job, arguments)
+        pretend(where, job, arguments)
 
     monkeypatch.setattr(environment, "_make", lambda folder, say: calls.append(["make"]))
     monkeypatch.setattr(environment, "_runs", lambda *command: True)
@@ -54,10 +55,17 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
-def pretend(job: str, arguments: list[str]) -> None:
+def pretend(where: Places, job: str, arguments: list[str]) -> None:
     """Leaves behind what pip would have made."""
     if job == "wheel":
         Path(arguments[arguments.index("--wheel-dir") + 1], WHEEL).touch()
+    elif arguments[-1].endswith(WHEEL):
+        installed_mo(where).parent.mkdir(parents=True, exist_ok=True)
+        installed_mo(where).touch()
+
+
+def installed_mo(where: Places) -> Path:
+    return where.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
 
 
 def installed(calls: list[list[str]]) -> list[str]:
@@ -133,7 +141,7 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
     assert "--no-deps" in own and "--no-deps" not in packages
     pinned = ["--constraint", str(environment.CONSTRAINTS)]
-    assert tool[1:3] == packages[1:3] == pinned
+    assert tool[1:3] == packages[1:3] == pinned and tool[3:] == ["babel", "hatchling"]
 
 
 def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
@@ -155,7 +163,7 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
             environment.prepare(where, tests=False, offline=False, say=quiet)
     environment.prepare(where, tests=False, offline=False, say=quiet)
     assert installed(pip_calls) == ALL
-    assert {path.name for path in where.venv.iterdir()} == {MARKER}
+    assert not list(where.venv.glob("wheel-*"))
 
 
 def test_other_requirements_are_installed_and_the_rest_is_not_touched(
@@ -235,6 +243,24 @@ def test_a_command_that_is_gone_is_installed_again(
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
+def test_translations_that_are_gone_are_installed_again(where: Places, pip_calls: list[list[str]]) -> None:
+    environment.prepare(where, tests=False, offline=False, say=quiet)
+    installed_mo(where).unlink()
+    pip_calls.clear()
+    environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
+    assert list(environment.translations(where)) == [MO.removeprefix("worker_client/")]
+
+
+def test_a_checkout_without_translations_is_said_to_be_incomplete(
+    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "translations", lambda where: {})
+    with pytest.raises(Stop, match=r"There are no translations in .*; get Protect Face anew") as stopped:
+        environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert stopped.value.exit_code == 6 and installed(pip_calls) == ALL
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
 def test_the_examination_notices_an_environment_without_its_packages(where: Places) -> None:
     assert environment.examine(Places(Path(sys.prefix), where.models))[0] == 0
@@ -252,7 +278,7 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
 
     def pip(where: Places, job: str, arguments: list[str], offline: bool, say: Any) -> None:
         calls.append((arguments, offline))
-        pretend(job, arguments)
+        pretend(where, job, arguments)
 
     monkeypatch.setattr(environment, "pip", pip)
     environment.prepare(where, tests=False, offline=offline, say=quiet)
@@ -271,12 +297,13 @@ def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
     assert asked == [where.venv] and installed(pip_calls).count("hatchling") == 2
 
 
-def test_the_stamp_follows_content_and_names_but_not_caches(tmp_path: Path) -> None:
+def test_the_stamp_follows_content_and_names_but_not_what_is_made_from_them(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.py").write_text("1")
     first = environment.content_hash([tmp_path / "a"], tmp_path)
     (tmp_path / "a" / "__pycache__").mkdir()
     (tmp_path / "a" / "__pycache__" / "x.pyc").write_text("2")
+    (tmp_path / "a" / "x.mo").write_text("2")
     assert environment.content_hash([tmp_path / "a"], tmp_path) == first
     (tmp_path / "a" / "x.py").write_text("2")
     second = environment.content_hash([tmp_path / "a"], tmp_path)

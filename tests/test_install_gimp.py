@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gettext
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -20,7 +18,7 @@ from worker_client import crash_report
 from worker_client.constants import PROTOCOL
 
 from c2p_core.priors.inversion_cache import InversionCache
-from installer import doctor, gimp, gimps, main, places, plug_in, translations, worker, zips
+from installer import doctor, gimp, gimps, main, places, plug_in, worker, zips
 from installer.gimps import Profile, Program
 from installer.places import MARKER, Places
 from installer.problems import Stop
@@ -28,31 +26,8 @@ from tests.own_home import lock, move_into
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and programs as on Unix")
-PO = """
-msgid ""
-msgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=2; plural=(n != 1);\\n"
-
-msgid "Face"
-msgstr "Gesicht ü"
-
-msgctxt "menu"
-msgid "Face"
-msgstr ""
-"Ge"
-"sicht"
-
-#, fuzzy
-msgid "Guess"
-msgstr "Falsch"
-
-msgid "%d face"
-msgid_plural "%d faces"
-msgstr[0] "%d Gesicht"
-msgstr[1] "%d Gesichter"
-
-#~ msgid "Old"
-#~ msgstr "Alt"
-"""
+# What the installed package has, as far as the installer knows it: bytes in a place.
+GERMAN = {"locale/de/LC_MESSAGES/protect-face.mo": b"Gesicht"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +45,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (source / "worker_client" / "__init__.py").write_text("")
     german = source / "worker_client" / "locale" / "de" / "LC_MESSAGES"
     german.mkdir(parents=True)
-    (german / "protect-face.po").write_text(PO, encoding="utf-8")
+    (german / "protect-face.po").touch()
+    (german / "protect-face.mo").touch()  # of an editable installation, and older
     (source / "worker_client" / "__pycache__" / "x.pyc").write_bytes(b"")
     monkeypatch.setattr(plug_in, "SOURCE", source)
     return folder
@@ -194,7 +170,7 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
         folder = profile_in(home, version) / "plug-ins" / name
         profile = next(p for p in gimps.profiles() if p.version == version)
-        assert plug_in.write(profile, worker.pointer(where))
+        assert plug_in.write(profile, worker.pointer(where), GERMAN)
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
             MARKER,
             "part.py",
@@ -203,13 +179,13 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
             "worker_client/__init__.py",
             "worker_client/locale/de/LC_MESSAGES/protect-face.mo",
         }
-        assert plug_in.differences(profile, worker.pointer(where)) == []
+        assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
 
 
 @POSIX
 def test_the_program_alone_is_executable(home: Path, where: Places) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
-    plug_in.write(gimps.profiles()[0], worker.pointer(where))
+    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
 
@@ -245,23 +221,23 @@ def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
 def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
-    assert plug_in.write(profile, worker.pointer(where))
+    assert plug_in.write(profile, worker.pointer(where), GERMAN)
     before = {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")}
-    assert not plug_in.write(profile, worker.pointer(where))
+    assert not plug_in.write(profile, worker.pointer(where), GERMAN)
     assert {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")} == before
 
 
 def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Places) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
-    plug_in.write(profile, worker.pointer(where))
+    plug_in.write(profile, worker.pointer(where), GERMAN)
     compiled = [plug_in.folder_in(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
     for path in compiled:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert plug_in.differences(profile, worker.pointer(where)) == []
+    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
     spoil(plug_in.folder_in(profile), "edited")
-    plug_in.write(profile, worker.pointer(where))
+    plug_in.write(profile, worker.pointer(where), GERMAN)
     assert not any(path.exists() for path in compiled)
 
 
@@ -294,12 +270,12 @@ def spoil(folder: Path, how: str) -> None:
 def test_what_is_wrong_is_named_and_repaired(home: Path, where: Places, how: str, expected: str) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
-    plug_in.write(profile, worker.pointer(where))
+    plug_in.write(profile, worker.pointer(where), GERMAN)
     spoil(plug_in.folder_in(profile), how)
-    (words,) = plug_in.differences(profile, worker.pointer(where))
+    (words,) = plug_in.differences(profile, worker.pointer(where), GERMAN)
     assert expected in words
-    assert plug_in.write(profile, worker.pointer(where))
-    assert plug_in.differences(profile, worker.pointer(where)) == []
+    assert plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
 
 
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
@@ -317,10 +293,10 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(plug_in, "_put", killed)
         with pytest.raises(KeyboardInterrupt):
-            plug_in.write(profile, worker.pointer(where))
-    assert "incomplete: an installation was cut short" in plug_in.differences(profile, worker.pointer(where))
-    plug_in.write(profile, worker.pointer(where))
-    assert plug_in.differences(profile, worker.pointer(where)) == []
+            plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert "incomplete: an installation was cut short" in plug_in.differences(profile, worker.pointer(where), GERMAN)
+    plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
 
 
 def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Places) -> None:
@@ -328,7 +304,7 @@ def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Places) ->
     folder.mkdir()
     (folder / "mine.py").touch()
     with pytest.raises(Stop, match="was not made by"):
-        plug_in.write(gimps.profiles()[0], worker.pointer(where))
+        plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
     with pytest.raises(Stop):
         gimp.remove_from(gimps.profiles()[0])
     assert [path.name for path in folder.iterdir()] == ["mine.py"]
@@ -339,7 +315,7 @@ def test_a_link_to_a_checkout_stays(home: Path, where: Places, tmp_path: Path) -
     link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
     with pytest.raises(Stop, match="was not made by"):
-        plug_in.write(gimps.profiles()[0], worker.pointer(where))
+        plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
 
 
 def test_a_folder_that_cannot_be_written_gets_a_sentence(home: Path, where: Places) -> None:
@@ -347,7 +323,7 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(home: Path, where: Plac
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
     with pytest.raises(Stop, match="make it writable for you and repeat"):
-        plug_in.write(profile, worker.pointer(where))
+        plug_in.write(profile, worker.pointer(where), GERMAN)
 
 
 @POSIX
@@ -432,28 +408,11 @@ def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
     assert f"'{where.c2p} worker run'" in gimp.sandbox_advice(where)
 
 
-# Translations
-
-
-def test_translations_are_read_by_gettext() -> None:
-    catalogue = gettext.GNUTranslations(io.BytesIO(translations.compiled(PO)))
-    assert catalogue.gettext("Face") == "Gesicht ü"
-    assert catalogue.pgettext("menu", "Face") == "Gesicht"
-    assert catalogue.ngettext("%d face", "%d faces", 2) == "%d Gesichter"
-    assert catalogue.gettext("Guess") == "Guess" and catalogue.gettext("Old") == "Old"
-
-
-@pytest.mark.parametrize("line", ["nonsense", "msgid no quotes", 'msgwhat "x"'])
-def test_a_broken_translation_names_its_line(line: str) -> None:
-    with pytest.raises(ValueError, match="line 1"):
-        translations.compiled(line)
-
-
 # Zips
 
 
 def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: Path) -> None:
-    made = zips.make_zips(tmp_path / "dist")
+    made = zips.make_zips(GERMAN, tmp_path / "dist")
     assert len(made) == 6
     for path in made:
         with zipfile.ZipFile(path) as archive:
@@ -469,19 +428,29 @@ def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: P
 
 def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> None:
     before = time.localtime()[:5]
-    with zipfile.ZipFile(zips.make_zips(tmp_path / "dist")[0]) as archive:
+    with zipfile.ZipFile(zips.make_zips(GERMAN, tmp_path / "dist")[0]) as archive:
         assert all(entry.date_time[:5] >= before for entry in archive.infolist())
 
 
 def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Places) -> None:
-    path = next(path for path in zips.make_zips(tmp_path / "dist") if path.name.startswith("protect-face-0"))
+    path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
         archive.extractall(profile_in(home, "3.0") / "plug-ins")
     (profile,) = gimps.profiles()
-    words = plug_in.differences(profile, worker.pointer(where))
+    words = plug_in.differences(profile, worker.pointer(where), GERMAN)
     assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
-    assert plug_in.write(profile, worker.pointer(where))
-    assert plug_in.differences(profile, worker.pointer(where)) == []
+    assert plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
+
+
+def test_zips_are_made_after_the_environment_is_set_up(
+    tmp_path: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(main, "_set_up", lambda where, **options: install_translations(where))
+    monkeypatch.setattr(zips, "make_zips", lambda translations: made.append(translations) or [tmp_path / "one.zip"])
+    assert main.main(["--make-zip"]) == 0
+    assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
 
 
 # Diagnosis
@@ -519,7 +488,7 @@ def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path,
 
 def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Places) -> None:
     profile_in(home, "3.0")
-    plug_in.write(gimps.profiles()[0], worker.pointer(where))
+    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
     _, words = diagnosis(where)
     assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
 
@@ -569,6 +538,37 @@ def test_the_diagnosis_goes_on_where_it_may_not_look(
     assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
 
 
+def install_translations(where: Places) -> None:
+    """Leaves the translations where pip puts them."""
+    windows = sys.platform == "win32"
+    packages = where.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
+    for path, body in GERMAN.items():
+        (packages / "worker_client" / path).parent.mkdir(parents=True)
+        (packages / "worker_client" / path).write_bytes(body)
+
+
+@POSIX
+def test_the_filter_speaks_the_languages_of_the_installed_package(tmp_path: Path, home: Path, where: Places) -> None:
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    install_translations(where)
+    gimp.install(where, gimp.present(), quiet)
+    folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
+    assert (folder / "worker_client" / "locale" / "de" / "LC_MESSAGES" / "protect-face.mo").read_bytes() == b"Gesicht"
+    assert "protect-face: as it should be" in diagnosis(where)[1]
+
+
+def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
+    home: Path, where: Places
+) -> None:
+    profile_in(home, "3.0")
+    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+    where.python.parent.mkdir(parents=True)
+    where.python.touch()
+    _, words = diagnosis(where)
+    assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in words
+    assert "protect-face: as it should be" in words
+
+
 # Removing
 
 
@@ -580,7 +580,7 @@ def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.Capt
     before = sorted(home.rglob("*"))
     folders = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.profiles():
-        plug_in.write(profile, worker.pointer(where))
+        plug_in.write(profile, worker.pointer(where), GERMAN)
     for folder in (where.venv, where.models):
         places.claim(folder)
     for folder, names in ((places.data_home() / "run", RUN_FILES), (places.log_home(), LOG_FILES)):
@@ -745,7 +745,7 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 ) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    plug_in.write(next(p for p in gimps.profiles() if p.generation == 3), worker.pointer(where))
+    plug_in.write(next(p for p in gimps.profiles() if p.generation == 3), worker.pointer(where), GERMAN)
     assert main.main(["--uninstall"]) == 2
     assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
     assert "was not made by install.py" in capsys.readouterr().err
@@ -769,8 +769,9 @@ def test_uninstall_goes_on_where_it_may_not_look(
 @pytest.mark.parametrize(("generation", "name"), plug_in.NAMES.items())
 def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plug_in, "SOURCE", ROOT / "plugin")
-    found = plug_in.contents(generation)
+    found = plug_in.contents(generation, GERMAN)
     assert f"{name}.py" in found and "worker_client/client.py" in found
+    assert [found[path] for path in found if path.endswith(".mo")] == [b"Gesicht"]
     assert not [path for path in found if path.endswith((".po", ".pyc"))]
 
 

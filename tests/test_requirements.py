@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from c2p_core.models.store import ModelStore
+from installer import environment
 from installer.environment import CONSTRAINTS
 
 if sys.version_info >= (3, 11):
@@ -25,9 +26,10 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 OWN = canonicalize_name(PROJECT["name"])
-BUILD_TOOL = "hatchling"
+BUILD_TOOLS = [Requirement(line) for line in PYPROJECT["build-system"]["requires"]]
 PLATFORMS = {
     "linux": {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux"},
     "darwin": {"os_name": "posix", "sys_platform": "darwin", "platform_system": "Darwin"},
@@ -151,6 +153,10 @@ def test_the_extras_have_all_that_benchmarks_import() -> None:
     assert imported("benchmarks") <= names(declared()) | names(declared("benchmarks"))
 
 
+def test_the_installer_fetches_what_building_the_package_needs() -> None:
+    assert names(map(Requirement, environment.BUILD_TOOLS)) == names(BUILD_TOOLS) <= names(declared("test"))
+
+
 def test_the_tested_versions_are_exact_and_within_what_is_declared() -> None:
     environment = dict(default_environment())
     pins = {canonicalize_name(pin.name): pin for pin in written(CONSTRAINTS) if holds(pin, environment, set())}
@@ -169,7 +175,7 @@ def test_the_tested_versions_are_exact_and_within_what_is_declared() -> None:
 def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> None:
     environment = dict(default_environment()) | PLATFORMS[platform]
     pinned = names(pin for pin in written(CONSTRAINTS) if holds(pin, environment, set()))
-    wanted_first = [*declared(), *(declared(extra) if extra else []), Requirement(BUILD_TOOL)]
+    wanted_first = [*declared(), *(declared(extra) if extra else []), *BUILD_TOOLS]
     loose = {
         name: [str(other) for other in wanted]
         for name, wanted in brought(wanted_first, platform).items()
@@ -182,7 +188,7 @@ def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> Non
 def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -> None:
     named = table()
     unknown = []
-    wanted_first = [*declared(), *declared("full"), Requirement(BUILD_TOOL)]
+    wanted_first = [*declared(), *declared("full"), *BUILD_TOOLS]
     for name in brought(wanted_first):
         for licence in licences(name):
             if licence not in named:

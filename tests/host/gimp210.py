@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hatch_build import compile_translations
 from installer import plug_in
 from installer.gimps import Profile
 from tests.host import gimp as host
@@ -123,5 +124,6 @@ def prepared(share: Path) -> Gimp210:
     profile = share / ".config" / "GIMP" / "2.10"
     profile.mkdir(parents=True)
     content = host.pointer(share / "run", in_root=True)
-    plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()))
+    translations = compile_translations(plug_in.SOURCE / plug_in.CLIENT)
+    plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()), translations)
     return Gimp210(inside(root, share), share)

@@ -22,14 +22,14 @@ from c2p_core.errors import BadRequest
 from c2p_core.faces.detect import why_skipped
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.worker.job_header import JobHeader
-from installer.translations import compiled
+from hatch_build import compile_translations
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
 SHARED = PLUGIN / "worker_client"
 FILES = [
     file for name in ("worker_client", "protect-face", "protect-face-gimp2") for file in (PLUGIN / name).glob("*.py")
 ]
-CATALOGUE = SHARED / "locale" / "de" / "LC_MESSAGES" / "protect-face.po"
+CATALOGUE = "locale/de/LC_MESSAGES/protect-face.mo"
 
 Text = tuple[str, ...]
 
@@ -58,7 +58,7 @@ def fields(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def german() -> gettext.GNUTranslations:
-    return gettext.GNUTranslations(io.BytesIO(compiled(CATALOGUE.read_text(encoding="utf-8"))))
+    return gettext.GNUTranslations(io.BytesIO(compile_translations(SHARED)[CATALOGUE]))
 
 
 def known(german: gettext.GNUTranslations) -> set[str]:

@@ -1,0 +1,51 @@
+"""Compiles the translations while the package is built: people edit .po files, gettext reads .mo files."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import PoFileError, read_po
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+def compile_translations(folder: Path) -> dict[str, bytes]:
+    """The .mo file of every .po file below ``folder``, by its path in there ("/" between names).
+
+    Fuzzy, obsolete and empty entries are left out.
+
+    Raises:
+        ValueError: a .po file is malformed; says which, and where.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*.po")):
+        compiled = io.BytesIO()
+        try:
+            with path.open("rb") as file:
+                write_mo(compiled, read_po(file, abort_invalid=True))
+        except (PoFileError, ValueError) as error:
+            raise ValueError(f"'{path}' can't be compiled ({error}); correct it and build again.") from error
+        found[path.relative_to(folder).with_suffix(".mo").as_posix()] = compiled.getvalue()
+    return found
+
+
+class CompileTranslations(BuildHookInterface[BuilderConfig]):
+    """hatchling's hook: the .mo files go into the wheel, or, for an editable installation, beside the .po files."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        source = Path(self.root, "plugin")
+        # Not into the checkout, which may be read-only. The folder goes with the hook.
+        self._folder = tempfile.TemporaryDirectory(prefix="translations-")
+        target = source if version == "editable" else Path(self._folder.name)
+        for path, body in compile_translations(source).items():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / path).write_bytes(body)
+            if version != "editable":
+                build_data["force_include"][str(target / path)] = path
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self._folder.cleanup()
