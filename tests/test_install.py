@@ -458,7 +458,9 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
 
 
 def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
-    assert set(environment.fetched_models()) == {entry.name for entry in ModelStore().entries()} | {f"{store._ASIDE}*"}
+    assert set(environment.fetched_models()) == {entry.name for entry in ModelStore().entries()} | {
+        f"{store.TEMPORARY_PREFIX}*"
+    }
 
 
 def test_uninstall_refuses_a_foreign_folder(where: Places, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 
-def test_torchvision_imports_after_ensure_and_transforms_pictures() -> None:
+def test_torchvision_imports_and_transforms_pictures_once_missing_operators_are_defined() -> None:
     code = """
 from c2p_core import torchvision_ops
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 import torch
 from torchvision.transforms import Resize
 assert Resize((2, 3))(torch.zeros(3, 8, 8)).shape == (3, 2, 3)

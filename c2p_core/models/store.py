@@ -30,7 +30,7 @@ from c2p_core.paths import data_folder
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
 ROOT_VARIABLE = "C2P_MODELS"
-_TEMPORARY_PREFIX = ".partial-"
+TEMPORARY_PREFIX = ".partial-"
 _STALE_SECONDS = 3600.0
 
 # Called with the bytes received so far and the total.
@@ -216,10 +216,10 @@ class ModelStore:
         """A temporary folder beside the models; also removes stale ones that killed runs left."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for stale in self.root.glob(f"{_TEMPORARY_PREFIX}*"):
+            for stale in self.root.glob(f"{TEMPORARY_PREFIX}*"):
                 if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
                     shutil.rmtree(stale, ignore_errors=True)
-            folder = tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=self.root)
+            folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self.root)
         except OSError as error:
             raise _cannot_write(self.root, error) from error
         with folder as name:

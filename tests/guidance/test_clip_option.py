@@ -27,7 +27,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.validate import check_request
 from tests.said import raising
 
-torchvision_ops.ensure()
+torchvision_ops.define_missing_operators()
 import open_clip  # noqa: E402
 from open_clip import pretrained as tags  # noqa: E402
 from open_clip.model import CLIP  # noqa: E402
@@ -91,7 +91,7 @@ def test_the_command_takes_it_and_its_report_says_so(tiny: Path, tmp_path: Path)
 
 def test_both_kinds_of_file_hold_the_same_model(tiny: Path) -> None:
     one, other = (guidance(f"tiny-clip:{tiny / name}") for name in ("weights.safetensors", "weights.pt"))
-    assert torch.equal(one.text("red lipstick"), other.text("red lipstick"))
+    assert torch.equal(one.embed_text("red lipstick"), other.embed_text("red lipstick"))
 
 
 def test_a_tag_is_found_in_open_clips_cache_and_prepares_pictures_as_it_says(

@@ -26,9 +26,9 @@ from tests.said import raising
 CPU = torch.device("cpu")
 MODULE = """
 from torch import nn
-from c2p_core.recognition.alignment import five_point
+from c2p_core.recognition.alignment import five_point_template
 
-TEMPLATE = five_point(32, 1.0)
+TEMPLATE = five_point_template(32, 1.0)
 
 
 class NETWORK(nn.Module):
