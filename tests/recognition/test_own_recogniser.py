@@ -118,7 +118,7 @@ def test_a_network_that_brings_its_own_weights_needs_no_file(models: Path) -> No
     text = (models / "manifest.toml").read_text()
     (models / "manifest.toml").write_text(text[: text.index("files")] + "files = []")
     store = ModelStore(models, offline=True)
-    assert store.is_whole("toy")
+    assert store.is_intact("toy")
     assert [r.name for r in load_recognisers(["toy"], store, CPU)] == ["toy"]
 
 
