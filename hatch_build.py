@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import PoFileError, read_po
+import polib
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -21,16 +19,14 @@ def compile_translations(folder: Path) -> dict[str, bytes]:
     Raises:
         ValueError: a .po file is malformed; says which, and where.
     """
-    found = {}
+    compiled = {}
     for path in sorted(folder.rglob("*.po")):
-        compiled = io.BytesIO()
         try:
-            with path.open("rb") as file:
-                write_mo(compiled, read_po(file, abort_invalid=True))
-        except (PoFileError, ValueError) as error:
+            catalogue = polib.pofile(str(path), encoding="utf-8", check_for_duplicates=True)
+        except (OSError, ValueError) as error:
             raise ValueError(f"'{path}' can't be compiled ({error}); correct it and build again.") from error
-        found[path.relative_to(folder).with_suffix(".mo").as_posix()] = compiled.getvalue()
-    return found
+        compiled[path.relative_to(folder).with_suffix(".mo").as_posix()] = catalogue.to_binary()
+    return compiled
 
 
 class CompileTranslations(BuildHookInterface[BuilderConfig]):

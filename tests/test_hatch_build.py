@@ -72,10 +72,8 @@ def test_what_is_no_translation_yet_or_any_more_is_left_out(catalogue: gettext.G
     [
         "nonsense",
         'msgwhat "x"',
-        'msgid "a"',
         'msgid "a"\nmsgid "b"\nmsgstr "c"',
         'msgid "a"\nmsgid_plural "b"\nmsgstr[x] "c"',
-        'msgid "a"\nmsgid_plural "b"\nmsgstr[2] "c"',
     ],
 )
 def test_a_malformed_translation_is_refused_with_its_name(tmp_path: Path, fault: str) -> None:
