@@ -40,7 +40,7 @@ OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"
 # What of pyproject.toml's dependencies belongs to a part, as an extra of the package.
 EXTRAS = {PACKAGES: "", TEST_TOOLS: "[test]"}
 # Build the package here, so that no second download is needed when only the checkout has changed.
-BUILD_TOOLS = ("hatchling", "polib")
+BUILD_TOOLS = ("polib", "hatchling")
 LOG = "protect-face-pip.log"
 # In the real path of what a Python from the Microsoft Store writes below AppData; other programs don't find it there.
 _STORE = "\\Packages\\PythonSoftwareFoundation"

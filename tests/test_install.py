@@ -141,7 +141,7 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
     assert "--no-deps" in own and "--no-deps" not in packages
     pinned = ["--constraint", str(environment.CONSTRAINTS)]
-    assert tool[1:3] == packages[1:3] == pinned and tool[3:] == ["hatchling", "polib"]
+    assert tool[1:3] == packages[1:3] == pinned and tool[3:] == ["polib", "hatchling"]
 
 
 def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
