@@ -58,8 +58,8 @@ def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow]) -> DataFrame:
 def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     """A line per photo and recogniser that searches for it.
 
-    Columns: the recogniser's attributes in `OtherScore`, ``own``, and for each of "mate" (the most similar other photo of
-    the person), "nearest" (of anybody else in the folder) and "stranger" the similarities before and after protection,
+    Columns: the recogniser's attributes in `OtherScore`, ``own``, and for each of "mate" (the most similar other photo
+    of the person), "nearest" (of anybody else in the folder) and "stranger" similarities before and after protection,
     such as ``mate_before``; NaN where there is none, or no face.
     """
 

@@ -121,7 +121,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
         shutil.rmtree(share)
     for figure in figures:
         say(f"{figure.name}: {figure.median:.2f} {figure.unit} (at most {figure.limit:g})")
-    figures: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "figures": [{**asdict(figure), "median": round(figure.median, 3)} for figure in figures],
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -129,7 +129,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
         "load": round(os.getloadavg()[1], 1),
     }
     path = results / FILE
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return path
 
 
