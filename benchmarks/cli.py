@@ -45,20 +45,20 @@ def _parse_priors(_context: click.Context, _parameter: click.Parameter, value: s
 
 
 def _parse_families(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Families to hold out: those that are named, or all of the manifest."""
+    """Families to hold out: the given ones, or all of the manifest."""
     from benchmarks.recognisers import list_families
 
     return list_families() if value is None else _parse_names(list_families(), value)
 
 
 def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator."""
+    """Combine several options in one decorator."""
     return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 _PATH = click.Path(path_type=Path)
 _OUT = click.option(
-    "--out", type=_PATH, help="Folder of rows and pictures; benchmarks/results and benchmarks/out when not given."
+    "--out", type=_PATH, help="Folder of rows and pictures; benchmarks/results and benchmarks/out by default."
 )
 _FACES = _together(
     click.option("--faces", type=_PATH, help="Text file of photo names; benchmark40.txt by default."),
@@ -67,10 +67,10 @@ _FACES = _together(
 _WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
 # The fields of a plan that say how the product searches.
 _SEARCH = _together(
-    click.option("--hold-out", callback=_parse_families, help="Families to leave out in turn; all when not given."),
+    click.option("--hold-out", callback=_parse_families, help="Families to hold out in turn; all by default."),
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True),
     click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True),
-    click.option("--steps", type=int, help="Search steps, the product's default when not given."),
+    click.option("--steps", type=int, help="Search steps; the product's default by default."),
     click.option("--seed", type=int, default=0, show_default=True),
 )
 # Which pictures are shown.
@@ -78,7 +78,7 @@ _SHOWN = _together(
     click.option("--method", default=PRODUCT_METHOD, show_default=True),
     click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True),
     click.option(
-        "--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods that search nothing.'
+        "--hold-out", default=DEFAULT_HOLD_OUT, show_default=True, help='"none" for methods without a search.'
     ),
     click.option(
         "--prior",
@@ -86,9 +86,9 @@ _SHOWN = _together(
         default=PRIORS[0],
         show_default=True,
         callback=_parse_priors,
-        help="Several stand side by side.",
+        help="Several are shown side by side.",
     ),
-    click.option("--others", is_flag=True, help="Of the photos that `others` protected."),
+    click.option("--others", is_flag=True, help="Show the photos that `others` protected."),
     click.option("--photos", type=_PATH, help="Folder of the originals."),
 )
 
@@ -98,10 +98,10 @@ def _warn(sentence: str) -> None:
 
 
 def _find(find: Callable[[], Found], named: bool) -> Found:
-    """What is to be measured; ends loudly, and without failing, where the shared photos are not there.
+    """Find the photos to measure; exits with a warning, but without an error, if the shared ones are missing.
 
     Args:
-        named: the user named the photos, so that it is a mistake when there are none.
+        named: whether the user named the photos, so that missing ones are an error.
     """
     try:
         return find()
@@ -117,7 +117,7 @@ def _find_faces(faces: Path | None, photos: Path | None) -> tuple[Path, ...]:
 
 
 def _refuse_other_options(context: click.Context, what: str, *taken: str) -> None:
-    """Refuses options that were given and that ``what`` has no use for."""
+    """Refuse given options that ``what`` does not use."""
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
@@ -140,16 +140,20 @@ def main() -> None:
     default=f"{DEFAULT_STRENGTH:g}",
     show_default=True,
     callback=_parse_strengths,
-    help="Of these methods.",
+    help="Strengths of these methods.",
 )
-@click.option("--curves", default=",".join(DRAWN), show_default=True, help='Drawn over strengths; "none".')
-@click.option("--curve-faces", type=int, default=8, show_default=True, help="How many faces the curves are drawn of.")
+@click.option(
+    "--curves", default=",".join(DRAWN), show_default=True, help='Methods measured over strengths, or "none".'
+)
+@click.option("--curve-faces", type=int, default=8, show_default=True, help="Number of faces for the curves.")
 @_SEARCH
 @click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
-@click.option("--gallery/--no-gallery", default=True, help="Also search for the person among others.")
+@click.option("--gallery/--no-gallery", default=True, help="Also search for the person in a gallery.")
 @click.option("--extra-recogniser", default="", metavar="MODULE:FUNCTION", help="A recogniser of your own.")
 @_WORKERS
-@click.option("--quick", is_flag=True, help="Six faces, few steps, into a folder of its own; checks signs, not sizes.")
+@click.option(
+    "--quick", is_flag=True, help="Six faces and few steps, into a separate folder; only checks the signs of effects."
+)
 @click.option("--limit", type=int, help="Only the first N faces.")
 @_OUT
 @click.pass_context
@@ -172,7 +176,7 @@ def run(
     out: Path | None,
     **search: Any,
 ) -> None:
-    """Protect and measure; what has a row already is not measured again."""
+    """Protect and measure; settings that have rows are not measured again."""
     from benchmarks.fingerprint import fingerprint_code
     from benchmarks.methods.catalogue import METHODS
     from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
@@ -219,7 +223,7 @@ def run(
 
 
 def _fetch_pairs(folder: Path) -> tuple[Path, ...]:
-    """Photos of one person; without them the rest goes on."""
+    """Fetch photos of one person; without them, the rest is still measured."""
     from benchmarks.suites import one_person
 
     try:
@@ -230,7 +234,7 @@ def _fetch_pairs(folder: Path) -> tuple[Path, ...]:
 
 
 def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> int:
-    """The small suite: the exit code is 0 when every effect has the sign it should have."""
+    """Run the small suite; the exit code is 0 if every effect has the expected sign."""
     from benchmarks.suites import quick
 
     folder = (out or OUT) / "quick"
@@ -255,7 +259,7 @@ def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path 
 @click.option("--limit", type=int, help="Protect only the first N photos.")
 @_OUT
 def others(photos: Path | None, strangers: bool, workers: int, out: Path | None, **plan: Any) -> None:
-    """Protect photos of people of whom there are other photos, and search for them among these."""
+    """Protect photos of people, and search for the people in their other photos."""
     from benchmarks.fingerprint import fingerprint_code
     from benchmarks.suites import other_photos, runner
     from benchmarks.suites.gallery import list_candidates
@@ -272,7 +276,7 @@ def others(photos: Path | None, strangers: bool, workers: int, out: Path | None,
 @main.command()
 @_OUT
 def report(out: Path | None) -> None:
-    """Write REPORT.md from the rows, and contact sheets of the product's pictures that are kept."""
+    """Write REPORT.md from the rows, and contact sheets of the product's stored pictures."""
     from benchmarks.report import contact_sheets
     from benchmarks.report.document import MAIN_STRENGTH, write_report
 
@@ -328,14 +332,14 @@ def sheets(**options: Any) -> None:
 @_SHOWN
 @_OUT
 def closeups(**options: Any) -> None:
-    """One picture a face: before and after side by side at full size, at least 700 px wide each."""
+    """One picture per face: before and after side by side at full size, at least 700 px wide each."""
     _draw(**options, close=True)
 
 
 @main.command()
 @_OUT
 def gimp(out: Path | None) -> None:
-    """What the filter costs in a real GIMP 3 beside the search; nothing else should be running meanwhile."""
+    """Measure the filter's overhead in a real GIMP 3; nothing else should be running."""
     from benchmarks.suites import gimp as suite
     from tests.host.root import NoRoot
 
@@ -350,7 +354,7 @@ def gimp(out: Path | None) -> None:
 @_WORKERS
 @_OUT
 def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path | None) -> None:
-    """How well the prior stylegan2 reproduces faces: the encoder alone, and after tuning."""
+    """Measure how well the prior stylegan2 reproduces faces: the encoder alone, and after tuning."""
     from benchmarks.suites import inversion as suite
     from benchmarks.suites import runner
 
@@ -363,7 +367,7 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
 @click.option("--timed", type=int, default=3, show_default=True, help="Steps of each kind to time.")
 @_OUT
 def fullsize(timed: int, out: Path | None) -> None:
-    """StyleGAN2 at 1024 px with random weights, against a plain loop; nothing else should be running meanwhile."""
+    """Time StyleGAN2 at 1024 px with random weights against a plain loop; nothing else should be running."""
     from benchmarks.suites import fullsize as suite
 
     click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")

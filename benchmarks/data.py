@@ -1,4 +1,4 @@
-"""The faces that are measured, and where rows and pictures of a run go."""
+"""The photos to measure, and the folders of a run's rows and pictures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PHOTOS = (".jpg", ".jpeg", ".png")
 
 
 class NoData(Exception):
-    """The faces to measure are not there; the message says where they were looked for."""
+    """The photos to measure are missing; the message says where they were expected."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run leaves things.
+    """The folders that a run writes to.
 
     Attributes:
         rows: folder of protect.jsonl, natural.jsonl and REPORT.md.
@@ -35,7 +35,7 @@ class Places:
 
 
 def places(out: Path | None) -> Places:
-    """The committed results and the ignored pictures, or one folder for both when an experiment names it."""
+    """The committed results and the ignored pictures, or one folder for both if it is given."""
     return Places(RESULTS, OUT) if out is None else Places(out, out / "pictures")
 
 
@@ -43,12 +43,12 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     """Photos to measure.
 
     Args:
-        names: text file with one photo name without ending a line; the shared benchmark40.txt when None, unless
+        names: text file with one photo name per line, without extension; the shared benchmark40.txt when None, unless
             ``photos`` is given: then all photos of that folder.
         photos: folder of the photos, the shared one when None.
 
     Raises:
-        NoData: the list, the folder or a photo is not there.
+        NoData: the list, the folder or a photo is missing.
     """
     folder = photos or SHARED_FACES / "photos"
     if not folder.is_dir():
@@ -72,18 +72,18 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
     Only the folder holds names: rows, logs and file names carry the numbers.
 
     Args:
-        folder: with a folder for each person, or with photos that are called after the person and a number, such as
+        folder: with a folder for each person, or with photos named after the person with a number, such as
             ``amy1.png``; the shared photos when None.
 
     Raises:
-        NoData: there is no such folder, or no photo in it.
+        NoData: the folder is missing or has no photo.
     """
     where = folder or OTHER_PHOTOS
     if not where.is_dir():
         raise NoData(f"There is no folder {where}; put the shared photos beside the checkout or give --photos.")
     people: dict[str, list[Path]] = {}
     for photo in (p for p in where.glob("*") if p.suffix.lower() in _PHOTOS):
-        # A photo that is called by a number alone is of a person of its own.
+        # A photo whose name is only a number shows a person of its own.
         people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
     for photo in (p for p in where.glob("*/*") if p.suffix.lower() in _PHOTOS):
         people.setdefault(photo.parent.name, []).append(photo)
@@ -97,12 +97,12 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
 
 
 def person_of(label: str) -> str:
-    """Whose photo "p3/2" is: "p3"."""
+    """The person of a photo: "p3" for "p3/2"."""
     return label.partition("/")[0]
 
 
 def fingerprint_photos(photos: Iterable[Path]) -> str:
-    """Twelve hex digits over what is in the photos, in order."""
+    """Twelve hex digits over the content of the photos, in order."""
     digest = hashlib.sha256()
     for photo in photos:
         digest.update(hashlib.sha256(photo.read_bytes()).digest())
@@ -110,18 +110,18 @@ def fingerprint_photos(photos: Iterable[Path]) -> str:
 
 
 def _in_order(photo: Path) -> tuple[int, str]:
-    """By the number that a name ends with, so that photo 10 comes after photo 9."""
+    """Sort key: the number at the end of a name, so that photo 10 comes after photo 9."""
     number = re.search(r"\d+$", photo.stem)
     return int(number.group()) if number else 0, photo.stem
 
 
 def spread(photos: Sequence[Path], count: int) -> tuple[Path, ...]:
-    """So many of a list, evenly spread over it."""
+    """Choose ``count`` photos, evenly spread over the list."""
     return tuple(photos[:: max(1, len(photos) // max(1, count))][:count])
 
 
 def sample_portrait(folder: Path) -> Path:
-    """scikit-image's astronaut as a file in ``folder``: the one face that is always there."""
+    """Write scikit-image's astronaut, the one portrait that is always available, as a file into ``folder``."""
     from PIL import Image
     from skimage import data
 

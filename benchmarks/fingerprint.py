@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.data import CHECKOUT
 from c2p_core.models.manifest import read_manifest
 
-# What only decides how a face is changed, or what is shown and done with it: embeddings of unchanged photos stay.
+# Code that does not affect embeddings of unchanged photos: how faces are changed, shown and reported.
 _CHANGES_ONLY = frozenset(
     {"priors", "guidance", "batch", "worker", "cli.py", "pipeline.py", "plot.py", "search.py", "losses.py",
      "eot.py", "starting_look.py", "subjects.py", "validate.py", "compare.py"}
@@ -19,7 +19,7 @@ _EMBEDDING_ROLES = ("detector", "landmarks", "recogniser")
 
 
 def fingerprint_embedding() -> str:
-    """Twelve hex digits over what finds and embeds faces; kept embeddings stay valid when the search changes."""
+    """Twelve hex digits over all that detects and embeds faces; embeddings stay valid when the search changes."""
     core = CHECKOUT / "c2p_core"
     code = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _CHANGES_ONLY]
     models = [m for m in read_manifest(CHECKOUT / "bundle" / "manifest.toml") if m.role in _EMBEDDING_ROLES]
@@ -27,7 +27,7 @@ def fingerprint_embedding() -> str:
 
 
 def fingerprint_code() -> str:
-    """Twelve hex digits over all that decides the pictures: c2p_core, the manifest and the project's own weights."""
+    """Twelve hex digits over all that determines the pictures: c2p_core, the manifest and the project's own weights."""
     files = [*(CHECKOUT / "c2p_core").rglob("*.py"), CHECKOUT / "bundle" / "manifest.toml"]
     files += [p for p in (CHECKOUT / "bundle" / "mini").rglob("*") if p.is_file()]
     return _fingerprint(files)

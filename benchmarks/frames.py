@@ -1,6 +1,6 @@
-"""Rows as pandas frames: a line a picture, a line a score, a line a pair of photos.
+"""Rows as pandas frames: a line per picture, per score or per pair of photos.
 
-All frames have the index levels `KEYS`, so that groups are taken in one way.
+All frames have the index levels `KEYS`, so that all are grouped in the same way.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pandas import DataFrame
 
 from benchmarks.rows import OtherScore, OthersRow, ProtectedPairsRow, Score, Setting
 
-# Lines of one variant and strength make a line of a table.
+# Lines of one variant and strength become one line of a table.
 VARIANT = ["variant", "strength"]
 KEYS = [*VARIANT, "method", "prior", "face", "hold_out"]
 
 
 class HasSetting(Protocol):
-    """A row that a setting is the key of."""
+    """A row whose key is a setting."""
 
     @property
     def setting(self) -> Setting: ...
@@ -33,18 +33,18 @@ def _line(row: HasSetting, columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def picture_frame(rows: Iterable[HasSetting], *attributes: str) -> DataFrame:
-    """A line a row, with these attributes of it as columns."""
+    """A line per row, with the given attributes as columns."""
     return _frame((_line(row, {name: getattr(row, name) for name in attributes}) for row in rows), attributes)
 
 
 def score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFrame:
-    """A line a score, with its attributes as columns."""
-    lines = (_line(row, vars(score)) for row, said in scores for score in said)
+    """A line per score, with its attributes as columns."""
+    lines = (_line(row, vars(score)) for row, own_scores in scores for score in own_scores)
     return _frame(lines, list(Score.__annotations__)).astype(dict.fromkeys(["rank", "decoy_before", "decoy"], float))
 
 
 def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow]) -> DataFrame:
-    """A line a pair of photos of one person and a recogniser: ``before`` and ``after``, NaN without a face."""
+    """A line per pair of photos and recogniser, with ``before`` and ``after``: similarities, NaN without a face."""
     columns = ["recogniser", "family", "role", "far1", "far01"]
     lines = (
         _line(row, {name: getattr(s, name) for name in columns} | {"before": before, "after": after})
@@ -56,20 +56,20 @@ def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow]) -> DataFrame:
 
 
 def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
-    """A line a photo and a recogniser that searches for it.
+    """A line per photo and recogniser that searches for it.
 
-    Columns: what `OtherScore` says of the recogniser, ``own``, and for each of "mate" (the most similar other photo of
-    the person), "nearest" (of anybody else in the folder) and "stranger" the similarities before and after protection,
+    Columns: the recogniser's attributes in `OtherScore`, ``own``, and for each of "mate" (the most similar other photo
+    of the person), "nearest" (of anybody else in the folder) and "stranger" similarities before and after protection,
     such as ``mate_before``; NaN where there is none, or no face.
     """
 
     def similarities(s: OtherScore) -> dict[str, float | None]:
         after = [value for _, value in s.others.values() if value is not None]
         mate = (max(before for before, _ in s.others.values()), max(after, default=None)) if s.others else None
-        found = {"mate": mate, "nearest": s.nearest, "stranger": s.stranger}
+        pairs = {"mate": mate, "nearest": s.nearest, "stranger": s.stranger}
         return {
             f"{who}_{when}": None if pair is None else pair[at]
-            for who, pair in found.items()
+            for who, pair in pairs.items()
             for at, when in enumerate(("before", "after"))
         }
 
@@ -82,7 +82,7 @@ def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
 
 
 def select(frame: DataFrame, **levels: object) -> DataFrame:
-    """The lines whose index levels have these values."""
+    """Select the lines whose index levels have these values."""
     for name, value in levels.items():
         frame = frame[frame.index.get_level_values(name) == value]
     return frame
@@ -90,10 +90,10 @@ def select(frame: DataFrame, **levels: object) -> DataFrame:
 
 def largest(frame: DataFrame, method: str, strength: float) -> DataFrame:
     """Of a method and strength the variant with the most lines: the usual prompt and steps; of equals the first."""
-    found = select(frame, method=method, strength=strength)
-    return found if found.empty else select(found, variant=found.groupby(level="variant").size().idxmax())
+    lines = select(frame, method=method, strength=strength)
+    return lines if lines.empty else select(lines, variant=lines.groupby(level="variant").size().idxmax())
 
 
 def count_faces(frame: DataFrame) -> int:
-    """How many different photos the lines tell of."""
+    """Number of different photos in the lines."""
     return int(frame.index.get_level_values("face").nunique())

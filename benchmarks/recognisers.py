@@ -1,5 +1,7 @@
-"""The recognisers that pictures are compared with: all of the product, and one from outside. A process loads them
-once."""
+"""The recognisers that pictures are compared with: all of the product's, and an external one.
+
+Each process loads them once.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,21 @@ from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
 
 
 class BadRecogniser(Exception):
-    """What ``--extra-recogniser`` names is no recogniser; the message says what is wrong."""
+    """The value of ``--extra-recogniser`` names no recogniser; the message says what is wrong."""
 
 
 @lru_cache(maxsize=1)
 def open_store() -> ModelStore:
-    """One a process: it remembers which files it has checked."""
+    """Open the store once per process, since it remembers which files it has verified."""
     return ModelStore()
 
 
 @lru_cache(maxsize=1)
 def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
-    """All of the product, by name and not "auto": one that can't be had has to fail the run, not vanish from it.
+    """Load all of the product's, by name instead of "auto", so that a missing one fails the run.
 
     Raises:
-        ModelUnavailable: a recogniser can't be had.
+        ModelUnavailable: a recogniser is missing or damaged.
     """
     return load_recognisers(recogniser_names(models), models, pick_device("auto"))
 
@@ -43,14 +45,14 @@ def list_families() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def load_extra_recogniser(source: str) -> Recogniser:
-    """The recogniser that ``module:function`` makes; the search never uses it.
+    """Load the recogniser that ``module:function`` makes; the search never uses it.
 
     Args:
         source: a module that Python can import, and a function in it that takes nothing and returns a
             `c2p_core.recognition.Recogniser` on the device of this run.
 
     Raises:
-        BadRecogniser: there is no such module or function, or it makes something else.
+        BadRecogniser: there is no such module or function, or it returns something else.
     """
     module, _, function = source.partition(":")
     try:

@@ -1,4 +1,4 @@
-"""What is kept of a run: one JSON line per measured setting, appended as soon as it is known.
+"""The stored results of a run: one JSON line per measured setting, appended as soon as it is complete.
 
 A line that a kill cut short is dropped when the file is read, so a run resumes by measuring what has no line yet.
 """
@@ -35,13 +35,13 @@ FULLSIZE_FILE = "fullsize.json"
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What decides one protected picture, and so the key of a row.
+    """The settings that determine one protected picture: the key of a row.
 
     Attributes:
-        face: photo name without ending.
+        face: photo name without extension.
         method: key of `methods.METHODS`.
         strength: 0..1.
-        hold_out: recogniser family that the search never sees; `NO_FAMILY` for methods that search nothing.
+        hold_out: recogniser family that the search never uses; `NO_FAMILY` for methods without a search.
         prompt, prior, steps, seed: as in `ProtectRequest`; steps is None for the measured default.
     """
 
@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def variant(self) -> str:
-        """All of it but face, strength and held-out family, readable: rows of one variant make one table."""
+        """Everything but face, strength and held-out family as text: rows of one variant form one table."""
         steps = "" if self.steps is None else f", {self.steps} steps"
         seed = "" if self.seed == 0 else f", seed {self.seed}"
         searched = "" if self.hold_out == NO_FAMILY else f" ({self.prior}, “{self.prompt}”{steps}{seed})"
@@ -64,7 +64,7 @@ class Setting:
 
     @property
     def picture(self) -> Path:
-        """Where the protected photo lies in the pictures folder; settings of one folder differ in the face alone."""
+        """Path of the protected photo in the pictures folder; settings in one folder differ in the face only."""
         words = "".join(c if c.isalnum() else "-" for c in f"{self.prior}-{self.prompt}")
         parts = (self.method, words, f"steps{self.steps or ''}-seed{self.seed}", f"s{self.strength:g}", self.hold_out)
         return Path(*parts) / f"{self.face}.png"
@@ -72,14 +72,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Score:
-    """One recogniser's view of one protected face; similarities as in `c2p_core.api.Similarity`.
+    """One recogniser's results for one protected face; similarities as in `c2p_core.api.Similarity`.
 
     Attributes:
-        role: "extra" for a recogniser from outside (``--extra-recogniser``), which no search ever saw.
-        rank: place of the person's own original in a gallery of other people when it is searched for the protected
-            face: 1 is found at once. None without a gallery.
-        decoy_before, decoy: similarity of the original and of the protected face to the decoy that the search went
-            for; None when it went for none, or none is known for this recogniser.
+        role: "extra" for an external recogniser (``--extra-recogniser``), which no search uses.
+        rank: rank of the person's own original in a gallery of other people that is searched with the protected face:
+            1 if it is the best match. None without a gallery.
+        decoy_before, decoy: similarity of the original and of the protected face to the decoy that the search aimed
+            at; None without a decoy, or without its embedding for this recogniser.
     """
 
     recogniser: str
@@ -101,12 +101,12 @@ class ProtectRow:
     Attributes:
         setting: the key.
         scores: one per recogniser; empty when the original or the protected picture shows no face to compare.
-        face_before: False when the product found nothing to protect in the original, which counts as a failure.
-        face_after: False when no face is found in the protected picture; counts as protected, and is counted apart.
+        face_before: False when the product detects no usable face in the original, which counts as a failure.
+        face_after: False when no face is detected in the protected picture; counts as protected, and separately.
         box: (x0, y0, x1, y1) of the face in photo pixels; zeros without a face.
         eye_distance: in photo pixels.
-        steps: search steps that were done.
-        seconds: of the face's own work as the product reports it.
+        steps: completed search steps.
+        seconds: time for this face as reported by the product.
         wall: seconds of the whole call, model loading included the first time in a process.
         peak_mib: high-water mark of the process's memory until now.
         code: fingerprint of the measured code.
@@ -181,11 +181,11 @@ class NaturalRow:
 
 @dataclass(frozen=True)
 class SurviveRow:
-    """What `c2p_core.robustness` leaves of one face's protection.
+    """Protection of one face after the degradations of `c2p_core.robustness`.
 
     Attributes:
         setting: the key.
-        undegraded: the scores of the picture as it is; empty as in `ProtectRow`.
+        undegraded: the scores of the picture itself; empty as in `ProtectRow`.
         degraded: by degradation, and in the order of ``undegraded``, (before, after): similarity to the unharmed
             original of the original degraded the same way, and of the protected picture degraded. Empty when no face
             is found in the degraded picture, which counts as protected.
@@ -216,14 +216,14 @@ class PairRow:
 
 @dataclass(frozen=True)
 class OtherScore:
-    """One recogniser's view of one protected photo beside other photos of the person and of other people.
+    """One recogniser's similarities of one protected photo to other photos of the person and of other people.
 
     Attributes:
         role: held out of the search, or used by it.
         others: by other photo of the person, its similarity to this photo before and after its protection; after is
             None when the protected photo shows no face.
         own: similarity of the protected photo to its own original; None when it shows no face.
-        nearest: the most similar photo of anybody else in the folder, before and after.
+        nearest: similarity of the most similar photo of anybody else in the folder, before and after.
         stranger: the same among further strangers; None without any.
     """
 
@@ -240,14 +240,14 @@ class OtherScore:
 
 @dataclass(frozen=True)
 class OthersRow:
-    """A protected photo beside other photos, which stay as they were: what a search for the person meets.
+    """A protected photo compared with unchanged other photos, as in a search for the person.
 
     Attributes:
         setting: the key; ``face`` is the number of the person and of the photo, such as "p3/2". No name is kept.
         scores: one per recogniser; empty when the original shows no face.
         natural: figures of the picture.
-        strangers: how many people `OtherScore.stranger` is the nearest of.
-        photos: fingerprint of the folder's photos; rows of another folder tell of other people.
+        strangers: number of people among whom `OtherScore.stranger` is the nearest.
+        photos: fingerprint of the folder's photos; rows of another folder are about other people.
         face_before, face_after, box, steps, seconds, wall, code: as in `ProtectRow`.
     """
 
@@ -267,7 +267,7 @@ class OthersRow:
 
 @dataclass(frozen=True)
 class ProtectedPairsRow:
-    """A protected photo beside protected photos of the same person: a gallery may fill with them.
+    """A protected photo compared with protected photos of the same person, as in a gallery of such photos.
 
     Attributes:
         setting: the key, as in `OthersRow`.
@@ -284,7 +284,7 @@ class ProtectedPairsRow:
 
 @dataclass(frozen=True)
 class ExtraRow:
-    """What a recogniser from outside (``--extra-recogniser``) says of a kept picture; ``scores`` as in `ProtectRow`."""
+    """Scores of an external recogniser (``--extra-recogniser``) for a stored picture; ``scores`` as in `ProtectRow`."""
 
     setting: Setting
     source: str
@@ -301,7 +301,7 @@ class Person:
     Attributes:
         face: photo name.
         tone: individual typology angle of the skin in degrees (`benchmarks.metrics.skin`), None when no skin is seen.
-        label: what the list of faces calls the person; empty when nothing.
+        label: the person's label in the list of faces; empty without one.
     """
 
     face: str
@@ -311,11 +311,11 @@ class Person:
 
 @dataclass(frozen=True)
 class CostRow:
-    """What one call in a fresh process took.
+    """The cost of one call in a fresh process.
 
     Attributes:
-        portraits: that were put into the photo.
-        faces: protected in it; a portrait may show somebody else in its background.
+        portraits: number of portraits in the photo.
+        faces: number of protected faces; a portrait may show somebody else in its background.
         megapixels: of the photo.
         limit: of search steps a face; None for the product's default.
         strength: of the request.

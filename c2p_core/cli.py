@@ -47,7 +47,7 @@ from c2p_core.io.atomic_files import check_folder, make_folder, write_whole
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
-# Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` answers at once.
+# Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 UNFORESEEN = 1
 SOME_FAILED = 8
 INTERRUPTED = 130
-# What ends one photo of a batch and not the batch.
+# Errors that end one photo but not the batch.
 PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
-# What a check's table says of other photos of the person, and of this same one.
+# Words for the verdicts in a check's table: on other photos of the person, and on this same one.
 OTHERS = {"lost": "lost", "may match": "may match", None: "-"}
 SAME = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
 STAGES = {
@@ -75,15 +75,15 @@ STAGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name that stdout has no letters for must not end the command after the work was done.
+        # A file name that stdout can't encode must not make the command fail after its work is done.
         sys.stdout.reconfigure(errors="backslashreplace")
     if os.environ.get("C2P_DEBUG"):
         return _run(arguments)
-    with _our_words_only():
+    with _silence_libraries():
         try:
             return _run(arguments)
         except Exception as error:
-            return _fail(_unforeseen(error).text(), UNFORESEEN)
+            return _fail(_describe_unexpected(error).text(), UNFORESEEN)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -99,14 +99,14 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def _our_words_only() -> Iterator[None]:
-    """Keeps libraries off stderr: users get our sentences. What C++ writes to the descriptor is lost."""
+def _silence_libraries() -> Iterator[None]:
+    """Silence libraries on stderr, so that users only get our messages; native code's output is dropped, too."""
     own = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     previous = sys.stderr
     if previous is sys.__stderr__:
         sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, errors="backslashreplace")
-    os.dup2(nowhere, 2)
+    os.dup2(null, 2)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,14 +114,14 @@ def _our_words_only() -> Iterator[None]:
     finally:
         os.dup2(own, 2)
         os.close(own)
-        os.close(nowhere)
+        os.close(null)
         if sys.stderr is not previous:
             sys.stderr.close()
             sys.stderr = previous
 
 
-def _unforeseen(error: Exception) -> Message:
-    """What is said of an error that is not ours."""
+def _describe_unexpected(error: Exception) -> Message:
+    """The message for an unexpected error."""
     if isinstance(error, MemoryError):
         return Message("memory-full-for-photo")
     what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
@@ -161,21 +161,27 @@ StoreMaker = Callable[[], "ModelStore"]
     "--keep-expression/--no-keep-expression",
     default=True,
     show_default=True,
-    help="Hold brows, lips, nose and jaw to their form, or the eyes alone.",
+    help="Keep the shape of brows, lips, nose and jaw, or of the eyes only.",
 )
 @click.option(
-    "--mode", type=click.Choice(get_args(Mode)), default="dodge", show_default=True, help="Away, or to a decoy."
+    "--mode",
+    type=click.Choice(get_args(Mode)),
+    default="dodge",
+    show_default=True,
+    help="Away from the person, or to a decoy.",
 )
-@click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Which faces.")
-@click.option("--prior", default="makeup", show_default=True, help="What draws the change.")
+@click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Faces to protect.")
+@click.option("--prior", default="makeup", show_default=True, help="How faces are changed.")
 @click.option(
     "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
 )
-@click.option("--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Whom to lose.")
-@click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Kept for the honest figure.")
-@click.option("--steps", type=click.IntRange(min=1), help="Search steps a face.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
-@click.option("--free-noise", is_flag=True, help="stylegan2: search its noise maps below 512 px too.")
+@click.option(
+    "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
+)
+@click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Recogniser that only verifies.")
+@click.option("--steps", type=click.IntRange(min=1), help="Search steps per face.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
+@click.option("--free-noise", is_flag=True, help="stylegan2: also optimise its noise maps below 512 px.")
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
 @click.option("--report", "report_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a JSON report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of sentences.")
@@ -195,7 +201,7 @@ def protect(
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
     targets = plan_targets(photos, output)
     if report_file is not None:
-        _keep_apart(report_file, [*photos, *targets])
+        _check_not_input(report_file, [*photos, *targets])
         check_folder(report_file)
 
     store = make_store()
@@ -207,24 +213,24 @@ def protect(
     try:
         with _interruptible() as cancel:
             for photo, target in zip(photos, targets, strict=True):
-                with _progress(str(photo), human=not as_json) as watch:
-                    reports.append(_protect_or_fail(photo, target, options, store, watch, cancel))
+                with _show_progress(str(photo), human=not as_json) as watch:
+                    reports.append(_try_protect(photo, target, options, store, watch, cancel))
                 if "error" in reports[-1]:
                     _fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
                 elif not as_json:
                     _print_outcome(reports[-1])
     except (Cancelled, KeyboardInterrupt):
-        done = sum("error" not in told for told in reports)
+        done = sum("error" not in entry for entry in reports)
         words = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
         return _fail(f"Stopped; {words}.", INTERRUPTED)
     finally:
         if reports:
             _write_report(report_file, reports)
-    failures = [told for told in reports if "error" in told]
+    failures = [entry for entry in reports if "error" in entry]
     if as_json:
         click.echo(json.dumps(report.document(reports), indent=2))
     elif len(failures) < len(photos):
-        rows = [row for told in reports for face in told.get("faces", ()) for row in face["similarities"]]
+        rows = [row for entry in reports for face in entry.get("faces", ()) for row in face["similarities"]]
         if any(row["other_photos"] for row in rows):
             click.echo(report.OTHER_PHOTOS)
         click.echo(report.NO_PROMISE)
@@ -232,7 +238,7 @@ def protect(
         return 0
     if len(photos) == 1:
         return int(failures[0]["exit_code"])
-    listed = ", ".join(f"'{told['photo']}'" for told in failures)
+    listed = ", ".join(f"'{entry['photo']}'" for entry in failures)
     return _fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
 
 
@@ -240,7 +246,7 @@ def protect(
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("protected", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
-@click.option("--survival", is_flag=True, help="Ask again after JPEG, resizing, filters and a typical upload.")
+@click.option("--survival", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
 @click.pass_obj
@@ -254,29 +260,29 @@ def check(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Says what recognisers think of ORIGINAL and PROTECTED."""
+    """Compares the faces of ORIGINAL and PROTECTED with all recognisers."""
     from c2p_core.io import photo_files
 
     if plot is not None:
         photo_files.check_target(plot)
-        _keep_apart(plot, [original, protected])
+        _check_not_input(plot, [original, protected])
         check_folder(plot)
     before, after = photo_files.read(original), photo_files.read(protected)
     store = make_store()
     from c2p_core import compare
 
-    said: list[Message] = []
-    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=said)
+    messages: list[Message] = []
+    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=messages)
     if plot is not None:
         from c2p_core.io.plot import page
 
         photo_files.write(plot, page(before, after, faces, protected.name))
     if as_json:
-        click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, said)]), indent=2))
+        click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, messages)]), indent=2))
         return
     _print_similarities(faces)
     _print_survival(faces)
-    for line in (*(report.face_sentence(face) for face in faces), *map(str, said)):
+    for line in (*(report.face_sentence(face) for face in faces), *map(str, messages)):
         click.echo(line)
     if report.judged_by_other_photos(faces):
         click.echo(report.OTHER_PHOTOS)
@@ -293,7 +299,7 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 
     if overlay is not None:
         photo_files.check_target(overlay)
-        _keep_apart(overlay, [photo])
+        _check_not_input(overlay, [photo])
         check_folder(overlay)
     picture = photo_files.read(photo)
     store = make_store()
@@ -317,34 +323,39 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 @click.option(
     "--faces", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Photos of people."
 )
-@click.option("--recogniser", "names", multiple=True, metavar="NAME", help="This one alone; may be repeated.")
-@click.option("--save", is_flag=True, help="Keep them for recognisers of your own.")
+@click.option("--recogniser", "names", multiple=True, metavar="NAME", help="Only this one; may be repeated.")
+@click.option("--save", is_flag=True, help="Save those of your own recognisers.")
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the thresholds as JSON.")
 @click.pass_obj
 def thresholds(
     make_store: StoreMaker, /, folder: Path, names: tuple[str, ...], save: bool, device: Device, as_json: bool
 ) -> None:
-    """From which similarity two different people are taken for one, measured on your own photos.
+    """Measures the thresholds of recognisers on your own photos.
 
-    DIR holds a folder for each person, or photos called after the person and a number, such as amy1.jpg. Without
-    either, every face counts as another person.
+    DIR holds a folder for each person, or photos named after the person with a number, such as amy1.jpg. Without
+    either, every face counts as a different person.
     """
     store = make_store()
     from c2p_core.device import pick_device
     from c2p_core.recognition import impostors, recogniser_names
 
-    said: list[Message] = []
-    where = pick_device(device, said)
-    asked = tuple(dict.fromkeys(names)) or recogniser_names(store)
-    with _progress(str(folder), human=not as_json) as watch:
-        found = impostors.embed_folder(
-            folder, asked, store, where, said, lambda done, count: watch(Progress("detect", step=done, steps=count))
+    messages: list[Message] = []
+    torch_device = pick_device(device, messages)
+    chosen = tuple(dict.fromkeys(names)) or recogniser_names(store)
+    with _show_progress(str(folder), human=not as_json) as watch:
+        embedded = impostors.embed_folder(
+            folder,
+            chosen,
+            store,
+            torch_device,
+            messages,
+            lambda done, count: watch(Progress("detect", step=done, steps=count)),
         )
-    measured = impostors.measure_folder(found)
+    measured = impostors.measure_folder(embedded)
     saved = impostors.save_own_thresholds(measured, store) if save else None
     if as_json:
-        people = len(set(found.people)) if found.known else None
+        people = len(set(embedded.people)) if embedded.known else None
         click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))
         return
     rows = [
@@ -353,11 +364,11 @@ def thresholds(
     ]
     _print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
     pairs = next(iter(measured.values())).pairs
-    whose = f"{len(set(found.people))} people" if found.known else "each counted as another person"
-    click.echo(f"{pairs} pairs of different people from {len(found.people)} faces ({whose}).")
+    people_note = f"{len(set(embedded.people))} people" if embedded.known else "each counted as another person"
+    click.echo(f"{pairs} pairs of different people from {len(embedded.people)} faces ({people_note}).")
     if pairs < 1000 * impostors.ENOUGH:
         click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
-    for message in said:
+    for message in messages:
         click.echo(message)
     if saved is not None:
         click.echo(f"Kept in '{saved}'.")
@@ -369,10 +380,10 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print everything that is known, hashes in full.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details, with full hashes.")
 @click.pass_obj
 def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
-    """Name, role, licence, size, source, hash, and whether it is there."""
+    """Lists all models with role, licence, size, hash, presence and source."""
     store = make_store()
     if as_json:
         known = [
@@ -408,8 +419,8 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     failed = 0
     for name in wanted:
         try:
-            with _progress(name, human=True) as watch:
-                store.fetch(name, _bytes_into(watch))
+            with _show_progress(name, human=True) as watch:
+                store.fetch(name, _watch_bytes(watch))
         except ModelUnavailable as error:
             failed = _fail(str(error), error.exit_code)
     return failed
@@ -419,7 +430,7 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
 @click.argument("names", nargs=-1)
 @click.pass_obj
 def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
-    """Compares the models (all, or NAMES) with their hashes."""
+    """Verifies the hashes of the models (all, or NAMES)."""
     store = make_store()
     failed = 0
     for name in names or tuple(entry.name for entry in store.entries()):
@@ -433,9 +444,9 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
 
 
 @c2p.command()
-@click.option("--clear", is_flag=True, help="Forget all of them.")
+@click.option("--clear", is_flag=True, help="Delete all of them.")
 def cache(clear: bool) -> None:
-    """Faces kept for the prior stylegan2, so that a second prompt need not wait."""
+    """Shows or clears the faces cached by the prior stylegan2."""
     from c2p_core.priors.inversion_cache import InversionCache
 
     kept = InversionCache()
@@ -448,16 +459,21 @@ def cache(clear: bool) -> None:
 
 @c2p.group()
 def worker() -> None:
-    """Runs, asks and ends the process that plug-ins use."""
+    """Runs, queries and ends the worker, the process that plug-ins use."""
 
 
 @worker.command()
 @click.option(
-    "--idle", type=float, default=DEFAULT_IDLE, envvar="C2P_IDLE", show_default=True, help="Seconds to wait for work."
+    "--idle",
+    type=float,
+    default=DEFAULT_IDLE,
+    envvar="C2P_IDLE",
+    show_default=True,
+    help="Seconds without work after which it ends.",
 )
 @click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
 def run(idle: float, tcp: bool) -> int:
-    """Runs the worker here until it is not needed or Ctrl-C; plug-ins that can start it need not this."""
+    """Runs the worker in this terminal until it is idle or Ctrl-C; only needed where plug-ins can't start it."""
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."
@@ -465,35 +481,35 @@ def run(idle: float, tcp: bool) -> int:
 
 
 @worker.command()
-@click.option("--json", "as_json", is_flag=True, help="Print what it says as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
 def status(as_json: bool) -> None:
-    """Says what the worker is doing."""
+    """Shows what the worker is doing."""
     from c2p_core.worker import control
 
-    said = control.status()
+    state = control.status()
     if as_json:
-        click.echo(json.dumps(said, indent=2))
+        click.echo(json.dumps(state, indent=2))
         return
-    _print_table(("", ""), [(name, str(value)) for name, value in said.items() if name not in ("kind", "job")])
+    _print_table(("", ""), [(name, str(value)) for name, value in state.items() if name not in ("kind", "job")])
 
 
 @worker.command()
 def stop() -> None:
-    """Ends the worker; what it is working on is cancelled."""
+    """Ends the worker and cancels its current job."""
     from c2p_core.worker import control
 
     click.echo(control.stop().words)
 
 
-def _bytes_into(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
+def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
     return lambda done, size: watch(Progress("fetch", step=done, steps=size))
 
 
 def parse_faces(text: str) -> FaceChoice:
-    """What ``--faces`` means.
+    """Parse the value of ``--faces``.
 
     Raises:
-        BadRequest: it is none of all, largest, or numbers from 1 with commas.
+        BadRequest: it is none of all, largest, or comma-separated numbers from 1.
     """
     if text == "all":
         return "all"
@@ -506,25 +522,25 @@ def parse_faces(text: str) -> FaceChoice:
 
 
 def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
-    """Refuses unknown names, and to hold out one that is not asked, once and early.
+    """Refuse unknown names, and to hold out a recogniser that does not take part.
 
-    The pipeline would do so for every photo, after looking for faces.
+    The pipeline checks this as well, but for every photo, and only after detection.
     """
     known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
     for name in () if names == "auto" else names:
         if name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
-    asked = known if names == "auto" else {name: known[name] for name in names}
-    if hold_out not in {"auto", *asked, *asked.values()}:
-        raise BadRequest("hold-out-unknown", name=hold_out, known=list(asked))
+    chosen = known if names == "auto" else {name: known[name] for name in names}
+    if hold_out not in {"auto", *chosen, *chosen.values()}:
+        raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
 
 
 def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
-    """Where each protected photo goes; makes the folder that several photos need.
+    """Choose the file of each protected photo; creates the folder where one is needed.
 
     Raises:
-        BadRequest: an original would be overwritten, two photos would get the same name, or the ending is unknown.
-        CannotWrite: the folder can't be made or written, or the one file can't.
+        BadRequest: an original would be overwritten, two photos would get the same name, or the extension is unknown.
+        CannotWrite: the folder can't be created, or the folder or file is not writable.
     """
     from c2p_core.io import photo_files
 
@@ -540,11 +556,11 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
         for photo in photos:
             ending = photo.suffix if photo.suffix.lower() in photo_files.FORMATS else ".png"
             targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
-    taken = Counter(map(_on_any_disk, targets))
+    taken = Counter(map(_normalise_name, targets))
     for target in targets:
         photo_files.check_target(target)
-        _keep_apart(target, photos)
-        if taken[_on_any_disk(target)] > 1:
+        _check_not_input(target, photos)
+        if taken[_normalise_name(target)] > 1:
             raise BadRequest("outputs-collide", path=str(target))
     if folder is not None and targets == [folder]:
         check_folder(folder)
@@ -553,19 +569,19 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
     return targets
 
 
-def _on_any_disk(target: Path) -> tuple[Path, str]:
-    """Equal for names that are one file on a disk that ignores case or how accents are composed."""
+def _normalise_name(target: Path) -> tuple[Path, str]:
+    """Equal for names that are the same file on a disk that ignores case or Unicode normalisation."""
     return target.parent, unicodedata.normalize("NFC", unicodedata.normalize("NFC", target.name).casefold())
 
 
-def _keep_apart(target: Path, photos: Sequence[Path]) -> None:
+def _check_not_input(target: Path, photos: Sequence[Path]) -> None:
     for photo in photos:
         same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
         if same:
             raise BadRequest("input-overwritten", path=str(target))
 
 
-def _protect_or_fail(
+def _try_protect(
     source: Path,
     target: Path,
     options: dict[str, Any],
@@ -573,7 +589,7 @@ def _protect_or_fail(
     watch: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
-    """The photo's part of the report, also of a failure that is this photo's alone."""
+    """Protect one photo; returns its part of the report, also where only this photo failed."""
     try:
         return _protect_one(source, target, options, store, watch, cancel)
     except PER_PHOTO as error:
@@ -583,7 +599,7 @@ def _protect_or_fail(
     except Exception as error:
         if os.environ.get("C2P_DEBUG"):
             raise
-        return report.failure_report(source, _unforeseen(error), UNFORESEEN)
+        return report.failure_report(source, _describe_unexpected(error), UNFORESEEN)
 
 
 def _protect_one(
@@ -615,8 +631,8 @@ def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
 def _print_outcome(outcome: dict[str, Any]) -> None:
     click.echo(f"{outcome['photo']} -> {outcome['protected']}")
     stronger = [outcome["stronger"]["sentence"]] if outcome["stronger"] else []
-    said = [warning["text"] for warning in outcome["warnings"]]
-    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + said):
+    messages = [warning["text"] for warning in outcome["warnings"]]
+    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + messages):
         click.echo(f"  {line}")
 
 
@@ -640,7 +656,7 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
 
 
 def _print_survival(faces: Sequence[FaceReport]) -> None:
-    """A table a face; a star marks what matches the original again."""
+    """A table per face; a star marks similarities that match the original again."""
     for face in faces:
         if not face.survival:
             continue
@@ -666,7 +682,7 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    # A pipe or file has no width; nothing in it must be cut.
+    # A pipe or file has no width, and nothing in it may be cut.
     console = Console(width=None if sys.stdout.isatty() else 200)
     with console.capture() as printed:
         console.print(table)
@@ -676,7 +692,7 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[CancelToken]:
-    """A token that Ctrl-C sets; a second Ctrl-C interrupts at once."""
+    """A token that Ctrl-C cancels; a second Ctrl-C interrupts immediately."""
     token = CancelToken()
 
     def stop(number: int, frame: object) -> None:
@@ -692,40 +708,40 @@ def _interruptible() -> Iterator[CancelToken]:
 
 
 @contextmanager
-def _progress(name: str, human: bool) -> Iterator[Callable[[Progress], None]]:
-    """Gives what may be called with the progress of one photo or model.
+def _show_progress(name: str, human: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows the progress of one photo or model.
 
-    A bar on stderr where that is a terminal; else a line a stage on stdout, or nothing when stdout is for JSON. The bar
-    is gone at the end; as long as it is there, it would draw over what else is printed.
+    It draws a bar on stderr if that is a terminal; else it prints a line per stage on stdout, or nothing when stdout is
+    for JSON. Nothing else may be printed before the bar is removed at the end.
     """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress as Bars
 
         with Bars(console=Console(stderr=True), transient=True) as bars:
-            yield _bar(bars, name)
+            yield _make_bar(bars, name)
     else:
-        yield _lines(name) if human else lambda progress: None
+        yield _make_lines(name) if human else lambda progress: None
 
 
-def _bar(bars: Bars, name: str) -> Callable[[Progress], None]:
+def _make_bar(bars: Bars, name: str) -> Callable[[Progress], None]:
     from rich.markup import escape
 
     task = bars.add_task(escape(name))
 
     def watch(progress: Progress) -> None:
-        words = escape(_words(name, progress))
+        words = escape(_describe_progress(name, progress))
         bars.update(task, description=words, completed=progress.step, total=progress.steps or None)
 
     return watch
 
 
-def _lines(name: str) -> Callable[[Progress], None]:
+def _make_lines(name: str) -> Callable[[Progress], None]:
     last = ""
 
     def watch(progress: Progress) -> None:
         nonlocal last
-        words = _words(name, progress)
+        words = _describe_progress(name, progress)
         if words != last:
             click.echo(words)
             last = words
@@ -733,7 +749,7 @@ def _lines(name: str) -> Callable[[Progress], None]:
     return watch
 
 
-def _words(name: str, progress: Progress) -> str:
+def _describe_progress(name: str, progress: Progress) -> str:
     where = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
     return f"{name}: {STAGES.get(progress.stage, progress.stage)}{where}"
 

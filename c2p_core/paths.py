@@ -1,4 +1,4 @@
-"""Where the program keeps what it needs, unless it is told otherwise."""
+"""Default folders of the program's data and logs."""
 
 from __future__ import annotations
 

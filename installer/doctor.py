@@ -1,4 +1,4 @@
-"""What ``install.py --doctor`` prints: everything that helps to find a fault, and nothing that is secret."""
+"""The diagnosis of ``install.py --doctor``: everything that helps to find a fault, and nothing secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOG_LINES = 20
 
 
 def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
-    """Prints the diagnosis, ready to be pasted; returns 0 when nothing was found, else 1."""
+    """Print the diagnosis, ready to be pasted; returns 0 without problems, else 1."""
     problems: list[str] = []
     for title, section in _SECTIONS:
         say(f"== {title}")
@@ -50,7 +50,7 @@ def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
 
 
 def discreet(line: str) -> str:
-    """The line with ~ for the home folder, and without anything that looks like the worker's token."""
+    """Replace the home folder by ~, and anything that looks like the worker's token."""
     own = str(Path.home())
     if len(own) > 1:
         line = line.replace(own, "~").replace(own.replace("\\", "\\\\"), "~")
@@ -61,9 +61,9 @@ def _system(where: Places, problems: list[str]) -> Iterator[str]:
     yield f"Protect Face {release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
-    # Not Path.exists, which raises where it may not look.
-    there = next(path for path in (data_home(), *data_home().parents) if os.path.exists(path))  # noqa: PTH110
-    yield f"{shutil.disk_usage(there).free / 1e9:.1f} GB free where the data lies"
+    # Not Path.exists, which raises without permission.
+    existing = next(path for path in (data_home(), *data_home().parents) if os.path.exists(path))  # noqa: PTH110
+    yield f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free where the data lies"
     for name in (
         "C2P_HOME",
         "C2P_MODELS",
@@ -78,7 +78,7 @@ def _system(where: Places, problems: list[str]) -> Iterator[str]:
 
 def _environment(where: Places, problems: list[str]) -> Iterator[str]:
     for name, folder in (("environment", where.venv), ("models", where.models), ("data", data_home())):
-        yield f"{name}: {folder} ({_access(folder)})"
+        yield f"{name}: {folder} ({_describe_access(folder)})"
     if not where.python.exists():
         problems.append("The environment is not there; run 'python3 install.py --gimp'.")
         return
@@ -106,16 +106,16 @@ def _models(where: Places, problems: list[str]) -> Iterator[str]:
 
 
 def _worker(where: Places, problems: list[str]) -> Iterator[str]:
-    found = worker.diagnosis(where)
-    logs = {name: str(found.pop(name, "")) for name in ("start log", "log")}
-    run = Path(str(found.pop("run folder")))
-    yield f"run folder: {run} ({_access(run)})"
+    facts = worker.diagnosis(where)
+    logs = {name: str(facts.pop(name, "")) for name in ("start log", "log")}
+    run = Path(str(facts.pop("run folder")))
+    yield f"run folder: {run} ({_describe_access(run)})"
     if os.name == "posix" and run.is_dir() and stat.S_IMODE(run.stat().st_mode) != 0o700:
         problems.append(f"'{run}' can be entered by others, so the worker won't use it; run 'chmod 700' on it.")
-    for name, value in found.items():
+    for name, value in facts.items():
         yield f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}"
-    if found.get("problem"):
-        problems.append(str(found["problem"]))
+    if facts.get("problem"):
+        problems.append(str(facts["problem"]))
     for name, text in logs.items():
         lines = text.strip().splitlines()[-_LOG_LINES:]
         yield f"{name}: {'' if lines else 'empty'}"
@@ -124,15 +124,15 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
 
 def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     folders = profiles()
-    wanted, translated = worker.pointer(where), translations(where)
+    pointer, compiled = worker.pointer(where), translations(where)
     for profile in folders:
-        yield f"{profile.folder} ({_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
+        yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
         folder = plug_in.folder_in(profile)
-        wrong = plug_in.differences(profile, wanted, translated)
+        wrong = plug_in.differences(profile, pointer, compiled)
         yield f"  {folder.name}: {'; '.join(wrong) if wrong else 'as it should be'}"
         if wrong:
             problems.append(f"'{folder}' is not as it should be ({wrong[0]}); run 'python3 install.py --gimp'.")
-        yield from (f"  {line}" for line in _pointer(folder / wanted[0], problems))
+        yield from (f"  {line}" for line in _describe_pointer(folder / pointer[0], problems))
         for stray in plug_in.strays(profile):
             problems.append(f"'{stray}' does not belong there and may confuse GIMP; remove it.")
     for path in misplaced():
@@ -143,8 +143,8 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         "no Python": "has no Python",
         "no answer": "did not answer",
     }
-    asked = programs()
-    for program in asked:
+    found = programs()
+    for program in found:
         name = f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}"
         if not expected_profile(program).is_dir():
             yield f"{name}: never ran; it was not asked, because it would make its folder"
@@ -156,14 +156,14 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         yield f"{name}: {answers[answer]}"
         if answer != "there":
             problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
-    if not folders and not asked:
+    if not folders and not found:
         problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
     if advice := sandbox_advice(where):
         yield advice
 
 
-def _pointer(path: Path, problems: list[str]) -> Iterator[str]:
-    """What a pointer file says, and whether what it says is there."""
+def _describe_pointer(path: Path, problems: list[str]) -> Iterator[str]:
+    """Describe a pointer file, and check that its Python exists."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         python = Path(content["command"][0])
@@ -185,8 +185,8 @@ _SECTIONS = (
 )
 
 
-def _access(path: Path) -> str:
-    """Who may do what with a folder of ours."""
+def _describe_access(path: Path) -> str:
+    """Describe the permissions and owner of a folder."""
     try:
         entry = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -204,7 +204,7 @@ def _access(path: Path) -> str:
 
 
 def _run(command: Sequence[str | Path], **more: str) -> tuple[int, list[str]]:
-    """Exit code and lines of a program, of a kind that ends by itself."""
+    """Run a program to its end; returns its exit code and lines."""
     try:
         ended = subprocess.run(
             [str(word) for word in command],

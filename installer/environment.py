@@ -1,4 +1,4 @@
-"""The virtual environment: made once, filled by pip, known by the hashes of what went into it."""
+"""The virtual environment: created once, filled by pip, identified by hashes of what was installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from installer.problems import Stop, disk_problem, pip_problem
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
 VERSION = CHECKOUT / "c2p_core" / "version.py"
-# The versions that were tested.
+# The tested versions.
 CONSTRAINTS = BUNDLE / "constraints.txt"
 # What the installed package is built from.
 SOURCES = (
@@ -37,16 +37,16 @@ SOURCES = (
 )
 # Parts of an environment, as its marker names them.
 OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"
-# What of pyproject.toml's dependencies belongs to a part, as an extra of the package.
+# The extra of the package whose dependencies belong to a part.
 EXTRAS = {PACKAGES: "", TEST_TOOLS: "[test]"}
-# Build the package here, so that no second download is needed when only the checkout has changed.
+# Kept in the environment, so that a changed checkout is built without another download.
 BUILD_TOOLS = ("polib", "hatchling")
 LOG = "protect-face-pip.log"
-# In the real path of what a Python from the Microsoft Store writes below AppData; other programs don't find it there.
+# Part of the real path of files that a Python from the Microsoft Store writes below AppData, unseen by other programs.
 _STORE = "\\Packages\\PythonSoftwareFoundation"
-# Without the CUDA libraries, measured; with them pip itself says that there is no space.
+# Measured without the CUDA libraries; with them, pip itself reports that there is no space.
 NEEDED_BYTES = 2_500_000_000
-# Runs in the environment: what a report should have of it, and the models that no fetching replaces.
+# Runs in the environment: versions for a report, and checks of the models that can't be fetched again.
 _EXAMINATION = """
 import importlib.metadata as m, sys, torch
 from c2p_core.errors import ModelUnavailable
@@ -71,17 +71,17 @@ Say = Callable[[str], None]
 def prepare(
     places: Places, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
 ) -> None:
-    """Brings the environment to the state that the checkout asks for; does nothing where it is there.
+    """Bring the environment to the state that the checkout requires; does nothing where it is up to date.
 
     Args:
         places: folders to use.
         tests: whether the test tools are needed too.
-        offline: never let pip fetch.
-        say: gets a line for each thing that takes time.
-        before_change: called before anything is replaced; ends what uses it.
+        offline: do not let pip fetch anything.
+        say: called with a line for each step that takes time.
+        before_change: called before anything is replaced, to end programs that use it.
 
     Raises:
-        Stop: something can't be had; the sentence says what to do.
+        Stop: something is not available; the sentence says what to do.
     """
     if not claim(places.venv):
         raise Stop(f"'{places.venv}' is not empty and was not made by install.py; choose another --venv.", 2)
@@ -91,8 +91,8 @@ def prepare(
             " install.py with that, or set C2P_HOME to a folder outside of AppData.",
             6,
         )
-    # One that runs is kept, whatever Python runs install.py: it can do without a network, a new one can't.
-    new = not _runs(places.python, "-m", "pip", "--version")
+    # A working environment is kept, whatever Python runs install.py: a new one would need the network.
+    new = not _can_run(places.python, "-m", "pip", "--version")
     if new:
         before_change()
         _make(places.venv, say)
@@ -115,58 +115,58 @@ def prepare(
 
 
 def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
-    """Lets pip install every part that is not there as this checkout wants it."""
+    """Install every part with pip that is not as this checkout requires."""
     known = read_marker(places.venv)
     stamps = wanted_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and not (_runs(places.c2p, "--help") and translations(places)):
+    if OWN_PACKAGE not in missing and not (_can_run(places.c2p, "--help") and translations(places)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
     if PACKAGES not in known:
         _check_space(places.venv)
     before_change()
-    # Missing until pip ends: a killed run is taken up again by the next one.
+    # The parts are missing until pip ends, so that the next run continues a killed one.
     write_marker(places.venv, {part: stamp for part, stamp in known.items() if part not in missing})
-    # In the environment: it lies where there is space, and what a killed run leaves goes with it.
+    # Inside the environment: there is space, and what a killed run leaves is removed with it.
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=places.venv) as folder:
         wheel = _build(places, Path(folder), PACKAGES in missing, offline, say)
         if OWN_PACKAGE in missing:
             say("installing c2p from this checkout")
-            # Nothing is fetched for it, so that no failure is one of the network.
+            # Nothing is fetched for it, so it can't fail because of the network.
             own = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
             pip(places, "install", own, offline=False, say=say)
-            _note(places, OWN_PACKAGE, stamps)
+            _record(places, OWN_PACKAGE, stamps)
         for part in EXTRAS:
             if part not in missing:
                 continue
             say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
             wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
             pip(places, "install", wanted, offline=offline, say=say)
-            _note(places, part, stamps)
+            _record(places, part, stamps)
 
 
 def _build(places: Places, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
-    """Builds the checkout's wheel in ``folder``; fetches the tools for that first where they may not be there."""
+    """Build the checkout's wheel in ``folder``; first fetches the build tools where they may be missing."""
     if new_tools:
         pip(places, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
-    # Without pip's cache, in which the wheel would outlive the installation.
-    how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
-    pip(places, "wheel", [*how, str(CHECKOUT)], offline=False, say=say)
+    # Without pip's cache, where the wheel would remain after an uninstallation.
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
+    pip(places, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
-def _note(places: Places, part: str, stamps: dict[str, str]) -> None:
-    """Writes down that a part is there as this checkout wants it."""
+def _record(places: Places, part: str, stamps: dict[str, str]) -> None:
+    """Record in the marker that a part is as this checkout requires."""
     write_marker(places.venv, read_marker(places.venv) | {part: stamps[part]})
 
 
 def examine(places: Places) -> tuple[int, list[str]]:
-    """Looks whether what pip brought works.
+    """Check that the installed packages work.
 
     Returns:
-        0 when all of it does, and lines for the diagnosis; of a fault the last line tells.
+        0 if they do, and lines for the diagnosis, the last of which describes a fault.
     """
     try:
         ended = subprocess.run(
@@ -184,33 +184,33 @@ def examine(places: Places) -> tuple[int, list[str]]:
 
 
 def translations(places: Places) -> dict[str, bytes]:
-    """The compiled translations of the installed package, by their paths in the worker client; empty without them."""
+    """Read the compiled translations of the installed package, by path in the worker client; {} without any."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
     found = sorted(places.venv.glob(f"{packages}/worker_client/locale/*/LC_MESSAGES/*.mo"))
     return {"/".join(path.parts[-4:]): path.read_bytes() for path in found}
 
 
 def wanted_stamps() -> dict[str, str]:
-    """What the environment's marker says of each part when that is as this checkout wants it."""
+    """The stamp of each part in the environment's marker when it is as this checkout requires."""
     listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
     own = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
     return {OWN_PACKAGE: own, PACKAGES: listed, TEST_TOOLS: listed}
 
 
 def fetched_models() -> tuple[str, ...]:
-    """What ``c2p models fetch`` puts into the folder of the models, as patterns of names."""
+    """The names that ``c2p models fetch`` creates in the folder of the models, as patterns."""
     manifest = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
     return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*")
 
 
 def release() -> str:
-    """The version that the checkout has."""
-    found = re.search(r'^__version__ = "(.+)"$', VERSION.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else "unknown"
+    """The version of the checkout."""
+    match = re.search(r'^__version__ = "(.+)"$', VERSION.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else "unknown"
 
 
 def content_hash(paths: Iterable[Path], root: Path) -> str:
-    """SHA-256 over names and contents of files and of all files in folders, what is made from others left out."""
+    """SHA-256 over names and contents of files and of all files in folders, without compiled ones."""
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
@@ -223,14 +223,14 @@ def content_hash(paths: Iterable[Path], root: Path) -> str:
 
 
 def child_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would lead a child Python astray."""
-    astray = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
-    kept = {name: value for name, value in os.environ.items() if name not in astray}
+    """This process's environment without variables that would misdirect a child Python."""
+    misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+    kept = {name: value for name, value in os.environ.items() if name not in misleading}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
 
 def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
-    """Runs ``pip install`` or ``pip wheel``, with its output condensed to what takes long and kept in full in a log.
+    """Run ``pip install`` or ``pip wheel``; prints only slow steps and writes the full output to a log.
 
     Raises:
         Stop: it failed.
@@ -270,7 +270,7 @@ def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: S
 
 
 def condensed(line: str) -> str:
-    """What of a line of pip's is worth showing: large downloads and the installation, else empty."""
+    """Condense a line of pip's output: large downloads and the installation; else ""."""
     if match := re.search(r"Downloading (?:\S*/)?([A-Za-z0-9_.]+?)-\d\S* \((\d+(?:\.\d+)?) (MB|GB)", line):
         name, size, unit = match.groups()
         if unit == "GB" or float(size) >= 5:
@@ -289,7 +289,7 @@ def _make(folder: Path, say: Say) -> None:
             6,
         )
     say(f"making a virtual environment in {folder}")
-    # First: what follows may be cut short, and nothing in the folder counts as installed any more.
+    # First, because what follows may be interrupted: nothing in the folder counts as installed any more.
     write_marker(folder, {})
     try:
         for entry in folder.iterdir():
@@ -298,7 +298,7 @@ def _make(folder: Path, say: Say) -> None:
     except OSError as error:
         raise disk_problem(error, folder) from error
     made = subprocess.run(
-        # Not sys.executable: that may lie in the folder that was just emptied.
+        # Not sys.executable, which may be in the folder that was just emptied.
         [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -312,7 +312,7 @@ def _make(folder: Path, say: Say) -> None:
         raise Stop(f"Python could not make a virtual environment in '{folder}' ({last}); try another --venv.", 6)
 
 
-def _runs(*command: str | Path) -> bool:
+def _can_run(*command: str | Path) -> bool:
     with contextlib.suppress(OSError):
         return (
             subprocess.run([str(word) for word in command], capture_output=True, env=child_environment()).returncode

@@ -1,4 +1,4 @@
-"""Puts the plug-in into every GIMP, asks each GIMP whether it has it, and takes it out again."""
+"""Installs the plug-in into every GIMP, checks that each GIMP has registered it, and removes it."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from installer.places import Places, remove
 from installer.problems import Stop
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
-# Under this name the plug-in keeps recent prompts in GIMP.
+# The name under which the plug-in saves recent prompts in GIMP.
 RECENT = "protect-face-recent"
 _SETTINGS = "parasiterc"
-# The plug-in's log of errors that nobody foresaw, as ``plugin/worker_client/crash_report.py`` has it.
+# The plug-in's log of unexpected errors, as named in ``plugin/worker_client/crash_report.py``.
 LOG = "protect-face.log"
 
 Answer = Literal["there", "missing", "no Python", "no answer"]
 
-_ASK_3 = f"assert Gimp.get_pdb().procedure_exists({PROCEDURES[3]!r})"
-_ASK_2 = (
+_CHECK_3 = f"assert Gimp.get_pdb().procedure_exists({PROCEDURES[3]!r})"
+_CHECK_2 = (
     '(begin (gimp-message (string-append "PROTECT-FACE "'
     f' (number->string (car (gimp-procedural-db-proc-exists "{PROCEDURES[2]}")))'
     ' (number->string (car (gimp-procedural-db-proc-exists "python-fu-eval"))))) (gimp-quit 0))'
 )
-# What GIMP 3 ends with: a script that raised, and a language that it has not.
+# Exit codes of GIMP 3 for a script that raised and for an unknown language.
 _RAISED, _UNKNOWN_LANGUAGE = 64, 69
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went in one GIMP; ``trouble`` is a sentence, empty when all is well."""
+    """The result for one GIMP; ``trouble`` is a sentence, empty if there is none."""
 
     name: str
     trouble: str = ""
 
 
 def present() -> tuple[Program, ...]:
-    """The GIMPs that can be asked; there may be none where GIMP has run and can't be found.
+    """Find the GIMPs that can be started; there may be none, although a folder shows that GIMP has run.
 
     Raises:
         Stop: there is no sign of any GIMP.
@@ -53,21 +53,21 @@ def present() -> tuple[Program, ...]:
 
 
 def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
-    """Installs or repairs the plug-in in every GIMP.
+    """Install or repair the plug-in in every GIMP.
 
     Args:
         where: the environment and models that the worker uses; ``prepare`` has filled the environment.
-        found: the GIMPs to ask afterwards, as ``present`` gave them.
-        say: gets a line for each thing done.
+        found: the GIMPs to check afterwards, as returned by ``present``.
+        say: called with a line for each step.
 
     Returns:
-        one outcome per folder and per GIMP that was asked.
+        one outcome per folder and per checked GIMP.
     """
     for program in found:
         if not expected_profile(program).is_dir():
-            # GIMP makes its folder itself, with the settings of an older GIMP; it would not, were the folder there.
+            # GIMP creates its folder from an older GIMP's settings, but only while the folder does not exist.
             say(f"starting GIMP {program.version} once, so that it makes its folder")
-            program.run(*_quit(program))
+            program.run(*_quit_options(program))
     outcomes = [_install_in(profile, where, say) for profile in profiles()]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
@@ -76,7 +76,7 @@ def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
 
 
 def remove_from(profile: Profile) -> list[str]:
-    """Takes the plug-in, its log and what GIMP saved of its dialogs out of one GIMP; says what went.
+    """Remove the plug-in, its log and its saved dialog settings from one GIMP; returns lines on what was removed.
 
     Raises:
         Stop: it is not ours or can't be removed.
@@ -89,21 +89,21 @@ def remove_from(profile: Profile) -> list[str]:
 
 
 def forget_prompts(program: Program) -> list[str]:
-    """Has GIMP drop the list of recent prompts, which it keeps among its own settings; says so when they went."""
+    """Make GIMP delete the recent prompts in its settings; returns a line if they were deleted."""
     kept = expected_profile(program)
-    if program.generation != 3 or not _keeps_prompts(kept):
+    if program.generation != 3 or not _has_prompts(kept):
         return []
     program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
-    return [] if _keeps_prompts(kept) else [f"Removed the recent prompts from GIMP {program.version}."]
+    return [] if _has_prompts(kept) else [f"Removed the recent prompts from GIMP {program.version}."]
 
 
 def check_prompts(profile: Profile) -> list[str]:
-    """Looks whether recent prompts are still there: GIMP may have failed, have gone, or write them anew when it ends.
+    """Check that recent prompts are deleted: GIMP may have failed, be missing, or write them again when it ends.
 
     Raises:
-        Stop: they are.
+        Stop: they are still there.
     """
-    if _keeps_prompts(profile.folder):
+    if _has_prompts(profile.folder):
         raise Stop(
             f"'{profile.folder / _SETTINGS}' still holds your recent prompts; close GIMP and repeat, or delete what it"
             f" has under {RECENT}.",
@@ -113,22 +113,22 @@ def check_prompts(profile: Profile) -> list[str]:
 
 
 def ask(program: Program) -> Answer:
-    """Whether a GIMP knows the filter; GIMP starts without a window, reads its plug-ins, and ends."""
+    """Check whether a GIMP has registered the filter: starts it without a window, which reads its plug-ins."""
     if program.generation == 3:
-        ended = program.run("--batch-interpreter=python-fu-eval", "-b", _ASK_3, "--quit")
+        ended = program.run("--batch-interpreter=python-fu-eval", "-b", _CHECK_3, "--quit")
         answers: dict[int, Answer] = {0: "there", _RAISED: "missing", _UNKNOWN_LANGUAGE: "no Python"}
         return answers.get(ended.returncode, "no answer")
-    # GIMP 2.10 ends with 0 whatever a script does.
-    said = program.run("-b", _ASK_2).stdout
-    if "PROTECT-FACE 1" in said:
+    # GIMP 2.10 exits with 0 whatever a script does.
+    output = program.run("-b", _CHECK_2).stdout
+    if "PROTECT-FACE 1" in output:
         return "there"
-    if "PROTECT-FACE 00" in said:
+    if "PROTECT-FACE 00" in output:
         return "no Python"
-    return "missing" if "PROTECT-FACE 01" in said else "no answer"
+    return "missing" if "PROTECT-FACE 01" in output else "no answer"
 
 
 def trouble(program: Program, answer: Answer) -> str:
-    """What is wrong with that answer and what to do, as a sentence; empty when all is well."""
+    """The problem behind an answer and its remedy, as a sentence; "" if there is none."""
     if answer == "there":
         return ""
     if answer == "no Python":
@@ -143,7 +143,7 @@ def trouble(program: Program, answer: Answer) -> str:
 
 
 def sandbox_advice(where: Places) -> str:
-    """What a user of a confined GIMP has to know, empty when there is none."""
+    """Advice for users of a sandboxed GIMP; "" if there is no such GIMP."""
     if flatpak_installed() or any(profile.confined for profile in profiles()):
         return (
             f"GIMP from Flatpak or Snap may not start the worker: run '{where.c2p} worker run' in a terminal and keep"
@@ -163,10 +163,10 @@ def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
     return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
 
 
-def _keeps_prompts(folder: Path) -> bool:
+def _has_prompts(folder: Path) -> bool:
     kept = folder / _SETTINGS
     return kept.is_file() and RECENT.encode() in kept.read_bytes()
 
 
-def _quit(program: Program) -> tuple[str, ...]:
+def _quit_options(program: Program) -> tuple[str, ...]:
     return ("--quit",) if program.generation == 3 else ("-b", "(gimp-quit 0)")

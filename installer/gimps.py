@@ -1,4 +1,4 @@
-"""Every GIMP of this user: the folders that they read and the programs that can be asked."""
+"""Finds every GIMP of this user: profile folders, and programs that can be started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLATPAK = "org.gimp.GIMP"
 FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
 SNAP_PROGRAMS = Path("/snap/bin")
 MAC_PROGRAMS = Path("/Applications")
-# A first start reads every plug-in there is; 5 s measured, much more on a slow disk.
+# A first start queries every plug-in: 5 s measured, much longer on a slow disk.
 START_SECONDS = 180
 VERSION_SECONDS = 30
 
@@ -25,12 +25,12 @@ _PROFILE_NAME = re.compile(r"2\.10|3\.\d+")
 
 @dataclass(frozen=True)
 class Profile:
-    """A folder that some GIMP reads as its own, such as ``~/.config/GIMP/3.0``.
+    """The profile folder of a GIMP, such as ``~/.config/GIMP/3.0``.
 
     Attributes:
-        folder: the folder, which exists; plug-ins lie in its ``plug-ins``.
+        folder: the folder, which exists; it has a subfolder ``plug-ins``.
         version: "2.10" or "3.0", "3.2" …
-        confined: it belongs to a GIMP from Snap, which can start nothing outside its sandbox.
+        confined: it belongs to a GIMP from Snap, which can't start programs outside its sandbox.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Profile:
 
     @property
     def generation(self) -> int:
-        """2 or 3: which of the two plug-ins it takes."""
+        """2 or 3: the plug-in that it needs."""
         return int(self.version.partition(".")[0])
 
     @property
@@ -52,9 +52,9 @@ class Program:
     """A GIMP that can be started.
 
     Attributes:
-        command: its first words; options go behind.
+        command: the program and its first arguments, to which options are appended.
         packaging: "system", "Flatpak", "Snap" or "AppImage".
-        version: all of it, such as "3.0.4".
+        version: the full version, such as "3.0.4".
     """
 
     command: tuple[str, ...]
@@ -67,23 +67,23 @@ class Program:
 
     @property
     def profile_version(self) -> str:
-        """What its folder is called: the first two numbers."""
+        """The name of its profile folder: the first two numbers."""
         return ".".join(self.version.split(".")[:2])
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Runs it without a window and waits; a GIMP that hangs or can't be started counts as failed."""
+        """Run it without a window to its end; a GIMP that hangs or can't be started counts as failed."""
         command = [*self.command, "--no-interface", "--no-data", "--no-fonts", *options]
-        return _output(command, START_SECONDS)
+        return _run(command, START_SECONDS)
 
 
 def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Profile, ...]:
-    """The folders of every GIMP 2.10 and 3 that has been started once."""
+    """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once."""
     found: dict[Path, Profile] = {}
-    for base, confined in _bases(environment, platform):
+    for base, confined in _find_bases(environment, platform):
         for folder in sorted(base.glob("*")):
             if _PROFILE_NAME.fullmatch(folder.name) and folder.is_dir():
                 found.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
-    # GIMP's own variables for a folder elsewhere, whatever its name; a relative one counts from home.
+    # GIMP's own variables for a folder of any name; relative paths start at the home folder.
     for variable, version in (("GIMP2_DIRECTORY", "2.10"), ("GIMP3_DIRECTORY", "3.0")):
         if environment.get(variable):
             folder = _home(environment, platform) / environment[variable]
@@ -94,12 +94,12 @@ def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
 
 
 def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Program, ...]:
-    """Every GIMP 2.10 or 3 that can be started, each once."""
+    """Find every GIMP 2.10 or 3 that can be started, without duplicates."""
     found: dict[str, Program] = {}
-    for command, packaging in _commands(environment, platform):
-        said = _output([*command, "--version"], VERSION_SECONDS)
-        match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", said.stdout)
-        if match and said.returncode == 0:
+    for command, packaging in _find_commands(environment, platform):
+        result = _run([*command, "--version"], VERSION_SECONDS)
+        match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", result.stdout)
+        if match and result.returncode == 0:
             found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
     return tuple(found.values())
 
@@ -107,7 +107,7 @@ def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
 def expected_profile(
     program: Program, environment: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> Path:
-    """The folder that ``program`` makes at its first start."""
+    """The folder that ``program`` creates at its first start."""
     variable = f"GIMP{program.generation}_DIRECTORY"
     if environment.get(variable):
         return _home(environment, platform) / environment[variable]
@@ -116,23 +116,23 @@ def expected_profile(
 
 
 def flatpak_installed(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
-    """Whether GIMP is here as a Flatpak, which shares ``~/.config/GIMP`` with other GIMPs."""
+    """Whether GIMP is installed as a Flatpak, which shares ``~/.config/GIMP`` with other GIMPs."""
     own = _home(environment, platform) / ".local" / "share" / "flatpak" / "app"
     return platform.startswith("linux") and any((apps / FLATPAK).is_dir() for apps in (FLATPAK_SYSTEM, own))
 
 
 def misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Path, ...]:
-    """Plug-in folders of a GIMP 3 from Flatpak in the place where other Flatpaks look and GIMP does not."""
+    """Plug-in folders for a GIMP 3 from Flatpak in the usual place of Flatpaks, which GIMP does not read."""
     base = _flatpak_base(environment, platform)
     return tuple(sorted(path for path in base.glob("3.*/plug-ins/protect-face*")))
 
 
-def _bases(environment: Mapping[str, str], platform: str) -> Iterator[tuple[Path, bool]]:
+def _find_bases(environment: Mapping[str, str], platform: str) -> Iterator[tuple[Path, bool]]:
     yield _main_base(environment, platform), False
     if platform.startswith("linux"):
         yield _snap_base(environment, platform), True
     if platform == "win32" and environment.get("LOCALAPPDATA"):
-        # A GIMP from Microsoft's store sees its own copy of the user's folders.
+        # A GIMP from the Microsoft Store has its own copy of the user's folders.
         for package in sorted(Path(environment["LOCALAPPDATA"], "Packages").glob("*GIMP*")):
             yield package / "LocalCache" / "Roaming" / "GIMP", False
 
@@ -161,8 +161,8 @@ def _flatpak_base(environment: Mapping[str, str], platform: str) -> Path:
     return _home(environment, platform) / ".var" / "app" / FLATPAK / "config" / "GIMP"
 
 
-def _commands(environment: Mapping[str, str], platform: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What may start a GIMP, console programs first."""
+def _find_commands(environment: Mapping[str, str], platform: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Commands that may start a GIMP, console programs first."""
     home = _home(environment, platform)
     folders = [Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder]
     if platform == "win32":
@@ -197,7 +197,7 @@ def _commands(environment: Mapping[str, str], platform: str) -> Iterator[tuple[t
                 yield (str(image),), "AppImage"
 
 
-def _output(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,

@@ -20,27 +20,27 @@ from installer.plug_in import folder_in
 from installer.problems import Stop, disk_problem
 
 JOBS = (
-    ("gimp", "put the filter into every GIMP of yours, or repair it there"),
-    ("doctor", "print what is installed and what is wrong, to paste into a report"),
+    ("gimp", "install the filter into every GIMP of yours, or repair it"),
+    ("doctor", "print a diagnosis to paste into a bug report"),
     ("make-zip", "write zips of the GIMP plug-ins into dist/"),
     ("test", "run all checks and tests"),
-    ("uninstall", "remove what install.py made, from every GIMP too"),
+    ("uninstall", "remove everything that install.py created, in every GIMP too"),
 )
-# Handed on to `c2p protect` as they are; `c2p` checks them.
+# Passed on to `c2p protect` unchanged; `c2p` checks them.
 PASSED_ON = (
     ("--prompt", "makeup style in words"),
-    ("--strength", "0..1, from discreet to the most that a photographer could still use"),
+    ("--strength", "0..1, from discreet to strong"),
     ("--mode", "dodge or decoy"),
-    ("--faces", "all, largest, or numbers as `c2p faces` prints them"),
-    ("--prior", "what draws the change"),
-    ("--recognisers", "auto, or names with commas"),
-    ("--hold-out", "recogniser that is kept for the honest figure"),
+    ("--faces", "all, largest, or numbers as printed by `c2p faces`"),
+    ("--prior", "how faces are changed: makeup or stylegan2"),
+    ("--recognisers", "auto, or comma-separated names"),
+    ("--hold-out", "recogniser that only verifies"),
     ("--steps", "search steps per face"),
-    ("--seed", "of every random draw"),
+    ("--seed", "seed of all random numbers"),
     ("--device", "auto, cpu or cuda"),
 )
 # The same, without a value.
-SWITCHES_PASSED_ON = (("--no-keep-expression", "hold the eyes alone to their form, not brows, lips, nose and jaw"),)
+SWITCHES_PASSED_ON = (("--no-keep-expression", "keep the shape of the eyes only, not of brows, lips, nose and jaw"),)
 SAMPLE = """
 import sys
 from PIL import Image
@@ -52,8 +52,8 @@ _T = TypeVar("_T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the installer; returns the exit code."""
-    parser = _parser()
+    """Run the installer; returns the exit code."""
+    parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.protect is None and options.job is None:
         parser.print_help()
@@ -78,30 +78,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def protect(where: Places, options: argparse.Namespace) -> int:
-    """Sets up, protects one photo and prints the verdict; returns the exit code of `c2p protect`."""
+    """Set up and protect one photo; returns the exit code of `c2p protect`."""
     photo, target, report = photo_and_targets(options.protect, options.output)
     _set_up(where, tests=False, offline=options.offline)
     if not options.protect and not photo.exists():
-        _step(f"Writing scikit-image's astronaut portrait to {photo}")
+        _print_step(f"Writing scikit-image's astronaut portrait to {photo}")
         if _run([where.python, "-c", SAMPLE, photo], where, options.offline):
             raise Stop(f"Could not write the sample portrait '{photo}'; name a photo of yours with --protect PHOTO.", 5)
-    _step(f"Protecting {photo}")
-    chosen = {name: getattr(options, _attribute(name)) for name, _ in PASSED_ON}
+    _print_step(f"Protecting {photo}")
+    chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
-    passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute(name))]
+    passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute_of(name))]
     command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
     return _run(command, where, options.offline)
 
 
 def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
-    """The photo, and where the protected one and the report go.
+    """The paths of the photo, the protected photo and the report.
 
     Args:
-        photo: as given; empty for the sample portrait, which is then put beside its result.
+        photo: as given; empty for the sample portrait, which is then written beside its result.
         output: file or existing folder, None for the photo's own folder (the current one for the sample).
 
     Raises:
-        Stop: the photo or the target folder is not there. Better now than after minutes of setting up.
+        Stop: the photo or the target folder does not exist; checked before minutes of setting up.
     """
     if photo and not Path(photo).is_file():
         raise Stop(f"'{photo}' is not a file; check the name.", 3)
@@ -117,34 +117,34 @@ def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path
 
 
 def test(where: Places, offline: bool) -> int:
-    """Sets up with the test tools and runs every check; returns 0 when all of them passed.
+    """Set up with the test tools and run every check; returns 0 if all passed.
 
-    pytest comes last, so that its closing line closes the output; it lists what was skipped and why.
+    pytest comes last, so that the output ends with its summary; it lists skipped tests with reasons.
     """
     _set_up(where, tests=True, offline=offline)
     failed = []
-    # Ruff's cache doesn't notice that a module it took for a foreign one has come into being.
+    # Ruff's cache doesn't notice that a module it took for a third-party one has been added.
     for tool in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "."), ("mypy",)):
-        _step(" ".join(tool))
+        _print_step(" ".join(tool))
         if _run([where.python, "-m", *tool], where, offline, CHECKOUT):
             failed.append(" ".join(tool))
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
-    _step("pytest")
-    # Two workers on two cores: more threads in each would only get in each other's way.
+    _print_step("pytest")
+    # One thread per worker: more would compete for the cores.
     code = _run([where.python, "-m", "pytest", "-n", "2"], where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
 
 
 def into_gimp(where: Places, offline: bool) -> int:
-    """Sets up and puts the filter into every GIMP; returns 1 when one of them does not have it afterwards."""
+    """Set up and install the filter into every GIMP; returns 1 if one of them does not have it afterwards."""
     found = gimp.present()
     _set_up(where, tests=False, offline=offline)
     if worker.end(where):
         _say("ended the worker; it starts anew when GIMP needs it")
-    _step("Installing into GIMP")
+    _print_step("Installing into GIMP")
     outcomes = gimp.install(where, found, _say)
-    _step("Result")
+    _print_step("Result")
     for outcome in outcomes:
         _say(f"{outcome.name}: {outcome.trouble or 'good'}")
     if advice := gimp.sandbox_advice(where):
@@ -156,7 +156,7 @@ def into_gimp(where: Places, offline: bool) -> int:
 
 
 def zip_plug_ins(where: Places, offline: bool) -> int:
-    """Sets up, because the translations come from the installed package, writes the zips and says where they are."""
+    """Set up, because the zips need the installed package's translations, and write the zips; prints their paths."""
     _set_up(where, tests=False, offline=offline)
     for path in zips.make_zips(translations(where)):
         print(path)
@@ -164,11 +164,11 @@ def zip_plug_ins(where: Places, offline: bool) -> int:
 
 
 def uninstall(where: Places) -> int:
-    """Removes what ``install.py`` made, and only that; returns 0 when nothing of it is left."""
+    """Remove everything that ``install.py`` created, and only that; returns 0 if nothing of it is left."""
     code = 0
 
     def attempt(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
-        """What ``step`` returns; nothing, after a sentence, when it fails: whatever fails, the rest still goes."""
+        """Do a step; if it fails, print why and return (), so that the other steps are still done."""
         nonlocal code
         try:
             return step()
@@ -182,11 +182,11 @@ def uninstall(where: Places) -> int:
         return ()
 
     folders = attempt(profiles)
-    # Read before the folders go.
+    # Read before the folders are removed.
     leads = [partial(worker.uninstall_elsewhere, folder_in(profile), where) for profile in folders]
     elsewhere = {command for lead in leads for command in attempt(lead)}
     steps: list[Callable[[], list[str]]] = [
-        # First, while what it runs on is there.
+        # First, while its environment still exists.
         lambda: ["Ended the worker."] if worker.end(where) else [],
         *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
         *(partial(gimp.check_prompts, profile) for profile in folders),
@@ -208,14 +208,14 @@ def uninstall(where: Places) -> int:
 
 def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
     started = time.monotonic()
-    _step("Setting up")
+    _print_step("Setting up")
     prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end(where))
     claim(where.models)
     _say(f"ready after {time.monotonic() - started:.0f} s")
 
 
 def _run(command: Sequence[str | Path], where: Places, offline: bool, folder: Path | None = None, **more: str) -> int:
-    """Runs a program in ``folder`` (None: here) on our models, with ``more`` in its environment; its exit code."""
+    """Run a program in ``folder`` with our models and ``more`` variables; returns its exit code."""
     variables = {"C2P_MODELS": str(where.models), **({"C2P_OFFLINE": "1"} if offline else {}), **more}
     words = [str(word) for word in command]
     sys.stdout.flush()
@@ -229,11 +229,11 @@ def _run(command: Sequence[str | Path], where: Places, offline: bool, folder: Pa
         try:
             return process.wait()
         except KeyboardInterrupt:
-            # The child got the same Ctrl-C and is tidying up.
+            # The child received the same Ctrl-C and is cleaning up.
             continue
 
 
-def _step(words: str) -> None:
+def _print_step(words: str) -> None:
     print(f"== {words}", flush=True)
 
 
@@ -241,12 +241,12 @@ def _say(words: str) -> None:
     print(f"   {words}", flush=True)
 
 
-def _attribute(option: str) -> str:
-    """Where argparse puts what was given."""
+def _attribute_of(option: str) -> str:
+    """The attribute that argparse stores an option in."""
     return option.lstrip("-").replace("-", "_")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="install.py", description="Sets up Protect Face and runs it.", allow_abbrev=False
     )
@@ -260,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--venv", type=Path, metavar="DIR", help="folder of the virtual environment")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
-    passed_on = parser.add_argument_group("handed on to c2p protect")
+    passed_on = parser.add_argument_group("passed on to c2p protect")
     for name, words in PASSED_ON:
         passed_on.add_argument(name, help=words)
     for name, words in SWITCHES_PASSED_ON:

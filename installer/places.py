@@ -1,4 +1,4 @@
-"""Where things are put, and how we know that a folder is ours to remove."""
+"""Folders of an installation, and the markers of folders that may be removed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 
 from installer.problems import Stop, disk_problem
 
-# A folder with this file in it was made by us; nothing else is ever removed.
+# A folder with this file was created by install.py; no other folder is ever removed.
 MARKER = ".protect-face.json"
-# What ``tests/host/root.py`` leaves in the cache: systems with a GIMP, the logs of their making, and locks.
+# Files of ``tests/host/root.py`` in the cache: systems with a GIMP, their build logs, and locks.
 _TEST_SYSTEM = re.compile(r"gimp(3|210)-root(-[0-9a-f]{12}(\.log)?|\.lock)")
 
 
 @dataclass(frozen=True)
 class Places:
-    """The folders that an installation uses."""
+    """The folders of an installation."""
 
     venv: Path
     models: Path
@@ -43,7 +43,7 @@ class Places:
 
 
 def places(venv: Path | None, models: Path | None, environment: Mapping[str, str] = os.environ) -> Places:
-    """Folders as asked for, else below C2P_HOME, else where the platform keeps a program's data."""
+    """The given folders, else folders below C2P_HOME, else below the platform's folder of program data."""
     home = data_home(environment)
     own_models = Path(environment["C2P_MODELS"]) if environment.get("C2P_MODELS") else home / "models"
     return Places((venv or home / "venv").absolute(), (models or own_models).absolute())
@@ -63,7 +63,7 @@ def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.p
 
 
 def log_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """Where the worker keeps its log: platformdirs' ``user_log_path("protect-face")``, or below C2P_HOME."""
+    """The folder of the worker's log: platformdirs' ``user_log_path("protect-face")``, or below C2P_HOME."""
     if environment.get("C2P_HOME"):
         return Path(environment["C2P_HOME"]) / "log"
     if platform == "win32":
@@ -75,14 +75,14 @@ def log_home(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
 
 
 def inverted_faces(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """Where ``c2p`` keeps inverted faces: platformdirs' ``user_cache_path("protect-face")``, or C2P_CACHE."""
+    """The folder of ``c2p``'s cached inversions: platformdirs' ``user_cache_path("protect-face")``, or C2P_CACHE."""
     if environment.get("C2P_CACHE"):
         return Path(environment["C2P_CACHE"])
     return cache_home(environment, platform) / "inversions"
 
 
 def cache_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """Where the tests keep the systems that they build: platformdirs' ``user_cache_path("protect-face")``."""
+    """The folder of the systems that the tests build: platformdirs' ``user_cache_path("protect-face")``."""
     if platform == "win32":
         return data_home(dict(environment, C2P_HOME=""), platform) / "Cache"
     if platform == "darwin":
@@ -92,10 +92,10 @@ def cache_home(environment: Mapping[str, str] = os.environ, platform: str = sys.
 
 
 def claim(folder: Path) -> bool:
-    """Makes ``folder`` ours when it is new or empty; says whether it is ours.
+    """Mark ``folder`` as ours if it is new or empty; returns whether it is ours.
 
     Raises:
-        Stop: it can't be made.
+        Stop: it can't be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,12 +110,12 @@ def claim(folder: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    # Not Path.is_file: that raises where the folder may not be entered.
+    # Not Path.is_file, which raises where the folder can't be entered.
     return os.path.isfile(folder / MARKER) and not os.path.islink(folder)  # noqa: PTH113, PTH114
 
 
 def read_marker(folder: Path) -> dict[str, Any]:
-    """What is known of the folder; empty when there is no marker or it was cut short."""
+    """The content of a folder's marker; {} if it is missing or incomplete."""
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -124,21 +124,21 @@ def read_marker(folder: Path) -> dict[str, Any]:
 
 
 def write_marker(folder: Path, content: dict[str, Any]) -> None:
-    """Replaces the marker's content at once, so that a killed run leaves the old or the new one."""
-    aside = folder / f"{MARKER}.part"
+    """Replace the marker atomically, so that a killed run leaves the old or the new one."""
+    temporary = folder / f"{MARKER}.part"
     try:
-        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        aside.replace(folder / MARKER)
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        temporary.replace(folder / MARKER)
     except OSError as error:
         raise disk_problem(error, folder) from error
 
 
 def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
-    """Removes a folder of ours and says in words what was done.
+    """Remove a folder of ours; returns a sentence on what was done.
 
     Args:
         folder: the folder.
-        parts: what of it is ours, as patterns of names; the folder stays where it holds anything else.
+        parts: patterns of the names in it that are ours; the folder stays if it holds anything else.
 
     Raises:
         Stop: the folder is not ours, or can't be removed.
@@ -149,7 +149,7 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
         raise Stop(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.", 2)
     kept = []
     try:
-        # The marker goes last: a removal that was cut short can be run again.
+        # The marker is removed last, so that an interrupted removal can be repeated.
         for entry in folder.iterdir():
             if entry.name == MARKER:
                 continue
@@ -160,7 +160,7 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
             else:
                 entry.unlink()
         if kept:
-            # With its marker: what a later installation puts beside them can be removed again.
+            # The marker stays, so that files of a later installation can be removed again.
             return f"'{folder}' holds other files ({', '.join(sorted(kept))}) and stays."
         (folder / MARKER).unlink()
         folder.rmdir()
@@ -172,14 +172,14 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
 
 
 def remove_test_systems() -> list[str]:
-    """Removes what ``install.py --test`` built in the cache to test with; says so.
+    """Remove the systems that ``install.py --test`` built in the cache; returns a line on it.
 
     Raises:
         Stop: one of them is in use, or can't be removed.
     """
     home = cache_home().resolve()
     found = [entry for entry in home.glob("gimp*") if _TEST_SYSTEM.fullmatch(entry.name)]
-    # What is mounted in there would be deleted too, be it all of the system.
+    # Deleting would reach into mounted folders, which may even be the whole system.
     mounts = Path("/proc/self/mounts")
     mounted = mounts.read_text(encoding="utf-8", errors="replace").replace("\\040", " ") if mounts.exists() else ""
     try:

@@ -1,4 +1,4 @@
-"""The one error of the installer: a sentence that says what happened and what to do."""
+"""The installer's error: a sentence that says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import re
 from pathlib import Path
 
-# Pieces of pip's words when it can't reach its server.
+# Patterns in pip's output when it can't reach its server.
 _NETWORK = (
     "NewConnectionError",
     "ConnectTimeout",
@@ -31,14 +31,14 @@ class Stop(Exception):
 
 
 def disk_problem(error: OSError, path: Path) -> Stop:
-    """What to do when a folder or file of ours can't be written."""
+    """The error for a folder or file of ours that can't be written."""
     if error.errno == errno.ENOSPC:
         return Stop(f"No space left on the disk of '{path}'; free about 3 GB, or choose another --venv.", 5)
     return Stop(f"Can't write '{path}' ({error.strerror}); choose other folders with --venv and --models.", 5)
 
 
 def pip_problem(output: str, offline: bool, log: Path) -> Stop:
-    """What to do when pip failed, from what it printed."""
+    """The error for a failure of pip, derived from its output."""
     if "No space left" in output or "Errno 28" in output:
         return Stop(f"No space left on the disk; free about 3 GB and run the same command again (log: '{log}').", 5)
     if offline:

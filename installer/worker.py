@@ -1,4 +1,4 @@
-"""The worker, as far as the installer has to do with it: how plug-ins find it, whether it runs, ending it."""
+"""The installer's part of the worker: its pointer files, its diagnosis, ending it and removing its files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from installer.places import Places, cache_home, data_home, inverted_faces, log_
 from installer.problems import Stop
 
 RUN = "run"
-# What the worker and the plug-ins that start it write into its run folder and its log folder.
+# Files that the worker, and plug-ins that start it, write into its run folder and log folder.
 _TRACE = re.compile(r"worker\.(json|lock|sock|log(\.[0-9]+)?)|start\.log|speed\.json|\.worker\.json\.[0-9a-f]{8}\.part")
-# What ``c2p_core/priors/inversion_cache.py`` writes.
+# Files of ``c2p_core/priors/inversion_cache.py``.
 _FACE = re.compile(r"[0-9a-f]{64}\.(safetensors|[0-9a-f]{8}\.part)")
 _OWN_PARENTS = ("protect-face", "Cache")
 
 
 def pointer(where: Places) -> tuple[str, bytes]:
-    """Name and content of the file beside a plug-in that leads it to this installation's worker."""
+    """Name and content of the file beside a plug-in that points to this installation's worker."""
     content = {
         "protocol": _client().PROTOCOL,
         "command": _command(where),
@@ -36,10 +36,10 @@ def pointer(where: Places) -> tuple[str, bytes]:
 
 
 def again(job: str, where: Places, home: str | None = None) -> str:
-    """The command that does ``job`` for an installation, with every option that it was made with.
+    """The command that does ``job`` for an installation, with the options that it was installed with.
 
     Args:
-        home: its C2P_HOME, empty for none; None for that of now.
+        home: the installation's C2P_HOME, "" for none; None for the current one.
     """
     home = _environment(where).get("C2P_HOME", "") if home is None else home
     usual = places(None, None, os.environ | {"C2P_HOME": home, "C2P_MODELS": ""})
@@ -50,35 +50,34 @@ def again(job: str, where: Places, home: str | None = None) -> str:
 
 
 def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
-    """The command that removes the installation that a plug-in's folder leads to; none when it is ``where`` or gone."""
+    """The command that removes the installation that a plug-in points to; [] if that is ``where`` or does not exist."""
     try:
         content = json.loads((folder / _client().location.POINTER).read_text(encoding="utf-8"))
         environment = content["environment"]
         other = Places(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
         command = again("uninstall", other, environment.get("C2P_HOME", ""))
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
-        return []  # nothing can be known from it, and it goes
+        return []  # unreadable; it is removed with its folder
     here = command == again("uninstall", where)
     return [] if here or not (other.venv.exists() or other.models.exists()) else [command]
 
 
 def diagnosis(where: Places) -> dict[str, Any]:
-    """What the plug-ins' client says of the worker; starts none."""
-    said = _client().diagnose(_location(where))
-    return dict(said)
+    """The diagnosis of the worker by the plug-ins' client; does not start one."""
+    return dict(_client().diagnose(_location(where)))
 
 
 def end(where: Places) -> bool:
-    """Ends a running worker, so that its files can be replaced or removed; False when none runs.
+    """End a running worker, so that its files can be replaced or removed; False if none is running.
 
     Raises:
-        Stop: it does not listen.
+        Stop: it does not respond.
     """
     client = _client()
     try:
         return bool(client.stop(_location(where)))
     except client.WorkerProblem as problem:
-        # The environment's own command speaks the language of the worker that was installed with it.
+        # The environment's own command uses the same protocol as the worker installed with it.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             command = [str(where.c2p), "worker", "stop"]
             if subprocess.run(command, capture_output=True, env=child_environment(), timeout=60).returncode == 0:
@@ -87,26 +86,26 @@ def end(where: Places) -> bool:
 
 
 def remove_traces() -> list[str]:
-    """Removes the worker's socket, lock and logs, and inverted faces of ``c2p``; says what went.
+    """Remove the worker's socket, lock and logs, and cached inversions of ``c2p``; returns lines on what was removed.
 
     Raises:
         Stop: one of them can't be removed.
     """
     faces = _remove_named(_FACE, inverted_faces())
-    said = [f"Removed {faces} inverted faces from '{inverted_faces()}'."] if faces else []
+    lines = [f"Removed {faces} inverted faces from '{inverted_faces()}'."] if faces else []
     for folder in (data_home() / RUN, log_home()):
         if folder.is_dir() and not folder.is_symlink():
             _remove_named(_TRACE, folder)
-            said.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
+            lines.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
     for parent in (log_home().parent, inverted_faces().parent, cache_home()):
         if parent.name in _OWN_PARENTS:
             with contextlib.suppress(OSError):
                 parent.rmdir()  # only when it is empty
-    return said
+    return lines
 
 
 def _remove_named(names: re.Pattern[str], folder: Path) -> int:
-    """Removes these files and, when nothing else is in it, the folder; C2P_HOME and C2P_CACHE may name any folder."""
+    """Remove files by name and, if it is then empty, the folder; C2P_HOME and C2P_CACHE may be any folder."""
     ours = [path for path in folder.glob("*") if names.fullmatch(path.name)]
     try:
         for path in ours:
@@ -127,7 +126,7 @@ def _run_folder() -> str:
 
 
 def _environment(where: Places) -> dict[str, str]:
-    """What the worker has to know of this installation; a GIMP that starts it may have another environment."""
+    """The worker's variables for this installation; a GIMP that starts it may have a different environment."""
     home = os.environ.get("C2P_HOME")
     return {"C2P_MODELS": str(where.models)} | ({"C2P_HOME": str(Path(home).absolute())} if home else {})
 
@@ -137,7 +136,7 @@ def _location(where: Places) -> Any:
 
 
 def _client() -> Any:
-    """The plug-ins' own client, which is standard library only; so both agree on the protocol and the files' names."""
+    """Import the plug-ins' client, which needs the standard library only: one source of protocol and file names."""
     folder = str(CHECKOUT / "plugin")
     if folder not in sys.path:
         sys.path.insert(0, folder)

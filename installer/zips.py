@@ -1,4 +1,4 @@
-"""Zips of the plug-in for people who unpack it themselves: one top folder, right for GIMP as it is."""
+"""Zips of the plug-in for manual installation, with one top folder that can be copied to GIMP as it is."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Protect Face {release} for GIMP {generation}
 
 
 def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -> list[Path]:
-    """Writes one zip per platform and plug-in; returns their paths.
+    """Write one zip per platform and plug-in; returns their paths.
 
     Args:
-        translations: as ``plug_in.contents`` takes them.
-        target: folder of the zips, which is made where it is missing.
+        translations: see ``plug_in.contents``.
+        target: folder of the zips, which is created if it is missing.
 
     Raises:
-        Stop: the folder can't be written.
+        Stop: the folder is not writable.
     """
     made = []
     for generation, name in NAMES.items():
@@ -55,7 +55,7 @@ def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist
             )
             if platform == "windows":
                 words = words.replace("\n", "\r\n")
-            # The marker lets install.py know the folder as its own.
+            # The marker lets install.py recognise the folder as its own.
             extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": FROM_ZIP}).encode()}
             path = target / f"{name}-{release()}-{platform}.zip"
             try:
@@ -70,14 +70,14 @@ def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist
 
 
 def _write(path: Path, top: str, files: dict[str, bytes], generation: int) -> None:
-    aside = path.with_name(f"{path.name}.part")
-    # GIMP reads a plug-in anew only when its file has another time.
+    temporary = path.with_name(f"{path.name}.part")
+    # GIMP reads a plug-in again only if the time of its file has changed.
     now = time.localtime()[:6]
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in sorted(files.items()):
             entry = zipfile.ZipInfo(f"{top}/{name}", now)
-            entry.create_system = 3  # Unix, so that the bits below are read wherever it was made
+            entry.create_system = 3  # Unix, so that the permissions below apply wherever the zip was made
             entry.external_attr = (0o100755 if is_program(generation, name) else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, body)
-    aside.replace(path)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What the product is compared with, each in a few lines: pixel noise found on the same surrogates, and disguises.
+"""Baselines that the product is compared with: pixel noise optimised on the same surrogates, and disguises.
 
 The noise methods get what the product gets: the same recognisers (one family held out), the same random
 transformations, one recogniser of each family a step and the same number of steps, each with a forward and a backward
@@ -40,7 +40,7 @@ NOISE = 32 / 255
 BLUR = 0.5
 CELL = 1.0
 
-# Smoothed gradients are so over this many canvas pixels.
+# Sigma of smoothed gradients in canvas pixels.
 _SMOOTH = 3.0
 # Noise fades out over this many canvas pixels towards the face's outline.
 _FADE = 4.0

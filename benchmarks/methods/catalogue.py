@@ -152,7 +152,7 @@ METHODS: dict[str, Method] = {
     "nothing": nothing,
     "blackout": blackout,
 }
-# These search against recognisers, so one family is held out; the others never saw any.
+# These search against recognisers, so one family is held out; the others use none.
 SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
-# Only these know of a prompt and a prior.
+# Only these use a prompt and a prior.
 PRODUCT = frozenset({"c2p", "decoy"})

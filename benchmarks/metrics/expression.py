@@ -26,9 +26,9 @@ class Displacement:
 
 @dataclass(frozen=True)
 class FormShift:
-    """What moved in a face, as somebody sees who knows it, whatever its place, size and tilt in the picture.
+    """Movement within a face, independent of its position, size and tilt in the picture.
 
-    Both meshes are laid on their own eye line first (the middle between the eyes is the origin, the line from eye to
+    Both meshes are aligned by their own eye line first (the middle between the eyes is the origin, the line from eye to
     eye is horizontal and 100 long), so that everything is in per cent of the eye distance.
 
     Attributes:

@@ -46,12 +46,12 @@ def rank1_hits(searches: DataFrame, *, protected: bool, strangers: bool) -> Data
     rivals = ["nearest", "stranger"] if strangers else ["nearest"]
     known = searches[searches["mate_before"].notna() & searches[f"{rivals[-1]}_before"].notna()]
     nearest = known[[f"{who}_{when}" for who in rivals]].max(axis=1).fillna(-1.0)
-    # Without a face nobody is found. A tie finds the other person.
+    # Without a face there is no neighbour. In a tie, the other person is the nearest.
     return known.assign(hit=known[f"mate_{when}"] > nearest)
 
 
 def rate(hits: DataFrame) -> Rate | None:
-    """Share of hits; what is said of one photo hangs together, so each photo counts once in the interval."""
+    """Share of hits; the verdicts on one photo are correlated, so each photo counts once in the interval."""
     return None if hits.empty else Rate(float(hits["hit"].mean()), count_faces(hits))
 
 

@@ -40,7 +40,7 @@ FLOW_NORMALISE = 4.0
 FLOW_RADIUS = 9
 
 
-# Nothing that we measure moves features further than this share of the eye distance; more is a flow gone astray.
+# No measured method moves features further than this share of the eye distance; more is an error of the flow.
 FLOW_LIMIT = 0.12
 
 

@@ -63,7 +63,7 @@ def list_recognisers(rows: Sequence[Compared]) -> MultiIndex:
 def escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> DataFrame:
     """Whether each recogniser no longer matches each protected face to its original.
 
-    A picture in which no face is found any more is matched by nobody; one whose original shows none is not protected;
+    A picture in which no face is detected any more has no match; one whose original shows none is not protected;
     one that a recogniser has no score of still counts as matched by it.
 
     Args:
@@ -87,7 +87,7 @@ def escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> 
 
 
 def at_threshold(escaped: DataFrame, title: str) -> DataFrame:
-    """What `escapes` found at one threshold; without columns where no recogniser said anything."""
+    """Results of `escapes` at one threshold; without columns where there are no verdicts."""
     return escaped.loc[:, escaped.columns.get_level_values("threshold") == title].droplevel("threshold", axis=1)
 
 

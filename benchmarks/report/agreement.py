@@ -86,7 +86,7 @@ def choose(agreement: DataFrame) -> str | None:
 def write_section(
     others: Sequence[OthersRow], protect: Iterable[ProtectRow], impostor_stds: Mapping[str, float]
 ) -> str:
-    """A table by setting and kind of photo, and whom it would hold out; "" where fewer than two families were.
+    """A table by setting and kind of photo, and the family to hold out; "" where fewer than two families were.
 
     Args:
         impostor_stds: of each recogniser's similarities over impostor pairs.
@@ -105,7 +105,9 @@ def write_section(
             ]
             if chosen := choose(found):
                 easiest = found["answer"].idxmin()
-                notes.append(f"- {title}: {easiest} is the easiest to fool; of the rest {chosen} goes along best")
+                notes.append(
+                    f"- {title}: {easiest} is the easiest to fool; of the rest, {chosen} agrees best with the others"
+                )
     if not lines:
         return ""
     if unknown:

@@ -59,7 +59,7 @@ def write_scores(protect: Sequence[ProtectRow]) -> str:
 def write_report(places: Places) -> Path:
     """Build REPORT.md, its plots and scores.csv beside the rows, and return the report's path.
 
-    Without rows it says so, and draws nothing.
+    Without rows, the report says so and has no plots.
     """
     folder = places.rows
     protect = rows.read_settings(folder / rows.PROTECT_FILE, rows.ProtectRow)

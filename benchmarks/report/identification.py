@@ -43,7 +43,7 @@ def _similarities(scores: DataFrame, before: str = "before", after: str = "after
 
 
 def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
-    """How often the person's own photo is not among the first when it is searched with the protected one.
+    """How often the person's own photo is not among the first matches of the protected one.
 
     Args:
         escaped: of these rows.
@@ -57,7 +57,7 @@ def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFra
             continue
         for run in held_out_runs(at_threshold(escaped.loc[group.index], FAR1)).values():
             for name in run:
-                # A face that is gone, or has no score, has no rank: it is not found.
+                # A face that is not detected, or has no score, has no rank: it is not identified.
                 own = ranks.xs(name, level="recogniser").reindex(run.index).astype(float)
                 misses = {f: Rate((~(own <= place)).mean(), len(own)) for f, place in (("first", 1), ("fifth", 5))}
                 people = group["gallery"].loc[run.index].max()
@@ -70,7 +70,7 @@ def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFra
 
 
 def write_decoy_section(protect: Sequence[ProtectRow]) -> str:
-    """Impersonation: how often the protected face passes for the decoy that the search went for."""
+    """Impersonation: how often the protected face matches the decoy that the search aimed at."""
     scores = score_frame((row, row.scores) for row in protect)
     towards = {key: group for key, group in group_variants(scores).items() if group["decoy"].notna().any()}
     lines = []

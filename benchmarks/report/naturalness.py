@@ -33,7 +33,7 @@ FIGURES: dict[str, tuple[str, int]] = {
     "flip_face": ("FLIP of the face", 3),
     "box_overlap": ("overlap of the face boxes", 3),
 }
-# With their 95th percentile beside the mean: a mood is lost in single faces.
+# With the 95th percentile beside the mean: an expression may be lost in single faces only.
 FORM_FIGURES: dict[str, str] = {
     "expression": "expression, %",
     "expression_worst": "its worst measure, %",

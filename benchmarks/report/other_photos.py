@@ -108,7 +108,7 @@ def write_section(rows: Sequence[OthersRow], protected: Sequence[ProtectedPairsR
 
 
 def _recogniser_cells(compared: Comparisons) -> dict[str, object]:
-    """What one recogniser says in one role."""
+    """The results of one recogniser in one role."""
     last, pairs = compared.searches.iloc[-1], compared.pairs
     return {
         "recogniser": last["recogniser"],

@@ -58,7 +58,7 @@ def write_section(
 
 
 def write_fullsize_section(path: Path) -> str:
-    """What ``python -m benchmarks fullsize`` found; empty before it ran."""
+    """Results of ``python -m benchmarks fullsize``; "" before it has run."""
     if not path.is_file():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))

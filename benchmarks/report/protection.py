@@ -45,7 +45,7 @@ def headline_table(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
 
 
 def recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_photos: Collection[str]) -> str:
-    """What each recogniser says of the pictures whose search never asked its family.
+    """Each recogniser's verdicts on the pictures whose search did not use its family.
 
     Args:
         escaped: of these rows.

@@ -36,7 +36,7 @@ def target_table(
         own += _robustness(_largest_rows(survive, prior, strength), recognisers)
         own += _naturalness(natural, prior, strength)
         lines += [(f"{prior}: {figure}", target, measured) for figure, target, measured in own]
-    # Against some of the baselines it would say nothing.
+    # A comparison with only some of the baselines would prove nothing.
     for figure in ("ssim", "flip", "patch_face") if set(visibility.group_curves(curves)) >= set(CURVES) else ():
         best, measured = visibility.count_wins(curves, figure)
         title, levels = visibility.LEVELS[figure]

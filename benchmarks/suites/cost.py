@@ -22,7 +22,7 @@ from c2p_core.api import PRIORS, Progress, ProtectRequest
 FACES = (1, 2, 5, 10, 20)
 FACES_MEGAPIXELS = 6.0
 MEGAPIXELS = (1.0, 6.0, 24.0, 50.0)
-# Growth shows as well with few steps; the whole search is measured of one face.
+# Scaling can be measured with few steps; the whole search is measured on one face.
 STEPS = 20
 _WHOLE_SEARCH = (1, 1.0, None)
 _WHOLE_SEARCH_LARGE = (1, 24.0, None)

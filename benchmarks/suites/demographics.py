@@ -19,7 +19,7 @@ from c2p_core.models.store import ModelStore
 # put nearly everybody among the darkest, so thirds of those who were measured.
 THIRDS = ("darkest third of skin", "middle third of skin", "lightest third of skin")
 
-# Words of a label, and what they say. Most labels say nothing of the kind.
+# Words in labels, and the group that they indicate. Most labels indicate none.
 _WORDS = {
     r"wom[ae]n|lipstick|traditional makeup": "labelled as a woman",
     r"m[ae]n|beard|sideburns|moustache|mustache": "labelled as a man or with a beard",
@@ -48,13 +48,13 @@ def read_labels(listing: Path = SHARED_FACES / "faces.csv") -> dict[str, str]:
 
 def group_people(people: Iterable[Person]) -> dict[str, set[str]]:
     """Faces by group: each in a third by tone of skin, if any was seen, and in those that its label names."""
-    found: dict[str, set[str]] = {}
+    groups: dict[str, set[str]] = {}
     known = list(people)
     toned = sorted((person.tone, person.face) for person in known if person.tone is not None)
     for index, (_, face) in enumerate(toned):
-        found.setdefault(THIRDS[index * 3 // len(toned)], set()).add(face)
+        groups.setdefault(THIRDS[index * 3 // len(toned)], set()).add(face)
     for person in known:
         for words, name in _WORDS.items():
             if re.search(rf"\b(?:{words})\b", person.label):
-                found.setdefault(name, set()).add(person.face)
-    return found
+                groups.setdefault(name, set()).add(person.face)
+    return groups

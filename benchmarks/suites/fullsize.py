@@ -2,7 +2,7 @@
 
 The real files can't be had everywhere, and speed does not depend on their numbers: all weights are random. The plain
 loop does what the paper describes, naively: weights modulated for each picture, filters by inserted zeros, the whole
-picture in every step, all weights tuned, every recogniser asked each time, float32. A step of each kind is timed, both
+picture in every step, all weights tuned, all recognisers in each step, float32. A step of each kind is timed, both
 loops in one process, and multiplied by the steps of the paper.
 """
 

@@ -1,7 +1,7 @@
 """What the filter costs in a real GIMP 3 and 2.10 beside the search itself; the limits were set beforehand.
 
 GIMP comes from ``tests/host``: an installed one, or a root folder that is built once. The plug-in is the installed copy
-with a few lines added that note when the worker says what.
+with a few lines added that log the time of each message from the worker.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Figure:
 
 
 def run(results: Path, say: Callable[[str], None]) -> Path:
-    """Measures, and writes ``gimp.json`` into the folder ``results``; gives its path.
+    """Measure and write ``gimp.json`` into the folder ``results``; returns its path.
 
     Raises:
         tests.host.root.NoRoot: there is no GIMP 3 and none can be had.
@@ -121,15 +121,15 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
         shutil.rmtree(share)
     for figure in figures:
         say(f"{figure.name}: {figure.median:.2f} {figure.unit} (at most {figure.limit:g})")
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "figures": [{**asdict(figure), "median": round(figure.median, 3)} for figure in figures],
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        # More than there are cores: others had a share of them, and the times are too long.
+        # More than there are cores: other processes used them, too, so the times are too long.
         "load": round(os.getloadavg()[1], 1),
     }
     path = results / FILE
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -31,7 +31,7 @@ from c2p_core.priors.inversion import InversionSettings
 from c2p_core.priors.inversion_cache import MemoryInversions
 from c2p_core.priors.wplus import Networks, WPlusPrior, load_networks
 
-# The encoder's estimate as it is: nothing is searched or tuned.
+# The encoder's estimate alone, without search or tuning.
 _ENCODER = InversionSettings(latent_steps=0, tuning_steps=0)
 
 
@@ -46,10 +46,10 @@ def measure(photo: Path) -> InversionRow | None:
     device = pick_device("auto")
     networks, mean_face = _loaded(device)
     picture = View(photo_files.read(photo))
-    found = next((face for face in faces.find_faces_in(picture, open_store()) if not face.skipped), None)
-    if found is None:
+    face = next((face for face in faces.find_faces_in(picture, open_store()) if not face.skipped), None)
+    if face is None:
         return None
-    seen = verify.crop_face(picture, found)
+    seen = verify.crop_face(picture, face)
     canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
 
     def quality(how: InversionSettings) -> float:
@@ -63,7 +63,7 @@ def measure(photo: Path) -> InversionRow | None:
 
 
 def _fail(warning: Message) -> None:
-    # What the program gets by with on a small card is no figure for the whole inversion.
+    # A run with reduced memory on a small GPU would not measure the whole inversion.
     raise RuntimeError(warning.text())
 
 
@@ -87,9 +87,9 @@ def run(
     say(f"{len(missing)} faces to invert, {len(photos) - len(missing)} already there, rows in {folder}")
     for count, (photo, row) in enumerate(zip(missing, executor.map(work, missing), strict=True), start=1):
         if row is None:
-            said = "shows no face to invert"
+            outcome = "shows no face to invert"
         else:
             rows.append(path, row)
-            said = f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
-        say(f"[{count}/{len(missing)}] {photo.stem}: {said}")
+            outcome = f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
+        say(f"[{count}/{len(missing)}] {photo.stem}: {outcome}")
     return path

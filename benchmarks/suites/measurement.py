@@ -218,7 +218,7 @@ def _add_ranks(
 
 
 def _add_decoy(scores: tuple[Score, ...], seen: Seen, store: ModelStore) -> tuple[Score, ...]:
-    """Adds what recognisers say of the decoy that the search went for; the optimised ones chose it.
+    """Add similarities to the decoy that the search aimed at, which the optimised recognisers chose.
 
     Scores of recognisers for which no decoys were made stay as they are.
     """

@@ -45,8 +45,8 @@ def _fetch(wanted: tuple[Path, ...]) -> None:
             raise NoData(f"pip could not be run for {_PACKAGE} ({error}); photos of one person are missing.") from error
         archives = list(Path(scratch).glob("*.tar.gz"))
         if len(archives) != 1:
-            said = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
-            raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {said}")
+            reason = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
+            raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {reason}")
         if hashlib.sha256(archives[0].read_bytes()).hexdigest() != _SHA256:
             raise NoData(
                 f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked."

@@ -1,4 +1,4 @@
-"""The threat: somebody has other photos of the person, and gets the protected one.
+"""The threat: somebody has other photos of the person, and obtains the protected one.
 
 Every photo of a folder with several photos of several people is protected once for each family of recognisers held
 out, and compared with the others, which stay as they were. These are real people: rows carry numbers alone (`rows`),
@@ -108,7 +108,7 @@ def compare(
     recognisers: Sequence[Compared],
     hold_out: str,
 ) -> tuple[OtherScore, ...]:
-    """What recognisers say of a protected photo beside the others as they were.
+    """Compare a protected photo with the other photos as they were.
 
     Args:
         label: of the photo that was protected, such as "p3/2".
@@ -158,7 +158,7 @@ def compare_protected(
     recognisers: Sequence[Compared],
     hold_out: str,
 ) -> tuple[OtherScore, ...]:
-    """What recognisers say of a protected photo beside those protected photos of the person that come after it.
+    """Compare a protected photo with the protected photos of the person that come after it.
 
     Args:
         probes: embeddings of protected photos by label, of one setting but for the face; None where no face is seen.

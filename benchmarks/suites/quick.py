@@ -51,7 +51,7 @@ def make_plan(photos: Sequence[Path]) -> runner.Plan:
 def measure(photos: Sequence[Path], folder: Path, workers: int, say: Callable[[str], None]) -> list[str]:
     """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
     code = fingerprint_code()
-    # Rows of other code would say nothing of this one.
+    # Rows of other code do not apply to this one.
     where = places(folder / code)
     with runner.start_pool(workers) as executor:
         outcome = runner.run(make_plan(photos), where, code, executor, say)
@@ -75,7 +75,7 @@ def find_wrong_signs(
     def similarity(method: str, strength: float, role: str | None = None) -> float:
         found = select(scores, method=method, strength=strength)
         known = found["after"][found["role"] == role] if role else found["after"]
-        # Where no face is left, nobody is matched.
+        # Where no face is detected any more, there is no match.
         return float(known.mean()) if len(known) else -1.0
 
     def rate(method: str, strength: float) -> float | None:
@@ -106,7 +106,7 @@ def find_wrong_signs(
         )
         < nothing - 0.02,
         "The search is not seen in the picture.": psnr("c2p", _STRENGTH) < psnr("nothing", _STRENGTH),
-        # That it comes nearer to the decoy takes more steps than these.
+        # It takes more steps than these to come nearer to the decoy.
         "The search towards a decoy does not lead away from the person.": similarity("decoy", _STRENGTH, "white-box")
         < similarity("look", _STRENGTH) - 0.05,
         "Noise by PGD does not lower the similarity for the recognisers it asks.": similarity(

@@ -111,7 +111,7 @@ def list_settings(plan: Plan) -> list[Wanted]:
 
 
 def _held_out(plan: Plan, photo: Path, method: str, strength: float) -> list[Setting]:
-    # What a method does not know of makes no other setting of it.
+    # Options that a method ignores do not make a separate setting.
     prompt, prior = (plan.prompt, plan.prior) if method in PRODUCT else ("", "")
     steps = plan.steps if method in SEARCHED else None
     families = plan.hold_out if method in SEARCHED else (NO_FAMILY,)
@@ -119,19 +119,19 @@ def _held_out(plan: Plan, photo: Path, method: str, strength: float) -> list[Set
 
 
 def list_tasks(plan: Plan, places: Places, code: str, people_file: Path | None = None) -> list[Task]:
-    """What of a plan has no row yet.
+    """List what is missing: settings of a plan without rows.
 
     Args:
         people_file: the gallery for identification.
     """
     there = {name: rows.by_setting(rows.read(places.rows / file, kind)) for name, (file, kind) in _FILES.items()}
-    # A recogniser from outside has rows of its own, which another one's do not stand for.
+    # Each external recogniser has rows of its own.
     there["extra"] = {s: row for s, row in there["extra"].items() if row.source == plan.extra}
     todo = []
     for wanted in list_settings(plan):
         missing = {name for name in wanted.rows if wanted.setting not in there[name]}
-        # A picture that is made again, because it has no row of its own (a kill between the two) or is gone, gets
-        # all rows again that it had or is to have, so that every row is of the same picture.
+        # A picture that is made again, because it is missing or has no row of its own (after a kill), gets all its
+        # rows again, so that they all describe the same picture.
         again = "protect" in missing or not (places.pictures / wanted.setting.picture).exists()
         if missing and again and "pairs" not in wanted.rows:
             measured = {name for name, known in there.items() if wanted.setting in known}
@@ -213,11 +213,11 @@ def run_tasks(
     executor: Executor,
     say: Callable[[str], None],
 ) -> int:
-    """Do tasks side by side and keep what each gives as soon as it is there. One failure does not stop the others.
+    """Run tasks in parallel and keep each result as soon as it is complete. One failure does not stop the others.
 
     Args:
         work: does a task, in any process.
-        keep: keeps what was done, in this process, and says it in a few words.
+        keep: stores a result, in this process, and describes it in a few words.
         name: of a task, for the lines about it.
 
     Returns:
@@ -232,11 +232,11 @@ def run_tasks(
                 failed += 1
                 say(f"{futures[future]} failed:\n{''.join(traceback.format_exception(error))}")
                 continue
-            said = keep(future.result())
+            outcome = keep(future.result())
             left = (time.monotonic() - started) / count * (len(todo) - count) / 60
-            say(f"[{count}/{len(todo)}, {left:.0f} min left] {futures[future]}: {said}")
+            say(f"[{count}/{len(todo)}, {left:.0f} min left] {futures[future]}: {outcome}")
     finally:
-        # After an interrupt nothing that has not begun should begin.
+        # After an interrupt, no further task should start.
         executor.shutdown(wait=False, cancel_futures=True)
     return failed
 

@@ -1,4 +1,4 @@
-"""What a request calls a text model: ``clip-mini``, or MODEL:PRETRAINED of open_clip. Without torch."""
+"""Names of text models in requests: ``clip-mini``, or MODEL:PRETRAINED of open_clip. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _LONGEST = 1000
 
 
 def parse_clip(text: str) -> tuple[str, str | None]:
-    """Model, and tag or file of its weights; None for the model that ships.
+    """Split the name into a model and a tag or file of weights, which is None for the shipped model.
 
     Raises:
-        BadRequest: neither ``clip-mini`` nor a model and its weights.
+        BadRequest: the name is neither ``clip-mini`` nor MODEL:PRETRAINED.
     """
     if text == MINI:
         return MINI, None
-    # Only the first colon: a file of weights may lie on a drive of Windows.
+    # Only at the first colon: the path of a file may begin with a Windows drive.
     model, _, pretrained = text.partition(":")
     if not model or not pretrained or model == MINI or len(text) > _LONGEST:
         raise BadRequest("text-model-unknown", name=text[:80], shipped=MINI)

@@ -1,4 +1,4 @@
-"""Weights of text models that do not ship: a file of the user's, or what open_clip knows by a tag, from its cache."""
+"""Weights of text models that do not ship: a user's file, or a tag of open_clip, fetched into its cache."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any
 from c2p_core import torchvision_ops
 from c2p_core.errors import BadRequest, ModelUnavailable
 
-# What open_clip's loader takes, and reads without running what a file says.
+# The files that open_clip's loader reads without running code from them.
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
-# Of the settings that open_clip keeps with a tag, those that say how pictures are prepared.
+# The settings of a tag in open_clip that define the preprocessing of pictures.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights, and what of the preparation of pictures differs from open_clip's usual one."""
+    """A file of weights, and the preprocessing of pictures where it differs from open_clip's default."""
 
     file: Path
     preprocessing: dict[str, Any]
 
 
 def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
-    """The weights of a model by tag or file; those of a tag are fetched into open_clip's own cache where allowed.
+    """Find the weights of a model by tag or file; a tag's weights are fetched into open_clip's cache where allowed.
 
     Args:
-        model: as open_clip calls it.
+        model: its name in open_clip.
         pretrained: a file, or one of open_clip's tags for the model.
         offline: fetch nothing.
 
     Raises:
-        BadRequest: open_clip knows no such model or tag, or the model's tokenizer is no part of open_clip.
-        ModelUnavailable: the weights can't be had.
+        BadRequest: open_clip has no such model or tag, or the model needs a tokenizer from elsewhere.
+        ModelUnavailable: the weights are not cached and can't be fetched.
     """
     torchvision_ops.define_missing_operators()
     import open_clip
@@ -56,7 +56,7 @@ def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
             raise BadRequest("weights-only-from-file", name=pretrained[:200], model=model)
         raise BadRequest("weights-unknown", name=pretrained[:200], model=model, known=known)
     preprocessing = {name: tag[name] for name in _PREPROCESSING if tag.get(name) is not None}
-    cached = next(_cached(tag), None)
+    cached = next(_find_cached(tag), None)
     if cached is not None:
         return Weights(cached, preprocessing)
     if offline:
@@ -64,22 +64,22 @@ def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
     try:
         return Weights(Path(open_clip.download_pretrained(tag)), preprocessing)
     except Exception as error:
-        # Whatever the network, the hub's client or the disk had to say.
+        # The network, the hub's client and the disk raise errors of many types.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise ModelUnavailable("weights-not-fetched", name=pretrained, model=model, reason=reason[:160]) from error
 
 
-def _cached(tag: dict[str, Any]) -> Iterator[Path]:
-    """Files that open_clip fetched before."""
+def _find_cached(tag: dict[str, Any]) -> Iterator[Path]:
+    """Files of weights that open_clip has fetched before."""
     from huggingface_hub import try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     repository, _, name = tag.get("hf_hub", "").rpartition("/")
     names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     for candidate in names if repository else ():
-        found = try_to_load_from_cache(repository, candidate)
-        if isinstance(found, str):
-            yield Path(found)
+        cached = try_to_load_from_cache(repository, candidate)
+        if isinstance(cached, str):
+            yield Path(cached)
     if tag.get("url"):
         fetched = Path.home() / ".cache" / "clip" / Path(tag["url"]).name
         if fetched.is_file():

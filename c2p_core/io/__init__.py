@@ -1,1 +1,1 @@
-"""Files in and out: photos, their metadata, reports and plots. This file imports nothing: commands start fast."""
+"""Reads and writes photos, their metadata, reports and plots. Imports nothing, so that commands start fast."""

@@ -1,4 +1,4 @@
-"""Files that are either there in full or not at all."""
+"""Atomic file writes: a file is either complete or not there."""
 
 from __future__ import annotations
 
@@ -12,75 +12,75 @@ from c2p_core.errors import CannotWrite, Message
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside ``path`` and renames, so that nobody ever sees half a file; replaces an older one.
+    """Write a file atomically, replacing an older one: a temporary file beside ``path`` is renamed.
 
     Raises:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
     """
-    aside = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
-        # A read-only file says that it is not to be replaced, though the folder would allow it.
+        # A read-only file must not be replaced, even where the folder would allow it.
         if path.exists():
-            _check_rights(path)
+            _check_writable(path)
         try:
-            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            aside.replace(path)
+            temporary.replace(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
-                aside.unlink()
+                temporary.unlink()
             raise
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
 def check_folder(path: Path) -> None:
-    """Says early what ``write_whole`` would say after all the work, as far as it can be known.
+    """Fail early where ``write_whole`` would fail after all the work, as far as that can be known.
 
     Raises:
-        CannotWrite: the folder of ``path`` is not there or can't be written, or ``path`` is a folder or read-only.
+        CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder or read-only.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder")
-        _check_rights(path.parent)
+        _check_writable(path.parent)
         if path.exists():
-            _check_rights(path)
+            _check_writable(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder for results, and those that it lies in, unless it is there.
+    """Create a folder for results, with its parents, unless it exists.
 
     Raises:
-        CannotWrite: it can't be made or can't be written.
+        CannotWrite: it can't be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_rights(folder)
+        _check_writable(folder)
     except OSError as error:
         raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
 
 
-def _check_rights(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _cannot_write(path: Path, error: OSError) -> CannotWrite:
-    return CannotWrite("not-written", path=str(path), why=_why(error))
+    return CannotWrite("not-written", path=str(path), why=_describe_error(error))
 
 
-def _why(error: OSError) -> Message:
+def _describe_error(error: OSError) -> Message:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Message("no-space")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

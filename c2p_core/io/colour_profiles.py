@@ -1,4 +1,4 @@
-"""Colour profiles: the sRGB view that models look at, and what a profile says of its photo's encoding."""
+"""Colour profiles: conversion to the sRGB that models take, and the encoding curve of a profile."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _MIDDLE = 128
 
 
 def to_srgb(photo: Photo) -> NDArray[np.float32]:
-    """The working view that models look at: (height, width, 3) float32 in 0..1, sRGB, alpha left out.
+    """Convert a photo to what models take: (height, width, 3) float32 in 0..1, sRGB, without alpha.
 
-    A photo with a profile is converted through 8 bits when it has no more, else through 16: in linear light, 8 bits
-    leave few steps in the dark. Pixels that go back to a file never pass here. A profile that can't be used is taken
-    for sRGB (``profile_warnings`` says so).
+    A photo of 8 bits with a profile is converted in 8 bits, all others in 16, because 8 bits of linear light have few
+    steps in the shadows. Pixels that are written to a file are never converted. Where a profile can't be used, sRGB is
+    assumed (see ``profile_warnings``).
     """
     colour = photo.pixels[..., :1] if photo.pixels.shape[2] < 3 else photo.pixels[..., :3]
-    through = _through_profile if colour.dtype == np.uint8 else _through_profile_in_16_bits
-    if photo.icc and (converted := through(colour, photo.icc)) is not None:
-        return _unit(converted)
-    return np.repeat(_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _unit(colour)
+    convert = _convert_in_8_bits if colour.dtype == np.uint8 else _convert_in_16_bits
+    if photo.icc and (converted := convert(colour, photo.icc)) is not None:
+        return _scale_to_unit(converted)
+    return np.repeat(_scale_to_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _scale_to_unit(colour)
 
 
 def own_gamma(photo: Photo) -> float | None:
-    """Exponent of the photo's own encoding curve, read off its profile at middle grey; None for sRGB's."""
+    """Exponent of the photo's encoding curve, measured with its profile at middle grey; None for sRGB."""
     if not photo.icc:
         return None
     grey = np.full((1, 1, 1 if photo.pixels.shape[2] < 3 else 3), _MIDDLE, np.uint8)
-    converted = _through_profile(grey, photo.icc)
+    converted = _convert_in_8_bits(grey, photo.icc)
     if converted is None or abs(int(converted.ravel()[0]) - _MIDDLE) <= 1:
         return None
     linear = ((float(converted.ravel()[0]) / 255 + 0.055) / 1.055) ** 2.4
@@ -45,21 +45,21 @@ def own_gamma(photo: Photo) -> float | None:
 
 
 def profile_warnings(photo: Photo) -> list[Message]:
-    """A message for the user when the photo's colour profile can't be used, else nothing."""
+    """A message for the user where the photo's colour profile can't be used, else an empty list."""
     if not photo.icc:
         return []
     grey = photo.pixels.shape[2] < 3
-    if _through_profile(np.zeros((1, 1, 1 if grey else 3), np.uint8), photo.icc) is not None:
+    if _convert_in_8_bits(np.zeros((1, 1, 1 if grey else 3), np.uint8), photo.icc) is not None:
         return []
     return [Message("profile-ignored")]
 
 
-def _through_profile_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint16] | None:
-    # libvips takes a profile that does not fit for sRGB and says nothing.
-    if _through_profile(np.zeros((1, 1, colour.shape[2]), np.uint8), icc) is None:
+def _convert_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint16] | None:
+    # libvips silently replaces a profile that does not fit with sRGB.
+    if _convert_in_8_bits(np.zeros((1, 1, colour.shape[2]), np.uint8), icc) is None:
         return None
-    deep = colour if colour.dtype == np.uint16 else np.rint(_unit(colour) * 65535).astype(np.uint16)
-    picture = to_vips(Photo(deep))
+    pixels = colour if colour.dtype == np.uint16 else np.rint(_scale_to_unit(colour) * 65535).astype(np.uint16)
+    picture = to_vips(Photo(pixels))
     picture.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     try:
         converted = picture.icc_transform("srgb", embedded=True, depth=16, intent="relative")
@@ -69,7 +69,7 @@ def _through_profile_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.
     return np.ndarray(buffer=data, dtype=np.uint16, shape=(converted.height, converted.width, converted.bands))
 
 
-def _through_profile(colour: NDArray[np.uint8], icc: bytes) -> NDArray[np.uint8] | None:
+def _convert_in_8_bits(colour: NDArray[np.uint8], icc: bytes) -> NDArray[np.uint8] | None:
     picture = Image.fromarray(colour[..., 0] if colour.shape[2] == 1 else colour)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -81,7 +81,7 @@ def _through_profile(colour: NDArray[np.uint8], icc: bytes) -> NDArray[np.uint8]
     return None if converted is None else np.asarray(converted)
 
 
-def _unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+def _scale_to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     if pixels.dtype == np.float32:
         return pixels
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)

@@ -1,4 +1,4 @@
-"""The bytes of a JPEG, PNG, TIFF or WebP file as an upright photo.
+"""Decodes JPEG, PNG, TIFF and WebP files to upright photos.
 
 JPEG and WebP go through Pillow, PNG and TIFF (which may have 16 bits or floats) through libvips.
 """
@@ -21,27 +21,27 @@ from c2p_core.io import metadata
 from c2p_core.io.vips import NUMBER_TYPES
 from c2p_core.photo import Format, Photo
 
-# Larger than any camera of today; Pillow's own guard, which it checks before it decodes, must agree.
+# More than any current camera has; must equal Pillow's own limit, which Pillow checks before it decodes.
 MAX_PIXELS = 178_956_970
 _MEGAPIXELS = MAX_PIXELS // 10**6
-# No face fits into less.
+# A smaller picture can't hold a face.
 MIN_SIDE = 16
-# Bytes; as much as fits into a JPEG.
+# Bytes; the most that a JPEG can hold.
 _LARGEST_PROFILE = 16 << 20
-# TIFF: what the channels after the colours are, and which of these kinds are alpha (premultiplied, straight).
+# TIFF: the tag with the kinds of the channels after the colours, and the kinds of alpha (premultiplied, straight).
 _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
-# TIFF: colour models that can be named and not read.
+# TIFF: colour models that are recognised but not supported.
 _OTHER_COLOURS = {5: "CMYK", 8: "LAB"}
 # PNG's cICP chunk begins with primaries and transfer function (ITU-T H.273).
 _SRGB = b"\x01\x0d"
 _PQ, _HLG = 16, 18
-# Curves that differ less can't be told apart by eye; libpng says so.
+# Smaller differences between two curves are invisible, according to libpng.
 _SAME_GAMMA = 0.05
 
 
 class Unusable(Exception):
-    """What is wrong with a picture, by code and fields of ``UnreadableImage`` but for the ``path``."""
+    """A picture that can't be used; code and fields are those of ``UnreadableImage``, without ``path``."""
 
     def __init__(self, code: str, /, **fields: Any) -> None:
         super().__init__(code)
@@ -50,7 +50,7 @@ class Unusable(Exception):
 
 
 def format_of(data: bytes) -> Format | None:
-    """The format by the first bytes, whatever the file is called: only these four parsers ever see a user's bytes."""
+    """The format by a file's first bytes, whatever its name: only these four parsers ever get a user's data."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -63,7 +63,7 @@ def format_of(data: bytes) -> Format | None:
 
 
 def decode(data: bytes, kind: Format) -> Photo:
-    """One upright photo, with everything that has to survive.
+    """Decode one photo, upright, with the profile and metadata that must be kept.
 
     Raises:
         Unusable: too large, too small, CMYK, HDR, in other colours than sRGB without a profile, animated or of several
@@ -73,7 +73,7 @@ def decode(data: bytes, kind: Format) -> Photo:
     """
     reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff}[kind]
     try:
-        with warnings.catch_warnings(), _room_for_large_profiles():
+        with warnings.catch_warnings(), _allow_large_profiles():
             # Pillow warns of pictures between half of its size limit and the limit, and of damaged metadata.
             warnings.simplefilter("ignore")
             photo, orientation = reader(data)
@@ -83,14 +83,14 @@ def decode(data: bytes, kind: Format) -> Photo:
 
 
 @contextmanager
-def _room_for_large_profiles() -> Iterator[None]:
-    """Pillow unpacks 1 MB of a PNG's profile and calls the file damaged when there is more, as printers' may have."""
-    usual = PngImagePlugin.MAX_TEXT_CHUNK
+def _allow_large_profiles() -> Iterator[None]:
+    """Raise Pillow's limit for profiles in PNG, above which it calls the file damaged: printers' may exceed 1 MB."""
+    previous = PngImagePlugin.MAX_TEXT_CHUNK
     PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
     try:
         yield
     finally:
-        PngImagePlugin.MAX_TEXT_CHUNK = usual
+        PngImagePlugin.MAX_TEXT_CHUNK = previous
 
 
 def _read_jpeg(data: bytes) -> tuple[Photo, int]:
@@ -115,7 +115,7 @@ def _read_webp(data: bytes) -> tuple[Photo, int]:
 
 
 def _read_png(data: bytes) -> tuple[Photo, int]:
-    header = _open(data, "PNG")  # metadata only; the pixels come from libvips, which knows 16 bits
+    header = _open(data, "PNG")  # metadata only; the pixels come from libvips, which supports 16 bits
     _check_size(header.width, header.height)
     if getattr(header, "n_frames", 1) > 1:
         raise Unusable("image-animated")
@@ -130,7 +130,7 @@ def _read_png(data: bytes) -> tuple[Photo, int]:
 
 
 def _check_png_colours(chunks: dict[bytes, bytes]) -> None:
-    """Refuses colours that would be taken for sRGB and are not, in the order in which chunks take precedence."""
+    """Refuse colours that would be mistaken for sRGB; chunks are checked in their order of precedence."""
     coding = chunks.get(b"cICP", b"")[:2]
     if coding[1:] in (bytes([_PQ]), bytes([_HLG])):
         raise Unusable("image-hdr")
@@ -149,15 +149,15 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
         raise Unusable("image-without-pages")
     if len(pages) > 1:
         raise Unusable("image-of-several-pages", count=len(pages))
-    ((place, page),) = pages.items()
+    ((index, page),) = pages.items()
     _check_size(int(page[256]), int(page[257]))
     photometric = int(page.get(262, 2))
     if photometric in _OTHER_COLOURS:
         raise Unusable("image-colours-unsupported", colours=_OTHER_COLOURS[photometric])
     if photometric not in (0, 1, 2, 3, 6):
         raise Unusable("image-colour-model-unknown")
-    # libvips makes premultiplied alpha straight.
-    pixels = _vips_pixels(_without_selections(pyvips.Image.tiffload_buffer(data, page=place, fail_on="error"), page))
+    # libvips converts premultiplied alpha to straight alpha.
+    pixels = _vips_pixels(_drop_selections(pyvips.Image.tiffload_buffer(data, page=index, fail_on="error"), page))
     orientation = int(page.get(metadata.ORIENTATION, 1))
     tags = metadata.parse_tiff_exif(data, page) or {}
     exif = metadata.upright_exif(tags, orientation >= 5)
@@ -168,8 +168,8 @@ def _read_tiff(data: bytes) -> tuple[Photo, int]:
     return Photo(pixels, icc, exif, xmp, "TIFF", {"dpi": dpi}), orientation
 
 
-def _without_selections(image: Any, page: Any) -> Any:
-    """The colours and, when the file calls the first extra channel so, alpha.
+def _drop_selections(image: Any, page: Any) -> Any:
+    """Keep the colours and, where the file declares the first extra channel as such, alpha.
 
     Image editors save selections as further channels; taken for alpha, they would make the photo transparent.
     """
@@ -201,9 +201,9 @@ def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str,
 
 
 def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
-    """Tags and orientation, which may be in XMP only; Pillow also finds EXIF that old programs hid in PNG text.
+    """Tags and orientation, which may be in XMP only; Pillow also finds the EXIF that old programs put into PNG text.
 
-    Without tags and with orientation 1 when they are damaged: the pixels may be good.
+    Damaged EXIF gives no tags and orientation 1, because the pixels may still be good.
     """
     try:
         exif = picture.getexif()
@@ -252,7 +252,7 @@ def _riff_chunks(data: bytes) -> set[bytes]:
 
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:
-    """What stands before the pixels."""
+    """The chunks before the pixels, by kind."""
     chunks, offset = {}, 8
     while offset + 8 <= len(data):
         size, kind = struct.unpack_from(">L4s", data, offset)

@@ -1,4 +1,4 @@
-"""A photo as the bytes of a JPEG, PNG, TIFF or WebP file.
+"""Encodes photos as JPEG, PNG, TIFF and WebP files.
 
 JPEG and WebP go through Pillow, PNG and TIFF (which may have 16 bits or floats) through libvips.
 """
@@ -18,14 +18,14 @@ from c2p_core.io import metadata
 from c2p_core.io.vips import to_vips
 from c2p_core.photo import Format, Photo
 
-# For pictures that were not JPEG before; visually lossless.
+# For pictures that were not read from a JPEG; visually lossless.
 _JPEG_QUALITY = 95
 _WRITING_JPEG = threading.Lock()
 _WEBP_QUALITY = 95
 
 
 def encode(photo: Photo, kind: Format) -> bytes:
-    """The whole file, metadata included; the format must be able to hold the photo (``photo_files.check_target``).
+    """Encode a photo with its metadata; the format must be able to hold it (``photo_files.check_target``).
 
     Raises:
         OSError, ValueError, pyvips.Error: the encoder failed.
@@ -41,31 +41,32 @@ def _jpeg(photo: Photo) -> bytes:
         options = {"qtables": tables, "progressive": photo.encoding.get("progressive", False)}
         if photo.pixels.shape[2] == 3:
             options["subsampling"] = sampling if sampling >= 0 else 0
-    with _room_for_noise(photo):
+    with _enlarge_jpeg_buffer(photo):
         return _pillow(photo, "JPEG", options | {"optimize": True})
 
 
 @contextmanager
-def _room_for_noise(photo: Photo) -> Iterator[None]:
-    """Pillow wants an optimised JPEG to fit into two bytes a pixel; fine noise in the best quality does not.
+def _enlarge_jpeg_buffer(photo: Photo) -> Iterator[None]:
+    """Enlarge Pillow's buffer for optimised JPEGs, two bytes a pixel: too little for fine noise at the best quality.
 
-    No coefficient takes more than two bytes on average, whatever the picture. Others who see the larger block meanwhile
-    only get more room than they need; who restored it too early would take it from a second writer.
+    No coefficient takes more than two bytes on average, whatever the picture. Other
+    threads that see the larger buffer meanwhile get more room than they need; without the lock, one writer could
+    restore the size while another still needs it.
     """
-    room = 2 * photo.pixels.size + sum(len(block or b"") for block in (photo.icc, photo.exif, photo.xmp))
+    size = 2 * photo.pixels.size + sum(len(block or b"") for block in (photo.icc, photo.exif, photo.xmp))
     with _WRITING_JPEG:
-        usual = ImageFile.MAXBLOCK
-        ImageFile.MAXBLOCK += room
+        previous = ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK += size
         try:
             yield
         finally:
-            ImageFile.MAXBLOCK = usual
+            ImageFile.MAXBLOCK = previous
 
 
 def _webp(photo: Photo) -> bytes:
     if photo.format == "WEBP" and not photo.encoding.get("lossless", True):
         return _pillow(photo, "WEBP", {"quality": _WEBP_QUALITY})
-    # Effort 0 is a second on 24 megapixels where the best takes a minute; "exact" keeps colour under transparency.
+    # Effort 0 takes a second for 24 megapixels, the highest a minute; "exact" keeps colour under transparency.
     return _pillow(photo, "WEBP", {"lossless": True, "quality": 0, "method": 0, "exact": True})
 
 

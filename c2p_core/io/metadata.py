@@ -1,7 +1,7 @@
-"""EXIF, XMP and ICC blocks: taken from a file, made upright, put into a file.
+"""EXIF, XMP and ICC blocks: read from a file, made upright, written into a file.
 
-Whatever shows the picture a second time is left out on purpose (EXIF thumbnails, previews in maker notes, thumbnails
-and other pictures in XMP, Photoshop blocks): after protection it would still show the face as it was.
+Second copies of the picture are dropped on purpose (EXIF thumbnails, previews in maker notes, thumbnails and other
+pictures in XMP, Photoshop blocks): they would still show the unprotected face.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ORIENTATION = int(Base.Orientation)
 TIFF_XMP = 700
 TIFF_ICC = 34675
 _EXIF_HEADER = b"Exif\x00\x00"
-# Tags of the main directory that describe the picture and not how its bytes are laid out.
+# Tags of the main directory that describe the picture rather than the layout of its bytes.
 _DESCRIPTIVE = {
     int(tag)
     for tag in (
@@ -47,18 +47,18 @@ _DESCRIPTIVE = {
     )
 }
 _SUB_DIRECTORIES = (int(IFD.Exif), int(IFD.GPSInfo))
-# In a TIFF file the image's own tags already say these.
-_SAID_BY_TIFF = {ORIENTATION, int(Base.XResolution), int(Base.YResolution), int(Base.ResolutionUnit)}
-# The start of a JPEG. Minolta and Sony write previews whose first byte is wrong; for these, what a segment begins with
-# must fit too, or the small negative numbers of harmless notes would look like one.
+# A TIFF file has these among the image's own tags.
+_OWN_TIFF_TAGS = {ORIENTATION, int(Base.XResolution), int(Base.YResolution), int(Base.ResolutionUnit)}
+# The start of a JPEG. Minolta and Sony write previews with a wrong first byte; for these the start of the segment must
+# match too, or small negative numbers in harmless maker notes would look like a JPEG.
 _JPEG_START = re.compile(rb"\xff\xd8\xff|\xd8\xff(?:\xdb[\x00\x01]|\xe0\x00|\xe1..Exif)", re.DOTALL)
 # The prefix is the writer's choice: older ones write "xap" for what newer ones call "xmp".
 _XMP_THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", re.DOTALL)
-# JPEG, PNG or WebP in base64, as an attribute or as text: phones keep the photo before their blur, and depth, so. Any
-# picture when a data URI says that it is one.
+# JPEG, PNG or WebP in base64, as an attribute or as text, as phones store depth maps and the photo before their blur;
+# any format where a data URI declares a picture.
 _XMP_PICTURE = re.compile(rb"""(["'>])\s*(?:data:image/|/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))([0-9])""")
-# What Pillow raises on EXIF that is damaged.
+# What Pillow raises on damaged EXIF.
 DAMAGED = (SyntaxError, struct.error, ValueError, TypeError, KeyError, IndexError, OSError, AttributeError)
 
 
@@ -67,7 +67,7 @@ def parse_exif(block: bytes) -> dict[int, Any] | None:
     exif = Image.Exif()
     try:
         exif.load(block)
-        return _described(dict(exif), {tag: dict(exif.get_ifd(tag)) for tag in _SUB_DIRECTORIES})
+        return _select_descriptive(dict(exif), {tag: dict(exif.get_ifd(tag)) for tag in _SUB_DIRECTORIES})
     except DAMAGED:
         return None
 
@@ -83,7 +83,7 @@ def parse_tiff_exif(data: bytes, page: ImageFileDirectory_v2) -> dict[int, Any] 
                 stream.seek(int(page[tag]))
                 directory.load(stream)
                 directories[tag] = dict(directory)
-        return _described(dict(page), directories)
+        return _select_descriptive(dict(page), directories)
     except DAMAGED:
         return None
 
@@ -96,7 +96,7 @@ def upright_exif(tags: dict[int, Any], turned: bool) -> bytes | None:
         turned: True when the orientation swapped width and height.
 
     Returns:
-        Bytes with the "Exif" header and orientation 1; None when there is nothing to say.
+        Bytes with the "Exif" header and orientation 1; None without tags, or when they can't be encoded.
     """
     if not tags:
         return None
@@ -115,13 +115,13 @@ def upright_exif(tags: dict[int, Any], turned: bool) -> bytes | None:
         return None
 
 
-def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> dict[int, Any]:
-    """Only what describes the picture, without pictures of the picture."""
+def _select_descriptive(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> dict[int, Any]:
+    """Keep the tags that describe the picture, without embedded copies of it."""
     tags = {tag: value for tag, value in main.items() if tag in _DESCRIPTIVE}
     for pointer, directory in directories.items():
         kept = {tag: value for tag, value in directory.items() if tag != int(IFD.Interop)}
         note = kept.get(int(Base.MakerNote), b"")
-        # Other types than bytes are against the standard, and could not be searched for pictures.
+        # Types other than bytes violate the standard and can't be searched for pictures.
         if not isinstance(note, bytes) or _JPEG_START.search(note):
             del kept[int(Base.MakerNote)]
         if kept:
@@ -130,13 +130,13 @@ def _described(main: dict[int, Any], directories: dict[int, dict[int, Any]]) -> 
 
 
 def xmp_orientation(packet: bytes | None) -> int:
-    """What the packet says of it, in any spelling; 1 when it says nothing."""
-    found = _XMP_ORIENTATION.search(packet or b"")
-    return int(found[2]) if found else 1
+    """The orientation in an XMP packet, as attribute or element; 1 where there is none."""
+    match = _XMP_ORIENTATION.search(packet or b"")
+    return int(match[2]) if match else 1
 
 
 def upright_xmp(packet: bytes | None) -> bytes | None:
-    """The XMP packet with orientation 1 and without pictures; None for none, and for one that is not in UTF-8."""
+    """The XMP packet with orientation 1 and without pictures; None without a packet, or for one that is not UTF-8."""
     if not packet or not _is_utf8(packet):
         return None
     packet = _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
@@ -144,7 +144,7 @@ def upright_xmp(packet: bytes | None) -> bytes | None:
 
 
 def _is_utf8(packet: bytes) -> bool:
-    """What is below could not find pictures in UTF-16, which is UTF-8 with zeros where it holds ASCII only."""
+    """Whether a packet is UTF-8 and not UTF-16, whose ASCII is UTF-8 with zero bytes and matches no pattern above."""
     try:
         packet.decode()
     except UnicodeDecodeError:
@@ -153,7 +153,7 @@ def _is_utf8(packet: bytes) -> bool:
 
 
 def tiff_pages(data: bytes) -> dict[int, ImageFileDirectory_v2]:
-    """The directories of a TIFF file's pages by their place in the file, counted from 0; previews left out.
+    """The directories of a TIFF file's pages by their index in the file, from 0; previews are left out.
 
     Raises:
         SyntaxError, struct.error, OSError: the file is damaged.
@@ -179,7 +179,7 @@ def into_tiff(tiff: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | N
     """A little-endian one-page TIFF file with metadata added to its directory; pixels stay where they are."""
     extra = ImageFileDirectory_v2(tiff[:8])
     for tag, value in ((parse_exif(exif) if exif else None) or {}).items():
-        if tag not in _SAID_BY_TIFF:
+        if tag not in _OWN_TIFF_TAGS:
             extra[tag] = value
     if xmp:
         extra.tagtype[TIFF_XMP] = 1  # BYTE
@@ -192,24 +192,24 @@ def into_tiff(tiff: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | N
     tiff += b"\x00" * (len(tiff) % 2)
     block = extra.tobytes(len(tiff))
     block += b"\x00" * (len(block) % 2)
-    # Entries of both directories point at absolute places, so that they can be listed together in a third one.
+    # Entries of both directories hold absolute offsets, so they can be merged into a third one.
     (first,) = struct.unpack_from("<L", tiff, 4)
-    entries = _entries(block, 0) | _entries(tiff, first)
-    listed = b"".join(entry for _, entry in sorted(entries.items()))
+    entries = _read_entries(block, 0) | _read_entries(tiff, first)
+    merged = b"".join(entry for _, entry in sorted(entries.items()))
     directory_at = len(tiff) + len(block)
     header = tiff[:4] + struct.pack("<L", directory_at)
-    return header + tiff[8:] + block + struct.pack("<H", len(entries)) + listed + struct.pack("<L", 0)
+    return header + tiff[8:] + block + struct.pack("<H", len(entries)) + merged + struct.pack("<L", 0)
 
 
 def into_png(png: bytes, exif: bytes | None, xmp: bytes | None, icc: bytes | None) -> bytes:
     """A PNG file with metadata chunks added behind its header."""
     chunks = b""
     if icc:
-        chunks += _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc))
+        chunks += _make_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc))
     if exif:
-        chunks += _chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER))
+        chunks += _make_chunk(b"eXIf", exif.removeprefix(_EXIF_HEADER))
     if xmp:
-        chunks += _chunk(b"iTXt", b"XML:com.adobe.xmp" + b"\x00" * 5 + xmp)
+        chunks += _make_chunk(b"iTXt", b"XML:com.adobe.xmp" + b"\x00" * 5 + xmp)
     header_end = 8 + 4 + 4 + 13 + 4
     return png[:header_end] + chunks + png[header_end:]
 
@@ -218,12 +218,12 @@ def _tiff_header(data: bytes) -> bytes:
     return data[:16] if b"+" in data[2:4] else data[:8]  # 43, "+", marks a BigTIFF file
 
 
-def _entries(data: bytes, offset: int) -> dict[int, bytes]:
+def _read_entries(data: bytes, offset: int) -> dict[int, bytes]:
     """Raw 12-byte entries of a little-endian TIFF directory, by tag."""
     (count,) = struct.unpack_from("<H", data, offset)
     raw = [data[offset + 2 + 12 * i : offset + 14 + 12 * i] for i in range(count)]
     return {int(struct.unpack_from("<H", entry)[0]): entry for entry in raw}
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _make_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))

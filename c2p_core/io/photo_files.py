@@ -1,4 +1,4 @@
-"""Photos in and out: JPEG, PNG, TIFF and WebP with colour profile, EXIF, XMP, alpha and bit depth kept.
+"""Reads and writes photos as JPEG, PNG, TIFF and WebP; keeps colour profile, EXIF, XMP, alpha and bit depth.
 
 A picture is upright after reading: its EXIF orientation is applied to the pixels once and reset.
 """
@@ -26,9 +26,9 @@ FORMATS: dict[str, Format] = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-# Pixels; what libjpeg and libwebp write at most.
+# Pixels; the longest side that libjpeg and libwebp can write.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-# Bytes of EXIF and of XMP that one segment of a JPEG takes, behind their names.
+# Bytes of EXIF and of XMP that fit into one segment of a JPEG, after its identifier.
 _JPEG_EXIF, _JPEG_XMP = 65_533, 65_504
 # What Pillow and libvips raise on damaged pictures, and on pictures that they can't encode.
 _LIBRARY_ERRORS = (
@@ -45,14 +45,14 @@ _LIBRARY_ERRORS = (
 
 
 def read(path: Path) -> Photo:
-    """Reads one picture, upright, with everything that has to survive.
+    """Read one picture, upright, with the profile and metadata that must be kept.
 
     Raises:
         UnreadableImage: missing, not a file, empty, damaged, not of the four formats, too large, too small, CMYK,
             HDR, in other colours than sRGB without a profile, animated or of several pages, or of a number type that a
             photo doesn't have.
     """
-    data = _bytes_of(path)
+    data = _read_bytes(path)
     kind = format_of(data)
     if kind is None:
         raise UnreadableImage("image-format-unknown", path=str(path))
@@ -61,16 +61,16 @@ def read(path: Path) -> Photo:
     except Unusable as error:
         raise UnreadableImage(error.code, path=str(path), **error.fields) from None
     except _LIBRARY_ERRORS as error:
-        raise UnreadableImage("image-damaged", path=str(path), reason=_short(error)) from error
+        raise UnreadableImage("image-damaged", path=str(path), reason=_first_line(error)) from error
 
 
 def write(path: Path, photo: Photo) -> None:
-    """Writes a photo in the format of the file name's ending, in full or not at all.
+    """Write a photo atomically, in the format given by the file's extension.
 
-    Lossless formats give the same pixels back. JPEG uses the quantisation and subsampling that the photo came with.
+    Lossless formats give the same pixels back. A photo read from a JPEG keeps its quantisation and subsampling.
 
     Raises:
-        BadRequest: the ending is unknown, or its format can't hold the photo (see ``check_target``).
+        BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
         CannotWrite: no permission, no folder, no space, or the encoder failed.
     """
     check_target(path, photo)
@@ -78,15 +78,15 @@ def write(path: Path, photo: Photo) -> None:
     try:
         data = encode(photo, kind)
     except _LIBRARY_ERRORS as error:
-        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_short(error)) from error
+        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
     write_whole(path, data)
 
 
 def check_target(path: Path, photo: Photo | None = None) -> None:
-    """Says early whether ``path`` can name an output file and, where given, hold the photo.
+    """Check early that ``path`` can name an output file and, where given, hold the photo.
 
     Raises:
-        BadRequest: the ending is unknown, or its format can't hold the photo's alpha, bit depth, profile, size, EXIF
+        BadRequest: the extension is unknown, or its format can't hold the photo's alpha, bit depth, profile, size, EXIF
             or XMP.
     """
     kind = FORMATS.get(path.suffix.lower())
@@ -94,10 +94,10 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         raise BadRequest("ending-unknown", name=path.name, known=list(FORMATS))
     if photo is None:
         return
-    channels, deep = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
+    channels, over_8_bits = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
     if kind == "JPEG" and channels in (2, 4):
         raise BadRequest("jpeg-without-transparency", instead=f"{path.stem}.png")
-    if kind in ("JPEG", "WEBP") and deep:
+    if kind in ("JPEG", "WEBP") and over_8_bits:
         raise BadRequest("format-of-8-bits", format=kind, instead=f"{path.stem}.tif")
     if kind == "PNG" and photo.pixels.dtype == np.float32:
         raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
@@ -111,7 +111,7 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
             raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
 
 
-def _bytes_of(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise UnreadableImage("image-is-folder", path=str(path))
@@ -123,12 +123,12 @@ def _bytes_of(path: Path) -> bytes:
     except PermissionError:
         raise UnreadableImage("image-not-readable", path=str(path)) from None
     except (OSError, ValueError) as error:
-        raise UnreadableImage("image-read-failed", path=str(path), reason=_short(error)) from error
+        raise UnreadableImage("image-read-failed", path=str(path), reason=_first_line(error)) from error
     if not data:
         raise UnreadableImage("image-empty", path=str(path))
     return data
 
 
-def _short(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".")[:160] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A page that shows what a check found: both pictures of each face, bars per recogniser, and what survives."""
+"""A page with the results of a check: both pictures of each face, bars per recogniser, and robustness."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from c2p_core.photo import Photo
 FACES_ON_PAGE = 4
 _WIDTH, _MARGIN, _THUMB, _GAP = 1400, 60, 300, 24
 _LINE, _BAR, _CELL = 46, 22, 34
-# Of the words above a face: characters in a line, and its height.
-_COLUMNS, _WORDS = 112, 30
+# Text above a face: characters per line, and line height.
+_TEXT_COLUMNS, _TEXT_LINE = 112, 30
 _INK, _GREY, _RULE, _PAPER = (34, 38, 46), (120, 126, 136), (224, 227, 232), (255, 255, 255)
 _COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
 _SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
@@ -28,15 +28,15 @@ _MEANING = {
     "mostly protected": "matches only at the looser threshold",
     "recognised": "still matches",
 }
-# What a thumbnail shows around the face box, as a share of the box's longer side.
-_AROUND = 0.35
+# Margin of a thumbnail around the face box, as a share of the box's longer side.
+_THUMB_MARGIN = 0.35
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the next thing is drawn."""
+class _Cursor:
+    """A position on the page."""
 
     draw: ImageDraw.ImageDraw
     page: Image.Image
@@ -49,13 +49,13 @@ def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: 
 
     Args:
         original, protected: the pictures that were compared.
-        faces: what ``compare.check`` says of them.
+        faces: results of ``compare.check``.
         title: usually the name of the photo.
     """
     shown = faces[:FACES_ON_PAGE]
-    heights = [_height(face) for face in shown]
-    meaning = judged_by_other_photos(shown)
-    sheet = Image.new("RGB", (_WIDTH, 150 + sum(heights) + 130 + _WORDS * meaning), _PAPER)
+    heights = [_measure_height(face) for face in shown]
+    with_other_photos = judged_by_other_photos(shown)
+    sheet = Image.new("RGB", (_WIDTH, 150 + sum(heights) + 130 + _TEXT_LINE * with_other_photos), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, 44), "Face recognition check", _INK, _font(40))
     draw.text((_MARGIN, 98), title, _GREY, _font(22))
@@ -63,15 +63,17 @@ def page(original: Photo, protected: Photo, faces: Sequence[FaceReport], title: 
     views = (View(original), View(protected))
     for face, height in zip(shown, heights, strict=True):
         draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _RULE, 2)
-        _draw_face(_Place(draw, sheet, _MARGIN, y + 24), face, views)
+        _draw_face(_Cursor(draw, sheet, _MARGIN, y + 24), face, views)
         y += height
     draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _RULE, 2)
-    _draw_legend(_Place(draw, sheet, _MARGIN, y + 22))
-    left = len(faces) - len(shown)
-    more = f"{left} smaller faces are not shown. " if left > 1 else "One smaller face is not shown. " if left else ""
-    if meaning:
+    _draw_legend(_Cursor(draw, sheet, _MARGIN, y + 22))
+    hidden = len(faces) - len(shown)
+    more = (
+        f"{hidden} smaller faces are not shown. " if hidden > 1 else "One smaller face is not shown. " if hidden else ""
+    )
+    if with_other_photos:
         draw.text((_MARGIN, y + 66), OTHER_PHOTOS, _GREY, _font(20))
-        y += _WORDS
+        y += _TEXT_LINE
     draw.text((_MARGIN, y + 66), more + NO_PROMISE, _GREY, _font(20))
     return Photo(np.asarray(sheet))
 
@@ -80,25 +82,25 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _words(face: FaceReport) -> list[str]:
-    return textwrap.wrap(face_sentence(face), _COLUMNS)
+def _wrap_sentence(face: FaceReport) -> list[str]:
+    return textwrap.wrap(face_sentence(face), _TEXT_COLUMNS)
 
 
-def _height(face: FaceReport) -> int:
-    words = _WORDS * len(_words(face))
+def _measure_height(face: FaceReport) -> int:
+    words = _TEXT_LINE * len(_wrap_sentence(face))
     grid = 215 + _CELL * len(face.similarities) if face.survival else 0
-    return words + max(_THUMB + 70, 100 + _bars(face)) + grid
+    return words + max(_THUMB + 70, 100 + _measure_bars(face)) + grid
 
 
-def _bars(face: FaceReport) -> int:
-    """Height of the bars and of what is written below them."""
+def _measure_bars(face: FaceReport) -> int:
+    """Height of the bars and the captions below them."""
     return _LINE * len(face.similarities) + 24 * judged_by_other_photos([face])
 
 
-def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
-    for line, words in enumerate(_words(face)):
-        at.draw.text((at.x, at.y + line * _WORDS), words, _INK, _font(22))
-    top = at.y + _WORDS * len(_words(face)) + 14
+def _draw_face(at: _Cursor, face: FaceReport, views: tuple[View, View]) -> None:
+    for line, words in enumerate(_wrap_sentence(face)):
+        at.draw.text((at.x, at.y + line * _TEXT_LINE), words, _INK, _font(22))
+    top = at.y + _TEXT_LINE * len(_wrap_sentence(face)) + 14
     ratio = (views[1].shape[2] / views[0].shape[2], views[1].shape[1] / views[0].shape[1])
     for index, (view, name, scale) in enumerate(
         zip(views, ("original", "protected"), ((1.0, 1.0), ratio), strict=True)
@@ -116,13 +118,13 @@ def _draw_face(at: _Place, face: FaceReport, views: tuple[View, View]) -> None:
         words = "triangle: up to it other photos of the person are no longer matched"
         at.draw.text((left, top + 38 + _LINE * len(face.similarities)), words, _GREY, _font(18))
     if face.survival:
-        _draw_survival(_Place(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _bars(face))), face)
+        _draw_survival(_Cursor(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _measure_bars(face))), face)
 
 
 def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
-    """A square around the face; what lies outside the photo stays grey."""
+    """A square around the face; the area outside the photo is grey."""
     x0, y0, x1, y1 = (edge * scale[index % 2] for index, edge in enumerate(box))
-    reach = (0.5 + _AROUND) * max(x1 - x0, y1 - y0)
+    reach = (0.5 + _THUMB_MARGIN) * max(x1 - x0, y1 - y0)
     x, y, side = (x0 + x1) / 2 - reach, (y0 + y1) / 2 - reach, 2 * reach
     height, width = view.shape[1:]
     cut = (max(0, int(x)), max(0, int(y)), min(width, int(x + side) + 1), min(height, int(y + side) + 1))
@@ -135,9 +137,9 @@ def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
     return square
 
 
-def _draw_bar(at: _Place, left: int, y: int, similarity: Similarity) -> None:
-    name, value = 150, 70
-    start, end = left + name, _WIDTH - _MARGIN - value
+def _draw_bar(at: _Cursor, left: int, y: int, similarity: Similarity) -> None:
+    label_width, value_width = 150, 70
+    start, end = left + label_width, _WIDTH - _MARGIN - value_width
     at.draw.text((left, y), similarity.recogniser, _INK, _font(20))
     at.draw.rounded_rectangle((start, y + 2, end, y + 2 + _BAR), 5, _RULE)
     share = min(1.0, max(0.02, similarity.after))
@@ -152,18 +154,18 @@ def _draw_bar(at: _Place, left: int, y: int, similarity: Similarity) -> None:
     at.draw.text((end + 12, y), f"{similarity.after:.2f}", _INK, _font(20))
 
 
-def _draw_survival(at: _Place, face: FaceReport) -> None:
+def _draw_survival(at: _Cursor, face: FaceReport) -> None:
     """A grid: a row per recogniser, a column per degradation, coloured by verdict."""
     title = "Compared with this same photo, after what happens to published pictures"
     at.draw.text((at.x, at.y), title, _INK, _font(22))
-    names, top = 170, at.y + 150
-    step = (_WIDTH - 2 * _MARGIN - names) / len(face.survival)
+    label_width, top = 170, at.y + 150
+    step = (_WIDTH - 2 * _MARGIN - label_width) / len(face.survival)
     for column, survived in enumerate(face.survival):
-        x = round(at.x + names + column * step)
+        x = round(at.x + label_width + column * step)
         label = Image.new("RGB", (150, 24), _PAPER)
         ImageDraw.Draw(label).text((0, 0), survived.degradation, _GREY, _font(18))
         turned = label.rotate(45, Image.Resampling.BICUBIC, expand=True, fillcolor=_PAPER)
-        # The words begin over the middle of their column and lean to the right.
+        # Labels start above the middle of their column and slant to the right.
         strip = turned.crop((0, 0, min(turned.width, _WIDTH - x), turned.height))
         mask = Image.fromarray((np.asarray(strip.convert("L")) < 250).astype(np.uint8) * 255)
         at.page.paste(strip, (x, top - turned.height + 2), mask)
@@ -172,14 +174,14 @@ def _draw_survival(at: _Place, face: FaceReport) -> None:
             colour = _NO_FACE if verdict is None else _COLOURS[verdict]
             y = top + row * _CELL
             at.draw.rounded_rectangle((x + 4, y + 4, x + step - 4, y + _CELL - 4), 5, colour)
-            # Not by colour alone.
+            # Verdicts must be told apart without colour.
             sign = "–" if verdict is None else _SIGNS[verdict]
             at.draw.text((x + step / 2, y + _CELL / 2), sign, _PAPER, _font(20), anchor="mm")
     for row, similarity in enumerate(face.similarities):
         at.draw.text((at.x, top + row * _CELL + 5), similarity.recogniser, _INK, _font(20))
 
 
-def _draw_legend(at: _Place) -> None:
+def _draw_legend(at: _Cursor) -> None:
     x = at.x
     entries = [(_COLOURS[verdict], words) for verdict, words in _MEANING.items()]
     for colour, words in [*entries, (_NO_FACE, "no face is found")]:

@@ -1,4 +1,4 @@
-"""What the user is told of a run: short sentences for people, JSON for programs, and no more than was measured."""
+"""Reports on a run: short sentences for people and JSON for programs, claiming no more than was measured."""
 
 from __future__ import annotations
 
@@ -27,28 +27,30 @@ _SAME = {
 
 
 def face_sentence(face: FaceReport) -> str:
-    """A few words on a face: beside other photos of the person, beside this same one, and what held-out ones say."""
+    """A sentence on a face: matches with other photos of the person and with this same one, and held-out verdicts."""
     if face.skipped:
         return f"Face {face.number} was skipped: {face.skipped}."
     if not face.similarities:
         return f"Face {face.number} was left as it is."
     known = [similarity for similarity in face.similarities if similarity.other_photos is not None]
-    same = _count(sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo")
+    same = _count_recognisers(
+        sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo"
+    )
     if not known:
-        return f"Face {face.number}: {same}. {_honest(face.similarities)}."
+        return f"Face {face.number}: {same}. {_describe_held_out(face.similarities)}."
     lost = sum(similarity.other_photos == "lost" for similarity in known)
-    others = _count(lost, len(known), "other photos of the person")
-    rest = f", {len(known) - lost} may still do so" if lost < len(known) else ""
-    return f"Face {face.number}: {others}{rest}; {same}. {_honest(face.similarities)}."
+    others = _count_recognisers(lost, len(known), "other photos of the person")
+    remaining = f", {len(known) - lost} may still do so" if lost < len(known) else ""
+    return f"Face {face.number}: {others}{remaining}; {same}. {_describe_held_out(face.similarities)}."
 
 
 def judged_by_other_photos(faces: Sequence[FaceReport]) -> bool:
-    """Whether `OTHER_PHOTOS` has to be said with the faces."""
+    """Whether a report on these faces needs the explanation `OTHER_PHOTOS`."""
     return any(similarity.other_photos is not None for face in faces for similarity in face.similarities)
 
 
 def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) -> str:
-    """What more strength would bring; empty where that is not known, or nobody may match a face any more."""
+    """What a higher strength would achieve; empty where that is unknown or no recogniser may still match a face."""
     if stronger is None or not any(s.other_photos == "may match" for face in faces for s in face.similarities):
         return ""
     return (
@@ -58,22 +60,22 @@ def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) ->
     )
 
 
-def _count(lost: int, count: int, what: str) -> str:
+def _count_recognisers(lost: int, count: int, what: str) -> str:
     verb = "recogniser no longer matches" if count == 1 else "recognisers no longer match"
     return f"{lost} of {count} {verb} it with {what}"
 
 
-def _honest(similarities: Sequence[Similarity]) -> str:
+def _describe_held_out(similarities: Sequence[Similarity]) -> str:
     unseen = [similarity for similarity in similarities if similarity.held_out]
     if not unseen:
         return "All of them took part in the search, so that there is no independent figure"
     if len(unseen) == len(similarities):
         highest = max(unseen, key=lambda s: (s.other_photos == "may match", s.after - s.far1))
-        return f"The closest is {_said(highest)}"
-    return f"The search never asked {'; '.join(map(_said, unseen))}"
+        return f"The closest is {_describe_similarity(highest)}"
+    return f"The search never asked {'; '.join(map(_describe_similarity, unseen))}"
 
 
-def _said(similarity: Similarity) -> str:
+def _describe_similarity(similarity: Similarity) -> str:
     """One recogniser's verdicts; the figures are those of this same photo."""
     parts = [_OTHERS[similarity.other_photos]] if similarity.other_photos else []
     parts += [f"{_SAME[similarity.verdict]} (similarity {similarity.after:.2f}, threshold {similarity.far1:.2f})"]
@@ -93,10 +95,10 @@ def photo_report(
     Args:
         source: the photo that was read.
         target: the protected photo.
-        faces: what was measured.
-        warnings: what the user should know of the run.
-        request: what decided the result, None for ``c2p check``.
-        stronger: what more strength would bring, if that is known.
+        faces: the measurements.
+        warnings: what the user should know about the run.
+        request: the settings of the run, None for ``c2p check``.
+        stronger: what a higher strength would achieve, None where that is unknown.
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
@@ -109,7 +111,7 @@ def photo_report(
 
 
 def failure_report(source: Path, message: Message, exit_code: int) -> dict[str, Any]:
-    """The part of a photo that could not be protected."""
+    """The report's part on a photo that could not be protected."""
     return {"photo": str(source), "error": message.described(), "exit_code": exit_code}
 
 
@@ -130,7 +132,7 @@ def face_report(face: FaceReport) -> dict[str, Any]:
 
 
 def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> dict[str, Any] | None:
-    """What more strength would bring, ready for ``json.dumps``; None where that is not known."""
+    """What a higher strength would achieve, ready for ``json.dumps``; None where that is unknown."""
     return None if stronger is None else asdict(stronger) | {"sentence": stronger_sentence(stronger, faces)}
 
 

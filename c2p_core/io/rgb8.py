@@ -1,4 +1,4 @@
-"""Pictures of 8 bits: to and from floating point, and through lossy files."""
+"""Pictures of 8 bits: conversion to and from floating point, and lossy compression."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Rgb8 = NDArray[np.uint8]
 
 
 def as_floats(picture: Rgb8) -> NDArray[np.float32]:
-    """The same in 0..1."""
+    """The picture in 0..1."""
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def as_bytes(values: NDArray[np.floating[Any]]) -> Rgb8:
-    """Values of 0..1 as bytes."""
+    """Values in 0..1 as bytes."""
     return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
 
 
@@ -31,7 +31,7 @@ def tensor_as_bytes(pixels: Tensor) -> Rgb8:
 
 
 def through_file(picture: Rgb8, kind: str, quality: int) -> Rgb8:
-    """The picture written as a lossy file ("JPEG" or "WEBP") and read again."""
+    """The picture after lossy compression as "JPEG" or "WEBP"."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, quality=quality)
     return np.asarray(Image.open(file).convert("RGB"))

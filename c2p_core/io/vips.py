@@ -1,4 +1,4 @@
-"""Photos as images of libvips, which knows 16 bits and floats where Pillow does not."""
+"""Photos as images of libvips, which supports 16 bits and floats where Pillow does not."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Role = Literal["detector", "landmarks", "recogniser", "prior", "guidance", "thre
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file: its name, its SHA-256 in hex (empty if it does not exist yet) and its size in bytes."""
+    """One file: its name, its SHA-256 in hex (empty if it has none yet) and its size in bytes."""
 
     name: str
     sha256: str
@@ -54,7 +54,7 @@ Source = BundleSource | HttpsSource
 
 @dataclass(frozen=True)
 class Default:
-    """What a recogniser's maker documents: the cosine similarity from which two faces are one person's, and where."""
+    """A threshold documented by a recogniser's vendor: the cosine similarity from which faces match, and its source."""
 
     threshold: float
     says: str
@@ -73,7 +73,7 @@ class ModelEntry:
         files: all are required.
         sources: in order of preference.
         module: of a recogniser, the Python module with its ``NETWORK`` and ``TEMPLATE`` (`c2p_core.recognition`).
-        default: of a recogniser, its maker's own threshold; None where none is documented.
+        default: of a recogniser, its vendor's own threshold; None where none is documented.
     """
 
     name: str
@@ -144,14 +144,14 @@ def read_manifest(path: Path) -> tuple[ModelEntry, ...]:
 
 
 def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry, ...]:
-    """A user's own recognisers, as ``manifest.toml`` in the folder of the fetched models lists them; often none.
+    """Read the user's own recognisers from ``manifest.toml`` in the folder of the fetched models; () without a file.
 
     Args:
         root: folder of the fetched models.
-        shipped: names that the project's models have; no other may have one of them.
+        shipped: names of the project's models, which a user's own may not have.
 
     Raises:
-        ModelUnavailable: the manifest is not understood, or lists something else than recognisers.
+        ModelUnavailable: the manifest is invalid, or lists models that are not recognisers.
     """
     path = root / OWN_MANIFEST
     if not path.is_file():

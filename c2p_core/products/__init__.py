@@ -1,1 +1,1 @@
-"""Makeup products: what they are, where they lie on a face, and how they are painted."""
+"""Makeup products: their catalogue, their regions of a face, and how they are painted."""

@@ -1,6 +1,6 @@
-"""The makeup products, one record each; everything that paints, parses prompts or names layers reads them here.
+"""The makeup products, one record each: the only source for painting, prompts and the names of layers.
 
-Imports nothing of the program, so that guidance, priors and hosts' layers can all use it.
+Imports no other module of the program, so that guidance, priors and layers can all use it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Product:
-    """All of a product.
+    """Everything that defines a product.
 
     Attributes:
-        name: in codes, looks and prompts' tables.
-        words: what prompts call it.
-        opacity: the most that it covers, 0..1.
+        name: its key in codes, looks and the tables of prompts.
+        words: its names in prompts.
+        opacity: the highest, 0..1.
         extent, softness: ranges in the units of its region's level map.
-        limit: of its change of optical density.
-        palette: None for free colour, three sRGB colours to mix, or (``relative``) three densities added to the skin's
-            own.
+        limit: the largest change of optical density.
+        palette: None for any colour; else three sRGB colours to mix or, if ``relative``, three changes of the skin's
+            density.
         relative: see ``palette``.
-        colours: names of the colours that prompts may give it (``guidance/vocabulary.toml``), or all of them but
-            ``not_colours``; none of both: it is named without a colour.
+        colours: names of the colours that prompts may give it (``guidance/vocabulary.toml``). If empty, all colours but
+            ``not_colours``, or none where that is None.
         not_colours: see ``colours``.
         usual_colour: its colour when a prompt names none, None for the middle of its palette.
-        finishes: what captions may say of it.
-        own_region: where it lies, a name in ``geometry.REGIONS``; empty: the one that is called as the product.
-        sticks_to: what can carry it, see ``paint``.
-        own_title: what its layer is called where that is not its name.
+        finishes: words for its finish in training captions.
+        own_region: its region, a key of ``geometry.REGIONS``; empty where the key is the product's name.
+        sticks_to: the surface that it can be painted on, see ``paint``.
+        own_title: the name of its layer; empty where it follows from ``name``.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Product:
 
     @property
     def title(self) -> str:
-        """What its layer is called, in plain English."""
+        """The name of its layer, in English."""
         return self.own_title or self.name.replace("_", " ").capitalize()
 
 
@@ -147,7 +147,7 @@ _PRODUCTS = (
         "lips",
         ("lipstick", "lips", "lip colour", "lip color", "lip tint", "lip gloss"),
         opacity=0.95,
-        # No lipstick goes beyond the lips' edge: what is softer starts farther in.
+        # Lipstick stays inside the edge of the lips: the softer it is, the farther inside it starts.
         extent=(-0.016, -0.006),
         softness=(0.004, 0.009),
         limit=3.0,

@@ -1,7 +1,7 @@
-"""Where makeup products lie on a face, anchored to the dense landmarks.
+"""The regions of makeup products on a face, computed from the dense landmarks.
 
-Where a product lies is a *level* map in its own units: low inside, rising outwards. What must stay clean of it is a
-*gate* in 0..1. Both together are a region, one entry of ``REGIONS``; a product's record names the region that it has.
+A region is an entry of ``REGIONS`` and has two maps: a *level* in units of its own, low inside and rising outwards, and
+a *gate* in 0..1, which is 0 where there must be no makeup. A product's record names its region.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from c2p_core.products.lips import (
 
 Array = NDArray[np.float32]
 Map = NDArray[np.float64]
-"""(H, W) values on the canvas, (H, W, 2) places or (N, 2) points; lengths are in eye distances."""
+"""(H, W) values on the canvas, (H, W, 2) positions or (N, 2) points; lengths are in eye distances."""
 
-# Far outside any product, in the units of its level map.
+# A level far outside of any product.
 _FAR = 8.0
 
 
@@ -80,11 +80,11 @@ _NOSE = (168, 6, 197, 195, 5)
 
 @dataclass(frozen=True)
 class Regions:
-    """Where each product lies, on one pixel grid.
+    """The regions of all products, on one pixel grid.
 
     Attributes:
         level: (9, H, W) float32, low inside and rising outwards, in each product's own units.
-        gate: (9, H, W) float32 in 0..1, what must stay clean: eyeballs, mouth opening, everything beside the face.
+        gate: (9, H, W) float32 in 0..1; 0 on eyeballs, in the mouth's opening and outside of the face.
     """
 
     level: Tensor
@@ -95,31 +95,31 @@ class Regions:
 
 
 def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> Regions:
-    """Level maps and gates of all products.
+    """Compute level maps and gates of all products.
 
     Args:
         mesh: (468, 2) MediaPipe points in pixels of the canvas.
         size: width and height of the canvas in pixels.
         eye_distance: in pixels of the canvas; the unit of lengths.
-        linear: (3, size, size) the canvas in linear light, in which the lips' edge is looked for; without it they end
-            where the mesh has their outline.
+        linear: (3, size, size) the canvas in linear light, in which the edge of the lips is detected; without it, the
+            mesh gives their outline.
     """
     face = FaceGeometry(mesh, size, eye_distance, linear)
-    laid = {
+    maps = {
         name: (REGIONS[name].level(face), REGIONS[name].gate(face)) for name in {p.region for p in CATALOGUE.values()}
     }
-    levels, gates = zip(*(laid[product.region] for product in CATALOGUE.values()), strict=True)
+    levels, gates = zip(*(maps[product.region] for product in CATALOGUE.values()), strict=True)
     return Regions(
         torch.from_numpy(np.stack(levels).astype(np.float32)), torch.from_numpy(np.stack(gates).astype(np.float32))
     )
 
 
 class FaceGeometry:
-    """What regions are made from, in eye distances; what several need is computed once.
+    """The geometry that regions are computed from, in eye distances; shared maps are computed once.
 
     Attributes:
         points: (468, 2) mesh points.
-        xy: (size, size, 2) where each pixel of the canvas is.
+        xy: (size, size, 2) position of each pixel of the canvas.
         pixel: length of a pixel.
     """
 
@@ -132,13 +132,13 @@ class FaceGeometry:
         self._linear = linear
 
     def nowhere(self) -> Map:
-        """The level map of a region without any place, to lower where it has some."""
+        """The level map of an empty region, to be lowered where a product belongs."""
         return np.full(self.xy.shape[:2], _FAR)
 
     @cached_property
     def eyes(self) -> tuple[_Eye, _Eye]:
         """The image's left and right eye."""
-        return _eye(self.points, _LEFT), _eye(self.points, _RIGHT)
+        return _make_eye(self.points, _LEFT), _make_eye(self.points, _RIGHT)
 
     @cached_property
     def eye_openings(self) -> Map:
@@ -146,19 +146,19 @@ class FaceGeometry:
         distance = self.nowhere()
         for eye in self.eyes:
             outline = np.concatenate([eye.upper, eye.lower[-2:0:-1]])
-            np.minimum(distance, _polygon(outline, self.xy, 0.5), out=distance)
+            np.minimum(distance, _measure_outline(outline, self.xy, 0.5), out=distance)
         return distance
 
     @cached_property
     def oval(self) -> Map:
         """Signed distance to the outline of the face."""
-        return _polygon(self.points[list(OVAL)], self.xy, 0.5)
+        return _measure_outline(self.points[list(OVAL)], self.xy, 0.5)
 
     @cached_property
     def lips(self) -> tuple[Map, Map]:
-        """Signed distance to the outline of the lips, and where they show, 0..1."""
-        tone = None if self._linear is None else _tone(self._linear, self.pixel)
-        return _lips(self.points, self.xy, self.pixel, tone, self.oval)
+        """Signed distance to the outline of the lips, and a mask 0..1 of where they are visible."""
+        tone = None if self._linear is None else _measure_tone(self._linear, self.pixel)
+        return _detect_lips(self.points, self.xy, self.pixel, tone, self.oval)
 
     @cached_property
     def skin(self) -> Map:
@@ -172,22 +172,22 @@ class FaceGeometry:
         return _step(-self.oval + 0.02, 0.03) * away_from_eyes * _step(self.lips[0], 0.02)
 
 
-def _tone(linear: Tensor, pixel: float) -> Map:
-    """(H, W, 3) optical density of a picture without its grain."""
+def _measure_tone(linear: Tensor, pixel: float) -> Map:
+    """(H, W, 3) optical density of a picture, smoothed against noise."""
     tone = density(linear).permute(1, 2, 0).cpu().numpy().astype(np.float64)
     return np.stack([gaussian_filter(tone[..., channel], max(0.8, 0.011 / pixel)) for channel in range(3)], -1)
 
 
-def _lips(points: Map, xy: Map, pixel: float, tone: Map | None, face: Map) -> tuple[Map, Map]:
-    """Signed distance to the outline of the lips, and where they show (0..1): not in the mouth's opening.
+def _detect_lips(points: Map, xy: Map, pixel: float, tone: Map | None, face: Map) -> tuple[Map, Map]:
+    """Signed distance to the outline of the lips, and a mask 0..1 of where they are visible, without the opening.
 
-    Where the picture tells lips from skin, teeth and hairs, it decides, not the mesh.
+    The picture takes precedence over the mesh where its colours distinguish lips from skin, teeth and hairs.
     """
-    mesh_outline = _closed_spline(points[list(OUTER_LIPS)])
+    mesh_outline = _fit_closed_spline(points[list(OUTER_LIPS)])
     inner = points[list(INNER_LIPS)]
-    opening = _polygon(inner, xy, 0.2)
+    opening = _measure_outline(inner, xy, 0.2)
     closed = _step(opening, max(0.006, 0.5 * pixel))
-    outer = _polygon(mesh_outline, xy, 0.3)
+    outer = _measure_outline(mesh_outline, xy, 0.3)
     if tone is None:
         return outer, closed
     half = len(inner) // 2
@@ -196,25 +196,25 @@ def _lips(points: Map, xy: Map, pixel: float, tone: Map | None, face: Map) -> tu
     above = np.interp(xy[..., 0], between[:, 0], between[:, 1]) - xy[..., 1]
     below_nose = (xy[..., 1] > points[2, 1] + 0.03) & (face < -0.05)
     hidden = np.zeros(outer.shape)
-    # What is learned within the found edge, and without teeth, finds it better.
+    # The second pass fits the colours within the detected edge and without teeth, which improves the edge.
     for _ in range(2):
         seen = below_nose & (hidden < 0.5)
         upper, lower = share_colour_model(
             *(fit_lip(tone, outer, opening, seen & part) for part in (above > 0, above <= 0))
         )
-        outer = _polygon(snap_outline(mesh_outline, lower, upper, pixel), xy, 0.3)
+        outer = _measure_outline(snap_outline(mesh_outline, lower, upper, pixel), xy, 0.3)
         show = combine_lips(upper, lower, above)
         like = np.maximum(upper.sure * upper.likeness, lower.sure * lower.likeness)
         hidden = find_mouth_interior(tone, show * (outer < -0.015) * (opening > 0.008), like, opening, pixel)
     smooth = max(1.0, 0.014 / pixel)
-    # Amid the lips what has not quite their colour is a shine or a shadow.
+    # Well inside the lips, other colours are highlights or shadows.
     show = gaussian_filter(np.maximum(show, smoothstep(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
-    # A lip that lies in what the mesh takes for the opening is one, and a closed mouth has none; amid a wide one, where
-    # the tongue may be, the mesh decides.
-    found = smoothstep(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
+    # Lip colour inside the opening of the mesh is lip, and a closed mouth has no opening; deep inside a wide opening,
+    # where the tongue may be, the mesh decides.
+    lip_colour = smoothstep(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
     if float(-opening.min()) < CLOSED:
-        found = np.ones(opening.shape)
-    return outer, np.maximum(closed, found) * smoothstep(show, 0.3, 0.95)
+        lip_colour = np.ones(opening.shape)
+    return outer, np.maximum(closed, lip_colour) * smoothstep(show, 0.3, 0.95)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class _Eye:
     Attributes:
         upper, lower: the lids.
         brow_low, brow_high: knots of the brow's edges.
-        wing: where a liner goes on beyond the outer corner.
+        wing: the line of a liner beyond the outer corner.
         width: from corner to corner.
     """
 
@@ -236,14 +236,14 @@ class _Eye:
     width: float
 
 
-def _eye(points: Map, side: _Side) -> _Eye:
-    upper = _spline(points[list(side.upper_lid)], 25)
-    lower = _spline(points[list(side.lower_lid)], 25)
+def _make_eye(points: Map, side: _Side) -> _Eye:
+    upper = _fit_spline(points[list(side.upper_lid)], 25)
+    lower = _fit_spline(points[list(side.lower_lid)], 25)
     brow_low, brow_high = points[list(side.brow_low)], points[list(side.brow_high)]
     corner, tail = upper[-1], 0.5 * (brow_low[-1] + brow_high[-1])
     width = float(np.linalg.norm(upper[-1] - upper[0]))
-    # It follows the lower lid's sweep.
-    sweep = _unit(_unit(corner - lower[-7]) + 0.7 * _unit(tail - corner))
+    # The wing continues the sweep of the lower lid.
+    sweep = _normalise(_normalise(corner - lower[-7]) + 0.7 * _normalise(tail - corner))
     wing = corner + sweep * (0.42 * width) * np.linspace(0, 1, 9)[1:, None]
     return _Eye(upper, lower, brow_low, brow_high, wing, width)
 
@@ -252,9 +252,9 @@ def _eyeliner(face: FaceGeometry) -> Map:
     """Thin at the inner corner, with a wing."""
     level = face.nowhere()
     for eye in face.eyes:
-        # It leaves the lid before the corner, where lids droop, and starts beside the tear duct.
-        drawn = _spline(np.concatenate([eye.upper[3:-4:3], eye.wing[1::3]]), 33)
-        line, along = _polyline(drawn, face.xy, 0.6)
+        # The line leaves the lid before the outer corner, where lids droop, and starts beside the tear duct.
+        drawn = _fit_spline(np.concatenate([eye.upper[3:-4:3], eye.wing[1::3]]), 33)
+        line, along = _measure_line(drawn, face.xy, 0.6)
         inner_share = 24
         on_lid = np.clip(along / inner_share, 0, 1)
         on_wing = np.clip((along - inner_share) / (len(drawn) - 1 - inner_share), 0, 1)
@@ -264,17 +264,17 @@ def _eyeliner(face: FaceGeometry) -> Map:
 
 
 def _eyeshadow(face: FaceGeometry) -> Map:
-    """0 at the lash line, 1 at the brow; a narrow band under the eye; out to the temple it fades."""
+    """0 at the lash line, 1 at the brow; a narrow band under the eye; fades towards the temple."""
     level = face.nowhere()
     for eye in face.eyes:
-        lid, place = _polyline(np.concatenate([eye.upper, eye.wing[:5]]), face.xy, 1.2)
-        brow, _ = _polyline(_spline(eye.brow_low, 15), face.xy, 1.2)
-        # The inner third stays lighter, or the shadow would end beside the nose like a box.
+        lid, place = _measure_line(np.concatenate([eye.upper, eye.wing[:5]]), face.xy, 1.2)
+        brow, _ = _measure_line(_fit_spline(eye.brow_low, 15), face.xy, 1.2)
+        # The inner third is lighter, or the shadow would have a hard edge beside the nose.
         inner = 1.0 - np.clip(place / (0.6 * (len(eye.upper) - 1)), 0, 1)
         rise = lid / (lid + brow + 1e-6) + 0.5 * inner**1.5
-        area = np.concatenate([eye.upper, eye.wing[:6], _spline(eye.brow_low, 15)[::-1]])
-        beside = np.maximum(_polygon(area, face.xy, 1.2), 0.0)
-        under, place = _polyline(eye.lower, face.xy, 0.6)
+        area = np.concatenate([eye.upper, eye.wing[:6], _fit_spline(eye.brow_low, 15)[::-1]])
+        beside = np.maximum(_measure_outline(area, face.xy, 1.2), 0.0)
+        under, place = _measure_line(eye.lower, face.xy, 0.6)
         below = 0.3 + under / 0.16 + 0.35 * (1.0 - np.clip(place / (len(eye.lower) - 1), 0, 1))
         np.minimum(level, _soft_minimum(rise + beside / 0.14, below, 0.08), out=level)
     return level
@@ -290,13 +290,13 @@ def _lashes(face: FaceGeometry) -> Map:
 def _brow(face: FaceGeometry) -> Map:
     level = face.nowhere()
     for eye in face.eyes:
-        outline = np.concatenate([_spline(eye.brow_low, 15), _spline(eye.brow_high, 15)[::-1]])
-        np.minimum(level, _polygon(outline, face.xy, 0.4), out=level)
+        outline = np.concatenate([_fit_spline(eye.brow_low, 15), _fit_spline(eye.brow_high, 15)[::-1]])
+        np.minimum(level, _measure_outline(outline, face.xy, 0.4), out=level)
     return level
 
 
 def _lash_level(upper: Map, lower: Map, width: float, xy: Map) -> Map:
-    """Distance to a fan of curved lashes; a lash grows thinner to its tip."""
+    """Distance to a fan of curved lashes; lashes get thinner towards the tip."""
     centre = 0.5 * (upper + lower).mean(0) + 0.25 * (upper[0] + upper[-1])
     best = np.full(xy.shape[:2], _FAR)
     count = 20
@@ -304,12 +304,12 @@ def _lash_level(upper: Map, lower: Map, width: float, xy: Map) -> Map:
         share = (number + 1.5) / (count + 1)
         place = min(int(share * (len(upper) - 1)), len(upper) - 1)
         root = upper[place]
-        out = _unit(root - centre)
-        lean = _unit(upper[-1] - upper[0]) * (0.9 * (share - 0.35))
+        out = _normalise(root - centre)
+        lean = _normalise(upper[-1] - upper[0]) * (0.9 * (share - 0.35))
         length = width * (0.10 + 0.13 * share * (1.3 - 0.5 * share))
-        middle = root + 0.55 * length * _unit(out * 0.7 + lean * 1.4)
-        tip = root + length * _unit(out * 1.2 + lean)
-        stroke, along = _polyline(np.stack([root, middle, tip]), xy, 0.1)
+        middle = root + 0.55 * length * _normalise(out * 0.7 + lean * 1.4)
+        tip = root + length * _normalise(out * 1.2 + lean)
+        stroke, along = _measure_line(np.stack([root, middle, tip]), xy, 0.1)
         np.minimum(best, stroke + 0.004 * along / 2.0, out=best)
     return best
 
@@ -321,7 +321,7 @@ def _blush(face: FaceGeometry) -> Map:
         apple, temple = points[side.cheek[0]], points[side.cheek[1]]
         middle = points[side.cheekbone[1]]
         start = 0.65 * apple + 0.35 * middle
-        blush, along = _polyline(np.stack([start, 0.45 * start + 0.55 * temple]), face.xy, 1.2)
+        blush, along = _measure_line(np.stack([start, 0.45 * start + 0.55 * temple]), face.xy, 1.2)
         size = 0.30 - 0.06 * np.clip(along, 0, 1)
         np.minimum(level, (blush / size) ** 2, out=level)
     return level
@@ -333,13 +333,13 @@ def _contour(face: FaceGeometry) -> Map:
     for side in (_LEFT, _RIGHT):
         hollow = points[list(side.hollow)]
         hollow[-1] = 0.7 * hollow[-2] + 0.3 * hollow[-1]
-        contour = (_polyline(hollow, face.xy, 0.8)[0] / 0.14) ** 2
+        contour = (_measure_line(hollow, face.xy, 0.8)[0] / 0.14) ** 2
         for stroke, size in ((side.jaw, 0.12), (side.temple, 0.16)):
-            contour = _soft_minimum(contour, (_polyline(points[list(stroke)], face.xy, 0.8)[0] / size) ** 2, 0.2)
+            contour = _soft_minimum(contour, (_measure_line(points[list(stroke)], face.xy, 0.8)[0] / size) ** 2, 0.2)
         level = _soft_minimum(level, contour, 0.2)
-    bridge, across = points[list(_NOSE)], _unit(points[263] - points[33]) * 0.15
+    bridge, across = points[list(_NOSE)], _normalise(points[263] - points[33]) * 0.15
     for sign in (-1.0, 1.0):
-        shade = 0.35 + (_polyline(bridge[:4] + sign * across, face.xy, 0.4)[0] / 0.06) ** 2
+        shade = 0.35 + (_measure_line(bridge[:4] + sign * across, face.xy, 0.4)[0] / 0.06) ** 2
         level = _soft_minimum(level, shade, 0.2)
     return level
 
@@ -349,21 +349,21 @@ def _highlight(face: FaceGeometry) -> Map:
     level, points = face.nowhere(), face.points
     for side in (_LEFT, _RIGHT):
         bone = points[list(side.cheekbone)]
-        glow = (_polyline(bone, face.xy, 0.6)[0] / 0.11) ** 2
+        glow = (_measure_line(bone, face.xy, 0.6)[0] / 0.11) ** 2
         arch = 0.62 * points[list(side.brow_low[2:])] + 0.38 * points[list(side.upper_lid[5:8])]
-        glow = np.minimum(glow, 0.25 + (_polyline(arch, face.xy, 0.4)[0] / 0.07) ** 2)
+        glow = np.minimum(glow, 0.25 + (_measure_line(arch, face.xy, 0.4)[0] / 0.07) ** 2)
         np.minimum(level, glow, out=level)
-    glow = (_polyline(points[list(_NOSE)], face.xy, 0.5)[0] / 0.055) ** 2
+    glow = (_measure_line(points[list(_NOSE)], face.xy, 0.5)[0] / 0.055) ** 2
     bow = 0.6 * points[[37, 0, 267]] + 0.4 * points[[164, 164, 164]]
     for stroke, size in ((bow, 0.045), (points[[201, 200, 421]], 0.09)):
-        glow = np.minimum(glow, 0.25 + (_polyline(stroke, face.xy, 0.4)[0] / size) ** 2)
+        glow = np.minimum(glow, 0.25 + (_measure_line(stroke, face.xy, 0.4)[0] / size) ** 2)
     np.minimum(level, glow, out=level)
     return level
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where a product lies, by functions of the face that give (H, W) maps: its level, and its gate in 0..1."""
+    """The region of a product: functions of the face that return (H, W) maps, a level and a gate in 0..1."""
 
     level: Callable[[FaceGeometry], Map]
     gate: Callable[[FaceGeometry], Map]
@@ -380,39 +380,39 @@ REGIONS: dict[str, Region] = {
     "lips": Region(lambda face: face.lips[0], lambda face: face.lips[1]),
     "lip_liner": Region(lambda face: np.abs(face.lips[0] + 0.018), lambda face: face.lips[1]),
 }
-"""By the names that products' records use; a product with a place of its own adds one."""
+"""Regions by the names that products' records use; a product with a region of its own adds one."""
 
 
-def _unit(vector: Map) -> Map:
+def _normalise(vector: Map) -> Map:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))
 
 
-def _spline(knots: Map, count: int) -> Map:
+def _fit_spline(knots: Map, count: int) -> Map:
     """A smooth open curve through the knots, (count, 2)."""
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1) + 1e-6)])
     return np.asarray(CubicSpline(at, knots, bc_type="natural")(np.linspace(0, at[-1], count)))
 
 
-def _closed_spline(knots: Map) -> Map:
-    """A smooth closed curve through the knots, three points a knot, mouth corners (first and eleventh) kept sharp."""
+def _fit_closed_spline(knots: Map) -> Map:
+    """A smooth closed curve through the knots, three points per knot; the corners (first and eleventh) stay sharp."""
     half = len(knots) // 2
-    under = _spline(knots[: half + 1], 3 * half + 1)
-    over = _spline(np.concatenate([knots[half:], knots[:1]]), 3 * half + 1)
+    under = _fit_spline(knots[: half + 1], 3 * half + 1)
+    over = _fit_spline(np.concatenate([knots[half:], knots[:1]]), 3 * half + 1)
     return np.concatenate([under[:-1], over[:-1]])
 
 
 def _soft_minimum(a: Map, b: Map, width: float) -> Map:
-    """Minimum with a rounded crease, never above the true one."""
+    """Minimum with a rounded crease, never above the true minimum."""
     return np.asarray(np.minimum(a, b) - width * np.log1p(np.exp(-np.abs(a - b) / width)))
 
 
 def _step(distance: Map, width: float) -> Map:
-    """0 below, 1 above zero, over about ``width`` to both sides."""
+    """Smooth step from 0 below zero to 1 above, over about ``width`` on both sides."""
     share = np.clip(0.5 + 0.5 * distance / (1.5 * width), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share))
 
 
-def _window(line: Map, xy: Map, reach: float) -> tuple[slice, slice]:
+def _find_window(line: Map, xy: Map, reach: float) -> tuple[slice, slice]:
     """Rows and columns within ``reach`` of the line's bounding box."""
     low, high = line.min(0) - reach, line.max(0) + reach
     columns = np.searchsorted(xy[0, :, 0], [low[0], high[0]])
@@ -420,14 +420,14 @@ def _window(line: Map, xy: Map, reach: float) -> tuple[slice, slice]:
     return slice(rows[0], rows[1]), slice(columns[0], columns[1])
 
 
-def _polyline(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
-    """Distance of every pixel to an open line and the place of the nearest point (segment number plus share).
+def _measure_line(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
+    """Distance of every pixel to an open line, and the position of the nearest point (segment number plus fraction).
 
-    Distances beyond ``reach`` are cut to it, without a step that would ring when the map is resampled.
+    Distances are clipped to ``reach``, so that there is no step that would ring when the map is resampled.
     """
     distance = np.full(xy.shape[:2], reach)
     place = np.zeros(xy.shape[:2])
-    rows, columns = _window(line, xy, reach)
+    rows, columns = _find_window(line, xy, reach)
     part = xy[rows, columns].astype(np.float32)
     best = np.full(part.shape[:2], np.float32(reach**2))
     where = np.zeros(part.shape[:2], np.float32)
@@ -444,10 +444,10 @@ def _polyline(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
     return distance, place
 
 
-def _polygon(outline: Map, xy: Map, reach: float) -> Map:
-    """Signed distance to a closed outline, negative inside, cut to ``reach`` outside."""
-    distance, _ = _polyline(np.concatenate([outline, outline[:1]]), xy, reach)
-    rows, columns = _window(outline, xy, 0.0)
+def _measure_outline(outline: Map, xy: Map, reach: float) -> Map:
+    """Signed distance to a closed outline, negative inside, clipped to ``reach`` outside."""
+    distance, _ = _measure_line(np.concatenate([outline, outline[:1]]), xy, reach)
+    rows, columns = _find_window(outline, xy, 0.0)
     part = xy[rows, columns]
     inside = np.zeros(part.shape[:2], bool)
     for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):

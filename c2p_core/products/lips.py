@@ -26,7 +26,7 @@ _WINDOW = 6
 # Costs relative to the full difference between lips and skin: of an offset of _INWARDS from the landmarks, and of the
 # squared difference in steps between neighbouring points.
 _OFFSET_COST, _BEND_COST = 0.3, 0.012
-# This close to its corners the mouth is a line in shadow, whose colours say nothing about the edge.
+# This close to its corners the mouth is a line in shadow, whose colours do not show the edge.
 _CORNER = 0.10
 # Distance between lip and skin in standard deviations at which confidence in colour is 0, and 1.
 _ALIKE, _APART = 1.0, 2.2
@@ -36,7 +36,7 @@ _SHADE, _NOISE = 0.20, 0.02
 # between these distances from the outline.
 _INSIDE, _OUTSIDE_OPENING, _NEAR, _FAR = 0.015, 0.008, 0.04, 0.15
 _FEWEST = 12
-# Likeness up to which a pixel is not lip, and from which on it is.
+# Likeness up to which a pixel is not lip, and from which it is.
 _NO_LIP, _LIP = 0.12, 0.45
 # A lip with less confidence than the first uses the colour model of the other one, if that has more than the second.
 _UNSURE, _SURE = 0.3, 0.6
@@ -48,7 +48,7 @@ _TEETH_BRIGHTER, _TEETH_HUE, _DARKER = 0.15, 0.5, 1.3
 _SURROUNDINGS = 0.08
 # A mouth whose opening is nowhere deeper than this shows no teeth.
 CLOSED = 0.025
-# How far each lip's colours count beyond the line between the lips: the error of the landmarks there.
+# How far the colour model of each lip is used beyond the line between the lips: the landmarks' error there.
 _LINE_ERROR = 0.05
 
 

@@ -1,9 +1,9 @@
 """Makeup painted on a face, differentiable, at any resolution.
 
-What is painted is a change of optical density, coat on coat, towards the pigment's density in the light that falls
-there. The photo's own pixels are multiplied by its exponential, which keeps pores, hairs and gloss. Where a product is
-painted is the smooth function ``sigmoid((extent - level) / softness)`` of its level map (``geometry``), so that the
-same maps serve any resolution.
+Products change the optical density, coat by coat, towards the pigment's density under the local light. The photo's
+own pixels are multiplied by the exponential of the change, which keeps pores, hairs and gloss. The mask of a product is
+the smooth function ``sigmoid((extent - level) / softness)`` of its level map (``geometry``), so that the same maps
+serve any resolution.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _AT = {name: index for index, name in enumerate(PRODUCTS)}
 
 @dataclass(frozen=True)
 class Ground:
-    """What a photo brings to painting: all that does not depend on the code.
+    """Everything that painting needs from the photo, independent of the code.
 
     Attributes:
-        maps: (22, H, W), smooth, to be resampled to any grid: 9 levels, 9 times what carries paint (0..1), 3 optical
+        maps: (22, H, W), smooth, to be resampled to any grid: 9 levels, 9 masks of paintable surface (0..1), 3 optical
             densities and 1 log luminance of the low-passed photo.
-        light: (9,) mean log luminance about each product, the same for every part and grid of one face.
+        light: (9,) mean log luminance around each product, the same for every part and grid of one face.
     """
 
     maps: Tensor
@@ -45,14 +45,14 @@ def ground(regions: Regions, skin: Tensor) -> Ground:
     """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
     weights = LUMINANCE.to(skin)[:, None, None]
     brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
-    carries = regions.gate * _takes_paint(regions, skin)
-    usual = decode(bare_code().to(skin))
-    light = _weighted_mean(brightness, regions.gate * _mask(usual, regions.level))
-    return Ground(torch.cat([regions.level, carries, density(skin), brightness[None]]), light)
+    surfaces = regions.gate * _find_surfaces(regions, skin)
+    bare = decode(bare_code().to(skin))
+    light = _weighted_mean(brightness, regions.gate * _make_mask(bare, regions.level))
+    return Ground(torch.cat([regions.level, surfaces, density(skin), brightness[None]]), light)
 
 
 def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
-    """Density increments of every product, on the regions' grid: ``ground`` and ``paint_on`` in one.
+    """Density increments of every product, on the regions' grid: ``ground`` followed by ``paint_on``.
 
     Args:
         code: (9, 6).
@@ -68,20 +68,20 @@ def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
 def paint_on(code: Tensor, canvas: Ground) -> Tensor:
     """Density increments (9, 3, H, W) of every product: the painted photo is ``linear * exp(-increments.sum(0))``.
 
-    Exactly 0 where a product is absent. Each stays within its product's density limit, and so nearly does the sum,
-    because a later coat starts from what the earlier ones left.
+    Exactly 0 where a product is absent. Each stays within its product's limit of density, and the sum nearly so,
+    because a later coat is painted over the earlier ones.
     """
     count = len(PRODUCTS)
-    level, carries = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
+    level, surfaces = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
     coat, brightness = canvas.maps[2 * count : 2 * count + 3], canvas.maps[-1]
-    made = decode(code)
-    alpha = made.opacity[:, None, None] * carries * _mask(made, level)
-    shading = _shading(brightness, canvas.light)
-    pigment = density(made.pigment)
+    decoded = decode(code)
+    alpha = decoded.opacity[:, None, None] * surfaces * _make_mask(decoded, level)
+    shading = _estimate_shading(brightness, canvas.light)
+    pigment = density(decoded.pigment)
     increments = []
     for index, limits in enumerate(CATALOGUE.values()):
         if limits.relative:
-            step = made.pigment[index]
+            step = decoded.pigment[index]
             increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
         else:
             difference = pigment[index][:, None, None] - shading[index] - coat
@@ -91,24 +91,24 @@ def paint_on(code: Tensor, canvas: Ground) -> Tensor:
     return torch.stack(increments)
 
 
-def _mask(made: Decoded, level: Tensor) -> Tensor:
-    return torch.sigmoid((made.extent[:, None, None] - level) / made.softness[:, None, None])
+def _make_mask(decoded: Decoded, level: Tensor) -> Tensor:
+    return torch.sigmoid((decoded.extent[:, None, None] - level) / decoded.softness[:, None, None])
 
 
-def _shading(brightness: Tensor, light: Tensor) -> Tensor:
+def _estimate_shading(brightness: Tensor, light: Tensor) -> Tensor:
     """Logarithm (9, H, W) of the light on each pigment: the face's exposure, and the shading within the product.
 
-    A face's brightness is its skin's reflectance times the light; about half (in logarithm) is taken for light.
+    A face's brightness is its skin's reflectance times the light; about half (in logarithm) is attributed to light.
     """
     mean = light[:, None, None]
     exposure = 0.45 * (mean - math.log(0.36)).clamp(-2.3, 1.1)
     return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
 
 
-def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
-    """What of each product's place can carry it, (9, H, W) in 0..1: skin but no glasses or hair; hairs of the brow.
+def _find_surfaces(regions: Regions, skin: Tensor) -> Tensor:
+    """Find the surface of each product, (9, H, W) in 0..1: skin without glasses or hair; hairs of the brow.
 
-    Skin is what is not much darker than the cheeks and has about their hue. An eye behind sunglasses gets no liner.
+    Skin is neither much darker nor lighter than the cheeks and similar in hue. Eyes behind sunglasses get no liner.
     """
     tone = density(skin)
     dark = tone.mean(0)
@@ -116,24 +116,24 @@ def _takes_paint(regions: Regions, skin: Tensor) -> Tensor:
     cheeks = regions.gate[_AT["blush"]] * torch.sigmoid((0.8 - regions.level[_AT["blush"]]) / 0.3)
     own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
     other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
-    off = (dark - own_dark).abs()
-    skin_like = torch.exp(-((off - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
+    difference = (dark - own_dark).abs()
+    skin_like = torch.exp(-((difference - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
     # Deep-set eyes lie in shadow; only glasses are darker still.
-    lid_like = torch.exp(-((off - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
+    lid_like = torch.exp(-((difference - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
 
     lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
     eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
     brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
     hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
     everywhere = torch.ones_like(dark)
-    carries = {
+    surfaces = {
         "skin": skin_like,
         "lids": lid_like,
         "hairs": hairy,
         "eyes": eyes_show * everywhere,
         "anything": everywhere,
     }
-    return torch.stack([carries[product.sticks_to] for product in CATALOGUE.values()])
+    return torch.stack([surfaces[product.sticks_to] for product in CATALOGUE.values()])
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

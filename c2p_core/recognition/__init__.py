@@ -1,11 +1,11 @@
 """Face recognisers as differentiable functions from a picture and a face mesh to a unit vector.
 
-Each is one module, in this package or in any that is installed, and one entry of a manifest (``models.manifest``) that
-names the module. The module has two names:
+Each is one module, in this package or any installed one, and one entry of a manifest (``models.manifest``) that names
+the module. The module defines two names:
 
 - ``NETWORK``: makes an ``nn.Module`` that maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D) of
-  any length. Its weights are read from the entry's .safetensors file; without a file it brings its own.
-- ``TEMPLATE``: how it wants faces cut out (``alignment.Template``).
+  any length. Its weights are read from the entry's .safetensors file; without a file it must load its own.
+- ``TEMPLATE``: the alignment of its input faces (``alignment.Template``).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Recogniser:
         name: as in the manifest.
         family: recognisers of one family are held out together.
         licence: SPDX expression of its weights.
-        far1: cosine similarity above which it says "same person" at a false accept rate of 1 %.
+        far1: cosine similarity above which two faces match at a false accept rate of 1 %.
         far01: the same at 0.1 %.
-        impostor_std: standard deviation of its similarity over impostor pairs; recognisers differ in it by up to
-            four times, so that margins are best given in this unit.
+        impostor_std: standard deviation of its similarity over impostor pairs, the unit of margins, because recognisers
+            differ in it by up to four times.
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
-        measured_by: whose the thresholds are: this project's, the user's own, or the maker's default.
+        measured_by: source of the thresholds: this project, the user, or the vendor's default.
     """
 
     name: str
@@ -61,22 +61,22 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a recogniser's module says: what makes its network, still without weights, and how it wants faces."""
+    """What a recogniser's module defines: a factory of its network, without weights, and its alignment template."""
 
     make: Callable[[], nn.Module]
     template: Template
 
 
 def recogniser_names(store: ModelStore) -> tuple[str, ...]:
-    """Names of all recognisers, the user's own last."""
+    """Names of all recognisers; the user's own come last."""
     return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
 
 
 def load_architecture(entry: ModelEntry) -> Architecture:
-    """The module that the entry names.
+    """Import the module that an entry names.
 
     Raises:
-        ModelUnavailable: the module is not installed or has not the two names.
+        ModelUnavailable: the module is not installed or lacks one of the two names.
     """
     try:
         module = importlib.import_module(entry.module)
@@ -91,7 +91,7 @@ def load_architecture(entry: ModelEntry) -> Architecture:
 
 
 def embed_with(network: nn.Module, template: Template) -> Embed:
-    """Alignment, network and normalisation as one function."""
+    """Combine alignment, network and normalisation in one function."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
         return F.normalize(network(crop_chips(images, mesh, template)))
@@ -100,11 +100,11 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
 
 
 def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
-    """One recogniser's function, frozen and in eval mode.
+    """Load one recogniser's embedding function, frozen and in eval mode.
 
     Raises:
         BadRequest: there is no recogniser of that name.
-        ModelUnavailable: its module or its files can't be had or are damaged.
+        ModelUnavailable: its module or one of its files is missing or damaged.
     """
     names = recogniser_names(store)
     if name not in names:
@@ -123,17 +123,17 @@ def load_recognisers(
     device: torch.device,
     warnings: list[Message] | None = None,
 ) -> tuple[Recogniser, ...]:
-    """Loads recognisers, fetching them where that is needed and allowed.
+    """Load recognisers, fetching them where needed and allowed.
 
     Args:
-        names: "auto" for all that can be had, or names, of which every one has to be there.
-        store: gives their files.
-        device: where they run.
-        warnings: gets a message on each that "auto" had to leave out.
+        names: "auto" for all that are available, or names, all of which must be available.
+        store: the store of their files.
+        device: the device that they run on.
+        warnings: receives a message on each recogniser that "auto" leaves out.
 
     Raises:
         BadRequest: an unknown name.
-        ModelUnavailable: a named recogniser, what was measured, or every recogniser of "auto" can't be had.
+        ModelUnavailable: a named recogniser, the file of thresholds, or every recogniser of "auto" is unavailable.
     """
     load = _Loader(store, device)
     if names != "auto":
@@ -153,7 +153,7 @@ def load_recognisers(
 
 
 def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
-    """A message on each recogniser that this project has not measured: what is not known of it."""
+    """A message on each recogniser that this project has not measured, with what is unknown."""
     return [
         Message("recogniser-measured-by-user", name=r.name)
         if r.measured_by == "user"
@@ -164,7 +164,7 @@ def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
 
 
 class _Loader:
-    """Loads recognisers with what was measured of them."""
+    """Loads recognisers with their measured thresholds."""
 
     def __init__(self, store: ModelStore, device: torch.device) -> None:
         self._store, self._device = store, device

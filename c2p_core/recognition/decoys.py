@@ -1,4 +1,4 @@
-"""Synthetic identities towards which decoy mode moves a face; chosen by ``bundle/train/decoys.py``."""
+"""Synthetic identities that decoy mode moves a face towards; chosen by ``bundle/train/decoys.py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from c2p_core.recognition import Recogniser
 def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.device) -> tuple[dict[str, Tensor], ...]:
     """Load the embeddings of each synthetic identity: (D,) unit vectors by recogniser name.
 
-    Recognisers that the file does not know are left out (``decoy_warnings``); without any there are no people.
+    Recognisers without embeddings in the file are left out (``decoy_warnings``); if all are, there are no decoys.
 
     Raises:
         ModelUnavailable: the file is missing or damaged.

@@ -1,6 +1,6 @@
-"""From a folder of faces to thresholds: how similar a recogniser finds two different people.
+"""Measures thresholds on a folder of faces: recognisers' similarities of different people.
 
-``c2p thresholds`` measures a user's own folder with it, ``bundle/train/thresholds.py`` what ships.
+Used by ``c2p thresholds`` on a user's own folder, and by ``bundle/train/thresholds.py`` for the shipped thresholds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from c2p_core.recognition import load_embed
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
 
 ENOUGH = 5
-"""False accepts that pairs must hold for a rate to be told: 0.1 % of some hundred pairs says nothing."""
+"""False accepts that a set of pairs must contain for a rate to be measured: 0.1 % of some hundred pairs is no basis."""
 
 
 @dataclass(frozen=True)
 class Impostors:
-    """What impostor pairs, two different people each, say of one recogniser.
+    """Similarities of one recogniser over impostor pairs, each of two different people.
 
     Attributes:
-        pairs: how many there are.
-        far1, far01: the cosine similarity that 1 % and 0.1 % of them exceed; None of too few pairs.
-        mean, std: of all of them.
+        pairs: their number.
+        far1, far01: the cosine similarity that 1 % and 0.1 % of them exceed; None if there are too few pairs.
+        mean, std: of their similarities.
     """
 
     pairs: int
@@ -50,8 +50,8 @@ class Faces:
 
     Attributes:
         vectors: (N, D) unit vectors by recogniser.
-        people: N labels, whose face each is.
-        known: whether folders or names tell people apart; else every face has a label of its own.
+        people: the N people, as labels.
+        known: whether folders or names identify the people; else every face has a label of its own.
     """
 
     vectors: dict[str, Tensor]
@@ -60,14 +60,14 @@ class Faces:
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
-    """The photos of each person, who is called as a subfolder or as the files are before their numbers (``amy1.png``).
+    """Group photos by person: by subfolder, or by file name without the number at its end (``amy1.png``).
 
     Raises:
         BadRequest: there is no such folder, or no photo in it.
     """
     people: dict[str, list[Path]] = {}
     for photo in sorted(p for p in folder.glob("*") if p.suffix.lower() in photo_files.FORMATS):
-        # Who is called by a number alone is somebody too.
+        # A name that is only a number is a person, too.
         people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
     for photo in sorted(p for p in folder.glob("*/*") if p.suffix.lower() in photo_files.FORMATS):
         people.setdefault(photo.parent.name, []).append(photo)
@@ -84,42 +84,42 @@ def embed_folder(
     warnings: list[Message],
     tell: Callable[[int, int], None] = lambda done, count: None,
 ) -> Faces:
-    """The faces of a folder as recognisers see them; nothing of the photos is kept.
+    """Embed the faces of a folder; nothing else of the photos is kept.
 
     Args:
-        folder: see ``people_in``. Of people who are told apart, the largest face of each photo counts; of others every
-            face, as another person.
-        names: recognisers.
-        store: where models are.
-        device: where the recognisers compute.
-        warnings: gets a message on each photo that can't be read.
-        tell: called before each photo with its number from 0 and their count.
+        folder: see ``people_in``. Where people are identified, only the largest face of each photo is used; else all
+            faces are, each as a different person.
+        names: names of recognisers.
+        store: the store of models.
+        device: the device of the recognisers.
+        warnings: receives a message on each photo that can't be read.
+        tell: called before each photo with its index and the number of photos.
 
     Raises:
-        BadRequest: as ``people_in``, or there is no recogniser of a name.
-        NoFace: there is no face in any photo.
-        ModelUnavailable: a model can't be had.
+        BadRequest: see ``people_in``; or a recogniser is unknown.
+        NoFace: no photo shows a face.
+        ModelUnavailable: a model is missing or damaged.
     """
     people = people_in(folder)
     known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
     embeds = {name: load_embed(name, store, device) for name in names}
     vectors: dict[str, list[Tensor]] = {name: [] for name in names}
     labels: list[str] = []
-    listed = [(person, photo) for person, photos in people.items() for photo in photos]
-    for number, (person, photo) in enumerate(listed):
-        tell(number, len(listed))
+    photo_list = [(person, photo) for person, photos in people.items() for photo in photos]
+    for number, (person, photo) in enumerate(photo_list):
+        tell(number, len(photo_list))
         try:
             view = View(photo_files.read(photo))
         except UnreadableImage as error:
             warnings.append(error.message)
             continue
-        found = [face for face in find_faces_in(view, store) if not face.skipped]
-        for face in found[:1] if known else found:
+        faces = [face for face in find_faces_in(view, store) if not face.skipped]
+        for face in faces[:1] if known else faces:
             labels.append(person if known else str(len(labels)))
-            seen = verify.crop_face(view, face)
+            crop = verify.crop_face(view, face)
             with torch.no_grad():
                 for name, embed in embeds.items():
-                    vectors[name].append(embed(seen.pixels[None].to(device), seen.mesh[None].to(device))[0].cpu())
+                    vectors[name].append(embed(crop.pixels[None].to(device), crop.mesh[None].to(device))[0].cpu())
     if not labels:
         raise NoFace("no-face-in-folder", path=str(folder))
     return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known)
@@ -130,28 +130,28 @@ def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
 
     Args:
         vectors: (N, D) unit vectors.
-        groups: for each, the group that it is in, or nothing: near duplicates, or photos of one person.
+        groups: the group of each, or "": photos of one person, or near duplicates.
 
     Returns:
         (pairs,) in ascending order.
     """
     first, second = torch.triu_indices(len(vectors), len(vectors), 1)
     numbers = {group: number for number, group in enumerate(sorted(set(groups) - {""}))}
-    # Faces without a group get a number of their own.
+    # A face without a group gets a number of its own.
     ids = torch.tensor([numbers.get(group, len(numbers) + at) for at, group in enumerate(groups)])
     different = ids[first] != ids[second]
     return (vectors @ vectors.T)[first[different], second[different]].sort().values
 
 
 def threshold_at(similarities: Tensor, rate: float) -> float | None:
-    """The similarity that the given share of ascending values exceeds; None of too few of them."""
+    """The similarity that the given fraction of ascending values exceeds; None if there are too few values."""
     if len(similarities) * rate < ENOUGH:
         return None
     return float(similarities[min(len(similarities) - 1, int(len(similarities) * (1 - rate)))])
 
 
 def measure(similarities: Tensor) -> Impostors:
-    """Thresholds, mean and standard deviation, to four digits, of at least one pair in ascending order."""
+    """Thresholds, mean and standard deviation, to four digits; takes at least one similarity, in ascending order."""
     far1, far01 = (threshold_at(similarities, rate) for rate in (0.01, 0.001))
     return Impostors(
         len(similarities),
@@ -163,10 +163,10 @@ def measure(similarities: Tensor) -> Impostors:
 
 
 def measure_folder(faces: Faces) -> dict[str, Impostors]:
-    """Impostor pairs of a folder by recogniser.
+    """Measure each recogniser on the impostor pairs of a folder.
 
     Raises:
-        BadRequest: its faces make no pair.
+        BadRequest: all faces are of one person.
     """
     if len(set(faces.people)) < 2:
         raise BadRequest("faces-of-one-person")
@@ -174,10 +174,10 @@ def measure_folder(faces: Faces) -> dict[str, Impostors]:
 
 
 def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore) -> Path:
-    """Keeps the thresholds of the user's own recognisers for the runs to come; returns the file.
+    """Save the thresholds of the user's own recognisers for later runs; returns the file.
 
     Raises:
-        BadRequest: too few pairs for a false accept rate of 1 %, or a recogniser that ships with thresholds.
+        BadRequest: too few pairs for a false accept rate of 1 %, or a recogniser whose thresholds ship.
         CannotWrite: the file can't be written.
     """
     shipped = read_thresholds(store.path("thresholds"))
@@ -185,14 +185,14 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore) ->
         name: {"far1": own.far1, "far01": own.far01, "mean": own.impostor_mean, "spread": own.impostor_std}
         for name, own in read_own_thresholds(store.root).items()
     }
-    for name, found in measured.items():
+    for name, impostors in measured.items():
         if name in shipped:
             raise BadRequest("thresholds-ship", name=name)
-        if found.far1 is None:
-            raise BadRequest("pairs-too-few", count=found.pairs, least=100 * ENOUGH)
-        # Of too few pairs for the higher one, the lower one counts: it flatters nobody.
-        far01 = found.far1 if found.far01 is None else found.far01
-        tables[name] = {"far1": found.far1, "far01": far01, "mean": found.mean, "spread": found.std}
+        if impostors.far1 is None:
+            raise BadRequest("pairs-too-few", count=impostors.pairs, least=100 * ENOUGH)
+        # With too few pairs for the higher threshold, the lower one is used, which overstates no protection.
+        far01 = impostors.far1 if impostors.far01 is None else impostors.far01
+        tables[name] = {"far1": impostors.far1, "far01": far01, "mean": impostors.mean, "spread": impostors.std}
     path = store.root / OWN_THRESHOLDS
     make_folder(store.root)
     write_whole(path, (json.dumps({"recognisers": tables}, indent=2) + "\n").encode())

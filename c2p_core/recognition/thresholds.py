@@ -1,7 +1,7 @@
-"""Thresholds of recognisers: the similarity above which two faces match; measured by ``bundle/train/thresholds.py``.
+"""Thresholds of recognisers: similarities above which two faces match, measured by ``bundle/train/thresholds.py``.
 
-For a recogniser that this project has not measured, the user's own measurement counts (``c2p thresholds``), or its
-maker's default from the manifest.
+For a recogniser that this project has not measured, they are the user's own measurement (``c2p thresholds``) or the
+vendor's default from the manifest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from c2p_core.models.manifest import ModelEntry
 
 OWN_THRESHOLDS = "thresholds.json"
 """Name of a user's own file, in the folder of the fetched models."""
-# Where impostor pairs were not measured: the mean of the recognisers that ship, 0.04 to 0.17.
+# For recognisers without measured impostor pairs: the mean of the shipped ones, which have 0.04 to 0.17.
 _USUAL_IMPOSTOR_STD = 0.11
 
 
@@ -25,10 +25,10 @@ class Thresholds:
     """Cosine similarities of one recogniser.
 
     Attributes:
-        far1: threshold at FAR 1 %: so many impostor pairs (two different people) are more similar than this.
+        far1: threshold at FAR 1 %, exceeded by 1 % of impostor pairs (two different people).
         far01: threshold at FAR 0.1 %.
         impostor_mean: mean similarity of impostor pairs.
-        impostor_std: its standard deviation, the unit of margins; ``spread`` in the file.
+        impostor_std: standard deviation of their similarity, the unit of margins; ``spread`` in the file.
     """
 
     far1: float
@@ -39,7 +39,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run takes a recogniser's thresholds to be; attributes as those of `c2p_core.recognition.Recogniser`."""
+    """The thresholds that a run uses for a recogniser; attributes as those of `c2p_core.recognition.Recogniser`."""
 
     far1: float
     far01: float
@@ -48,10 +48,10 @@ class Limits:
 
 
 def choose_limits(entry: ModelEntry, shipped: Thresholds | None, own: Thresholds | None) -> Limits:
-    """The project's thresholds, else the lower of the user's and the maker's: too high ones would flatter.
+    """Take the project's thresholds, else the lower of the user's and the vendor's: too high ones overstate protection.
 
     Raises:
-        ModelUnavailable: there is none of the three.
+        ModelUnavailable: none of the three exists.
     """
     if shipped is not None:
         return Limits(shipped.far1, shipped.far01, shipped.impostor_std, "project")
@@ -77,13 +77,13 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
 
 
 def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
-    """What the user measured, by recogniser; often nothing.
+    """Read the user's own thresholds by recogniser name; {} without a file.
 
     Args:
         root: folder of the fetched models.
 
     Raises:
-        ModelUnavailable: the file is there and not understood.
+        ModelUnavailable: the file exists but is invalid.
     """
     path = root / OWN_THRESHOLDS
     if not path.is_file():

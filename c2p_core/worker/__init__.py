@@ -1,5 +1,5 @@
-"""The worker: one warm process per user that plug-ins talk to. ``docs/worker-protocol.md`` says what it speaks.
+"""The worker: one process per user that keeps models loaded for plug-ins. ``docs/worker-protocol.md`` is its protocol.
 
-``server`` listens and queues, ``supervise`` keeps the process that computes, ``compute`` is that process, ``jobs`` is
-what it can do.
+``server`` accepts clients and queues jobs, ``supervise`` controls the computing process, ``compute`` is that process,
+``jobs`` does the jobs.
 """

@@ -1,4 +1,4 @@
-"""``python -m c2p_core.worker``: the worker's process, as plug-ins start it."""
+"""``python -m c2p_core.worker``: starts the worker, as plug-ins do."""
 
 import sys
 

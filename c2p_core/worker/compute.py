@@ -1,4 +1,4 @@
-"""The process that computes: takes jobs from its parent through a pipe, one at a time, and dies with it."""
+"""The computing process: takes jobs from its parent through a pipe, one at a time, and exits with it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from c2p_core.worker.protocol import Header, Message, Tell, read, write
 from c2p_core.worker.transport import FileStream
 
 Run = Callable[[Message, Tell, CancelToken], Message]
-"""Does a job: its message, a function for progress, a token. Gives the result."""
+"""Does a job: takes its message, a function for progress and a token; returns the result."""
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+_MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def main() -> None:
-    """Serves the parent with the real jobs."""
+    """Serve the parent with ``jobs.Jobs``."""
 
     def prepare() -> tuple[Header, Run]:
-        # open_clip does without, and only models that no job uses need these 25 MB.
+        # open_clip works without timm, and only models that no job uses need these 25 MB.
         sys.modules["timm"] = None  # type: ignore[assignment]
         from c2p_core.worker.jobs import Jobs
 
@@ -42,30 +42,30 @@ def main() -> None:
 
 
 def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
-    """Says that it is ready, then does what the parent asks for until that has gone.
+    """Report that the process is ready, then do the parent's jobs until the parent has gone.
 
     Args:
-        prepare: loads what every job needs; gives what is told about this process, and what does the jobs.
+        prepare: loads what every job needs; returns a description of this process, and the function that does jobs.
     """
     faulthandler.enable()
-    stream = _stream()
+    stream = _open_stream()
     about, run = prepare()
     jobs: queue.SimpleQueue[tuple[Message, CancelToken]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(stream, jobs), daemon=True).start()
     write(stream, Message({"kind": "ready", **about}))
     while True:
         job, cancel = jobs.get()
-        _one(job, cancel, run, stream)
+        _run_job(job, cancel, run, stream)
         del job
         give_back()
 
 
-def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
-    """Does a job, to its result or error."""
+def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
+    """Do a job and send its result or error."""
     number = job.header["job"]
 
-    def tell(said: Message) -> None:
-        write(stream, Message({**said.header, "job": number}, said.entries, said.payload))
+    def tell(message: Message) -> None:
+        write(stream, Message({**message.header, "job": number}, message.entries, message.payload))
 
     def fail(message: errors.Message, **more: bool) -> None:
         tell(Message({"kind": ERROR, **message.described(), **more}))
@@ -82,44 +82,44 @@ def _one(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> Non
         traceback.print_exc()
         if is_out_of_gpu_memory(error):
             fail(errors.Message("gpu-memory-full"), spent=True)
-        elif _is_memory(error):
+        elif _is_out_of_memory(error):
             fail(errors.Message("memory-full"), spent=True)
         else:
-            what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-            # Nothing is certain any more; the parent starts another process for the next job.
-            fail(errors.Message("unexpected-in-job", error=what), spent=True)
+            summary = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+            # The state of this process is unknown; the parent starts another one for the next job.
+            fail(errors.Message("unexpected-in-job", error=summary), spent=True)
 
 
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _MEMORY_ERRORS)
 
 
 def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelToken]]) -> None:
-    """Hands on jobs and cancels them; ends the whole process when the parent has gone."""
+    """Queue and cancel jobs; ends the whole process when the parent has gone."""
     tokens: dict[object, CancelToken] = {}
     try:
         while True:
-            said = read(stream)
-            number = said.header["job"]
-            if said.header["kind"] == CANCEL:
-                # It may overtake its job.
+            received = read(stream)
+            number = received.header["job"]
+            if received.header["kind"] == CANCEL:
+                # A cancellation may arrive before its job.
                 tokens.setdefault(number, CancelToken()).cancel()
             else:
                 tokens = {number: tokens.get(number) or CancelToken()}
-                jobs.put((said, tokens[number]))
-            # Its pixels would stay here until the next message.
-            del said
+                jobs.put((received, tokens[number]))
+            # Its pixels would stay in memory until the next message.
+            del received
     except (StreamClosed, ProtocolError):
         os._exit(0)
 
 
-def _stream() -> FileStream:
-    """The parent's pipes; what libraries print goes to the log instead."""
+def _open_stream() -> FileStream:
+    """Open the parent's pipes; whatever libraries print goes to the log instead."""
     source, target = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     if sys.platform == "win32":
         import msvcrt
 

@@ -1,4 +1,4 @@
-"""Asks the running worker for its status, or ends it, for the command line."""
+"""Queries or ends the running worker, for the command line."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from c2p_core.worker.protocol import Header
 from c2p_core.worker.run_folder import remove_endpoint, usual_run_folder
 
 _CLIENT = "c2p"
-# The longest that a worker may take to end after it was asked to.
+# The longest that a worker may take to end after it has been told to.
 _END_SECONDS = 10.0
 
 
 class NoWorker(C2PError):
-    """There is no worker that answers."""
+    """No worker responds."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What came of ending the worker, in words, and whether one ran."""
+    """The outcome of ending the worker, in words, and whether one was running."""
 
     words: str
     ran: bool
 
 
 def status(folder: Path | None = None) -> Header:
-    """What the worker says of itself.
+    """Query the worker's status.
 
     Args:
         folder: the run folder, the usual one when None.
 
     Raises:
-        NoWorker: none runs, or it does not answer.
+        NoWorker: none is running, or it does not respond.
     """
     try:
         header = ask(str(folder or usual_run_folder()), STATUS, _CLIENT)
@@ -59,7 +59,7 @@ def status(folder: Path | None = None) -> Header:
 
 
 def stop(folder: Path | None = None) -> Ending:
-    """Ends the worker, by force when it does not answer.
+    """End the worker, by force if it does not respond.
 
     Args:
         folder: the run folder, the usual one when None.
@@ -68,7 +68,7 @@ def stop(folder: Path | None = None) -> Ending:
     endpoint = read_endpoint(str(folder))
     if endpoint is None:
         return Ending("No worker is running.", False)
-    process = _process(endpoint)
+    process = _find_process(endpoint)
     try:
         stopping = ask(str(folder), STOP, _CLIENT) is not None
     except (Silent, WorkerProblem):
@@ -86,8 +86,8 @@ def stop(folder: Path | None = None) -> Ending:
     return Ending("The worker did not answer and was killed.", True)
 
 
-def _process(endpoint: dict[str, Any]) -> psutil.Process | None:
-    """The process that wrote the endpoint; None when it is gone and its number belongs to another one."""
+def _find_process(endpoint: dict[str, Any]) -> psutil.Process | None:
+    """Find the process that wrote the endpoint; None if it has ended, even where another one has its number."""
     try:
         process = psutil.Process(int(endpoint["pid"]))
         return process if abs(process.create_time() - float(endpoint["started"])) < 1 else None

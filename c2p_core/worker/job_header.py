@@ -1,4 +1,4 @@
-"""Reads a job's header: everything that comes from outside is checked here, once."""
+"""Reads a job's header; the only place where its values are validated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIDE_LIMIT = 262_144
 
 @dataclass(frozen=True)
 class KnownFace:
-    """A face that was found before."""
+    """A face from an earlier detection."""
 
     number: int
     box: Box
@@ -27,7 +27,7 @@ FaceRequest = Literal["all", "largest"] | tuple[int, ...] | tuple[KnownFace, ...
 
 
 class JobHeader:
-    """A header whose values are taken with their meaning; raises ``BadRequest`` for those that have none."""
+    """A header with typed access to its values; raises ``BadRequest`` for invalid ones."""
 
     def __init__(self, header: dict[str, Any]) -> None:
         self._header = header
@@ -35,7 +35,7 @@ class JobHeader:
     def text(self, key: str, default: str) -> str:
         value = self._header.get(key, default)
         if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         return value
 
     def word(self, key: str, default: str, allowed: Sequence[str]) -> str:
@@ -47,7 +47,7 @@ class JobHeader:
     def flag(self, key: str, default: bool = False) -> bool:
         value = self._header.get(key, default)
         if not isinstance(value, bool):
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         return value
 
     def number(self, key: str, default: float, low: float, high: float) -> float:
@@ -61,7 +61,7 @@ class JobHeader:
         if value is None:
             return default
         if not isinstance(value, int):
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         return int(self.number(key, default, low, high))
 
     def size(self, key: str) -> tuple[int, int] | None:
@@ -70,33 +70,33 @@ class JobHeader:
         if value is None:
             return None
         if not isinstance(value, list) or len(value) != 2 or not all(_is_number(v) for v in value):
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         if not all(1 <= v <= _SIDE_LIMIT for v in value):
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         return int(value[0]), int(value[1])
 
     def wants_all(self, key: str) -> bool:
-        """Whether everything is asked for rather than names."""
+        """Whether the value requests everything rather than names."""
         return self._header.get(key) is True
 
     def names(self, key: str) -> tuple[str, ...]:
-        """Names, none when it is missing, false or "auto"."""
+        """Names; () where the value is missing, false or "auto"."""
         value = self._header.get(key)
         if value in (None, False, "auto"):
             return ()
         if not isinstance(value, list) or len(value) > _LIST_LIMIT or not all(isinstance(v, str) for v in value):
-            raise _meaningless(key, value)
+            raise _reject(key, value)
         return tuple(value)
 
     def face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
-        """Which of the faces that are found get a region."""
+        """Which of the detected faces get a region."""
         value = self._header.get("choose", "all")
         if value in ("all", "largest", "selected"):
             return value  # type: ignore[no-any-return]
         return _read_numbers("choose", value)
 
     def faces(self) -> FaceRequest:
-        """Which faces a job is about."""
+        """The faces that a job works on."""
         value = self._header.get("faces", "all")
         if value in ("all", "largest"):
             return value  # type: ignore[no-any-return]
@@ -107,19 +107,19 @@ class JobHeader:
 
 def _read_numbers(key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or len(value) > _LIST_LIMIT:
-        raise _meaningless(key, value)
+        raise _reject(key, value)
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
-        raise _meaningless(key, value)
+        raise _reject(key, value)
     return tuple(value)
 
 
 def _read_known_face(face: dict[str, Any]) -> KnownFace:
     number, box = face.get("number"), face.get("box")
     if not isinstance(number, int) or not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise _meaningless("faces", face)
+        raise _reject("faces", face)
     x0, y0, x1, y1 = (float(v) for v in box)
     if not (x0 < x1 and y0 < y1 and all(abs(v) <= 4 * _SIDE_LIMIT for v in box)):
-        raise _meaningless("faces", face)
+        raise _reject("faces", face)
     return KnownFace(number, (x0, y0, x1, y1))
 
 
@@ -129,5 +129,5 @@ def _is_number(value: Any) -> bool:
     return abs(value) < 2**53 and math.isfinite(value)
 
 
-def _meaningless(key: str, value: Any) -> BadRequest:
+def _reject(key: str, value: Any) -> BadRequest:
     return BadRequest("setting-unclear", setting=key, value=str(value)[:60])

@@ -1,4 +1,4 @@
-"""What the worker can do: from a job's header and pictures to a result's. ``docs/worker-protocol.md`` has the words."""
+"""The worker's jobs: each turns a header and pictures into a result. ``docs/worker-protocol.md`` describes them."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ from c2p_core.worker.regions import (
 from c2p_core.worker.results import blend_selection, check_selection, pack_result, to_photo, update_similarities
 
 PREVIEW_STEPS = 10
-# Of a request: pixels, and what the protocol says in its own words.
-_NOT_KEPT = ("photo", "original", "faces", "layers")
+# Fields of a request that are not kept: pixels, and those that the protocol has in another form.
+_LEFT_OUT = ("photo", "original", "faces", "layers")
 
 
 @dataclass(frozen=True)
 class _RegionPictures:
-    """A part of the layer that is to be protected: the photo, and what may come with it, all of the same bounds."""
+    """A region of the layer to protect: its photo and the optional pictures with the same bounds."""
 
     photo: Picture
     selection: Picture | None
@@ -86,23 +86,23 @@ class _RegionPictures:
 
 
 class _NothingVisible(BadRequest):
-    """The selection hides all that was changed."""
+    """The selection hides the whole change."""
 
 
 class Jobs:
     """Does jobs, with models that stay loaded."""
 
     def __init__(self) -> None:
-        # Nothing is fetched behind the user's back; the plug-in offers what is missing.
+        # Nothing is fetched without the user's consent; the plug-in offers to fetch missing models.
         self._store = ModelStore(offline=True)
-        # On disk they would show the faces.
+        # Inversions show the faces, so they are not written to disk.
         self._warm = WarmModels(MemoryInversions())
 
     def about(self) -> Header:
-        """What the hello says of this process; loads the models that a usual job needs."""
+        """Describe this process for the hello; loads the models that a default job needs."""
         device = pick_device("auto")
         known = self._known_models()
-        # What is missing is offered by the plug-in; it must be able to connect for that.
+        # The plug-in offers to fetch missing models, and must be able to connect for that.
         with contextlib.suppress(ModelUnavailable):
             self._warm_up()
         return {
@@ -125,7 +125,7 @@ class Jobs:
         }
 
     def _warm_up(self) -> None:
-        """Loads what a usual job needs, for the processor where the card is full; a job tries the card again."""
+        """Load what a default job needs, on the CPU where GPU memory is full; jobs try the GPU again."""
         try:
             loaded.warm_up(self._store, "auto", self._warm)
             return
@@ -137,15 +137,15 @@ class Jobs:
         loaded.warm_up(self._store, "cpu", self._warm)
 
     def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
-        """Does a job; see ``compute.Run``."""
-        does = {
+        """Do a job; see ``compute.Run``."""
+        handlers = {
             "find": self._find,
             "protect": self._protect,
             "preview": self._preview,
             "check": self._check,
             "models": self._models,
         }
-        return does[job.header["kind"]](JobHeader(job.header), unpack(job), tell, cancel)
+        return handlers[job.header["kind"]](JobHeader(job.header), unpack(job), tell, cancel)
 
     # Faces
 
@@ -157,7 +157,7 @@ class Jobs:
         height, width = picture.pixels.shape[:2]
         full = header.size("full") or (width, height)
         scale = np.array([full[0] / width, full[1] / height])
-        tell(Message(_progress(Progress("detect"), 0.0, None)))
+        tell(Message(_describe_progress(Progress("detect"), 0.0, None)))
         found = find_faces(to_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
         faces = [scale_face(face, scale) for face in found]
         fractions = [1.0 if selection is None else get_selected_fraction(face, selection.pixels) for face in found]
@@ -176,7 +176,7 @@ class Jobs:
         output = header.word("output", "single", ("single", "products"))
         began = time.perf_counter()
         regions = _group_regions(pictures)
-        request = replace(_request(header), layers=output == "products")
+        request = replace(_build_request(header), layers=output == "products")
         tasks = assign_faces(header.faces(), [region.photo for region in regions])
         reports: list[FaceReport] = []
         warnings: list[errors.Message] = []
@@ -189,13 +189,13 @@ class Jobs:
             try:
                 result = self._protect_region(region, task.choice, request, job_progress, tell, cancel)
             except (NoFace, _NothingVisible) as error:
-                # What other regions have cost is not thrown away for it.
+                # The results of other regions are kept.
                 failures.append(error)
                 continue
             task = drop_missing_faces(task, result.faces)
             reports += move_to_layer(result.faces, task, region.photo)
             warnings += [w for w in result.warnings if w not in warnings]
-            # It hangs on what was asked for, which is the same for all regions but those to be strengthened.
+            # It depends on the request only, the same for all regions except those that are strengthened.
             stronger = stronger or result.stronger
             results += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
         if failures and not results:
@@ -224,14 +224,14 @@ class Jobs:
         tell: Tell,
         cancel: CancelToken,
     ) -> ProtectResult:
-        """The result; its figures are those of what the selection leaves of it."""
+        """Protect one region; the similarities are those of the picture with the selection applied."""
         photo = to_photo(region.photo)
         if min(photo.width, photo.height) < MIN_SIDE:
             raise NoFace("layer-too-small", width=photo.width, height=photo.height)
         original = None if region.original is None else to_photo(region.original)
         result = pipeline.protect(
             replace(request, photo=photo, faces=choice, original=original),
-            progress=lambda p: tell(Message(_progress(p, *job_progress.estimate(p)))),
+            progress=lambda p: tell(Message(_describe_progress(p, *job_progress.estimate(p)))),
             cancel=cancel,
             store=self._store,
             warm=self._warm,
@@ -258,7 +258,7 @@ class Jobs:
 
     def _preview(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         steps = header.integer("steps", PREVIEW_STEPS, 1, 1000)
-        request = replace(_request(header), steps=steps)
+        request = replace(_build_request(header), steps=steps)
         regions = _group_regions(pictures)
         tasks = assign_faces(header.faces(), [region.photo for region in regions])
         task = pick_largest_face(tasks, [region.photo for region in regions])
@@ -266,7 +266,7 @@ class Jobs:
         seen: list[Preview] = []
         result = pipeline.protect(
             replace(request, photo=to_photo(region.photo), faces=task.choice),
-            progress=lambda p: tell(Message(_progress(p, *JobProgress(0, 1, steps).estimate(p)))),
+            progress=lambda p: tell(Message(_describe_progress(p, *JobProgress(0, 1, steps).estimate(p)))),
             preview=seen.append,
             cancel=cancel,
             store=self._store,
@@ -299,8 +299,8 @@ class Jobs:
             for part, (reports, shown) in enumerate(versions):
                 cancel.raise_if_cancelled()
                 done = (index * len(versions) + part) / parts
-                tell(Message(_progress(Progress("verify", step=0), done, None)))
-                found = compare.check(
+                tell(Message(_describe_progress(Progress("verify", step=0), done, None)))
+                compared = compare.check(
                     original,
                     shown,
                     store=self._store,
@@ -308,7 +308,7 @@ class Jobs:
                     warm=self._warm,
                     warnings=warnings,
                 )
-                reports += move_to_layer(filter_reports(found, task.choice), task, originals[task.index])
+                reports += move_to_layer(filter_reports(compared, task.choice), task, originals[task.index])
         current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
         answer = {
             **_describe_reports(current_reports),
@@ -321,7 +321,7 @@ class Jobs:
     # Models
 
     def _models(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        # What came with the installation can't be fetched, and must not keep the others from coming.
+        # Shipped models can't be fetched, and must not prevent that others are.
         missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_intact(e.name)]
         wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
         for name in wanted:
@@ -330,13 +330,13 @@ class Jobs:
         for index, name in enumerate(wanted):
             cancel.raise_if_cancelled()
 
-            def fetched(done: int, size: int, at: int = index) -> None:
+            def report_bytes(done: int, size: int, at: int = index) -> None:
                 cancel.raise_if_cancelled()
                 fraction = (at + done / max(size, 1)) / len(wanted)
-                tell(Message(_progress(Progress("fetch", step=done, steps=size), fraction, None)))
+                tell(Message(_describe_progress(Progress("fetch", step=done, steps=size), fraction, None)))
 
-            fetched(0, 1)
-            store.fetch(name, fetched)
+            report_bytes(0, 1)
+            store.fetch(name, report_bytes)
         if wanted:
             self._warm.release()
         return Message(self._known_models())
@@ -364,12 +364,12 @@ class Jobs:
 # Requests
 
 
-def _request(header: JobHeader) -> ProtectRequest:
-    """What to do with each region; ``validate`` checks what the values mean."""
-    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+def _build_request(header: JobHeader) -> ProtectRequest:
+    """Build the request for each region; its values are checked by ``validate``."""
+    empty = Photo(np.zeros((1, 1, 3), np.uint8))
     steps = header.integer("steps", 0, 0, 10_000)
     return ProtectRequest(
-        nothing,
+        empty,
         prompt=header.text("prompt", DEFAULT_PROMPT),
         strength=header.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=header.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
@@ -385,15 +385,15 @@ def _request(header: JobHeader) -> ProtectRequest:
 
 
 def _list_settings(request: ProtectRequest, reports: Sequence[FaceReport], output: str) -> dict[str, Any]:
-    """Everything that decided the result, for the layer's parasite."""
-    kept = {name: value for name, value in vars(request).items() if name not in _NOT_KEPT}
+    """List all settings that determined the result, for the layer's parasite."""
+    kept = {name: value for name, value in vars(request).items() if name not in _LEFT_OUT}
     kept["steps"] = request.steps or SearchSettings().steps
     done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
     return {**kept, "output": output, "faces": done, "program": __version__, "protocol": PROTOCOL}
 
 
 def _describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
-    """What was measured, for programs and for people."""
+    """Describe the measurements, for programs and as sentences."""
     return {
         "faces": [face_report(face) for face in reports],
         "sentences": [
@@ -408,14 +408,14 @@ def _describe_messages(messages: Iterable[errors.Message]) -> list[dict[str, Any
     return [message.described() for message in messages]
 
 
-def _progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
+def _describe_progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
     where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
     left = None if seconds_left is None else round(seconds_left, 1)
     return {"kind": PROGRESS, **where, "fraction": round(fraction, 4), "seconds_left": left}
 
 
 def _average_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:
-    """Seconds per face, when the number of steps was the usual one."""
+    """Seconds per face, or None if the number of steps was not the default."""
     seconds = [face.seconds for face in reports if face.steps]
     return round(sum(seconds) / len(seconds), 1) if seconds and request.steps is None else None
 
@@ -431,12 +431,12 @@ def _require_one(name: str, pictures: Sequence[Picture]) -> Picture:
 
 
 def _group_regions(pictures: Sequence[Picture]) -> list[_RegionPictures]:
-    """The regions that were sent, with what belongs to each."""
+    """Group the pictures of a job into regions."""
     photos = [picture for picture in pictures if picture.name == "photo"]
     if not photos:
         raise BadRequest("photo-not-sent")
 
-    def partner(name: str, photo: Picture) -> Picture | None:
+    def find_partner(name: str, photo: Picture) -> Picture | None:
         found = next((p for p in pictures if p.name == name and p.bounds == photo.bounds), None)
         if found is None and any(p.name == name for p in pictures):
             raise BadRequest("partner-not-sent", name=name)
@@ -444,4 +444,6 @@ def _group_regions(pictures: Sequence[Picture]) -> list[_RegionPictures]:
             check_selection(found, photo)
         return found
 
-    return [_RegionPictures(photo, partner("selection", photo), partner("original", photo)) for photo in photos]
+    return [
+        _RegionPictures(photo, find_partner("selection", photo), find_partner("original", photo)) for photo in photos
+    ]

@@ -1,4 +1,4 @@
-"""The worker's log: what it did and what went wrong, never a pixel and never a prompt."""
+"""The worker's log: its actions and errors, never pixels or prompts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import logging.handlers
 from pathlib import Path
 
 LOG = logging.getLogger("c2p_core.worker")
-_BYTES = 1_000_000
-_OLDER = 2
+_MAX_BYTES = 1_000_000
+_OLD_FILES = 2
 
 
 def open_log(folder: Path) -> Path:
-    """Starts to write ``worker.log``, at most three files of 1 MB; gives its path."""
+    """Open ``worker.log`` for writing, at most three files of 1 MB; returns its path."""
     path = folder / "worker.log"
     handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_BYTES, backupCount=_OLDER, encoding="utf-8", errors="backslashreplace"
+        path, maxBytes=_MAX_BYTES, backupCount=_OLD_FILES, encoding="utf-8", errors="backslashreplace"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     LOG.addHandler(handler)

@@ -1,8 +1,8 @@
-"""Messages as the worker has them: whole, with pictures as NumPy arrays.
+"""The worker's form of messages: whole, with pictures as NumPy arrays.
 
-Frames, limits and errors are those of ``worker_client``, which reads and writes them for both sides; every size from
-outside is bounded there. Its own ``Picture`` holds strips of bytes, because no plug-in has NumPy, and it reads strip by
-strip; here a payload is read in one piece, into memory that was reserved for it, and handed on without a copy.
+Frames, limits and errors are those of ``worker_client``, which implements them for both sides and bounds all sizes in a
+message. Its own ``Picture`` holds strips of bytes, because plug-ins have no NumPy, and it reads strip by strip; here a
+payload is read in one piece, after memory was reserved for it, and passed on without a copy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Header = dict[str, Any]
 
 @dataclass(frozen=True)
 class Message:
-    """A header, without "pictures"; the entries that it has there, one a picture; and the bytes of all pictures."""
+    """A header without its "pictures"; these entries, one per picture; and the bytes of all pictures."""
 
     header: Header
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Message:
 
 
 Tell = Callable[[Message], None]
-"""Sends a message to whoever gave the job."""
+"""Sends a message to the client of a job."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Picture:
     """Pixels of a part of a layer.
 
     Attributes:
-        name: what it is for.
-        x, y: of its top left pixel, in layer pixels.
+        name: its role in the message.
+        x, y: position of its top left pixel, in layer pixels.
         pixels: (height, width, channels) uint8, uint16 or float32.
-        icc: the profile that they are encoded in, None for sRGB.
-        about: more about it.
+        icc: colour profile of the pixels, None for sRGB.
+        about: further properties.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Picture:
 
 
 def pack(header: Header, pictures: Sequence[Picture] = ()) -> Message:
-    """The message with these pictures."""
+    """Build a message with these pictures."""
     entries: list[dict[str, Any]] = []
     chunks: list[Any] = []
     for picture in pictures:
@@ -77,7 +77,7 @@ def pack(header: Header, pictures: Sequence[Picture] = ()) -> Message:
 
 
 def unpack(message: Message) -> list[Picture]:
-    """The pictures of a message; their pixels share its memory."""
+    """Extract the pictures of a message; their pixels share its memory."""
     pictures, start = [], 0
     for entry in message.entries:
         icc = bytes(message.payload[start : start + entry["icc"]])
@@ -90,11 +90,11 @@ def unpack(message: Message) -> list[Picture]:
 
 
 def write(stream: Stream, message: Message) -> None:
-    """Sends one message.
+    """Send one message.
 
     Raises:
-        ProtocolError: it is larger than allowed, or JSON has no such values.
-        StreamClosed: the other side has gone.
+        ProtocolError: it is larger than allowed, or has values that JSON can't represent.
+        StreamClosed: the other side has closed the connection.
     """
     write_header(stream, message.header, message.entries, len(message.payload))
     if message.payload:
@@ -102,16 +102,16 @@ def write(stream: Stream, message: Message) -> None:
 
 
 def read(stream: Stream, reserve: Callable[[int], None] = lambda size: None, handshake: bool = False) -> Message:
-    """Receives one message.
+    """Receive one message.
 
     Args:
-        stream: where from.
-        reserve: asked before a payload of so many bytes is read; may raise.
-        handshake: whether the other side has not proved yet who it is.
+        stream: the stream to read from.
+        reserve: called with the size of a payload in bytes before it is read; may raise.
+        handshake: whether the other side still has to authenticate.
 
     Raises:
-        ProtocolError: it is no message, or larger than allowed.
-        StreamClosed: there is no more.
+        ProtocolError: it is malformed, or larger than allowed.
+        StreamClosed: the stream has ended.
     """
     limits = (HANDSHAKE_HEADER_LIMIT, 0) if handshake else (HEADER_LIMIT, PAYLOAD_LIMIT)
     header, entries, payload_bytes = read_header(stream, *limits)

@@ -1,4 +1,4 @@
-"""Faces between the whole layer and the regions, the rectangles of it that travel to the worker."""
+"""Assigns faces to regions, the rectangles of a layer that are sent to the worker."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from c2p_core.faces.detect import TOLERANCE, why_skipped
 from c2p_core.worker.job_header import FaceRequest, KnownFace
 from c2p_core.worker.protocol import Picture
 
-# Around the canvas of a face, in eye distances: what the search for faces and moved pixels need besides.
-_AROUND = 0.5
-# A face belongs to the selection when this much of it does.
-_SELECTED = 0.5
+# Margin around the canvas of a face, in eye distances, for detection and for displaced pixels.
+_MARGIN = 0.5
+# A face is selected when at least this fraction of it is.
+_MIN_SELECTED = 0.5
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to do with one region of a layer.
+    """The work on one region of a layer.
 
     Attributes:
         index: of the region.
-        choice: the faces, in the region's own coordinates.
-        numbers: what the client calls them, one per box of ``choice``; empty where it did not name them so.
+        choice: the faces to work on, in the region's coordinates.
+        numbers: the client's numbers of the faces, one per box of ``choice``; () where it did not send boxes.
     """
 
     index: int
@@ -39,7 +39,7 @@ class Task:
 
 
 def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
-    """A face found in a reduced picture, in pixels of the layer; ``scale`` is (2,), layer pixels per picture pixel."""
+    """Convert a face from a reduced picture to layer pixels; ``scale`` is (2,), layer pixels per picture pixel."""
     distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
     x0, y0, x1, y1 = face.box
     box = (x0 * float(scale[0]), y0 * float(scale[1]), x1 * float(scale[0]), y1 * float(scale[1]))
@@ -48,7 +48,7 @@ def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
 
 
 def get_selected_fraction(face: Face, selection: NDArray[Any]) -> float:
-    """The share 0..1 of a face's box that a (H, W, 1) uint8 selection of the same picture holds."""
+    """Fraction 0..1 of a face's box in a selection, (H, W, 1) uint8, of the same picture."""
     height, width = selection.shape[:2]
     x0, y0 = max(0, int(face.box[0])), max(0, int(face.box[1]))
     x1, y1 = min(width, round(face.box[2])), min(height, round(face.box[3]))
@@ -56,7 +56,7 @@ def get_selected_fraction(face: Face, selection: NDArray[Any]) -> float:
 
 
 def describe_face(face: Face, fraction: float) -> dict[str, Any]:
-    """A face as the protocol has it."""
+    """Describe a face as the protocol does."""
     return {
         "number": face.number,
         "box": list(face.box),
@@ -68,7 +68,7 @@ def describe_face(face: Face, fraction: float) -> dict[str, Any]:
 
 
 def choose_faces(choice: str | tuple[int, ...], faces: Sequence[Face], fractions: Sequence[float]) -> list[Face]:
-    """The faces that can be protected and are asked for."""
+    """Select the requested faces among those that can be protected."""
     usable = [face for face in faces if not face.skipped]
     fraction_of = {face.number: fraction for face, fraction in zip(faces, fractions, strict=True)}
     if choice == "all":
@@ -76,12 +76,12 @@ def choose_faces(choice: str | tuple[int, ...], faces: Sequence[Face], fractions
     if choice == "largest":
         return [face for face in usable if fraction_of[face.number] > 0][:1]
     if choice == "selected":
-        return [face for face in usable if fraction_of[face.number] >= _SELECTED]
+        return [face for face in usable if fraction_of[face.number] >= _MIN_SELECTED]
     return [face for face in usable if face.number in choice]
 
 
 def plan_regions(faces: Sequence[Face], full: tuple[int, int]) -> list[dict[str, Any]]:
-    """Disjoint rectangles of a layer of size ``full`` that hold all that protecting the faces needs."""
+    """Plan disjoint rectangles of a layer of size ``full`` that hold all pixels needed to protect the faces."""
     rects = [(_get_needed_rect(face, full), [face.number]) for face in faces]
     joined = True
     while joined:
@@ -102,10 +102,10 @@ def plan_regions(faces: Sequence[Face], full: tuple[int, int]) -> list[dict[str,
 
 
 def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]:
-    """Which faces to work on in which of the ``regions``.
+    """Assign the requested faces to ``regions``.
 
     Raises:
-        BadRequest: they are not named in a way that tells the regions apart.
+        BadRequest: a face has no box although there are several regions, or lies in none of them.
     """
     if request == "all":
         return [Task(index, "all") for index in range(len(regions))]
@@ -132,7 +132,7 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
 
 
 def pick_largest_face(tasks: Sequence[Task], regions: Sequence[Picture]) -> Task:
-    """The task of only the largest face."""
+    """Reduce the tasks to that of the largest face."""
     named = [
         (box[3] - box[1], Task(task.index, (box,), (number,)))
         for task in tasks
@@ -147,7 +147,7 @@ def pick_largest_face(tasks: Sequence[Task], regions: Sequence[Picture]) -> Task
 
 
 def drop_missing_faces(task: Task, reports: Sequence[FaceReport]) -> Task:
-    """The task without the faces that are named by where they were and of which there is no report."""
+    """Drop faces that were given by their boxes and have no report."""
     if not task.numbers:
         return task
     named = zip(task.choice, task.numbers, strict=True)
@@ -156,13 +156,13 @@ def drop_missing_faces(task: Task, reports: Sequence[FaceReport]) -> Task:
 
 
 def map_client_numbers(reports: Sequence[FaceReport], task: Task) -> dict[int, int]:
-    """From a face's number in its region to what the client calls it; empty where the client did not name faces."""
+    """Map a face's number in its region to the client's number; {} where the client sent no boxes."""
     boxes = [box for box in task.choice if isinstance(box, tuple)] if task.numbers else []
     return {face_at(box, reports): number for box, number in zip(boxes, task.numbers, strict=True)}
 
 
 def move_to_layer(reports: Sequence[FaceReport], task: Task, region: Picture) -> list[FaceReport]:
-    """What was found in a region, in layer pixels and with the client's numbers; without faces that nobody named."""
+    """Convert a region's reports to layer pixels and the client's numbers; drops faces that were not requested."""
     if task.numbers:
         number_of = map_client_numbers(reports, task)
         reports = [replace(report, number=number_of[report.number]) for report in reports if report.number in number_of]
@@ -170,7 +170,7 @@ def move_to_layer(reports: Sequence[FaceReport], task: Task, region: Picture) ->
 
 
 def filter_reports(reports: Sequence[FaceReport], choice: FaceChoice) -> Sequence[FaceReport]:
-    """The reports on faces that are chosen by size or number."""
+    """Keep the reports on faces chosen by size or number."""
     if choice == "largest":
         return [report for report in reports if not report.skipped][:1]
     if choice == "all" or any(isinstance(face, tuple) for face in choice):
@@ -179,7 +179,7 @@ def filter_reports(reports: Sequence[FaceReport], choice: FaceChoice) -> Sequenc
 
 
 def renumber(reports: list[FaceReport], tasks: Sequence[Task]) -> list[FaceReport]:
-    """Counts through the faces of several regions, largest first, unless the client has numbered them."""
+    """Number the faces of several regions by size, largest first, unless the client has numbered them."""
     if len(tasks) == 1 or any(task.numbers for task in tasks):
         return sorted(reports, key=lambda report: report.number)
     ordered = sorted(reports, key=lambda report: -report.eye_distance)
@@ -189,8 +189,8 @@ def renumber(reports: list[FaceReport], tasks: Sequence[Task]) -> list[FaceRepor
 def _get_needed_rect(face: Face, full: tuple[int, int]) -> tuple[int, int, int, int]:
     corners = np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64)
     on_photo = transform_points(align(face.mesh, face.eye_distance).to_photo, corners)
-    low = np.floor(on_photo.min(0) - _AROUND * face.eye_distance).clip(0, [full[0] - 1, full[1] - 1])
-    high = np.ceil(on_photo.max(0) + _AROUND * face.eye_distance).clip(low + 1, full)
+    low = np.floor(on_photo.min(0) - _MARGIN * face.eye_distance).clip(0, [full[0] - 1, full[1] - 1])
+    high = np.ceil(on_photo.max(0) + _MARGIN * face.eye_distance).clip(low + 1, full)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 

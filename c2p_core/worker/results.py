@@ -1,4 +1,4 @@
-"""What goes back to the host: the rectangle that changed, and a mask of what changed in it."""
+"""Packs results for the host: the changed rectangle, and a mask of the changed pixels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from c2p_core.faces.boxes import box_iou
 from c2p_core.photo import Layer, Photo
 from c2p_core.worker.protocol import Picture
 
-# Pixels that happen to keep their value amid changed ones belong to the mask, up to holes of this radius.
+# Unchanged pixels among changed ones belong to the mask, up to holes of this radius.
 _HOLE = 2
 
 
 def to_photo(picture: Picture) -> Photo:
-    """The picture as the library takes it: hosts may have values beyond black and white, and what is no number."""
+    """Convert a picture to a photo; clips floats to 0..1 and replaces NaN, both of which hosts may send."""
     pixels = picture.pixels
     if pixels.dtype == np.float32:
         pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
@@ -31,13 +31,13 @@ def to_photo(picture: Picture) -> Photo:
 def pack_result(
     photo: Picture, result: ProtectResult, selection: Picture | None, client_numbers: Mapping[int, int]
 ) -> list[Picture]:
-    """The pictures of a result for one region; none when nothing changed.
+    """Pack the result of one region as pictures; [] when nothing changed.
 
     Args:
-        photo: the region as it came from the host.
+        photo: the region as sent by the host.
         result: its protection.
-        selection: of the same bounds; the mask is multiplied with it.
-        client_numbers: from a face's number in the result to what the client calls it, where that is another.
+        selection: of the same bounds; multiplies the mask.
+        client_numbers: the client's number of a face by its number in the result, where they differ.
     """
     protected = result.photo.pixels
     changed = (protected != to_photo(photo).pixels).any(axis=2)
@@ -60,16 +60,16 @@ def pack_result(
         for layer in _fill_uncovered(result.layers, photo, whole)
     ]
     if not layers:
-        # Where nothing changed the host's own values stay, even those that no photo has.
+        # Unchanged pixels keep the host's own values, even those outside a photo's range.
         pixels = np.where(changed[changed_area][..., None], protected[changed_area], photo.pixels[changed_area])
         layers = [Picture("protected", x, y, pixels, photo.icc)]
     return [*layers, Picture("mask", x, y, mask[..., None])]
 
 
 def _fill_uncovered(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bool_]) -> Sequence[Layer]:
-    """Layers whose bottom one has the photo's own pixels where the mask shows what no layer covers.
+    """Fill the bottom layer with the photo's own pixels where the mask is set and no layer covers it.
 
-    So that they are as opaque as the single layer, over a source that is not.
+    This makes the layers as opaque as the single layer over a transparent source.
     """
     if not layers:
         return layers
@@ -96,18 +96,18 @@ def _pack_layer(layer: Layer, photo: Picture, face: int) -> Picture:
 
 
 def blend_selection(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
-    """What a viewer sees of the protected pixels through a (H, W, 1) uint8 selection."""
+    """Blend protected pixels into the photo by a (H, W, 1) uint8 selection."""
     partly_selected = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
     opacity = selection[partly_selected].astype(np.float32) / 255
     before, after = photo[partly_selected].astype(np.float32), protected[partly_selected].astype(np.float32)
     blended = before + (after - before) * opacity
-    seen = protected.copy()
-    seen[partly_selected] = blended if photo.dtype == np.float32 else np.rint(blended).astype(photo.dtype)
-    return seen
+    result = protected.copy()
+    result[partly_selected] = blended if photo.dtype == np.float32 else np.rint(blended).astype(photo.dtype)
+    return result
 
 
 def check_selection(selection: Picture, photo: Picture) -> None:
-    """Raises ``BadRequest`` when a selection is none or does not cover its photo exactly."""
+    """Raise ``BadRequest`` unless a selection is 8-bit grey and of the photo's size."""
     if selection.pixels.dtype != np.uint8 or selection.pixels.shape[2] != 1:
         raise BadRequest("selection-not-grey")
     if selection.bounds[2:] != photo.bounds[2:]:
@@ -115,12 +115,12 @@ def check_selection(selection: Picture, photo: Picture) -> None:
 
 
 def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
-    """A protected face with the figures of what is seen of it."""
+    """Replace a protected face's similarities by those of the picture with the selection applied."""
     seen_face = max(seen, key=lambda other: box_iou(other.box, face.box), default=None)
     if not face.similarities or seen_face is None or not seen_face.similarities:
         return face
     held_out = {row.recogniser: row.held_out for row in face.similarities}
-    # The second look asks all that are there, also those that were not to be asked.
+    # The second comparison uses every recogniser, even those that the request left out.
     rows = tuple(
         replace(row, held_out=held_out[row.recogniser]) for row in seen_face.similarities if row.recogniser in held_out
     )

@@ -1,4 +1,4 @@
-"""The worker's process from its start to its end."""
+"""Runs the worker's process."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from c2p_core.worker.run_folder import hold_worker_lock, make_private, usual_run
 from c2p_core.worker.server import Server, Settings
 from c2p_core.worker.supervise import usual_command
 
-_NONE_RAN = 1
+_NOT_RUNNING = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the worker until it is not needed any more, 0 also when another one runs already; or ends one."""
+    """Run the worker until it is idle, or end one; returns the exit code, 0 also if one is already running."""
     parser = argparse.ArgumentParser(prog="python -m c2p_core.worker", description="The worker that plug-ins use.")
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder")
-    # A worker that a plug-in starts gets its environment, and no options of the user's.
-    waiting = os.environ.get("C2P_IDLE") or DEFAULT_IDLE
-    parser.add_argument("--idle", type=float, default=waiting, metavar="SECONDS", help="how long to wait for work")
+    # A worker that a plug-in starts can only be configured by its environment.
+    default_idle = os.environ.get("C2P_IDLE") or DEFAULT_IDLE
+    parser.add_argument(
+        "--idle", type=float, default=default_idle, metavar="SECONDS", help="time without work after which it ends"
+    )
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a private socket")
-    parser.add_argument("--stop", action="store_true", help="end the one that runs, by force when it does not answer")
+    parser.add_argument("--stop", action="store_true", help="end the running worker, by force if it does not respond")
     options = parser.parse_args(arguments)
     if options.stop:
         ending = stop(options.run)
         print(ending.words)
-        return 0 if ending.ran else _NONE_RAN
+        return 0 if ending.ran else _NOT_RUNNING
     try:
         return run(options.run, options.idle, options.tcp)
     except C2PError as error:
@@ -50,17 +52,17 @@ def run(
     compute: Sequence[str] = (),
     begun: Callable[[], object] = lambda: None,
 ) -> int:
-    """Serves until idle, a signal or a client's ``stop``; 0 also when another worker runs already.
+    """Serve until idle, a signal or a client's ``stop``; returns 0, also if another worker is already running.
 
     Args:
-        folder: the run folder, the usual one when None.
+        folder: the run folder, the default one when None.
         idle: seconds without work.
         tcp: listen on 127.0.0.1.
-        compute: command that starts the process that computes, the usual one when empty.
-        begun: called when it is this one that serves.
+        compute: command that starts the computing process, the default one when empty.
+        begun: called once this process is the one that serves.
 
     Raises:
-        CannotWrite: its folders can't be written.
+        CannotWrite: its folders are not writable.
     """
     os.umask(0o077)
     share_one_heap()
@@ -68,8 +70,8 @@ def run(
     logs = log_folder()
     for needed in (folder, logs):
         make_private(needed)
-    with hold_worker_lock(folder) as alone:
-        if not alone:
+    with hold_worker_lock(folder) as acquired:
+        if not acquired:
             print("worker: another one runs already", file=sys.stderr)
             return 0
         log = open_log(logs)

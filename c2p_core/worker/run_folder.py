@@ -1,4 +1,4 @@
-"""The worker's run folder: who may be the one worker, and how clients find it."""
+"""The worker's run folder, with the lock of the one worker and the endpoint file for clients."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from worker_client.location import run_folder
 from c2p_core.errors import CannotWrite
 from c2p_core.io.atomic_files import write_whole
 
-# One that is just ending gets so long to let go.
+# Time for an ending worker to release the lock.
 _LOCK_SECONDS = 10.0
 
 
 def usual_run_folder() -> Path:
-    """``$C2P_HOME/run``, else ``run`` in the user's data folder, where clients look for it."""
+    """``$C2P_HOME/run``, else ``run`` in the user's data folder, as clients expect."""
     return Path(run_folder())
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder that nobody else may enter.
+    """Create a folder that only its owner can access.
 
-    Unlike the client's function of this name also for temporary folders, in which somebody else may have been first.
+    Unlike the client's function of this name, it detects a folder that another user created in a temporary folder.
 
     Raises:
-        CannotWrite: it can't be made, or it is somebody else's.
+        CannotWrite: it can't be created, or belongs to another user.
     """
     try:
         folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def make_private(folder: Path) -> None:
 
 @contextmanager
 def hold_worker_lock(folder: Path) -> Iterator[bool]:
-    """Holds the lock of the one worker; False when another has it."""
+    """Hold the lock of the one worker; yields False if another process has it."""
     lock = FileLock(folder / "worker.lock", timeout=_LOCK_SECONDS, mode=stat.S_IRUSR | stat.S_IWUSR)
     try:
         lock.acquire()
@@ -61,11 +61,11 @@ def hold_worker_lock(folder: Path) -> Iterator[bool]:
 
 
 def write_endpoint(folder: Path, endpoint: dict[str, Any]) -> None:
-    """Tells clients how to reach the worker; the umask keeps it from others."""
+    """Write the file that tells clients how to reach the worker; the umask makes it private."""
     write_whole(folder / ENDPOINT, json.dumps(endpoint).encode())
 
 
 def remove_endpoint(folder: Path) -> None:
-    """Tells clients that there is no worker."""
+    """Remove the endpoint file, so that clients know that there is no worker."""
     with contextlib.suppress(OSError):
         (folder / ENDPOINT).unlink()

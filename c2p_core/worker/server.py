@@ -1,4 +1,4 @@
-"""The process that listens: clients, their jobs in a row, and the life of the process that computes."""
+"""The listening process: clients, the queue of their jobs, and the lifetime of the computing process."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ from c2p_core.worker.transport import ClientStream, Listener, listen
 
 _CONNECTIONS = 32
 _HANDSHAKE_SECONDS = 10.0
-# A job that takes longer than this to stop is stopped the hard way.
+# A cancelled job that takes longer than this to stop is killed.
 _STOP_SECONDS = 10.0
-# Of pixels that wait for their turn, all clients together.
+# Limit of the pixels in queued jobs, for all clients together.
 _WAITING_BYTES_LIMIT = PAYLOAD_LIMIT
 _TICK = 0.5
-# With less free memory than this the models are not worth their place; not while somebody is about to use them.
-_SHORT_OF_MEMORY = 1_000_000_000
-_SHORT_IDLE_SECONDS = 20.0
+# With less free memory than this, models are dropped, unless they were used a moment ago.
+_LOW_MEMORY = 1_000_000_000
+_LOW_MEMORY_IDLE_SECONDS = 20.0
 _SPEED = "speed.json"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the worker lives.
+    """The worker's settings.
 
     Attributes:
         folder: its run folder, private to the user.
         log: its log file.
-        idle: seconds without a job after which models are dropped, and without clients the worker ends.
+        idle: seconds without a job after which models are dropped and, if no client is connected, the worker ends.
         tcp: listen on the loopback interface instead of a private socket.
-        compute: starts the process that computes.
+        compute: the command that starts the computing process.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class Settings:
 
 
 class _Refused(errors.C2PError):
-    """A client that is not served; the message goes to it."""
+    """A client is refused; the message is sent to it."""
 
 
 class _Client:
@@ -87,7 +87,7 @@ class _Client:
         self.stream = stream
         self.job: _Job | None = None
         self.trusted = False
-        # Bytes of pixels that it is sending, or that nobody has taken over yet.
+        # Bytes of pixels that the client is sending, or that are not yet in the queue.
         self.arriving_bytes = 0
         self._writing = threading.Lock()
 
@@ -98,7 +98,7 @@ class _Client:
         self.tell({"kind": ERROR, "job": number, **message.described()})
 
     def pass_on(self, sent: Message) -> None:
-        """Sends; a client that has gone is noticed by the thread that reads from it."""
+        """Send a message; the thread that reads from the client notices when it has disconnected."""
         try:
             with self._writing:
                 write(self.stream, sent)
@@ -111,12 +111,12 @@ class _Job:
     """One job.
 
     Attributes:
-        client: who asked.
-        number: what the client calls it.
-        serial: what the process that computes calls it; numbers of several clients may be the same.
-        sent: header and pixels; None when the process that computes has them.
-        over: whether the client has had the last word on it.
-        position: in the queue, as the client was told.
+        client: the client that sent it.
+        number: the client's number of it.
+        serial: its number in the computing process, since numbers of several clients may be the same.
+        sent: header and pixels; None once the computing process has them.
+        over: whether the client has received its result or error.
+        position: position in the queue last sent to the client.
     """
 
     client: _Client
@@ -136,14 +136,14 @@ class _Job:
 
 
 class Server:
-    """The worker; ``run`` returns when it has ended."""
+    """The worker's server; ``run`` returns when it has ended."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._token = secrets.token_hex(32)
         self._started_at = self._last_used_at = time.monotonic()
         self._lock = threading.Condition()
-        # Everything below is looked at and changed with the lock held.
+        # Everything below is read and changed with the lock held.
         self._clients: set[_Client] = set()
         self._queue: deque[_Job] = deque()
         self._running: _Job | None = None
@@ -156,9 +156,9 @@ class Server:
         self._start_failure: str | None = None
 
     def run(self) -> None:
-        """Serves until it is told to stop or nobody needs it any more."""
+        """Serve until told to stop or idle."""
         folder = self._settings.folder
-        # A killed worker's endpoint must not lead clients here: its token is another one.
+        # The endpoint of a killed worker must not lead clients here, since its token differs.
         remove_endpoint(folder)
         listener = listen(folder, self._settings.tcp)
         try:
@@ -174,7 +174,7 @@ class Server:
             LOG.info("worker ended")
 
     def stop(self) -> None:
-        """Ends ``run`` soon; from any thread or signal handler."""
+        """Make ``run`` return soon; may be called from any thread or signal handler."""
         self._stopping = True
 
     # Lifetime
@@ -200,12 +200,12 @@ class Server:
                 idle = time.monotonic() - self._last_used_at
                 if idle > self._settings.idle and not self._clients:
                     LOG.info("nothing to do for %.0f s", idle)
-                    # Before the listener closes, or the thread that accepts takes that for a fault.
+                    # Must be set before the listener closes, or the accepting thread would log an error.
                     self._stopping = True
                     return
-                short = idle > _SHORT_IDLE_SECONDS and psutil.virtual_memory().available < _SHORT_OF_MEMORY
-                if self._compute is not None and (short or idle > self._settings.idle):
-                    LOG.info("models dropped: %s", "memory is short" if short else "idle")
+                low_memory = idle > _LOW_MEMORY_IDLE_SECONDS and psutil.virtual_memory().available < _LOW_MEMORY
+                if self._compute is not None and (low_memory or idle > self._settings.idle):
+                    LOG.info("models dropped: %s", "memory is short" if low_memory else "idle")
                     self._compute.end()
                     self._compute = None
 
@@ -235,10 +235,10 @@ class Server:
                     time.sleep(_TICK)
                 continue
             with self._lock:
-                crowded = len(self._clients) >= _CONNECTIONS
-                if not crowded:
+                full = len(self._clients) >= _CONNECTIONS
+                if not full:
                     self._clients.add(client)
-            if crowded:
+            if full:
                 client.stream.close()
                 continue
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -297,7 +297,7 @@ class Server:
         client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, client_challenge, challenge)})
 
     def _wait_for_compute(self) -> Header:
-        """What the process that computes says of itself; waits until it can."""
+        """Wait until the computing process is ready; returns its description."""
         with self._lock:
             self._last_used_at = time.monotonic()
             self._compute_wanted = True
@@ -376,21 +376,21 @@ class Server:
             job.tell(QUEUED, position=position)
 
     def _cancel(self, job: _Job) -> None:
-        """Answers at once; the computation follows."""
+        """Answer the client at once, then stop the computation."""
         with self._lock:
             if job in self._queue:
                 self._queue.remove(job)
-            # A process that only loads its models has not got the job and will not get it.
+            # A process that is still loading models has not received the job and will not.
             compute = self._compute if job is self._running and job.sent is None else None
-            last = self._conclude(job)
-        if last:
+            first = self._conclude(job)
+        if first:
             job.tell(ERROR, **errors.Message("cancelled").described())
         self._tell_positions()
         if compute is not None:
             threading.Thread(target=self._enforce_cancel, args=(job, compute), daemon=True).start()
 
     def _enforce_cancel(self, job: _Job, compute: Compute) -> None:
-        """Ends a computation that was cancelled, by force if it must be."""
+        """Stop a cancelled computation, by force if necessary."""
         until = time.monotonic() + _STOP_SECONDS
         try:
             compute.send(Message({"kind": CANCEL, "job": job.serial}))
@@ -404,12 +404,12 @@ class Server:
                 compute.end()
 
     def _fail(self, job: _Job, message: errors.Message) -> None:
-        """The last word on a job, unless it was said already."""
+        """Send a job's error, unless it has already ended."""
         if self._conclude(job):
             job.tell(ERROR, **message.described())
 
     def _conclude(self, job: _Job) -> bool:
-        """Whether the last word on a job is still to be said; who gets True says it."""
+        """Mark a job as over; True for the first caller, who must send its result or error."""
         with self._lock:
             if job.over:
                 return False
@@ -418,7 +418,7 @@ class Server:
             return True
 
     def _dispatch(self) -> None:
-        """Takes one job after the other; the only thread that starts the process that computes."""
+        """Run one job after the other; the only thread that starts the computing process."""
         while True:
             with self._lock:
                 while not (self._queue or self._compute_wanted or self._stopping):
@@ -433,7 +433,7 @@ class Server:
                 self._run_job(job)
             except Exception:
                 LOG.exception("the dispatcher failed at a job")
-                # What it says may be read by half, and the rest would be taken for the next message.
+                # A half-read message would be misread as the next one.
                 with self._lock:
                     compute, self._compute = self._compute, None
                 if compute is not None:
@@ -446,7 +446,7 @@ class Server:
                 self._busy = False
                 self._last_used_at = time.monotonic()
                 self._lock.notify_all()
-            del job  # its pixels, if it was cancelled before it began
+            del job  # frees its pixels if it was cancelled before it began
             give_back()
 
     def _run_job(self, job: _Job | None) -> None:
@@ -499,32 +499,32 @@ class Server:
         return compute
 
     def _relay(self, job: _Job, compute: Compute) -> str:
-        """Passes on what is said of a job, up to its end; gives the kind or code of that."""
+        """Pass on all messages of a job up to its last one; returns the kind or code of that."""
         while True:
             received = compute.receive()
-            said = Message({**received.header, "job": job.number}, received.entries, received.payload)
-            kind = said.header.get("kind")
+            message = Message({**received.header, "job": job.number}, received.entries, received.payload)
+            kind = message.header.get("kind")
             if kind not in LAST_KINDS:
                 if not job.over:
-                    job.client.pass_on(said)
+                    job.client.pass_on(message)
                 continue
             if kind == RESULT:
-                self._keep_figures(said.header)
-            if said.header.pop("spent", False):
+                self._keep_figures(message.header)
+            if message.header.pop("spent", False):
                 self._drop(compute)
             if self._conclude(job):
-                job.client.pass_on(said)
-            return str(said.header.get("code", kind))
+                job.client.pass_on(message)
+            return str(message.header.get("code", kind))
 
     def _drop(self, compute: Compute) -> None:
-        """Ends a process that can't go on; another one gets ready in its place."""
+        """End an unusable process; another one is started in its place."""
         compute.end()
         with self._lock:
             self._compute = None
             self._compute_wanted = True
 
     def _keep_figures(self, result: Header) -> None:
-        """Keeps what a result says about speed and models for the next hello."""
+        """Store a result's figures on speed and models for the next hello."""
         with self._lock:
             if self._compute_info is None:
                 return
@@ -553,7 +553,7 @@ class Server:
 
 
 def _with_usable_priors(about: Header) -> Header:
-    """What a process that computes has said of itself, with the priors that can be used now: files come and go."""
+    """Update a computing process's description to the priors usable now, since files may come and go."""
     info = dict(about)
     missing = missing_priors(Path(info.pop("models_folder")))
     priors = [name for name in info["priors"] if name not in missing]

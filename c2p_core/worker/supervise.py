@@ -1,4 +1,4 @@
-"""The process that computes, as its parent sees it: started, told, listened to, and ended."""
+"""Starts, feeds and ends the computing process."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from c2p_core.worker.protocol import Header, Message, read, write
 from c2p_core.worker.transport import FileStream
 
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
-_LINE = 2000
+_LINE_LIMIT = 2000
 _START_SECONDS = 120.0
 _CREATE_NO_WINDOW = 0x08000000
 
 
 def usual_command() -> list[str]:
-    """This Python, with the modules that this process has."""
+    """The default command: this Python with this process's module path."""
     return [sys.executable, "-I", "-u", "-c", _CODE, json.dumps(sys.path)]
 
 
 class ComputeFailed(Exception):
-    """The process died; the message says how, without a full stop."""
+    """The process died; the message gives the cause, without a full stop."""
 
 
 class Compute:
-    """A running process that computes."""
+    """A running computing process."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Starts it.
+        """Start the process.
 
         Raises:
-            ComputeFailed: there is no such program.
+            ComputeFailed: the program can't be started.
         """
         try:
             self._process = subprocess.Popen(
@@ -50,34 +50,34 @@ class Compute:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                # Its own group: what it starts is ended with it.
+                # A process group of its own, so that its children are ended with it.
                 start_new_session=sys.platform != "win32",
                 creationflags=_CREATE_NO_WINDOW if sys.platform == "win32" else 0,
             )
         except OSError as error:
             raise ComputeFailed(f"{command[0]} can't be started ({error.strerror})") from error
-        self._last = ""
+        self._last_line = ""
         self._stream = FileStream(cast(IO[bytes], self._process.stdout), cast(IO[bytes], self._process.stdin))
         self._writing = threading.Lock()
-        self._listener = threading.Thread(target=self._log_words, daemon=True)
+        self._listener = threading.Thread(target=self._log_stderr, daemon=True)
         self._listener.start()
 
     def wait_until_ready(self) -> Header:
-        """What it says of itself when it has loaded what it needs.
+        """Wait until the process has loaded what it needs; returns its description of itself.
 
         Raises:
-            ComputeFailed: it could not, or not in time.
+            ComputeFailed: it failed, or took too long.
         """
-        too_long = threading.Timer(_START_SECONDS, self.end)
-        too_long.daemon = True
-        too_long.start()
+        timeout = threading.Timer(_START_SECONDS, self.end)
+        timeout.daemon = True
+        timeout.start()
         try:
             return self.receive().header
         finally:
-            too_long.cancel()
+            timeout.cancel()
 
     def send(self, sent: Message) -> None:
-        """Gives it a job or a word.
+        """Send a job or a cancellation.
 
         Raises:
             ComputeFailed: it has died.
@@ -86,10 +86,10 @@ class Compute:
             with self._writing:
                 write(self._stream, sent)
         except StreamClosed:
-            raise self._failed() from None
+            raise self._make_error() from None
 
     def receive(self) -> Message:
-        """What it says next.
+        """Receive the next message.
 
         Raises:
             ComputeFailed: it has died.
@@ -97,10 +97,10 @@ class Compute:
         try:
             return read(self._stream)
         except (StreamClosed, ProtocolError):
-            raise self._failed() from None
+            raise self._make_error() from None
 
     def memory(self) -> int:
-        """Bytes of it and what it started."""
+        """Memory of the process and its children in bytes."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self._process.pid)
             return int(sum(p.memory_info().rss for p in (process, *process.children(recursive=True))))
@@ -111,7 +111,7 @@ class Compute:
         return self._process.poll() is None
 
     def end(self) -> None:
-        """Ends it at once, whatever it does."""
+        """Kill the process and its children."""
         if sys.platform == "win32":
             self._process.kill()
         else:
@@ -119,19 +119,19 @@ class Compute:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _failed(self) -> ComputeFailed:
+    def _make_error(self) -> ComputeFailed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         self.end()
         self._listener.join(1)
         code = self._process.returncode
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        LOG.error("the process that computes died: %s", how)
-        return ComputeFailed(f"{how}: {self._last}" if self._last else how)
+        cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        LOG.error("the process that computes died: %s", cause)
+        return ComputeFailed(f"{cause}: {self._last_line}" if self._last_line else cause)
 
-    def _log_words(self) -> None:
-        """Puts what libraries print into the log."""
+    def _log_stderr(self) -> None:
+        """Write the process's stderr to the log."""
         stream: Any = self._process.stderr
-        while line := stream.readline(_LINE):
-            self._last = line.decode("utf-8", "replace").strip()[:200] or self._last
+        while line := stream.readline(_LINE_LIMIT):
+            self._last_line = line.decode("utf-8", "replace").strip()[:200] or self._last_line
             LOG.info("compute: %s", line.decode("utf-8", "replace").rstrip())

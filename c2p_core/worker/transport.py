@@ -1,4 +1,4 @@
-"""What the worker listens on: a private Unix socket, a Windows pipe, or loopback TCP; and pipes to its own child."""
+"""The worker's transports: a private Unix socket, a Windows pipe or loopback TCP; and the pipes to its child."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from worker_client.transport import PipeStream, SocketStream
 from c2p_core.worker.run_folder import make_private
 
 # A path of a Unix socket is at most 108 bytes long on Linux and 104 on macOS, with a final zero.
-_LONGEST_PATH = 100
-_ELSEWHERE = "protect-face-"
-# How often a thread that waits for a Windows pipe looks whether the pipe was shut.
-_LOOK_UP_SECONDS = 1.0
+_MAX_PATH_BYTES = 100
+_TEMPORARY_PREFIX = "protect-face-"
+# How often a thread that waits for a Windows pipe checks whether the pipe was shut.
+_POLL_SECONDS = 1.0
 
 
 class ClientSocket(SocketStream):
-    """A client at a socket."""
+    """A client connected by a socket."""
 
     def shut(self) -> None:
-        """Ends it from any thread; who reads or writes gets ``StreamClosed``."""
+        """Shut the connection, from any thread; readers and writers get ``StreamClosed``."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class ClientPipe(PipeStream):
-    """A client at a Windows pipe."""
+    """A client connected by a Windows pipe."""
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
         self._shut = threading.Event()
 
     def poll(self, seconds: float | None) -> bool:
-        # Nothing wakes a thread that waits for a pipe, so it looks up now and then.
+        # Nothing wakes a thread that waits for a pipe, so it polls.
         deadline = None if seconds is None else time.monotonic() + seconds
         while not self._shut.is_set():
-            left = _LOOK_UP_SECONDS if deadline is None else min(_LOOK_UP_SECONDS, deadline - time.monotonic())
+            left = _POLL_SECONDS if deadline is None else min(_POLL_SECONDS, deadline - time.monotonic())
             if super().poll(max(0.0, left)):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
@@ -55,7 +55,7 @@ class ClientPipe(PipeStream):
         raise StreamClosed("the connection was shut")
 
     def shut(self) -> None:
-        """Ends it from any thread; who reads or waits gets ``StreamClosed``."""
+        """Shut the connection, from any thread; readers and waiters get ``StreamClosed``."""
         self._shut.set()
 
 
@@ -63,7 +63,7 @@ ClientStream = ClientSocket | ClientPipe
 
 
 class Listener(Protocol):
-    """Where clients arrive.
+    """Accepts clients.
 
     Attributes:
         transport: as in the endpoint file.
@@ -74,23 +74,23 @@ class Listener(Protocol):
     address: str | int
 
     def accept(self) -> ClientStream:
-        """The next client; raises ``StreamClosed`` when closed."""
+        """Wait for the next client; raises ``StreamClosed`` when closed."""
 
     def close(self) -> None: ...
 
 
 def listen(folder: Path, tcp: bool) -> Listener:
-    """Listens for this user's programs; ``folder`` is private to the user."""
+    """Listen for this user's programs; ``folder`` must be private to the user."""
     if tcp:
         return SocketListener(TCP, socket.AF_INET, (LOOPBACK, 0))
     if sys.platform == "win32":
         return PipeListener()
     path = folder / "worker.sock"
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        # Always the same one for the same folder, so that killed workers leave no more than one behind.
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        # The name depends on the folder only, so that killed workers leave at most one behind.
         path = (
             Path(tempfile.gettempdir())
-            / f"{_ELSEWHERE}{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+            / f"{_TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
             / path.name
         )
         make_private(path.parent)
@@ -104,7 +104,7 @@ class SocketListener:
     def __init__(self, transport: str, family: int, address: Any) -> None:
         self.transport = transport
         self._socket = socket.socket(family, socket.SOCK_STREAM)
-        # The umask of the worker makes it 0600; said again, because everything hangs on it.
+        # The worker's umask makes it 0600; set again below, because all security depends on it.
         self._socket.bind(address)
         if transport == UNIX:
             Path(address).chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -124,8 +124,8 @@ class SocketListener:
         if isinstance(self.address, str):
             path = Path(self.address)
             path.unlink(missing_ok=True)
-            if path.parent.name.startswith(_ELSEWHERE):
-                # Who cleans temporary folders may have been faster; what is left to do must not fail for it.
+            if path.parent.name.startswith(_TEMPORARY_PREFIX):
+                # A cleaner of temporary folders may have removed it already, which is no error.
                 with contextlib.suppress(OSError):
                     path.parent.rmdir()
 
@@ -152,7 +152,7 @@ class PipeListener:
 
 
 class FileStream:
-    """Two files, one to read and one to write: the pipes between the worker and the process that computes."""
+    """Two files, one to read and one to write: the pipes between the worker and the computing process."""
 
     def __init__(self, source: IO[bytes], target: IO[bytes]) -> None:
         self._source = source
@@ -163,10 +163,10 @@ class FileStream:
         view, done = memoryview(data), 0
         try:
             while done < count:
-                got = self._source.readinto(view[done : done + CHUNK])  # type: ignore[attr-defined]
-                if not got:
+                count_read = self._source.readinto(view[done : done + CHUNK])  # type: ignore[attr-defined]
+                if not count_read:
                     raise StreamClosed("the other process has gone")
-                done += got
+                done += count_read
         except (OSError, ValueError) as error:
             raise StreamClosed(str(error)) from error
         return data

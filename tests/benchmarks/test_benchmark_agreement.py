@@ -72,7 +72,7 @@ def test_the_report_names_who_agrees_and_who_is_easiest() -> None:
     ]
     text = agreement.write_section([], rows, IMPOSTOR_STDS)
     assert "strength 0.7, same photo | dlib | 10 |" in text
-    assert text.endswith("dlib is the easiest to fool; of the rest faceres goes along best")
+    assert text.endswith("dlib is the easiest to fool; of the rest, faceres agrees best with the others")
     assert agreement.write_section([], rows[:2], IMPOSTOR_STDS) == ""
 
 

@@ -42,21 +42,21 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights of ``tiny-clip``, a small model that open_clip knows now."""
+    """A folder with the weights of ``tiny-clip``, a small model that is registered in open_clip."""
     folder = tmp_path_factory.mktemp("clip")
     (folder / "tiny-clip.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(folder / "tiny-clip.json")
     torch.manual_seed(1)
     weights = CLIP(**CONFIG).state_dict()
     save_file(weights, folder / "weights.safetensors")
-    # As training scripts keep it: in a dictionary, every name behind "module.".
+    # As training scripts save it: in a dictionary, every name prefixed with "module.".
     torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, folder / "weights.pt")
     return folder
 
 
 @pytest.fixture
 def tag(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A tag that open_clip knows of the tiny model, and whose weights nobody has fetched."""
+    """A tag of the tiny model in open_clip, whose weights have not been fetched."""
     monkeypatch.setitem(
         tags._PRETRAINED, "tiny-clip", {"nobody": {"hf_hub": "nobody/has-this/", "mean": (0.5, 0.5, 0.5)}}
     )
@@ -79,7 +79,7 @@ def test_a_photo_is_protected_with_a_model_from_a_file(tiny: Path, name: str) ->
     assert not np.array_equal(protected, photo.pixels)
 
 
-def test_the_command_takes_it_and_its_report_says_so(tiny: Path, tmp_path: Path) -> None:
+def test_the_command_accepts_a_text_model_and_reports_it(tiny: Path, tmp_path: Path) -> None:
     photo = tmp_path / "me.png"
     Image.fromarray(skimage.data.astronaut()).save(photo)
     clip = f"tiny-clip:{tiny / 'weights.safetensors'}"
@@ -89,32 +89,30 @@ def test_the_command_takes_it_and_its_report_says_so(tiny: Path, tmp_path: Path)
     assert json.loads(run.stdout)["photos"][0]["settings"]["clip"] == clip
 
 
-def test_both_kinds_of_file_hold_the_same_model(tiny: Path) -> None:
+def test_safetensors_and_pt_files_load_the_same_model(tiny: Path) -> None:
     one, other = (guidance(f"tiny-clip:{tiny / name}") for name in ("weights.safetensors", "weights.pt"))
     assert torch.equal(one.embed_text("red lipstick"), other.embed_text("red lipstick"))
 
 
-def test_a_tag_is_found_in_open_clips_cache_and_prepares_pictures_as_it_says(
-    tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cache is the hub's; only its look-up is replaced."""
+def test_a_cached_tag_is_used_with_its_own_preprocessing(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the look-up in the hub's cache is replaced."""
     monkeypatch.setattr(
         "huggingface_hub.try_to_load_from_cache",
         lambda repository, name: str(tiny / "weights.safetensors") if repository == "nobody/has-this" else None,
     )
     monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
-    found = find_weights("tiny-clip", tag, offline=False)
-    assert (found.file, found.preprocessing) == (tiny / "weights.safetensors", {"mean": (0.5, 0.5, 0.5)})
+    weights = find_weights("tiny-clip", tag, offline=False)
+    assert (weights.file, weights.preprocessing) == (tiny / "weights.safetensors", {"mean": (0.5, 0.5, 0.5)})
     assert guidance(f"tiny-clip:{tag}")._mean.flatten().tolist() == [0.5, 0.5, 0.5]
 
 
-def test_offline_a_tag_that_is_not_cached_is_not_fetched(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uncached_tag_is_not_fetched_offline(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
     with raising(ModelUnavailable, "weights-offline", name=tag, model="tiny-clip"):
         find_weights("tiny-clip", tag, offline=True)
 
 
-def test_a_tag_that_cant_be_fetched_is_refused_with_the_first_line_of_the_reason(
+def test_a_failed_download_is_reported_with_the_first_line_of_its_reason(
     tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> str:
@@ -136,14 +134,14 @@ class Saboteur:
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda made, path: path.write_bytes(pickle.dumps(made, protocol=2))])
-def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tiny: Path, tmp_path: Path, save: Any) -> None:
+def test_a_checkpoint_that_contains_code_is_refused_without_running_it(tiny: Path, tmp_path: Path, save: Any) -> None:
     save({"state_dict": Saboteur(tmp_path / "touched")}, tmp_path / "bad.pt")
     with raising(ModelUnavailable, "text-model-unreadable", path=str(tmp_path / "bad.pt")):
         guidance(f"tiny-clip:{tmp_path / 'bad.pt'}")
     assert not (tmp_path / "touched").exists()
 
 
-def test_weights_of_another_model_are_one_sentence(tiny: Path, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused_with_a_reason_of_one_line(tiny: Path, tmp_path: Path) -> None:
     save_file({"logit_scale": torch.ones([])}, tmp_path / "other.safetensors")
     with raising(ModelUnavailable, "text-model-unreadable", model="tiny-clip", reason=re.compile(r"\A[^\n]+\Z")):
         guidance(f"tiny-clip:{tmp_path / 'other.safetensors'}")
@@ -162,29 +160,29 @@ def test_weights_of_another_model_are_one_sentence(tiny: Path, tmp_path: Path) -
         ("ViT-B-16-SigLIP", "webli", "text-model-with-tokenizer", {}),
     ],
 )
-def test_what_open_clip_does_not_know_is_a_bad_request(
+def test_models_and_tags_unknown_to_open_clip_are_bad_requests(
     model: str, pretrained: str, code: str, fields: dict[str, Any]
 ) -> None:
     with raising(BadRequest, code, model=model, **fields):
         find_weights(model, pretrained, offline=True)
 
 
-def test_of_a_model_without_tags_only_a_file_is_taken(tiny: Path) -> None:
+def test_a_model_without_tags_requires_a_file(tiny: Path) -> None:
     with raising(BadRequest, "weights-only-from-file", model="tiny-clip", name="no_such_tag"):
         find_weights("tiny-clip", "no_such_tag", offline=True)
 
 
-def test_a_file_called_like_no_weights_is_a_bad_request(tiny: Path) -> None:
+def test_a_file_with_an_unknown_extension_is_a_bad_request(tiny: Path) -> None:
     with raising(BadRequest, "weights-ending-unknown", path=str(tiny / "tiny-clip.json")):
         find_weights("tiny-clip", str(tiny / "tiny-clip.json"), offline=True)
 
 
 @pytest.mark.parametrize("clip", ["", "ViT-B-32", "ViT-B-32:", ":file.pt", "clip-mini:file.pt", "a:" + "b" * 1000])
-def test_a_request_names_model_and_weights(clip: str) -> None:
+def test_a_name_without_model_or_weights_is_refused(clip: str) -> None:
     with raising(BadRequest, "text-model-unknown", name=clip[:80]):
         check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), clip=clip))
 
 
-def test_only_the_first_colon_parts_model_and_weights() -> None:
+def test_a_text_model_is_split_at_the_first_colon_only() -> None:
     assert parse_clip(r"ViT-B-32:C:\weights.pt") == ("ViT-B-32", r"C:\weights.pt")
     assert parse_clip("clip-mini") == ("clip-mini", None)

@@ -1,4 +1,4 @@
-"""A product of one's own: one record in the catalogue, and a region where it lies at a place of its own."""
+"""A new product: one record in the catalogue, and a region if it needs one of its own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ print(json.dumps({"layers": layers, "warnings": [warning.code for warning in res
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Layers and warnings of a run with a copy of the package that has two more products."""
+    """Layers and warnings of a run with a copy of the package that has two additional products."""
     home = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "c2p_core", home / "c2p_core", ignore=shutil.ignore_patterns("__pycache__"))
     (home / "bundle").symlink_to(ROOT / "bundle")
@@ -78,14 +78,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
-def test_a_photo_is_protected_in_products_that_prompts_name_and_layers_show(run: dict[str, Any]) -> None:
+def test_a_prompt_names_new_products_and_layers_show_them(run: dict[str, Any]) -> None:
     assert not any(code.startswith("word-unknown") for code in run["warnings"])
     assert {"Tint", "Beauty spot"} <= run["layers"].keys()
     assert "Lipstick" not in run["layers"]
 
 
-def test_a_region_of_its_own_says_where_it_lies(run: dict[str, Any]) -> None:
-    """The spot is small and on the cheek; the tint has the blush's place on both."""
+def test_a_new_product_is_painted_in_its_own_region(run: dict[str, Any]) -> None:
+    """The spot is small and on one cheek; the tint has the blush's region on both."""
     spot, tint = run["layers"]["Beauty spot"], run["layers"]["Tint"]
     assert spot[4] > 100
     assert max(spot[2:4]) < 0.3 * tint[2]

@@ -1,4 +1,4 @@
-"""A recogniser of one's own: a module that is installed, and one entry of a manifest in the models folder."""
+"""A user's own recogniser: an installed module, and one entry of a manifest in the folder of models."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ def list_toy(root: Path, extra: str = DEFAULT, **changed: str) -> None:
     (root / "manifest.toml").write_text("\n".join(["[[model]]", *lines]))
 
 
-def test_a_photo_is_protected_from_it_and_what_is_not_known_of_it_is_said_once(models: Path) -> None:
+def test_a_photo_is_protected_from_it_with_one_warning_that_it_is_unmeasured(models: Path) -> None:
     store, warm, photo = ModelStore(models, offline=True), WarmModels(), Photo(skimage.data.astronaut())
     request = ProtectRequest(photo, recognisers=("mobileface", "toy"), hold_out="mobileface", steps=6, device="cpu")
     result = protect(request, store=store, warm=warm)
     toy = next(s for s in result.faces[0].similarities if s.recogniser == "toy")
     assert (toy.family, toy.held_out, toy.far1, toy.far01, toy.other_photos) == ("toys", False, 0.9, 0.9, None)
-    assert 1 - toy.after > 20 * (1 - toy.before)  # a network of random numbers hardly tells faces apart
+    assert 1 - toy.after > 20 * (1 - toy.before)  # a network with random weights hardly distinguishes faces
     assert [warning for warning in result.warnings if warning.fields.get("name") == "toy"] == [
         Message("recogniser-measured-by-vendor", name="toy")
     ]
 
 
-def test_a_decoy_that_does_not_know_it_leads_the_others(models: Path) -> None:
+def test_decoys_without_its_embedding_are_used_for_the_others_with_a_warning(models: Path) -> None:
     request = ProtectRequest(
         Photo(skimage.data.astronaut()),
         mode="decoy",
@@ -101,20 +101,20 @@ def test_a_decoy_that_does_not_know_it_leads_the_others(models: Path) -> None:
     assert [w.code for w in result.warnings].count("recogniser-without-decoys") == 1
 
 
-def test_a_check_asks_it_too(models: Path) -> None:
-    photo, said = Photo(skimage.data.astronaut()), list[Message]()
-    (face,) = check(photo, photo, store=ModelStore(models, offline=True), device="cpu", warnings=said)
+def test_check_uses_it(models: Path) -> None:
+    photo, messages = Photo(skimage.data.astronaut()), list[Message]()
+    (face,) = check(photo, photo, store=ModelStore(models, offline=True), device="cpu", warnings=messages)
     assert face.similarities[-1].recogniser == "toy"
-    assert said == [Message("recogniser-measured-by-vendor", name="toy")]
+    assert messages == [Message("recogniser-measured-by-vendor", name="toy")]
 
 
-def test_it_comes_last_of_all_and_commands_know_it(models: Path) -> None:
+def test_it_is_listed_last_by_library_and_command(models: Path) -> None:
     assert recogniser_names(ModelStore(models))[-2:] == ("mobilenet", "toy")
     listed = CliRunner().invoke(cli.c2p, ["--models", str(models), "models", "list", "--json"]).output
     assert json.loads(listed)[-1]["module"] == "toy_recogniser"
 
 
-def test_a_network_that_brings_its_own_weights_needs_no_file(models: Path) -> None:
+def test_a_network_that_loads_its_own_weights_needs_no_file(models: Path) -> None:
     text = (models / "manifest.toml").read_text()
     (models / "manifest.toml").write_text(text[: text.index("files")] + "files = []")
     store = ModelStore(models, offline=True)
@@ -122,7 +122,7 @@ def test_a_network_that_brings_its_own_weights_needs_no_file(models: Path) -> No
     assert [r.name for r in load_recognisers(["toy"], store, CPU)] == ["toy"]
 
 
-def test_without_any_threshold_it_is_left_out_and_the_way_to_one_is_named(models: Path) -> None:
+def test_it_is_left_out_with_a_warning_without_any_threshold(models: Path) -> None:
     list_toy(models, extra="")
     warnings: list[Message] = []
     found = load_recognisers("auto", ModelStore(models, offline=True), CPU, warnings)
@@ -138,7 +138,7 @@ def test_without_any_threshold_it_is_left_out_and_the_way_to_one_is_named(models
         ("json", "recogniser-module-incomplete"),
     ],
 )
-def test_a_module_that_is_none_is_refused(models: Path, module: str, code: str) -> None:
+def test_a_missing_or_incomplete_module_is_refused(models: Path, module: str, code: str) -> None:
     list_toy(models, module=module)
     with raising(ModelUnavailable, code, name="toy", module=module):
         load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
@@ -154,13 +154,13 @@ def test_a_module_that_is_none_is_refused(models: Path, module: str, code: str) 
         ({"family": ""}, "no recogniser"),
     ],
 )
-def test_a_manifest_that_lists_something_else_is_refused(models: Path, changed: dict[str, str], why: str) -> None:
+def test_a_manifest_with_invalid_entries_is_refused(models: Path, changed: dict[str, str], why: str) -> None:
     list_toy(models, **changed)
     with raising(ModelUnavailable, "own-manifest-unreadable", reason=re.compile(why)):
         ModelStore(models)
 
 
-def test_a_file_of_the_program_cannot_be_claimed(models: Path) -> None:
+def test_an_own_entry_cannot_use_the_bundle_as_source(models: Path) -> None:
     text = (models / "manifest.toml").read_text()
     (models / "manifest.toml").write_text(
         text.replace("sources = []", 'sources = [{ kind = "bundle", folder = "models" }]')
@@ -169,14 +169,14 @@ def test_a_file_of_the_program_cannot_be_claimed(models: Path) -> None:
         ModelStore(models)
 
 
-def test_weights_that_were_replaced_are_said_to_be_damaged(models: Path) -> None:
+def test_replaced_weights_are_reported_as_damaged(models: Path) -> None:
     path = models / "toy" / "toy.safetensors"
     path.write_bytes(bytes(path.stat().st_size))
     with raising(ModelUnavailable, "own-model-damaged", path=str(path), folder=str(models / "toy")):
         load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
 
 
-def test_missing_weights_are_said_to_belong_into_the_models_folder(models: Path) -> None:
+def test_missing_weights_are_reported_with_their_folder(models: Path) -> None:
     (models / "toy" / "toy.safetensors").unlink()
     with raising(ModelUnavailable, "own-model-missing", name="toy", folder=str(models / "toy")):
         load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
@@ -186,7 +186,7 @@ def impostors(far1: float | None, far01: float | None = None) -> dict[str, Impos
     return {"toy": Impostors(900, far1, far01, 0.1, 0.2)}
 
 
-def test_saved_thresholds_count_where_the_makers_default_is_not_lower(models: Path) -> None:
+def test_the_lower_of_saved_and_default_thresholds_is_used(models: Path) -> None:
     store = ModelStore(models, offline=True)
     for measured, expected in ((0.7, (0.7, 0.8)), (0.95, (0.9, 0.9))):
         save_own_thresholds(impostors(measured, 0.8), store)
@@ -195,14 +195,14 @@ def test_saved_thresholds_count_where_the_makers_default_is_not_lower(models: Pa
         assert (toy.impostor_std, toy.measured_by) == (0.2, "user")
 
 
-def test_too_few_pairs_for_the_higher_threshold_save_the_lower_one_twice(models: Path) -> None:
+def test_with_too_few_pairs_for_far01_far1_is_saved_for_both(models: Path) -> None:
     store = ModelStore(models, offline=True)
     save_own_thresholds(impostors(0.7), store)
     (toy,) = load_recognisers(["toy"], store, CPU)
     assert (toy.far1, toy.far01) == (0.7, 0.7)
 
 
-def test_thresholds_of_too_few_pairs_or_of_what_ships_are_not_saved(models: Path) -> None:
+def test_thresholds_of_too_few_pairs_or_of_shipped_recognisers_are_not_saved(models: Path) -> None:
     store = ModelStore(models, offline=True)
     with raising(BadRequest, "pairs-too-few", count=900, least=500):
         save_own_thresholds(impostors(None), store)
@@ -211,7 +211,7 @@ def test_thresholds_of_too_few_pairs_or_of_what_ships_are_not_saved(models: Path
     assert not (models / "thresholds.json").exists()
 
 
-def test_damaged_thresholds_of_ones_own_are_told_from_the_programs(models: Path) -> None:
+def test_damaged_own_thresholds_have_an_error_of_their_own(models: Path) -> None:
     (models / "thresholds.json").write_text("{}")
     with raising(ModelUnavailable, "own-thresholds-unreadable", path=str(models / "thresholds.json")):
         load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
@@ -235,24 +235,24 @@ def thresholds(models: Path, folder: Path, *more: str) -> tuple[int, str]:
     return run.exit_code, run.output
 
 
-def test_a_folder_of_people_is_measured_by_pairs_of_different_ones(models: Path, tmp_path: Path) -> None:
+def test_pairs_of_the_same_person_are_left_out(models: Path, tmp_path: Path) -> None:
     photos(tmp_path / "people", "amy/one.png", "amy/two.png", "bob.png")
-    code, said = thresholds(models, tmp_path / "people", "--json")
-    table = json.loads(said)
+    code, output = thresholds(models, tmp_path / "people", "--json")
+    table = json.loads(output)
     assert (code, table["people"], table["recognisers"]["toy"]["pairs"]) == (0, 2, 2)
     assert table["recognisers"]["toy"]["far1"] is None
 
 
-def test_faces_that_nothing_tells_apart_count_as_strangers(models: Path, tmp_path: Path) -> None:
+def test_unidentified_faces_count_as_different_people(models: Path, tmp_path: Path) -> None:
     photos(tmp_path / "faces", "a.png", "b.png", "c.png")
     (tmp_path / "faces" / "d.png").write_bytes(b"no picture")
-    code, said = thresholds(models, tmp_path / "faces")
+    code, output = thresholds(models, tmp_path / "faces")
     assert code == 0
-    assert "3 pairs of different people from 3 faces (each counted as another person)" in said
-    assert "d.png" in said and "1 % 500, 0.1 % 5000" in said
+    assert "3 pairs of different people from 3 faces (each counted as another person)" in output
+    assert "d.png" in output and "1 % 500, 0.1 % 5000" in output
 
 
-def test_people_are_called_as_their_folder_or_before_the_number(tmp_path: Path) -> None:
+def test_people_are_named_by_folder_or_by_file_name_without_number(tmp_path: Path) -> None:
     for name in ("amy/x.jpg", "amy/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -282,7 +282,7 @@ def test_with_a_client_connected_it_drops_its_models_and_stays(make_location: Ma
 
 
 def test_it_drops_its_models_earlier_when_memory_is_short(make_location: MakeLocation) -> None:
-    location = make_location(tune={"_SHORT_OF_MEMORY": 1 << 60, "_SHORT_IDLE_SECONDS": 0.3})
+    location = make_location(tune={"_LOW_MEMORY": 1 << 60, "_LOW_MEMORY_IDLE_SECONDS": 0.3})
     with worker_client.connect(location=location) as worker:
         ask(worker)
         until(lambda: not status(worker)["computing"])

@@ -180,7 +180,7 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
     ours, theirs = socket.socketpair()
     server = Server(Settings(tmp_path, tmp_path / "log", 60.0, False, ()))
     broken = server._compute = Broken()  # type: ignore[assignment]
-    server._wanted = False
+    server._compute_wanted = False
     server._enqueue(_Client(ClientSocket(ours)), 1, protocol.Message({"kind": "protect", "job": 1}))
     threading.Thread(target=server._dispatch, daemon=True).start()
     told = ClientSocket(theirs)
