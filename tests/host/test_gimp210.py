@@ -432,8 +432,8 @@ tell(refused=[refused(check, duplicate, made), refused(protect, duplicate, made)
     ("call", "moment"),
     [
         ("protect(image, layer)", "return job\n"),
-        ("protect(image, layer)", "return job.result(progress)"),
-        ("check(image, layer, original=layer.name)", "figures = job.result(progress)"),
+        ("protect(image, layer)", "return job.result(show_progress)"),
+        ("check(image, layer, original=layer.name)", "figures = job.result(show_progress).header"),
     ],
     ids=["while faces are looked for", "while it searches", "while it checks"],
 )

@@ -507,7 +507,7 @@ def test_the_worker_caches_inversions_in_memory_only(
 
     def protect() -> None:
         asked = pack({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
-        assert jobs.run(asked, lambda _said: None, CancelToken()).described
+        assert jobs.run(asked, lambda _said: None, CancelToken()).entries
 
     protect()
     monkeypatch.setattr(wplus, "invert", lambda *_: pytest.fail("it was inverted again"))

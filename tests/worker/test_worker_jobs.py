@@ -255,7 +255,7 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     here = slice(y, y + height), slice(x, x + width)
     difference = np.abs(shown.astype(int) - whole.photo.pixels)[here].mean()
     change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
-    assert difference < 0.02 * change, (difference, change)
+    assert difference < 0.05 * change, (difference, change)
     there = {s.recogniser: s.after for s in whole.faces[0].similarities}
     for row in face["similarities"]:
         assert row["after"] == pytest.approx(there[row["recogniser"]], abs=0.005), row
