@@ -73,7 +73,7 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
 
     Args:
         folder: with a folder for each person, or with photos named after the person with a number, such as
-            ``amy1.png``; the shared photos when None.
+            ``anna1.png``; the shared photos when None.
 
     Raises:
         NoData: the folder is missing or has no photo.

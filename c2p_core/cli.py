@@ -333,7 +333,7 @@ def thresholds(
 ) -> None:
     """Measures the thresholds of recognisers on your own photos.
 
-    DIR holds a folder for each person, or photos named after the person with a number, such as amy1.jpg. Without
+    DIR holds a folder for each person, or photos named after the person with a number, such as anna1.jpg. Without
     either, every face counts as a different person.
     """
     store = make_store()

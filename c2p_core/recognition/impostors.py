@@ -60,7 +60,7 @@ class Faces:
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
-    """Group photos by person: by subfolder, or by file name without the number at its end (``amy1.png``).
+    """Group photos by person: by subfolder, or by file name without the number at its end (``anna1.png``).
 
     Raises:
         BadRequest: there is no such folder, or no photo in it.
