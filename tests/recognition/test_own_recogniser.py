@@ -236,7 +236,7 @@ def thresholds(models: Path, folder: Path, *more: str) -> tuple[int, str]:
 
 
 def test_pairs_of_the_same_person_are_left_out(models: Path, tmp_path: Path) -> None:
-    photos(tmp_path / "people", "amy/one.png", "amy/two.png", "bob.png")
+    photos(tmp_path / "people", "anna/one.png", "anna/two.png", "bob.png")
     code, output = thresholds(models, tmp_path / "people", "--json")
     table = json.loads(output)
     assert (code, table["people"], table["recognisers"]["toy"]["pairs"]) == (0, 2, 2)
@@ -253,12 +253,12 @@ def test_unidentified_faces_count_as_different_people(models: Path, tmp_path: Pa
 
 
 def test_people_are_named_by_folder_or_by_file_name_without_number(tmp_path: Path) -> None:
-    for name in ("amy/x.jpg", "amy/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
+    for name in ("anna/x.jpg", "anna/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = people_in(tmp_path)
     assert {name: sorted(p.name for p in paths) for name, paths in found.items()} == {
-        "amy": ["x.jpg", "y.jpg"],
+        "anna": ["x.jpg", "y.jpg"],
         "bob": ["bob 1.png", "bob-2.png"],
         "7": ["7.tif"],
     }
