@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import polib
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+# polib accepts a text without quotes and drops its first and last character.
+_LINE = re.compile(r'(#.*|((msgctxt|msgid|msgid_plural|msgstr(\[\d+\])?)\s+)?"(\\.|[^"\\])*")?\s*\Z')
 
 
 def compile_translations(folder: Path) -> dict[str, bytes]:
@@ -21,6 +25,11 @@ def compile_translations(folder: Path) -> dict[str, bytes]:
     """
     compiled = {}
     for path in sorted(folder.rglob("*.po")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not _LINE.match(line):
+                raise ValueError(
+                    f"'{path}' can't be compiled (line {number} is malformed); correct it and build again."
+                )
         try:
             catalogue = polib.pofile(str(path), encoding="utf-8", check_for_duplicates=True)
         except (OSError, ValueError) as error:

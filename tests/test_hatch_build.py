@@ -71,6 +71,7 @@ def test_what_is_no_translation_yet_or_any_more_is_left_out(catalogue: gettext.G
     "fault",
     [
         "nonsense",
+        "msgid no quotes",
         'msgwhat "x"',
         'msgid "a"\nmsgid "b"\nmsgstr "c"',
         'msgid "a"\nmsgid_plural "b"\nmsgstr[x] "c"',

@@ -253,9 +253,11 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     assert x + 5 < columns[0] and columns[-1] < x + width - 5 and y + 5 < rows[0] and rows[-1] < y + height - 5
     whole = pipeline.protect(ProtectRequest(Photo(large), steps=STEPS), store=ModelStore(offline=True))
     here = slice(y, y + height), slice(x, x + width)
-    difference = np.abs(shown.astype(int) - whole.photo.pixels)[here].mean()
+    difference = np.abs(shown.astype(int) - whole.photo.pixels)[here]
     change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
-    assert difference < 0.05 * change, (difference, change)
+    # Landmarks found in the cut-out differ by rounding, which Adam's first steps amplify in the grain.
+    assert difference.mean() < 0.035 * change, (difference.mean(), change)
+    assert difference.max() < 8
     there = {s.recogniser: s.after for s in whole.faces[0].similarities}
     for row in face["similarities"]:
         assert row["after"] == pytest.approx(there[row["recogniser"]], abs=0.005), row
