@@ -54,7 +54,7 @@ def difference(before: Tensor, after: Tensor) -> Tensor:
     On skin it is within a few per cent of CIEDE2000, which is not smooth.
     """
     delta = after - before
-    chroma = before[1:].norm(dim=0)
+    chroma = (before[1:] ** 2).sum(0).sqrt()
     delta_chroma = (after[1:] ** 2).sum(0).clamp(min=1e-6).sqrt() - chroma
     hue = ((delta[1:] ** 2).sum(0) - delta_chroma**2).clamp(min=0.0)
     squared_length = delta[0] ** 2 + (delta_chroma / (1 + 0.045 * chroma)) ** 2 + hue / (1 + 0.015 * chroma) ** 2

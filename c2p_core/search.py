@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,8 +22,10 @@ from c2p_core.eot import draw_transform
 from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.losses import adversarial_loss
-from c2p_core.priors.prior import Code, InvertedFace
+from c2p_core.priors.prior import Code, InvertedFace, Rendered
 from c2p_core.recognition import Recogniser
+
+_T = TypeVar("_T")
 
 # Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 15
@@ -115,14 +119,14 @@ def search(
         [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
-    clip_term = _build_clip_term(face, text)
+    naturalness = _build_naturalness_term(inverted, face, text, settings)
     # A recogniser's weight must not depend on how many are active.
     weight = 1.0 if settings.one_recogniser_per_step else 1.0 / len({r.family for r in recognisers})
     # Detected landmarks minus landmarks warped along with the pixels.
     landmark_offset = torch.zeros_like(face.mesh)
     last_losses = {recogniser.name: float("inf") for recogniser in recognisers}
     best: SearchResult | None = None
-    with _recogniser_pool(face.pixels.device) as pool:
+    with _worker_pool(face.pixels.device) as pool:
         for step in range(settings.steps):
             if cancel is not None:
                 cancel.raise_if_cancelled()
@@ -135,25 +139,28 @@ def search(
                 active = [recognisers[step % len(recognisers)]]
             else:
                 active = _choose_active(recognisers, step, last_losses)
-            losses, gradients = _adversarial_gradients(active, augmented, mesh, target, settings.margin, pool)
-            last_losses.update(losses)
-            loss = settings.latent_weight * inverted.latent_loss(code, rendered)
-            loss = loss + settings.visibility_weight * inverted.visibility_penalty(rendered)
-            if clip_term is not None:
-                loss = loss + settings.clip_weight * clip_term(rendered.pixels)
-            optimiser.zero_grad()
-            # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
-            roots: list[tuple[Tensor, Tensor | None]] = [
-                (root, gradient)
-                for root, gradient in ((loss, None), (augmented, gradients[0] * weight), (mesh, gradients[1] * weight))
-                if root.requires_grad
+            pictures = rendered.pixels, rendered.displacement, rendered.density
+            tasks = [partial(_differentiate, naturalness, pictures)]
+            tasks += [
+                partial(_differentiate, partial(_adversarial_loss, r, target, settings.margin), (augmented, mesh))
+                for r in active
             ]
-            torch.autograd.backward([root for root, _ in roots], [gradient for _, gradient in roots])
+            (_, visible), *adversarial = _run_all(tasks, pool)
+            last_losses.update({r.name: loss for r, (loss, _) in zip(active, adversarial, strict=True)})
+            by_pixels, by_landmarks = (
+                torch.stack(parts).sum(0) for parts in zip(*(g for _, g in adversarial), strict=True)
+            )
+            roots = [*pictures, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
+            gradients = [*visible, weight * by_pixels, weight * by_landmarks, None]
+            # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
+            dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]
+            optimiser.zero_grad()
+            torch.autograd.backward([root for root, _ in dependent], [gradient for _, gradient in dependent])
             optimiser.step()
             schedule.step()
             if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
                 result, pixels, landmark_offset = _evaluate(
-                    inverted, face, recognisers, target, code, settings.margin, step + 1, find_landmarks
+                    inverted, face, recognisers, target, code, settings.margin, step + 1, find_landmarks, pool
                 )
                 on_evaluation(result.steps, pixels)
                 if best is None or result.loss <= best.loss:
@@ -165,11 +172,11 @@ def search(
 
 
 @contextmanager
-def _recogniser_pool(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
-    """A pool that runs recognisers in parallel, one per core; None on a graphics card.
+def _worker_pool(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
+    """A pool that runs the terms of the loss in parallel, one per core; None on a graphics card.
 
-    Their layers are too small to split among cores: two threads per layer gained nothing, two recognisers in parallel
-    cut the time per face from 22 to 17 s.
+    The layers of the recognisers are too small to split among cores: two threads per layer gained nothing, two
+    recognisers in parallel cut the time per face from 22 to 17 s.
     """
     cores = torch.get_num_threads()
     if device.type != "cpu" or cores == 1:
@@ -183,30 +190,19 @@ def _recogniser_pool(device: torch.device) -> Iterator[ThreadPoolExecutor | None
         torch.set_num_threads(cores)
 
 
-def _adversarial_gradients(
-    active: Sequence[Recogniser],
-    augmented: Tensor,
-    mesh: Tensor,
-    target: Target,
-    margin: float,
-    pool: ThreadPoolExecutor | None,
-) -> tuple[dict[str, float], tuple[Tensor, Tensor]]:
-    """L_adv per recogniser name, and the gradients of their sum with respect to the (3, H, W) picture and its (468, 2)
-    landmarks."""
-    pixels, landmarks = augmented.detach(), mesh.detach()
-
-    def differentiate(recogniser: Recogniser) -> tuple[float, Tensor, Tensor]:
-        inputs = pixels.clone().requires_grad_(), landmarks.clone().requires_grad_()
-        loss = _adversarial_loss(recogniser, *inputs, target, margin)
-        by_pixels, by_landmarks = torch.autograd.grad(loss, inputs, materialize_grads=True)
-        return float(loss.detach()), by_pixels, by_landmarks
-
-    parts = list(map(differentiate, active) if pool is None else pool.map(differentiate, active))
-    losses = {recogniser.name: part[0] for recogniser, part in zip(active, parts, strict=True)}
-    return losses, (torch.stack([p[1] for p in parts]).sum(0), torch.stack([p[2] for p in parts]).sum(0))
+def _run_all(tasks: Sequence[Callable[[], _T]], pool: ThreadPoolExecutor | None) -> list[_T]:
+    """The results of the tasks, in their order."""
+    return [task() for task in tasks] if pool is None else list(pool.map(lambda task: task(), tasks))
 
 
-def _adversarial_loss(recogniser: Recogniser, pixels: Tensor, mesh: Tensor, target: Target, margin: float) -> Tensor:
+def _differentiate(term: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+    """The scalar value of a term, and its gradients with respect to its inputs, whatever these depend on."""
+    leaves = [part.detach().requires_grad_() for part in inputs]
+    loss = term(*leaves)
+    return float(loss.detach()), torch.autograd.grad(loss, leaves, materialize_grads=True)
+
+
+def _adversarial_loss(recogniser: Recogniser, target: Target, margin: float, pixels: Tensor, mesh: Tensor) -> Tensor:
     """L_adv of one recogniser for a (3, H, W) picture with (468, 2) landmarks."""
     embedding = recogniser.embed(pixels[None], mesh[None])[0]
     similarity = embedding @ target.own[recogniser.name]
@@ -215,14 +211,31 @@ def _adversarial_loss(recogniser: Recogniser, pixels: Tensor, mesh: Tensor, targ
     return adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
 
 
-def _build_clip_term(face: CanvasFace, text: tuple[TextGuidance, Tensor] | None) -> Callable[[Tensor], Tensor] | None:
-    """A function that computes L_clip for a (3, H, W) picture of the face; it embeds the unchanged face only once."""
+def _build_naturalness_term(
+    inverted: InvertedFace,
+    face: CanvasFace,
+    text: tuple[TextGuidance, Tensor] | None,
+    settings: SearchSettings,
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function that computes the weighted sum of L_visibility and L_clip from the fields of ``Rendered``.
+
+    It embeds the unchanged face only once.
+    """
+
+    def visibility(pixels: Tensor, displacement: Tensor, density: Tensor) -> Tensor:
+        return settings.visibility_weight * inverted.visibility_penalty(Rendered(pixels, displacement, density))
+
     if text is None:
-        return None
+        return visibility
     guidance, direction = text
     grid = guidance.sampling_grid(face.mesh)
     before = guidance.embed(face.pixels[None], grid)
-    return lambda pixels: guidance.loss(before, pixels[None], direction, grid)
+
+    def visibility_and_clip(pixels: Tensor, displacement: Tensor, density: Tensor) -> Tensor:
+        clip = guidance.loss(before, pixels[None], direction, grid)
+        return visibility(pixels, displacement, density) + settings.clip_weight * clip
+
+    return visibility_and_clip
 
 
 def _choose_active(recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]) -> list[Recogniser]:
@@ -248,11 +261,17 @@ def _evaluate(
     margin: float,
     steps: int,
     find_landmarks: Callable[[Tensor, Tensor], Tensor],
+    pool: ThreadPoolExecutor | None,
 ) -> tuple[SearchResult, Tensor, Tensor]:
     """Evaluate a code without random transformations: result, (3, H, W) picture, (468, 2) landmark offset."""
     code = {name: part.detach().clone() for name, part in code.items()}
     rendered = inverted.render(code)
     warped = warp_points(rendered.displacement, face.mesh)
     mesh = find_landmarks(rendered.pixels, warped)
-    loss = sum(float(_adversarial_loss(r, rendered.pixels, mesh, target, margin)) for r in recognisers)
-    return SearchResult(code, loss, steps), rendered.pixels, mesh - warped
+
+    def evaluate(recogniser: Recogniser) -> float:
+        with torch.no_grad():  # not inherited by the threads of the pool
+            return float(_adversarial_loss(recogniser, target, margin, rendered.pixels, mesh))
+
+    losses = _run_all([partial(evaluate, recogniser) for recogniser in recognisers], pool)
+    return SearchResult(code, sum(losses), steps), rendered.pixels, mesh - warped
