@@ -22,10 +22,14 @@ _STIFF_NOSE, _STIFF_LINES = 2.0, 3.0
 # their landmarks indicate.
 _BROW_STILL = (6.0, 16.0)
 _BROW_FADE = 7.0  # canvas px from a brow over which tone fades out: paler brows change the expression
-_LIGHT_BROW_FADE = 14.0  # likewise for lighter tone, which outlines a brow if it is just above it
+# Likewise for lighter tone, which outlines brows and lips if it is just beside them.
+_LIGHT_BROW_FADE, _LIGHT_LIP_FADE = 14.0, 12.0
 # Around eyes and lips the limit of darker tone is reduced to this share, fully up to the first distance in canvas px
 # and not at all from the second: bags under the eyes and shade around the mouth make a face look older.
 _SHADE_AT_FEATURES, _NEAR_EYES, _NEAR_LIPS = 0.7, (18.0, 34.0), (16.0, 28.0)
+# Where skin is nearly white, darker tone looks like dirt: encoded values of its brightest channel, blurred by this many
+# canvas px, from which on the limit is reduced, and at which it is reduced to the share.
+_BRIGHT, _BRIGHT_WITHIN, _SHADE_ON_BRIGHT = (0.75, 0.95), 3.0, 0.3
 _TONE_ON_NOSE = 0.4  # tone quickly makes a nose look bulbous
 GRAIN_SIDE = 128  # of the grain's grid
 _ROUGH_WITHIN = 3.0  # canvas px, Gaussian width over which roughness is averaged
@@ -50,14 +54,17 @@ def tone_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     return np.asarray(allowed, dtype=np.float32)
 
 
-def tone_scales(mesh: np.ndarray) -> np.ndarray:
+def tone_scales(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     """(2, 256, 256) factors 0..1 of the limits of lighter and of darker tone."""
-    lighter = face_regions.ramp(-face_regions.brows_distance(mesh), -_LIGHT_BROW_FADE, -1.0)
+    brows = face_regions.brows_distance(mesh)
     lips = face_regions.signed_distance(mesh, face_regions.OUTER_LIPS)
+    lighter = face_regions.ramp(-brows, -_LIGHT_BROW_FADE, -1.0) * face_regions.ramp(-lips, -_LIGHT_LIP_FADE, -1.0)
     near = np.maximum(
         face_regions.ramp(face_regions.eyes_distance(mesh), *_NEAR_EYES), face_regions.ramp(lips, *_NEAR_LIPS)
     )
-    return np.stack([lighter, 1.0 - (1.0 - _SHADE_AT_FEATURES) * near]).astype(np.float32)
+    bright = 1.0 - face_regions.ramp(gaussian_filter(pixels.max(-1), _BRIGHT_WITHIN), *_BRIGHT)
+    darker = (1.0 - (1.0 - _SHADE_AT_FEATURES) * near) * (1.0 - (1.0 - _SHADE_ON_BRIGHT) * bright)
+    return np.stack([lighter, darker]).astype(np.float32)
 
 
 def shape_mask(pixels: np.ndarray, mesh: np.ndarray, keep_expression: bool) -> np.ndarray:

@@ -28,7 +28,7 @@ from c2p_core.priors.lines import Lines
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.priors.relief import Relief
 from c2p_core.priors.shape import SIZE, bending_vector, build_field, control_weights, elastic_vector, strain_excess
-from c2p_core.priors.strength import StrengthLimits, adapt_to_skin
+from c2p_core.priors.strength import StrengthLimits, adapt_to_lines, adapt_to_skin
 from c2p_core.products import codes, geometry, paint
 from c2p_core.products.catalogue import PRODUCTS, Rgb
 
@@ -109,7 +109,7 @@ class FaceRenderer:
         self.canonical = warp_between_meshes(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
         self.skin = torch.from_numpy(face_maps.tone_mask(pixels, mesh))[None].to(device)
-        self._lighter, self._darker = torch.from_numpy(face_maps.tone_scales(mesh)).to(device)
+        self._lighter, self._darker = torch.from_numpy(face_maps.tone_scales(pixels, mesh)).to(device)
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
         self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
@@ -130,6 +130,7 @@ class FaceRenderer:
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
         bare = codes.bare_code().to(device)
         lines = self._lines.measure(torch.zeros_like(self._linear))
+        self.limits = adapt_to_lines(self.limits, self._lines.typical(lines))
         unchanged = lab(_halve(face.pixels.to(device))), lab(self._tone), lines
         self._look = self._bare = _RenderedLook(bare, torch.zeros_like(bare), False, *unchanged)
 

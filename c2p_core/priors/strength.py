@@ -11,8 +11,11 @@ from c2p_core.colour import lab
 from c2p_core.priors.complexion import Limits
 
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
-_SHAPE, _SHAPE_FREED = 0.11, 0.07
+_SHAPE, _SHAPE_FREED = 0.12, 0.07
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
+# Typical strength of the lines of a face (``Lines.typical``) from which on they hide new ones, and the least share of
+# the limit of lines that is left on skin without any.
+_HIDING_LINES, _LEAST_LINES = 0.19, 0.25
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 
 
@@ -61,12 +64,12 @@ def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLi
     s = strength_scale(strength)
     return StrengthLimits(
         shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
-        complexion=1.5 * s,
+        complexion=1.8 * s,
         mahalanobis=1.5,
         relief=min(1.0, 0.95 * s),
         grain=0.036 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
-        limits=Limits(0.22 * s, 0.40 * s),
+        limits=Limits(0.25 * s, 0.45 * s),
         moved=0.017 * s,
         shifted=6.3 * s,
         patchy=2.3 * s,
@@ -86,3 +89,11 @@ def adapt_to_skin(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> Strengt
     wider = Limits(*(share * getattr(limits.limits, f.name) for f in fields(Limits)))
     grain = min(share, _DARK_SKIN_GRAIN) * limits.grain
     return replace(limits, complexion=share * limits.complexion, grain=grain, limits=wider)
+
+
+def adapt_to_lines(limits: StrengthLimits, typical: float) -> StrengthLimits:
+    """Adapt the limit of new lines to the typical strength of those that are there, see ``Lines.typical``.
+
+    On the smooth skin of a soft or blurred photo every new line is seen (contrast masking, Legge and Foley 1980).
+    """
+    return replace(limits, lines=min(1.0, max(_LEAST_LINES, typical / _HIDING_LINES)) * limits.lines)
