@@ -52,3 +52,15 @@ def test_lines_outside_the_mask_do_not_count(skin: Tensor) -> None:
     lines = Lines(skin, upper)
     unchanged = lines.measure(torch.zeros_like(skin))
     assert float(lines.measure_excess(stroke(0.1, 2.0), unchanged)) < 1e-3
+
+
+def test_typical_strength_ignores_a_few_strong_edges(skin: Tensor) -> None:
+    torch.manual_seed(0)
+    rough = skin * torch.exp(-0.3 * torch.randn(1, CANVAS, CANVAS))
+    edged = skin * torch.exp(-stroke(1.0, 2.0))
+
+    def typical(linear: Tensor) -> float:
+        lines = Lines(linear, torch.ones(CANVAS, CANVAS))
+        return lines.typical(lines.measure(torch.zeros_like(linear)))
+
+    assert typical(edged) < 0.01 < 0.04 < typical(rough)
