@@ -57,6 +57,31 @@ ENGLISH = {
     "jpeg-metadata-too-long": N_(
         "JPEG holds {most} bytes of {block} and this photo has {count}; write '{instead}' instead."
     ),
+    "parts-not-kept": N_("Not kept in the result: {parts}."),
+    "part-gain-map": N_("the gain map (HDR)"),
+    "part-video": N_("the video of a motion photo"),
+    "part-audio": N_("a sound recording"),
+    "part-depth": N_("the depth map"),
+    "part-pictures": N_("further pictures, which would show the unprotected face"),
+    "part-layers": N_("the image editor's layers"),
+    "part-credentials": N_("the content credentials (C2PA), which hold for the original only"),
+    "part-exif": N_("damaged EXIF data"),
+    "part-xmp": N_("XMP data that can't be read"),
+    "part-iptc": N_("IPTC data"),
+    "part-comments": N_("comments and texts"),
+    "part-photoshop": N_("damaged settings of an image editor"),
+    "part-damaged": N_("metadata with a wrong checksum"),
+    "part-further-data": N_("further data of the camera or program"),
+    "jpeg-encoded-anew": N_(
+        "The whole JPEG was encoded again ({why}), so that pixels beside the faces differ slightly; name a result that"
+        " ends in .png to keep them."
+    ),
+    "jpeg-library-missing": N_("the library that keeps its blocks does not exist for this computer"),
+    "jpeg-blocks-unusable": N_("its blocks can't be kept, {reason}"),
+    "lossy-encoded-anew": N_(
+        "{format} is lossy and was encoded again, so that pixels beside the faces differ slightly; name a result that"
+        " ends in .png to keep them."
+    ),
     "not-encoded": N_("Could not write '{path}' as {format}; try .png or .tif ({reason})."),
     "not-written": N_("Could not write '{path}': {why}."),
     "no-space": N_("no space is left on the disk; free some or choose another folder"),
@@ -73,7 +98,10 @@ ENGLISH = {
     "image-read-failed": N_("'{path}' can't be read; check the name and the disk ({reason})."),
     "image-empty": N_("'{path}' is empty (0 bytes); copy or export it again."),
     "image-damaged": N_("'{path}' is damaged or cut short and can't be read; copy or export it again ({reason})."),
-    "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF or WebP picture; export it as one of these."),
+    "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF, WebP or AVIF picture; export it as one of these."),
+    "image-compression-unsupported": N_(
+        "'{path}' is packed as {compression}, which this program can't read; save it with LZW or Deflate instead."
+    ),
     "image-without-pages": N_("'{path}' holds no picture; export it again."),
     "image-animated": N_("'{path}' is animated; export the one picture that you want."),
     "image-of-several-pages": N_("'{path}' has {count} pages; export the one picture that you want."),
