@@ -46,6 +46,8 @@ _COMPRESSIONS = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+# Those that Pillow's libtiff unpacks where libvips' does not.
+_ONLY_PILLOW = (34925, 50000)
 _NO_DECODER = re.compile(r"not configured|not implemented|unsupported compression|compression scheme", re.IGNORECASE)
 
 
@@ -257,22 +259,17 @@ def _tiff_pixels(data: bytes, page: tiff_file.Page) -> NDArray[Any]:
     except pyvips.Error as error:
         if not _NO_DECODER.search(str(error)):
             raise
-    # Pillow's libtiff knows compressions that libvips' does not, but Pillow has no colours of more than 8 bits.
+    # Pillow has no colours of more than 8 bits.
     number = page.number(tiff_file.COMPRESSION, 1)
     unsupported = Unusable("image-compression-unsupported", compression=_COMPRESSIONS.get(number, str(number)))
-    bits, extra = set(page.numbers(258)), page.numbers(_EXTRA_SAMPLES)
-    if bits != {8} or len(extra) > 1:
+    if number not in _ONLY_PILLOW or set(page.numbers(258)) != {8}:
         raise unsupported
     picture = _open(data, "TIFF")
     picture.seek(page.index)
-    try:
-        picture.load()
-    except OSError as error:
-        raise unsupported if "decoder" in str(error) else error from None
-    wanted = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBX": 3}.get(picture.mode)
-    if wanted is None:
+    wanted = {"P": "RGB", "RGBX": "RGB", "RGBa": "RGBA"}.get(picture.mode, picture.mode)
+    if wanted not in ("L", "LA", "RGB", "RGBA"):
         raise unsupported
-    return _channels(picture)[..., :wanted]
+    return _channels(picture if wanted == picture.mode else picture.convert(wanted))
 
 
 def _drop_selections(image: Any, extra: tuple[int, ...]) -> Any:

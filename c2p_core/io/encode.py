@@ -272,7 +272,8 @@ def _tiff_pixels(photo: Photo) -> bytes:
 
 
 def _avif(photo: Photo) -> bytes:
-    blocks = {"icc_profile": photo.icc, "exif": photo.exif, "xmp": photo.xmp}
+    block = exif.without_orientation(photo.exif) if photo.exif else None
+    blocks = {"icc_profile": photo.icc, "exif": block, "xmp": photo.xmp}
     pixels = photo.pixels
     if pixels.shape[2] < 3:
         pixels = np.concatenate([pixels[..., :1]] * 3 + ([pixels[..., 1:]] if pixels.shape[2] == 2 else []), axis=2)

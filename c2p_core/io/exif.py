@@ -239,6 +239,15 @@ def strip_personal(block: bytes) -> bytes | None:
     return HEADER + bytes(data)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """The block without its orientation, for encoders that would write it anew to move that into a box of theirs."""
+    data = bytearray(block.removeprefix(HEADER))
+    form, _ = read_form(data)
+    if entry := all_directories(data)[0].find(ORIENTATION):
+        _remove(data, 0, entry, form)
+    return HEADER + bytes(data)
+
+
 def turn_exif(block: bytes, orientation: int, width: int, height: int) -> bytes:
     """The block for pixels that were turned upright: orientation 1; sizes, resolutions and subject turned with them.
 

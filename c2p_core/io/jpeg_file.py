@@ -298,7 +298,10 @@ def _keep_extended(
         cleaned = xmp.strip_personal(cleaned)
     if not cleaned:
         return [], (name, b"")
-    new = name if cleaned == joined else hashlib.md5(cleaned, usedforsecurity=False).hexdigest().upper().encode()
+    if cleaned == joined:
+        head = _EXTENDED + name
+        return [s for s in file.segments if s.marker == _APP1 and s.body.startswith(head)], (name, name)
+    new = hashlib.md5(cleaned, usedforsecurity=False).hexdigest().upper().encode()
     size = LONGEST - len(_EXTENDED) - 40
     return [
         Segment(_APP1, _EXTENDED + new + struct.pack(">LL", len(cleaned), at) + cleaned[at : at + size])

@@ -151,7 +151,7 @@ def keep_tags(data: bytes, page: Page, personal: bool = True) -> tuple[list[Tag]
                 kept.append(tag if tag.value.rstrip(b"\0") == cleaned else _bytes(IPTC, cleaned, _UNDEFINED))
         else:
             kept.append(tag)
-    return kept, lost
+    return kept if personal else strip_personal(kept), lost
 
 
 def make_tags(
