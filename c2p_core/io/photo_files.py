@@ -119,8 +119,10 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
     channels, over_8_bits = photo.pixels.shape[2], photo.pixels.dtype != np.uint8
     if kind == "JPEG" and channels in (2, 4):
         raise BadRequest("jpeg-without-transparency", instead=f"{path.stem}.png")
-    if kind in ("JPEG", "WEBP", "AVIF") and over_8_bits:
+    if kind in ("JPEG", "WEBP") and over_8_bits:
         raise BadRequest("format-of-8-bits", format=kind, instead=f"{path.stem}.tif")
+    if kind == "AVIF" and over_8_bits:
+        raise BadRequest("avif-of-8-bits", instead=f"{path.stem}.tif")
     if kind == "PNG" and photo.pixels.dtype == np.float32:
         raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
     if kind == "WEBP" and channels < 3 and photo.icc:

@@ -50,6 +50,9 @@ ENGLISH = {
     "ending-unknown": N_("'{name}' needs an ending that says the format: {known}."),
     "jpeg-without-transparency": N_("JPEG can't hold the transparency of this photo; write '{instead}' instead."),
     "format-of-8-bits": N_("{format} holds 8 bits only and this photo has more; write '{instead}' instead."),
+    "avif-of-8-bits": N_(
+        "This program writes AVIF with 8 bits only and this photo has more; write '{instead}' instead."
+    ),
     "png-without-floats": N_("PNG can't hold floating-point pixels; write '{instead}' instead."),
     "webp-without-grey-profile": N_("WebP can't hold a grey photo's colour profile; write '{instead}' instead."),
     "format-too-small": N_(

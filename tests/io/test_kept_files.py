@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, JpegImagePlugin
 from skimage import data
 
-from c2p_core.errors import Message, UnreadableImage
+from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io import (
     colour_marks,
     colour_profiles,
@@ -622,6 +623,69 @@ def test_texts_of_a_png_become_comments_of_a_jpeg(tmp_path: Path) -> None:
     out, said = protect(tmp_path, file, "a.png", "b.jpg")
     assert said == []
     assert jpeg_file.read_comments(jpeg_file.parse(out)) == ("Copyright: © Ann".encode(), b"hi")
+
+
+# AVIF
+
+
+def avif(picture: NDArray[Any], colours: tuple[int, int] | None = None, **options: Any) -> bytes:
+    """An AVIF file of 8, 10 or 12 bits, with its colours by H.273's numbers changed where they are given."""
+    high = picture.dtype == np.uint16
+    image = pyvips.Image.new_from_memory(
+        np.ascontiguousarray(picture).data, picture.shape[1], picture.shape[0], 3, "ushort" if high else "uchar"
+    ).copy(interpretation="rgb16" if high else "srgb")
+    file = bytearray(image.heifsave_buffer(compression="av1", effort=0, lossless=True, **options))
+    if colours:
+        struct.pack_into(">HH", file, file.index(b"nclx") + 4, *colours)
+    return bytes(file)
+
+
+def test_an_avif_of_ten_bits_keeps_them_in_a_png_and_is_not_squeezed_into_eight(tmp_path: Path) -> None:
+    deep = (portrait().astype(np.uint16) << 8) | 0xC0
+    (tmp_path / "a.avif").write_bytes(avif(deep, bitdepth=10))
+    photo = photo_files.read(tmp_path / "a.avif")
+    assert photo.pixels.dtype == np.uint16 and np.abs(photo.pixels.astype(int) - deep).max() <= 64
+    photo_files.write(tmp_path / "b.png", photo)
+    assert np.array_equal(photo_files.read(tmp_path / "b.png").pixels, photo.pixels)
+    with raising(BadRequest, "avif-of-8-bits", instead="b.tif"):
+        photo_files.write(tmp_path / "b.avif", photo)
+
+
+@pytest.mark.parametrize("transfer", [colour_marks.PQ, colour_marks.HLG])
+def test_an_avif_in_hdr_is_refused(tmp_path: Path, transfer: int) -> None:
+    (tmp_path / "a.avif").write_bytes(avif(portrait(), (9, transfer)))
+    with raising(UnreadableImage, "image-hdr"):
+        photo_files.read(tmp_path / "a.avif")
+
+
+def test_an_avif_in_display_p3_is_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "a.avif").write_bytes(avif(np.full((64, 64, 3), (200, 100, 50), np.uint8), (12, 13)))
+    photo = photo_files.read(tmp_path / "a.avif")
+    assert float(colour_profiles.to_srgb(photo)[0, 0, 0] * 255) == pytest.approx(215, abs=2)
+
+
+def test_an_avif_on_its_side_is_read_upright_and_written_so(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(portrait()).save(stream, "AVIF", quality=95, exif=exif.make_block(6))
+    protect(tmp_path, stream.getvalue(), "a.avif")
+    for name in ("a.avif", "out.avif"):
+        back = photo_files.read(tmp_path / name)
+        assert (back.width, back.height) == (211, 317)
+        beside = turn_upright(portrait(), 6)[100:]
+        assert np.abs(back.pixels[100:].astype(int) - beside).mean() < 4
+
+
+def test_a_damaged_avif_and_an_animated_one_are_told_apart(tmp_path: Path) -> None:
+    file = avif(portrait())
+    (tmp_path / "a.avif").write_bytes(file[: len(file) // 2])
+    with raising(UnreadableImage, "image-damaged"):
+        photo_files.read(tmp_path / "a.avif")
+    stream = io.BytesIO()
+    first, second = Image.fromarray(portrait()), Image.new("RGB", (317, 211), "red")
+    first.save(stream, "AVIF", save_all=True, append_images=[second])
+    (tmp_path / "b.avif").write_bytes(stream.getvalue())
+    with raising(UnreadableImage, "image-animated"):
+        photo_files.read(tmp_path / "b.avif")
 
 
 # Disks
