@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -43,7 +43,7 @@ from c2p_core.errors import (
     UnreadableImage,
 )
 from c2p_core.io import report
-from c2p_core.io.atomic_files import check_folder, make_folder, write_whole
+from c2p_core.io.atomic_files import check_folder, find_free_name, fit_name, make_folder, write_whole
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
@@ -155,6 +155,8 @@ StoreMaker = Callable[[], "ModelStore"]
 @c2p.command()
 @click.argument("photos", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT|DIR", help="File or folder; without it IN.protected beside IN.")
+@click.option("--overwrite", is_flag=True, help="Replace results of earlier runs.")
+@click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words.")
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong.")
 @click.option(
@@ -191,6 +193,8 @@ def protect(
     /,
     photos: tuple[Path, ...],
     output: str | None,
+    overwrite: bool,
+    strip_personal: bool,
     report_file: Path | None,
     as_json: bool,
     **options: Any,
@@ -199,7 +203,8 @@ def protect(
     options["faces"] = parse_faces(options["faces"])
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
-    targets = plan_targets(photos, output)
+    targets = plan_targets(photos, output, overwrite)
+    writing = Writing(overwrite, strip_personal)
     if report_file is not None:
         _check_not_input(report_file, [*photos, *targets])
         check_folder(report_file)
@@ -214,7 +219,7 @@ def protect(
         with _interruptible() as cancel:
             for photo, target in zip(photos, targets, strict=True):
                 with _show_progress(str(photo), human=not as_json) as watch:
-                    reports.append(_try_protect(photo, target, options, store, watch, cancel))
+                    reports.append(_try_protect(photo, target, writing, options, store, watch, cancel))
                 if "error" in reports[-1]:
                     _fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
                 elif not as_json:
@@ -535,27 +540,43 @@ def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -
         raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
 
 
-def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
+@dataclass(frozen=True)
+class Writing:
+    """How results are written: whether they replace earlier ones, and whether personal metadata are removed."""
+
+    overwrite: bool = False
+    strip_personal: bool = False
+
+
+def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = False) -> list[Path]:
     """Choose the file of each protected photo; creates the folder where one is needed.
 
+    A name that the user gave must be free; one that is chosen here gets a number where it is taken.
+
     Raises:
-        BadRequest: an original would be overwritten, two photos would get the same name, or the extension is unknown.
+        BadRequest: an original or, without ``overwrite``, another file would be overwritten, two photos would get the
+            same name, or the extension is unknown.
         CannotWrite: the folder can't be created, or the folder or file is not writable.
     """
     from c2p_core.io import photo_files
 
     folder = Path(output) if output is not None else None
-    if folder is not None and len(photos) == 1 and not folder.is_dir() and not str(output).endswith(("/", os.sep)):
+    # Functions of os.path take a name that is too long for one that is not there.
+    named = folder is not None and len(photos) == 1 and not str(output).endswith(("/", os.sep))
+    if folder is not None and named and not os.path.isdir(folder):  # noqa: PTH112
+        if os.path.exists(folder) and not overwrite:  # noqa: PTH110
+            _check_not_input(folder, photos)
+            raise BadRequest("result-exists", path=str(folder))
         targets = [folder]
     else:
-        if folder is not None and folder.exists() and not folder.is_dir():
+        if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112
             raise BadRequest("output-is-file", path=str(folder))
         if folder is not None and len(photos) > 1 and folder.suffix.lower() in photo_files.FORMATS:
             raise BadRequest("output-names-file", path=str(folder))
         targets = []
         for photo in photos:
-            ending = photo.suffix if photo.suffix.lower() in photo_files.FORMATS else ".png"
-            targets.append((folder or photo.parent) / f"{photo.stem}.protected{ending}")
+            name = fit_name(photo.stem, f".protected{photo_files.ending_for(photo)}")
+            targets.append((folder or photo.parent) / name)
     taken = Counter(map(_normalise_name, targets))
     for target in targets:
         photo_files.check_target(target)
@@ -564,9 +585,10 @@ def plan_targets(photos: Sequence[Path], output: str | None) -> list[Path]:
             raise BadRequest("outputs-collide", path=str(target))
     if folder is not None and targets == [folder]:
         check_folder(folder)
-    elif folder is not None:
+        return targets
+    if folder is not None:
         make_folder(folder)
-    return targets
+    return targets if overwrite else [find_free_name(target) for target in targets]
 
 
 def _normalise_name(target: Path) -> tuple[Path, str]:
@@ -576,14 +598,15 @@ def _normalise_name(target: Path) -> tuple[Path, str]:
 
 def _check_not_input(target: Path, photos: Sequence[Path]) -> None:
     for photo in photos:
-        same = target.resolve() == photo.resolve() or (target.exists() and photo.exists() and target.samefile(photo))
-        if same:
+        there = os.path.exists(target) and os.path.exists(photo)  # noqa: PTH110
+        if target.resolve() == photo.resolve() or (there and target.samefile(photo)):
             raise BadRequest("input-overwritten", path=str(target))
 
 
 def _try_protect(
     source: Path,
     target: Path,
+    writing: Writing,
     options: dict[str, Any],
     store: ModelStore,
     watch: Callable[[Progress], None],
@@ -591,7 +614,7 @@ def _try_protect(
 ) -> dict[str, Any]:
     """Protect one photo; returns its part of the report, also where only this photo failed."""
     try:
-        return _protect_one(source, target, options, store, watch, cancel)
+        return _protect_one(source, target, writing, options, store, watch, cancel)
     except PER_PHOTO as error:
         return report.failure_report(source, error.message, error.exit_code)
     except C2PError:
@@ -605,6 +628,7 @@ def _try_protect(
 def _protect_one(
     source: Path,
     target: Path,
+    writing: Writing,
     options: dict[str, Any],
     store: ModelStore,
     watch: Callable[[Progress], None],
@@ -619,8 +643,11 @@ def _protect_one(
 
     request = ProtectRequest(photo, **options)
     result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
-    photo_files.write(target, result.photo)
-    return report.photo_report(source, target, result.faces, result.warnings, request, result.stronger)
+    # A file may have come to this place while the search ran.
+    if target.exists() and not writing.overwrite:
+        target = find_free_name(target)
+    lacking = photo_files.write(target, result.photo, personal=not writing.strip_personal)
+    return report.photo_report(source, target, result.faces, result.warnings + lacking, request, result.stronger)
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:

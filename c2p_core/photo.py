@@ -7,8 +7,21 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "AVIF"]
 """The file formats of photos, as Pillow names them."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that a photo was read from; a result of the same format keeps all of it that the change leaves valid.
+
+    Attributes:
+        data: the whole file.
+        orientation: 1 to 8, as it was applied to the pixels.
+    """
+
+    data: bytes
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -21,17 +34,25 @@ class Photo:
         icc: ICC profile bytes.
         exif: EXIF block; the orientation has been applied to the pixels, and its tag is 1.
         xmp: XMP packet.
-        format: the source's file format under Pillow's name ("JPEG", "PNG", "TIFF", "WEBP"), None for raw pixels.
+        iptc: IPTC data sets.
+        comments: texts of the file, in UTF-8.
+        format: the source's file format under Pillow's name ("JPEG", "PNG", "TIFF", "WEBP", "AVIF"), None for raw
+            pixels.
         encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
-            lossless flag, resolution); only ``io.encode`` interprets it.
+            lossless flag, bit depth, resolution); only ``io.encode`` interprets it.
+        source: the file; a result of the same format takes its metadata from here, and only one of another format those
+            above. None for raw pixels.
     """
 
     pixels: NDArray[Any]
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    comments: tuple[bytes, ...] = ()
     format: Format | None = None
     encoding: dict[str, Any] = field(default_factory=dict)
+    source: Source | None = field(default=None, repr=False)
 
     @property
     def width(self) -> int:

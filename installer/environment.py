@@ -225,6 +225,8 @@ def content_hash(paths: Iterable[Path], root: Path) -> str:
 def child_environment(**more: str) -> dict[str, str]:
     """This process's environment without variables that would misdirect a child Python."""
     misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+    # pip leaves compiling to the first import, which has to keep what it compiled.
+    misleading += ("PYTHONDONTWRITEBYTECODE",)
     kept = {name: value for name, value in os.environ.items() if name not in misleading}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
@@ -236,7 +238,11 @@ def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: S
         Stop: it failed.
     """
     command = [str(places.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
-    command += ["--progress-bar", "off", *(["--no-index"] if offline else []), *arguments]
+    command += ["--progress-bar", "off", *(["--no-index"] if offline else [])]
+    if job == "install":
+        # Python compiles a module when it is first imported; most of these packages never are (200 MB, 20 s).
+        command.append("--no-compile")
+    command += arguments
     log = places.venv / LOG
     output: list[str] = []
     try:

@@ -23,7 +23,6 @@ JOBS = (
     ("gimp", "install the filter into every GIMP of yours, or repair it"),
     ("doctor", "print a diagnosis to paste into a bug report"),
     ("make-zip", "write zips of the GIMP plug-ins into dist/"),
-    ("test", "run all checks and tests"),
     ("uninstall", "remove everything that install.py created, in every GIMP too"),
 )
 # Passed on to `c2p protect` unchanged; `c2p` checks them.
@@ -41,6 +40,8 @@ PASSED_ON = (
 )
 # The same, without a value.
 SWITCHES_PASSED_ON = (("--no-keep-expression", "keep the shape of the eyes only, not of brows, lips, nose and jaw"),)
+# What `--test quick` leaves out, as pytest's markers: searches, a real GIMP, and Node.js.
+QUICK = "not slow and not host and not node"
 SAMPLE = """
 import sys
 from PIL import Image
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the installer; returns the exit code."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
-    if options.protect is None and options.job is None:
+    if options.protect is None and options.test is None and options.job is None:
         parser.print_help()
         return 2
     where = places(options.venv, options.models)
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return doctor.diagnose(where)
         if options.job == "make-zip":
             return zip_plug_ins(where, options.offline)
-        return test(where, options.offline) if options.job == "test" else protect(where, options)
+        if options.test is not None:
+            return test(where, options.offline, quick=options.test == "quick")
+        return protect(where, options)
     except Stop as problem:
         print(f"install.py: {problem}", file=sys.stderr)
         return problem.exit_code
@@ -116,10 +119,15 @@ def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path
     return source, target, report
 
 
-def test(where: Places, offline: bool) -> int:
-    """Set up with the test tools and run every check; returns 0 if all passed.
+def test(where: Places, offline: bool, *, quick: bool = False) -> int:
+    """Set up with the test tools and run the checks; returns 0 if all passed.
 
     pytest comes last, so that the output ends with its summary; it lists skipped tests with reasons.
+
+    Args:
+        where: folders to use.
+        offline: fetch nothing.
+        quick: leave out the tests that search, run GIMP or need Node.js.
     """
     _set_up(where, tests=True, offline=offline)
     failed = []
@@ -131,8 +139,10 @@ def test(where: Places, offline: bool) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores.
-    code = _run([where.python, "-m", "pytest", "-n", "2"], where, offline, CHECKOUT, OMP_NUM_THREADS="1")
+    # One thread per worker: more would compete for the cores. Each worker starts with half of the tests and ends with
+    # what the other has left, so that what the tests of a file share is rarely made twice.
+    pytest = [where.python, "-m", "pytest", "-n", "2", "--dist", "worksteal", *(["-m", QUICK] if quick else [])]
+    code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
 
 
@@ -253,6 +263,13 @@ def _make_parser() -> argparse.ArgumentParser:
     jobs = parser.add_mutually_exclusive_group()
     jobs.add_argument(
         "--protect", nargs="?", const="", metavar="PHOTO", help="protect a photo (without one: a sample portrait)"
+    )
+    jobs.add_argument(
+        "--test",
+        nargs="?",
+        const="all",
+        choices=("all", "quick"),
+        help="run all checks and tests, or those that take few minutes",
     )
     for job, words in JOBS:
         jobs.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=words)

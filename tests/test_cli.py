@@ -499,6 +499,93 @@ def test_names_that_differ_in_how_accents_are_composed_count_as_one(tmp_path: Pa
         cli.plan_targets([tmp_path / "a" / "Zoe\u0308.png", tmp_path / "b" / "Zo\u00eb.png"], str(tmp_path / "out"))
 
 
+@pytest.mark.usefixtures("requests")
+def test_a_result_of_an_earlier_run_stays_and_the_new_one_gets_a_number(photo: Path, run: Run) -> None:
+    for _ in range(3):
+        assert run("protect", photo)[0] == 0
+    edited = photo.with_name("me.protected.png")
+    edited.write_bytes(b"edited by hand")
+    code, out, _ = run("protect", photo)
+    assert code == 0 and f"{photo} -> {photo.with_name('me.protected-4.png')}" in out
+    assert edited.read_bytes() == b"edited by hand"
+    assert {path.name for path in photo.parent.glob("*.png")} == {
+        "me.png",
+        "me.protected.png",
+        *(f"me.protected-{number}.png" for number in (2, 3, 4)),
+    }
+
+
+def test_a_file_that_the_user_names_is_replaced_only_if_asked(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
+) -> None:
+    target = tmp_path / "out.png"
+    target.write_bytes(b"edited by hand")
+    code, _, err = run("protect", photo, "-o", target)
+    assert (code, requests) == (2, []) and sentence("result-exists", path=target).search(only_sentence(err))
+    assert target.read_bytes() == b"edited by hand"
+    assert run("protect", photo, "-o", target, "--overwrite")[0] == 0
+    assert photo_files.read(target).pixels.max() == 100
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_file_that_comes_while_the_search_runs_stays(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = photo.with_name("me.protected.png")
+
+    def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
+        came.write_bytes(b"somebody else's")
+        return ProtectResult(request.photo, (FACE,))
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
+    code, out, _ = run("protect", photo)
+    assert code == 0 and "me.protected-2.png" in out and came.read_bytes() == b"somebody else's"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+@pytest.mark.usefixtures("requests")
+def test_a_result_named_by_a_link_is_written_where_it_leads(photo: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "far" / "out.png")
+    assert run("protect", photo, "-o", link)[0] == 0
+    assert link.is_symlink() and photo_files.read(tmp_path / "far" / "out.png").pixels.max() == 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are counted in bytes elsewhere")
+@pytest.mark.parametrize("stem", ["x" * 250, "\N{SMILING FACE WITH SMILING EYES}" * 60])
+@pytest.mark.usefixtures("requests")
+def test_a_name_as_long_as_the_disk_allows_gets_a_result_and_stops_no_batch(
+    tmp_path: Path, run: Run, stem: str
+) -> None:
+    long, short = save(tmp_path / f"{stem}.png"), save(tmp_path / "short.png")
+    code, _, err = run("protect", long, short)
+    assert (code, err) == (0, "")
+    names = [path.name for path in tmp_path.glob("*.protected.png")]
+    assert len(names) == 2 and max(len(os.fsencode(name)) for name in names) <= 255
+    assert run("protect", long)[0] == 0  # with a number, which also has to fit
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_one_sentence(photo: Path, tmp_path: Path, run: Run) -> None:
+    code, _, err = run("protect", photo, "-o", tmp_path / f"{'x' * 300}.png")
+    assert code == 5 and sentence("not-written", why=Message("name-too-long")).search(only_sentence(err))
+
+
+@pytest.mark.usefixtures("requests")
+def test_what_a_result_lacks_is_told_and_reported(photo: Path, tmp_path: Path, run: Run) -> None:
+    Image.new("RGB", (64, 48), "gray").save(tmp_path / "me.jpg", comment=b"by Ann")
+    code, out, _ = run("protect", tmp_path / "me.jpg", "-o", tmp_path / "out.tif")
+    assert code == 0 and str(Message("parts-not-kept", parts=[Message("part-comments")])) in out
+
+
+@pytest.mark.usefixtures("requests")
+def test_personal_metadata_go_if_asked(tmp_path: Path, run: Run) -> None:
+    exif = Image.Exif()
+    exif[0x13B], exif[0x110] = "Ann", "Camera"
+    Image.new("RGB", (64, 48), "gray").save(tmp_path / "me.jpg", exif=exif)
+    assert run("protect", tmp_path / "me.jpg", "--strip-personal")[0] == 0
+    with Image.open(tmp_path / "me.protected.jpg") as result:
+        assert dict(result.getexif()) == {0x110: "Camera"}
+
+
 def test_what_the_pipeline_refuses_is_told_with_its_exit_code(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -726,9 +813,9 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
 @pytest.mark.parametrize(
     ("words", "protected", "said"),
     [
-        ([], "me.protected.png", "not-written"),
+        (["--overwrite"], "me.protected.png", "not-written"),
         (["-o", "out"], "out", "folder-unusable"),
-        (["-o", "out"], "out/me.protected.png", "not-written"),
+        (["-o", "out", "--overwrite"], "out/me.protected.png", "not-written"),
     ],
 )
 def test_what_is_read_only_is_noticed_before_the_search(

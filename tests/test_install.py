@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,27 @@ def test_a_python_without_venv_is_told_what_to_install(where: Places, monkeypatc
         environment.prepare(where, tests=False, offline=False, say=quiet)
 
 
+def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_installed(
+    where: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small.py", "")
+        archive.writestr("small-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1\n")
+        archive.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("small-1.dist-info/RECORD", "")
+    monkeypatch.setattr(Places, "python", Path(sys.executable))
+    where.venv.mkdir()
+    target = tmp_path / "packages"
+    environment.pip(where, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet)
+    assert (target / "small.py").exists() and not (target / "__pycache__").exists()
+    # A user's variable would have everything compiled again and again.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = f"import sys; sys.path.insert(0, {str(target)!r}); import small"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment.child_environment())
+    assert (target / "__pycache__").exists()
+
+
 # Sentences
 
 
@@ -426,6 +448,23 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
     del commands[:]
     assert main.main(["--protect", str(photo), *folders]) == 0
     assert commands[0][6:] == ["--", str(photo)]
+
+
+# Testing
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_quick_tests_leave_out_what_is_marked_as_slow(
+    where: Places, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[Any]] = []
+    monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
+    monkeypatch.setattr(main, "_run", lambda command, *arguments, **options: commands.append(command) or 0)
+    words = ["--test", "quick"] if quick else ["--test"]
+    assert main.main([*words, "--venv", str(where.venv), "--models", str(where.models)]) == 0
+    assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
+    options = commands[-1][3:]
+    assert options[options.index("-m") :] == ["-m", main.QUICK] if quick else "-m" not in options
 
 
 # Removing

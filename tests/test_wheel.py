@@ -87,7 +87,7 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_and_the
 def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
     where = Places(tmp_path / "venv", tmp_path / "models")
-    pip("install", "--constraint", CONSTRAINTS, wheel, python=where.python)
+    pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=where.python)
     ask = [where.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(ask, capture_output=True, text=True, check=True, env=child_environment()).stdout.strip()
     Path(packages, "sitecustomize.py").write_text(CABLE_OUT)

@@ -10,15 +10,23 @@ from pathlib import Path
 
 from c2p_core.errors import CannotWrite, Message
 
+# File systems, most of them on a network, that can't say when data are on the disk; the data are written all the same.
+_WITHOUT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF}
+# Bytes of a file name that every usual file system takes.
+_LONGEST_NAME = 255
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically, replacing an older one: a temporary file beside ``path`` is renamed.
 
+    A symbolic link stays and the file that it leads to is written.
+
     Raises:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
     try:
+        path = _follow(path)
+        temporary = path.with_name(f".c2p.{secrets.token_hex(8)}.part")
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
@@ -30,7 +38,7 @@ def write_whole(path: Path, data: bytes) -> None:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                os.fsync(stream.fileno())
+                _sync(stream.fileno())
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -40,6 +48,23 @@ def write_whole(path: Path, data: bytes) -> None:
         raise _cannot_write(path, error) from error
 
 
+def fit_name(stem: str, ending: str) -> str:
+    """A file name of a stem and an ending, the stem cut where the name would be longer than file systems allow."""
+    room = _LONGEST_NAME - len(os.fsencode(ending))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + ending
+
+
+def find_free_name(path: Path) -> Path:
+    """The path itself, or with the first number from 2 that makes it new: photo-2.jpg."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(fit_name(path.stem, f"-{number}{path.suffix}"))
+    return free
+
+
 def check_folder(path: Path) -> None:
     """Fail early where ``write_whole`` would fail after all the work, as far as that can be known.
 
@@ -47,6 +72,7 @@ def check_folder(path: Path) -> None:
         CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder or read-only.
     """
     try:
+        path = _follow(path)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if not path.parent.is_dir():
@@ -71,6 +97,20 @@ def make_folder(folder: Path) -> None:
         raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
 
 
+def _follow(path: Path) -> Path:
+    """The file that a symbolic link leads to, or the path itself."""
+    return path.resolve() if path.is_symlink() else path
+
+
+def _sync(handle: int) -> None:
+    """Wait until the data are on the disk, where the file system can say so; a failure of the disk counts."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _WITHOUT_SYNC:
+            raise
+
+
 def _check_writable(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -87,6 +127,8 @@ def _describe_error(error: OSError) -> Message:
         return Message("no-permission")
     if error.errno == errno.ENOENT:
         return Message("no-folder")
+    if error.errno == errno.ENAMETOOLONG:
+        return Message("name-too-long")
     if error.errno in (errno.EISDIR, errno.ENOTDIR):
         return Message("name-taken-by-folder")
     return Message("disk-error", reason=(error.strerror or str(error)).lower())

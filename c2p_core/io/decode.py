@@ -1,43 +1,54 @@
-"""Decodes JPEG, PNG, TIFF and WebP files to upright photos.
+"""Decodes JPEG, PNG, TIFF, WebP and AVIF files to upright photos.
 
-JPEG and WebP go through Pillow, PNG and TIFF (which may have 16 bits or floats) through libvips.
+Pixels of JPEG and WebP come from Pillow, those of PNG, TIFF and AVIF (which may have more than 8 bits) from libvips.
+Decoders get pixels only; metadata are read from the file's own segments, chunks and directories.
 """
 
 from __future__ import annotations
 
 import io
-import struct
+import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from c2p_core.io import metadata
+from c2p_core.io import avif_file, colour_marks, exif, jpeg_file, photoshop, png_file, riff_file, tiff_file, xmp
+from c2p_core.io.orientation import turn_upright
 from c2p_core.io.vips import NUMBER_TYPES
-from c2p_core.photo import Format, Photo
+from c2p_core.photo import Format, Photo, Source
 
 # More than any current camera has; must equal Pillow's own limit, which Pillow checks before it decodes.
 MAX_PIXELS = 178_956_970
 _MEGAPIXELS = MAX_PIXELS // 10**6
 # A smaller picture can't hold a face.
 MIN_SIDE = 16
-# Bytes; the most that a JPEG can hold.
-_LARGEST_PROFILE = 16 << 20
 # TIFF: the tag with the kinds of the channels after the colours, and the kinds of alpha (premultiplied, straight).
 _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
 # TIFF: colour models that are recognised but not supported.
 _OTHER_COLOURS = {5: "CMYK", 8: "LAB"}
-# PNG's cICP chunk begins with primaries and transfer function (ITU-T H.273).
-_SRGB = b"\x01\x0d"
-_PQ, _HLG = 16, 18
-# Smaller differences between two curves are invisible, according to libpng.
-_SAME_GAMMA = 0.05
+# TIFF: compressions by number, for those that a library may lack.
+_COMPRESSIONS = {
+    6: "JPEG (old style)",
+    7: "JPEG",
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34925: "LZMA",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+# Those that Pillow's libtiff unpacks where libvips' does not.
+_ONLY_PILLOW = (34925, 50000)
+_NO_DECODER = re.compile(r"not configured|not implemented|unsupported compression|compression scheme", re.IGNORECASE)
 
 
 class Unusable(Exception):
@@ -49,16 +60,33 @@ class Unusable(Exception):
         self.fields = fields
 
 
+@dataclass
+class _Decoded:
+    """Pixels as they are stored, and the metadata as they are in the file."""
+
+    pixels: NDArray[Any]
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comments: tuple[bytes, ...] = ()
+    density: tuple[float, float] | None = None
+    encoding: dict[str, Any] = field(default_factory=dict)
+    orientation: int | None = None
+
+
 def format_of(data: bytes) -> Format | None:
-    """The format by a file's first bytes, whatever its name: only these four parsers ever get a user's data."""
+    """The format by a file's first bytes, whatever its name: only these five parsers ever get a user's data."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(png_file.SIGNATURE):
         return "PNG"
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if avif_file.is_avif(data):
+        return "AVIF"
     return None
 
 
@@ -66,121 +94,233 @@ def decode(data: bytes, kind: Format) -> Photo:
     """Decode one photo, upright, with the profile and metadata that must be kept.
 
     Raises:
-        Unusable: too large, too small, CMYK, HDR, in other colours than sRGB without a profile, animated or of several
-            pages, or of a number type that a photo doesn't have.
+        Unusable: too large, too small, CMYK, HDR, in colours that nothing describes, animated or of several pages, of a
+            compression that no library here reads, or of a number type that a photo doesn't have.
         OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error: the
             file is damaged.
     """
-    reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff}[kind]
+    reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff, "AVIF": _read_avif}[kind]
     try:
-        with warnings.catch_warnings(), _allow_large_profiles():
-            # Pillow warns of pictures between half of its size limit and the limit, and of damaged metadata.
+        with warnings.catch_warnings():
+            # Pillow warns of pictures between half of its size limit and the limit.
             warnings.simplefilter("ignore")
-            photo, orientation = reader(data)
+            decoded = reader(data)
     except Image.DecompressionBombError:
         raise Unusable("image-too-large", megapixels=_MEGAPIXELS) from None
-    return _upright(photo, orientation)
+    return _to_photo(decoded, data, kind)
 
 
-@contextmanager
-def _allow_large_profiles() -> Iterator[None]:
-    """Raise Pillow's limit for profiles in PNG, above which it calls the file damaged: printers' may exceed 1 MB."""
-    previous = PngImagePlugin.MAX_TEXT_CHUNK
-    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE
-    try:
-        yield
-    finally:
-        PngImagePlugin.MAX_TEXT_CHUNK = previous
+def decode_jpeg_pixels(file: jpeg_file.JpegFile) -> NDArray[np.uint8]:
+    """(height, width, 1 or 3) pixels of a JPEG as they are stored."""
+    pixels = np.asarray(_open(file.picture(), "JPEG"))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _read_jpeg(data: bytes) -> tuple[Photo, int]:
+def _to_photo(decoded: _Decoded, data: bytes, kind: Format) -> Photo:
+    height, width = decoded.pixels.shape[:2]
+    cleaned = exif.clean_exif(decoded.exif) if decoded.exif else None
+    packet, _ = xmp.clean_xmp(decoded.xmp)
+    orientation = decoded.orientation or exif.read_orientation(cleaned) or xmp.read_orientation(decoded.xmp)
+    return Photo(
+        turn_upright(decoded.pixels, orientation),
+        decoded.icc or colour_marks.profile_by_exif(cleaned),
+        exif.turn_exif(cleaned, orientation, width, height) if cleaned else None,
+        xmp.turn_xmp(packet, orientation, width, height) if packet else None,
+        photoshop.clean_iptc(decoded.iptc) or None if decoded.iptc else None,
+        decoded.comments,
+        kind,
+        decoded.encoding | {"dpi": _turned(decoded.density, orientation)},
+        Source(data, orientation),
+    )
+
+
+def _turned(density: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
+    return density[::-1] if density and orientation >= 5 else density
+
+
+def _read_jpeg(data: bytes) -> _Decoded:
     # Phones store several pictures in one JPEG ("MPO": depth, gain map); the first is the photo.
-    picture = _open(data, "JPEG")
+    file = jpeg_file.parse(data)
+    whole = file.picture()
+    picture = _open(whole, "JPEG")
     _check_size(picture.width, picture.height)
     if picture.mode not in ("L", "RGB"):
         raise Unusable("image-colours-unsupported", colours=picture.mode)
+    if not file.complete:
+        # Decoders fill what is missing with grey; libvips says whether anything is.
+        pyvips.Image.jpegload_buffer(whole, fail_on="warning").avg()
     encoding: dict[str, Any] = {"progressive": bool(picture.info.get("progressive"))}
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         encoding["qtables"] = {index: list(table) for index, table in picture.quantization.items()}
         encoding["subsampling"] = JpegImagePlugin.get_sampling(picture)
-    return _from_pillow(picture, "JPEG", encoding)
+    return _Decoded(
+        _channels(picture),
+        jpeg_file.read_icc(file),
+        jpeg_file.read_exif(file),
+        jpeg_file.read_xmp(file),
+        photoshop.find_iptc(jpeg_file.read_resources(file)),
+        jpeg_file.read_comments(file),
+        jpeg_file.read_density(file),
+        encoding,
+    )
 
 
-def _read_webp(data: bytes) -> tuple[Photo, int]:
+def _read_webp(data: bytes) -> _Decoded:
     picture = _open(data, "WEBP")
     _check_size(picture.width, picture.height)
     if getattr(picture, "n_frames", 1) > 1:
         raise Unusable("image-animated")
-    return _from_pillow(picture, "WEBP", {"lossless": b"VP8L" in _riff_chunks(data)})
+    chunks = riff_file.parse(data)
+    block = riff_file.find(chunks, b"EXIF")
+    return _Decoded(
+        _channels(picture),
+        riff_file.find(chunks, b"ICCP"),
+        exif.HEADER + block.removeprefix(exif.HEADER) if block else None,
+        riff_file.find(chunks, b"XMP "),
+        encoding={"lossless": riff_file.find(chunks, b"VP8L") is not None},
+    )
 
 
-def _read_png(data: bytes) -> tuple[Photo, int]:
-    header = _open(data, "PNG")  # metadata only; the pixels come from libvips, which supports 16 bits
-    _check_size(header.width, header.height)
-    if getattr(header, "n_frames", 1) > 1:
+def _read_png(data: bytes) -> _Decoded:
+    chunks = png_file.parse(data)
+    header = png_file.find(chunks, b"IHDR")
+    if header is None or len(header) != 13:
+        raise ValueError("its header is damaged")
+    _check_size(int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"))
+    if png_file.find(chunks, b"acTL") is not None:
         raise Unusable("image-animated")
-    _check_png_colours(_png_chunks(data))
-    tags, orientation = _pillow_exif(header)
-    pixels = _vips_pixels(pyvips.Image.pngload_buffer(data, fail_on="error"))
-    icc, xmp = header.info.get("icc_profile"), _bytes_or_none(header.info.get("xmp"))
-    turned = orientation >= 5
-    exif = metadata.upright_exif(tags, turned)
-    encoding = {"dpi": header.info.get("dpi")}
-    return Photo(pixels, icc, exif, metadata.upright_xmp(xmp), "PNG", encoding), orientation
+    pixels = _vips_pixels(pyvips.Image.pngload_buffer(png_file.picture(chunks), fail_on="error"))
+    return _Decoded(
+        pixels,
+        _png_profile(chunks),
+        png_file.read_exif(chunks),
+        png_file.read_xmp(chunks),
+        png_file.read_iptc(chunks),
+        png_file.read_comments(chunks),
+        png_file.read_density(chunks),
+    )
 
 
-def _check_png_colours(chunks: dict[bytes, bytes]) -> None:
-    """Refuse colours that would be mistaken for sRGB; chunks are checked in their order of precedence."""
-    coding = chunks.get(b"cICP", b"")[:2]
-    if coding[1:] in (bytes([_PQ]), bytes([_HLG])):
-        raise Unusable("image-hdr")
-    if b"iCCP" in chunks or coding == _SRGB:
-        return
-    if coding:
-        raise Unusable("image-without-profile", colours=f"cICP {', '.join(map(str, coding))}")
-    gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100_000
-    if gamma and b"sRGB" not in chunks and abs(2.2 * gamma - 1) > _SAME_GAMMA:
-        raise Unusable("image-without-profile", colours=f"gamma {gamma:.3g}")
+def _png_profile(chunks: list[png_file.Chunk]) -> bytes | None:
+    """The colours of a PNG as a profile, None for sRGB; marks are read in their order of precedence."""
+    coding = png_file.find(chunks, b"cICP")
+    if coding is not None and len(coding) == 4:
+        if coding[1] in (colour_marks.PQ, colour_marks.HLG):
+            raise Unusable("image-hdr")
+        if png_file.find(chunks, b"iCCP") is None:
+            return _profile_by_numbers(coding[0], coding[1])
+    if (icc := png_file.read_icc(chunks)) is not None:
+        return icc
+    if png_file.find(chunks, b"sRGB") is not None:
+        return None
+    return colour_marks.profile_by_chunks(png_file.find(chunks, b"gAMA"), png_file.find(chunks, b"cHRM"))
 
 
-def _read_tiff(data: bytes) -> tuple[Photo, int]:
-    pages = metadata.tiff_pages(data)
+def _profile_by_numbers(primaries: int, transfer: int) -> bytes | None:
+    try:
+        return colour_marks.profile_by_numbers(primaries, transfer)
+    except KeyError:
+        raise Unusable("image-without-profile", colours=f"primaries {primaries}, transfer {transfer}") from None
+
+
+def _read_tiff(data: bytes) -> _Decoded:
+    pages = tiff_file.read_pages(data)
     if not pages:
         raise Unusable("image-without-pages")
     if len(pages) > 1:
         raise Unusable("image-of-several-pages", count=len(pages))
-    ((index, page),) = pages.items()
-    _check_size(int(page[256]), int(page[257]))
-    photometric = int(page.get(262, 2))
+    (page,) = pages
+    _check_size(page.number(256, 0), page.number(257, 0))
+    photometric = page.number(262, 2)
     if photometric in _OTHER_COLOURS:
         raise Unusable("image-colours-unsupported", colours=_OTHER_COLOURS[photometric])
     if photometric not in (0, 1, 2, 3, 6):
         raise Unusable("image-colour-model-unknown")
-    # libvips converts premultiplied alpha to straight alpha.
-    pixels = _vips_pixels(_drop_selections(pyvips.Image.tiffload_buffer(data, page=index, fail_on="error"), page))
-    orientation = int(page.get(metadata.ORIENTATION, 1))
-    tags = metadata.parse_tiff_exif(data, page) or {}
-    exif = metadata.upright_exif(tags, orientation >= 5)
-    icc = _bytes_or_none(page.get(metadata.TIFF_ICC))
-    xmp = metadata.upright_xmp(_bytes_or_none(page.get(metadata.TIFF_XMP)))
-    unit = {2: 1.0, 3: 2.54}.get(int(page.get(296, 2)))
-    dpi = (float(page[282]) * unit, float(page[283]) * unit) if unit and 282 in page and 283 in page else None
-    return Photo(pixels, icc, exif, xmp, "TIFF", {"dpi": dpi}), orientation
+    tags = tiff_file.read_tags(data, page.directory, page.form)
+    values = {tag.tag: tag.value for tag in tags}
+    photoshop_block = values.get(tiff_file.PHOTOSHOP)
+    iptc = values.get(tiff_file.IPTC) or (photoshop.find_iptc(photoshop_block) if photoshop_block else None)
+    return _Decoded(
+        _tiff_pixels(data, page),
+        values.get(tiff_file.ICC),
+        tiff_file.make_exif(tags),
+        values.get(tiff_file.XMP),
+        iptc,
+        density=tiff_file.read_density(page),
+        orientation=page.number(exif.ORIENTATION, 0) if 1 <= page.number(exif.ORIENTATION, 0) <= 8 else None,
+    )
 
 
-def _drop_selections(image: Any, page: Any) -> Any:
+def _tiff_pixels(data: bytes, page: tiff_file.Page) -> NDArray[Any]:
+    try:
+        # libvips converts premultiplied alpha to straight alpha.
+        image = pyvips.Image.tiffload_buffer(data, page=page.index, fail_on="error")
+        return _vips_pixels(_drop_selections(image, page.numbers(_EXTRA_SAMPLES)))
+    except pyvips.Error as error:
+        if not _NO_DECODER.search(str(error)):
+            raise
+    # Pillow has no colours of more than 8 bits.
+    number = page.number(tiff_file.COMPRESSION, 1)
+    unsupported = Unusable("image-compression-unsupported", compression=_COMPRESSIONS.get(number, str(number)))
+    if number not in _ONLY_PILLOW or set(page.numbers(258)) != {8}:
+        raise unsupported
+    picture = _open(data, "TIFF")
+    picture.seek(page.index)
+    wanted = {"P": "RGB", "RGBX": "RGB", "RGBa": "RGBA"}.get(picture.mode, picture.mode)
+    if wanted not in ("L", "LA", "RGB", "RGBA"):
+        raise unsupported
+    return _channels(picture if wanted == picture.mode else picture.convert(wanted))
+
+
+def _drop_selections(image: Any, extra: tuple[int, ...]) -> Any:
     """Keep the colours and, where the file declares the first extra channel as such, alpha.
 
     Image editors save selections as further channels; taken for alpha, they would make the photo transparent.
     """
-    extra = page.get(_EXTRA_SAMPLES)
     if not extra:
         return image
     return image.extract_band(0, n=image.bands - len(extra) + (extra[0] in _ALPHA))
 
 
+def _read_avif(data: bytes) -> _Decoded:
+    boxes = avif_file.read_properties(data)
+    _check_size(*boxes.size)
+    if boxes.animated:
+        raise Unusable("image-animated")
+    numbers = boxes.colours
+    if numbers and numbers[1] in (colour_marks.PQ, colour_marks.HLG):
+        raise Unusable("image-hdr")
+    image = pyvips.Image.heifload_buffer(data, fail_on="error")
+    metadata = {name: _blob(image, f"{name}-data") for name in ("exif", "xmp", "icc-profile")}
+    icc = metadata["icc-profile"]
+    if icc is None and numbers and numbers[0] != avif_file.UNSPECIFIED:
+        icc = _profile_by_numbers(numbers[0], 13 if numbers[1] == avif_file.UNSPECIFIED else numbers[1])
+    return _Decoded(
+        _vips_pixels(image),
+        icc,
+        metadata["exif"],
+        metadata["xmp"],
+        encoding={"bits": boxes.bits},
+        # libvips has turned the pixels as the file's own boxes say; EXIF only repeats that.
+        orientation=1,
+    )
+
+
+def _blob(image: Any, name: str) -> bytes | None:
+    return bytes(image.get(name)) if image.get_typeof(name) else None
+
+
 def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=[kind])
+    try:
+        return Image.open(io.BytesIO(data), formats=[kind])
+    except UnidentifiedImageError:
+        # Pillow's own words name a Python object.
+        raise ValueError("its header is damaged") from None
+
+
+def _channels(picture: Image.Image) -> NDArray[Any]:
+    pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _check_size(width: int, height: int) -> None:
@@ -188,32 +328,6 @@ def _check_size(width: int, height: int) -> None:
         raise Unusable("image-too-large", megapixels=_MEGAPIXELS)
     if min(width, height) < MIN_SIDE:
         raise Unusable("image-too-small", width=width, height=height)
-
-
-def _from_pillow(picture: ImageFile.ImageFile, kind: Format, encoding: dict[str, Any]) -> tuple[Photo, int]:
-    tags, orientation = _pillow_exif(picture)
-    pixels = np.asarray(picture)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    icc, xmp = picture.info.get("icc_profile"), _bytes_or_none(picture.info.get("xmp"))
-    exif = metadata.upright_exif(tags, orientation >= 5)
-    encoding["dpi"] = picture.info.get("dpi")
-    return Photo(pixels, icc, exif, metadata.upright_xmp(xmp), kind, encoding), orientation
-
-
-def _pillow_exif(picture: ImageFile.ImageFile) -> tuple[dict[int, Any], int]:
-    """Tags and orientation, which may be in XMP only; Pillow also finds the EXIF that old programs put into PNG text.
-
-    Damaged EXIF gives no tags and orientation 1, because the pixels may still be good.
-    """
-    try:
-        exif = picture.getexif()
-        in_xmp = metadata.xmp_orientation(_bytes_or_none(picture.info.get("xmp")))
-        orientation = exif.get(metadata.ORIENTATION, in_xmp)
-        block = exif.tobytes() if "exif" not in picture.info else picture.info["exif"]
-    except metadata.DAMAGED:
-        return {}, 1
-    tags = metadata.parse_exif(block) or {}
-    return tags, orientation if isinstance(orientation, int) else 1
 
 
 def _vips_pixels(image: Any) -> NDArray[Any]:
@@ -229,41 +343,3 @@ def _vips_pixels(image: Any) -> NDArray[Any]:
     if pixels.dtype == np.float32 and not (pixels.min() >= 0 and pixels.max() <= 1):
         raise Unusable("image-hdr")
     return pixels
-
-
-def _upright(photo: Photo, orientation: int) -> Photo:
-    pixels = photo.pixels
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    pixels = np.ascontiguousarray(pixels)
-    return Photo(pixels, photo.icc, photo.exif, photo.xmp, photo.format, photo.encoding)
-
-
-def _riff_chunks(data: bytes) -> set[bytes]:
-    kinds, offset = set(), 12
-    while offset + 8 <= len(data):
-        kinds.add(data[offset : offset + 4])
-        offset += 8 + (struct.unpack_from("<L", data, offset + 4)[0] + 1) // 2 * 2
-    return kinds
-
-
-def _png_chunks(data: bytes) -> dict[bytes, bytes]:
-    """The chunks before the pixels, by kind."""
-    chunks, offset = {}, 8
-    while offset + 8 <= len(data):
-        size, kind = struct.unpack_from(">L4s", data, offset)
-        if kind == b"IDAT":
-            break
-        chunks[kind] = data[offset + 8 : offset + 8 + size]
-        offset += 12 + size
-    return chunks
-
-
-def _bytes_or_none(value: object) -> bytes | None:
-    if isinstance(value, str):
-        return value.encode()
-    return bytes(value) if isinstance(value, (bytes, bytearray, tuple)) and value else None

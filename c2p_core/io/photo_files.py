@@ -1,6 +1,6 @@
-"""Reads and writes photos as JPEG, PNG, TIFF and WebP; keeps colour profile, EXIF, XMP, alpha and bit depth.
+"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF; keeps metadata, colours, alpha and bit depth.
 
-A picture is upright after reading: its EXIF orientation is applied to the pixels once and reset.
+A picture is upright after reading. ``docs/files.md`` says what each format keeps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
-from c2p_core.errors import BadRequest, CannotWrite, UnreadableImage
+from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import Unusable, decode, format_of
 from c2p_core.io.encode import encode
@@ -21,13 +21,19 @@ from c2p_core.photo import Format, Photo
 FORMATS: dict[str, Format] = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
+    ".avif": "AVIF",
 }
+# Endings of files that are read as another format than their name says: of a phone's JPEG with several pictures, the
+# first is protected.
+_ENDINGS = {".mpo": ".jpg"}
 # Pixels; the longest side that libjpeg and libwebp can write.
-_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
 # Bytes of EXIF and of XMP that fit into one segment of a JPEG, after its identifier.
 _JPEG_EXIF, _JPEG_XMP = 65_533, 65_504
 # What Pillow and libvips raise on damaged pictures, and on pictures that they can't encode.
@@ -48,9 +54,9 @@ def read(path: Path) -> Photo:
     """Read one picture, upright, with the profile and metadata that must be kept.
 
     Raises:
-        UnreadableImage: missing, not a file, empty, damaged, not of the four formats, too large, too small, CMYK,
-            HDR, in other colours than sRGB without a profile, animated or of several pages, or of a number type that a
-            photo doesn't have.
+        UnreadableImage: missing, not a file, empty, damaged, not of the five formats, too large, too small, CMYK,
+            HDR, in colours that nothing describes, animated or of several pages, of a compression that no library here
+            reads, or of a number type that a photo doesn't have.
     """
     data = _read_bytes(path)
     kind = format_of(data)
@@ -64,10 +70,19 @@ def read(path: Path) -> Photo:
         raise UnreadableImage("image-damaged", path=str(path), reason=_first_line(error)) from error
 
 
-def write(path: Path, photo: Photo) -> None:
+def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, ...]:
     """Write a photo atomically, in the format given by the file's extension.
 
-    Lossless formats give the same pixels back. A photo read from a JPEG keeps its quantisation and subsampling.
+    Lossless formats give the same pixels back. A JPEG that was read from a JPEG keeps the coefficients of all blocks in
+    which no pixel changed.
+
+    Args:
+        path: the file; an older one is replaced.
+        photo: what to write.
+        personal: whether places, names, serial numbers, comments and face regions stay in the metadata.
+
+    Returns:
+        What the file lacks of the one that the photo was read from, as messages for the user.
 
     Raises:
         BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
@@ -76,10 +91,17 @@ def write(path: Path, photo: Photo) -> None:
     check_target(path, photo)
     kind = FORMATS[path.suffix.lower()]
     try:
-        data = encode(photo, kind)
+        encoded = encode(photo, kind, personal)
     except _LIBRARY_ERRORS as error:
         raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
-    write_whole(path, data)
+    write_whole(path, encoded.data)
+    return encoded.warnings
+
+
+def ending_for(source: Path) -> str:
+    """The ending of a result that has the format of a photo's name; PNG's where that names none."""
+    ending = source.suffix
+    return ending if ending.lower() in FORMATS else _ENDINGS.get(ending.lower(), ".png")
 
 
 def check_target(path: Path, photo: Photo | None = None) -> None:
@@ -99,6 +121,8 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         raise BadRequest("jpeg-without-transparency", instead=f"{path.stem}.png")
     if kind in ("JPEG", "WEBP") and over_8_bits:
         raise BadRequest("format-of-8-bits", format=kind, instead=f"{path.stem}.tif")
+    if kind == "AVIF" and over_8_bits:
+        raise BadRequest("avif-of-8-bits", instead=f"{path.stem}.tif")
     if kind == "PNG" and photo.pixels.dtype == np.float32:
         raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
     if kind == "WEBP" and channels < 3 and photo.icc:
@@ -106,7 +130,9 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
     if (longest := max(photo.width, photo.height)) > (most := _LONGEST_SIDE.get(kind, longest)):
         raise BadRequest("format-too-small", format=kind, most=most, count=longest, instead=f"{path.stem}.png")
     for name, block, most in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
-        if kind == "JPEG" and block and len(block) > most:
+        # A result of the same format takes the segments of its source, which fit.
+        own = photo.source is not None and photo.format == "JPEG"
+        if kind == "JPEG" and block and len(block) > most and not own:
             instead = f"{path.stem}.png"
             raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
 

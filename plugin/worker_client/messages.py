@@ -45,10 +45,14 @@ ENGLISH = {
     "output-is-file": N_("'{path}' is a file; -o must be a folder when there are several photos."),
     "output-names-file": N_("'{path}' names one file; -o must be a folder when there are several photos."),
     "outputs-collide": N_("Two of the photos would both become '{path}'; protect them in two runs."),
+    "result-exists": N_("There is a file '{path}' already, which stays; use --overwrite, or name another file."),
     "input-overwritten": N_("'{path}' would be overwritten; choose another name for the result."),
     "ending-unknown": N_("'{name}' needs an ending that says the format: {known}."),
     "jpeg-without-transparency": N_("JPEG can't hold the transparency of this photo; write '{instead}' instead."),
     "format-of-8-bits": N_("{format} holds 8 bits only and this photo has more; write '{instead}' instead."),
+    "avif-of-8-bits": N_(
+        "This program writes AVIF with 8 bits only and this photo has more; write '{instead}' instead."
+    ),
     "png-without-floats": N_("PNG can't hold floating-point pixels; write '{instead}' instead."),
     "webp-without-grey-profile": N_("WebP can't hold a grey photo's colour profile; write '{instead}' instead."),
     "format-too-small": N_(
@@ -57,11 +61,37 @@ ENGLISH = {
     "jpeg-metadata-too-long": N_(
         "JPEG holds {most} bytes of {block} and this photo has {count}; write '{instead}' instead."
     ),
+    "parts-not-kept": N_("Not kept in the result: {parts}."),
+    "part-gain-map": N_("the gain map (HDR)"),
+    "part-video": N_("the video of a motion photo"),
+    "part-audio": N_("a sound recording"),
+    "part-depth": N_("the depth map"),
+    "part-pictures": N_("further pictures, which would show the unprotected face"),
+    "part-layers": N_("the image editor's layers"),
+    "part-credentials": N_("the content credentials (C2PA), which hold for the original only"),
+    "part-exif": N_("damaged EXIF data"),
+    "part-xmp": N_("XMP data that can't be read"),
+    "part-iptc": N_("IPTC data"),
+    "part-comments": N_("comments and texts"),
+    "part-photoshop": N_("damaged settings of an image editor"),
+    "part-damaged": N_("metadata with a wrong checksum"),
+    "part-further-data": N_("further data of the camera or program"),
+    "jpeg-encoded-anew": N_(
+        "The whole JPEG was encoded again ({why}), so that pixels beside the faces differ slightly; name a result that"
+        " ends in .png to keep them."
+    ),
+    "jpeg-library-missing": N_("the library that keeps its blocks does not exist for this computer"),
+    "jpeg-blocks-unusable": N_("its blocks can't be kept, {reason}"),
+    "lossy-encoded-anew": N_(
+        "{format} is lossy and was encoded again, so that pixels beside the faces differ slightly; name a result that"
+        " ends in .png to keep them."
+    ),
     "not-encoded": N_("Could not write '{path}' as {format}; try .png or .tif ({reason})."),
     "not-written": N_("Could not write '{path}': {why}."),
     "no-space": N_("no space is left on the disk; free some or choose another folder"),
     "no-permission": N_("no permission to write there; choose another folder"),
     "no-folder": N_("its folder does not exist; create it or choose another one"),
+    "name-too-long": N_("the name is too long; choose a shorter one"),
     "name-taken-by-folder": N_("the name belongs to a folder or leads through a file; choose another name"),
     "disk-error": N_("{reason}; choose another place"),
     "folder-unusable": N_("Could not use the folder '{path}' ({reason}); choose another."),
@@ -73,7 +103,10 @@ ENGLISH = {
     "image-read-failed": N_("'{path}' can't be read; check the name and the disk ({reason})."),
     "image-empty": N_("'{path}' is empty (0 bytes); copy or export it again."),
     "image-damaged": N_("'{path}' is damaged or cut short and can't be read; copy or export it again ({reason})."),
-    "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF or WebP picture; export it as one of these."),
+    "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF, WebP or AVIF picture; export it as one of these."),
+    "image-compression-unsupported": N_(
+        "'{path}' is packed as {compression}, which this program can't read; save it with LZW or Deflate instead."
+    ),
     "image-without-pages": N_("'{path}' holds no picture; export it again."),
     "image-animated": N_("'{path}' is animated; export the one picture that you want."),
     "image-of-several-pages": N_("'{path}' has {count} pages; export the one picture that you want."),

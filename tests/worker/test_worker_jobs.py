@@ -255,7 +255,8 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     here = slice(y, y + height), slice(x, x + width)
     difference = np.abs(shown.astype(int) - whole.photo.pixels)[here]
     change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
-    # Landmarks found in the cut-out differ by rounding, which Adam's first steps amplify in the grain.
+    # Landmarks settle to about 0.01 canvas pixels. Adam's first steps have the same length however small their
+    # gradient, which makes 3 to 5 % of the change of that; landmarks that agree to 0.001 would leave 0.8 %.
     assert difference.mean() < 0.035 * change, (difference.mean(), change)
     assert difference.max() < 8
     there = {s.recogniser: s.after for s in whole.faces[0].similarities}

@@ -1,0 +1,324 @@
+"""PNG files as chunks: which of them a protected copy keeps, byte for byte."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from c2p_core.io import exif, photoshop, xmp
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP = b"XML:com.adobe.xmp"
+_RAW_PROFILE = b"Raw profile type "
+_EXIF_PROFILES, _XMP_PROFILES, _RESOURCES = (b"exif", b"APP1"), (b"xmp",), (b"iptc", b"8bim")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# What describes colours that the protected copy has in the same way.
+_COLOURS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"mDCv", b"cLLi")
+_KEPT = (*_COLOURS, b"pHYs", b"sPLT", b"tIME", b"oFFs", b"sCAL", b"pCAL", b"sTER", b"gIFg", b"vpAg", b"caNv", b"orNT")
+_PERSONAL_WORDS = (b"Author", b"Artist", b"Comment", b"Source", b"Creator", b"Owner", b"Location")
+# Bytes that a chunk may unpack to.
+_LARGEST = 16 << 20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk, and whether its checksum is right."""
+
+    kind: bytes
+    body: bytes
+    intact: bool = True
+
+    def written(self) -> bytes:
+        checksum = zlib.crc32(self.kind + self.body)
+        return struct.pack(">L", len(self.body)) + self.kind + self.body + struct.pack(">L", checksum)
+
+    @property
+    def critical(self) -> bool:
+        return not self.kind[0] & 32
+
+    @property
+    def copied_by_strangers(self) -> bool:
+        """Whether programs that don't know the chunk may copy it to a file whose pixels they changed."""
+        return bool(self.kind[3] & 32)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a protected copy keeps: chunks before and behind the pixels; and names of the parts that it lacks."""
+
+    before: tuple[Chunk, ...]
+    behind: tuple[Chunk, ...]
+    lost: frozenset[str]
+
+
+def parse(data: bytes) -> list[Chunk]:
+    """The chunks of a PNG file, up to its end.
+
+    Raises:
+        ValueError: a chunk is cut short.
+    """
+    chunks, at = [], len(SIGNATURE)
+    while at < len(data):
+        if at + 12 > len(data):
+            raise ValueError("the file is cut short")
+        size, kind = struct.unpack_from(">L4s", data, at)
+        body = data[at + 8 : at + 8 + size]
+        if at + 12 + size > len(data):
+            raise ValueError("the file is cut short")
+        (checksum,) = struct.unpack_from(">L", data, at + 8 + size)
+        chunks.append(Chunk(kind, body, checksum == zlib.crc32(kind + body)))
+        at += 12 + size
+        if kind == b"IEND":
+            break
+    return chunks
+
+
+def compose(chunks: list[Chunk]) -> bytes:
+    """The bytes of a PNG file."""
+    return SIGNATURE + b"".join(chunk.written() for chunk in chunks)
+
+
+def picture(chunks: list[Chunk]) -> bytes:
+    """The file without metadata: what a decoder of pixels needs. A missing end is added.
+
+    Raises:
+        ValueError: the pixels' checksum is wrong.
+    """
+    needed = [chunk for chunk in chunks if chunk.kind in _PIXELS]
+    wrong = next((chunk for chunk in needed if not chunk.intact), None)
+    if wrong is not None:
+        raise ValueError(f"wrong checksum in {wrong.kind.decode('ascii', 'replace')}")
+    return compose(needed if needed and needed[-1].kind == b"IEND" else [*needed, Chunk(b"IEND", b"")])
+
+
+def find(chunks: list[Chunk], kind: bytes) -> bytes | None:
+    """The content of the first intact chunk of a kind."""
+    return next((chunk.body for chunk in chunks if chunk.kind == kind and chunk.intact), None)
+
+
+def read_exif(chunks: list[Chunk]) -> bytes | None:
+    """The EXIF block, with its header; old programs put it into text."""
+    block = find(chunks, b"eXIf")
+    if block is None:
+        block = next((profile for name, profile in _raw_profiles(chunks) if name in _EXIF_PROFILES), None)
+    return None if block is None else exif.HEADER + block.removeprefix(exif.HEADER)
+
+
+def read_xmp(chunks: list[Chunk]) -> bytes | None:
+    for chunk in chunks:
+        if chunk.kind == b"iTXt" and chunk.intact and (text := _read_text(chunk)) and text[0] == _XMP:
+            return text[1]
+    return next((profile for name, profile in _raw_profiles(chunks) if name in _XMP_PROFILES), None)
+
+
+def read_icc(chunks: list[Chunk]) -> bytes | None:
+    body = find(chunks, b"iCCP")
+    return _inflate(body.partition(b"\0")[2][1:]) if body else None
+
+
+def read_iptc(chunks: list[Chunk]) -> bytes | None:
+    for name, profile in _raw_profiles(chunks):
+        if name in _RESOURCES:
+            return profile if profile.startswith(b"\x1c") else photoshop.find_iptc(profile)
+    return None
+
+
+def read_comments(chunks: list[Chunk]) -> tuple[bytes, ...]:
+    """The texts, each with its keyword unless that is Comment, as UTF-8."""
+    found = []
+    for chunk in chunks:
+        if chunk.kind in _TEXTS and chunk.intact and (text := _read_text(chunk)):
+            keyword, words = text
+            if keyword != _XMP and not keyword.startswith(_RAW_PROFILE):
+                words = words if chunk.kind == b"iTXt" else words.decode("latin-1").encode()
+                found.append(words if keyword == b"Comment" else keyword + b": " + words)
+    return tuple(found)
+
+
+def read_density(chunks: list[Chunk]) -> tuple[float, float] | None:
+    """Dots per inch; None where the file gives proportions only."""
+    body = find(chunks, b"pHYs")
+    if body is None or len(body) != 9 or body[8] != 1:
+        return None
+    across, down = struct.unpack_from(">LL", body)
+    return (across * 0.0254, down * 0.0254) if across and down else None
+
+
+def keep_metadata(chunks: list[Chunk], colour_type: int, personal: bool = True) -> Kept:
+    """What a protected copy keeps of a file's metadata, in its order.
+
+    Args:
+        chunks: of the original.
+        colour_type: of the copy; chunks that give colours by number fit the original's type alone.
+        personal: whether personal data stay.
+    """
+    header = find(chunks, b"IHDR") or b""
+    same = len(header) > 9 and header[9] == colour_type
+    before: list[Chunk] = []
+    behind: list[Chunk] = []
+    lost: set[str] = set()
+    place = before
+    for chunk in chunks:
+        if chunk.kind == b"IDAT":
+            place = behind
+        if chunk.critical or chunk.kind == b"tRNS":
+            continue
+        if not chunk.intact:
+            lost.add("damaged")
+        elif chunk.kind in _KEPT or (chunk.kind in (b"bKGD", b"sBIT") and same):
+            place.append(chunk)
+        elif chunk.kind == b"eXIf":
+            cleaned = exif.clean_exif(chunk.body)
+            if cleaned and not personal:
+                cleaned = exif.strip_personal(cleaned)
+            if cleaned:
+                place.append(Chunk(b"eXIf", cleaned.removeprefix(exif.HEADER)))
+            else:
+                lost.add("exif")
+        elif chunk.kind in _TEXTS:
+            kept, gone = _keep_text(chunk, personal)
+            place += kept
+            lost |= gone
+        elif chunk.kind == b"caBX":
+            lost.add("credentials")
+        elif chunk.kind in (b"bKGD", b"sBIT", b"hIST", b"iDOT"):
+            continue  # they describe how the original's pixels were stored
+        elif chunk.copied_by_strangers and not exif.holds_picture(chunk.body):
+            place.append(chunk)
+        else:
+            lost.add("further-data")
+    return Kept(tuple(before), tuple(behind), frozenset(lost))
+
+
+def make_metadata(
+    exif_block: bytes | None,
+    packet: bytes | None,
+    icc: bytes | None,
+    iptc: bytes | None,
+    comments: tuple[bytes, ...],
+    density: tuple[float, float] | None,
+) -> tuple[Chunk, ...]:
+    """Chunks for metadata that come from another format."""
+    chunks = []
+    if icc:
+        chunks.append(Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+    if density:
+        across, down = (max(1, round(value / 0.0254)) for value in density)
+        chunks.append(Chunk(b"pHYs", struct.pack(">LLB", across, down, 1)))
+    if exif_block:
+        chunks.append(Chunk(b"eXIf", exif_block.removeprefix(exif.HEADER)))
+    if packet:
+        chunks.append(Chunk(b"iTXt", _XMP + b"\0" * 5 + packet))
+    if iptc:
+        chunks.append(_raw_profile(b"iptc", photoshop.wrap_iptc(iptc)))
+    for comment in comments:
+        text = comment if xmp.is_utf8(comment) else comment.decode("latin-1").encode()
+        chunks.append(Chunk(b"iTXt", b"Comment" + b"\0" * 5 + text.replace(b"\0", b"")))
+    return tuple(chunks)
+
+
+def _keep_text(chunk: Chunk, personal: bool) -> tuple[list[Chunk], set[str]]:
+    text = _read_text(chunk)
+    if text is None:
+        return [], {"damaged"}
+    keyword, words = text
+    if keyword == _XMP:
+        packet, lost = xmp.clean_xmp(words)
+        if packet and not personal:
+            packet = xmp.strip_personal(packet)
+        if packet == words:
+            return [chunk], lost
+        return ([Chunk(b"iTXt", _XMP + b"\0" * 5 + packet)] if packet else []), lost
+    if keyword.startswith(_RAW_PROFILE):
+        return _keep_raw_profile(chunk, keyword.removeprefix(_RAW_PROFILE).strip(), words, personal)
+    if not personal and keyword in _PERSONAL_WORDS:
+        return [], set()
+    if xmp.PICTURE_START.search(words):
+        return [], {"pictures"}
+    return [chunk], set()
+
+
+def _keep_raw_profile(chunk: Chunk, name: bytes, words: bytes, personal: bool) -> tuple[list[Chunk], set[str]]:
+    profile = _unhex(words)
+    if profile is None:
+        return [], {"damaged"}
+    wanted: bytes | None = profile
+    lost: set[str] = set()
+    if name in _EXIF_PROFILES and not profile.startswith(b"http"):
+        wanted = exif.clean_exif(profile)
+        if wanted and not personal:
+            wanted = exif.strip_personal(wanted)
+        if wanted and not profile.startswith(exif.HEADER):
+            wanted = wanted.removeprefix(exif.HEADER)
+        lost = set() if wanted else {"exif"}
+    elif name in _XMP_PROFILES:
+        wanted, lost = xmp.clean_xmp(profile)
+        if wanted and not personal:
+            wanted = xmp.strip_personal(wanted)
+    elif name in _RESOURCES and profile.startswith(b"\x1c"):
+        wanted = photoshop.clean_iptc(profile, personal)
+    elif name in _RESOURCES:
+        wanted, lost = photoshop.clean_resources(profile, personal)
+    elif exif.holds_picture(profile):
+        wanted, lost = None, {"pictures"}
+    if wanted == profile:
+        return [chunk], lost
+    return ([_raw_profile(name, wanted)] if wanted else []), lost
+
+
+def _raw_profiles(chunks: list[Chunk]) -> list[tuple[bytes, bytes]]:
+    found = []
+    for chunk in chunks:
+        if chunk.kind in _TEXTS and chunk.intact and chunk.body.startswith(_RAW_PROFILE):
+            text = _read_text(chunk)
+            profile = _unhex(text[1]) if text else None
+            if text and profile is not None:
+                found.append((text[0].removeprefix(_RAW_PROFILE).strip(), profile))
+    return found
+
+
+def _raw_profile(name: bytes, profile: bytes) -> Chunk:
+    """ImageMagick's way to put any block into text: its name, its length, and itself in hexadecimal."""
+    digits = profile.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = b"\n%s\n%8d\n%s\n" % (name, len(profile), lines.encode())
+    return Chunk(b"zTXt", _RAW_PROFILE + name + b"\0\0" + zlib.compress(text))
+
+
+def _unhex(text: bytes) -> bytes | None:
+    parts = text.split(None, 2)
+    try:
+        return bytes.fromhex(parts[2].decode("ascii")) if len(parts) == 3 else None
+    except ValueError:
+        return None
+
+
+def _read_text(chunk: Chunk) -> tuple[bytes, bytes] | None:
+    """Keyword and text of a text chunk; None where it is damaged or unpacks to more than a text can have."""
+    keyword, found, rest = chunk.body.partition(b"\0")
+    if not found:
+        return None
+    if chunk.kind == b"tEXt":
+        return keyword, rest
+    if chunk.kind == b"zTXt":
+        text = _inflate(rest[1:])
+        return None if text is None else (keyword, text)
+    if len(rest) < 2:
+        return None
+    packed = rest[0] == 1
+    parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
+    if len(parts) < 3:
+        return None
+    text = _inflate(parts[2]) if packed else parts[2]
+    return None if text is None else (keyword, text)
+
+
+def _inflate(data: bytes) -> bytes | None:
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(data, _LARGEST)
+    except zlib.error:
+        return None
+    return unpacked if unpacker.eof else None

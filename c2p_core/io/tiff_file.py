@@ -1,0 +1,267 @@
+"""TIFF files as directories: which tags a protected copy keeps, with their types and bytes.
+
+A TIFF's directory has to be written anew, because the places of all values change; only byte order changes with them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL.ExifTags import IFD, Base
+
+from c2p_core.io import exif, photoshop, xmp
+from c2p_core.io.exif import SIZES, Damaged, Directory, Entry, Form, read_directory, read_form
+
+XMP, ICC, IPTC, PHOTOSHOP = 700, 34675, 33723, 34377
+COMPRESSION = int(Base.Compression)
+RESOLUTION = (int(Base.XResolution), int(Base.YResolution), int(Base.ResolutionUnit))
+_LAYERS = 37724
+_BYTE, _UNDEFINED = 1, 7
+# Numbers of more than 32 bits, which only a BigTIFF has, by the type that holds them if they are smaller.
+_LONG8 = {16: 4, 17: 9, 18: 13}
+# What describes how pixels are stored: the copy has its own.
+_LAYOUT = {
+    *range(254, 260),  # kind of page, size, bits, compression
+    *(262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293, 317),
+    *(320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338, 339, 340, 341, 347),
+    *range(512, 522),  # JPEG inside of TIFF
+    *(529, 530, 531, 532),  # how colours are stored as luminance and two differences
+    *(559, 34016, 34017),
+}
+_RAW = range(50706, 50980)  # DNG: how a camera's raw pixels become colours
+# Tags of the main directory that an EXIF block in another format holds.
+DESCRIPTIVE = {
+    *(int(tag) for tag in (Base.ImageDescription, Base.Make, Base.Model, Base.Orientation, Base.Software)),
+    *(int(tag) for tag in (Base.DateTime, Base.Artist, Base.HostComputer, Base.Copyright, Base.Rating)),
+    *(int(tag) for tag in (Base.RatingPercent, Base.XPTitle, Base.XPComment, Base.XPAuthor, Base.XPKeywords)),
+    *(int(tag) for tag in (Base.XPSubject, IFD.Exif, IFD.GPSInfo)),
+    *(int(tag) for tag in (Base.WhitePoint, Base.PrimaryChromaticities, Base.TransferFunction)),
+    *RESOLUTION,
+}
+# An EXIF block says this of the JPEG or PNG that it came in.
+_OF_OTHER_FORMATS = {int(Base.YCbCrPositioning), int(Base.YCbCrCoefficients), int(Base.ReferenceBlackWhite)}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag with its value in little-endian order, or with the directory that it leads to."""
+
+    tag: int
+    kind: int
+    count: int
+    value: bytes
+    below: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """One picture of a TIFF file, the place of its directory among all, and its tags as they are in the file."""
+
+    index: int
+    directory: Directory
+    form: Form
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """The values of a tag of whole numbers; empty where there is none."""
+        entry = self.directory.find(tag)
+        return entry.numbers(self.form) if entry else ()
+
+    def number(self, tag: int, default: int) -> int:
+        return next(iter(self.numbers(tag)), default)
+
+    def value(self, tag: int) -> bytes | None:
+        entry = self.directory.find(tag)
+        return entry.value if entry else None
+
+
+def read_pages(data: bytes) -> list[Page]:
+    """The pictures of a TIFF file; previews are left out.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        form, at = read_form(data)
+        pages, seen = [], []
+        while at and at not in seen:
+            seen.append(at)
+            page = Page(len(seen) - 1, read_directory(data, at, form), form)
+            if not page.number(int(Base.NewSubfileType), 0) & 1:
+                pages.append(page)
+            at = page.directory.next
+    except (Damaged, struct.error):
+        raise ValueError("its directories are damaged") from None
+    return pages
+
+
+def read_density(page: Page) -> tuple[float, float] | None:
+    """Dots per inch; None where the file gives none, or proportions only."""
+    unit = {2: 1.0, 3: 2.54}.get(page.number(int(Base.ResolutionUnit), 2))
+    found = []
+    for tag in RESOLUTION[:2]:
+        entry = page.directory.find(tag)
+        if unit is None or entry is None or entry.kind != 5 or entry.count != 1:
+            return None
+        top, bottom = struct.unpack(page.form.order + "LL", entry.value)
+        if not top or not bottom:
+            return None
+        found.append(top / bottom * unit)
+    return found[0], found[1]
+
+
+def read_tags(data: bytes, directory: Directory, form: Form) -> list[Tag]:
+    """The tags of a directory with the EXIF, GPS and interoperability directories below it."""
+    below = exif.sub_directories(data, directory, form)
+    found = []
+    for entry in directory.entries:
+        if entry.tag in exif.SUB_DIRECTORIES:
+            if entry.tag in below and (inside := read_tags(data, below[entry.tag], form)):
+                found.append(Tag(entry.tag, 4, 1, b"", tuple(inside)))
+        elif tag := _little_endian(entry, form):
+            found.append(tag)
+    return found
+
+
+def keep_tags(data: bytes, page: Page, personal: bool = True) -> tuple[list[Tag], set[str]]:
+    """The tags of a TIFF file that a protected copy keeps, and the names of the parts that it lacks."""
+    lost: set[str] = set()
+    kept = []
+    for tag in _without_pictures(read_tags(data, page.directory, page.form), lost):
+        if tag.tag in _LAYOUT:
+            continue
+        if tag.tag == _LAYERS:
+            lost.add("layers")
+        elif tag.tag in _RAW:
+            lost.add("further-data")
+        elif tag.tag == XMP:
+            packet, gone = xmp.clean_xmp(tag.value)
+            lost |= gone
+            if packet:
+                kept.append(_bytes(XMP, packet if personal else xmp.strip_personal(packet), tag.kind))
+        elif tag.tag == PHOTOSHOP:
+            block, gone = photoshop.clean_resources(tag.value, personal)
+            lost |= gone
+            kept += [_bytes(PHOTOSHOP, block, tag.kind)] if block else []
+        elif tag.tag == IPTC:
+            cleaned = photoshop.clean_iptc(tag.value, personal)
+            if cleaned:
+                kept.append(tag if tag.value.rstrip(b"\0") == cleaned else _bytes(IPTC, cleaned, _UNDEFINED))
+        else:
+            kept.append(tag)
+    return kept if personal else strip_personal(kept), lost
+
+
+def make_tags(
+    exif_block: bytes | None,
+    packet: bytes | None,
+    icc: bytes | None,
+    iptc: bytes | None,
+    density: tuple[float, float] | None,
+) -> list[Tag]:
+    """Tags for metadata that come from another format."""
+    found: dict[int, Tag] = {}
+    if density:
+        for tag, value in zip(RESOLUTION, density, strict=False):
+            found[tag] = Tag(tag, 5, 1, struct.pack("<LL", round(value * 1000), 1000))
+        found[RESOLUTION[2]] = Tag(RESOLUTION[2], 3, 1, struct.pack("<H", 2))
+    if exif_block:
+        data = exif_block.removeprefix(exif.HEADER)
+        form, at = read_form(data)
+        for other in read_tags(data, read_directory(data, at, form), form):
+            if other.tag not in _LAYOUT and other.tag not in _OF_OTHER_FORMATS:
+                found[other.tag] = other
+    found |= {XMP: _bytes(XMP, packet, _BYTE)} if packet else {}
+    found |= {ICC: _bytes(ICC, icc, _UNDEFINED)} if icc else {}
+    found |= {IPTC: _bytes(IPTC, iptc, _UNDEFINED)} if iptc else {}
+    return list(found.values())
+
+
+def make_exif(tags: Iterable[Tag]) -> bytes | None:
+    """The EXIF block, for other formats, of a TIFF's tags."""
+    wanted = [tag for tag in tags if tag.tag in DESCRIPTIVE]
+    return exif.HEADER + b"II*\0" + struct.pack("<L", 8) + _write_directory(wanted, 8) if wanted else None
+
+
+def strip_personal(tags: list[Tag]) -> list[Tag]:
+    """The tags without those that ``exif.strip_personal`` removes."""
+    return [replace(tag, below=tuple(strip_personal(list(tag.below)))) for tag in tags if tag.tag not in exif.PERSONAL]
+
+
+def add_tags(tiff: bytes, tags: list[Tag]) -> bytes:
+    """A little-endian one-page TIFF file with these tags, without the resolution and orientation that libvips adds."""
+    (first,) = struct.unpack_from("<L", tiff, 4)
+    form = Form("<")
+    own = read_directory(tiff, first, form)
+    added = {tag.tag for tag in tags}
+    invented = {*RESOLUTION, exif.ORIENTATION, *added}
+    stay = {entry.tag: tiff[entry.at : entry.at + 12] for entry in own.entries if entry.tag not in invented}
+    tiff += b"\0" * (len(tiff) % 2)
+    directory, values = _lay_out(tags, len(tiff) + 2 + 12 * (len(stay) + len(tags)) + 4)
+    entries = dict(sorted({**stay, **directory}.items()))
+    head = struct.pack("<H", len(entries)) + b"".join(entries.values()) + bytes(4)
+    return tiff[:4] + struct.pack("<L", len(tiff)) + tiff[8:] + head + values
+
+
+def _write_directory(tags: Iterable[Tag], at: int) -> bytes:
+    tags = list(tags)
+    entries, values = _lay_out(tags, at + 2 + 12 * len(tags) + 4)
+    ordered = dict(sorted(entries.items()))
+    return struct.pack("<H", len(ordered)) + b"".join(ordered.values()) + bytes(4) + values
+
+
+def _lay_out(tags: Iterable[Tag], at: int) -> tuple[dict[int, bytes], bytes]:
+    """Entries by tag, and the values that go to ``at``."""
+    entries, values = {}, b""
+    for tag in tags:
+        place = at + len(values)
+        value = tag.value
+        if tag.below:
+            values += _write_directory(tag.below, place)
+            value = struct.pack("<L", place)
+        elif len(value) > 4:
+            values += value + b"\0" * (len(value) % 2)
+            value = struct.pack("<L", place)
+        values += b"\0" * (len(values) % 2)
+        entries[tag.tag] = struct.pack("<HHL", tag.tag, tag.kind, tag.count) + value.ljust(4, b"\0")
+    return entries, values
+
+
+def _without_pictures(tags: Iterable[Tag], lost: set[str]) -> list[Tag]:
+    kept = []
+    for tag in tags:
+        note = tag.tag == exif.MAKER_NOTE and tag.kind not in (_BYTE, _UNDEFINED)
+        special = tag.tag in (XMP, PHOTOSHOP, IPTC, ICC, _LAYERS) or tag.tag in _LAYOUT
+        if note or (not special and exif.holds_picture(tag.value)):
+            lost |= set() if tag.tag == exif.MAKER_NOTE else {"pictures"}
+        elif tag.below:
+            kept.append(replace(tag, below=tuple(_without_pictures(tag.below, lost))))
+        else:
+            kept.append(tag)
+    return kept
+
+
+def _little_endian(entry: Entry, form: Form) -> Tag | None:
+    kind, value = entry.kind, entry.value
+    if entry.tag == IPTC:
+        # Bytes, which some programs declare as numbers and some of these swap.
+        return Tag(IPTC, _UNDEFINED, len(value), value if value[:1] == b"\x1c" else _swap(value, 4))
+    if form.order == ">":
+        value = _swap(value, {5: 4, 10: 4}.get(kind, SIZES[kind]))
+    if kind in _LONG8:
+        numbers = np.frombuffer(value, "<i8")
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= 1 << 32):
+            return None
+        kind, value = _LONG8[kind], numbers.astype("<u4").tobytes()
+    return Tag(entry.tag, kind, entry.count, value)
+
+
+def _swap(value: bytes, size: int) -> bytes:
+    return value if size == 1 or len(value) % size else np.frombuffer(value, f">u{size}").astype(f"<u{size}").tobytes()
+
+
+def _bytes(tag: int, value: bytes, kind: int) -> Tag:
+    kind = kind if SIZES.get(kind) == 1 else _UNDEFINED
+    return Tag(tag, kind, len(value), value)
