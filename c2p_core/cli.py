@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import sys
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +42,10 @@ from c2p_core.errors import (
 )
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, find_free_name, fit_name, make_folder, write_whole
+from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.photo import Photo
+from c2p_core.signals import Interrupted, exit_code, handle_ending, interrupt
+from c2p_core.streams import Output, standard_streams
 from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 UNFORESEEN = 1
 SOME_FAILED = 8
-INTERRUPTED = 130
+INTERRUPTED = exit_code(signal.SIGINT)
 # Errors that end one photo but not the batch.
 PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
 # Words for the verdicts in a check's table: on other photos of the person, and on this same one.
@@ -74,55 +75,42 @@ STAGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that stdout can't encode must not make the command fail after its work is done.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if os.environ.get("C2P_DEBUG"):
-        return _run(arguments)
-    with _silence_libraries():
+    debug = bool(os.environ.get("C2P_DEBUG"))
+    with standard_streams(silence=not debug) as output:
         try:
-            return _run(arguments)
+            code = _run(arguments)
         except Exception as error:
-            return _fail(_describe_unexpected(error).text(), UNFORESEEN)
+            if debug:
+                raise
+            code = _fail(_describe_unexpected(error).text(), UNFORESEEN)
+        output.flush()
+        if output.lost:
+            lost = _fail(Message("output-lost", reason=output.lost).text(), CannotWrite.exit_code)
+            code = code or (lost if output.needed else 0)
+        return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    words = list(arguments) if arguments is not None else None
     try:
-        code = c2p.main(args=list(arguments) if arguments is not None else None, prog_name="c2p", standalone_mode=False)
+        with handle_ending(interrupt):
+            code = c2p.main(args=words, prog_name="c2p", standalone_mode=False)
     except C2PError as error:
+        if is_out_of_memory(error):
+            raise
         return _fail(str(error), error.exit_code)
     except click.UsageError as error:
         return _fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Stopped.", INTERRUPTED)
+    except Interrupted as stopped:
+        return _fail("Stopped.", stopped.exit_code)
     return code if isinstance(code, int) else 0
-
-
-@contextmanager
-def _silence_libraries() -> Iterator[None]:
-    """Silence libraries on stderr, so that users only get our messages; native code's output is dropped, too."""
-    own = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    previous = sys.stderr
-    if previous is sys.__stderr__:
-        sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, errors="backslashreplace")
-    os.dup2(null, 2)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(own, 2)
-        os.close(own)
-        os.close(null)
-        if sys.stderr is not previous:
-            sys.stderr.close()
-            sys.stderr = previous
 
 
 def _describe_unexpected(error: Exception) -> Message:
     """The message for an unexpected error."""
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return Message("memory-full-for-photo")
     what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
     return Message("unexpected-error", error=what)
@@ -140,6 +128,12 @@ def _fail(sentence: str, code: int) -> int:
 @click.pass_context
 def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
     """Protects faces in photos from face recognition."""
+
+    try:
+        Path.cwd()
+    except OSError as error:
+        # Nothing that is named relative to it can be found, and Intel's MKL ends the process without a word.
+        raise BadRequest("current-folder-gone") from error
 
     def store() -> ModelStore:
         from c2p_core.models.store import ModelStore
@@ -200,6 +194,8 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    if isinstance(sys.stdout, Output):
+        sys.stdout.needed = as_json
     options["faces"] = parse_faces(options["faces"])
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
@@ -215,8 +211,9 @@ def protect(
 
     check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), **options))
     reports: list[dict[str, Any]] = []
+    cancel = _SignalToken()
     try:
-        with _interruptible() as cancel:
+        with handle_ending(cancel.take):
             for photo, target in zip(photos, targets, strict=True):
                 with _show_progress(str(photo), human=not as_json) as watch:
                     reports.append(_try_protect(photo, target, writing, options, store, watch, cancel))
@@ -224,10 +221,10 @@ def protect(
                     _fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
                 elif not as_json:
                     _print_outcome(reports[-1])
-    except (Cancelled, KeyboardInterrupt):
+    except (Cancelled, KeyboardInterrupt, Interrupted):
         done = sum("error" not in entry for entry in reports)
         words = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
-        return _fail(f"Stopped; {words}.", INTERRUPTED)
+        return _fail(f"Stopped; {words}.", cancel.exit_code)
     finally:
         if reports:
             _write_report(report_file, reports)
@@ -615,11 +612,11 @@ def _try_protect(
     """Protect one photo; returns its part of the report, also where only this photo failed."""
     try:
         return _protect_one(source, target, writing, options, store, watch, cancel)
-    except PER_PHOTO as error:
-        return report.failure_report(source, error.message, error.exit_code)
-    except C2PError:
-        raise
     except Exception as error:
+        if isinstance(error, C2PError) and not is_out_of_memory(error):
+            if not isinstance(error, PER_PHOTO):
+                raise
+            return report.failure_report(source, error.message, error.exit_code)
         if os.environ.get("C2P_DEBUG"):
             raise
         return report.failure_report(source, _describe_unexpected(error), UNFORESEEN)
@@ -717,21 +714,21 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(line.rstrip())
 
 
-@contextmanager
-def _interruptible() -> Iterator[CancelToken]:
-    """A token that Ctrl-C cancels; a second Ctrl-C interrupts immediately."""
-    token = CancelToken()
+class _SignalToken(CancelToken):
+    """A token that a signal cancels; a second one interrupts immediately."""
 
-    def stop(number: int, frame: object) -> None:
-        if token.cancelled:
-            raise KeyboardInterrupt
-        token.cancel()
+    exit_code = INTERRUPTED
 
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        yield token
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    def take(self, number: int) -> None:
+        """Handle a signal that would end the process.
+
+        Raises:
+            Interrupted: it is not the first.
+        """
+        if self.cancelled:
+            interrupt(number)
+        self.exit_code = exit_code(number)
+        self.cancel()
 
 
 @contextmanager

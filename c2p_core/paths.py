@@ -14,10 +14,10 @@ _APP = "protect-face"
 def data_folder() -> Path:
     """``C2P_HOME``, else the user's data folder."""
     home = os.environ.get(HOME_VARIABLE)
-    return Path(home) if home else platformdirs.user_data_path(_APP)
+    return Path(home).absolute() if home else platformdirs.user_data_path(_APP)
 
 
 def log_folder() -> Path:
     """``$C2P_HOME/log``, else the platform's folder for logs."""
     home = os.environ.get(HOME_VARIABLE)
-    return Path(home) / "log" if home else platformdirs.user_log_path(_APP)
+    return Path(home).absolute() / "log" if home else platformdirs.user_log_path(_APP)

@@ -52,7 +52,7 @@ def places(venv: Path | None, models: Path | None, environment: Mapping[str, str
 def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """The same folder as platformdirs' ``user_data_path("protect-face")``, or C2P_HOME."""
     if environment.get("C2P_HOME"):
-        return Path(environment["C2P_HOME"])
+        return Path(environment["C2P_HOME"]).absolute()
     if platform == "win32":
         local = environment.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "protect-face" / "protect-face"

@@ -29,6 +29,7 @@ from PIL import Image
 import c2p_core
 from c2p_core import cli
 from c2p_core.api import (
+    CancelToken,
     Face,
     FaceReport,
     Progress,
@@ -734,10 +735,22 @@ def test_an_unexpected_error_is_one_sentence_too(
     assert code == 1 and sentence("unexpected-error", error="RuntimeError: of two").search(only_sentence(err))
 
 
+# What torch says where MemoryError is meant.
+ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory:"
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
         (MemoryError(), Message("memory-full-for-photo")),
+        (RuntimeError(f"{ALLOCATION} you tried to allocate 12 bytes."), Message("memory-full-for-photo")),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), Message("memory-full-for-photo")),
+        (caused(BadRequest("no-space"), RuntimeError(ALLOCATION)), Message("memory-full-for-photo")),
         (RuntimeError("odd"), Message("unexpected-error", error="RuntimeError: odd")),
     ],
 )
@@ -841,23 +854,78 @@ def test_what_is_read_only_is_noticed_before_the_search(
 # Stopping
 
 
-def test_ctrl_c_cancels_through_the_token_and_leaves_nothing(
-    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def raise_signal(number: int, cancel: CancelToken) -> None:
+    """Sends this process a signal and waits until it has cancelled ``cancel``."""
+    os.kill(os.getpid(), number)
+    deadline = time.monotonic() + 5
+    while not cancel.cancelled and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_cancels_through_the_token_and_leaves_nothing(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def interrupted(request: ProtectRequest, *, cancel: Any, **rest: Any) -> ProtectResult:
-        os.kill(os.getpid(), signal.SIGINT)
-        deadline = time.monotonic() + 5
-        while not cancel.cancelled and time.monotonic() < deadline:
-            time.sleep(0.001)
+        raise_signal(number, cancel)
         cancel.raise_if_cancelled()
         raise AssertionError("not cancelled")
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", interrupted)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     code, _, err = run("protect", photo, "--report", photo.with_name("r.json"))
-    assert code == 130 and "Stopped; nothing was changed" in only_sentence(err)
+    assert code == 128 + number and "Stopped; nothing was changed" in only_sentence(err)
     assert [entry.name for entry in photo.parent.iterdir()] == ["me.png"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_in_a_batch_leaves_a_report_of_what_was_done(
+    photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def protect(request: ProtectRequest, *, cancel: Any, **rest: Any) -> ProtectResult:
+        if requests:
+            raise_signal(number, cancel)
+        return usual(request, cancel=cancel, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
+    words = ("-o", tmp_path / "out", "--report", tmp_path / "r.json")
+    code, _, err = run("protect", photo, save(tmp_path / "you.png"), *words)
+    assert code == 128 + number and "1 of 2 photos were done" in only_sentence(err)
+    assert [entry["photo"] for entry in json.loads((tmp_path / "r.json").read_text())["photos"]] == [str(photo)]
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """So nohup has it, and a shell with what a script starts by `&`."""
+    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+
+    def protect(request: ProtectRequest, **rest: Any) -> ProtectResult:
+        os.kill(os.getpid(), number)
+        return usual(request, **rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert run("protect", photo)[0] == 0
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_every_other_command_with_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(ModelStore, "verify", lambda self, name: os.kill(os.getpid(), number))
+    code, out, err = run("models", "verify", "faceres")
+    assert (code, out) == (128 + number, "") and "Stopped" in only_sentence(err)
 
 
 def test_stopping_a_batch_says_how_far_it_got(

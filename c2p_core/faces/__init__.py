@@ -31,15 +31,21 @@ def _load_detector(store: ModelStore) -> Detector:
     return _build_detector(store.path("mtcnn"), store.path("face-mesh"))
 
 
-def find_faces(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
+def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[Face, ...]:
     """Detect all faces of a photo, largest first, numbered from 1; those too small have ``Face.skipped`` set.
+
+    Args:
+        photo: upright, or lying on any of its sides.
+        store: has the models.
+        reduced: how many times larger the photo is that this one is a reduced copy of; faces are looked for that are
+            large enough there, and ``Face.skipped`` says which are too small here.
 
     Raises:
         ModelUnavailable: a model is missing or damaged.
     """
     from c2p_core.faces.view import View
 
-    return find_faces_in(View(photo), store)
+    return _load_detector(store)(View(photo), reduced)
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:

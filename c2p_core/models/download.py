@@ -23,8 +23,12 @@ class DownloadFailed(Exception):
         self.message = message
 
 
-class _TooLarge(ValueError):
+class _TooLarge(Exception):
     pass
+
+
+class _Unreachable(Exception):
+    """Nothing comes from the server; the cause says why."""
 
 
 def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
@@ -36,7 +40,6 @@ def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress:
     """
     # Imported here: commands that download nothing should not wait for these modules.
     import pooch  # type: ignore[import-untyped]
-    import requests
 
     pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
@@ -49,7 +52,7 @@ def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress:
 
         try:
             pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=download)
-        except (requests.RequestException, ValueError) as error:
+        except (_Unreachable, _TooLarge, ValueError) as error:
             raise DownloadFailed(Message("download-failed", url=f"{url}/{file.name}", why=_reason(error))) from error
         done += file.size
 
@@ -58,14 +61,13 @@ def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
     """Write the response body to a file, and yield the number of bytes received so far.
 
     Raises:
-        ValueError: the body is larger than ``size`` bytes; a server must not be able to fill the disk.
+        _Unreachable: something between here and the server, or its answer, is wrong.
+        _TooLarge: the body is larger than ``size`` bytes; a server must not be able to fill the disk.
+        OSError: the file could not be written.
     """
-    import requests
-
-    with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response, target.open("wb") as file:
-        response.raise_for_status()
-        received = 0
-        for chunk in response.iter_content(_CHUNK_BYTES):
+    received = 0
+    with target.open("wb") as file:
+        for chunk in _receive(address):
             received += len(chunk)
             if received > size:
                 raise _TooLarge
@@ -73,16 +75,36 @@ def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
             yield received
 
 
+def _receive(address: str) -> Iterator[bytes]:
+    """Yield the response body in parts; every error of the network, its settings included, is ``_Unreachable``."""
+    import requests
+
+    try:
+        with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response:
+            response.raise_for_status()
+            yield from response.iter_content(_CHUNK_BYTES)
+    # Settings that make no sense raise OSError (a file of certificates that is not there) or ValueError (addresses).
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise _Unreachable from error
+
+
 def _reason(error: Exception) -> Message:
     import requests
 
     if isinstance(error, _TooLarge):
         return Message("download-too-large")
-    if isinstance(error, requests.Timeout):
+    cause = error.__cause__
+    if not isinstance(error, _Unreachable) or cause is None:
+        return Message("download-wrong")
+    if isinstance(cause, requests.Timeout):
         return Message("download-timeout")
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return Message("download-refused", status=error.response.status_code)
-    if isinstance(error, requests.RequestException):
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
-        return Message("download-unreachable", reason=said)
-    return Message("download-wrong")
+    if isinstance(cause, requests.HTTPError) and cause.response is not None:
+        return Message("download-refused", status=cause.response.status_code)
+    said = (str(cause).strip() or type(cause).__name__).splitlines()[0].removesuffix(".")
+    if isinstance(cause, requests.exceptions.InvalidSchema) and "SOCKS" in said:
+        return Message("download-proxy-socks")
+    if isinstance(cause, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
+        return Message("download-proxy", reason=said)
+    if isinstance(cause, requests.exceptions.SSLError) or not isinstance(cause, requests.RequestException | ValueError):
+        return Message("download-insecure", reason=said)
+    return Message("download-unreachable", reason=said)

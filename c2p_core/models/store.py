@@ -64,9 +64,10 @@ class ModelStore:
         Raises:
             ModelUnavailable: one of the two can't be read.
         """
-        self.root = root if root is not None else default_root()
+        # Once, here: what is relative would lead elsewhere after a change of the current folder.
+        self.root = (root if root is not None else default_root()).absolute()
         self.offline = offline
-        self._bundle = bundle if bundle is not None else bundle_dir()
+        self._bundle = (bundle if bundle is not None else bundle_dir()).absolute()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
         self._entries |= {entry.name: entry for entry in read_own_manifest(self.root, self._entries)}
         self._checked: set[Path] = set()

@@ -34,7 +34,7 @@ _HELD = 4  # faces in memory
 def default_folder() -> Path:
     """``C2P_CACHE``, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("protect-face") / "inversions"
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("protect-face") / "inversions"
 
 
 class Inversions(Protocol):

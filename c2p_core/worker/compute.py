@@ -17,14 +17,13 @@ from c2p_core import errors
 from c2p_core.api import CancelToken
 from c2p_core.errors import C2PError
 from c2p_core.gpu_memory import is_out_of_gpu_memory
+from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.worker.memory import give_back
 from c2p_core.worker.protocol import Header, Message, Tell, read, write
 from c2p_core.worker.transport import FileStream
 
 Run = Callable[[Message, Tell, CancelToken], Message]
 """Does a job: takes its message, a function for progress and a token; returns the result."""
-
-_MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def main() -> None:
@@ -75,23 +74,22 @@ def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) ->
         result = run(job, tell, cancel)
         tell(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
     except C2PError as error:
-        fail(error.message)
+        if is_out_of_memory(error):
+            fail(errors.Message("memory-full"), spent=True)
+        else:
+            fail(error.message)
     except StreamClosed:
         raise
     except Exception as error:
         traceback.print_exc()
         if is_out_of_gpu_memory(error):
             fail(errors.Message("gpu-memory-full"), spent=True)
-        elif _is_out_of_memory(error):
+        elif is_out_of_memory(error):
             fail(errors.Message("memory-full"), spent=True)
         else:
             summary = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
             # The state of this process is unknown; the parent starts another one for the next job.
             fail(errors.Message("unexpected-in-job", error=summary), spent=True)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _MEMORY_ERRORS)
 
 
 def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelToken]]) -> None:

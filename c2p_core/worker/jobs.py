@@ -158,7 +158,8 @@ class Jobs:
         full = header.size("full") or (width, height)
         scale = np.array([full[0] / width, full[1] / height])
         tell(Message(_describe_progress(Progress("detect"), 0.0, None)))
-        found = find_faces(to_photo(picture), self._store) if min(width, height) >= MIN_SIDE else ()
+        photo = to_photo(picture)
+        found = find_faces(photo, self._store, float(scale.max())) if min(width, height) >= MIN_SIDE else ()
         faces = [scale_face(face, scale) for face in found]
         fractions = [1.0 if selection is None else get_selected_fraction(face, selection.pixels) for face in found]
         chosen = choose_faces(header.face_choice(), faces, fractions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.paths import log_folder
+from c2p_core.signals import handle_ending
 from c2p_core.worker.control import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
@@ -66,21 +66,25 @@ def run(
     """
     os.umask(0o077)
     share_one_heap()
-    folder = folder or usual_run_folder()
+    folder = (folder or usual_run_folder()).absolute()
     logs = log_folder()
     for needed in (folder, logs):
         make_private(needed)
+    try:
+        Path.cwd()
+    except OSError:
+        # The host was started in a folder that is gone: Intel's MKL would end the process that computes.
+        os.chdir(folder)
     with hold_worker_lock(folder) as acquired:
         if not acquired:
             print("worker: another one runs already", file=sys.stderr)
             return 0
         log = open_log(logs)
         server = Server(Settings(folder, log, idle, tcp, compute or usual_command()))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
         try:
-            begun()
-            server.run()
+            with handle_ending(lambda _: server.stop()):
+                begun()
+                server.run()
         except Exception:
             LOG.exception("the worker failed")
             raise

@@ -68,7 +68,7 @@ def data_home():
     """Where the installer puts things, as ``installer/places.py`` has it."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
-        return home
+        return os.path.abspath(home)
     user = os.path.expanduser("~")
     if os.name == "nt":
         local = os.environ.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")

@@ -95,6 +95,8 @@ ENGLISH = {
     "name-taken-by-folder": N_("the name belongs to a folder or leads through a file; choose another name"),
     "disk-error": N_("{reason}; choose another place"),
     "folder-unusable": N_("Could not use the folder '{path}' ({reason}); choose another."),
+    "output-lost": N_("What should be printed here is lost ({reason}); free some space or print it to another place."),
+    "current-folder-gone": N_("The current folder does not exist any more; change to another one and try again."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
     "image-is-no-file": N_("'{path}' is not a file; name a picture file."),
@@ -296,6 +298,14 @@ ENGLISH = {
     "download-timeout": N_("no answer in time"),
     "download-refused": N_("the server answers {status}"),
     "download-unreachable": N_("no connection, {reason}"),
+    "download-proxy": N_("the proxy that is set can't be used ({reason}), correct or unset HTTPS_PROXY and ALL_PROXY"),
+    "download-proxy-socks": N_(
+        "the proxy that is set is a SOCKS proxy, which is not supported, name an HTTP proxy in HTTPS_PROXY and unset"
+        " ALL_PROXY"
+    ),
+    "download-insecure": N_(
+        "no secure connection ({reason}), check the certificates that REQUESTS_CA_BUNDLE or SSL_CERT_FILE names"
+    ),
     "download-wrong": N_("it has another content than it should"),
     # Checkpoints of the user's own
     "checkpoint-alone": N_(

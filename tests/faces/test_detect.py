@@ -31,6 +31,17 @@ def test_the_same_face_is_detected_in_a_turned_picture(
     assert face.eye_distance == pytest.approx(astronaut_face.eye_distance, rel=0.02)
 
 
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_a_face_of_the_smallest_size_is_found_in_a_large_photo_in_every_orientation(
+    store: ModelStore, quarter_turns: int
+) -> None:
+    wide = np.full((1000, 4000, 3), 120, np.uint8)
+    small = scaled(0.95)
+    wide[300 : 300 + len(small), 2900 : 2900 + len(small)] = small
+    (face,) = find_faces(Photo(np.ascontiguousarray(np.rot90(wide, quarter_turns))), store)
+    assert face.eye_distance == pytest.approx(42, abs=1) and face.skipped is None
+
+
 def test_a_tilted_head_is_found(astronaut_face: Face, store: ModelStore) -> None:
     tilted = Image.fromarray(data.astronaut()).rotate(30, Image.Resampling.BICUBIC)
     (face,) = find_faces(Photo(np.asarray(tilted)), store)

@@ -305,3 +305,39 @@ def test_third_party_models_ship_with_their_licence() -> None:
 def test_a_manifest_with_an_unknown_kind_of_source_is_refused(tmp_path: Path) -> None:
     with raising(ModelUnavailable, "manifest-unreadable"):
         store(tmp_path, entry("a", {"one.bin": ONE}, '{ kind = "npm", package = "a", folder = "b" }'))
+
+
+def test_a_relative_folder_of_models_is_meant_from_where_the_store_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path, entry("a", {"one.bin": ONE}))
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/a/one.bin").write_bytes(ONE)
+    monkeypatch.chdir(tmp_path)
+    models = ModelStore(Path("root"), bundle=Path("bundle"))
+    monkeypatch.chdir(tmp_path.parent)
+    assert models.path("a") == tmp_path / "root/a/one.bin"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "code"),
+    [
+        ("HTTP_PROXY", "socks5h://127.0.0.1:1", "download-proxy-socks"),
+        ("HTTP_PROXY", "nonsense://", "download-proxy"),
+        ("HTTP_PROXY", "http://127.0.0.1:1", "download-proxy"),
+        ("HTTP_PROXY", "http://[::1", "download-unreachable"),
+        ("REQUESTS_CA_BUNDLE", "nowhere/ca.pem", "download-insecure"),
+        ("REQUESTS_CA_BUNDLE", os.devnull, "download-insecure"),
+    ],
+)
+def test_wrong_network_settings_are_what_is_told(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    address = server if variable == "HTTP_PROXY" else server.replace("http", "https")
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(address)))
+    with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(f"Message\\('{code}'")):
+        models.fetch("a")

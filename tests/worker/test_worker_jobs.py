@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 import worker_client
+from PIL import Image
 from skimage import data, transform
 from talk import ask, events, status, until
-from worker_client.detection_size import SEARCH_SIDE, SHRINK
+from worker_client.detection_size import SEARCH_SIDE, SHRINK, choose_detection_size
 from worker_client.location import WorkerLocation
 
 from c2p_core import compare, errors, pipeline, verify
@@ -123,6 +124,21 @@ def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs)
     (same,) = run(jobs, "find", [at(half, 0, 0)], full=[1024, 1024])[0]["faces"]
     assert small["skipped"]["code"] == "eyes-too-close" and small["skipped"]["fields"]["least"] == 40
     assert same["skipped"] is None
+
+
+@pytest.mark.parametrize("quarter_turns", [0, 1])
+def test_a_face_of_the_smallest_size_is_found_in_the_reduced_copy_of_a_large_layer(
+    jobs: Jobs, quarter_turns: int
+) -> None:
+    full = (8000, 1600)
+    width, height = choose_detection_size(*full)
+    copy = np.full((height, width, 3), 120, np.uint8)
+    side = round(512 * 0.96 * width / full[0])
+    copy[100 : 100 + side, 900 : 900 + side] = np.asarray(Image.fromarray(ASTRONAUT).resize((side, side)))
+    turned = np.ascontiguousarray(np.rot90(copy, quarter_turns))
+    sizes = full if quarter_turns == 0 else full[::-1]
+    (face,) = run(jobs, "find", [at(turned, 0, 0)], full=list(sizes))[0]["faces"]
+    assert face["eye_distance"] == pytest.approx(42, abs=2) and face["skipped"] is None
 
 
 def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:

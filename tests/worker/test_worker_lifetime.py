@@ -537,3 +537,16 @@ def test_the_command_line_says_when_plug_ins_can_use_it(tmp_path: Path, monkeypa
     said = CliRunner().invoke(c2p, ["worker", "run"])
     LOG.handlers.pop().close()
     assert said.exit_code == 0 and "Ctrl-C ends it" in said.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a current folder can't be deleted")
+def test_a_worker_that_is_started_in_a_folder_that_is_gone_works_in_its_own(
+    make_location: MakeLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = make_location()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with worker_client.connect(location=location):
+        assert {process.cwd() for process in family(location)} == {location.run_folder}

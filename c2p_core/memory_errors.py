@@ -1,0 +1,36 @@
+"""Recognises errors that mean that the computer's memory, rather than a graphics card's, is full."""
+
+from __future__ import annotations
+
+import errno
+
+from c2p_core.errors import C2PError
+
+# What libraries say that don't raise MemoryError: torch, libvips, the system's mmap and loader, Python's threads.
+_WORDS = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "enforce fail at alloc_cpu",
+    "bad_alloc",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, means that memory is full."""
+    at: BaseException | None = error
+    while at is not None:
+        if _says_so(at):
+            return True
+        at = at.__cause__ or at.__context__
+    return False
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM  # its text may hold the name of a file
+    words = "" if isinstance(error, C2PError) else str(error).lower()
+    return isinstance(error, MemoryError) or any(said in words for said in _WORDS)

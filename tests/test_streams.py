@@ -1,0 +1,118 @@
+"""What surrounds the command, streams, folders and limits, neither stops its work nor ends it without a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from c2p_core.cli import SOME_FAILED
+from c2p_core.errors import Message
+from c2p_core.io import photo_files
+from tests.said import sentence
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+
+ROOT = Path(__file__).resolve().parent.parent
+UNKNOWN = sentence("model-unknown")
+NOTHING = re.compile(r"\A\Z")
+
+
+def c2p(words: str, folder: Path, around: str = "{}", **streams: int) -> subprocess.CompletedProcess[str]:
+    """Runs ``c2p`` with words in a folder, from a shell that prepares what is around it."""
+    command = f"{sys.executable} -m c2p_core.cli {words}"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
+    # One thread: what others would reserve counts where memory is limited.
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    shell = ["sh", "-c", around.replace("{}", command)]
+    return subprocess.run(shell, cwd=folder, env=environment, text=True, timeout=120, **piped)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Image.new("RGB", (64, 48)).save(tmp_path / "black.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "around", "code", "said"),
+    [
+        ("models list", "{} >&-", 0, NOTHING),
+        ("models list", "{} <&-", 0, NOTHING),
+        ("models list", "{} >/dev/full", 5, sentence("output-lost")),
+        ("--version", "{} >/dev/full", 5, sentence("output-lost")),
+        ("models verify nobody", "{} >/dev/full", 2, UNKNOWN),
+        ("models verify nobody", "{} >&-", 2, UNKNOWN),
+        ("models verify nobody", "{} <&- >&-", 2, UNKNOWN),
+        ("models verify nobody", "{} 2>/dev/full", 2, NOTHING),
+        ("models verify nobody", "{} 2>&-", 2, NOTHING),
+        ("models verify nobody", "{} <&- >&- 2>&-", 2, NOTHING),
+        ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
+        ("protect {folder}/black.png", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
+        ("faces black.png", "ulimit -v 400000; {}", 1, sentence("memory-full-for-photo")),
+        (
+            "models list",
+            "ulimit -n 5; {}",
+            1,
+            sentence("unexpected-error", error="OSError: [Errno 24] Too many open files"),
+        ),
+        ("protect black.png -o /proc/black.png", "{}", 5, sentence("not-written")),
+        ("protect black.png --report /proc/r.json", "{}", 5, sentence("not-written")),
+    ],
+)
+def test_whatever_is_closed_full_gone_or_forbidden_the_exit_code_and_one_sentence_say_what_happened(
+    folder: Path, words: str, around: str, code: int, said: re.Pattern[str]
+) -> None:
+    ended = c2p(words.replace("{folder}", str(folder)), folder, around)
+    assert ended.returncode == code
+    assert said.search(ended.stderr) and ended.stderr.count("\n") == (said is not NOTHING), ended.stderr
+
+
+@pytest.mark.parametrize(("words", "code"), [("models list", 0), ("models verify nobody", 2), ("--help", 0)])
+def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, words: str, code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = c2p(words, folder, stdout=writer)
+    os.close(writer)
+    assert ended.returncode == code
+    assert (UNKNOWN if code else NOTHING).search(ended.stderr)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
+def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -> None:
+    import fcntl
+
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with ThreadPoolExecutor() as pool, os.fdopen(reader) as stream:
+        printed = pool.submit(stream.read)
+        ended = c2p("models list --json", folder, stdout=writer)
+        os.close(writer)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert len(printed.result()) > 4096 and json.loads(printed.result())
+
+
+def test_a_batch_whose_words_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
+    Image.fromarray(data.astronaut()).save(folder / "face.png")
+    ended = c2p("protect black.png face.png -o out --steps 1 --report r.json", folder, "{} >/dev/full 2>&-")
+    assert ended.returncode == SOME_FAILED
+    assert photo_files.read(folder / "out" / "face.protected.png").pixels.shape == (512, 512, 3)
+    told = json.loads((folder / "r.json").read_text())["photos"]
+    assert [entry.get("error", {}).get("code") for entry in told] == [Message("no-face").code, None]
+
+
+def test_a_protected_photo_counts_more_than_the_words_beside_it(folder: Path) -> None:
+    Image.fromarray(data.astronaut()).save(folder / "face.png")
+    ended = c2p("protect face.png --steps 1", folder, "{} >/dev/full")
+    assert ended.returncode == 0 and sentence("output-lost").search(ended.stderr)
+    assert (folder / "face.protected.png").is_file()
