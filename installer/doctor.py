@@ -147,7 +147,7 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     for program in found:
         name = f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}"
         if not expected_profile(program).is_dir():
-            yield f"{name}: never ran; it was not asked, because it would make its folder"
+            yield f"{name}: has never run; not checked, because starting it would create its folder"
             problems.append(
                 f"GIMP {program.version} ({program.packaging}): It never ran; run 'python3 install.py --gimp'."
             )

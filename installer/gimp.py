@@ -139,7 +139,7 @@ def trouble(program: Program, answer: Answer) -> str:
         return (
             "It does not see the filter; run 'python3 install.py --gimp', and report what --doctor prints if it stays."
         )
-    return "It could not be asked; start it and look under Filters > Privacy."
+    return "It could not be checked; start it and look under Filters > Privacy."
 
 
 def sandbox_advice(where: Places) -> str:

@@ -20,7 +20,7 @@ from installer.plug_in import folder_in
 from installer.problems import Stop, disk_problem
 
 JOBS = (
-    ("gimp", "install the filter into every GIMP of yours, or repair it"),
+    ("gimp", "install the filter into every GIMP you have, or repair it"),
     ("doctor", "print a diagnosis to paste into a bug report"),
     ("make-zip", "write zips of the GIMP plug-ins into dist/"),
     ("uninstall", "remove everything that install.py created, in every GIMP too"),
@@ -87,7 +87,7 @@ def protect(where: Places, options: argparse.Namespace) -> int:
     if not options.protect and not photo.exists():
         _print_step(f"Writing scikit-image's astronaut portrait to {photo}")
         if _run([where.python, "-c", SAMPLE, photo], where, options.offline):
-            raise Stop(f"Could not write the sample portrait '{photo}'; name a photo of yours with --protect PHOTO.", 5)
+            raise Stop(f"Could not write the sample portrait '{photo}'; name your own with --protect PHOTO.", 5)
     _print_step(f"Protecting {photo}")
     chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]

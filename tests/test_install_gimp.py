@@ -482,7 +482,7 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where
 def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Places) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     code, words = diagnosis(where)
-    assert code == 1 and "GIMP 3.0.4, system" in words and "never ran; it was not asked" in words
+    assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
     assert list(home.iterdir()) == []
 
 

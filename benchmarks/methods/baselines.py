@@ -163,7 +163,7 @@ def _one_of_each_family(recognisers: Sequence[Recogniser], step: int) -> list[Re
     families: dict[str, list[Recogniser]] = {}
     for recogniser in recognisers:
         families.setdefault(recogniser.family, []).append(recogniser)
-    return [siblings[step % len(siblings)] for siblings in families.values()]
+    return [members[step % len(members)] for members in families.values()]
 
 
 def blur(photo: Photo, face: Face, strength: float) -> Photo:

@@ -76,7 +76,7 @@ def correlate(answers: DataFrame) -> DataFrame:
 
 
 def choose(agreement: DataFrame) -> str | None:
-    """Whom to hold out: who agrees best with the others and is not the easiest to fool; None where nobody does."""
+    """The family to hold out: agrees best with the others and is not the easiest to fool; None if there is none."""
     if agreement.empty:
         return None
     correlations = agreement["pearson"].drop(agreement["answer"].idxmin()).dropna()

@@ -97,11 +97,11 @@ def find_wrong_signs(
         "Doing nothing changes similarities.": nothing > 0.98,
         "Somebody is not found first by their own photo.": set(ranks) == {1},
         "A black rectangle does not protect everybody.": rate("blackout", _STRENGTH) == 1.0,
-        "The search does not lower the similarity for the recognisers it asks.": similarity(
+        "The search does not lower the similarity for the recognisers it is run against.": similarity(
             "c2p", _STRENGTH, "white-box"
         )
         < similarity("look", _STRENGTH) - 0.05,
-        "The search does not lower the similarity for the recogniser it never asks.": similarity(
+        "The search does not lower the similarity for the recogniser held out.": similarity(
             "c2p", _STRENGTH, "held-out"
         )
         < nothing - 0.02,
@@ -109,7 +109,7 @@ def find_wrong_signs(
         # It takes more steps than these to come nearer to the decoy.
         "The search towards a decoy does not lead away from the person.": similarity("decoy", _STRENGTH, "white-box")
         < similarity("look", _STRENGTH) - 0.05,
-        "Noise by PGD does not lower the similarity for the recognisers it asks.": similarity(
+        "Noise by PGD does not lower the similarity for the recognisers it is run against.": similarity(
             "pgd", _STRONG, "white-box"
         )
         < nothing - 0.05,

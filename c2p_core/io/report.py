@@ -55,8 +55,8 @@ def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) ->
         return ""
     return (
         f"Strength {stronger.higher:g} lost {100 * stronger.higher_lost:.0f} % of matches with other photos in our "
-        f"measurements, {stronger.strength:g} lost {100 * stronger.lost:.0f} % (recognisers that the search never "
-        "asked)."
+        f"measurements, {stronger.strength:g} lost {100 * stronger.lost:.0f} % (recognisers that the search did not "
+        "use)."
     )
 
 
@@ -72,7 +72,7 @@ def _describe_held_out(similarities: Sequence[Similarity]) -> str:
     if len(unseen) == len(similarities):
         highest = max(unseen, key=lambda s: (s.other_photos == "may match", s.after - s.far1))
         return f"The closest is {_describe_similarity(highest)}"
-    return f"The search never asked {'; '.join(map(_describe_similarity, unseen))}"
+    return f"The search did not use {'; '.join(map(_describe_similarity, unseen))}"
 
 
 def _describe_similarity(similarity: Similarity) -> str:

@@ -82,7 +82,7 @@ def summary(result):
         lines += [headline(face)] + beside(face)
         for row in face["similarities"]:
             if row["held_out"]:
-                words = _("{recogniser}, which the search never asked: {verdicts}.")
+                words = _("{recogniser}, which the search did not use: {verdicts}.")
                 lines.append(words.format(recogniser=row["recogniser"], verdicts=_verdicts(row)))
     lines += _stronger(result.get("stronger"), result["faces"])
     return "\n".join(lines + meaning(result["faces"]) + [no_promise()])
@@ -166,7 +166,7 @@ def _stronger(stronger, faces):
         return []
     words = _(
         "Strength {higher:g} lost {more:.0f} % of matches with other photos in our measurements, {strength:g} lost"
-        " {lost:.0f} % (recognisers that the search never asked)."
+        " {lost:.0f} % (recognisers that the search did not use)."
     )
     shares = {"more": 100 * stronger["higher_lost"], "lost": 100 * stronger["lost"]}
     return [words.format(higher=stronger["higher"], strength=stronger["strength"], **shares)]

@@ -268,7 +268,7 @@ def test_other_photos_are_told_first_and_this_same_photo_beside_them() -> None:
     lines = report.summary(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
     assert lines[0] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
     assert lines[1] == "With this same photo 1 of 3 no longer match it."
-    assert lines[2].startswith("a, which the search never asked: other photos no longer matched, this same photo still")
+    assert lines[2].startswith("a, which the search did not use: other photos no longer matched, this same photo still")
     assert "0.41, threshold 0.37" in lines[2]
     assert lines[3:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
 
@@ -278,7 +278,7 @@ def test_without_figures_of_other_photos_this_same_photo_is_all_that_is_told() -
     del unknown["other_photos"]  # a worker from before an update may still run
     lines = report.summary(outcome(unknown)).splitlines()
     assert lines[0] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
-    assert lines[1].startswith("a, which the search never asked: this same photo no longer matched")
+    assert lines[1].startswith("a, which the search did not use: this same photo no longer matched")
     assert lines[2:] == [report.no_promise()]
     assert report.others(unknown) == "not measured"
 
