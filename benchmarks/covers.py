@@ -204,7 +204,9 @@ def _hand(scene: Scene) -> tuple[Array, Array]:
     thumb = _stripe([palm, palm + way * 16 - down * 34], 16, 12)
     arm = _stripe([palm, palm - way * 20 + [0, 160]], 54, 60)
     shade = creases * (1 - 0.12 * np.clip((scene.y - tip[1]) / 120, -1, 1))
-    return scene.fill(*fingers, _ellipse(float(palm[0]), float(palm[1]), 30, 33), thumb, arm), _skin(scene) * shade[..., None]
+    return scene.fill(*fingers, _ellipse(float(palm[0]), float(palm[1]), 30, 33), thumb, arm), _skin(scene) * shade[
+        ..., None
+    ]
 
 
 def _microphone(scene: Scene) -> tuple[Array, Array]:

@@ -51,11 +51,13 @@ class Thing:
         alpha: (128, 128) 0..1 its opacity.
         depth: (128, 128) 0..1 its own shading: 1 in full light.
         texture: name of the texture that it has; any when "".
+        shift: (x, y) in pixels by which another picture is moved, if that is its texture; anywhere when None.
     """
 
     alpha: Map
     depth: Map
     texture: str = ""
+    shift: tuple[int, int] | None = None
 
 
 def compose(random: Random, face: Sample, others: Sequence[Sample]) -> tuple[Map, Map]:
@@ -71,7 +73,7 @@ def compose(random: Random, face: Sample, others: Sequence[Sample]) -> tuple[Map
         for _ in range(1 + int(random.random() < 0.25)):
             thing = _choose_shape(random)(random, face)
             if thing.texture == "other" or (not thing.texture and random.random() < 0.12):
-                surface = _other_picture(random, face, others)
+                surface = _other_picture(random, others, thing.shift)
             else:
                 surface = _surface(random, face, others, thing)
             alpha = gaussian_filter(thing.alpha, random.uniform(0.25, 0.9))
@@ -347,14 +349,14 @@ def _other_face(random: Random, face: Sample) -> Thing:
     distance = np.asarray(
         np.hypot((_X - x) * random.uniform(1.0, 1.35), _Y - y) - radius + 2 * _noise(random, 14), np.float32
     )
-    return Thing(_within(distance), np.ones_like(distance), "other")
+    return Thing(_within(distance), np.ones_like(distance), "other", (round(x - 64), round(y - 66)))
 
 
 _SHAPES: tuple[Callable[[Random, Sample], Thing], ...] = (
     *(_blob, _board, _sheet, _stick, _hand),
     *(_mask, _band, _strands, _cup, _other_face),
 )
-_SHARES = (0.10, 0.08, 0.08, 0.14, 0.18, 0.16, 0.06, 0.08, 0.06, 0.06)
+_SHARES = (0.08, 0.10, 0.07, 0.16, 0.18, 0.14, 0.05, 0.08, 0.05, 0.09)
 
 
 def _choose_shape(random: Random) -> Callable[[Random, Sample], Thing]:
@@ -442,12 +444,13 @@ def _surface(random: Random, face: Sample, others: Sequence[Sample], thing: Thin
     )
 
 
-def _other_picture(random: Random, face: Sample, others: Sequence[Sample]) -> Map:
+def _other_picture(random: Random, others: Sequence[Sample], shift: tuple[int, int] | None) -> Map:
     """A part of another picture."""
     other = others[int(random.integers(len(others)))].pixels
     if random.random() < 0.5:
         other = other[:, ::-1]
-    return np.roll(other, tuple(random.integers(-60, 60, 2)), (0, 1))
+    x, y = random.integers(-60, 60, 2) if shift is None else shift
+    return np.roll(other, (int(y), int(x)), (0, 1))
 
 
 # --- what covers nothing
