@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, fullsize."""
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize."""
 
 from __future__ import annotations
 
@@ -361,6 +361,23 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
     chosen = _find_faces(faces, photos)
     with runner.start_pool(workers) as executor:
         click.echo(f"{suite.run(chosen, places(out).rows, executor, click.echo)} written.")
+
+
+@main.command()
+@_FACES
+@click.option("--uncovered", type=int, default=55, show_default=True, help="Faces with nothing before them.")
+@_WORKERS
+@_OUT
+def covered(faces: Path | None, photos: Path | None, uncovered: int, workers: int, out: Path | None) -> None:
+    """Measure what is done to faces with things before them: masks, hands, microphones, other people."""
+    from benchmarks.suites import covered as suite
+    from benchmarks.suites import runner
+
+    where, chosen = places(out), _find_faces(faces, photos)
+    everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
+    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures)
+    with runner.start_pool(workers) as executor:
+        click.echo(f"{suite.run(tasks, where.rows, executor, click.echo)} written.")
 
 
 @main.command()

@@ -30,6 +30,7 @@ EXTRA_FILE = "extra.jsonl"
 PEOPLE_FILE = "people.jsonl"
 COST_FILE = "cost.jsonl"
 INVERSION_FILE = "inversion.jsonl"
+COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
 
 
@@ -367,6 +368,37 @@ class InversionRow:
     code: str
 
 
+@dataclass(frozen=True)
+class CoveredRow:
+    """What is done to one face with something before it, or with nothing.
+
+    Attributes:
+        face: photo name.
+        kind: a key of `covers.KINDS`, or "nothing".
+        label: what the list of faces says of it.
+        covered: share 0..1 of the face that is covered.
+        found: share of the cover on the face that the product found; None without a cover.
+        invented: share of the rest of the face that the product took for covered.
+        painted: pixels on the cover as a share of all pixels that changed visibly; None where the face was skipped.
+        unmasked: the same if the product did not look for covers.
+        touched: share of the cover on the face whose pixels changed visibly.
+        skipped: why the face was not protected, as a code; "" where it was.
+        code: fingerprint of the measured code.
+    """
+
+    face: str
+    kind: str
+    label: str
+    covered: float
+    found: float | None
+    invented: float
+    painted: float | None
+    unmasked: float | None
+    touched: float | None
+    skipped: str
+    code: str
+
+
 AnyRow = (
     ProtectRow
     | NaturalRow
@@ -378,6 +410,7 @@ AnyRow = (
     | Person
     | CostRow
     | InversionRow
+    | CoveredRow
 )
 SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, OthersRow, ProtectedPairsRow, ExtraRow)
 Row = TypeVar("Row")

@@ -38,7 +38,7 @@ from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.search import SearchResult, SearchSettings, Target, search
-from c2p_core.starting_look import choose_starting_look
+from c2p_core.starting_look import choose_starting_look, hidden_warnings
 from c2p_core.subjects import Subject, find_subjects
 from c2p_core.validate import check_request
 
@@ -128,11 +128,11 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
         began = time.perf_counter()
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
-        face, seen = subject.face, subject.canvas
-        canvas = CanvasFace(seen.pixels.to(run.device), seen.mesh.to(run.device))
+        face, canvas = subject.face, subject.canvas.to(run.device)
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
         inverted = inverted.with_look(look)
+        warnings += hidden_warnings(face.number, look, canvas)
         result = _search(run, models, subject, canvas, inverted, tell)
         changes.append((align(face.mesh, face.eye_distance), inverted.change(result.code)))
         seconds = time.perf_counter() - began

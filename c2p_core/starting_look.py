@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from c2p_core.errors import Message
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import choose_look
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
-from c2p_core.products.catalogue import PRODUCTS
+from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
+from c2p_core.products.geometry import build_regions
+from c2p_core.products.paint import find_hidden
 
 
 def encode_look(look: Look) -> Tensor:
@@ -39,3 +44,19 @@ def choose_starting_look(
         (9, 6) product code.
     """
     return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))
+
+
+def hidden_warnings(number: int, look: Tensor, face: CanvasFace) -> list[Message]:
+    """A warning about the products of a look that can't be shown on a face, because something covers it there.
+
+    Args:
+        number: of the face.
+        look: (9, 6) product code.
+        face: on its canvas.
+    """
+    if face.visible is None:
+        return []
+    mesh, visible = face.mesh.cpu().numpy(), face.visible.cpu()
+    hidden = find_hidden(look.cpu(), build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE), visible)
+    titles = [CATALOGUE[name].title for name in hidden]
+    return [Message("products-covered", number=number, products=titles)] if hidden else []

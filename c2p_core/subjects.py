@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.errors import Message
-from c2p_core.faces import find_faces_in, refine_face
+from c2p_core.faces import find_faces_in, find_visible, refine_face, skip_covered
 from c2p_core.faces.boxes import match_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.select import choose_faces, tolerate_small
@@ -45,8 +45,10 @@ def find_subjects(
     faces = find_faces_in(photo, store)
     if any(isinstance(wanted, tuple) for wanted in request.faces):
         faces = tolerate_small(faces)
+    visible = find_visible(photo, faces, store)
+    faces = skip_covered(faces, visible)
     chosen = choose_faces(faces, request.faces, warnings)
-    canvases = [crop_face(photo, face) for face in chosen]
+    canvases = [replace(crop_face(photo, face), visible=visible.get(face.number)) for face in chosen]
     if request.original is None:
         return faces, [Subject(face, canvas, face, canvas) for face, canvas in zip(chosen, canvases, strict=True)]
     original = View(request.original)

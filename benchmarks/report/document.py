@@ -15,6 +15,7 @@ from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.psr import escapes, list_recognisers
 from benchmarks.report import (
     agreement,
+    covered,
     demographics,
     identification,
     inversion,
@@ -71,6 +72,7 @@ def write_report(places: Places) -> Path:
     extra = rows.read(folder / rows.EXTRA_FILE, rows.ExtraRow)
     people = {person.face: person for person in rows.read(folder / rows.PEOPLE_FILE, rows.Person)}
     inverted = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
+    hidden = rows.read(folder / rows.COVERED_FILE, rows.CoveredRow)
     costs = scaling.cost_frame(rows.read(folder / rows.COST_FILE, rows.CostRow))
     recognisers = list_recognisers(protect)
     escaped, natural = escapes(protect, recognisers), natural_frame(looks)
@@ -116,6 +118,7 @@ def write_report(places: Places) -> Path:
         },
         "Time in the runs": protection.time_table(protect),
         "Speed and scale": pictures.get("cost", "") + scaling.write_section(costs),
+        "Faces with something before them": covered.write_section(hidden),
         "Inversion": inversion.write_section(inverted),
         "Full-size StyleGAN2": priors.write_fullsize_section(folder / rows.FULLSIZE_FILE),
         "Faces to look at first": protection.list_worst_faces(natural, escaped, main),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from c2p_core.api import Face
+from c2p_core.errors import Message
 from c2p_core.photo import Photo
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.view import View
+    from c2p_core.faces.visibility import Covers
     from c2p_core.models.store import ModelStore
 
 
@@ -31,8 +35,18 @@ def _load_detector(store: ModelStore) -> Detector:
     return _build_detector(store.path("mtcnn"), store.path("face-mesh"))
 
 
+@lru_cache(maxsize=1)
+def _build_covers(weights: Path) -> Covers:
+    from c2p_core.faces.visibility import CoverNet, Covers
+    from c2p_core.models.weights import load_weights
+
+    return Covers(load_weights(CoverNet(), weights))
+
+
 def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[Face, ...]:
-    """Detect all faces of a photo, largest first, numbered from 1; those too small have ``Face.skipped`` set.
+    """Detect all faces of a photo, largest first, numbered from 1.
+
+    Those too small or too covered to be protected have ``Face.skipped`` set.
 
     Args:
         photo: upright, or lying on any of its sides.
@@ -45,12 +59,61 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     """
     from c2p_core.faces.view import View
 
-    return _load_detector(store)(View(photo), reduced)
+    view = View(photo)
+    faces = _load_detector(store)(view, reduced)
+    return skip_covered(faces, find_visible(view, faces, store))
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
-    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo."""
+    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo, whatever covers the faces."""
     return _load_detector(store)(photo)
+
+
+def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore) -> dict[int, Tensor]:
+    """Find what shows of faces that something covers.
+
+    Args:
+        photo: as ``find_faces_in``.
+        faces: those that are skipped are left out.
+        store: has the network.
+
+    Returns:
+        by the numbers of the covered faces, (256, 256) masks on their canvases, see ``visibility.Covers``.
+
+    Raises:
+        ModelUnavailable: the network is missing or damaged.
+    """
+    from c2p_core.faces.align import align, crop_canvas, transform_points
+
+    found = {}
+    for face in faces:
+        if face.skipped:
+            continue
+        alignment = align(face.mesh, face.eye_distance)
+        mesh = transform_points(alignment.to_canvas, face.mesh)
+        visible = _build_covers(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
+        if visible is not None:
+            found[face.number] = visible
+    return found
+
+
+def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[Face, ...]:
+    """Set ``Face.skipped`` of faces of which too little shows; ``visible`` is from ``find_visible``."""
+    from c2p_core.faces.align import align, transform_points
+    from c2p_core.faces.visibility import LEAST_VISIBLE, visible_share
+
+    def skip(face: Face) -> Face:
+        mask = visible.get(face.number)
+        if mask is None:
+            return face
+        mesh = transform_points(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
+        share = visible_share(mask, mesh)
+        if share >= LEAST_VISIBLE:
+            return face
+        why = Message("face-covered", covered=round(100 * (1 - share)), most=round(100 * (1 - LEAST_VISIBLE)))
+        return replace(face, skipped=why)
+
+    return tuple(skip(face) for face in faces)
 
 
 def find_again(photo: Tensor | View, face: Face, store: ModelStore) -> Face | None:

@@ -23,10 +23,17 @@ class CanvasFace:
     Attributes:
         pixels: (3, 256, 256) sRGB 0..1, see ``faces.align``.
         mesh: (468, 2) points in canvas pixels.
+        visible: (256, 256) mask 0..1 of where nothing covers it, see ``faces.visibility``; None when nothing does.
     """
 
     pixels: Tensor
     mesh: Tensor
+    visible: Tensor | None = None
+
+    def to(self, device: torch.device) -> CanvasFace:
+        return CanvasFace(
+            self.pixels.to(device), self.mesh.to(device), None if self.visible is None else self.visible.to(device)
+        )
 
 
 @dataclass(frozen=True)

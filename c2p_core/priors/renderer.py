@@ -19,6 +19,7 @@ from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import cell_centres, warp_between_meshes
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample, warp_image, warp_points
+from c2p_core.faces.visibility import movable_mask, uncover
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
 from c2p_core.priors.complexion import bound_light, skin_density
@@ -102,28 +103,34 @@ class FaceRenderer:
         keep_expression: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
-        pixels = face.pixels.permute(1, 2, 0).cpu().numpy()
+        # What covers the face is no part of it: maps see skin in its place, and leave it out.
+        uncovered = face.pixels if face.visible is None else uncover(face.pixels, face.visible, mesh)
+        pixels = uncovered.permute(1, 2, 0).cpu().numpy()
         self._device = device
         self._linear = srgb_to_linear(face.pixels).to(device)
         self._mesh = face.mesh.to(device)
         self.canonical = warp_between_meshes(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
-        self.skin = torch.from_numpy(face_maps.tone_mask(pixels, mesh))[None].to(device)
+        visible = np.ones((CANVAS, CANVAS), np.float32) if face.visible is None else face.visible.cpu().numpy()
+        self.skin = torch.from_numpy(visible * face_maps.tone_mask(pixels, mesh))[None].to(device)
         self._lighter, self._darker = torch.from_numpy(face_maps.tone_scales(pixels, mesh)).to(device)
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
         self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
-        held = face_maps.downsample(1.0 - face_maps.shape_mask(pixels, mesh, keep_expression)).ravel()
+        movable = movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression)
+        held = face_maps.downsample(1.0 - movable).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
-        self.relief = Relief(self._linear, face_regions.skin_mask(pixels, mesh), mesh, controls, self.limits.relief)
-        inside = torch.from_numpy(face_maps.grain_mask(mesh)).to(device)
+        skin = visible * face_regions.skin_mask(pixels, mesh)
+        self.relief = Relief(self._linear, skin, mesh, controls, self.limits.relief)
+        inside = torch.from_numpy(visible * face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
         self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device))
-        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, self._linear.cpu())
-        ground = paint.ground(level_maps, paint.skin_map(self._linear.cpu(), CANVAS_EYE_DISTANCE))
+        linear = srgb_to_linear(uncovered).cpu()
+        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).within(torch.from_numpy(visible))
+        ground = paint.ground(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
         self._ground = paint.Ground(ground.maps.to(device), ground.light.to(device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]

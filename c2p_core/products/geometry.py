@@ -93,6 +93,10 @@ class Regions:
     def to(self, device: torch.device) -> Regions:
         return Regions(self.level.to(device), self.gate.to(device))
 
+    def within(self, visible: Tensor) -> Regions:
+        """The same regions without what is covered; ``visible``: (H, W) 0..1."""
+        return Regions(self.level, self.gate * visible)
+
 
 def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> Regions:
     """Compute level maps and gates of all products.

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from c2p_core.colour import DARKEST, LUMINANCE, density
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
-from c2p_core.products.codes import Decoded, bare_code, decode
+from c2p_core.products.codes import ABSENT, Decoded, bare_code, decode
 from c2p_core.products.geometry import Regions
 
+_SHOWN = 0.4  # share of a product's place that has to show, or the product is hidden
 _AT = {name: index for index, name in enumerate(PRODUCTS)}
 
 
@@ -89,6 +90,24 @@ def paint_on(code: Tensor, canvas: Ground) -> Tensor:
         coat = coat + increment
         increments.append(increment)
     return torch.stack(increments)
+
+
+def find_hidden(code: Tensor, regions: Regions, visible: Tensor) -> tuple[str, ...]:
+    """Find the products of a code that hardly show, because something covers the face in their place.
+
+    Args:
+        code: (9, 6).
+        regions: of the whole face, as if nothing covered it.
+        visible: (H, W) 0..1 of where nothing does, on the same grid.
+
+    Returns:
+        their names, in the order of coats.
+    """
+    own = regions.gate * _make_mask(decode(code), regions.level)
+    shown = _weighted_mean(visible, own)
+    return tuple(
+        name for name, row, share in zip(PRODUCTS, code, shown, strict=True) if row[3] > ABSENT and share < _SHOWN
+    )
 
 
 def _make_mask(decoded: Decoded, level: Tensor) -> Tensor:

@@ -131,11 +131,12 @@ ENGLISH = {
     "no-face": N_("No face was found; use a photo in which a face can be seen from the front."),
     "no-face-in-file": N_("No face was found in '{path}'; choose a photo that shows one larger or more clearly."),
     "no-face-in-folder": N_("There is no face in any photo of '{path}'; choose photos that show larger faces."),
-    "no-face-usable": N_("No face can be protected: {why}; use a larger version of the photo."),
+    "no-face-usable": N_("No face can be protected: {why}; use a photo that shows one larger or more openly."),
     "face-unusable": N_("Face {number} can't be protected: {why}."),
     "face-gone": N_("A face that was there before is not found any more; look for the faces again."),
     "not-every-face": N_("Not every face was protected: {why}"),
     "eyes-too-close": N_("the eyes are {distance} px apart and at least {least} px are needed"),
+    "face-covered": N_("{covered} % of the face are covered and at most {most} % may be"),
     "no-face-in-its-place": N_("no face is found in its place in the second picture"),
     "face-not-chosen": N_("not chosen"),
     "layer-too-small": N_("A picture of {width} x {height} pixels has no face; choose a larger layer."),
@@ -173,6 +174,9 @@ ENGLISH = {
     "prompt-without-makeup": N_(
         "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red"
         " lipstick."
+    ),
+    "products-covered": N_(
+        "Something covers face {number} where it would wear {products}, so that none is seen there."
     ),
     # What a run could not do as it should
     "cancelled": N_("Stopped on request; nothing was changed."),

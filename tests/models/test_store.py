@@ -285,7 +285,7 @@ def test_the_projects_manifest_names_its_models() -> None:
     assert names == {
         "mtcnn", "face-mesh", "dlib-resnet", "faceres-deep", "faceres", "mobileface",
         "mobilefacenet", "mobilenet", "thresholds", "other-photos", "decoys", "clip-mini", "complexion",
-        "stylegan2-mini",
+        "stylegan2-mini", "visibility",
     }  # fmt: skip
 
 

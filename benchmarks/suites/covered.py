@@ -1,0 +1,183 @@
+"""What the product does to faces with something before them: what it finds, paints and moves of it.
+
+Things (``benchmarks.covers``) are put before the faces of a list, one kind after the other. Faces as they are show how
+often something is found where there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks import rows
+from benchmarks.covers import KINDS, cover_face, face_outline
+from benchmarks.fingerprint import fingerprint_code
+from benchmarks.metrics.image_quality import rgb8
+from benchmarks.recognisers import open_store
+from benchmarks.rows import CoveredRow
+from benchmarks.suites.demographics import read_labels
+from c2p_core import faces, pipeline
+from c2p_core.api import Face, ProtectRequest
+from c2p_core.errors import NoFace
+from c2p_core.faces.align import CANVAS, align, transform_points
+from c2p_core.faces.view import View
+from c2p_core.io import photo_files
+from c2p_core.models.loaded import WarmModels
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+
+NOTHING = "nothing"
+PROMPT = "red lipstick and smoky eyes"
+STEPS = 5
+"""Where paint and movement may be does not depend on the search; few steps suffice to see it."""
+_VISIBLE = 2  # levels of 255 by which a pixel has changed visibly
+
+
+@dataclass(frozen=True)
+class Task:
+    """One face to measure.
+
+    Attributes:
+        photo: the face's photo.
+        kind: a key of ``covers.KINDS``, or ``NOTHING``.
+        other: photo of the other person that may stand before it.
+        pictures: folder for the photo with the thing, and as protected.
+        seed: how the thing lies.
+    """
+
+    photo: Path
+    kind: str
+    other: Path
+    pictures: Path
+    seed: int
+
+
+def make_tasks(photos: Sequence[Path], uncovered: Sequence[Path], pictures: Path) -> list[Task]:
+    """Photos with things before their faces, one kind after the other, and photos with nothing."""
+    kinds = list(KINDS)
+    covered = [
+        Task(photo, kinds[i % len(kinds)], photos[(i + 7) % len(photos)], pictures, i) for i, photo in enumerate(photos)
+    ]
+    return covered + [Task(photo, NOTHING, photo, pictures, 0) for photo in uncovered]
+
+
+def measure(task: Task) -> CoveredRow | None:
+    """Measure one face; None where there is none."""
+    store = open_store()
+    original = photo_files.read(task.photo)
+    face = _largest(original, store)
+    if face is None:
+        return None
+    label = read_labels().get(task.photo.stem, "")
+    row = CoveredRow(task.photo.stem, task.kind, label, 0.0, None, 0.0, None, None, None, "", fingerprint_code())
+    outline = face_outline(face, rgb8(original).shape[:2])
+    if task.kind == NOTHING:
+        return replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
+
+    made = cover_face(rgb8(original), face, task.kind, _head(task.other, store), task.seed)
+    photo = Photo(made.pixels)
+    where = (made.cover > 0.5) & outline
+    row = replace(row, covered=float(where.sum() / outline.sum()))
+    seen = _largest(photo, store)
+    if seen is None:
+        return replace(row, skipped="no-face")
+    hidden = _find_cover(photo, seen, store)
+    bare = outline & (made.cover < 0.05)
+    row = replace(row, found=float(hidden[where].mean()), invented=float(hidden[bare].mean()))
+    with patch("c2p_core.subjects.find_visible", lambda *_: {}):
+        row = replace(row, unmasked=_share_on(_protect(photo, store), photo, made.cover)[0])
+    try:
+        protected = _protect(photo, store)
+    except NoFace as error:
+        why = error.message.fields["why"]
+        return replace(row, skipped=why.code)
+    _keep(task, photo, protected)
+    painted, changed = _share_on(protected, photo, made.cover)
+    return replace(row, painted=painted, touched=float(changed[where].mean()))
+
+
+def _largest(photo: Photo, store: ModelStore) -> Face | None:
+    return next((face for face in faces.find_faces_in(View(photo), store) if not face.skipped), None)
+
+
+def _find_cover(photo: Photo, face: Face, store: ModelStore) -> NDArray[np.bool_]:
+    """(H, W) mask of what the product takes for covered."""
+    height, width = photo.pixels.shape[:2]
+    visible = faces.find_visible(View(photo), [face], store).get(face.number)
+    if visible is None:
+        return np.zeros((height, width), bool)
+    to_canvas = align(face.mesh, face.eye_distance).to_canvas
+    at = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).reshape(-1, 2)
+    x, y = np.clip(transform_points(to_canvas, at), 0, CANVAS - 1).astype(int).T
+    return np.asarray(visible.numpy()[y, x].reshape(height, width) < 0.5)
+
+
+def _head(photo: Path, store: ModelStore) -> NDArray[np.floating[Any]]:
+    """(H, W, 3) sRGB 0..1 of a photo around its largest face."""
+    picture = photo_files.read(photo)
+    pixels = rgb8(picture).astype(np.float32) / 255
+    face = _largest(picture, store)
+    if face is None:
+        return pixels
+    x0, y0, x1, y1 = (int(edge) for edge in face.box)
+    around = int(0.35 * (x1 - x0))
+    return pixels[max(0, y0 - around) : y1 + around, max(0, x0 - around) : x1 + around]
+
+
+_WARM = WarmModels()
+
+
+def _protect(photo: Photo, store: ModelStore) -> Photo:
+    request = ProtectRequest(photo, prompt=PROMPT, faces="largest", steps=STEPS)
+    return pipeline.protect(request, store=store, warm=_WARM).photo
+
+
+def _share_on(protected: Photo, photo: Photo, cover: NDArray[np.floating[Any]]) -> tuple[float, NDArray[np.bool_]]:
+    """Share of the visibly changed pixels that lie on the cover, and the (H, W) mask of the changed ones."""
+    changed = np.abs(protected.pixels.astype(int) - photo.pixels).max(-1) > _VISIBLE
+    return float((changed & (cover > 0.5)).sum() / max(1, changed.sum())), changed
+
+
+def _keep(task: Task, photo: Photo, protected: Photo) -> None:
+    folder = task.pictures / "covered"
+    folder.mkdir(parents=True, exist_ok=True)
+    both = np.concatenate([photo.pixels, protected.pixels], 1)
+    Image.fromarray(both).save(folder / f"{task.kind.replace(' ', '-')}-{task.photo.stem}.png")
+
+
+def run(
+    tasks: Sequence[Task],
+    folder: Path,
+    executor: Executor,
+    say: Callable[[str], None],
+    work: Callable[[Task], CoveredRow | None] = measure,
+) -> Path:
+    """Add a row for every face and kind that has none yet; returns the file.
+
+    Args:
+        say: prints a line.
+        work: measures one face; replaced in tests.
+    """
+    path = folder / rows.COVERED_FILE
+    rows.drop_torn_end(path)
+    known = {(row.face, row.kind) for row in rows.read(path, CoveredRow)}
+    missing = [task for task in tasks if (task.photo.stem, task.kind) not in known]
+    say(f"{len(missing)} faces to measure, {len(tasks) - len(missing)} already there, rows in {folder}")
+    for count, (task, row) in enumerate(zip(missing, executor.map(work, missing), strict=True), start=1):
+        if row is None:
+            outcome = "shows no face"
+        else:
+            rows.append(path, row)
+            outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
+            if row.painted is not None and row.unmasked is not None:
+                outcome += f", {100 * row.painted:.1f} % painted on it, {100 * row.unmasked:.1f} % before"
+        say(f"[{count}/{len(missing)}] {task.kind}, {task.photo.stem}: {outcome}")
+    return path

@@ -1,0 +1,205 @@
+"""What covers a face: masks, hands, microphones, sheets, strands of hair, other people.
+
+A small network finds it on the face's canvas. Its answer counts only where a part of sizeable area is surely covered,
+so that a face that nothing covers is protected as if the network were not there. The network was trained on synthetic
+faces with things composited before them (``bundle/train/visibility.py``); what belongs to a face, such as a beard,
+glasses, makeup or the shadow on it, is no cover, and neither is the face's own hair and hat, which the products' own
+rules keep clear.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label
+from skimage.draw import polygon2mask
+from torch import Tensor, nn
+
+from c2p_core.faces import regions
+from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
+
+SIDE = 64
+"""Side in pixels of the network's input and output, over the whole canvas."""
+_STEM, _CHANNELS, _UP = 8, (24, 40, 64, 96), (56, 40, 24)
+_HEAD = 8
+_FLAT = 0.05  # added to a face's contrast, or noise on a flat one would look like a cover
+_FEATURES = (LEFT_EYE, RIGHT_EYE, regions.LEFT_BROW, regions.RIGHT_BROW, regions.OUTER_LIPS)
+# A cover is where the network is this sure, connected, if at least this share of the face is surely covered by it.
+_PERHAPS, _SURELY, _LEAST_AREA = 0.4, 0.7, 0.01
+# Canvas px beside a cover up to which nothing changes, and from which on everything may: its edge is found no more
+# exactly than that.
+_BESIDE = (2.0, 7.0)
+# Likewise for movement, which draws along what lies beside it.
+_STILL = (2.0, 18.0)
+_OUTSIDE = 8.0  # canvas px around the face's outline in which covers are looked for
+_ENOUGH = 150  # pixels from which a face's colour is known
+LEAST_VISIBLE = 0.33
+"""Share of a face from which on it can be protected."""
+
+
+class Convolution(nn.Sequential):
+    """A 3 x 3 convolution and ReLU; with batch normalisation while it is trained, which is then folded into it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, normalised: bool = False) -> None:
+        own = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        super().__init__(own, *([nn.BatchNorm2d(outputs)] if normalised else []), nn.ReLU())
+
+
+class CoverNet(nn.Module):
+    """A U-Net (Ronneberger et al. 2015): (B, 5, 64, 64) to the logits (B, 64, 64) of being covered.
+
+    Its input is the picture and two maps from the landmarks, see ``network_input``.
+    """
+
+    def __init__(self, *, normalised: bool = False) -> None:
+        """``normalised``: with batch normalisation, for training."""
+        super().__init__()
+
+        def convolution(inputs: int, outputs: int, stride: int = 1) -> Convolution:
+            return Convolution(inputs, outputs, stride, normalised=normalised)
+
+        self.stem = convolution(5, _STEM)
+        inputs = (_STEM, *_CHANNELS)
+        self.down = nn.ModuleList(
+            nn.Sequential(convolution(i, o, 2), convolution(o, o)) for i, o in zip(inputs, _CHANNELS, strict=False)
+        )
+        below = (_CHANNELS[-1], *_UP)
+        self.up = nn.ModuleList(
+            convolution(b + skip, o) for b, skip, o in zip(below, reversed(_CHANNELS[:-1]), _UP, strict=False)
+        )
+        self.squeeze = nn.Conv2d(_UP[-1], _HEAD, 1)
+        self.head = convolution(_HEAD + _STEM, _STEM)
+        self.out = nn.Conv2d(_STEM, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = x = self.stem(x)
+        levels = []
+        for down in self.down:
+            x = down(x)
+            levels.append(x)
+        for up, skip in zip(self.up, reversed(levels[:-1]), strict=True):
+            x = up(torch.cat([_double(x), skip], 1))
+        x = self.head(torch.cat([_double(self.squeeze(x)), fine], 1))
+        logits: Tensor = self.out(x)
+        return logits[:, 0]
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def landmark_maps(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(2, 64, 64) maps 0..1 of the face, and of its eyes, brows and lips.
+
+    Args:
+        mesh: (468, 2) canvas pixels.
+    """
+    face = _fill(mesh, regions.OVAL)
+    features = [_fill(mesh, outline) for outline in _FEATURES]
+    step = CANVAS // SIDE
+    both = np.stack([face, np.any(features, axis=0)]).astype(np.float32)
+    return np.asarray(both.reshape(2, SIDE, step, SIDE, step).mean((2, 4)), dtype=np.float32)
+
+
+def _fill(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray(polygon2mask((CANVAS, CANVAS), mesh[list(outline)][:, ::-1] - 0.5))
+
+
+def network_input(pixels: Tensor, maps: Tensor) -> Tensor:
+    """(B, 5, 64, 64) input of ``CoverNet``: pictures whose faces have the same lightness and contrast, and the maps.
+
+    Args:
+        pixels: (B, 3, 64, 64) sRGB 0..1.
+        maps: (B, 2, 64, 64) see ``landmark_maps``.
+    """
+    face = maps[:, :1] / maps[:, :1].sum((2, 3), keepdim=True).clamp(min=1.0)
+    mean = (pixels * face).sum((2, 3), keepdim=True)
+    deviation = ((pixels - mean).square() * face).sum((1, 2, 3), keepdim=True).div(3).sqrt()
+    return torch.cat([(pixels - mean) / (deviation + _FLAT), maps], 1)
+
+
+class Covers:
+    """Finds what covers faces; built once, used for many."""
+
+    def __init__(self, network: CoverNet) -> None:
+        self._network = network
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor, mesh: NDArray[np.float32]) -> Tensor | None:
+        """Find what may change on a face.
+
+        Args:
+            pixels: (3, 256, 256) sRGB 0..1, on the CPU.
+            mesh: (468, 2) canvas pixels.
+
+        Returns:
+            (256, 256) mask: 1 where the face shows, 0 on what covers it and a little beside it; None when nothing does.
+        """
+        small = F.avg_pool2d(pixels[None], CANVAS // SIDE)
+        logits = self._network(network_input(small, torch.from_numpy(landmark_maps(mesh))[None]))
+        share = torch.sigmoid(F.interpolate(logits[:, None], (CANVAS, CANVAS), mode="bilinear", align_corners=False))
+        return find_visible(share[0, 0].numpy(), mesh)
+
+
+def find_visible(share: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
+    """Decide what is covered.
+
+    Args:
+        share: (256, 256) the network's probability that each pixel is covered.
+        mesh: (468, 2) canvas pixels.
+
+    Returns:
+        as ``Covers``.
+    """
+    outline = regions.signed_distance(mesh, regions.OVAL)
+    face = outline < 0
+    # What lies farther out is the background, of which the network knows nothing.
+    parts, count = label((share > _PERHAPS) & (outline < _OUTSIDE))
+    # A part counts if enough of it is surely covered, and lies on the face.
+    sure = np.bincount(parts[face & (share > _SURELY)], minlength=count + 1)
+    counts = sure >= _LEAST_AREA * face.sum()
+    counts[0] = False
+    if not counts.any():
+        return None
+    away = distance_transform_edt(~counts[parts]).astype(np.float32)
+    return torch.from_numpy(1.0 - regions.ramp(away, *_BESIDE))
+
+
+def visible_share(visible: Tensor, mesh: NDArray[np.float32]) -> float:
+    """Share 0..1 of a face that shows."""
+    face = regions.signed_distance(mesh, regions.OVAL) < 0
+    return float(visible.numpy()[face].mean()) if face.any() else 0.0
+
+
+def movable_mask(visible: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(256, 256) mask 0..1 of where a face may move: nowhere so near to a cover that its edge would be drawn along."""
+    shown = visible > 0.5
+    if shown.all():
+        return np.ones_like(visible)
+    return 1.0 - regions.ramp(distance_transform_edt(shown).astype(np.float32), *_STILL)
+
+
+def uncover(pixels: Tensor, visible: Tensor, mesh: NDArray[np.float32]) -> Tensor:
+    """Replace covers by the face's own colour, so that maps computed from the picture see a face there.
+
+    Args:
+        pixels: (3, 256, 256) sRGB 0..1.
+        visible: (256, 256) see ``Covers``.
+        mesh: (468, 2) canvas pixels.
+
+    Returns:
+        (3, 256, 256).
+    """
+    features = np.minimum(regions.eyes_distance(mesh), regions.brows_distance(mesh))
+    bare = (features > 6) & (regions.signed_distance(mesh, regions.OVAL) < -6)
+    bare &= regions.signed_distance(mesh, regions.OUTER_LIPS) > 4
+    shown = torch.from_numpy(bare).to(visible.device) & (visible > 0.9)
+    # Below the brows there is skin; the forehead may be under hair.
+    below = torch.arange(CANVAS, device=visible.device)[:, None] > float(mesh[[133, 362], 1].mean())
+    for where in (shown & below, shown, visible > 0.5):
+        if int(where.sum()) >= _ENOUGH:
+            colour = pixels[:, where].median(1).values
+            return pixels * visible + colour[:, None, None] * (1.0 - visible)
+    return pixels

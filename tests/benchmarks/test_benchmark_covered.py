@@ -1,0 +1,75 @@
+"""Things drawn before faces, and what the report says of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import rows
+from benchmarks.covers import KINDS, cover_face, face_outline
+from benchmarks.report.covered import write_section
+from benchmarks.rows import CoveredRow
+from benchmarks.suites import covered
+from c2p_core.api import Face
+from c2p_core.photo import Photo
+
+ROW = CoveredRow("a", "mask", "", 0.4, 0.98, 0.01, 0.004, 0.3, 0.01, "", "code")
+BARE = CoveredRow("b", "nothing", "man with full beard", 0.0, None, 0.0, None, None, None, "", "code")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thing_lies_on_the_face_and_elsewhere_is_its_shadow(
+    astronaut: Photo, astronaut_face: Face, kind: str
+) -> None:
+    other = astronaut.pixels[50:200, 160:290].astype(np.float32) / 255
+    made = cover_face(astronaut.pixels, astronaut_face, kind, other, 1)
+    outline = face_outline(astronaut_face, (512, 512))
+    share = float((made.cover > 0.5)[outline].mean())
+    assert (0.002 if kind == "cigarette" else 0.05) < share < 0.75
+    # Elsewhere there is its shadow at most.
+    bare = made.cover == 0
+    assert (made.pixels[bare].astype(int) - astronaut.pixels[bare] <= 0).all()
+
+
+def test_every_kind_is_put_before_faces_in_turn_and_others_stay_bare(tmp_path: Path) -> None:
+    photos = [Path(f"{number}.jpg") for number in range(len(KINDS) + 1)]
+    tasks = covered.make_tasks(photos, photos[:2], tmp_path)
+    assert [task.kind for task in tasks] == [*KINDS, next(iter(KINDS)), covered.NOTHING, covered.NOTHING]
+    assert all(task.other != task.photo for task in tasks if task.kind != covered.NOTHING)
+
+
+def test_a_face_is_measured_once_for_each_thing(tmp_path: Path) -> None:
+    tasks = covered.make_tasks([Path("a.jpg"), Path("b.jpg")], [Path("a.jpg")], tmp_path)
+
+    def run() -> list[tuple[str, str]]:
+        seen: list[tuple[str, str]] = []
+
+        def work(task: covered.Task) -> CoveredRow:
+            seen.append((task.photo.stem, task.kind))
+            return replace(ROW, face=task.photo.stem, kind=task.kind)
+
+        with ThreadPoolExecutor(1) as executor:
+            covered.run(tasks, tmp_path, executor, lambda _: None, work)
+        return seen
+
+    assert run() == [("a", "mask"), ("b", "hand"), ("a", "nothing")]
+    assert run() == []
+    assert len(rows.read(tmp_path / rows.COVERED_FILE, CoveredRow)) == 3
+
+
+def test_means_and_the_worst_face_stand_in_the_report() -> None:
+    worse = replace(ROW, face="c", found=0.5, painted=0.2)
+    skipped = replace(ROW, face="d", kind="scarf", painted=None, unmasked=None, touched=None, skipped="face-covered")
+    text = write_section([ROW, worse, skipped])
+    assert "| mask | 2 | 40.0 | 74.0 | 1.0 | 10.2 | 20.0 | 30.0 | 0 |" in text
+    assert "| scarf | 1 | 40.0 | 98.0 | 1.0 | – | – | – | 1 |" in text
+
+
+def test_faces_with_nothing_before_them_are_named_by_what_they_look_like() -> None:
+    text = write_section([BARE, replace(BARE, face="c", invented=0.03)])
+    assert "Of 2 faces with nothing before them something was found on 1: man with full beard." in text
+    assert write_section([]) == ""
