@@ -10,6 +10,14 @@ from worker_client.texts import _
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
 DEFAULT_KEEP_EXPRESSION = True
+# How much of what a search finds is applied, in percent: of everything, and of each part.
+AMOUNTS = (
+    ("amount", _("_Amount"), _("How much of everything is applied; 100 is what the search found")),
+    ("shape", _("Shap_e"), _("How much of the change of shape is applied")),
+    ("light", _("Ligh_t"), _("How much of the change of light is applied")),
+    ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
+)
+FULL_AMOUNT, MOST_AMOUNT = 100, 120
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
     "natural makeup",
@@ -53,12 +61,25 @@ if TYPE_CHECKING:  # novm
 
 def job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
-    """The header of "protect" and "preview"; ``steps`` 0 stands for the worker's usual number."""
+    """The header of "protect" and "search"; ``steps`` 0 stands for the worker's usual number."""
     header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    header.update(amounts_header(settings))
     header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
     if settings.get("steps"):
         header["steps"] = settings["steps"]
     return header
+
+
+def amounts_header(settings):
+    # type: (dict[str, Any]) -> dict[str, Any]
+    """How much of a search is applied, as the worker reads it: factors, 1 for what was found."""
+    return {name: settings[name] / 100.0 for name, _label, _blurb in AMOUNTS if name in settings}
+
+
+def search_settings(settings):
+    # type: (dict[str, Any]) -> dict[str, Any]
+    """The settings that a search depends on: with the same ones it need not run again."""
+    return {name: settings[name] for name in _TO_WORKER + ("steps",) if name in settings}
 
 
 def name_layer(settings):
