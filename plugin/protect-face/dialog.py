@@ -42,6 +42,7 @@ from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_conf
 _QUICK_STEPS = 12
 _SEVERAL = 3
 _GAP = 12
+_SIZE = (940, 680)
 _SHOWN = 900  # pixels of the reduced photo on its longer side
 _ASKED = ("prompt", "strength", "keep-expression", "mode", "prior", "steps", "seed")
 _BUTTON, _BAR = "button", "bar"
@@ -75,6 +76,7 @@ class ProtectDialog:
         columns = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=2 * _GAP)
         columns.pack_start(self._build_settings(), False, False, 0)
         columns.pack_start(self._build_preview(), True, True, 0)
+        self._dialog.set_default_size(*_SIZE)
         area = self._dialog.get_content_area()
         area.set_spacing(_GAP)
         area.pack_start(columns, True, True, 0)
@@ -263,7 +265,7 @@ class ProtectDialog:
         self._focus_row.remove_all()
         for number in numbers:
             self._focus_row.append(str(number), _("Face {}").format(number))
-        if not self._focus_row.set_active_id(kept):
+        if kept is None or not self._focus_row.set_active_id(kept):
             self._focus_row.set_active(0)
         self._focus_row.set_visible(len(numbers) > 1)
         self._allow()

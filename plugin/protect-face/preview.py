@@ -182,7 +182,8 @@ class Preview(Gtk.Layout):
             colour = _CHOSEN if face["number"] in self._chosen else _LEFT_OUT
             _outline(drawn, (x0, y0, x1, y1), colour)
             button = self._numbers[face["number"]]
-            self.move(button, left + max(0, x0), max(0, top + max(0, y0)))
+            # Above the box, so that it hides nothing of the face.
+            self.move(button, left + max(0, x0), max(0, top + y0 - button.get_preferred_height()[1]))
         self._place_image(drawn, left, top)
 
     def _draw_pair(self, pair: Pair) -> None:

@@ -10,7 +10,7 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GimpUi, Gtk  # noqa: E402
-from worker_client.report import result_title, summary  # noqa: E402
+from worker_client.report import advice, result_title  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
 from meter import Meter, bold  # noqa: E402
@@ -42,7 +42,7 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     box.pack_start(bold(result_title(result["faces"])), False, False, 0)
     meter = Meter(offers, wish)
     box.pack_start(meter, False, False, 0)
-    box.pack_start(Gtk.Label(label=summary(result), xalign=0, wrap=True, max_width_chars=80), False, False, 0)
+    box.pack_start(Gtk.Label(label="\n".join(advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0)
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
     meter.show_figures(result)

@@ -143,6 +143,13 @@ def summary(result):
     return "\n".join(lines + meaning(result["faces"]) + [no_promise()])
 
 
+def advice(result):
+    # type: (dict[str, Any]) -> list[str]
+    """What belongs beside the meter after a run: warnings, what more strength would bring, and that nothing is sure."""
+    lines = [sentence(warning) for warning in result["warnings"]]
+    return lines + _stronger(result.get("stronger"), result["faces"]) + [no_promise()]
+
+
 def text_report(name, figures):
     # type: (str | bytes, dict[str, Any]) -> str
     """A report to keep, a few lines per face.

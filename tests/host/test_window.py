@@ -36,8 +36,10 @@ import json as _json
 import os as _os
 from pathlib import Path as _Path
 
+from gi.repository import GLib
+
 _share = _Path(_os.environ["SHARE"])
-_run = _ProtectDialog.run
+_run = ProtectDialog.run
 
 
 def _run_and_obey(self):
@@ -57,7 +59,7 @@ def _obey(self):
     return not self._closed
 
 
-_ProtectDialog.run = _run_and_obey
+ProtectDialog.run = _run_and_obey
 """
 # Added to what shows errors: keeps the words, which no program can read off the screen.
 WORDS = """
