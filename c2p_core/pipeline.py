@@ -27,6 +27,7 @@ from c2p_core.errors import Message
 from c2p_core.faces import refine_landmarks
 from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.faces.canvas import CanvasFace
+from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
 from c2p_core.io.colour_profiles import profile_warnings
 from c2p_core.io.rgb8 import tensor_as_bytes
@@ -122,6 +123,7 @@ def _search_then(
 ) -> _Result:
     """Check the request, search and ``finish`` on the first device that has enough memory."""
     check_request(request)
+    request = replace(request, prompt=to_english(request.prompt))
     steps = SearchSettings().steps if request.steps is None else request.steps
     settings, kept = SearchSettings(steps=steps), warm or WarmModels()
     warnings = profile_warnings(request.photo)

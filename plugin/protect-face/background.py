@@ -80,9 +80,11 @@ class Background:
     def cancel(self) -> None:
         """Stops the job that a button started, and those that wait for it."""
         with self._changed:
-            self._waiting.clear()
+            dropped, self._waiting = self._waiting, []
             if self._running is not None and self._running[0].kind not in _FOLLOWING and self._running[1] is not None:
                 self._running[1].cancel()
+        for request in dropped:
+            self._answer(request.failed, WorkerProblem("cancelled"))
 
     def reconnect(self) -> None:
         """Connects anew before the next job, for what the worker says in its hello."""
@@ -116,6 +118,8 @@ class Background:
                             worker.close()
                         worker, self._reconnect = None, False
                         worker = run.connect()
+                        if self._closed:  # too late to ask for anything
+                            return
                         self._answer(self._on_hello, worker.hello)
                     event = self._do(worker, request)
                 except WorkerProblem as problem:

@@ -157,6 +157,7 @@ class ProtectDialog:
             view = Gtk.RadioButton.new_with_mnemonic_from_widget(first, label)
             first = first or view
             view.connect("toggled", lambda button, mode=mode: button.get_active() and self._preview.set_mode(mode))
+            view.set_sensitive(mode == preview.PHOTO)
             self._views[mode] = view
             views.pack_start(view, False, False, 0)
         self._focus_row = Gtk.ComboBoxText()
@@ -246,13 +247,16 @@ class ProtectDialog:
 
     def _choose_by_setting(self) -> None:
         """Chooses the faces that the setting names; boxes that are pressed change that."""
+        self._chosen = self._named_by_setting()
+        self._chosen_changed()
+
+    def _named_by_setting(self) -> set[int]:
         choice, usable = self._config.get_property("faces"), self._usable()
         if choice == LARGEST:
             usable = usable[:1]
         if choice == SELECTED:
             usable = [] if self._nothing_selected() else [face for face in usable if face["selected"] >= 0.5]
-        self._chosen = {face["number"] for face in usable}
-        self._chosen_changed()
+        return {face["number"] for face in usable}
 
     def _toggle_face(self, number: int) -> None:
         self._chosen ^= {number}
@@ -359,6 +363,8 @@ class ProtectDialog:
         for name, value in candidate.settings.items():
             self._config.set_property(name.replace("_", "-"), value)
         self._strip.mark(candidate)
+        for view in self._views.values():
+            view.set_sensitive(True)
         if self._preview.mode == preview.PHOTO:
             self._views[preview.FACE].set_active(True)
         number = next((str(n) for n in sorted(candidate.faces) if str(n) == self._focus_row.get_active_id()), None)
@@ -456,6 +462,9 @@ class ProtectDialog:
         for button in (self._button, self._search, self._several):
             button.set_sensitive(not self._jobs and bool(self._chosen))
         self._fetch.set_sensitive(not self._jobs)
+        # Where the setting names no face, the run says why.
+        named = bool(self._chosen) or not self._named_by_setting()
+        self._dialog.set_response_sensitive(Gtk.ResponseType.OK, named)
 
     def _start_fetch(self) -> None:
         self._set_busy(True)
@@ -466,7 +475,7 @@ class ProtectDialog:
 
     def _greet(self, hello: dict[str, Any]) -> None:
         self._hello = hello
-        self._offer(hello["presets"])
+        self._offer([_(preset) for preset in hello["presets"]])
         self._offer_priors(hello["missing_priors"])
         self._show_estimate()
 
@@ -522,7 +531,7 @@ class ProtectDialog:
 
     def _choice(self) -> Choice:
         """What the user wants done: the current search applied, or a new one for the faces that are chosen."""
-        faces = None if not self._detection else sorted(self._chosen)
+        faces = None if self._chosen == self._named_by_setting() else sorted(self._chosen)
         current = self._current
         if current is None or current.quick or self._is_stale():
             return Choice(faces, None, "", {})

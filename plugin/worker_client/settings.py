@@ -7,7 +7,7 @@ import json
 
 from worker_client.texts import _
 
-DEFAULT_PROMPT = "natural makeup"
+DEFAULT_PROMPT = _("natural makeup")
 DEFAULT_STRENGTH = 0.5
 DEFAULT_KEEP_EXPRESSION = True
 # How much of what a search finds is applied, in percent: of everything, and of each part.
@@ -20,13 +20,13 @@ AMOUNTS = (
 FULL_AMOUNT, MOST_AMOUNT = 100, 120
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
-    "natural makeup",
-    "red lipstick and smoky eyes",
-    "nude lipstick and soft contour",
-    "pink lipstick and rosy blush",
-    "bold red lipstick and black winged eyeliner",
-    "bronze eyeshadow and peach lipstick",
-    "heavy makeup",
+    _("natural makeup"),
+    _("red lipstick and smoky eyes"),
+    _("nude lipstick and soft contour"),
+    _("pink lipstick and rosy blush"),
+    _("bold red lipstick and black winged eyeliner"),
+    _("bronze eyeshadow and peach lipstick"),
+    _("heavy makeup"),
 )
 
 ALL, SELECTED, LARGEST = "all", "selection", "largest"
