@@ -1,4 +1,4 @@
-"""Protects a whole photo: detect faces, invert each, search, paste back, verify."""
+"""Protects a whole photo: detect faces, invert each, search; then paste back and verify (``direction``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from torch import Tensor
 from c2p_core import verify
 from c2p_core.api import (
     CancelToken,
-    FaceReport,
     Preview,
     PreviewCallback,
     Progress,
@@ -22,13 +22,12 @@ from c2p_core.api import (
     ProtectResult,
 )
 from c2p_core.device import CPU, pick_device, run_first_that_fits
+from c2p_core.direction import Direction, FoundChange, apply_direction
 from c2p_core.errors import Message
-from c2p_core.faces import find_again, refine_face, refine_landmarks
-from c2p_core.faces.align import Alignment, align
-from c2p_core.faces.canvas import CanvasFace, Change
-from c2p_core.faces.layers import build_layers
-from c2p_core.faces.paste import paste
-from c2p_core.faces.view import View
+from c2p_core.faces import refine_landmarks
+from c2p_core.faces.amounts import AS_FOUND, Amounts
+from c2p_core.faces.canvas import CanvasFace
+from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
 from c2p_core.io.colour_profiles import profile_warnings
 from c2p_core.io.rgb8 import tensor_as_bytes
@@ -36,11 +35,12 @@ from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
-from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.search import SearchResult, SearchSettings, Target, search
 from c2p_core.starting_look import choose_starting_look, hidden_warnings
 from c2p_core.subjects import Subject, find_subjects
 from c2p_core.validate import check_request
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class _Run:
 def protect(
     request: ProtectRequest,
     *,
+    amounts: Amounts = AS_FOUND,
     progress: ProgressCallback | None = None,
     preview: PreviewCallback | None = None,
     cancel: CancelToken | None = None,
@@ -75,6 +76,7 @@ def protect(
 
     Args:
         request: what to protect and how.
+        amounts: how much of what the search finds is applied.
         progress: called at every stage and search step.
         preview: called with each face before its search and about every 15th step.
         cancel: set it from any thread to stop within one step.
@@ -87,16 +89,50 @@ def protect(
         ModelUnavailable: a model is missing and could not be fetched.
         Cancelled: ``cancel`` was set.
     """
+
+    def finish(run: _Run, direction: Direction) -> ProtectResult:
+        return apply_direction(direction, amounts, layers=request.layers, tell=run.tell)
+
+    return _search_then(request, finish, progress, preview, cancel, store, warm)
+
+
+def find_direction(
+    request: ProtectRequest,
+    *,
+    progress: ProgressCallback | None = None,
+    preview: PreviewCallback | None = None,
+    cancel: CancelToken | None = None,
+    store: ModelStore | None = None,
+    warm: WarmModels | None = None,
+) -> Direction:
+    """Search as ``protect`` does, which takes the same arguments, and change nothing yet.
+
+    ``direction.apply_direction`` applies what was found by any amount; ``sketch.Sketch`` shows and measures it faster.
+    """
+    return _search_then(request, lambda run, direction: direction, progress, preview, cancel, store, warm)
+
+
+def _search_then(
+    request: ProtectRequest,
+    finish: Callable[[_Run, Direction], _Result],
+    progress: ProgressCallback | None,
+    preview: PreviewCallback | None,
+    cancel: CancelToken | None,
+    store: ModelStore | None,
+    warm: WarmModels | None,
+) -> _Result:
+    """Check the request, search and ``finish`` on the first device that has enough memory."""
     check_request(request)
+    request = replace(request, prompt=to_english(request.prompt))
     steps = SearchSettings().steps if request.steps is None else request.steps
     settings, kept = SearchSettings(steps=steps), warm or WarmModels()
     warnings = profile_warnings(request.photo)
     device = pick_device(request.device, warnings)
     tell, token = progress or (lambda _: None), cancel or CancelToken()
 
-    def attempt(device: torch.device, settings: SearchSettings, *messages: Message) -> ProtectResult:
+    def attempt(device: torch.device, settings: SearchSettings, *messages: Message) -> _Result:
         run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
-        return _protect(run, [*warnings, *messages])
+        return finish(run, _find_direction(run, [*warnings, *messages]))
 
     return run_first_that_fits(
         kept.release,
@@ -110,8 +146,8 @@ def protect(
     )
 
 
-def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
-    """Detect, invert, search, paste, verify."""
+def _find_direction(run: _Run, warnings: list[Message]) -> Direction:
+    """Detect, invert, search."""
     request, store = run.request, run.store
     run.tell("detect")
     faces, subjects = find_subjects(request, store, warnings)
@@ -122,42 +158,22 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
     )
     warnings += prompt_warnings(request.prompt)
 
-    reports = {face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in faces}
-    changes: list[tuple[Alignment, Change]] = []
+    found: list[FoundChange] = []
     for index, subject in enumerate(subjects):
         began = time.perf_counter()
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
-        face, canvas = subject.face, subject.canvas.to(run.device)
+        canvas = subject.canvas.to(run.device)
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
         inverted = inverted.with_look(look)
-        warnings += hidden_warnings(face.number, look, canvas)
+        warnings += hidden_warnings(subject.face.number, look, canvas)
         result = _search(run, models, subject, canvas, inverted, tell)
-        changes.append((align(face.mesh, face.eye_distance), inverted.change(result.code)))
-        seconds = time.perf_counter() - began
-        reports[face.number] = replace(reports[face.number], steps=result.steps, seconds=seconds)
-
-    run.tell("paste")
-    protected = paste(request.photo, changes)
-    built = build_layers(request.photo, changes) if request.layers else []
-
-    run.tell("verify")
-    after = View(protected)
-    for subject in subjects:
-        # Where detection fails, a recogniser could still crop the face at its known position.
-        detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
-        canvas = verify.crop_face(after, detected)
-        rows = verify.measure_similarities(
-            subject.original_canvas, canvas, models.recognisers, models.held_out, run.device
-        )
-        reports[subject.face.number] = replace(reports[subject.face.number], similarities=rows)
-    left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
-    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
-    named = tuple(replace(layer, face=subjects[layer.face].face.number) for layer in built)
-    usual = all(r.measured_by == "project" for r in models.recognisers)
-    more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
-    return ProtectResult(protected, tuple(reports.values()), tuple(warnings), named, more)
+        change = inverted.change(result.code)
+        found.append(FoundChange(subject, change, result.steps, time.perf_counter() - began))
+    return Direction(
+        request, faces, tuple(found), models.recognisers, models.held_out, run.device, store, tuple(warnings)
+    )
 
 
 def _search(

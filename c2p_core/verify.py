@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,6 +34,19 @@ def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torc
         return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The unchanged face as recognisers see it: (D,) unit embeddings by recogniser name.
+
+    Attributes:
+        own: of the face.
+        upload: of the face after JPEG compression at ``UPLOAD_QUALITY``.
+    """
+
+    own: dict[str, Tensor]
+    upload: dict[str, Tensor]
+
+
 def measure_similarities(
     original: CanvasFace,
     after: CanvasFace,
@@ -49,16 +63,31 @@ def measure_similarities(
         held_out: names of the recognisers that took no part in the search.
         device: the recognisers' device.
     """
-    reference = embed_face(original, recognisers, device)
-    upload = embed_face(CanvasFace(_recompress(original.pixels), original.mesh), recognisers, device)
+    return compare_with(embed_reference(original, recognisers, device), after, recognisers, held_out, device)
+
+
+def embed_reference(original: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> Reference:
+    """Embed the unchanged face once for many calls of ``compare_with``."""
+    upload = CanvasFace(_recompress(original.pixels), original.mesh)
+    return Reference(embed_face(original, recognisers, device), embed_face(upload, recognisers, device))
+
+
+def compare_with(
+    reference: Reference,
+    after: CanvasFace,
+    recognisers: Sequence[Recogniser],
+    held_out: Collection[str],
+    device: torch.device,
+) -> tuple[Similarity, ...]:
+    """``measure_similarities`` with an unchanged face that is embedded already."""
     protected = embed_face(after, recognisers, device)
     return tuple(
         Similarity(
             r.name,
             r.family,
             r.name in held_out,
-            before=float(reference[r.name] @ upload[r.name]),
-            after=float(reference[r.name] @ protected[r.name]),
+            before=float(reference.own[r.name] @ reference.upload[r.name]),
+            after=float(reference.own[r.name] @ protected[r.name]),
             far1=r.far1,
             far01=r.far01,
             other_photos_up_to=r.other_photos_up_to,

@@ -80,6 +80,17 @@ def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
     return photo.with_pixels(pixels)
 
 
+def blend_selection(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
+    """Blend protected pixels into the photo by a (H, W, 1) uint8 selection."""
+    partly_selected = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
+    opacity = selection[partly_selected].astype(np.float32) / 255
+    before, after = photo[partly_selected].astype(np.float32), protected[partly_selected].astype(np.float32)
+    blended = before + (after - before) * opacity
+    result = protected.copy()
+    result[partly_selected] = blended if photo.dtype == np.float32 else np.rint(blended).astype(photo.dtype)
+    return result
+
+
 def write_strip(pixels: NDArray[Any], strip: Strip, colours: Tensor) -> None:
     """Write (C, N) encoded colours in 0..1 to the strip's pixels, in the photo's type."""
     target = pixels[strip.rows, strip.columns, : len(colours)]

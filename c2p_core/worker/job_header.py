@@ -75,6 +75,16 @@ class JobHeader:
             raise _reject(key, value)
         return int(value[0]), int(value[1])
 
+    def area(self, key: str) -> tuple[int, int, int, int]:
+        """x, y, width and height, in whole pixels."""
+        value = self._header.get(key)
+        if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+            raise _reject(key, value)
+        x, y, width, height = (int(v) for v in value)
+        if not (1 <= width <= _SIDE_LIMIT and 1 <= height <= _SIDE_LIMIT):
+            raise _reject(key, value)
+        return x, y, width, height
+
     def wants_all(self, key: str) -> bool:
         """Whether the value requests everything rather than names."""
         return self._header.get(key) is True

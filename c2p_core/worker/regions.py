@@ -117,7 +117,7 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
     inside: dict[int, list[KnownFace]] = {}
     for face in known:
         x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
-        index = next((i for i, p in enumerate(regions) if _contains(p, x, y)), None)
+        index = next((i for i, p in enumerate(regions) if contains(p, x, y)), None)
         if index is None:
             raise BadRequest("face-outside-regions", number=face.number)
         inside.setdefault(index, []).append(face)
@@ -131,22 +131,7 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
     ]
 
 
-def pick_largest_face(tasks: Sequence[Task], regions: Sequence[Picture]) -> Task:
-    """Reduce the tasks to that of the largest face."""
-    named = [
-        (box[3] - box[1], Task(task.index, (box,), (number,)))
-        for task in tasks
-        for box, number in zip(task.choice, task.numbers, strict=False)
-        if isinstance(box, tuple)
-    ]
-    if named:
-        return max(named, key=lambda pair: pair[0])[1]
-    task = max(tasks, key=lambda t: regions[t.index].bounds[3])
-    numbers = [face for face in task.choice if isinstance(face, int)]
-    return Task(task.index, (min(numbers),) if numbers else "largest")
-
-
-def drop_missing_faces(task: Task, reports: Sequence[FaceReport]) -> Task:
+def drop_missing_faces(task: Task, reports: Sequence[Face] | Sequence[FaceReport]) -> Task:
     """Drop faces that were given by their boxes and have no report."""
     if not task.numbers:
         return task
@@ -198,7 +183,8 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _contains(region: Picture, x: float, y: float) -> bool:
+def contains(region: Picture, x: float, y: float) -> bool:
+    """Whether a point of the layer lies in a region."""
     return 0 <= x - region.x < region.bounds[2] and 0 <= y - region.y < region.bounds[3]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,17 +92,6 @@ def _pack_layer(layer: Layer, photo: Picture, face: int) -> Picture:
     name = "skin" if layer.mode == "normal" else "product"
     about = {"product": layer.name, "face": face, "mode": layer.mode, "space": "encoded"}
     return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
-
-
-def blend_selection(photo: NDArray[Any], protected: NDArray[Any], selection: NDArray[Any]) -> NDArray[Any]:
-    """Blend protected pixels into the photo by a (H, W, 1) uint8 selection."""
-    partly_selected = (photo != protected).any(axis=2) & (selection[..., 0] < 255)
-    opacity = selection[partly_selected].astype(np.float32) / 255
-    before, after = photo[partly_selected].astype(np.float32), protected[partly_selected].astype(np.float32)
-    blended = before + (after - before) * opacity
-    result = protected.copy()
-    result[partly_selected] = blended if photo.dtype == np.float32 else np.rint(blended).astype(photo.dtype)
-    return result
 
 
 def check_selection(selection: Picture, photo: Picture) -> None:

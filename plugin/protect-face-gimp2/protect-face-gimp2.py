@@ -46,8 +46,10 @@ if TYPE_CHECKING:  # novm
     from gimpfu import Drawable, Image, Layer
 
 
-def protect_face(image, drawable, prompt, preset, strength, keep_expression, faces, output, mode, prior, steps, seed):
-    # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int) -> Layer
+def protect_face(
+    image, drawable, prompt, preset, strength, keep_expression, faces, output, mode, prior, steps, seed, *amounts
+):
+    # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int, *float) -> Layer
     """Adds the protected layer and returns it; ``preset`` 0 takes the prompt, others one from the list."""
 
     def run():
@@ -63,6 +65,7 @@ def protect_face(image, drawable, prompt, preset, strength, keep_expression, fac
             "steps": int(steps),
             "seed": int(seed),
         }
+        wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, amounts))
         return gimp2_run.protect(image, drawable, wanted)
 
     return run_guarded(run)
@@ -149,6 +152,10 @@ _add(
         _radio("prior", _("Change by"), settings.PRIORS),
         STEPS,
         (PF_SPINNER, "seed", _("Random see_d"), 0, (0, 2**31 - 1, 1)),
+    ]
+    + [
+        (PF_SLIDER, name, native(blurb), settings.FULL_AMOUNT, (0, settings.MOST_AMOUNT, 1))
+        for name, _label, blurb in settings.AMOUNTS
     ],
     [(PF_LAYER, "layer", _("The new layer"))],
     protect_face,

@@ -32,8 +32,17 @@ import layers
 import run
 from layers import Limit, Source, as_shown, source_of
 from pixels import Rect, extent, travel_format
-from procedures import connect_with_progress, show_progress, show_result
-from run_settings import declare_choice, declare_steps, restore_settings
+from procedures import connect_with_progress, run_and_show, show_progress, show_result
+from run_settings import (
+    ANOTHER,
+    FULL_AMOUNTS,
+    SHAPE,
+    STRONGER,
+    declare_choice,
+    declare_steps,
+    grant,
+    restore_settings,
+)
 
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -106,11 +115,17 @@ def run_check(
     with connect_with_progress() as worker:
         figures = _figures(worker, selected, original, what, config.get_property("upload") and not interactive)
         Gimp.progress_end()
-        stronger = interactive and _show(image, figures, lambda: _figures(worker, selected, original, what, True))
+        wish = None
+        if interactive:
+            wish = _show(selected, figures, lambda: _figures(worker, selected, original, what, True))
     if config.get_property("report"):
         write_report(config.get_property("report"), text_report(image.get_name(), figures))
-    if stronger:
-        show_result(mode, _strengthen(selected, original))
+    record = _find_run_record(selected)
+    if wish == STRONGER:
+        show_result(mode, _strengthen(selected, original), offers=())
+    elif wish is not None and record is not None:
+        settings = grant(restore_settings(record["wishes"]), wish)
+        run_and_show(mode, layers.photo_of(image, [selected.layer]), settings)
     return [json.dumps(figures)]
 
 
@@ -132,7 +147,7 @@ def run_strengthen(
     asked = _asked(mode, image, drawables, config)
     if asked is None:
         return None
-    show_result(mode, _strengthen(*asked, config.get_property("steps")))
+    show_result(mode, _strengthen(*asked, config.get_property("steps")), offers=())
     return []
 
 
@@ -153,7 +168,8 @@ def _asked(
 
 def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
     record = _find_run_record(selected)
-    settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps)
+    # The amounts were chosen for another search.
+    settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
     source = source_of(selected.image, [original])
     with connect_with_progress() as worker:
         faces = list_protected_faces(layers.list_run_records(source.image), source.tattoo, source.area.size)
@@ -232,10 +248,12 @@ def _original(selected: Source, named: Gimp.Layer | None, interactive: bool) -> 
     return named
 
 
-def _show(image: Gimp.Image, figures: dict[str, Any], with_upload: Callable[[], dict[str, Any]]) -> bool:
+def _show(selected: Source, figures: dict[str, Any], with_upload: Callable[[], dict[str, Any]]) -> str | None:
     import check_dialog
 
-    return check_dialog.show(figures, image.get_name(), with_upload)
+    # Another look needs the settings of the first.
+    offers = (STRONGER,) if _find_run_record(selected) is None else (STRONGER, ANOTHER, SHAPE)
+    return check_dialog.show(figures, selected.image, offers, with_upload)
 
 
 def _find_run_record(selected: Source) -> dict[str, Any] | None:

@@ -1,93 +1,110 @@
-"""The dialog of Protect Face: settings, a line that says what will do the work and how long, and a quick preview."""
+"""The dialog of Protect Face: settings, a preview to steer by eye, and a meter."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import gi
 
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402
-from worker_client import Event, Picture, Worker, WorkerProblem  # noqa: E402
+from gi.repository import Gimp, GimpUi, GObject, Gtk  # noqa: E402
+from worker_client import Event, Picture, WorkerProblem  # noqa: E402
 from worker_client.faces import get_chosen_faces  # noqa: E402
 from worker_client.messages import Message  # noqa: E402
-from worker_client.settings import ALL, LARGEST, MAKEUP, PRIORS, SELECTED, job_header  # noqa: E402
+from worker_client.settings import (  # noqa: E402
+    ALL,
+    AMOUNTS,
+    LARGEST,
+    MAKEUP,
+    PRIORS,
+    SELECTED,
+    amounts_header,
+    job_header,
+    search_settings,
+)
 from worker_client.texts import _, device_name, duration, megabytes, ngettext, sentence, stage  # noqa: E402
 
+import preview  # noqa: E402
 import recent_prompts  # noqa: E402
 import run  # noqa: E402
+from background import MEASURE, RENDER, Background, Request  # noqa: E402
+from candidates import Candidate, Strip  # noqa: E402
 from layers import Source, as_shown, check_there  # noqa: E402
-from run_settings import read_config  # noqa: E402
+from meter import Meter  # noqa: E402
+from pixels import Rect  # noqa: E402
+from run import Choice  # noqa: E402
+from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_config  # noqa: E402
 
-_PREVIEW_SIDE = 256
-_PREVIEW_STEPS = 12
+_QUICK_STEPS = 12
+_SEVERAL = 3
 _GAP = 12
-# A reduced copy above this many bytes is not read just to count faces while the dialog is open.
-_FIND_LIMIT = 64 << 20
+_SIZE = (940, 680)
+_SHOWN = 900  # pixels of the reduced photo on its longer side
+_ASKED = ("prompt", "strength", "keep-expression", "mode", "prior", "steps", "seed")
+_BUTTON, _BAR = "button", "bar"
 
 
-def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> bool:
-    """Shows the dialog; True when the user wants the run, with the settings in ``config``."""
+def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> Choice | None:
+    """Shows the dialog; what the user chose there, or None when they cancelled. The settings are in ``config``."""
     GimpUi.init("protect-face")
-    asked = _ProtectDialog(procedure, config, source)
+    asked = ProtectDialog(procedure, config, source)
     wanted = asked.run()
-    if wanted:
+    if wanted is not None:
         recent_prompts.add_prompt(config.get_property("prompt"))
     return wanted
 
 
-def tell_result(words: str) -> None:
-    """Says what came of a run."""
-    GimpUi.init("protect-face")
-    dialog = Gtk.MessageDialog(
-        title=_("Protect Face"), message_type=Gtk.MessageType.INFO, buttons=Gtk.ButtonsType.CLOSE, text=_("Protected")
-    )
-    dialog.format_secondary_text(words)
-    dialog.run()
-    dialog.destroy()
-
-
-class _ProtectDialog:
-    """Talks to the worker in threads, on connections of its own, which end with it. GIMP is only called from here."""
+class ProtectDialog:
+    """Puts the parts together. GIMP is only called from here; the worker is asked in ``Background``."""
 
     def __init__(self, procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> None:
         self._config = config
         self._source = source
-        self._worker: Worker | None = None
+        self._hello: dict[str, Any] = {}
         self._detection: dict[str, Any] = {}
+        self._chosen: set[int] = set()
+        self._current: Candidate | None = None
+        self._jobs = 0
         self._closed = False
+        self._background = Background(self._greet, self._show_problem)
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, _("Protect Face"))
         self._dialog.set_ok_label(_("_Protect"))
         columns = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=2 * _GAP)
-        columns.pack_start(self._build_settings(), True, True, 0)
-        columns.pack_start(self._build_preview(), False, False, 0)
+        columns.pack_start(self._build_settings(), False, False, 0)
+        columns.pack_start(self._build_preview(), True, True, 0)
+        self._dialog.set_default_size(*_SIZE)
         area = self._dialog.get_content_area()
         area.set_spacing(_GAP)
         area.pack_start(columns, True, True, 0)
         area.pack_start(self._build_status_line(), False, False, 0)
         columns.show_all()
-        for name in ("faces", "prior", "steps"):
-            config.connect(f"notify::{name}", lambda *_: self._show_estimate())
+        self._missing.set_visible(False)
+        self._meter.clear()
+        self._focus_row.set_visible(False)
+        config.connect("notify::faces", lambda *_: self._choose_by_setting())
+        for name in (*_ASKED, "faces"):
+            config.connect(f"notify::{name}", lambda *_: self._settings_changed())
+        for name, _label, _blurb in AMOUNTS:
+            config.connect(f"notify::{name}", lambda *_: self._refresh())
 
-    def run(self) -> bool:
+    def run(self) -> Choice | None:
         self._start_detection()
         wanted = bool(self._dialog.run())
+        choice = self._choice() if wanted else None
         self._closed = True
-        if self._worker is not None:
-            self._worker.close()
+        self._background.close(keep=choice.search if choice is not None else None)
         self._dialog.destroy()
-        return wanted
+        return choice
 
     # Widgets
 
     def _build_settings(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
-        label = Gtk.Label(label=_("Ma_keup style"), use_underline=True, xalign=0)
+        label = Gtk.Label(label=_("Makeup st_yle"), use_underline=True, xalign=0)
         prompt = Gtk.ComboBoxText.new_with_entry()
         self._prompts = prompt
         self._offer([])
@@ -109,12 +126,88 @@ class _ProtectDialog:
         )
         more = Gtk.Expander(label=_("_More"), use_underline=True)
         details = self._dialog.fill_box("details", ["mode", "prior", "steps", "seed"])
-        self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44, no_show_all=True)
+        self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
         inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, margin_top=6, margin_start=_GAP)
         inside.pack_start(details, False, False, 0)
         inside.pack_start(self._missing, False, False, 0)
         more.add(inside)
         box.pack_start(more, False, False, 0)
+        box.pack_start(Gtk.Separator(orientation=Gtk.Orientation.HORIZONTAL), False, False, 0)
+        for name, _label, _blurb in AMOUNTS:
+            self._dialog.get_scale_entry(name, 1.0)
+        self._amounts = self._dialog.fill_box("amounts", ["amount", "shape", "light", "makeup"])
+        box.pack_start(self._amounts, False, False, 0)
+        self._meter = Meter((STRONGER, ANOTHER, SHAPE), self._grant)
+        box.pack_start(self._meter, False, False, 0)
+        holder = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
+        holder.add(box)
+        return holder
+
+    def _build_preview(self) -> Gtk.Widget:
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+        views = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
+        self._views: dict[str, Gtk.RadioButton] = {}
+        first = None
+        labels = (
+            (preview.PHOTO, _("_Whole photo")),
+            (preview.FACE, _("_Zoom to the face")),
+            (preview.PIXELS, _("_1:1")),
+        )
+        for mode, label in labels:
+            view = Gtk.RadioButton.new_with_mnemonic_from_widget(first, label)
+            first = first or view
+            view.connect("toggled", lambda button, mode=mode: button.get_active() and self._preview.set_mode(mode))
+            view.set_sensitive(mode == preview.PHOTO)
+            self._views[mode] = view
+            views.pack_start(view, False, False, 0)
+        self._focus_row = Gtk.ComboBoxText()
+        self._focus_row.connect("changed", lambda *_: self._focus())
+        views.pack_end(self._focus_row, False, False, 0)
+        box.pack_start(views, False, False, 0)
+        self._preview = preview.Preview(self._toggle_face, self._view_changed)
+        frame = Gtk.Frame()
+        frame.add(self._preview)
+        box.pack_start(frame, True, True, 0)
+        self._notes = Gtk.Label(xalign=0, wrap=True, max_width_chars=60)
+        box.pack_start(self._notes, False, False, 0)
+        self._strip = Strip(self._pick)
+        strip = Gtk.ScrolledWindow(vscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
+        strip.add(self._strip)
+        box.pack_start(strip, False, False, 0)
+        box.pack_start(self._build_buttons(), False, False, 0)
+        return box
+
+    def _build_buttons(self) -> Gtk.Widget:
+        buttons = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6, homogeneous=True)
+        self._button = Gtk.Button(label=_("Quick pre_view"), use_underline=True)
+        self._button.connect("clicked", lambda _button: self._start_search(quick=True))
+        self._search = Gtk.Button(label=_("Search _in full"), use_underline=True)
+        self._search.connect("clicked", lambda _button: self._start_search(quick=False))
+        self._several = Gtk.Button(label=_("Try _3 looks"), use_underline=True)
+        self._several.connect("clicked", lambda _button: self._start_several())
+        for button in (self._button, self._search, self._several):
+            button.set_sensitive(False)
+            buttons.pack_start(button, True, True, 0)
+        self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
+        stop = Gtk.Button(label=_("St_op"), use_underline=True)
+        stop.connect("clicked", lambda _button: self._background.cancel())
+        working = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
+        working.pack_start(self._bar, True, True, 0)
+        working.pack_start(stop, False, False, 0)
+        # One in place of the other, so that the dialog keeps its size.
+        self._button_or_bar = Gtk.Stack()
+        self._button_or_bar.add_named(buttons, _BUTTON)
+        self._button_or_bar.add_named(working, _BAR)
+        return self._button_or_bar
+
+    def _build_status_line(self) -> Gtk.Widget:
+        box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
+        self._status = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
+        self._fetch = Gtk.Button(no_show_all=True, sensitive=False)
+        self._fetch.connect("clicked", lambda _button: self._start_fetch())
+        box.pack_start(self._status, True, True, 0)
+        box.pack_start(self._fetch, False, False, 0)
+        box.show_all()
         return box
 
     def _offer(self, presets: list[str]) -> None:
@@ -133,141 +226,220 @@ class _ProtectDialog:
         self._missing.set_text("\n".join(sentence(why) for why in missing.values()))
         self._missing.set_visible(bool(missing))
 
-    def _build_preview(self) -> Gtk.Widget:
-        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
-        pair = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
-        self._images = []
-        for caption in (_("Before"), _("After, roughly")):
-            column = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=4)
-            image = Gtk.Image.new_from_pixbuf(_empty_pixbuf())
-            column.pack_start(image, False, False, 0)
-            column.pack_start(Gtk.Label(label=caption), False, False, 0)
-            pair.pack_start(column, False, False, 0)
-            self._images.append(image)
-        box.pack_start(pair, False, False, 0)
-        self._button = Gtk.Button(label=_("Pre_view the largest face"), use_underline=True, sensitive=False)
-        self._button.connect("clicked", lambda _button: self._start_preview())
-        self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
-        # One in place of the other, so that the dialog keeps its size.
-        self._button_or_bar = Gtk.Stack()
-        self._button_or_bar.add_named(self._button, "button")
-        self._button_or_bar.add_named(self._bar, "bar")
-        box.pack_start(self._button_or_bar, False, False, 0)
-        return box
-
-    def _build_status_line(self) -> Gtk.Widget:
-        box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
-        self._status = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
-        self._fetch = Gtk.Button(no_show_all=True, sensitive=False)
-        self._fetch.connect("clicked", lambda _button: self._start_fetch())
-        box.pack_start(self._status, True, True, 0)
-        box.pack_start(self._fetch, False, False, 0)
-        box.show_all()
-        return box
-
-    # In the background
-
-    def _connect_and_detect(self, pictures: list[Picture]) -> None:
-        """Connects, tells what the worker is, and counts the faces."""
-        if self._worker is not None:
-            self._worker.close()
-        worker = self._worker = run.connect()
-        if self._closed:  # too early for ``run`` to close it
-            worker.close()
-            return
-        self._call_in_main_thread(self._offer, worker.hello["presets"])
-        self._call_in_main_thread(self._offer_priors, worker.hello["missing_priors"])
-        self._call_in_main_thread(self._show_estimate)
-        if pictures:
-            header = {"full": self._source.area.size, "choose": "largest"}
-            self._detection = worker.submit("find", header, pictures).result(lambda _event: None).header
-            self._call_in_main_thread(self._show_estimate)
-
-    def _start_preview(self) -> None:
-        source = self._source
-        with self._problems_shown():
-            check_there(source)
-            # Read here, because only this thread may call GIMP.
-            with as_shown(source.layer) as buffer:
-                pictures = [
-                    _in_memory(run.read_photo(buffer, source.form, rect)) for rect in run.get_rects(self._detection)
-                ]
-            header = job_header(asdict(read_config(self._config)))
-            header |= {"faces": get_chosen_faces(self._detection), "steps": _PREVIEW_STEPS, "full": source.area.size}
-            header["output"] = "single"
-            self._work_on("preview", header, pictures, self._show_preview)
-
-    def _start_fetch(self) -> None:
-        self._work_on("models", {"fetch": True}, [], lambda _event: self._start_detection())
+    # Faces
 
     def _start_detection(self) -> None:
         with self._problems_shown():
             pictures = self._find_pictures()
-            self._allow(False)
+            header = {"full": self._source.area.size, "choose": ALL, "show": [_SHOWN, _SHOWN]}
+            self._set_busy(True)
+            self._background.reconnect()
+            self._background.submit(Request("find", header, self._show_faces, pictures, failed=self._search_failed))
 
-            def look() -> None:
-                try:
-                    self._connect_and_detect(pictures)
-                finally:
-                    self._call_in_main_thread(self._allow, True)
+    def _show_faces(self, event: Event) -> None:
+        self._set_busy(False)
+        self._detection = event.header
+        self._preview.show_photo(event.pictures[0], self._source.area.size, event.header["faces"])
+        self._choose_by_setting()
 
-            self._in_background(look)
+    def _usable(self) -> list[dict[str, Any]]:
+        return [face for face in self._detection.get("faces", []) if not face["skipped"] and face["selected"] > 0]
 
-    def _allow(self, allowed: bool) -> None:
-        """Whether the buttons that ask the worker can be pressed; it does one job at a time for each connection."""
-        self._button.set_sensitive(allowed and bool(self._detection.get("chosen")))
-        self._fetch.set_sensitive(allowed)
+    def _choose_by_setting(self) -> None:
+        """Chooses the faces that the setting names; boxes that are pressed change that."""
+        self._chosen = self._named_by_setting()
+        self._chosen_changed()
 
-    def _work_on(
-        self, kind: str, header: dict[str, Any], pictures: list[Picture], done: Callable[[Event], object]
-    ) -> None:
-        """Runs a job that a button started, with the bar in the place of the buttons."""
-        worker = self._worker
-        if worker is None:
+    def _named_by_setting(self) -> set[int]:
+        choice, usable = self._config.get_property("faces"), self._usable()
+        if choice == LARGEST:
+            usable = usable[:1]
+        if choice == SELECTED:
+            usable = [] if self._nothing_selected() else [face for face in usable if face["selected"] >= 0.5]
+        return {face["number"] for face in usable}
+
+    def _toggle_face(self, number: int) -> None:
+        self._chosen ^= {number}
+        self._chosen_changed()
+
+    def _chosen_changed(self) -> None:
+        self._preview.choose(set(self._chosen))
+        numbers = sorted(self._chosen)
+        kept = self._focus_row.get_active_id()
+        self._focus_row.remove_all()
+        for number in numbers:
+            self._focus_row.append(str(number), _("Face {}").format(number))
+        if kept is None or not self._focus_row.set_active_id(kept):
+            self._focus_row.set_active(0)
+        self._focus_row.set_visible(len(numbers) > 1)
+        self._allow()
+        self._settings_changed()
+
+    def _focused(self) -> dict[str, Any] | None:
+        name = self._focus_row.get_active_id()
+        return next((face for face in self._usable() if str(face["number"]) == name), None)
+
+    def _focus(self) -> None:
+        """Shows the face that is named in the row, as far as the current search has it."""
+        face = self._focused()
+        if face is None or self._current is None or face["number"] not in self._current.faces:
             return
-        self._allow(False)
-        self._bar.set_fraction(0)
-        self._bar.set_text(_("Working…"))
-        self._button_or_bar.set_visible_child_name("bar")
+        regions = self._current.detection["regions"]
+        region = next((r for r in regions if face["number"] in r["faces"]), None)
+        if region is not None:
+            self._preview.focus_on(face, (region["x"], region["y"], region["width"], region["height"]))
+            self._view_changed()
 
-        def work() -> None:
-            try:
-                event = worker.submit(kind, header, pictures).result(
-                    lambda e: self._call_in_main_thread(self._show_progress, e)
-                )
-            finally:
-                self._call_in_main_thread(self._button_or_bar.set_visible_child_name, "button")
-                self._call_in_main_thread(self._allow, True)
-            self._call_in_main_thread(done, event)
+    # Searches
 
-        self._in_background(work)
+    def _start_several(self) -> None:
+        seed = self._config.get_property("seed")
+        for number in range(1, _SEVERAL + 1):
+            self._start_search(quick=True, seed=seed + number)
 
-    def _in_background(self, work: Callable[[], None]) -> None:
-        def safely() -> None:
-            with self._problems_shown():
-                work()
+    def _start_search(self, quick: bool, seed: int | None = None) -> None:
+        """Searches with the settings: quickly for the face that is shown, or in full for all that are chosen."""
+        focused = self._focused()
+        if focused is None:
+            return
+        settings = read_config(self._config)
+        if seed is not None:
+            settings = replace(settings, seed=seed)
+        numbers = {focused["number"]} if quick else self._chosen
+        regions = [region for region in self._detection["regions"] if numbers & set(region["faces"])]
+        detection = self._detection | {"chosen": sorted(numbers), "regions": regions}
+        with self._problems_shown():
+            self._search_faces(settings, quick, detection)
 
-        threading.Thread(target=safely, daemon=True).start()
+    def _search_faces(self, settings: RunSettings, quick: bool, detection: dict[str, Any]) -> None:
+        check_there(self._source)
+        self._set_busy(True)
+        # Read here, because only this thread may call GIMP.
+        with as_shown(self._source.layer) as buffer:
+            rects = run.get_rects(detection)
+            pictures = [_in_memory(run.read_photo(buffer, self._source.form, rect)) for rect in rects]
+        pictures += [_in_memory(picture) for picture in run.read_selections(self._source, rects)]
+        header = job_header(asdict(settings))
+        header |= {"faces": get_chosen_faces(detection), "full": self._source.area.size}
+        if quick:
+            header["steps"] = _QUICK_STEPS
 
-    @contextmanager
-    def _problems_shown(self) -> Iterator[None]:
-        """Shows what goes wrong in the line; the dialog goes on."""
-        try:
-            yield
-        except WorkerProblem as problem:
-            self._call_in_main_thread(self._status.set_text, sentence(problem.message))
+        def finished(event: Event) -> None:
+            candidate = Candidate(
+                event.header["search"],
+                search_settings(asdict(settings)),
+                frozenset(detection["chosen"]),
+                quick,
+                run.digest_pictures(pictures),
+                detection,
+                event.header,
+            )
+            self._finished(candidate)
 
-    def _call_in_main_thread(self, call: Callable[..., object], *arguments: Any) -> None:
-        """Calls in GIMP's thread, unless the dialog has been closed meanwhile."""
+        self._background.submit(Request("search", header, finished, pictures, self._show_progress, self._search_failed))
 
-        def now() -> bool:
-            if not self._closed:
-                call(*arguments)
-            return False
+    def _finished(self, candidate: Candidate) -> None:
+        self._background.keep(candidate.search)
+        region = candidate.detection["regions"][0]
+        face = next(face for face in candidate.detection["faces"] if face["number"] in candidate.faces)
+        x0, y0, x1, y1 = face["box"]
+        around = Rect(round(x0), round(y0), round(x1 - x0), round(y1 - y0))
+        area = around.within(Rect(region["x"], region["y"], region["width"], region["height"]))
+        header = {"search": candidate.search, "area": list(astuple(area)), "size": [2 * 72, 2 * 72]}
 
-        GLib.idle_add(now)
+        def thumbnail(event: Event) -> None:
+            self._set_busy(False)
+            self._strip.add_candidate(candidate, preview.to_pixbuf(event.pictures[-1]))
+            self._pick(candidate)
 
-    # What comes of it
+        self._background.submit(Request(RENDER, header, thumbnail, failed=self._search_failed))
+
+    def _search_failed(self, _problem: WorkerProblem) -> None:
+        self._set_busy(False)
+
+    def _pick(self, candidate: Candidate) -> None:
+        """Shows a candidate, with the settings that found it."""
+        self._current = candidate
+        for name, value in candidate.settings.items():
+            self._config.set_property(name.replace("_", "-"), value)
+        self._strip.mark(candidate)
+        for view in self._views.values():
+            view.set_sensitive(True)
+        if self._preview.mode == preview.PHOTO:
+            self._views[preview.FACE].set_active(True)
+        number = next((str(n) for n in sorted(candidate.faces) if str(n) == self._focus_row.get_active_id()), None)
+        if number is None:
+            self._focus_row.set_active_id(str(min(candidate.faces)))
+        self._focus()
+        self._refresh()
+
+    def _grant(self, wish: str) -> None:
+        """Does what a button below a poor verdict offers."""
+        quick = self._current is None or self._current.quick
+        granted = grant(read_config(self._config), wish)
+        for name in ("strength", "seed", "shape"):
+            self._config.set_property(name, getattr(granted, name))
+        if wish != SHAPE:
+            self._start_search(quick)
+
+    # What is shown
+
+    def _amounts_now(self) -> dict[str, Any]:
+        return amounts_header(asdict(read_config(self._config)))
+
+    def _view_changed(self) -> None:
+        """Draws the part that is looked at now."""
+        wanted = self._preview.wanted()
+        if self._current is None or wanted is None:
+            return
+        area, size = wanted
+        header = {"search": self._current.search, "area": list(area), "size": list(size)} | self._amounts_now()
+        self._background.follow(Request(RENDER, header, self._show_pair, failed=self._search_lost))
+
+    def _refresh(self) -> None:
+        """Draws and measures the current search by the amounts of the sliders."""
+        if self._current is None:
+            return
+        self._view_changed()
+        self._meter.wait()
+        header = {"search": self._current.search} | self._amounts_now()
+        self._background.follow(Request(MEASURE, header, self._show_figures, failed=self._search_lost))
+        self._show_notes()
+
+    def _show_pair(self, event: Event) -> None:
+        pictures = {picture.name: preview.to_pixbuf(picture) for picture in event.pictures}
+        self._preview.show_pair(preview.Pair(tuple(event.header["area"]), pictures["before"], pictures["after"]))
+
+    def _show_figures(self, event: Event) -> None:
+        self._meter.show_figures(event.header)
+        self._show_notes()
+
+    def _search_lost(self, problem: WorkerProblem) -> None:
+        if problem.code == "search-gone":
+            self._current = None
+            self._show_notes()
+
+    def _settings_changed(self) -> None:
+        self._show_estimate()
+        self._show_notes()
+
+    def _is_stale(self) -> bool:
+        return self._current is not None and not self._current.fits(
+            search_settings(asdict(read_config(self._config))), frozenset(self._chosen)
+        )
+
+    def _show_notes(self) -> None:
+        """What there is to say of the picture."""
+        notes: list[str] = []
+        if self._current is not None:
+            if self._is_stale():
+                notes.append(_("The settings have changed since: this shows the earlier ones."))
+            elif self._current.quick:
+                notes.append(_("Found in a few steps: Protect searches in full, and applies as much of it."))
+            else:
+                notes.append(_("Protect inserts exactly this."))
+            notes += [sentence(warning) for warning in self._current.figures.get("warnings", [])]
+        self._notes.set_text("\n".join(notes))
 
     def _show_progress(self, event: Event) -> None:
         if event.kind in ("queued", "progress"):
@@ -275,22 +447,57 @@ class _ProtectDialog:
         if event.kind == "progress":
             self._bar.set_fraction(event.header["fraction"])
 
-    def _show_preview(self, event: Event) -> None:
-        by_name = {picture.name: picture for picture in event.pictures}
-        for image, name in zip(self._images, ("before", "after"), strict=True):
-            image.set_from_pixbuf(_pixbuf(by_name[name]))
+    def _set_busy(self, busy: bool) -> None:
+        """Counts the jobs that buttons started; the bar is in the place of the buttons while there are any."""
+        self._jobs = self._jobs + 1 if busy else max(0, self._jobs - 1)
+        busy = self._jobs > 0
+        if busy:
+            self._bar.set_fraction(0)
+            self._bar.set_text(_("Working…"))
+        self._button_or_bar.set_visible_child_name(_BAR if busy else _BUTTON)
+        self._allow()
+
+    def _allow(self) -> None:
+        """Whether the buttons that ask the worker can be pressed."""
+        for button in (self._button, self._search, self._several):
+            button.set_sensitive(not self._jobs and bool(self._chosen))
+        self._fetch.set_sensitive(not self._jobs)
+        # Where the setting names no face, the run says why.
+        named = bool(self._chosen) or not self._named_by_setting()
+        self._dialog.set_response_sensitive(Gtk.ResponseType.OK, named)
+
+    def _start_fetch(self) -> None:
+        self._set_busy(True)
+        self._background.submit(
+            Request("models", {"fetch": True}, lambda _event: self._start_detection(), [], self._show_progress,
+                    self._search_failed)
+        )  # fmt: skip
+
+    def _greet(self, hello: dict[str, Any]) -> None:
+        self._hello = hello
+        self._offer([_(preset) for preset in hello["presets"]])
+        self._offer_priors(hello["missing_priors"])
+        self._show_estimate()
+
+    def _show_problem(self, problem: WorkerProblem) -> None:
+        if problem.code != "cancelled":
+            self._status.set_text(sentence(problem.message))
+
+    @contextmanager
+    def _problems_shown(self) -> Iterator[None]:
+        """Shows what goes wrong in the line; the dialog goes on."""
+        try:
+            yield
+        except WorkerProblem as problem:
+            self._show_problem(problem)
 
     def _show_estimate(self) -> None:
-        if self._worker is None:
+        if not self._hello:
             return
-        hello = self._worker.hello
-        words = [self._faces_and_time(hello)] if self._detection else []
-        missing = [model for model in hello["models"]["missing"] if model["can_be_fetched"]]
-        about = _("Worker {version} on {device}; models: {models}.")
-        models = ", ".join(hello["models"]["present"])
-        device = device_name(hello)
-        words.append(about.format(version=hello["version"], device=device, models=models))
-        self._status.set_text("\n".join(words))
+        words = [self._faces_and_time()] if self._detection else []
+        words.append(_("Computes on {device}.").format(device=device_name(self._hello)))
+        self._status.set_text(" ".join(words))
+        missing = [model for model in self._hello["models"]["missing"] if model["can_be_fetched"]]
         self._fetch.set_visible(bool(missing))
         if missing:
             size = megabytes(sum(model["size"] or 0 for model in missing))
@@ -299,48 +506,38 @@ class _ProtectDialog:
                          len(missing)).format(count=len(missing), size=size)
             )  # fmt: skip
 
-    def _faces_and_time(self, hello: dict[str, Any]) -> str:
-        usable = [face for face in self._detection["faces"] if not face["skipped"] and face["selected"] > 0]
-        choice = self._config.get_property("faces")
-        image = self._source.image
-        if choice == SELECTED and image.is_valid() and Gimp.Selection.is_empty(image):
+    def _faces_and_time(self) -> str:
+        if self._config.get_property("faces") == SELECTED and self._nothing_selected():
             return sentence(Message("nothing-selected"))
-        count = {
-            ALL: len(usable),
-            LARGEST: min(1, len(usable)),
-            SELECTED: sum(face["selected"] >= 0.5 for face in usable),
-        }[choice]
-        words = ngettext("{} face will be protected.", "{} faces will be protected.", count).format(count)
-        if not count:
+        count = len(self._chosen)
+        if not self._usable():
             return _("There is no face in it that can be protected.")
-        seconds = hello["seconds_per_face"].get(self._config.get_property("prior"))
+        words = ngettext("{} face will be protected.", "{} faces will be protected.", count).format(count)
+        seconds = self._hello["seconds_per_face"].get(self._config.get_property("prior"))
         if seconds is None:
             return words + " " + _("How long it takes is known after the first run.")
-        usual = hello["defaults"]["steps"]
+        usual = self._hello["defaults"]["steps"]
         longer = (self._config.get_property("steps") or usual) / usual
         return words + " " + _("It takes about {}.").format(duration(seconds * longer * count))
+
+    def _nothing_selected(self) -> bool:
+        image = self._source.image
+        return bool(image.is_valid() and Gimp.Selection.is_empty(image))
 
     def _find_pictures(self) -> list[Picture]:
         check_there(self._source)
         with as_shown(self._source.layer) as buffer:
-            pictures = run.read_detection_pictures(self._source, buffer)
-            if sum(picture.size for picture in pictures) > _FIND_LIMIT:
-                return []
-            return [_in_memory(picture) for picture in pictures]
+            return [_in_memory(picture) for picture in run.read_detection_pictures(self._source, buffer)]
+
+    def _choice(self) -> Choice:
+        """What the user wants done: the current search applied, or a new one for the faces that are chosen."""
+        faces = None if self._chosen == self._named_by_setting() else sorted(self._chosen)
+        current = self._current
+        if current is None or current.quick or self._is_stale():
+            return Choice(faces, None, "", {})
+        return Choice(faces, current.search, current.digest, current.detection)
 
 
 def _in_memory(picture: Picture) -> Picture:
     picture.strips = list(picture.strips)
     return picture
-
-
-def _empty_pixbuf() -> GdkPixbuf.Pixbuf:
-    pixbuf = GdkPixbuf.Pixbuf.new(GdkPixbuf.Colorspace.RGB, True, 8, _PREVIEW_SIDE, _PREVIEW_SIDE)
-    pixbuf.fill(0x80808030)
-    return pixbuf
-
-
-def _pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:
-    data = GLib.Bytes.new(b"".join(picture.strips))
-    width, height = picture.width, picture.height
-    return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, False, 8, width, height, 3 * width)

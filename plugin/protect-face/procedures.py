@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gi.repository import Gimp, GLib
@@ -11,8 +11,10 @@ from worker_client.crash_report import report_crash
 from worker_client.report import summary
 from worker_client.texts import _, sentence, stage
 
+import layers
 import run
 from pixels import spare_memory
+from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant
 
 
 class _ResultNotShown(Exception):
@@ -76,20 +78,55 @@ def connect_with_progress() -> Worker:
     return run.connect(waiting)
 
 
-def show_result(mode: Gimp.RunMode, result: dict[str, Any]) -> None:
-    """Says what came of a run that has put its layer in (``result`` is its header), unless a script asked for it."""
+def show_result(
+    mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str] = (STRONGER, ANOTHER, SHAPE)
+) -> str | None:
+    """Says what came of a run that has put its layer in (``result`` is its header), unless a script asked for it.
+
+    Args:
+        mode: of the procedure.
+        result: see above.
+        offers: what can be done about a poor result.
+
+    Returns:
+        what the user wants done about it, see ``run_settings.grant``; None when they are content.
+    """
     try:
         Gimp.progress_end()
         Gimp.displays_flush()
         words = summary(result)
         if mode == Gimp.RunMode.INTERACTIVE:
-            import dialog  # GTK is only loaded where there is a window
+            import result_dialog  # GTK is only loaded where there is a window
 
-            dialog.tell_result(words)
-        elif mode == Gimp.RunMode.WITH_LAST_VALS:
+            return result_dialog.show(result, offers)
+        if mode == Gimp.RunMode.WITH_LAST_VALS:
             Gimp.message(words)
     except Exception as error:
         raise _ResultNotShown from error
+    return None
+
+
+def run_and_show(
+    mode: Gimp.RunMode, source: layers.Source, settings: RunSettings, choice: run.Choice | None = None
+) -> None:
+    """Runs, shows what came of it, and again with other settings for as long as the user wants; only the last is seen.
+
+    Raises:
+        WorkerProblem: a run changed nothing.
+    """
+    before: list[Gimp.Layer] = []
+    while True:
+        with connect_with_progress() as worker:
+            result = run.protect(worker, source, settings, show_progress, choice)
+        for layer in before:
+            layer.set_visible(False)
+        before = source.image.get_selected_layers()
+        wish = show_result(mode, result)
+        if wish is None:
+            return
+        settings = grant(settings, wish)
+        choice = None if choice is None else run.Choice(choice.faces, None, "", {})
+        source = layers.photo_of(source.image, before)
 
 
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:

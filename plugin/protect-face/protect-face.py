@@ -17,11 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from worker_client.texts import _  # noqa: E402
 
 import check  # noqa: E402
-import run  # noqa: E402
 import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
 from layers import photo_of  # noqa: E402
-from procedures import connect_with_progress, guard_procedure, show_progress, show_result  # noqa: E402
+from procedures import guard_procedure, run_and_show  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
 CHECK = "plug-in-protect-face-check"
@@ -112,15 +111,15 @@ def _run_protect(
     _data: object,
 ) -> list[GObject.Value] | None:
     source = photo_of(image, drawables)
+    choice = None
     if mode == Gimp.RunMode.INTERACTIVE:
         import dialog  # GTK is only loaded where there is a window
 
-        if not dialog.ask(procedure, config, source):
+        choice = dialog.ask(procedure, config, source)
+        if choice is None:
             return None
         source = photo_of(image, drawables)  # the image could be edited while the dialog was open
-    with connect_with_progress() as worker:
-        result = run.protect(worker, source, run_settings.read_config(config), show_progress)
-    show_result(mode, result)
+    run_and_show(mode, source, run_settings.read_config(config), choice)
     return []
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass
+from itertools import chain
 from typing import Any
 
 import worker_client
 from gi.repository import Gegl, Gimp
-from worker_client import Event, Job, Picture, Worker
+from worker_client import Event, Job, Picture, Worker, WorkerProblem
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects
 from worker_client.pixel_ops import multiply_masks
 from worker_client.results import get_bounds, get_product_pictures, pack_selection, pair_with_masks, read_masks
-from worker_client.settings import PRODUCTS, WHOLE_LAYER, job_header, name_layer, pack_run_record
+from worker_client.settings import (
+    PRODUCTS,
+    WHOLE_LAYER,
+    amounts_header,
+    job_header,
+    name_layer,
+    pack_run_record,
+)
 from worker_client.texts import _
 
 import layers
@@ -22,6 +31,23 @@ from products import product_group
 from run_settings import RunSettings
 
 Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen in the dialog.
+
+    Attributes:
+        faces: numbers of the faces; None for those that the settings name.
+        search: a finished search that the worker keeps, to be applied instead of a new one; None for a new one.
+        digest: of the pixels that were searched, see ``digest_pictures``.
+        detection: result of "find" for its faces.
+    """
+
+    faces: list[int] | None
+    search: str | None
+    digest: str
+    detection: dict[str, Any]
 
 
 def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
@@ -67,27 +93,66 @@ def detect(
     return detect_faces(ask, source.area.size, faces, selecting, tell)
 
 
-def protect(worker: Worker, source: Source, settings: RunSettings, tell: Tell) -> dict[str, Any]:
-    """Searches, puts the new layer in and returns what the worker said of it.
+def protect(
+    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice | None = None
+) -> dict[str, Any]:
+    """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
 
     Raises:
         WorkerProblem: with nothing changed.
     """
-    detection = detect(worker, source, settings.faces, tell)
-    layers.check_there(source)
-    rects = get_rects(detection)
-    limits = [layers.limit_of(source, rect) for rect in rects]
-    header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
-    with layers.as_shown(source.layer) as buffer:
-        photos = [read_photo(buffer, source.form, rect) for rect in rects]
-        job = worker.submit("protect", header, photos + read_selections(source, rects))
-    result = job.result(tell)
+    result = rects = None
+    if choice is not None and choice.search is not None:
+        rects = get_rects(choice.detection)
+        result = _apply(worker, source, settings, tell, choice, rects)
+    if result is None or rects is None:
+        faces = settings.faces if choice is None or choice.faces is None else choice.faces
+        detection = detect(worker, source, faces, tell)
+        layers.check_there(source)
+        rects = get_rects(detection)
+        header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
+        limits = [layers.limit_of(source, rect) for rect in rects]
+        with layers.as_shown(source.layer) as buffer:
+            photos = [read_photo(buffer, source.form, rect) for rect in rects]
+            job = worker.submit("protect", header, photos + read_selections(source, rects))
+        result = job.result(tell)
+    else:
+        limits = [layers.limit_of(source, rect) for rect in rects]
     layer = build_layer(source, settings, result.pictures, limits)
     layers.attach_run_record(
         layer, pack_run_record(source.tattoo, source.area.size, layer.get_tattoo(), asdict(settings), result)
     )
     layers.insert(source, layer)
     return result.header
+
+
+def _apply(
+    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice, rects: list[Rect]
+) -> Event | None:
+    """The result of a search that the worker keeps; None when it is gone, or the pixels are others since."""
+    layers.check_there(source)
+    with layers.as_shown(source.layer) as buffer:
+        photos = (read_photo(buffer, source.form, rect) for rect in rects)
+        if digest_pictures(chain(photos, read_selections(source, rects))) != choice.digest:
+            return None
+    header = amounts_header(asdict(settings))
+    header |= {"search": choice.search, "output": job_header(asdict(settings))["output"]}
+    try:
+        return worker.submit("apply", header).result(tell)
+    except WorkerProblem as problem:
+        if problem.code != "search-gone":
+            raise
+        return None
+
+
+def digest_pictures(pictures: Iterable[Picture]) -> str:
+    """What tells whether pixels are still the same."""
+    found = hashlib.sha256()
+    for picture in pictures:
+        found.update(repr((picture.name, *get_bounds(picture), picture.depth)).encode())
+        for strip in picture.strips:
+            found.update(strip)
+    return found.hexdigest()
 
 
 def get_rects(detection: dict[str, Any]) -> list[Rect]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client.settings import (
+    AMOUNTS,
     DEFAULT_KEEP_EXPRESSION,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     FACES,
+    FULL_AMOUNT,
     MODES,
+    MOST_AMOUNT,
     OUTPUTS,
     PRIORS,
 )
 from worker_client.texts import _
 
+# What a verdict that is not good offers.
+STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
+FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
+_MORE_STRENGTH = 0.15
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -33,12 +40,16 @@ class RunSettings:
     output: str = OUTPUTS[0][0]
     steps: int = 0
     seed: int = 0
+    amount: int = FULL_AMOUNT
+    shape: int = FULL_AMOUNT
+    light: int = FULL_AMOUNT
+    makeup: int = FULL_AMOUNT
 
 
 def declare(procedure: Gimp.Procedure) -> None:
     """Adds the arguments; they appear in this order in Script-Fu and in the dialog."""
     procedure.add_string_argument(
-        "prompt", _("Ma_keup style"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
+        "prompt", _("Makeup st_yle"), _("Makeup style in plain words"), DEFAULT_PROMPT, _FLAGS
     )
     procedure.add_double_argument(
         "strength",
@@ -62,15 +73,17 @@ def declare(procedure: Gimp.Procedure) -> None:
     declare_choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
-        "seed", _("Random s_eed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
+        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
     )
+    for name, label, blurb in AMOUNTS:
+        procedure.add_int_argument(name, label, blurb, 0, MOST_AMOUNT, FULL_AMOUNT, _FLAGS)
 
 
 def declare_steps(procedure: Gimp.Procedure) -> None:
     """Adds the argument that says how long to search."""
     procedure.add_int_argument(
         "steps",
-        _("Search s_teps"),
+        _("Num_ber of steps"),
         _("More take longer and protect better; 0 for the usual number"),
         0,
         10000,
@@ -90,6 +103,15 @@ def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
     """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
     known = {name: kept[name] for name in RunSettings.__dataclass_fields__ if name in kept}
     return RunSettings(**(known | others))
+
+
+def grant(settings: RunSettings, wish: str) -> RunSettings:
+    """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
+    return {
+        STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
+        ANOTHER: replace(settings, seed=settings.seed + 1),
+        SHAPE: replace(settings, shape=MOST_AMOUNT),
+    }[wish]
 
 
 def declare_choice(

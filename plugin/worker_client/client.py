@@ -109,7 +109,7 @@ class Worker(object):
         """Gives the worker a job; one at a time. A worker that has ended since is started again, once.
 
         Args:
-            kind: "find", "protect", "preview", "check", "models" or "status".
+            kind: one of ``JOB_KINDS``, or "status".
             header: the job's settings.
             pictures: its pictures. A generator of strips is read only once, so that it is sent only once.
 

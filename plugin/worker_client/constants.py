@@ -5,7 +5,7 @@ The one place for these; ``c2p_core/worker`` reads them from here. ``docs/worker
 
 import struct
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 # A frame: prefix, header (JSON), payload (pixels).
 MAGIC = b"C2PW"
@@ -26,7 +26,7 @@ DEPTHS = {"u8": 1, "u16": 2, "float": 4}
 # Kinds of messages: what shakes hands, ...
 GREETING, HELLO = "greeting", "hello"
 # ... what a client asks for, with pixels and without, ...
-JOB_KINDS = ("find", "protect", "preview", "check", "models")
+JOB_KINDS = ("find", "protect", "search", "render", "measure", "apply", "drop", "check", "models")
 STATUS, STOP, CANCEL = "status", "stop", "cancel"
 # ... and what it hears of that.
 QUEUED, PROGRESS, RESULT, ERROR = "queued", "progress", "result", "error"

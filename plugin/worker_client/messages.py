@@ -154,6 +154,10 @@ ENGLISH = {
     "partner-not-sent": N_(
         "No {name} of the photo's place and size was sent; please report this error of the plug-in."
     ),
+    "search-gone": N_("The worker has dropped this search; run it again."),
+    "area-outside-regions": N_(
+        "The wanted part lies outside of the searched part of the photo; please report this error of the plug-in."
+    ),
     "check-without-pairs": N_(
         "A check needs an original and a current picture of each part; please report this error of the plug-in."
     ),

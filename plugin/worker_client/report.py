@@ -33,6 +33,60 @@ def others(similarity):
     }[_others(similarity)]
 
 
+LIKELY, UNLIKELY, NO = "likely", "unlikely", "no"
+# Recognisers of ten that must no longer match other photos of the person for a face to be called protected.
+_ENOUGH = 8
+
+
+def count_lost(face):
+    # type: (dict[str, Any]) -> tuple[int, int]
+    """Recognisers that no longer match the face with other photos of the person, and all that tell."""
+    known = [other for other in map(_others, face["similarities"]) if other]
+    return known.count("lost"), len(known)
+
+
+def judge(faces):
+    # type: (list[dict[str, Any]]) -> str | None
+    """Whether others' photos no longer lead to this one: ``LIKELY``, ``UNLIKELY`` or ``NO``; None when nobody knows.
+
+    The face that is worst off counts.
+    """
+    counts = [count_lost(face) for face in faces if face["similarities"]]
+    if not counts or not all(known for _lost, known in counts):
+        return None
+    if all(10 * lost >= _ENOUGH * known for lost, known in counts):
+        return LIKELY
+    return UNLIKELY if all(lost for lost, _known in counts) else NO
+
+
+def question():
+    # type: () -> str
+    """What ``answer`` answers."""
+    return _("Others' photos of this person no longer lead to this one:")
+
+
+def answer(judgement):
+    # type: (str | None) -> str
+    """A judgement in words."""
+    return {
+        LIKELY: _("likely"),
+        UNLIKELY: _("unlikely"),
+        NO: _("no"),
+        None: _("not measured"),
+    }[judgement]
+
+
+def result_title(faces):
+    # type: (list[dict[str, Any]]) -> str
+    """The heading over the result of a run: never "protected" over what is not."""
+    return {
+        LIKELY: _("Protected"),
+        UNLIKELY: _("Not protected well enough"),
+        NO: _("Not protected"),
+        None: _("Changed"),
+    }[judge(faces)]
+
+
 def headline(face):
     # type: (dict[str, Any]) -> str
     """One sentence on a face: beside other photos of the person, which are what somebody has who searches for them."""
@@ -71,7 +125,8 @@ def meaning(faces):
         "Other photos count as no longer matched where at least four of five such matches were lost at this similarity"
         " in our measurements."
     )
-    return [words] if judged_by_other_photos(faces) else []
+    likely = _("Likely: at least four of five recognisers no longer match them; unlikely: fewer; no: none.")
+    return [words, likely] if judged_by_other_photos(faces) else []
 
 
 def summary(result):
@@ -86,6 +141,13 @@ def summary(result):
                 lines.append(words.format(recogniser=row["recogniser"], verdicts=_verdicts(row)))
     lines += _stronger(result.get("stronger"), result["faces"])
     return "\n".join(lines + meaning(result["faces"]) + [no_promise()])
+
+
+def advice(result):
+    # type: (dict[str, Any]) -> list[str]
+    """What belongs beside the meter after a run: warnings, what more strength would bring, and that nothing is sure."""
+    lines = [sentence(warning) for warning in result["warnings"]]
+    return lines + _stronger(result.get("stronger"), result["faces"]) + [no_promise()]
 
 
 def text_report(name, figures):

@@ -7,18 +7,26 @@ import json
 
 from worker_client.texts import _
 
-DEFAULT_PROMPT = "natural makeup"
+DEFAULT_PROMPT = _("natural makeup")
 DEFAULT_STRENGTH = 0.5
 DEFAULT_KEEP_EXPRESSION = True
+# How much of what a search finds is applied, in percent: of everything, and of each part.
+AMOUNTS = (
+    ("amount", _("_Amount"), _("How much of everything is applied; 100 is what the search found")),
+    ("shape", _("Shap_e"), _("How much of the change of shape is applied")),
+    ("light", _("Ligh_t"), _("How much of the change of light is applied")),
+    ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
+)
+FULL_AMOUNT, MOST_AMOUNT = 100, 120
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
-    "natural makeup",
-    "red lipstick and smoky eyes",
-    "nude lipstick and soft contour",
-    "pink lipstick and rosy blush",
-    "bold red lipstick and black winged eyeliner",
-    "bronze eyeshadow and peach lipstick",
-    "heavy makeup",
+    _("natural makeup"),
+    _("red lipstick and smoky eyes"),
+    _("nude lipstick and soft contour"),
+    _("pink lipstick and rosy blush"),
+    _("bold red lipstick and black winged eyeliner"),
+    _("bronze eyeshadow and peach lipstick"),
+    _("heavy makeup"),
 )
 
 ALL, SELECTED, LARGEST = "all", "selection", "largest"
@@ -53,12 +61,25 @@ if TYPE_CHECKING:  # novm
 
 def job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
-    """The header of "protect" and "preview"; ``steps`` 0 stands for the worker's usual number."""
+    """The header of "protect" and "search"; ``steps`` 0 stands for the worker's usual number."""
     header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    header.update(amounts_header(settings))
     header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
     if settings.get("steps"):
         header["steps"] = settings["steps"]
     return header
+
+
+def amounts_header(settings):
+    # type: (dict[str, Any]) -> dict[str, Any]
+    """How much of a search is applied, as the worker reads it: factors, 1 for what was found."""
+    return {name: settings[name] / 100.0 for name, _label, _blurb in AMOUNTS if name in settings}
+
+
+def search_settings(settings):
+    # type: (dict[str, Any]) -> dict[str, Any]
+    """The settings that a search depends on: with the same ones it need not run again."""
+    return {name: settings[name] for name in _TO_WORKER + ("steps",) if name in settings}
 
 
 def name_layer(settings):

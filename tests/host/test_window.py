@@ -36,8 +36,10 @@ import json as _json
 import os as _os
 from pathlib import Path as _Path
 
+from gi.repository import GLib
+
 _share = _Path(_os.environ["SHARE"])
-_run = _ProtectDialog.run
+_run = ProtectDialog.run
 
 
 def _run_and_obey(self):
@@ -57,7 +59,7 @@ def _obey(self):
     return not self._closed
 
 
-_ProtectDialog.run = _run_and_obey
+ProtectDialog.run = _run_and_obey
 """
 # Added to what shows errors: keeps the words, which no program can read off the screen.
 WORDS = """
@@ -295,7 +297,7 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
     window.ask_until(PROMPTS, lambda found: found["prompts"][-len(PRESETS) :] == list(PRESETS))
     for prompt in ("blue eyeshadow", PRESETS[1]):
         window.ask("dialog._config.set_property('steps', 1)")
-        window.keys("alt+k", "ctrl+a")
+        window.keys("alt+y", "ctrl+a")
         window.do("xdotool", "type", "--delay", "40", prompt)
         window.protect()
         window.choose("Protect Face", DIALOG)
@@ -307,19 +309,141 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
     window.dismiss()
 
 
-def test_the_preview_shows_the_largest_face_before_and_after(window: Window) -> None:
+# What is drawn and measured: the pictures are kept for the test, and whether all that was asked for has come.
+SHOWN_NOW = """
+pair, background = dialog._preview._pair, dialog._background
+idle = background._running is None and not background._following and not background._waiting and not dialog._jobs
+found["there"] = bool(idle and pair and dialog._meter.figures)
+if found["there"]:
+    for name in ("before", "after"):
+        getattr(pair, name).savev(str(share / f"{name}.png"), "png", [], [])
+    found["alike"] = [row["after"] for row in dialog._meter.figures["faces"][0]["similarities"]]
+    found["candidates"] = len(dialog._strip.candidates)
+    found["notes"] = dialog._notes.get_text()
+    found["mode"] = dialog._preview.mode
+"""
+
+
+def drawn(window: Window, order: str = "", candidates: int = 1) -> tuple[float, dict[str, Any]]:
+    """What the preview shows after an order: how much the two pictures differ, and what else was found."""
+    if order:
+        window.ask(order)
+        time.sleep(0.5)  # until the window has asked for a new picture
+    found = window.ask_until(SHOWN_NOW, lambda found: found["there"] and found["candidates"] == candidates)
+    before, after = (
+        np.asarray(Image.open(window.gimp.share / f"{name}.png").convert("RGB")).astype(int)
+        for name in ("before", "after")
+    )
+    assert before.shape == after.shape and before.std() > 20
+    return float(np.abs(after - before).mean()), found
+
+
+@pytest.fixture
+def previewed(window: Window) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The open dialog after a quick preview: what is drawn and measured."""
     window.choose("Protect Face", DIALOG)
     window.ask_until(READY, lambda found: bool(found["ready"]))
+    for name in ("amount", "shape", "light", "makeup"):
+        window.ask(f"dialog._config.set_property('{name}', 100)")
     window.keys("alt+v")
-    shown = "found['shown'] = dialog._button_or_bar.get_visible_child_name()"
-    window.ask_until(shown, lambda found: found["shown"] == "bar")
-    window.ask_until(shown, lambda found: found["shown"] == "button")
-    window.ask("[i.get_pixbuf().savev(str(share / f'{n}.png'), 'png', [], []) for n, i in enumerate(dialog._images)]")
-    before, after = (np.asarray(Image.open(window.gimp.share / f"{n}.png").convert("RGB")).astype(int) for n in (0, 1))
-    window.shoot(DIALOG, "preview")
-    assert before.shape == after.shape == (256, 256, 3) and before.std() > 20
-    assert 0.5 < np.abs(after - before).mean() < 40
+    yield drawn(window)
     window.dismiss()
+
+
+def test_the_preview_shows_the_face_before_and_after_with_its_meter(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    change, found = previewed
+    window.shoot(DIALOG, "preview")
+    assert 0.5 < change < 40 and found["mode"] == "face" and len(found["alike"]) > 2
+    assert found["notes"].startswith("Found in a few steps")
+
+
+def test_less_of_an_amount_is_drawn_and_measured_without_another_search(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    whole, all_of_it = previewed
+    half, found = drawn(window, "dialog._config.set_property('amount', 50)")
+    window.shoot(DIALOG, "amount")
+    assert 0.3 * whole < half < 0.8 * whole
+    assert np.mean(all_of_it["alike"]) < np.mean(found["alike"]) < 1
+    nothing, found = drawn(window, "dialog._config.set_property('amount', 0)")
+    assert nothing == 0 and found["alike"] == pytest.approx([1.0] * len(found["alike"]), abs=2e-3)
+    light, _ = drawn(window, "for n, v in (('amount', 100), ('shape', 0)): dialog._config.set_property(n, v)")
+    assert 0 < light < whole
+
+
+def test_settings_that_have_changed_since_are_told_of_and_going_back_takes_that_back(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    _, found = drawn(window, "dialog._config.set_property('seed', dialog._config.get_property('seed') + 1)")
+    assert found["notes"].startswith("The settings have changed")
+    _, found = drawn(window, "dialog._pick(dialog._strip.candidates[0])")
+    assert found["notes"].startswith("Found in a few steps")
+
+
+def test_the_space_bar_shows_the_photo_as_it_was_for_as_long_as_it_is_held(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    window.ask("dialog._preview.grab_focus()")
+    comparing = "found['comparing'] = dialog._preview.comparing"
+    window.do("xdotool", "keydown", "space")
+    window.ask_until(comparing, lambda found: found["comparing"], 20)
+    window.do("xdotool", "keyup", "space")
+    window.ask_until(comparing, lambda found: not found["comparing"], 20)
+    split = "found['split'] = dialog._preview.split"
+    before = window.ask(split)["split"]
+    window.keys("Left")
+    window.ask_until(split, lambda found: found["split"] < before, 20)
+
+
+def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    place = window.ask("""
+shown, full = dialog._preview._photo
+left, top, width, _height = dialog._preview._drawn
+x0, y0, x1, y1 = dialog._usable()[0]["box"]
+scale = width / full[0]
+_, x, y = dialog._preview.get_window().get_origin()
+found["at"] = [round(x + left + (x0 + x1) / 2 * scale), round(y + top + (y0 + 2 * y1) / 3 * scale)]
+""")["at"]
+    window.shoot(DIALOG, "faces")
+    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._button.get_sensitive()"
+    for expected in ([], [1]):
+        window.do("xdotool", "mousemove", *map(str, place), "click", "1")
+        found = window.ask_until(chosen, lambda found, expected=expected: found["chosen"] == expected, 20)  # type: ignore[misc]
+        assert found["ready"] == bool(expected)
+    window.dismiss()
+
+
+def test_several_looks_are_tried_at_once_and_any_can_be_taken_up_again(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.ask("dialog._config.set_property('seed', 0)")
+    window.keys("alt+3")
+    drawn(window, candidates=3)
+    window.shoot(DIALOG, "candidates")
+    seeds = "found['seeds'] = [c.settings['seed'] for c in dialog._strip.candidates]"
+    assert window.ask(seeds)["seeds"] == [1, 2, 3]
+    drawn(window, "dialog._strip._buttons[0].clicked()", candidates=3)
+    found = window.ask("found['seed'] = dialog._config.get_property('seed'); found['now'] = dialog._current.settings")
+    assert found["seed"] == 1 == found["now"]["seed"]
+    window.ask("dialog._config.set_property('seed', 0)")
+    window.dismiss()
+
+
+def test_a_full_search_is_inserted_as_it_is_shown_without_another_one(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.ask("dialog._config.set_property('steps', 2)")
+    window.keys("alt+i")
+    drawn(window)
+    _, found = drawn(window, "dialog._config.set_property('amount', 80)")
+    assert found["notes"].startswith("Protect inserts exactly this.")
+    window.protect()
+    kinds = re.findall(r"(\w+): result after", (window.gimp.share / "log" / "worker.log").read_text())
+    assert kinds[-1] == "apply"
 
 
 def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Window) -> None:
@@ -378,13 +502,13 @@ def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: W
     window.choose("Protect Face", DIALOG)
     window.ask_until(READY, lambda found: bool(found["ready"]))
     line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._status.get_text()"
-    faces, worker = window.ask(line.format("all"))["line"].split("\n")
-    assert re.fullmatch(r"1 face will be protected\. (It takes about .+|How long it takes is known .+)\.", faces)
-    assert re.fullmatch(r"Worker [0-9.]+ on .+; models: .*mobileface.*\.", worker)
+    words = window.ask(line.format("all"))["line"]
+    known = r"(It takes about .+|How long it takes is known after the first run)"
+    assert re.fullmatch(rf"1 face will be protected\. {known}\. Computes on .+\.", words)
     assert window.ask(line.format("selection"))["line"].startswith("Nothing is selected; select a face or choose all")
     window.ask("dialog._config.set_property('faces', 'all')")
     known = """
-hello = dialog._worker.hello
+hello = dialog._hello
 hello["seconds_per_face"] = {{"makeup": 60.0}}
 dialog._config.set_property("prior", "{}")
 dialog._config.set_property("steps", {} * hello["defaults"]["steps"])

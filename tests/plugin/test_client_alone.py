@@ -22,7 +22,7 @@ from worker_client.location import WorkerLocation, find_worker
 CLIENT = Path(start.__file__).parent
 FAKE = Path(__file__).parents[1] / "worker" / "fake_worker.py"
 GOOD = {
-    "protocol": 2,
+    "protocol": 3,
     "command": ["/opt/python", "-m", "c2p_core.worker"],
     "run": "/opt/run",
     "environment": {"A": "b"},
@@ -153,7 +153,7 @@ def test_another_program_on_the_port_of_a_dead_worker_is_nobody(tmp_path: Path) 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), daemon=True).start()
         tmp_path.chmod(0o700)
-        endpoint = {"protocol": 2, "transport": "tcp", "address": server.getsockname()[1], "token": "ab"}
+        endpoint = {"protocol": 3, "transport": "tcp", "address": server.getsockname()[1], "token": "ab"}
         write(tmp_path / location.ENDPOINT, endpoint)
         (tmp_path / location.ENDPOINT).chmod(0o600)
         assert stop(WorkerLocation("test", [], str(tmp_path), {})) is False
@@ -273,7 +273,7 @@ def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.Monkey
     home = tmp_path / "zuhause ü"
     home.mkdir()
     pointer = {
-        "protocol": 2,
+        "protocol": 3,
         "command": [sys.executable, "-I", "-u", str(FAKE)],
         "run": str(home / "run"),
         "environment": {"C2P_HOME": str(home)},

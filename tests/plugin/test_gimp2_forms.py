@@ -48,6 +48,19 @@ def test_whole_numbers_can_only_be_chosen_where_they_have_a_meaning(
     assert found and all(kind == gimpfu.PF_SPINNER and bounds == (*limits, 1) for kind, _, _, _, bounds in found)
 
 
+def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
+    registered: dict[str, tuple[Parameters, Callable[..., object]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gimp2_run
+
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
+    parameters, protect = registered["python-fu-protect-face"]
+    given = [parameter[3] for parameter in parameters]
+    protect(*given[:-4], 50.0, 0.0, 100.0, 120.0)
+    assert job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
+
+
 def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
     gimpfu: ModuleType,
     registered: dict[str, tuple[Parameters, Callable[..., object]]],

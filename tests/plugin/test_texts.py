@@ -6,6 +6,7 @@ import ast
 import gettext
 import io
 import json
+import random
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from worker_client.start import start
 
 from c2p_core.errors import BadRequest
 from c2p_core.faces.detect import why_skipped
+from c2p_core.guidance.languages import to_english
+from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.worker.job_header import JobHeader
 from hatch_build import compile_translations
@@ -75,6 +78,13 @@ def test_every_text_is_translated_with_the_same_fields(german: gettext.GNUTransl
             assert words[0] in known(german), f"not translated: {words[0]!r}"
             assert fields(original) == fields(translated), original
             assert translated.startswith("<Image>/") == original.startswith("<Image>/")
+
+
+def test_german_presets_mean_what_the_english_ones_mean(german: gettext.GNUTranslations) -> None:
+    for preset in PRESETS:
+        translated = to_english(german.gettext(preset))
+        assert read_prompt(translated).unknown == () and read_prompt(translated).known
+        assert choose_makeup(translated, random.Random(1)) == choose_makeup(preset, random.Random(1))
 
 
 def test_no_translation_is_of_a_text_that_has_gone(german: gettext.GNUTranslations) -> None:

@@ -461,13 +461,105 @@ def test_the_same_request_gives_the_same_bytes_with_warm_models(jobs: Jobs, dire
         assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
 
 
-@pytest.mark.slow
-def test_a_preview_shows_the_largest_face_before_and_after(jobs: Jobs) -> None:
-    answer, made, told = run(jobs, "preview", [at(ASTRONAUT, 0, 0)], steps=STEPS)
-    before, after = made
-    assert [p.name for p in made] == ["before", "after"] and before.pixels.shape == (256, 256, 3)
-    assert 1 < np.abs(before.pixels.astype(int) - after.pixels).mean() < 40
-    assert len(answer["faces"]) == 1 and any(said.header["kind"] == "progress" for said in told)
+# Searches that are kept
+
+LOOK: dict[str, Any] = {"prompt": "red lipstick", "steps": 1}
+AREA = [180, 70, 90, 110]
+
+
+@pytest.fixture(scope="module")
+def kept(jobs: Jobs) -> dict[str, Any]:
+    """What a search of the astronaut answers."""
+    answer, made, told = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)
+    assert made == [] and any(said.header["kind"] == "progress" for said in told)
+    return answer
+
+
+def rendered(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.ndarray]:
+    answer, (before, after), _ = run(jobs, "render", [], search=search, **({"area": AREA} | header))
+    assert (before.name, after.name) == ("before", "after") and answer["area"] == header.get("area", AREA)
+    return before.pixels.astype(int), after.pixels.astype(int)
+
+
+def test_a_search_that_is_applied_as_it_was_found_is_what_protect_makes(jobs: Jobs, kept: dict[str, Any]) -> None:
+    applied, made, _ = run(jobs, "apply", [], search=kept["search"])
+    answer, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK)
+    assert np.array_equal(pasted(ASTRONAUT, made), pasted(ASTRONAUT, whole))
+    assert applied["settings"] == answer["settings"] and applied["faces"][0]["similarities"]
+
+
+def test_an_amount_in_a_run_is_the_same_amount_of_its_search(jobs: Jobs, kept: dict[str, Any]) -> None:
+    amounts = {"amount": 0.5, "makeup": 0.8}
+    applied, made, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
+    answer, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK, **amounts)
+    assert np.array_equal(pasted(ASTRONAUT, made), pasted(ASTRONAUT, whole))
+    assert answer["settings"] == applied["settings"] and answer["settings"].items() >= amounts.items()
+
+
+def test_what_is_drawn_is_what_is_applied(jobs: Jobs, kept: dict[str, Any]) -> None:
+    x, y, width, height = AREA
+    part = slice(y, y + height), slice(x, x + width)
+    for amounts in ({}, {"amount": 0.5}, {"makeup": 0.0}):
+        before, after = rendered(jobs, kept["search"], **amounts)
+        _, made, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
+        assert np.array_equal(before, ASTRONAUT[part])
+        assert np.abs(after - pasted(ASTRONAUT, made)[part]).mean() < 0.1
+
+
+def test_more_of_an_amount_changes_more_and_none_changes_nothing(jobs: Jobs, kept: dict[str, Any]) -> None:
+    changes = []
+    for amount in (0.0, 0.4, 0.8, 1.2):
+        before, after = rendered(jobs, kept["search"], amount=amount)
+        changes.append(np.abs(after - before).mean())
+    assert changes[0] == 0.0 and changes == sorted(set(changes))
+
+
+def test_a_part_that_is_drawn_smaller_shows_the_same(jobs: Jobs, kept: dict[str, Any]) -> None:
+    _, after = rendered(jobs, kept["search"])
+    _, small = rendered(jobs, kept["search"], size=[45, 55])
+    assert small.shape == (55, 45, 3)
+    assert np.abs(small - after.reshape(55, 2, 45, 2, 3).mean((1, 3))).mean() < 3
+
+
+def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str, Any]) -> None:
+    def alike(**amounts: float) -> np.ndarray:
+        answer, _, _ = run(jobs, "measure", [], search=kept["search"], **amounts)
+        return np.array([row["after"] for row in answer["faces"][0]["similarities"]])
+
+    assert alike(amount=0.0) == pytest.approx(1.0, abs=2e-3)
+    assert alike().mean() < alike(amount=0.4).mean() < 0.9999
+    assert alike() == pytest.approx([row["after"] for row in kept["faces"][0]["similarities"]])
+    applied, _, _ = run(jobs, "apply", [], search=kept["search"])
+    assert alike() == pytest.approx([row["after"] for row in applied["faces"][0]["similarities"]], abs=0.02)
+
+
+def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs) -> None:
+    selection = np.zeros((512, 512, 1), np.uint8)
+    selection[:, :225] = 255
+    sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
+    answer, _, _ = run(jobs, "search", sent, **LOOK)
+    before, after = rendered(jobs, answer["search"])
+    changed = (before != after).any(2)
+    assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
+
+
+def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
+    search = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]["search"]
+    run(jobs, "drop", [], searches=[search])
+    for kind in ("render", "measure", "apply"):
+        with raising(BadRequest, "search-gone"):
+            run(jobs, kind, [], search=search, area=AREA)
+
+
+def test_a_part_outside_of_what_was_searched_is_refused(jobs: Jobs, kept: dict[str, Any]) -> None:
+    with raising(BadRequest, "area-outside-regions"):
+        run(jobs, "render", [], search=kept["search"], area=[600, 600, 50, 50])
+
+
+def test_the_photo_is_shown_with_its_faces_where_that_is_wanted(jobs: Jobs) -> None:
+    _, (shown,), _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], show=[256, 300])
+    assert shown.name == "shown" and shown.pixels.shape == (256, 256, 3)
+    assert np.abs(shown.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
 
 
 def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:

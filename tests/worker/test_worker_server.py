@@ -387,9 +387,12 @@ def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation
 
 def test_another_version_of_the_plug_in_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
     stream, _ = dial(location)
-    stream.write(frame(b'{"kind": "hello"}', version=3))
+    stream.write(frame(b'{"kind": "hello"}', version=PROTOCOL + 1))
     answer = protocol.read(stream).header
-    assert (answer["code"], answer["fields"]) == ("running-protocol-differs", {"plug_in": 3, "worker": PROTOCOL})
+    assert (answer["code"], answer["fields"]) == (
+        "running-protocol-differs",
+        {"plug_in": PROTOCOL + 1, "worker": PROTOCOL},
+    )
 
 
 def test_many_connections_are_refused_and_not_piled_up(make_location: Callable[..., WorkerLocation]) -> None:

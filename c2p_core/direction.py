@@ -1,0 +1,102 @@
+"""A finished search of a photo: the changes that it found, which can be applied by any amount."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from c2p_core import verify
+from c2p_core.api import Face, FaceReport, ProtectRequest, ProtectResult
+from c2p_core.errors import Message
+from c2p_core.faces import find_again, refine_face
+from c2p_core.faces.align import Alignment, align
+from c2p_core.faces.amounts import Amounts, scale_change
+from c2p_core.faces.canvas import Change
+from c2p_core.faces.layers import build_layers
+from c2p_core.faces.paste import paste
+from c2p_core.faces.view import View
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition import Recogniser
+from c2p_core.recognition.other_photos import find_stronger, read_other_photos
+from c2p_core.subjects import Subject
+
+
+@dataclass(frozen=True)
+class FoundChange:
+    """What the search found for one face; ``seconds`` is the time that it took, ``steps`` those that led to it."""
+
+    subject: Subject
+    change: Change
+    steps: int
+    seconds: float
+
+    @property
+    def alignment(self) -> Alignment:
+        """Of the face in the photo to protect."""
+        return align(self.subject.face.mesh, self.subject.face.eye_distance)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A finished search.
+
+    Attributes:
+        request: what was asked.
+        faces: all faces of the photo, in number order.
+        found: one change per protected face.
+        recognisers, held_out: those that judge it, and the names of those that took no part.
+        device: of the recognisers.
+        store: has the models' files.
+        warnings: messages for the user.
+    """
+
+    request: ProtectRequest
+    faces: tuple[Face, ...]
+    found: tuple[FoundChange, ...]
+    recognisers: tuple[Recogniser, ...]
+    held_out: tuple[str, ...]
+    device: torch.device
+    store: ModelStore
+    warnings: tuple[Message, ...]
+
+
+def apply_direction(
+    direction: Direction, amounts: Amounts, *, layers: bool = False, tell: Callable[[str], None] = lambda stage: None
+) -> ProtectResult:
+    """Paste the changes of a finished search into its photo, and measure what recognisers say.
+
+    Args:
+        direction: see above.
+        amounts: how much of it is applied.
+        layers: whether to return the result also as one layer per makeup product.
+        tell: called with the stage, "paste" or "verify", before it begins; may raise to end it.
+    """
+    request, store = direction.request, direction.store
+    changes = [(found.alignment, scale_change(found.change, amounts)) for found in direction.found]
+    tell("paste")
+    protected = paste(request.photo, changes)
+    built = build_layers(request.photo, changes) if layers else []
+
+    tell("verify")
+    reports = {
+        face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in direction.faces
+    }
+    after = View(protected)
+    for found in direction.found:
+        subject = found.subject
+        # Where detection fails, a recogniser could still crop the face at its known position.
+        detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
+        canvas = verify.crop_face(after, detected)
+        rows = verify.measure_similarities(
+            subject.original_canvas, canvas, direction.recognisers, direction.held_out, direction.device
+        )
+        number = subject.face.number
+        reports[number] = replace(reports[number], similarities=rows, steps=found.steps, seconds=found.seconds)
+    left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
+    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
+    named = tuple(replace(layer, face=direction.found[layer.face].subject.face.number) for layer in built)
+    usual = all(r.measured_by == "project" for r in direction.recognisers)
+    more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
+    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more)

@@ -1,0 +1,362 @@
+"""The jobs that protect: at once, or by a search that is kept, shown, measured and applied by any amount."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from c2p_core import compare, errors, pipeline
+from c2p_core.api import CancelToken, FaceReport, Progress, ProtectRequest, ProtectResult, Stronger
+from c2p_core.direction import apply_direction
+from c2p_core.errors import BadRequest, NoFace
+from c2p_core.faces.amounts import AS_FOUND, Amounts
+from c2p_core.faces.paste import blend_selection
+from c2p_core.io.decode import MIN_SIDE
+from c2p_core.io.report import stronger_report
+from c2p_core.models.loaded import WarmModels
+from c2p_core.models.store import ModelStore
+from c2p_core.search import SearchSettings
+from c2p_core.sketch import Area, Sketch
+from c2p_core.worker.job_answer import (
+    average_seconds,
+    describe_messages,
+    describe_progress,
+    describe_reports,
+    list_settings,
+)
+from c2p_core.worker.job_header import JobHeader
+from c2p_core.worker.job_progress import JobProgress
+from c2p_core.worker.job_request import NothingVisible, RegionPictures, build_request, group_regions, read_amounts
+from c2p_core.worker.protocol import Message, Picture, Tell, pack
+from c2p_core.worker.regions import (
+    Task,
+    assign_faces,
+    contains,
+    drop_missing_faces,
+    map_client_numbers,
+    move_to_layer,
+    renumber,
+)
+from c2p_core.worker.results import pack_result, to_photo, update_similarities
+
+# Searches that are kept: more than a person compares, and no more than a small computer can spare.
+_MOST_KEPT = 12
+_MOST_BYTES = 300_000_000
+_OUTPUTS = ("single", "products")
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class _KeptRegion:
+    """A finished search of one region of the layer."""
+
+    region: RegionPictures
+    task: Task
+    sketch: Sketch
+
+
+@dataclass(frozen=True)
+class _KeptSearch:
+    """A finished search of a layer; ``warnings`` and ``seconds`` are of the search."""
+
+    request: ProtectRequest
+    regions: tuple[_KeptRegion, ...]
+    warnings: tuple[errors.Message, ...]
+    seconds: float
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [kept.task for kept in self.regions]
+
+    @property
+    def bytes(self) -> int:
+        return sum(kept.sketch.bytes for kept in self.regions)
+
+
+class KeptSearches:
+    """The searches that were finished last, by their names; bounded in number and bytes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _KeptSearch] = OrderedDict()
+
+    def add(self, search: _KeptSearch) -> str:
+        """Keep a search, and drop those that were not used for longest; returns its name."""
+        name = secrets.token_hex(8)
+        self._kept[name] = search
+        while len(self._kept) > 1 and (len(self._kept) > _MOST_KEPT or self._bytes() > _MOST_BYTES):
+            self._kept.popitem(last=False)
+        return name
+
+    def get(self, name: str) -> _KeptSearch:
+        """The search of this name.
+
+        Raises:
+            BadRequest: it is not kept any more.
+        """
+        if name not in self._kept:
+            raise BadRequest("search-gone")
+        self._kept.move_to_end(name)
+        return self._kept[name]
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Drop searches that nobody needs any more."""
+        for name in names:
+            self._kept.pop(name, None)
+
+    def _bytes(self) -> int:
+        return sum(search.bytes for search in self._kept.values())
+
+
+class Protection:
+    """Does the jobs "protect", "search", "render", "measure", "apply" and "drop"."""
+
+    def __init__(self, store: ModelStore, warm: WarmModels) -> None:
+        self._store = store
+        self._warm = warm
+        self._searches = KeptSearches()
+
+    def protect(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        output, amounts = header.word("output", "single", _OUTPUTS), read_amounts(header)
+        regions = group_regions(pictures)
+        request = replace(build_request(header), layers=output == "products")
+        tasks = assign_faces(header.faces(), [region.photo for region in regions])
+
+        def protect_region(task: Task, progress: JobProgress) -> ProtectResult:
+            region = regions[task.index]
+            result = pipeline.protect(
+                _request_for(region, task, request),
+                amounts=amounts,
+                progress=_follow(progress, tell),
+                cancel=cancel,
+                store=self._store,
+                warm=self._warm,
+            )
+            return self._as_seen(region, result, request, cancel)
+
+        began = time.perf_counter()
+        parts, failures = _each_region(tasks, request, protect_region)
+        answer, packed = _pack_results([(regions[task.index], task, result) for task, result in parts])
+        warnings = [*answer.warnings, *_left_out(failures)]
+        return _answer(answer, warnings, packed, request, output, amounts, time.perf_counter() - began)
+
+    def search(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        regions = group_regions(pictures)
+        request = build_request(header)
+        tasks = assign_faces(header.faces(), [region.photo for region in regions])
+        began = time.perf_counter()
+
+        def search_region(task: Task, progress: JobProgress) -> Sketch:
+            region = regions[task.index]
+            direction = pipeline.find_direction(
+                _request_for(region, task, request),
+                progress=_follow(progress, tell),
+                cancel=cancel,
+                store=self._store,
+                warm=self._warm,
+            )
+            return Sketch(direction, None if region.selection is None else region.selection.pixels)
+
+        parts, failures = _each_region(tasks, request, search_region)
+        kept = tuple(
+            _KeptRegion(regions[task.index], drop_missing_faces(task, sketch.direction.faces), sketch)
+            for task, sketch in parts
+        )
+        warnings = tuple(dict.fromkeys(w for region in kept for w in region.sketch.direction.warnings))
+        search = _KeptSearch(request, kept, (*warnings, *_left_out(failures)), time.perf_counter() - began)
+        tell(Message(describe_progress(Progress("verify"), 0.96, None)))
+        reports = _measure(search, AS_FOUND, cancel)
+        return Message(
+            {
+                "search": self._searches.add(search),
+                **describe_reports(reports),
+                "warnings": describe_messages(search.warnings),
+                "settings": list_settings(request, reports, "single", AS_FOUND),
+                "seconds": round(search.seconds, 2),
+                "seconds_per_face": average_seconds(request, reports),
+            }
+        )
+
+    def render(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        search, amounts = self._searches.get(header.text("search", "")), read_amounts(header)
+        x, y, width, height = header.area("area")
+        size = header.size("size") or (width, height)
+        for kept in search.regions:
+            photo = kept.region.photo
+            left, top = max(x, photo.x), max(y, photo.y)
+            right = min(x + width, photo.x + photo.bounds[2])
+            bottom = min(y + height, photo.y + photo.bounds[3])
+            if left < right and top < bottom and contains(photo, x + width / 2, y + height / 2):
+                part = left - photo.x, top - photo.y, right - left, bottom - top
+                return _render(kept.sketch, part, (left, top), size[0] / width, amounts)
+        raise BadRequest("area-outside-regions")
+
+    def measure(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        search = self._searches.get(header.text("search", ""))
+        reports = _measure(search, read_amounts(header), cancel)
+        return Message({**describe_reports(reports), "warnings": describe_messages(search.warnings)})
+
+    def apply(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        search, amounts = self._searches.get(header.text("search", "")), read_amounts(header)
+        output = header.word("output", "single", _OUTPUTS)
+        began = time.perf_counter()
+
+        def apply_region(task: Task, progress: JobProgress) -> ProtectResult:
+            kept = next(kept for kept in search.regions if kept.task is task)
+            follow = _follow(progress, tell)
+
+            def tell_stage(stage: str) -> None:
+                cancel.raise_if_cancelled()
+                follow(Progress(stage))
+
+            result = apply_direction(kept.sketch.direction, amounts, layers=output == "products", tell=tell_stage)
+            return self._as_seen(kept.region, result, search.request, cancel)
+
+        parts, failures = _each_region(search.tasks, search.request, apply_region)
+        regions = {id(kept.task): kept.region for kept in search.regions}
+        answer, packed = _pack_results([(regions[id(task)], task, result) for task, result in parts])
+        warnings = list(dict.fromkeys([*search.warnings, *answer.warnings, *_left_out(failures)]))
+        seconds = search.seconds + time.perf_counter() - began
+        return _answer(answer, warnings, packed, search.request, output, amounts, seconds)
+
+    def drop(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+        self._searches.drop(header.names("searches"))
+        return Message({})
+
+    def _as_seen(
+        self, region: RegionPictures, result: ProtectResult, request: ProtectRequest, cancel: CancelToken
+    ) -> ProtectResult:
+        """The result with the similarities of the picture with the selection applied.
+
+        Raises:
+            NothingVisible: the selection hides all of it.
+        """
+        if region.selection is None:
+            return result
+        photo = to_photo(region.photo)
+        pixels = blend_selection(photo.pixels, result.photo.pixels, region.selection.pixels)
+        if np.array_equal(pixels, photo.pixels):
+            raise NothingVisible("selection-hides-change")
+        if np.array_equal(pixels, result.photo.pixels):
+            return result
+        cancel.raise_if_cancelled()
+        warnings = list(result.warnings)
+        seen = compare.check(
+            photo if region.original is None else to_photo(region.original),
+            photo.with_pixels(pixels),
+            store=self._store,
+            device=request.device,
+            warm=self._warm,
+            warnings=warnings,
+        )
+        faces = tuple(update_similarities(face, seen) for face in result.faces)
+        return replace(result, faces=faces, warnings=tuple(dict.fromkeys(warnings)))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the results of all regions came to."""
+
+    reports: list[FaceReport]
+    warnings: list[errors.Message]
+    stronger: Stronger | None
+
+
+def _request_for(region: RegionPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
+    photo = to_photo(region.photo)
+    if min(photo.width, photo.height) < MIN_SIDE:
+        raise NoFace("layer-too-small", width=photo.width, height=photo.height)
+    original = None if region.original is None else to_photo(region.original)
+    return replace(request, photo=photo, faces=task.choice, original=original)
+
+
+def _each_region(
+    tasks: Sequence[Task], request: ProtectRequest, work: Callable[[Task, JobProgress], _Result]
+) -> tuple[list[tuple[Task, _Result]], list[NoFace | NothingVisible]]:
+    """Work on every region; those that succeed are kept when others fail.
+
+    Raises:
+        NoFace, NothingVisible: all of them failed.
+    """
+    done: list[tuple[Task, _Result]] = []
+    failures: list[NoFace | NothingVisible] = []
+    for index, task in enumerate(tasks):
+        try:
+            steps = request.steps or SearchSettings().steps
+            done.append((task, work(task, JobProgress(index, len(tasks), steps))))
+        except (NoFace, NothingVisible) as error:
+            failures.append(error)
+    if not done:
+        raise failures[0]
+    return done, failures
+
+
+def _left_out(failures: Sequence[NoFace | NothingVisible]) -> list[errors.Message]:
+    reasons = dict.fromkeys(failed.message for failed in failures)
+    return [errors.Message("not-every-face", why=why) for why in reasons]
+
+
+def _follow(job_progress: JobProgress, tell: Tell) -> Callable[[Progress], None]:
+    return lambda progress: tell(Message(describe_progress(progress, *job_progress.estimate(progress))))
+
+
+def _pack_results(
+    parts: Sequence[tuple[RegionPictures, Task, ProtectResult]],
+) -> tuple[_Measured, list[Picture]]:
+    reports: list[FaceReport] = []
+    warnings: list[errors.Message] = []
+    packed: list[Picture] = []
+    stronger: Stronger | None = None
+    tasks = []
+    for region, task, result in parts:
+        task = drop_missing_faces(task, result.faces)
+        tasks.append(task)
+        reports += move_to_layer(result.faces, task, region.photo)
+        warnings += [w for w in result.warnings if w not in warnings]
+        # It depends on the request only, the same for all regions except those that are strengthened.
+        stronger = stronger or result.stronger
+        packed += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
+    return _Measured(renumber(reports, tasks), warnings, stronger), packed
+
+
+def _answer(
+    measured: _Measured,
+    warnings: Sequence[errors.Message],
+    packed: list[Picture],
+    request: ProtectRequest,
+    output: str,
+    amounts: Amounts,
+    seconds: float,
+) -> Message:
+    reports = measured.reports
+    return pack(
+        {
+            **describe_reports(reports),
+            "warnings": describe_messages(warnings),
+            "stronger": stronger_report(measured.stronger, reports),
+            "settings": list_settings(request, reports, output, amounts),
+            "seconds": round(seconds, 2),
+            "seconds_per_face": average_seconds(request, reports),
+        },
+        packed,
+    )
+
+
+def _measure(search: _KeptSearch, amounts: Amounts, cancel: CancelToken) -> list[FaceReport]:
+    reports: list[FaceReport] = []
+    for kept in search.regions:
+        reports += move_to_layer(kept.sketch.measure(amounts, cancel), kept.task, kept.region.photo)
+    return renumber(reports, search.tasks)
+
+
+def _render(sketch: Sketch, part: Area, corner: tuple[int, int], scale: float, amounts: Amounts) -> Message:
+    size = max(1, round(part[2] * min(1.0, scale))), max(1, round(part[3] * min(1.0, scale)))
+    before, after = sketch.render(part, size, amounts)
+    header: dict[str, Any] = {"area": [*corner, *part[2:]]}
+    return pack(header, [Picture("before", 0, 0, before), Picture("after", 0, 0, after)])

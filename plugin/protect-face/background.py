@@ -1,0 +1,189 @@
+"""What a dialog asks the worker: in a thread on a connection of its own, so that the window never stands still."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gi.repository import GLib
+from worker_client import Event, Job, Picture, Worker, WorkerProblem
+
+import run
+
+# In the order in which they are done; of each there is at most one, the latest.
+RENDER, MEASURE = "render", "measure"
+_FOLLOWING = (RENDER, MEASURE)
+# Seconds that closing the dialog waits for a job to stop.
+_PATIENCE = 2.0
+
+
+@dataclass
+class Request:
+    """One job.
+
+    Attributes:
+        kind, header, pictures: as ``Worker.submit`` takes them.
+        done: called with the result.
+        tell: called with each event before it.
+        failed: called when there is no result.
+    """
+
+    kind: str
+    header: dict[str, Any]
+    done: Callable[[Event], object]
+    pictures: list[Picture] = field(default_factory=list)
+    tell: Callable[[Event], object] = lambda event: None
+    failed: Callable[[WorkerProblem], object] = lambda problem: None
+
+
+class Background:
+    """Does jobs one after the other and answers in GTK's thread.
+
+    Jobs that a button started run in order. "render" and "measure" follow a slider: a newer one takes the place of one
+    that waits, and what is drawn comes before what is measured.
+    """
+
+    def __init__(
+        self, on_hello: Callable[[dict[str, Any]], object], on_problem: Callable[[WorkerProblem], object]
+    ) -> None:
+        """Args:
+        on_hello: called with the worker's hello whenever a connection is made.
+        on_problem: called with what went wrong.
+        """
+        self._on_hello = on_hello
+        self._on_problem = on_problem
+        self._changed = threading.Condition()
+        self._waiting: list[Request] = []
+        self._following: dict[str, Request] = {}
+        self._running: tuple[Request, Job | None] | None = None
+        self._kept: list[str] = []
+        self._closed = False
+        self._reconnect = False
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        """Does a job after those that wait."""
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify()
+
+    def follow(self, request: Request) -> None:
+        """Does a "render" or "measure", in the place of an older one that waits."""
+        with self._changed:
+            self._following[request.kind] = request
+            self._interrupt_measuring()
+            self._changed.notify()
+
+    def cancel(self) -> None:
+        """Stops the job that a button started, and those that wait for it."""
+        with self._changed:
+            dropped, self._waiting = self._waiting, []
+            if self._running is not None and self._running[0].kind not in _FOLLOWING and self._running[1] is not None:
+                self._running[1].cancel()
+        for request in dropped:
+            self._answer(request.failed, WorkerProblem("cancelled"))
+
+    def reconnect(self) -> None:
+        """Connects anew before the next job, for what the worker says in its hello."""
+        with self._changed:
+            self._reconnect = True
+            self._changed.notify()
+
+    def keep(self, search: str) -> None:
+        """Remembers a search, which the worker drops when the dialog is closed."""
+        self._kept.append(search)
+
+    def close(self, keep: str | None = None) -> None:
+        """Cancels what runs, and drops all searches but ``keep``; nothing is called any more."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._following.clear()
+            self._kept = [name for name in self._kept if name != keep]
+            if self._running is not None and self._running[1] is not None:
+                self._running[1].cancel()
+            self._changed.notify()
+        self._thread.join(_PATIENCE)
+
+    def _work(self) -> None:
+        worker: Worker | None = None
+        try:
+            while (request := self._next()) is not None:
+                try:
+                    if worker is None or self._reconnect:
+                        if worker is not None:
+                            worker.close()
+                        worker, self._reconnect = None, False
+                        worker = run.connect()
+                        if self._closed:  # too late to ask for anything
+                            return
+                        self._answer(self._on_hello, worker.hello)
+                    event = self._do(worker, request)
+                except WorkerProblem as problem:
+                    if not self._interrupted(request, problem):
+                        self._answer(request.failed, problem)
+                        self._answer(self._on_problem, problem)
+                else:
+                    self._answer(request.done, event)
+            if worker is not None and self._kept:
+                worker.submit("drop", {"searches": self._kept}).result(lambda _event: None)
+        except WorkerProblem:
+            pass  # a worker that has gone has dropped everything
+        finally:
+            if worker is not None:
+                worker.close()
+
+    def _next(self) -> Request | None:
+        """Waits for a job; None when the dialog has been closed."""
+        with self._changed:
+            while not (self._closed or self._waiting or self._following):
+                self._changed.wait()
+            if self._closed:
+                return None
+            if self._waiting:
+                request = self._waiting.pop(0)
+            else:
+                request = self._following.pop(next(kind for kind in _FOLLOWING if kind in self._following))
+            self._running = request, None
+            return request
+
+    def _do(self, worker: Worker, request: Request) -> Event:
+        try:
+            job = worker.submit(request.kind, request.header, request.pictures)
+            with self._changed:
+                self._running = request, job
+                if self._closed:
+                    job.cancel()
+                self._interrupt_measuring()
+            return job.result(lambda event: self._answer(request.tell, event))
+        finally:
+            with self._changed:
+                self._running = None
+
+    def _interrupt_measuring(self) -> None:
+        """What is to be drawn does not wait for what is measured, which is then measured again."""
+        if self._running is None or self._running[1] is None or self._running[0].kind != MEASURE:
+            return
+        if RENDER in self._following or self._waiting:
+            self._running[1].cancel()
+
+    def _interrupted(self, request: Request, problem: WorkerProblem) -> bool:
+        """Whether a "measure" was cancelled for something more urgent; it waits again then."""
+        if self._closed:
+            return True
+        if request.kind != MEASURE or problem.code != "cancelled":
+            return False
+        with self._changed:
+            self._following.setdefault(MEASURE, request)
+        return True
+
+    def _answer(self, call: Callable[..., object], *arguments: Any) -> None:
+        def now() -> bool:
+            if not self._closed:
+                call(*arguments)
+            return False
+
+        GLib.idle_add(now)

@@ -1,0 +1,189 @@
+"""The meter: one plain bar that says whether others' photos still lead to this one, and what every recogniser says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gi
+
+gi.require_version("Gtk", "3.0")
+from gi.repository import GdkPixbuf, GLib, Gtk, Pango  # noqa: E402
+from worker_client.report import (  # noqa: E402
+    LIKELY,
+    NO,
+    UNLIKELY,
+    answer,
+    beside,
+    count_lost,
+    headline,
+    judge,
+    judged_by_other_photos,
+    meaning,
+    no_promise,
+    others,
+    question,
+    verdict,
+    warnings,
+)
+from worker_client.texts import _  # noqa: E402
+
+from run_settings import ANOTHER, SHAPE, STRONGER  # noqa: E402
+
+_GAP = 12
+_BAR = (260, 14)
+_METER_BAR = (240, 16)
+_GREEN, _AMBER, _RED, _TRACK, _MARK = (46, 139, 87), (214, 152, 32), (196, 60, 52), (205, 205, 205), (20, 20, 20)
+_JUDGED = {LIKELY: _GREEN, UNLIKELY: _AMBER, NO: _RED, None: _TRACK}
+# By the verdict on other photos of the person, else by that on this same photo.
+_COLOURS = {
+    "lost": _GREEN,
+    "may match": _AMBER,
+    "protected": _GREEN,
+    "mostly protected": _AMBER,
+    "recognised": _RED,
+}
+
+
+class Meter(Gtk.Box):
+    """The bar, with a fold for the details and buttons for what would help."""
+
+    def __init__(self, offers: Sequence[str], wish: Callable[[str], object], folded: bool = True) -> None:
+        """Args:
+        offers: the buttons, of ``STRONGER``, ``ANOTHER`` and ``SHAPE``.
+        wish: called with one of them when it is pressed.
+        folded: whether the details begin folded.
+        """
+        super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+        self.figures: dict[str, Any] | None = None
+        self._question = Gtk.Label(label=question(), xalign=0, wrap=True, max_width_chars=48)
+        self._bar = Gtk.Image()
+        self._answer = Gtk.Label(xalign=0)
+        line = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
+        line.pack_start(self._bar, False, False, 0)
+        line.pack_start(self._answer, False, False, 0)
+        self._offers = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
+        labels = {STRONGER: _("Str_onger"), ANOTHER: _("Try a_nother"), SHAPE: _("Mor_e shape")}
+        self.buttons = {name: Gtk.Button(label=labels[name], use_underline=True) for name in offers}
+        for name, button in self.buttons.items():
+            button.connect("clicked", lambda _button, name=name: wish(name))
+            self._offers.pack_start(button, False, False, 0)
+        self._details = Gtk.Expander(label=_("_Details by recogniser"), use_underline=True, expanded=not folded)
+        for widget in (self._question, line, self._offers, self._details):
+            self.pack_start(widget, False, False, 0)
+        self.show_all()
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is measured."""
+        self.figures = None
+        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, 0.0, None, _TRACK))
+        self._answer.set_text("")
+        self._offers.hide()
+        self._details.hide()
+
+    def wait(self) -> None:
+        """What is shown is about to change: the verdict goes, the bar stays."""
+        self._answer.set_markup("<i>" + GLib.markup_escape_text(_("measuring…")) + "</i>")
+
+    def show_figures(self, figures: dict[str, Any]) -> None:
+        """Shows what was measured: the header of the result of "measure", "search", "protect" or "check"."""
+        self.figures = figures
+        faces = figures["faces"]
+        judgement = judge(faces)
+        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, _share(faces), None, _JUDGED[judgement]))
+        self._answer.set_markup("<b>" + GLib.markup_escape_text(answer(judgement)) + "</b>")
+        old = self._details.get_child()
+        if old is not None:
+            old.destroy()
+        self._details.add(details(figures))
+        self._details.show_all()
+        self._offers.set_visible(judgement in (UNLIKELY, NO))
+
+
+def details(figures: dict[str, Any]) -> Gtk.Widget:
+    """What every recogniser says of every face, and what that means."""
+    box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
+    for face in figures["faces"]:
+        box.pack_start(face_details(face), False, False, 0)
+    box.pack_start(explanation(figures), False, False, 0)
+    return box
+
+
+def explanation(figures: dict[str, Any]) -> Gtk.Widget:
+    """What bars and verdicts mean."""
+    faces = figures["faces"]
+    if judged_by_other_photos(faces):
+        explained = _(
+            "Bars show how much alike this photo and the protected one are to a recogniser; left of the mark it no"
+            " longer matches other photos of the person."
+        )
+    else:
+        explained = _(
+            "Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them."
+        )
+    label = Gtk.Label(
+        label="\n".join([*warnings(figures), explained, *meaning(faces), no_promise()]),
+        xalign=0, wrap=True, max_width_chars=80,
+    )  # fmt: skip
+    attributes = Pango.AttrList()
+    attributes.insert(Pango.attr_scale_new(0.9))
+    label.set_attributes(attributes)
+    return label
+
+
+def face_details(face: dict[str, Any]) -> Gtk.Widget:
+    """A bar with a mark at the threshold for each recogniser."""
+    box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+    for line in [headline(face), *beside(face)]:
+        box.pack_start(Gtk.Label(label=line, xalign=0, wrap=True, max_width_chars=80), False, False, 0)
+    grid = Gtk.Grid(column_spacing=_GAP, row_spacing=4, margin_start=_GAP)
+    if face["similarities"]:
+        for column, text in ((2, _("Other photos")), (3, _("This same photo"))):
+            grid.attach(bold(text), column, 0, 1, 1)
+    for row, similarity in enumerate(face["similarities"], 1):
+        colour = _COLOURS[similarity.get("other_photos") or similarity["verdict"]]
+        mark = similarity.get("other_photos_up_to")
+        threshold = similarity["far1"] if mark is None else mark
+        bar = Gtk.Image.new_from_pixbuf(_draw_bar(_BAR, similarity["after"], threshold, colour))
+        same = _("{verdict}: {after:.2f} (threshold {far1:.2f})").format(
+            verdict=verdict(similarity), after=similarity["after"], far1=similarity["far1"]
+        )
+        for column, text in zip((0, 2, 3), (similarity["recogniser"], others(similarity), same), strict=True):
+            grid.attach(Gtk.Label(label=text, xalign=0), column, row, 1, 1)
+        grid.attach(bar, 1, row, 1, 1)
+    box.pack_start(grid, False, False, 0)
+    return box
+
+
+def bold(text: str) -> Gtk.Label:
+    """A heading."""
+    label = Gtk.Label(label=text, xalign=0)
+    attributes = Pango.AttrList()
+    attributes.insert(Pango.attr_weight_new(Pango.Weight.BOLD))
+    label.set_attributes(attributes)
+    return label
+
+
+def _share(faces: list[dict[str, Any]]) -> float:
+    """Recognisers 0..1 that no longer match the face that is worst off."""
+    counts = [count_lost(face) for face in faces if face["similarities"]]
+    return min((lost / known for lost, known in counts if known), default=0.0)
+
+
+def _draw_bar(
+    size: tuple[int, int], value: float, threshold: float | None, colour: tuple[int, int, int]
+) -> GdkPixbuf.Pixbuf:
+    """A bar over 0..1, with a mark if there is a threshold. Drawn by hand: not every GIMP's Python has cairo."""
+    width, height = size
+    filled = round(min(1.0, max(0.0, value)) * width)
+    mark = None if threshold is None else round(min(1.0, max(0.0, threshold)) * width)
+
+    def marked(x: int) -> bool:
+        return mark is not None and abs(x - mark) <= 1
+
+    opaque = b"".join(bytes((*(_MARK if marked(x) else colour if x < filled else _TRACK), 255)) for x in range(width))
+    outer = b"".join(bytes((*_MARK, 255) if marked(x) else (0, 0, 0, 0)) for x in range(width))
+    # The mark stands out above and below.
+    data = GLib.Bytes.new(outer * 3 + opaque * (height - 6) + outer * 3)
+    return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, True, 8, width, height, 4 * width)
