@@ -129,6 +129,8 @@ class ProtectRequest:
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.
+        references: other photos of the people in ``photo``, unprotected, which somebody who searches for them may have;
+            the search leads away from these too.
     """
 
     photo: Photo
@@ -147,6 +149,7 @@ class ProtectRequest:
     original: Photo | None = None
     layers: bool = False
     keep_expression: bool = True
+    references: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,8 @@ class Similarity:
         far01: threshold at FAR 0.1 %.
         other_photos_up_to: highest value of ``after`` at which, in our measurements, at least four of five matches with
             other photos of the person were lost at FAR 1 %; -1 if none was low enough, None if it was not measured.
+        references: cosine similarity of the original, and of the protected face, to each reference of the request that
+            shows the person.
     """
 
     recogniser: str
@@ -173,6 +178,7 @@ class Similarity:
     far1: float
     far01: float
     other_photos_up_to: float | None = None
+    references: tuple[tuple[float, float], ...] = ()
 
     @property
     def verdict(self) -> Literal["protected", "mostly protected", "recognised"]:

@@ -175,6 +175,14 @@ StoreMaker = Callable[[], "ModelStore"]
     "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
 )
 @click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Recogniser that only verifies.")
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another photo of the person, unprotected; may be repeated.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Search steps per face.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--free-noise", is_flag=True, help="stylegan2: also optimise its noise maps below 512 px.")
@@ -209,7 +217,12 @@ def protect(
     _check_recognisers(store, options["recognisers"], options["hold_out"])
     from c2p_core.validate import check_request
 
-    check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), **options))
+    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
+    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
+    if references:
+        from c2p_core.io import photo_files
+
+        options["references"] = tuple(map(photo_files.read, references))
     reports: list[dict[str, Any]] = []
     cancel = _SignalToken()
     try:

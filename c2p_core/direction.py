@@ -20,17 +20,27 @@ from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
+from c2p_core.references import Embeddings, compare_with_references
 from c2p_core.subjects import Subject
 
 
 @dataclass(frozen=True)
 class FoundChange:
-    """What the search found for one face; ``seconds`` is the time that it took, ``steps`` those that led to it."""
+    """What the search found for one face.
+
+    Attributes:
+        subject: the face.
+        change: what was found.
+        steps: that led to it.
+        seconds: that it took.
+        references: other photos of the person, see ``references``.
+    """
 
     subject: Subject
     change: Change
     steps: int
     seconds: float
+    references: tuple[Embeddings, ...] = ()
 
     @property
     def alignment(self) -> Alignment:
@@ -91,6 +101,9 @@ def apply_direction(
         canvas = verify.crop_face(after, detected)
         rows = verify.measure_similarities(
             subject.original_canvas, canvas, direction.recognisers, direction.held_out, direction.device
+        )
+        rows = compare_with_references(
+            rows, subject.original_canvas, canvas, found.references, direction.recognisers, direction.device
         )
         number = subject.face.number
         reports[number] = replace(reports[number], similarities=rows, steps=found.steps, seconds=found.seconds)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from c2p_core import verify
@@ -16,50 +13,26 @@ from c2p_core.api import (
     CancelToken,
     Preview,
     PreviewCallback,
-    Progress,
     ProgressCallback,
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.device import CPU, pick_device, run_first_that_fits
 from c2p_core.direction import Direction, FoundChange, apply_direction
 from c2p_core.errors import Message
 from c2p_core.faces import refine_landmarks
 from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.faces.canvas import CanvasFace
-from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.looks import paints_anything, prompt_warnings
-from c2p_core.io.colour_profiles import profile_warnings
 from c2p_core.io.rgb8 import tensor_as_bytes
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
-from c2p_core.search import SearchResult, SearchSettings, Target, search
+from c2p_core.references import Embeddings, embed_references, mean_embedding, select_same_person
+from c2p_core.run import Run, run_on_fitting_device
+from c2p_core.search import SearchResult, Target, search
 from c2p_core.starting_look import choose_starting_look, hidden_warnings
 from c2p_core.subjects import Subject, find_subjects
-from c2p_core.validate import check_request
-
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One attempt at a request, on one device."""
-
-    request: ProtectRequest
-    settings: SearchSettings
-    device: torch.device
-    progress: ProgressCallback
-    preview: PreviewCallback | None
-    cancel: CancelToken
-    store: ModelStore
-    warm: WarmModels
-
-    def tell(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
-        """Report progress; raises ``Cancelled`` if the run was cancelled."""
-        self.cancel.raise_if_cancelled()
-        self.progress(Progress(stage, face, faces, step, steps))
 
 
 def protect(
@@ -90,10 +63,10 @@ def protect(
         Cancelled: ``cancel`` was set.
     """
 
-    def finish(run: _Run, direction: Direction) -> ProtectResult:
-        return apply_direction(direction, amounts, layers=request.layers, tell=run.tell)
+    def attempt(run: Run) -> ProtectResult:
+        return apply_direction(_find_direction(run), amounts, layers=request.layers, tell=run.tell)
 
-    return _search_then(request, finish, progress, preview, cancel, store, warm)
+    return run_on_fitting_device(request, attempt, progress, preview, cancel, store, warm)
 
 
 def find_direction(
@@ -109,46 +82,12 @@ def find_direction(
 
     ``direction.apply_direction`` applies what was found by any amount; ``sketch.Sketch`` shows and measures it faster.
     """
-    return _search_then(request, lambda run, direction: direction, progress, preview, cancel, store, warm)
+    return run_on_fitting_device(request, _find_direction, progress, preview, cancel, store, warm)
 
 
-def _search_then(
-    request: ProtectRequest,
-    finish: Callable[[_Run, Direction], _Result],
-    progress: ProgressCallback | None,
-    preview: PreviewCallback | None,
-    cancel: CancelToken | None,
-    store: ModelStore | None,
-    warm: WarmModels | None,
-) -> _Result:
-    """Check the request, search and ``finish`` on the first device that has enough memory."""
-    check_request(request)
-    request = replace(request, prompt=to_english(request.prompt))
-    steps = SearchSettings().steps if request.steps is None else request.steps
-    settings, kept = SearchSettings(steps=steps), warm or WarmModels()
-    warnings = profile_warnings(request.photo)
-    device = pick_device(request.device, warnings)
-    tell, token = progress or (lambda _: None), cancel or CancelToken()
-
-    def attempt(device: torch.device, settings: SearchSettings, *messages: Message) -> _Result:
-        run = _Run(request, settings, device, tell, preview, token, store or ModelStore(), kept)
-        return finish(run, _find_direction(run, [*warnings, *messages]))
-
-    return run_first_that_fits(
-        kept.release,
-        lambda: attempt(device, settings),
-        lambda: attempt(
-            device,
-            replace(settings, one_recogniser_per_step=True),
-            Message("search-in-turns"),
-        ),
-        lambda: attempt(CPU, settings, Message("photo-on-processor")),
-    )
-
-
-def _find_direction(run: _Run, warnings: list[Message]) -> Direction:
+def _find_direction(run: Run) -> Direction:
     """Detect, invert, search."""
-    request, store = run.request, run.store
+    request, store, warnings = run.request, run.store, [*run.warnings]
     run.tell("detect")
     faces, subjects = find_subjects(request, store, warnings)
 
@@ -157,6 +96,8 @@ def _find_direction(run: _Run, warnings: list[Message]) -> Direction:
         request, store, run.device, warnings, run.warm, lambda step, steps: run.tell("prepare", step=step, steps=steps)
     )
     warnings += prompt_warnings(request.prompt)
+
+    references = embed_references(request.references, models.recognisers, run.device, store)
 
     found: list[FoundChange] = []
     for index, subject in enumerate(subjects):
@@ -168,18 +109,23 @@ def _find_direction(run: _Run, warnings: list[Message]) -> Direction:
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
         inverted = inverted.with_look(look)
         warnings += hidden_warnings(subject.face.number, look, canvas)
-        result = _search(run, models, subject, canvas, inverted, tell)
+        own = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
+        same = select_same_person(own, references, models.recognisers)
+        if request.references and not same:
+            warnings.append(Message("references-of-others", face=subject.face.number))
+        result = _search(run, models, subject, mean_embedding(own, same), canvas, inverted, tell)
         change = inverted.change(result.code)
-        found.append(FoundChange(subject, change, result.steps, time.perf_counter() - began))
+        found.append(FoundChange(subject, change, result.steps, time.perf_counter() - began, same))
     return Direction(
         request, faces, tuple(found), models.recognisers, models.held_out, run.device, store, tuple(warnings)
     )
 
 
 def _search(
-    run: _Run,
+    run: Run,
     models: Models,
     subject: Subject,
+    own: Embeddings,
     canvas: CanvasFace,
     inverted: InvertedFace,
     tell: Callable[..., None],
@@ -192,7 +138,6 @@ def _search(
             run.preview(Preview(number, step, run.settings.steps, tensor_as_bytes(pixels)))
 
     preview(0, canvas.pixels)
-    own = verify.embed_face(subject.original_canvas, models.optimised, run.device)
     # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(request.prompt)) if paints_anything(request.prompt) else None
     return search(

@@ -14,6 +14,7 @@ from c2p_core.priors.registry import MODULES
 _LARGEST_SEED = 2**31 - 1
 _MOST_STEPS = 10_000
 _LONGEST_PROMPT = 300
+_MOST_REFERENCES = 10  # they are held in memory
 
 
 def check_request(request: ProtectRequest) -> None:
@@ -39,6 +40,8 @@ def check_request(request: ProtectRequest) -> None:
         raise BadRequest("seed-out-of-range", value=request.seed, low=0, high=_LARGEST_SEED)
     if len(request.prompt) > _LONGEST_PROMPT:
         raise BadRequest("prompt-too-long", limit=_LONGEST_PROMPT)
+    if len(request.references) > _MOST_REFERENCES:
+        raise BadRequest("references-too-many", count=len(request.references), limit=_MOST_REFERENCES)
     original, photo = request.original, request.photo
     if original is not None and (original.width, original.height) != (photo.width, photo.height):
         raise BadRequest("original-size-differs")

@@ -434,6 +434,7 @@ def test_a_bad_option_is_refused_before_anything_is_done(
         (["--strength", "7"], sentence("strength-out-of-range", value=7)),
         (["--steps", "20000"], sentence("steps-out-of-range", value=20000)),
         (["--seed", "-1"], sentence("seed-out-of-range", value=-1)),
+        (["--reference", "me.png"] * 11, sentence("references-too-many", count=11)),
         (["--seed", "2147483648"], sentence("seed-out-of-range", high=2147483647)),
         (["--prompt", "red " * 100], sentence("prompt-too-long", limit=300)),
         (["--prior", "nonsense"], sentence("prior-unknown", prior="nonsense")),

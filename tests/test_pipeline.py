@@ -58,6 +58,16 @@ def test_the_rest_of_the_photo_is_bit_identical(result: ProtectResult) -> None:
 
 
 @pytest.mark.slow
+def test_references_of_the_person_are_compared_and_those_of_nobody_are_reported(store: ModelStore) -> None:
+    mirrored = Photo(np.ascontiguousarray(data.astronaut()[:, ::-1]))
+    (face,) = protect(replace(REQUEST, steps=2, references=(mirrored,)), store=store).faces
+    assert all(len(s.references) == 1 and s.references[0][0] > s.far1 for s in face.similarities)
+    alone = protect(replace(REQUEST, steps=2, references=(Photo(data.coffee()),)), store=store)
+    assert Message("references-of-others", face=1) in alone.warnings
+    assert all(s.references == () for s in alone.faces[0].similarities)
+
+
+@pytest.mark.slow
 def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) -> None:
     (face,) = check(REQUEST.photo, result.photo, store=store)
     reported = {s.recogniser: s.after for s in result.faces[0].similarities}

@@ -32,16 +32,17 @@ def face_sentence(face: FaceReport) -> str:
         return f"Face {face.number} was skipped: {face.skipped}."
     if not face.similarities:
         return f"Face {face.number} was left as it is."
+    references = _describe_references(face.similarities)
     known = [similarity for similarity in face.similarities if similarity.other_photos is not None]
     same = _count_recognisers(
         sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo"
     )
     if not known:
-        return f"Face {face.number}: {same}. {_describe_held_out(face.similarities)}."
+        return f"Face {face.number}: {same}. {references}{_describe_held_out(face.similarities)}."
     lost = sum(similarity.other_photos == "lost" for similarity in known)
     others = _count_recognisers(lost, len(known), "other photos of the person")
     remaining = f", {len(known) - lost} may still do so" if lost < len(known) else ""
-    return f"Face {face.number}: {others}{remaining}; {same}. {_describe_held_out(face.similarities)}."
+    return f"Face {face.number}: {others}{remaining}; {same}. {references}{_describe_held_out(face.similarities)}."
 
 
 def judged_by_other_photos(faces: Sequence[FaceReport]) -> bool:
@@ -63,6 +64,13 @@ def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) ->
 def _count_recognisers(lost: int, count: int, what: str) -> str:
     verb = "recogniser no longer matches" if count == 1 else "recognisers no longer match"
     return f"{lost} of {count} {verb} it with {what}"
+
+
+def _describe_references(similarities: Sequence[Similarity]) -> str:
+    """A sentence on the matches with references, with a space at its end; empty without references."""
+    lost = [after < s.far1 for s in similarities for before, after in s.references if before >= s.far1]
+    verb = "is" if sum(lost) == 1 else "are"
+    return f"Of {len(lost)} matches with the reference photos, {sum(lost)} {verb} lost. " if lost else ""
 
 
 def _describe_held_out(similarities: Sequence[Similarity]) -> str:
@@ -102,7 +110,9 @@ def photo_report(
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
-        settings = {name: value for name, value in vars(request).items() if name not in ("photo", "original", "layers")}
+        left_out = ("photo", "original", "layers", "references")
+        settings = {name: value for name, value in vars(request).items() if name not in left_out}
+        settings["references"] = len(request.references)
         report["settings"] = settings
         report["stronger"] = stronger_report(stronger, faces)
     report["faces"] = [face_report(face) for face in faces]

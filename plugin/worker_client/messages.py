@@ -27,6 +27,8 @@ ENGLISH = {
     "steps-out-of-range": N_("{value} search steps have no meaning; choose {low} to {high}."),
     "seed-out-of-range": N_("Seed {value} has no meaning; choose one from {low} to {high}."),
     "prompt-too-long": N_("The prompt is longer than {limit} characters; a few words are enough."),
+    "references-too-many": N_("{count} reference photos are too many; give at most {limit}."),
+    "references-of-others": N_("No reference photo shows the person of face {face}, so that none was used for it."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
     "prior-without-noise": N_("Only the prior stylegan2 has noise maps to search; use it, or leave --free-noise out."),

@@ -1,0 +1,80 @@
+"""Other photos of the people in a photo, which somebody who searches for them has.
+
+The search then moves each face away from the mean of the person's embeddings rather than from one of them, and the
+report says which matches with these photos are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from c2p_core.api import Similarity
+from c2p_core.faces import find_faces_in
+from c2p_core.faces.canvas import CanvasFace
+from c2p_core.faces.view import View
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+from c2p_core.recognition import Recogniser
+from c2p_core.verify import crop_face, embed_face
+
+Embeddings = dict[str, Tensor]
+"""(D,) unit embeddings of one face by recogniser name."""
+
+
+def embed_references(
+    photos: Sequence[Photo], recognisers: Sequence[Recogniser], device: torch.device, store: ModelStore
+) -> tuple[Embeddings, ...]:
+    """Embed every face of the photos that is large enough.
+
+    Raises:
+        ModelUnavailable: a detector's model is missing.
+    """
+    return tuple(
+        embed_face(crop_face(view, face), recognisers, device)
+        for view in map(View, photos)
+        for face in find_faces_in(view, store)
+        if not face.skipped
+    )
+
+
+def select_same_person(
+    own: Embeddings, references: Sequence[Embeddings], recognisers: Sequence[Recogniser]
+) -> tuple[Embeddings, ...]:
+    """Those references that more than half of the recognisers match with a face, at FAR 1 %."""
+
+    def matches(reference: Embeddings) -> bool:
+        verdicts = [float(own[r.name] @ reference[r.name]) >= r.far1 for r in recognisers]
+        return 2 * sum(verdicts) > len(verdicts)
+
+    return tuple(reference for reference in references if matches(reference))
+
+
+def mean_embedding(own: Embeddings, references: Sequence[Embeddings]) -> Embeddings:
+    """The mean of a face's embedding and those of other photos of the person, at unit length."""
+    if not references:
+        return own
+    return {name: F.normalize(torch.stack([e[name] for e in (own, *references)]).mean(0), dim=0) for name in own}
+
+
+def compare_with_references(
+    similarities: Sequence[Similarity],
+    original: CanvasFace,
+    after: CanvasFace,
+    references: Sequence[Embeddings],
+    recognisers: Sequence[Recogniser],
+    device: torch.device,
+) -> tuple[Similarity, ...]:
+    """Complete the similarities of a face by those to other photos of the person, see ``Similarity.references``."""
+    if not references:
+        return tuple(similarities)
+    before, protected = embed_face(original, recognisers, device), embed_face(after, recognisers, device)
+
+    def compare(name: str) -> tuple[tuple[float, float], ...]:
+        return tuple((float(before[name] @ e[name]), float(protected[name] @ e[name])) for e in references)
+
+    return tuple(replace(similarity, references=compare(similarity.recogniser)) for similarity in similarities)
