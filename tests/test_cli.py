@@ -182,6 +182,7 @@ def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp
         "far1": 0.43,
         "far01": 0.55,
         "other_photos_up_to": None,
+        "references": [],
         "verdict": "protected",
         "other_photos": None,
     }
