@@ -8,9 +8,8 @@ import platform
 import re
 import shutil
 import stat
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from installer import plug_in, worker
 from installer.environment import (
     OWN_PACKAGE,
     PACKAGES,
-    child_environment,
     examine,
     release,
+    run_program,
     translations,
     wanted_stamps,
 )
@@ -99,9 +98,9 @@ def _models(where: Places, problems: list[str]) -> Iterator[str]:
     if not where.c2p.exists():
         yield "unknown without the environment"
         return
-    code, words = _run([where.c2p, "models", "verify"], C2P_MODELS=str(where.models), C2P_OFFLINE="1")
-    yield from words
-    if code:
+    verified = run_program([where.c2p, "models", "verify"], 120, C2P_MODELS=str(where.models), C2P_OFFLINE="1")
+    yield from verified.stdout.splitlines()
+    if verified.returncode:
         problems.append("Models are missing or damaged (see above); run 'python3 install.py --gimp'.")
 
 
@@ -201,21 +200,3 @@ def _describe_access(path: Path) -> str:
     if is_ours(path):
         words.append("made by install.py")
     return ", ".join(words)
-
-
-def _run(command: Sequence[str | Path], **more: str) -> tuple[int, list[str]]:
-    """Run a program to its end; returns its exit code and lines."""
-    try:
-        ended = subprocess.run(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env=child_environment(**more),
-            timeout=120,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return 1, [str(error)]
-    return ended.returncode, ended.stdout.splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from installer.places import MARKER, Places, claim, read_marker, write_marker
@@ -92,7 +91,7 @@ def prepare(
             6,
         )
     # A working environment is kept, whatever Python runs install.py: a new one would need the network.
-    new = not _can_run(places.python, "-m", "pip", "--version")
+    new = run_program([places.python, "-m", "pip", "--version"]).returncode != 0
     if new:
         before_change()
         _make(places.venv, say)
@@ -119,7 +118,7 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
     known = read_marker(places.venv)
     stamps = wanted_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and not (_can_run(places.c2p, "--help") and translations(places)):
+    if OWN_PACKAGE not in missing and (run_program([places.c2p, "--help"]).returncode or not translations(places)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
@@ -168,18 +167,7 @@ def examine(places: Places) -> tuple[int, list[str]]:
     Returns:
         0 if they do, and lines for the diagnosis, the last of which describes a fault.
     """
-    try:
-        ended = subprocess.run(
-            [str(places.python), "-I", "-c", _EXAMINATION],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env=child_environment(),
-        )
-    except OSError as error:
-        return 1, [str(error)]
+    ended = run_program([places.python, "-I", "-c", _EXAMINATION])
     return ended.returncode, ended.stdout.strip().splitlines() or ["no words"]
 
 
@@ -229,6 +217,29 @@ def child_environment(**more: str) -> dict[str, str]:
     misleading += ("PYTHONDONTWRITEBYTECODE",)
     kept = {name: value for name, value in os.environ.items() if name not in misleading}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
+
+
+def run_program(
+    command: Sequence[str | Path], seconds: float | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without input, with ``more`` variables; what it prints, errors too, is the result's ``stdout``.
+
+    One that can't be started, or takes longer than ``seconds``, ends with 1 and has the reason as its output.
+    """
+    words = [str(word) for word in command]
+    try:
+        return subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(**more),
+            timeout=seconds,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(words, 1, str(error), "")
 
 
 def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
@@ -303,28 +314,12 @@ def _make(folder: Path, say: Say) -> None:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     except OSError as error:
         raise disk_problem(error, folder) from error
-    made = subprocess.run(
-        # Not sys.executable, which may be in the folder that was just emptied.
-        [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(folder)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=child_environment(),
-    )
+    # Not sys.executable, which may be in the folder that was just emptied.
+    made = run_program([getattr(sys, "_base_executable", sys.executable), "-m", "venv", folder])
     if made.returncode:
         _check_space(folder)
         last = (made.stdout.strip().splitlines() or ["no words"])[-1]
         raise Stop(f"Python could not make a virtual environment in '{folder}' ({last}); try another --venv.", 6)
-
-
-def _can_run(*command: str | Path) -> bool:
-    with contextlib.suppress(OSError):
-        return (
-            subprocess.run([str(word) for word in command], capture_output=True, env=child_environment()).returncode
-            == 0
-        )
-    return False
 
 
 def _check_space(folder: Path) -> None:

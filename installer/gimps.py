@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.environment import child_environment
+from installer.environment import run_program
 
 FLATPAK = "org.gimp.GIMP"
 FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
@@ -73,7 +73,7 @@ class Program:
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run it without a window to its end; a GIMP that hangs or can't be started counts as failed."""
         command = [*self.command, "--no-interface", "--no-data", "--no-fonts", *options]
-        return _run(command, START_SECONDS)
+        return run_program(command, START_SECONDS)
 
 
 def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Profile, ...]:
@@ -97,7 +97,7 @@ def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     """Find every GIMP 2.10 or 3 that can be started, without duplicates."""
     found: dict[str, Program] = {}
     for command, packaging in _find_commands(environment, platform):
-        result = _run([*command, "--version"], VERSION_SECONDS)
+        result = run_program([*command, "--version"], VERSION_SECONDS)
         match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", result.stdout)
         if match and result.returncode == 0:
             found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
@@ -195,19 +195,3 @@ def _find_commands(environment: Mapping[str, str], platform: str) -> Iterator[tu
         for image in sorted(folder.glob("GIMP-*.AppImage")):
             if os.access(image, os.X_OK):
                 yield (str(image),), "AppImage"
-
-
-def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env=child_environment(),
-            timeout=seconds,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 1, str(error), "")

@@ -7,12 +7,11 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from installer.environment import CHECKOUT, child_environment
+from installer.environment import CHECKOUT, run_program
 from installer.places import Places, cache_home, data_home, inverted_faces, log_home, places
 from installer.problems import Stop
 
@@ -78,10 +77,8 @@ def end(where: Places) -> bool:
         return bool(client.stop(_location(where)))
     except client.WorkerProblem as problem:
         # The environment's own command uses the same protocol as the worker installed with it.
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            command = [str(where.c2p), "worker", "stop"]
-            if subprocess.run(command, capture_output=True, env=child_environment(), timeout=60).returncode == 0:
-                return True
+        if run_program([where.c2p, "worker", "stop"], 60).returncode == 0:
+            return True
         raise Stop(str(problem)) from problem
 
 

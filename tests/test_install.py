@@ -49,7 +49,7 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         pretend(where, job, arguments)
 
     monkeypatch.setattr(environment, "_make", lambda folder, say: calls.append(["make"]))
-    monkeypatch.setattr(environment, "_can_run", lambda *command: True)
+    monkeypatch.setattr(environment, "run_program", lambda command: subprocess.CompletedProcess(command, 0, ""))
     monkeypatch.setattr(environment, "examine", lambda where: (0, []))
     monkeypatch.setattr(environment, "_check_space", lambda folder: None)
     monkeypatch.setattr(environment, "pip", pip)
@@ -239,7 +239,10 @@ def test_a_command_that_is_gone_is_installed_again(
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
-    monkeypatch.setattr(environment, "_can_run", lambda *command: command[0] != where.c2p)
+    fails_for = [where.c2p, "--help"]
+    monkeypatch.setattr(
+        environment, "run_program", lambda command: subprocess.CompletedProcess(command, command == fails_for)
+    )
     environment.prepare(where, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
