@@ -141,6 +141,8 @@ def _turned(density: tuple[float, float] | None, orientation: int) -> tuple[floa
 def _read_jpeg(data: bytes) -> _Decoded:
     # Phones store several pictures in one JPEG ("MPO": depth, gain map); the first is the photo.
     file = jpeg_file.parse(data)
+    if (unusual := jpeg_file.unusual_coding(file)) is not None:
+        raise Unusable("image-compression-unsupported", compression=unusual)
     whole = file.picture()
     picture = _open(whole, "JPEG")
     _check_size(picture.width, picture.height)

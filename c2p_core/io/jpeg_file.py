@@ -11,6 +11,9 @@ from c2p_core.io import exif, photoshop, xmp
 
 SOI, EOI, SOS, COM, DQT = 0xD8, 0xD9, 0xDA, 0xFE, 0xDB
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+# Starts of frames: with 8 or 12 bits; of the lossless JPEG, JPEG-LS; of a picture in several sizes.
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_LOSSLESS, _HIERARCHICAL = (0xC3, 0xCB, 0xF7), (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
 _XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\x00"
 _PHOTOSHOP = b"Photoshop 3.0\x00"
@@ -234,6 +237,18 @@ def exif_segment(block: bytes) -> Segment:
 def without_colour_transform(segments: list[Segment]) -> list[Segment]:
     """Segments without Adobe's, which says how the original's colours are coded."""
     return [segment for segment in segments if segment.marker != _APP14]
+
+
+def unusual_coding(file: JpegFile) -> str | None:
+    """How a file is coded, where that is none of the ways that photos are coded in; else None."""
+    for segment in file.segments:
+        if segment.marker in _LOSSLESS:
+            return "lossless JPEG"
+        if segment.marker in _HIERARCHICAL:
+            return "hierarchical JPEG"
+        if segment.marker in _FRAMES and segment.body[:1] not in (b"", b"\x08"):
+            return f"JPEG of {segment.body[0]} bits"
+    return None
 
 
 def defined_tables(file: JpegFile) -> list[int]:

@@ -245,7 +245,7 @@ def _without_pictures(tags: Iterable[Tag], lost: set[str]) -> list[Tag]:
 
 def _little_endian(entry: Entry, form: Form) -> Tag | None:
     kind, value = entry.kind, entry.value
-    if entry.tag == IPTC:
+    if entry.tag == IPTC and form.order == ">":
         # Bytes, which some programs declare as numbers and some of these swap.
         return Tag(IPTC, _UNDEFINED, len(value), value if value[:1] == b"\x1c" else _swap(value, 4))
     if form.order == ">":

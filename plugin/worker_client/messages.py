@@ -109,7 +109,7 @@ ENGLISH = {
     "image-damaged": N_("'{path}' is damaged or cut short and can't be read; copy or export it again ({reason})."),
     "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF, WebP or AVIF picture; export it as one of these."),
     "image-compression-unsupported": N_(
-        "'{path}' is packed as {compression}, which this program can't read; save it with LZW or Deflate instead."
+        "'{path}' is packed as {compression}, which this program can't read; export it as PNG, or as TIFF with Deflate."
     ),
     "image-without-pages": N_("'{path}' holds no picture; export it again."),
     "image-animated": N_("'{path}' is animated; export the one picture that you want."),

@@ -88,7 +88,8 @@ def protect(folder: Path, file: bytes, name: str, target: str | None = None, **o
     out = folder / (target or f"out{Path(name).suffix}")
     said = photo_files.write(out, paint(photo_files.read(folder / name)), **options)
     parts = [part.code for message in said for part in message.fields.get("parts", ())]
-    return out.read_bytes(), [message.code for message in said] + parts
+    codes = [message.code for message in said if jpeg_blocks.AVAILABLE or message.code != "jpeg-encoded-anew"]
+    return out.read_bytes(), codes + parts
 
 
 def stored(file: bytes) -> NDArray[np.uint8]:
@@ -588,6 +589,20 @@ def test_a_tiff_in_a_compression_that_nothing_here_reads_is_no_damaged_one(tmp_p
     (tmp_path / "a.tif").write_bytes(file)
     with raising(UnreadableImage, "image-compression-unsupported", compression="JPEG XL"):
         photo_files.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "said"), [(0xC1, 12, "JPEG of 12 bits"), (0xC3, 16, "lossless JPEG"), (0xF7, 8, "lossless JPEG")]
+)
+def test_a_jpeg_that_is_coded_in_an_unusual_way_is_no_damaged_one(
+    tmp_path: Path, marker: int, bits: int, said: str
+) -> None:
+    file = bytearray(jpeg())
+    frame = file.index(b"\xff\xc0")
+    file[frame + 1], file[frame + 4] = marker, bits
+    (tmp_path / "a.jpg").write_bytes(file)
+    with raising(UnreadableImage, "image-compression-unsupported", compression=said):
+        photo_files.read(tmp_path / "a.jpg")
 
 
 # From one format to another
