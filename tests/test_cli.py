@@ -692,6 +692,55 @@ def test_one_bad_file_does_not_stop_a_batch(photo: Path, tmp_path: Path, run: Ru
     assert told[1]["error"] == Message("image-empty", path=str(bad)).described()
 
 
+class Broken(io.StringIO):
+    """A stream that can't be written to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("error", [errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EAGAIN, None])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.usefixtures("requests")
+def test_what_cannot_be_printed_stops_no_batch(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: int | None
+) -> None:
+    stream = None if error is None else Broken(error)
+    monkeypatch.setattr(sys, name, stream)
+    black, last = save(tmp_path / "black.png", 0), save(tmp_path / "last.png")
+    words = [
+        "protect",
+        *map(str, (photo, black, last)),
+        "-o",
+        str(tmp_path / "out"),
+        "--report",
+        str(tmp_path / "r.json"),
+    ]
+    assert cli.main(words) == cli.SOME_FAILED
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
+    assert [entry.get("exit_code") for entry in json.loads((tmp_path / "r.json").read_text())["photos"]] == [
+        None,
+        4,
+        None,
+    ]
+    assert getattr(sys, name) is stream
+
+
+@pytest.mark.parametrize(("error", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 5), (errno.EIO, 5)])
+@pytest.mark.usefixtures("requests")
+def test_a_report_that_cannot_be_printed_is_told_but_not_where_its_reader_has_gone(
+    photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int, code: int
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    assert cli.main(["protect", str(photo), "--json"]) == code
+    lost = capsys.readouterr().err
+    assert sentence("output-lost", reason=os.strerror(error)).search(only_sentence(lost)) if code else lost == ""
+
+
 def test_fetching_all_models_fetches_a_damaged_one_too(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

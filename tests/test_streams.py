@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from c2p_core.cli import SOME_FAILED
-from c2p_core.errors import Message
 from c2p_core.io import photo_files
 from tests.said import sentence
 
@@ -34,7 +32,7 @@ def c2p(words: str, folder: Path, around: str = "{}", **streams: int) -> subproc
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     shell = ["sh", "-c", around.replace("{}", command)]
-    return subprocess.run(shell, cwd=folder, env=environment, text=True, timeout=120, **piped)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(shell, cwd=folder, env=environment, text=True, timeout=400, **piped)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.fixture
@@ -59,14 +57,7 @@ def folder(tmp_path: Path) -> Path:
         ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
         ("protect {folder}/black.png", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
         ("faces black.png", "ulimit -v 400000; {}", 1, sentence("memory-full-for-photo")),
-        (
-            "models list",
-            "ulimit -n 5; {}",
-            1,
-            sentence("unexpected-error", error="OSError: [Errno 24] Too many open files"),
-        ),
-        ("protect black.png -o /proc/black.png", "{}", 5, sentence("not-written")),
-        ("protect black.png --report /proc/r.json", "{}", 5, sentence("not-written")),
+        ("models list", "ulimit -n 5; {}", 1, sentence("unexpected-error")),
     ],
 )
 def test_whatever_is_closed_full_gone_or_forbidden_the_exit_code_and_one_sentence_say_what_happened(
@@ -102,17 +93,9 @@ def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -
         assert len(printed.result()) > 4096 and json.loads(printed.result())
 
 
-def test_a_batch_whose_words_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
-    Image.fromarray(data.astronaut()).save(folder / "face.png")
-    ended = c2p("protect black.png face.png -o out --steps 1 --report r.json", folder, "{} >/dev/full 2>&-")
-    assert ended.returncode == SOME_FAILED
-    assert photo_files.read(folder / "out" / "face.protected.png").pixels.shape == (512, 512, 3)
-    told = json.loads((folder / "r.json").read_text())["photos"]
-    assert [entry.get("error", {}).get("code") for entry in told] == [Message("no-face").code, None]
-
-
-def test_a_protected_photo_counts_more_than_the_words_beside_it(folder: Path) -> None:
-    Image.fromarray(data.astronaut()).save(folder / "face.png")
-    ended = c2p("protect face.png --steps 1", folder, "{} >/dev/full")
-    assert ended.returncode == 0 and sentence("output-lost").search(ended.stderr)
-    assert (folder / "face.protected.png").is_file()
+def test_a_photo_whose_words_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
+    Image.fromarray(data.astronaut()[:300, 80:380]).save(folder / "face.png")
+    ended = c2p("protect face.png --steps 1 --recognisers faceres --report r.json", folder, "{} >/dev/full")
+    assert ended.returncode == 0 and sentence("output-lost").search(ended.stderr) and ended.stderr.count("\n") == 1
+    assert photo_files.read(folder / "face.protected.png").pixels.shape == (300, 300, 3)
+    assert len(json.loads((folder / "r.json").read_text())["photos"]) == 1

@@ -49,6 +49,8 @@ class Change:
         maps: (M, H, W) smooth maps, the input of ``paint`` once they are resampled to the resolution needed.
         paint: maps (M, h, w) to (products, 3, h, w) density increments.
         products: names of the products, in the order of ``paint``'s result.
+        toned: whether the photo is black and white in another ink than black: densities then are of luminance, the
+            same in all channels, and change each pixel along the photo's tone curve.
     """
 
     displacement: Tensor
@@ -56,6 +58,7 @@ class Change:
     maps: Tensor
     paint: Callable[[Tensor], Tensor]
     products: tuple[str, ...]
+    toned: bool = False
 
 
 def warp_points(displacement: Tensor, points: Tensor) -> Tensor:

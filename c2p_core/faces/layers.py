@@ -76,7 +76,7 @@ def _build_face_layers(
     x0, y0, x1, y1 = canvas_box(below, alignment)
     sheets = [np.zeros((max(0, y1 - y0), max(0, x1 - x0), colours + 1), below.dtype) for _ in names]
     shown = below.copy()
-    for strip in compute_strips(below, alignment, change, painting):
+    for strip in compute_strips(below, alignment, change, gamma, painting):
         covered = shown[strip.rows, strip.columns]
         write_strip(shown, strip, strip.painted(gamma))
         skin = from_unit(strip.warped.T.numpy(), below.dtype)

@@ -7,7 +7,7 @@ needed; pixels outside the change stay bit-identical.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from c2p_core.faces.align import CANVAS, Alignment, transform_points
 from c2p_core.faces.canvas import Change
 from c2p_core.io.colour_profiles import own_gamma
 from c2p_core.photo import Photo
+from c2p_core.tone_curve import ToneCurve, fit_tone_curve
 
 STRIP_PIXELS = 1_000_000
 """Pixels of the photo that are processed at a time; bounds the memory needed."""
@@ -32,6 +33,7 @@ _PAINT_MARGIN = 5
 _INVISIBLE_SHIFT = 0.004  # photo px
 INVISIBLE_DENSITY = 2e-4  # density
 _TRANSPARENT = 0.02  # alpha
+_CURVE_SIDE = 512  # pixels a side from which a tone curve is measured
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 
@@ -75,7 +77,7 @@ def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
     for alignment, change in changes:
         # Read from the result of earlier faces, so that changes of overlapping faces add up.
         source = pixels.copy() if len(changes) > 1 else photo.pixels
-        for strip in compute_strips(source, alignment, change):
+        for strip in compute_strips(source, alignment, change, gamma):
             write_strip(pixels, strip, strip.painted(gamma))
     return photo.with_pixels(pixels)
 
@@ -125,7 +127,7 @@ def canvas_box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, in
 
 
 def compute_strips(
-    source: NDArray[Any], alignment: Alignment, change: Change, products: Sequence[int] = ()
+    source: NDArray[Any], alignment: Alignment, change: Change, gamma: float | None, products: Sequence[int] = ()
 ) -> Iterator[Strip]:
     """Compute the change of a photo in strips from top to bottom; strips without a changed pixel are left out.
 
@@ -133,17 +135,36 @@ def compute_strips(
         source: (H, W, channels) the photo's pixels as they were.
         alignment: of the face.
         change: what to do with it.
+        gamma: see ``colour.decode``.
         products: numbers of those whose own increments the strips shall carry.
     """
     x0, y0, x1, y1 = canvas_box(source, alignment)
     if x1 <= x0 or y1 <= y0:
         return
     fields = _render_fields(change, CANVAS * int(np.clip(np.ceil(alignment.scale), 1, _MAX_SAMPLES)), products)
+    curve = _fit_tone_curve(source[y0:y1, x0:x1], gamma) if change.toned else None
     rows = max(1, STRIP_PIXELS // (x1 - x0))
     for top in range(y0, y1, rows):
         strip = _compute_strip(source, (x0, top, x1, min(y1, top + rows)), alignment, fields)
         if strip is not None:
-            yield strip
+            yield strip if curve is None else _follow_curve(strip, curve, gamma)
+
+
+def _fit_tone_curve(pixels: NDArray[Any], gamma: float | None) -> ToneCurve | None:
+    """The tone curve of (h, w, channels) pixels of the photo, in its own colour space."""
+    if pixels.shape[2] < 3:
+        return None
+    thinned = pixels[:: 1 + pixels.shape[0] // _CURVE_SIDE, :: 1 + pixels.shape[1] // _CURVE_SIDE].reshape(
+        -1, pixels.shape[2]
+    )
+    opaque = thinned[thinned[:, 3] > 0] if pixels.shape[2] == 4 else thinned
+    return fit_tone_curve(decode(torch.from_numpy(to_unit(opaque[:, :3])).T, gamma))
+
+
+def _follow_curve(strip: Strip, curve: ToneCurve, gamma: float | None) -> Strip:
+    """The strip with its densities, of luminance until now, turned into those that lead along the tone curve."""
+    factors = curve.follow(decode(strip.warped, gamma), strip.density[0])
+    return replace(strip, density=strip.density * factors, increments=strip.increments * factors)
 
 
 def _render_fields(change: Change, side: int, products: Sequence[int]) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 from torch import Tensor
 
+from c2p_core import tone_curve
 from c2p_core.colour import LUMINANCE
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS
@@ -104,6 +105,14 @@ def is_black_and_white(pixels: np.ndarray, mesh: np.ndarray) -> bool:
     """Whether a face is black and white, apart from a few pixels coloured by JPEG compression."""
     face = pixels[face_regions.signed_distance(mesh, face_regions.OVAL) < 0]
     return bool(np.percentile(np.ptp(face, axis=-1), 99) < _GREY)
+
+
+def is_toned(pixels: np.ndarray, mesh: np.ndarray) -> bool:
+    """Whether a picture with a face is black and white in one ink or two, such as sepia or a cyanotype."""
+    inside = face_regions.signed_distance(mesh, face_regions.OVAL) < 0
+    # Averages of four pixels: JPEG stores colour at half the resolution.
+    blocks = pixels.reshape(CANVAS // 2, 2, CANVAS // 2, 2, 3).mean((1, 3))
+    return tone_curve.is_toned(blocks[inside[::2, ::2]], blocks.reshape(-1, 3))
 
 
 def grain_amplitude(linear: Tensor, inside: Tensor) -> Tensor:

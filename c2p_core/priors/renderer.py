@@ -32,6 +32,7 @@ from c2p_core.priors.shape import SIZE, bending_vector, build_field, control_wei
 from c2p_core.priors.strength import StrengthLimits, adapt_to_lines, adapt_to_skin
 from c2p_core.products import codes, geometry, paint
 from c2p_core.products.catalogue import PRODUCTS, Rgb
+from c2p_core.tone_curve import fit_tone_curve
 
 LEARNING_RATES: Mapping[str, float] = {"products": 0.3, "relief": 0.35, "texture": 0.15, "grain": 0.15, "shape": 0.3}
 """Learning rates of the parts of a code that the renderer uses."""
@@ -111,6 +112,10 @@ class FaceRenderer:
         self._mesh = face.mesh.to(device)
         self.canonical = warp_between_meshes(mesh, mean_face, cell_centres(CELLS))
         self._grey = face_maps.is_black_and_white(pixels, mesh)
+        self._curve = None
+        if not self._grey and face_maps.is_toned(pixels, mesh):
+            self._curve = fit_tone_curve(self._linear.flatten(1))
+            self._grey = self._curve is not None
         visible = np.ones((CANVAS, CANVAS), np.float32) if face.visible is None else face.visible.cpu().numpy()
         self.skin = torch.from_numpy(visible * face_maps.tone_mask(pixels, mesh))[None].to(device)
         self._lighter, self._darker = torch.from_numpy(face_maps.tone_scales(pixels, mesh)).to(device)
@@ -181,12 +186,14 @@ class FaceRenderer:
         """The change that ``render`` shows, for a photo of any size; without gradients."""
         ground = paint.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
         painted, grey = self._product_code(code["products"]).cpu(), self._grey
+        toned = self._curve is not None
         return Change(
             displacement.cpu(),
             (self._light_density(light) + self._grain_density(code["grain"])).cpu(),
             ground.maps,
             lambda maps: _match_colour_mode(paint.paint_on(painted, ground.on(maps)), grey),
             PRODUCTS,
+            toned,
         )
 
     def visibility_penalty(self, rendered: Rendered) -> Tensor:
@@ -237,11 +244,15 @@ class FaceRenderer:
 
     def _tone_face(self, density: Tensor) -> Tensor:
         """(3, cells, cells) linear light of the face with a (3, 256, 256) density added."""
-        return self._tone * torch.exp(-F.avg_pool2d(density, CANVAS // CELLS))
+        return self._tone * torch.exp(-self._follow_curve(self._tone, F.avg_pool2d(density, CANVAS // CELLS)))
 
     def _paint_face(self, density: Tensor) -> Tensor:
         """(3, 256, 256) sRGB of the face with a (3, 256, 256) density added, without displacement."""
-        return linear_to_srgb(self._linear * torch.exp(-density))
+        return linear_to_srgb(self._linear * torch.exp(-self._follow_curve(self._linear, density)))
+
+    def _follow_curve(self, linear: Tensor, density: Tensor) -> Tensor:
+        """(3, h, w) density, along the tone curve where the photo is toned."""
+        return density if self._curve is None else density * self._curve.follow(linear, density[0])
 
     def _look_density(self, look: Tensor) -> Tensor:
         """(3, 256, 256) density of a look at this strength."""
@@ -266,7 +277,7 @@ class FaceRenderer:
 
 
 def _match_colour_mode(density: Tensor, grey: bool) -> Tensor:
-    """(..., 3, h, w) density, made neutral if the photo is black and white."""
+    """(..., 3, h, w) density, made neutral if the photo is black and white, in whatever ink."""
     if not grey:
         return density
     return (density * LUMINANCE.to(density)[:, None, None]).sum(-3, keepdim=True).expand_as(density)

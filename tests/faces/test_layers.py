@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,11 @@ def test_8_bit_layers_reproduce_nearly_every_code_exactly() -> None:
 def test_layers_reproduce_makeup_at_any_bit_depth(depth: float, tone: float, dtype: Any) -> None:
     worn = dict.fromkeys(COATS, depth)
     assert difference(photo(dtype), [(ALIGNMENT, change(worn, tone))]).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_layers_reproduce_makeup_along_a_tone_curve(channels: int) -> None:
+    assert difference(photo(channels=channels), [(ALIGNMENT, replace(change(), toned=True))]).max() <= 1
 
 
 def test_layers_reproduce_a_photo_in_another_colour_space() -> None:
