@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from skimage import data
 
@@ -38,6 +39,7 @@ from tests.host.root import NoRoot
 FILE = "gimp.json"
 _RUNS = 3
 _STEPS = 20
+_QUICK_STEPS = 12  # as the dialog's quick preview
 # Added to the plug-ins' client; Python 2.7 too.
 _PROBE = """
 
@@ -142,6 +144,10 @@ def _figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
     *_, memory = zip(*(_one_run(gimp, "image.convert_precision(Gimp.Precision.FLOAT_LINEAR)"),), strict=True)
     yield Figure("plug-in's process, 24 MP of linear floats", "MB", 150, memory)
     yield Figure("cancelled to stopped", "s", 1, tuple(_cancel(gimp, location) for _ in range(_RUNS)))
+    quick, drawn, measured = _live(gimp.share / "large.tif", location)
+    yield Figure("quick preview with meter", "s", 6, quick)
+    yield Figure("preview drawn anew by another amount", "s", 0.3, drawn)
+    yield Figure("meter of another amount", "s", 1.5, measured)
     time.sleep(2)
     yield Figure("worker, idle with its models", "MB", 700, (_status(location)["memory"] / 1e6,))
 
@@ -241,6 +247,36 @@ def _cancel(gimp: Gimp, location: WorkerLocation) -> float:
     process.communicate(timeout=120)
     notes.unlink()
     return seconds
+
+
+def _live(photo: Path, location: WorkerLocation) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """Seconds of quick searches, and of drawing a face and asking the recognisers by other amounts than before."""
+    pixels = np.asarray(Image.open(photo).convert("RGB"))
+    height, width = pixels.shape[:2]
+
+    def sent(found: dict[str, Any]) -> worker_client.Picture:
+        x, y, w, h = (found["regions"][0][name] for name in ("x", "y", "width", "height"))
+        rows = np.ascontiguousarray(pixels[y : y + h, x : x + w])
+        return worker_client.Picture("photo", x, y, w, h, 3, "u8", strips=[rows.tobytes()])
+
+    with worker_client.connect(client="benchmarks", location=location) as worker:
+
+        def timed(kind: str, header: dict[str, Any], *pictures: worker_client.Picture) -> tuple[dict[str, Any], float]:
+            began = time.monotonic()
+            event = worker.submit(kind, header, pictures).result(lambda _event: None)
+            return dict(event.header), time.monotonic() - began
+
+        whole = worker_client.Picture("photo", 0, 0, width, height, 3, "u8", strips=[pixels.tobytes()])
+        found, _ = timed("find", {"choose": "largest"}, whole)
+        asked = {"faces": found["faces"][:1], "steps": _QUICK_STEPS, "full": [width, height]}
+        searches = [timed("search", asked, sent(found)) for _ in range(_RUNS)]
+        x0, y0, x1, y1 = map(int, found["faces"][0]["box"])
+        view = {"search": searches[-1][0]["search"], "area": [x0, y0, x1 - x0, y1 - y0], "size": [600, 600]}
+        amounts = [round(0.1 * number, 1) for number in range(3, 11)]
+        # The first ones prepare what the others use.
+        drawn = [timed("render", view | {"amount": amount})[1] for amount in amounts][2:]
+        measured = [timed("measure", view | {"amount": amount})[1] for amount in amounts][2:]
+    return tuple(seconds for _, seconds in searches), tuple(drawn), tuple(measured)
 
 
 def _status(location: WorkerLocation) -> dict[str, Any]:

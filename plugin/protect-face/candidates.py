@@ -56,8 +56,8 @@ class Strip(Gtk.Box):
     def add_candidate(self, candidate: Candidate, thumbnail: GdkPixbuf.Pixbuf) -> None:
         """Adds a thumbnail at the end."""
         scale = _SIDE / max(thumbnail.get_width(), thumbnail.get_height())
-        size = (max(1, round(side * scale)) for side in (thumbnail.get_width(), thumbnail.get_height()))
-        small = thumbnail.scale_simple(*size, GdkPixbuf.InterpType.BILINEAR)
+        width, height = (max(1, round(side * scale)) for side in (thumbnail.get_width(), thumbnail.get_height()))
+        small = thumbnail.scale_simple(width, height, GdkPixbuf.InterpType.BILINEAR)
         kind = _("quick") if candidate.quick else _("full search")
         words = _("{prompt}, strength {strength:.2f}, seed {seed} ({kind})")
         button = Gtk.ToggleButton(

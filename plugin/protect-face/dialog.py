@@ -71,6 +71,9 @@ class ProtectDialog:
         self._jobs = 0
         self._closed = False
         self._background = Background(self._greet, self._show_problem)
+        self._preview = preview.Preview(self._toggle_face, self._view_changed)
+        self._focus_row = Gtk.ComboBoxText()
+        self._focus_row.connect("changed", lambda *_: self._focus())
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, _("Protect Face"))
         self._dialog.set_ok_label(_("_Protect"))
         columns = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=2 * _GAP)
@@ -156,15 +159,12 @@ class ProtectDialog:
         for mode, label in labels:
             view = Gtk.RadioButton.new_with_mnemonic_from_widget(first, label)
             first = first or view
-            view.connect("toggled", lambda button, mode=mode: button.get_active() and self._preview.set_mode(mode))
+            view.connect("toggled", self._view_chosen, mode)
             view.set_sensitive(mode == preview.PHOTO)
             self._views[mode] = view
             views.pack_start(view, False, False, 0)
-        self._focus_row = Gtk.ComboBoxText()
-        self._focus_row.connect("changed", lambda *_: self._focus())
         views.pack_end(self._focus_row, False, False, 0)
         box.pack_start(views, False, False, 0)
-        self._preview = preview.Preview(self._toggle_face, self._view_changed)
         frame = Gtk.Frame()
         frame.add(self._preview)
         box.pack_start(frame, True, True, 0)
@@ -176,6 +176,10 @@ class ProtectDialog:
         box.pack_start(strip, False, False, 0)
         box.pack_start(self._build_buttons(), False, False, 0)
         return box
+
+    def _view_chosen(self, button: Gtk.RadioButton, mode: str) -> None:
+        if button.get_active():
+            self._preview.set_mode(mode)
 
     def _build_buttons(self) -> Gtk.Widget:
         buttons = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6, homogeneous=True)
