@@ -70,6 +70,8 @@ def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: ND
 
 
 def _add_change(coefficients: Any, tables: list[int], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+    if before.shape != after.shape:
+        raise ValueError("the pictures differ in size or colours")
     parts = coefficients.comp_info
     colours = coefficients.jpeg_color_space
     if coefficients.data_precision != 8 or colours not in (_GREY, _RGB, _YCBCR) or len(parts) != before.shape[2]:

@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,14 @@ def test_a_jpeg_whose_blocks_cannot_be_kept_is_encoded_anew_and_that_is_said(
     with Image.open(tmp_path / "a.jpg") as one, Image.open(tmp_path / "b.jpg") as other:
         assert isinstance(one, JpegImagePlugin.JpegImageFile) and isinstance(other, JpegImagePlugin.JpegImageFile)
         assert other.quantization == one.quantization and other.info["comment"] == b"by Ann"
+
+
+@needs_blocks
+def test_pixels_of_another_size_are_not_put_into_the_blocks_of_the_original(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    photo = photo_files.read(tmp_path / "a.jpg")
+    (said,) = photo_files.write(tmp_path / "b.jpg", replace(photo, pixels=photo.pixels[:100]))
+    assert said.code == "jpeg-encoded-anew" and photo_files.read(tmp_path / "b.jpg").height == 100
 
 
 @pytest.mark.parametrize("ending", [".webp", ".avif"])
