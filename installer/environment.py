@@ -214,8 +214,8 @@ def child_environment(**more: str) -> dict[str, str]:
     """This process's environment without variables that would misdirect a child Python."""
     misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
     # pip leaves compiling to the first import, which has to keep what it compiled.
-    misleading += ("PYTHONDONTWRITEBYTECODE",)
-    kept = {name: value for name, value in os.environ.items() if name not in misleading}
+    compiling = "PYTHONDONTWRITEBYTECODE"
+    kept = {name: value for name, value in os.environ.items() if name not in (*misleading, compiling)}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
 
