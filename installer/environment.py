@@ -212,11 +212,10 @@ def content_hash(paths: Iterable[Path], root: Path) -> str:
 
 def child_environment(**more: str) -> dict[str, str]:
     """This process's environment without variables that would misdirect a child Python."""
-    misleading = (
-        *("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"),
-        "PYTHONDONTWRITEBYTECODE",  # pip leaves compiling to the first import, which has to keep what it compiled
-    )
-    kept = {name: value for name, value in os.environ.items() if name not in misleading}
+    misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
+    # pip leaves compiling to the first import, which has to keep what it compiled.
+    compiling = "PYTHONDONTWRITEBYTECODE"
+    kept = {name: value for name, value in os.environ.items() if name not in (*misleading, compiling)}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
 

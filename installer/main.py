@@ -141,16 +141,9 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     _print_step("pytest")
     # One thread per worker: more would compete for the cores. Each worker starts with half of the tests and ends with
     # what the other has left, so that what the tests of a file share is rarely made twice.
-    pytest: list[str | Path] = [
-        where.python,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "worksteal",
-        *(["-m", QUICK] if quick else []),
-    ]
+    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
+    if quick:
+        pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
 

@@ -21,8 +21,8 @@ _STRENGTH = DEFAULT_STRENGTH
 _WEAK, _STRONG = 0.1, 0.4
 
 
-def make_plan(photos: Sequence[Path]) -> runner.Plan:
-    """What the quick suite measures."""
+def make_plan(photos: Sequence[Path], search_among: Sequence[Path] = ()) -> runner.Plan:
+    """What the quick suite measures; faces are searched for among ``photos``, or among more of them."""
     return runner.Plan(
         photos=tuple(photos),
         methods=("c2p",),
@@ -44,17 +44,23 @@ def make_plan(photos: Sequence[Path]) -> runner.Plan:
             "blackout": (_STRENGTH,),
         },
         curve_photos=tuple(photos),
-        search_among=tuple(photos),
+        search_among=tuple(search_among or photos),
     )
 
 
-def measure(photos: Sequence[Path], folder: Path, workers: int, say: Callable[[str], None]) -> list[str]:
+def measure(
+    photos: Sequence[Path],
+    folder: Path,
+    workers: int,
+    say: Callable[[str], None],
+    search_among: Sequence[Path] = (),
+) -> list[str]:
     """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
     code = fingerprint_code()
     # Rows of other code do not apply to this one.
     where = places(folder / code)
     with runner.start_pool(workers) as executor:
-        outcome = runner.run(make_plan(photos), where, code, executor, say)
+        outcome = runner.run(make_plan(photos, search_among), where, code, executor, say)
     if outcome.failed:
         return [f"{outcome.failed} settings could not be measured."]
     return find_wrong_signs(
