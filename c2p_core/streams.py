@@ -49,6 +49,9 @@ class Output(io.TextIOBase):
         return self._error.strerror or type(self._error).__name__
 
     def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            # Click finds out so whether a stream is one of text.
+            raise TypeError(f"text expected, got {type(text).__name__}")
         with self._giving_up() as stream:
             stream.write(text)
         return len(text)

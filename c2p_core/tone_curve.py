@@ -49,7 +49,8 @@ class ToneCurve:
         weights = LUMINANCE.to(linear).view(3, *[1] * (linear.ndim - 1))
         start = torch.log((linear * weights).sum(0).clamp(min=DARKEST))
         step = torch.where(density.abs() > _STEP, density, torch.full_like(density, _STEP))
-        return (self._look_up(start) - self._look_up(start - step)) / step
+        factors: Tensor = (self._look_up(start) - self._look_up(start - step)) / step
+        return factors
 
     def _look_up(self, luminance: Tensor) -> Tensor:
         """(3, ...) of (...): straight lines between the points, and beyond the last ones the same hue."""
@@ -57,7 +58,7 @@ class ToneCurve:
         above = torch.searchsorted(self.luminance, inside.detach().contiguous()).clamp(1, len(self.luminance) - 1)
         low, high = self.luminance[above - 1], self.luminance[above]
         share = (inside - low) / (high - low)
-        found = self.channels[:, above - 1] * (1 - share) + self.channels[:, above] * share
+        found: Tensor = self.channels[:, above - 1] * (1 - share) + self.channels[:, above] * share
         return found + (luminance - inside)
 
 

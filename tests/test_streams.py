@@ -24,15 +24,18 @@ UNKNOWN = sentence("model-unknown")
 NOTHING = re.compile(r"\A\Z")
 
 
-def c2p(words: str, folder: Path, around: str = "{}", **streams: int) -> subprocess.CompletedProcess[str]:
+def c2p(
+    words: str, folder: Path, around: str = "{}", stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     """Runs ``c2p`` with words in a folder, from a shell that prepares what is around it."""
     command = f"{sys.executable} -m c2p_core.cli {words}"
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
     # One thread: what others would reserve counts where memory is limited.
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     shell = ["sh", "-c", around.replace("{}", command)]
-    return subprocess.run(shell, cwd=folder, env=environment, text=True, timeout=400, **piped)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        shell, cwd=folder, env=environment, text=True, timeout=400, stdout=stdout, stderr=subprocess.PIPE
+    )
 
 
 @pytest.fixture
