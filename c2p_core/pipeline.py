@@ -38,7 +38,7 @@ from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.search import SearchResult, SearchSettings, Target, search
-from c2p_core.starting_look import choose_starting_look, hidden_warnings
+from c2p_core.starting_look import choose_starting_look, leave_out_hidden
 from c2p_core.subjects import Subject, find_subjects
 from c2p_core.validate import check_request
 
@@ -131,8 +131,10 @@ def _protect(run: _Run, warnings: list[Message]) -> ProtectResult:
         face, canvas = subject.face, subject.canvas.to(run.device)
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
+        look, hidden = leave_out_hidden(look, canvas)
+        if hidden:
+            warnings.append(Message("products-covered", number=face.number, products=list(hidden)))
         inverted = inverted.with_look(look)
-        warnings += hidden_warnings(face.number, look, canvas)
         result = _search(run, models, subject, canvas, inverted, tell)
         changes.append((align(face.mesh, face.eye_distance), inverted.change(result.code)))
         seconds = time.perf_counter() - began

@@ -24,7 +24,7 @@ from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.starting_look import encode_look, hidden_warnings
+from c2p_core.starting_look import encode_look, leave_out_hidden
 from tests.said import raising
 
 _JAW = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
@@ -141,10 +141,13 @@ def test_maps_see_skin_in_place_of_the_cover(on_masked: CanvasFace) -> None:
     assert likeness[cheek[1], cheek[0]] > 0.8
 
 
-def test_products_that_are_hidden_are_named(on_masked: CanvasFace) -> None:
+def test_products_that_are_hidden_are_named_and_left_out(on_masked: CanvasFace) -> None:
     look = encode_look((Touch("lips", "red", 1.0), Touch("eyeshadow", "black", 1.0)))
-    assert hidden_warnings(3, look, on_masked) == [Message("products-covered", number=3, products=["Lipstick"])]
-    assert hidden_warnings(3, look, replace(on_masked, visible=None)) == []
+    left, hidden = leave_out_hidden(look, on_masked)
+    assert hidden == ("Lipstick",)
+    assert left.equal(encode_look((Touch("eyeshadow", "black", 1.0),)))
+    left, hidden = leave_out_hidden(look, replace(on_masked, visible=None))
+    assert hidden == () and left.equal(look)
 
 
 def test_a_face_that_is_too_covered_is_listed_with_the_reason(astronaut: Photo, astronaut_face: Face) -> None:
