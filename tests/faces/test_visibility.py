@@ -122,7 +122,8 @@ def test_products_and_movement_stay_off_the_cover(on_masked: CanvasFace, store: 
     painted = (change.density + change.paint(change.maps).sum(0)).abs().amax(0)
     visible = on_masked.visible
     assert visible is not None
-    hidden = visible == 0.0
+    # The grids of grain and movement are coarser than the mask; its margin leaves room for that.
+    hidden = torch.nn.functional.max_pool2d(visible[None], 9, 1, 4)[0] == 0.0
     assert painted[hidden].max() < 1e-3
     assert painted[visible > 0.9].max() > 0.3
     moved = torch.nn.functional.interpolate(change.displacement[None], (CANVAS, CANVAS), mode="nearest")[0].norm(dim=0)
