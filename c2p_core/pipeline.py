@@ -31,7 +31,7 @@ from c2p_core.recognition.decoys import nearest_decoy
 from c2p_core.references import Embeddings, embed_references, mean_embedding, select_same_person
 from c2p_core.run import Run, run_on_fitting_device
 from c2p_core.search import SearchResult, Target, search
-from c2p_core.starting_look import choose_starting_look, hidden_warnings
+from c2p_core.starting_look import choose_starting_look, leave_out_hidden
 from c2p_core.subjects import Subject, find_subjects
 
 
@@ -107,8 +107,10 @@ def _find_direction(run: Run) -> Direction:
         canvas = subject.canvas.to(run.device)
         inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
+        look, hidden = leave_out_hidden(look, canvas)
+        if hidden:
+            warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
         inverted = inverted.with_look(look)
-        warnings += hidden_warnings(subject.face.number, look, canvas)
         own = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
         same = select_same_person(own, references, models.recognisers)
         if request.references and not same:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from c2p_core.errors import Message
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.clip import TextGuidance
@@ -46,17 +45,24 @@ def choose_starting_look(
     return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))
 
 
-def hidden_warnings(number: int, look: Tensor, face: CanvasFace) -> list[Message]:
-    """A warning about the products of a look that can't be shown on a face, because something covers it there.
+def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str, ...]]:
+    """Leave out the products of a look that hardly show, because something covers the face in their place.
+
+    Of a red lip behind a microphone only a red dot beside it would be left.
 
     Args:
-        number: of the face.
         look: (9, 6) product code.
         face: on its canvas.
+
+    Returns:
+        the look without them, and their titles, in the order of coats.
     """
     if face.visible is None:
-        return []
-    mesh, visible = face.mesh.cpu().numpy(), face.visible.cpu()
-    hidden = find_hidden(look.cpu(), build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE), visible)
-    titles = [CATALOGUE[name].title for name in hidden]
-    return [Message("products-covered", number=number, products=titles)] if hidden else []
+        return look, ()
+    regions = build_regions(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
+    hidden = find_hidden(look.cpu(), regions, face.visible.cpu())
+    left = look.clone()
+    for name in hidden:
+        index = PRODUCTS.index(name)
+        left[index] = bare_code()[index].to(look)
+    return left, tuple(CATALOGUE[name].title for name in hidden)

@@ -1,11 +1,11 @@
 """Trains the network that finds what covers a face (``c2p_core/faces/visibility.py``).
 
-    python bundle/train/visibility.py FACES WORK [--steps 1000]
+    python bundle/train/visibility.py FACES WORK [--steps 4000]
 
 WORK is the output folder of ``canvases.py``; the network's checkpoint is kept there, so that training can be
 interrupted and resumed. Every sample is a face of the train split with new things before it, or none (``covers.py``).
 Prints how well faces of the val split are told apart, and writes bundle/mini/visibility.safetensors (float16), with
-batch normalisation folded into the convolutions. Takes a few minutes on one core.
+batch normalisation folded into the convolutions. A step takes 0.13 s of one core.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=4000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

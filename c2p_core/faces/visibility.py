@@ -30,7 +30,7 @@ _FEATURES = (LEFT_EYE, RIGHT_EYE, regions.LEFT_BROW, regions.RIGHT_BROW, regions
 _PERHAPS, _SURELY, _LEAST_AREA = 0.4, 0.7, 0.01
 # Canvas px beside a cover up to which nothing changes, and from which on everything may: its edge is found no more
 # exactly than that.
-_BESIDE = (2.0, 7.0)
+_BESIDE = (4.0, 9.0)
 # Likewise for movement, which draws along what lies beside it.
 _STILL = (2.0, 18.0)
 _OUTSIDE = 8.0  # canvas px around the face's outline in which covers are looked for

@@ -24,7 +24,7 @@ from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
-from c2p_core.starting_look import encode_look, hidden_warnings
+from c2p_core.starting_look import encode_look, leave_out_hidden
 from tests.said import raising
 
 _JAW = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
@@ -122,7 +122,8 @@ def test_products_and_movement_stay_off_the_cover(on_masked: CanvasFace, store: 
     painted = (change.density + change.paint(change.maps).sum(0)).abs().amax(0)
     visible = on_masked.visible
     assert visible is not None
-    hidden = visible == 0.0
+    # The grids of grain and movement are coarser than the mask; its margin leaves room for that.
+    hidden = torch.nn.functional.max_pool2d(visible[None], 9, 1, 4)[0] == 0.0
     assert painted[hidden].max() < 1e-3
     assert painted[visible > 0.9].max() > 0.3
     moved = torch.nn.functional.interpolate(change.displacement[None], (CANVAS, CANVAS), mode="nearest")[0].norm(dim=0)
@@ -141,10 +142,13 @@ def test_maps_see_skin_in_place_of_the_cover(on_masked: CanvasFace) -> None:
     assert likeness[cheek[1], cheek[0]] > 0.8
 
 
-def test_products_that_are_hidden_are_named(on_masked: CanvasFace) -> None:
+def test_products_that_are_hidden_are_named_and_left_out(on_masked: CanvasFace) -> None:
     look = encode_look((Touch("lips", "red", 1.0), Touch("eyeshadow", "black", 1.0)))
-    assert hidden_warnings(3, look, on_masked) == [Message("products-covered", number=3, products=["Lipstick"])]
-    assert hidden_warnings(3, look, replace(on_masked, visible=None)) == []
+    left, hidden = leave_out_hidden(look, on_masked)
+    assert hidden == ("Lipstick",)
+    assert left.equal(encode_look((Touch("eyeshadow", "black", 1.0),)))
+    left, hidden = leave_out_hidden(look, replace(on_masked, visible=None))
+    assert hidden == () and left.equal(look)
 
 
 def test_a_face_that_is_too_covered_is_listed_with_the_reason(astronaut: Photo, astronaut_face: Face) -> None:
