@@ -140,7 +140,7 @@ class ProtectDialog:
             self._dialog.get_scale_entry(name, 1.0)
         self._amounts = self._dialog.fill_box("amounts", ["amount", "shape", "light", "makeup"])
         box.pack_start(self._amounts, False, False, 0)
-        self._meter = Meter((STRONGER, ANOTHER, SHAPE), self._grant)
+        self._meter = Meter((STRONGER, ANOTHER, SHAPE), self._grant, narrow=True)
         box.pack_start(self._meter, False, False, 0)
         holder = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
         holder.add(box)

@@ -31,8 +31,10 @@ from worker_client.texts import _  # noqa: E402
 from run_settings import ANOTHER, SHAPE, STRONGER  # noqa: E402
 
 _GAP = 12
+_TALL = 420  # pixels of the details at most, before they are scrolled
 _BAR = (260, 14)
 _METER_BAR = (240, 16)
+_STUB = 0.04  # of the bar, which shows its colour even where no recogniser has lost the face
 _GREEN, _AMBER, _RED, _TRACK, _MARK = (46, 139, 87), (214, 152, 32), (196, 60, 52), (205, 205, 205), (20, 20, 20)
 _JUDGED = {LIKELY: _GREEN, UNLIKELY: _AMBER, NO: _RED, None: _TRACK}
 # By the verdict on other photos of the person, else by that on this same photo.
@@ -48,11 +50,11 @@ _COLOURS = {
 class Meter(Gtk.Box):
     """The bar, with a fold for the details and buttons for what would help."""
 
-    def __init__(self, offers: Sequence[str], wish: Callable[[str], object], folded: bool = True) -> None:
+    def __init__(self, offers: Sequence[str], wish: Callable[[str], object], narrow: bool = False) -> None:
         """Args:
         offers: the buttons, of ``STRONGER``, ``ANOTHER`` and ``SHAPE``.
         wish: called with one of them when it is pressed.
-        folded: whether the details begin folded.
+        narrow: whether the details are scrolled sideways instead of making the window wider.
         """
         super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         self.figures: dict[str, Any] | None = None
@@ -68,11 +70,28 @@ class Meter(Gtk.Box):
         for name, button in self.buttons.items():
             button.connect("clicked", lambda _button, name=name: wish(name))
             self._offers.pack_start(button, False, False, 0)
-        self._details = Gtk.Expander(label=_("_Details by recogniser"), use_underline=True, expanded=not folded)
+        self._details = Gtk.Expander(label=_("_Details by recogniser"), use_underline=True)
+        self._holder = Gtk.ScrolledWindow(
+            hscrollbar_policy=Gtk.PolicyType.AUTOMATIC if narrow else Gtk.PolicyType.NEVER,
+            propagate_natural_height=True,
+            max_content_height=_TALL,
+        )
+        self._details.add(self._holder)
+        if not narrow:
+            self._details.connect_after("notify::expanded", lambda *_: GLib.idle_add(self._fit_window))
         for widget in (self._question, line, self._offers, self._details):
             self.pack_start(widget, False, False, 0)
         self.show_all()
         self.clear()
+
+    def _fit_window(self) -> bool:
+        """Makes the window large enough for the details, which it would scroll otherwise."""
+        window = self.get_toplevel()
+        if window.is_toplevel():
+            _least, natural = window.get_preferred_size()
+            width, height = window.get_size()
+            window.resize(max(width, natural.width), max(height, natural.height))
+        return False
 
     def clear(self) -> None:
         """Nothing is measured."""
@@ -91,12 +110,13 @@ class Meter(Gtk.Box):
         self.figures = figures
         faces = figures["faces"]
         judgement = judge(faces)
-        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, _share(faces), None, _JUDGED[judgement]))
+        share = _share(faces) if judgement is None else max(_STUB, _share(faces))
+        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, share, None, _JUDGED[judgement]))
         self._answer.set_markup("<b>" + GLib.markup_escape_text(answer(judgement)) + "</b>")
-        old = self._details.get_child()
+        old = self._holder.get_child()
         if old is not None:
             old.destroy()
-        self._details.add(details(figures))
+        self._holder.add(details(figures))
         self._details.show_all()
         self._offers.set_visible(judgement in (UNLIKELY, NO))
 

@@ -467,7 +467,7 @@ def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: 
     assert "upload" not in json.loads(window.wait_for_words("faces"))
     window.keys("alt+u")
     assert json.loads(window.wait_for_words("upload"))["upload"]["faces"]
-    window.keys("alt+h")
+    window.keys("alt+o")
     window.wait_for_result(3)
 
 
