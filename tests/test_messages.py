@@ -19,7 +19,7 @@ SOURCES = sorted([*(ROOT / "c2p_core").rglob("*.py"), *(ROOT / "plugin").rglob("
 # What takes a code and its fields, with the fields that it adds itself.
 SPEAKERS: dict[str, set[str]] = {
     **{kind.__name__: set() for kind in vars(errors).values() if isinstance(kind, type)},
-    **{name: set() for name in ("NoWorker", "Refused", "WorkerProblem", "_NothingVisible", "_Refused")},
+    **{name: set() for name in ("NoWorker", "Refused", "WorkerProblem", "NothingVisible", "_Refused")},
     "report_crash": {"error", "log"},
     "Unusable": {"path"},
 }

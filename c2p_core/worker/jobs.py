@@ -55,9 +55,9 @@ from c2p_core.worker.results import check_selection, to_photo
 class Jobs:
     """Does jobs, with models that stay loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: ModelStore | None = None) -> None:
         # Nothing is fetched without the user's consent; the plug-in offers to fetch missing models.
-        self._store = ModelStore(offline=True)
+        self._store = store or ModelStore(offline=True)
         # Inversions show the faces, so they are not written to disk.
         self._warm = WarmModels(MemoryInversions())
         self._protection = Protection(self._store, self._warm)

@@ -689,9 +689,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """Jobs of a worker with an empty folder of fetched models, and two models that can be fetched."""
     bundle = bundle_with_fetchable(tmp_path / "bundle", "one", "two")
     monkeypatch.setattr("c2p_core.models.store.bundle_dir", lambda: bundle)
-    made = Jobs.__new__(Jobs)
-    made._store, made._warm = ModelStore(tmp_path / "fetched", offline=True), loaded.WarmModels()
-    return made
+    return Jobs(ModelStore(tmp_path / "fetched", offline=True))
 
 
 def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(bare: Jobs, tmp_path: Path) -> None:
