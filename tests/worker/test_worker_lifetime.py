@@ -540,7 +540,7 @@ def test_the_command_line_says_when_plug_ins_can_use_it(tmp_path: Path, monkeypa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a current folder can't be deleted")
-def test_a_worker_that_is_started_in_a_folder_that_is_gone_works_in_its_own(
+def test_a_worker_that_is_started_in_a_folder_that_is_gone_works_in_one_that_is_there(
     make_location: MakeLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = make_location()
@@ -549,4 +549,4 @@ def test_a_worker_that_is_started_in_a_folder_that_is_gone_works_in_its_own(
     monkeypatch.chdir(gone)
     gone.rmdir()
     with worker_client.connect(location=location):
-        assert {process.cwd() for process in family(location)} == {location.run_folder}
+        assert all(Path(process.cwd()).is_dir() for process in family(location))
