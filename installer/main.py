@@ -139,9 +139,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. Each worker starts with half of the tests and ends with
-    # what the other has left, so that what the tests of a file share is rarely made twice.
-    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
+    # One thread per worker: more would compete for the cores. The tests in GIMP all go to one of them (tests/host).
+    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadgroup"]
     if quick:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")

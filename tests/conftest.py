@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from skimage import data
@@ -20,6 +22,14 @@ from c2p_core.photo import Photo
 def one_thread_a_worker() -> None:
     """Workers run side by side; more threads than cores would only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """A run of the tests that nohup or a script started ignores some of them, and so would all that it tests."""
+    for number in (signal.SIGINT, *(getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name))):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.slow
 def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL)
+    example, direction = re.findall(
+        r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert example.count("strength=0.5)") == 1
-    # A fifth of the default number of steps.
-    example = example.replace("strength=0.5)", "strength=0.5, steps=30)")
+    # Half of the default number of steps.
+    example = example.replace("strength=0.5)", "strength=0.5, steps=75)")
+    assert direction.count('prompt="red lipstick")') == 1
+    example += direction.replace('prompt="red lipstick")', 'prompt="red lipstick", steps=2)')
     Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, env=environment)
