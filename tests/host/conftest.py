@@ -38,9 +38,6 @@ def stop_worker(run: Path) -> None:
     worker_client.stop(WorkerLocation("tests", [], str(run), {}))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder's tests run in one process of pytest-xdist: two GIMPs at a time would share a worker."""
-    folder = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(folder):
-            item.add_marker(pytest.mark.xdist_group("host"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All of this folder's tests run in one process of pytest-xdist: those of a window build on each other."""
+    item.add_marker(pytest.mark.xdist_group("host"))
