@@ -139,7 +139,7 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. The tests in GIMP all go to one of them (tests/host).
+    # One thread per worker: more would compete for the cores. Those of GIMP's window go to one of them.
     pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadgroup"]
     if quick:
         pytest += ["-m", QUICK]

@@ -36,8 +36,3 @@ def gimp() -> Iterator[Gimp]:
 def stop_worker(run: Path) -> None:
     """Ends the worker that GIMP started there, if any, and waits for it."""
     worker_client.stop(WorkerLocation("tests", [], str(run), {}))
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """All of this folder's tests run in one process of pytest-xdist: those of a window build on each other."""
-    item.add_marker(pytest.mark.xdist_group("host"))
