@@ -139,8 +139,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. Those of GIMP's window go to one of them.
-    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadgroup"]
+    # One thread per worker: more would compete for the cores.
+    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2"]
     if quick:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")

@@ -24,8 +24,7 @@ from tests.host import gimp as host
 from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp, computing, endpoint, jobs, jobs_and_done, plug_ins
 
-# Its tests use one window in turn, so one process of pytest-xdist runs them all.
-pytestmark = [pytest.mark.host, pytest.mark.slow, pytest.mark.xdist_group("window")]
+pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
 # Each test its own: a screen that was killed leaves its lock behind.
