@@ -139,8 +139,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. A file is one piece: what is tested in GIMP's window builds on
-    # what was done in it before.
+    # One thread per worker: more would compete for the cores. A file is one piece: what is tested in
+    # GIMP's window builds on what was done there before.
     pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
     if quick:
         pytest += ["-m", QUICK]
