@@ -20,7 +20,6 @@ from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
-from c2p_core.references import Embeddings, compare_with_references
 from c2p_core.subjects import Subject
 
 
@@ -40,7 +39,7 @@ class FoundChange:
     change: Change
     steps: int
     seconds: float
-    references: tuple[Embeddings, ...] = ()
+    references: tuple[verify.Embeddings, ...] = ()
 
     @property
     def alignment(self) -> Alignment:
@@ -53,10 +52,10 @@ class Direction:
     """A finished search.
 
     Attributes:
-        request: what was asked.
+        request: what the search was for.
         faces: all faces of the photo, in number order.
         found: one change per protected face.
-        recognisers, held_out: those that judge it, and the names of those that took no part.
+        recognisers, held_out: those that measure it, and the names of those that took no part.
         device: of the recognisers.
         store: has the models' files.
         warnings: messages for the user.
@@ -100,10 +99,12 @@ def apply_direction(
         detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
         canvas = verify.crop_face(after, detected)
         rows = verify.measure_similarities(
-            subject.original_canvas, canvas, direction.recognisers, direction.held_out, direction.device
-        )
-        rows = compare_with_references(
-            rows, subject.original_canvas, canvas, found.references, direction.recognisers, direction.device
+            subject.original_canvas,
+            canvas,
+            direction.recognisers,
+            direction.held_out,
+            direction.device,
+            found.references,
         )
         number = subject.face.number
         reports[number] = replace(reports[number], similarities=rows, steps=found.steps, seconds=found.seconds)

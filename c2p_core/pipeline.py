@@ -28,7 +28,7 @@ from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
-from c2p_core.references import Embeddings, embed_references, mean_embedding, select_same_person
+from c2p_core.references import embed_references, mean_embedding, select_same_person
 from c2p_core.run import Run, run_on_fitting_device
 from c2p_core.search import SearchResult, Target, search
 from c2p_core.starting_look import choose_starting_look, leave_out_hidden
@@ -127,7 +127,7 @@ def _search(
     run: Run,
     models: Models,
     subject: Subject,
-    own: Embeddings,
+    own: verify.Embeddings,
     canvas: CanvasFace,
     inverted: InvertedFace,
     tell: Callable[..., None],

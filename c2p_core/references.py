@@ -7,23 +7,16 @@ report says which matches with these photos are lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from c2p_core.api import Similarity
 from c2p_core.faces import find_faces_in
-from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
-from c2p_core.verify import crop_face, embed_face
-
-Embeddings = dict[str, Tensor]
-"""(D,) unit embeddings of one face by recogniser name."""
+from c2p_core.verify import Embeddings, crop_face, embed_face
 
 
 def embed_references(
@@ -59,22 +52,3 @@ def mean_embedding(own: Embeddings, references: Sequence[Embeddings]) -> Embeddi
     if not references:
         return own
     return {name: F.normalize(torch.stack([e[name] for e in (own, *references)]).mean(0), dim=0) for name in own}
-
-
-def compare_with_references(
-    similarities: Sequence[Similarity],
-    original: CanvasFace,
-    after: CanvasFace,
-    references: Sequence[Embeddings],
-    recognisers: Sequence[Recogniser],
-    device: torch.device,
-) -> tuple[Similarity, ...]:
-    """Complete the similarities of a face by those to other photos of the person, see ``Similarity.references``."""
-    if not references:
-        return tuple(similarities)
-    before, protected = embed_face(original, recognisers, device), embed_face(after, recognisers, device)
-
-    def compare(name: str) -> tuple[tuple[float, float], ...]:
-        return tuple((float(before[name] @ e[name]), float(protected[name] @ e[name])) for e in references)
-
-    return tuple(replace(similarity, references=compare(similarity.recogniser)) for similarity in similarities)

@@ -139,8 +139,8 @@ def search(
                 active = [recognisers[step % len(recognisers)]]
             else:
                 active = _choose_active(recognisers, step, last_losses)
-            pictures = rendered.pixels, rendered.displacement, rendered.density
-            tasks = [partial(_differentiate, naturalness, pictures)]
+            fields = rendered.pixels, rendered.displacement, rendered.density
+            tasks = [partial(_differentiate, naturalness, fields)]
             tasks += [
                 partial(_differentiate, partial(_adversarial_loss, r, target, settings.margin), (augmented, mesh))
                 for r in active
@@ -150,7 +150,7 @@ def search(
             by_pixels, by_landmarks = (
                 torch.stack(parts).sum(0) for parts in zip(*(g for _, g in adversarial), strict=True)
             )
-            roots = [*pictures, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
+            roots = [*fields, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
             gradients = [*visible, weight * by_pixels, weight * by_landmarks, None]
             # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
             dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]

@@ -82,7 +82,7 @@ class _Measured:
     part: _Part
     face: Face
     original: Face
-    reference: verify.Reference
+    unchanged: verify.Original
 
 
 class Sketch:
@@ -152,7 +152,7 @@ class Sketch:
         )
         cancel.raise_if_cancelled()
         rows = verify.compare_with(
-            measured.reference,
+            measured.unchanged,
             verify.crop_face(after, detected),
             direction.recognisers,
             direction.held_out,
@@ -171,8 +171,10 @@ class Sketch:
         scale = min(1.0, _MEASURED_EYE_DISTANCE / face.eye_distance)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         part = self._reduce((x0, y0, width, height), size)
-        reference = verify.embed_reference(subject.original_canvas, direction.recognisers, direction.device)
-        return _Measured(part, _move(face, part), _move(subject.original_face, part), reference)
+        unchanged = verify.embed_original(
+            subject.original_canvas, direction.recognisers, direction.device, found.references
+        )
+        return _Measured(part, _move(face, part), _move(subject.original_face, part), unchanged)
 
     def _reduce(self, area: Area, size: tuple[int, int]) -> _Part:
         photo = self.direction.request.photo
@@ -191,7 +193,7 @@ class Sketch:
                 continue
             painted = self._paint(index, int(np.clip(np.ceil(alignment.scale), 1, _MAX_SAMPLES)))
             density = light * painted.light + makeup * painted.makeup
-            changes.append((alignment, _without_products(shape * found.change.displacement, density)))
+            changes.append((alignment, _without_products(found.change, shape * found.change.displacement, density)))
         if not changes:
             return part.photo
         after = paste(part.photo, changes)
@@ -224,9 +226,16 @@ def _enlarge(field: Tensor, side: int) -> Tensor:
     return F.interpolate(field[None], (side, side), mode="bicubic", align_corners=False)[0]
 
 
-def _without_products(displacement: Tensor, density: Tensor) -> Change:
-    nothing = torch.zeros(1, 1, 1)
-    return Change(displacement, density, nothing, lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]), ())
+def _without_products(change: Change, displacement: Tensor, density: Tensor) -> Change:
+    """The change with other fields, into whose density the products are painted already."""
+    return replace(
+        change,
+        displacement=displacement,
+        density=density,
+        maps=torch.zeros(1, 1, 1),
+        paint=lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]),
+        products=(),
+    )
 
 
 def _reduce(pixels: NDArray[Any], area: Area, size: tuple[int, int]) -> NDArray[Any]:

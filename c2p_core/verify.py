@@ -20,6 +20,10 @@ from c2p_core.recognition import Recogniser
 UPLOAD_QUALITY = 75
 
 
+Embeddings = dict[str, Tensor]
+"""(D,) unit embeddings of one face by recogniser name."""
+
+
 def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
     """Crop a face out of a (3, H, W) sRGB picture in 0..1, or out of the view of a photo, onto its canvas."""
     alignment = align(face.mesh, face.eye_distance)
@@ -27,24 +31,26 @@ def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
     return CanvasFace(crop_canvas(photo, alignment), mesh)
 
 
-def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> dict[str, Tensor]:
-    """Embed a face with every recogniser: (D,) unit vectors by recogniser name, without gradients."""
+def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> Embeddings:
+    """Embed a face with every recogniser, without gradients."""
     with torch.no_grad():
         canvas, mesh = face.pixels[None].to(device), face.mesh[None].to(device)
         return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The unchanged face as recognisers see it: (D,) unit embeddings by recogniser name.
+class Original:
+    """The unchanged face as recognisers see it.
 
     Attributes:
         own: of the face.
         upload: of the face after JPEG compression at ``UPLOAD_QUALITY``.
+        references: of other photos of the person, see ``references``.
     """
 
-    own: dict[str, Tensor]
-    upload: dict[str, Tensor]
+    own: Embeddings
+    upload: Embeddings
+    references: tuple[Embeddings, ...]
 
 
 def measure_similarities(
@@ -53,6 +59,7 @@ def measure_similarities(
     recognisers: Sequence[Recogniser],
     held_out: Collection[str],
     device: torch.device,
+    references: tuple[Embeddings, ...] = (),
 ) -> tuple[Similarity, ...]:
     """Compare a face before and after protection; one row per recogniser.
 
@@ -62,18 +69,26 @@ def measure_similarities(
         recognisers: all loaded recognisers.
         held_out: names of the recognisers that took no part in the search.
         device: the recognisers' device.
+        references: embeddings of other photos of the person, to which the face is compared too.
     """
-    return compare_with(embed_reference(original, recognisers, device), after, recognisers, held_out, device)
+    embedded = embed_original(original, recognisers, device, references)
+    return compare_with(embedded, after, recognisers, held_out, device)
 
 
-def embed_reference(original: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> Reference:
+def embed_original(
+    original: CanvasFace,
+    recognisers: Sequence[Recogniser],
+    device: torch.device,
+    references: tuple[Embeddings, ...] = (),
+) -> Original:
     """Embed the unchanged face once for many calls of ``compare_with``."""
     upload = CanvasFace(_recompress(original.pixels), original.mesh)
-    return Reference(embed_face(original, recognisers, device), embed_face(upload, recognisers, device))
+    own, uploaded = (embed_face(face, recognisers, device) for face in (original, upload))
+    return Original(own, uploaded, references)
 
 
 def compare_with(
-    reference: Reference,
+    original: Original,
     after: CanvasFace,
     recognisers: Sequence[Recogniser],
     held_out: Collection[str],
@@ -86,11 +101,15 @@ def compare_with(
             r.name,
             r.family,
             r.name in held_out,
-            before=float(reference.own[r.name] @ reference.upload[r.name]),
-            after=float(reference.own[r.name] @ protected[r.name]),
+            before=float(original.own[r.name] @ original.upload[r.name]),
+            after=float(original.own[r.name] @ protected[r.name]),
             far1=r.far1,
             far01=r.far01,
             other_photos_up_to=r.other_photos_up_to,
+            references=tuple(
+                (float(original.own[r.name] @ other[r.name]), float(protected[r.name] @ other[r.name]))
+                for other in original.references
+            ),
         )
         for r in recognisers
     )

@@ -11,26 +11,30 @@ from torch import Tensor
 
 from c2p_core.api import FaceReport, Similarity
 from c2p_core.io.report import face_sentence
-from c2p_core.references import Embeddings, mean_embedding, select_same_person
+from c2p_core.references import mean_embedding, select_same_person
+from c2p_core.verify import Embeddings
 
 
 @dataclass(frozen=True)
-class Judge:
+class Recogniser:
     name: str
     far1: float = 0.5
 
 
-JUDGES = (Judge("a"), Judge("b"), Judge("c"))
+RECOGNISERS = (Recogniser("a"), Recogniser("b"), Recogniser("c"))
 
 
 def embeddings(*similarities: float) -> Embeddings:
     """Unit vectors with the given similarities to the first axis."""
-    return {judge.name: torch.tensor([s, (1 - s * s) ** 0.5]) for judge, s in zip(JUDGES, similarities, strict=True)}
+    return {
+        recogniser.name: torch.tensor([s, (1 - s * s) ** 0.5])
+        for recogniser, s in zip(RECOGNISERS, similarities, strict=True)
+    }
 
 
 def test_a_reference_is_of_the_person_if_most_recognisers_match_it() -> None:
     own, most, few = embeddings(1, 1, 1), embeddings(0.6, 0.2, 0.9), embeddings(0.4, 0.9, 0.1)
-    assert select_same_person(own, (most, few), JUDGES) == (most,)  # type: ignore[arg-type]
+    assert select_same_person(own, (most, few), RECOGNISERS) == (most,)  # type: ignore[arg-type]
 
 
 def test_the_mean_lies_between_the_photos_at_unit_length() -> None:
@@ -49,4 +53,4 @@ def test_without_references_the_face_alone_counts() -> None:
 def test_only_matches_that_were_there_before_can_be_lost() -> None:
     row = Similarity("a", "a", True, 0.9, 0.3, 0.5, 0.6, references=((0.8, 0.4), (0.7, 0.6), (0.4, 0.1)))
     sentence = face_sentence(FaceReport(1, (0, 0, 9, 9), 50.0, None, similarities=(row,)))
-    assert "Of 2 matches with the reference photos, 1 is lost." in sentence
+    assert "Matches with the reference photos lost: 1 of 2." in sentence

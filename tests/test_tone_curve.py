@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from c2p_core.faces.align import Alignment
-from c2p_core.faces.canvas import CanvasFace
+from c2p_core.api import Face, ProtectRequest
+from c2p_core.direction import Direction, FoundChange
+from c2p_core.faces.align import CANVAS, Alignment
+from c2p_core.faces.amounts import AS_FOUND
+from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.faces.paste import paste
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -21,6 +24,8 @@ from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
+from c2p_core.sketch import Sketch
+from c2p_core.subjects import Subject
 from c2p_core.tone_curve import fit_tone_curve, is_toned
 
 LEVELS = np.linspace(0, 1, 256)
@@ -98,3 +103,23 @@ def test_a_toned_photo_is_painted_in_its_own_inks(astronaut_canvas: CanvasFace, 
     assert furthest(after, ink) <= 3
     shown = face.render(face.start()).pixels
     assert furthest(np.rint(255 * shown.permute(1, 2, 0).numpy()).astype(np.uint8), ink) <= 3
+
+
+def test_the_preview_of_a_finished_search_stays_in_the_photos_ink(
+    astronaut_face: Face, astronaut_canvas: CanvasFace, store: ModelStore
+) -> None:
+    photo = Photo(toned(np.asarray(Image.fromarray(data.astronaut()).convert("L")), "sepia"))
+    darker = torch.zeros(3, CANVAS, CANVAS)
+    darker[:, 60:200, 60:200] = 0.4
+    change = Change(
+        torch.zeros(2, 4, 4), darker, torch.zeros(1, 1, 1), lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]), (), True
+    )
+    subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
+    request = ProtectRequest(photo)
+    direction = Direction(
+        request, (astronaut_face,), (FoundChange(subject, change, 1, 0.0),), (), (), torch.device("cpu"), store, ()
+    )
+    size = photo.width, photo.height
+    before, after = Sketch(direction).render((0, 0, *size), size, AS_FOUND)
+    assert (after != before).any()
+    assert furthest(after, "sepia") <= 2

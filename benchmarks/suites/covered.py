@@ -24,6 +24,7 @@ from benchmarks.metrics.image_quality import rgb8
 from benchmarks.recognisers import open_store
 from benchmarks.rows import CoveredRow
 from benchmarks.suites.demographics import read_labels
+from benchmarks.suites.runner import run_tasks
 from c2p_core import faces, pipeline
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.errors import NoFace
@@ -171,13 +172,15 @@ def run(
     known = {(row.face, row.kind) for row in rows.read(path, CoveredRow)}
     missing = [task for task in tasks if (task.photo.stem, task.kind) not in known]
     say(f"{len(missing)} faces to measure, {len(tasks) - len(missing)} already there, rows in {folder}")
-    for count, (task, row) in enumerate(zip(missing, executor.map(work, missing), strict=True), start=1):
+
+    def keep(row: CoveredRow | None) -> str:
         if row is None:
-            outcome = "shows no face"
-        else:
-            rows.append(path, row)
-            outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
-            if row.painted is not None and row.unmasked is not None:
-                outcome += f", {100 * row.painted:.1f} % painted on it, {100 * row.unmasked:.1f} % before"
-        say(f"[{count}/{len(missing)}] {task.kind}, {task.photo.stem}: {outcome}")
+            return "shows no face"
+        rows.append(path, row)
+        outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
+        if row.painted is not None and row.unmasked is not None:
+            outcome += f", {100 * row.painted:.1f} % painted on it, {100 * row.unmasked:.1f} % before"
+        return outcome
+
+    run_tasks(missing, work, keep, lambda task: f"{task.kind}, {task.photo.stem}", executor, say)
     return path

@@ -140,11 +140,11 @@ class Covers:
         small = F.avg_pool2d(pixels[None], CANVAS // SIDE)
         logits = self._network(network_input(small, torch.from_numpy(landmark_maps(mesh))[None]))
         share = torch.sigmoid(F.interpolate(logits[:, None], (CANVAS, CANVAS), mode="bilinear", align_corners=False))
-        return find_visible(share[0, 0].numpy(), mesh)
+        return visible_mask(share[0, 0].numpy(), mesh)
 
 
-def find_visible(share: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
-    """Decide what is covered.
+def visible_mask(share: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
+    """The mask of what shows, from what the network says.
 
     Args:
         share: (256, 256) the network's probability that each pixel is covered.

@@ -69,8 +69,7 @@ def _count_recognisers(lost: int, count: int, what: str) -> str:
 def _describe_references(similarities: Sequence[Similarity]) -> str:
     """A sentence on the matches with references, with a space at its end; empty without references."""
     lost = [after < s.far1 for s in similarities for before, after in s.references if before >= s.far1]
-    verb = "is" if sum(lost) == 1 else "are"
-    return f"Of {len(lost)} matches with the reference photos, {sum(lost)} {verb} lost. " if lost else ""
+    return f"Matches with the reference photos lost: {sum(lost)} of {len(lost)}. " if lost else ""
 
 
 def _describe_held_out(similarities: Sequence[Similarity]) -> str:

@@ -181,9 +181,7 @@ ENGLISH = {
         "No word of the prompt names makeup, so that none is painted; name a product and a colour, such as red"
         " lipstick."
     ),
-    "products-covered": N_(
-        "Something covers face {number} where it would wear {products}, so that none is seen there."
-    ),
+    "products-covered": N_("Face {number} is covered where this would be painted, so it is left out: {products}."),
     # What a run could not do as it should
     "cancelled": N_("Stopped on request; nothing was changed."),
     "profile-ignored": N_(

@@ -96,14 +96,14 @@ def test_a_mask_is_found_and_the_eyes_are_seen(on_masked: CanvasFace) -> None:
 
 def test_a_speck_or_a_doubt_is_no_cover(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    assert finding.find_visible(patch(mesh, 4.0), mesh) is None
-    assert finding.find_visible(patch(mesh, 40.0, sure=0.6), mesh) is None
-    assert finding.find_visible(patch(mesh, 40.0), mesh) is not None
+    assert finding.visible_mask(patch(mesh, 4.0), mesh) is None
+    assert finding.visible_mask(patch(mesh, 40.0, sure=0.6), mesh) is None
+    assert finding.visible_mask(patch(mesh, 40.0), mesh) is not None
 
 
 def test_a_cover_is_left_with_its_edge(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    visible = finding.find_visible(patch(mesh, 30.0), mesh)
+    visible = finding.visible_mask(patch(mesh, 30.0), mesh)
     assert visible is not None
     x, y = np.round(mesh[13]).astype(int)
     assert visible[y, x + 31] == 0.0 and visible[y, x + 45] == 1.0

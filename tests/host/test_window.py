@@ -181,6 +181,11 @@ class Window:
             time.sleep(0.3)
         return found
 
+    def open_dialog(self) -> None:
+        """Opens the dialog of Protect Face, and waits until it has found the faces."""
+        self.choose("Protect Face", DIALOG)
+        self.ask_until(READY, lambda found: bool(found["ready"]))
+
     def wait_for_words(self, *wanted: str) -> str:
         """What Check or the worker's dialog shows, once all of it is there."""
         shown = self.gimp.share / "shown.txt"
@@ -341,8 +346,7 @@ def drawn(window: Window, order: str = "", candidates: int = 1) -> tuple[float, 
 @pytest.fixture
 def previewed(window: Window) -> Iterator[tuple[float, dict[str, Any]]]:
     """The open dialog after a quick preview: what is drawn and measured."""
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     for name in ("amount", "shape", "light", "makeup"):
         window.ask(f"dialog._config.set_property('{name}', 100)")
     window.keys("alt+v")
@@ -398,8 +402,7 @@ def test_the_space_bar_shows_the_photo_as_it_was_for_as_long_as_it_is_held(
 
 
 def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     place = window.ask("""
 shown, full = dialog._preview._photo
 left, top, width, _height = dialog._preview._drawn
@@ -418,8 +421,7 @@ found["at"] = [round(x + left + (x0 + x1) / 2 * scale), round(y + top + (y0 + 2 
 
 
 def test_several_looks_are_tried_at_once_and_any_can_be_taken_up_again(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     window.ask("dialog._config.set_property('seed', 0)")
     window.keys("alt+3")
     drawn(window, candidates=3)
@@ -434,8 +436,7 @@ def test_several_looks_are_tried_at_once_and_any_can_be_taken_up_again(window: W
 
 
 def test_a_full_search_is_inserted_as_it_is_shown_without_another_one(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     window.ask("dialog._config.set_property('steps', 2)")
     window.keys("alt+i")
     drawn(window)
@@ -499,8 +500,7 @@ def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) ->
 
 
 def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._status.get_text()"
     words = window.ask(line.format("all"))["line"]
     known = r"(It takes about .+|How long it takes is known after the first run)"
@@ -521,8 +521,7 @@ found["line"] = dialog._status.get_text()
 
 
 def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
     for start in ("dialog._button.clicked()", "dialog._start_detection()"):
         window.ask(f"dialog._status.set_text(''); {start}")
@@ -561,8 +560,7 @@ dialog._config.set_property("steps", 40)
 
 
 def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     window.ask(SLOW)
     _, before = jobs_and_done(window.gimp)
     window.keys("Return")
@@ -631,8 +629,7 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 
 
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
-    window.ask_until(READY, lambda found: bool(found["ready"]))
+    window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
     _, before = jobs_and_done(window.gimp)
     window.keys("Return")
