@@ -208,9 +208,11 @@ def protect(
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
     targets = plan_targets(photos, output, overwrite)
+    for target in targets:
+        _check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
     if report_file is not None:
-        _check_not_input(report_file, [*photos, *targets])
+        _check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
     store = make_store()

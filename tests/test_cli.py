@@ -476,6 +476,15 @@ def test_a_link_to_the_original_is_not_overwritten_either(photo: Path, run: Run)
     assert code == 2 and sentence("input-overwritten").search(only_sentence(err))
 
 
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_a_reference_is_never_overwritten(photo: Path, tmp_path: Path, run: Run, option: str) -> None:
+    reference = save(tmp_path / "you.png")
+    before = reference.read_bytes()
+    code, _, err = run("protect", photo, "--reference", reference, "--overwrite", option, reference)
+    assert code == 2 and sentence("input-overwritten", path=reference).search(only_sentence(err))
+    assert reference.read_bytes() == before
+
+
 def test_several_photos_need_a_folder(photo: Path, tmp_path: Path, run: Run) -> None:
     other = save(tmp_path / "you.png")
     for target, said in ((tmp_path / "x.png", "output-names-file"), (other, "output-is-file")):
