@@ -242,6 +242,9 @@ class Preview(Gtk.Layout):
             self._on_toggle(number)
 
     def _pressed(self, _widget: Gtk.Widget, event: Gdk.EventButton) -> bool:
+        # The second press of a double click comes as one of its own and once more as the double click.
+        if event.type != Gdk.EventType.BUTTON_PRESS or event.button != Gdk.BUTTON_PRIMARY:
+            return False
         self.grab_focus()
         if self.mode == PHOTO:
             number = self._face_at(event.x, event.y)
