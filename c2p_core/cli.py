@@ -27,6 +27,7 @@ from c2p_core.api import (
     FaceChoice,
     FaceReport,
     Mode,
+    Part,
     Progress,
     ProtectRequest,
 )
@@ -160,6 +161,13 @@ StoreMaker = Callable[[], "ModelStore"]
     help="Keep the shape of brows, lips, nose and jaw, or of the eyes only.",
 )
 @click.option(
+    "--lock",
+    "locks",
+    multiple=True,
+    type=click.Choice(get_args(Part)),
+    help="Part of the face that does not move at all; may be repeated.",
+)
+@click.option(
     "--mode",
     type=click.Choice(get_args(Mode)),
     default="dodge",
@@ -205,6 +213,7 @@ def protect(
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
     options["faces"] = parse_faces(options["faces"])
+    options["locks"] = tuple(part for part in get_args(Part) if part in options["locks"])
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
     targets = plan_targets(photos, output, overwrite)
