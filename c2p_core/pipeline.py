@@ -105,7 +105,7 @@ def _find_direction(run: Run) -> Direction:
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
         canvas = subject.canvas.to(run.device)
-        inverted = models.prior.invert(canvas, request.strength, request.keep_expression)
+        inverted = models.prior.invert(canvas, request.strength, request.keep_expression, request.locks)
         look = choose_starting_look(request.prompt, inverted.preview, canvas.mesh, models.guidance, request.seed)
         look, hidden = leave_out_hidden(look, canvas)
         if hidden:
