@@ -111,13 +111,11 @@ class Trace:
 
     Attributes:
         number: of the face.
-        look: (9, 6) product code that the search started from, see ``products.codes``.
-        code: the latent code that the search found, by part.
+        code: the latent code that the search found, by part; empty where it is not known any more.
         protected: (D,) unit embedding of the protected face, by recogniser.
     """
 
     number: int
-    look: NDArray[np.float32]
     code: Mapping[str, NDArray[np.float32]]
     protected: Mapping[str, NDArray[np.float32]]
 
@@ -126,11 +124,14 @@ class Trace:
 class FaceLook:
     """What one face gets in place of what a request says for all of them.
 
+    Its prompt is taken literally: without a look of its own, a face gets the variant of the prompt's look that suits
+    it best, so that photos of one person would differ.
+
     Attributes:
         face: its number, or its box.
         prompt, strength, seed: None for the request's.
-        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the look and
-            the code of the last one, and leads away from all of these protected faces, too.
+        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
+            the last one, and leads away from all of these protected faces, too.
     """
 
     face: int | Box

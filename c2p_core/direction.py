@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from c2p_core import verify
 from c2p_core.api import Face, FaceReport, ProtectRequest, ProtectResult, Trace
@@ -33,7 +32,6 @@ class FoundChange:
     Attributes:
         subject: the face.
         change: what was found.
-        look: (9, 6) product code that the search started from.
         code: the latent code of the change.
         steps: that led to it.
         seconds: that it took.
@@ -42,7 +40,6 @@ class FoundChange:
 
     subject: Subject
     change: Change
-    look: Tensor
     code: Code
     steps: int
     seconds: float
@@ -131,7 +128,6 @@ def _trace(found: FoundChange, after: CanvasFace, direction: Direction) -> Trace
     protected = verify.embed_face(after, direction.recognisers, direction.device)
     return Trace(
         found.subject.face.number,
-        found.look.cpu().numpy(),
         {name: part.cpu().numpy() for name, part in found.code.items()},
         {name: vector.cpu().numpy() for name, vector in protected.items()},
     )

@@ -18,11 +18,16 @@ _WARM_STEPS = 0.6
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """The settings of one face; attributes as those of `c2p_core.api.FaceLook`."""
+    """The settings of one face.
+
+    Attributes:
+        literal: whether the prompt's look is taken literally, see `c2p_core.api.FaceLook`, as are the other attributes.
+    """
 
     prompt: str
     strength: float
     seed: int
+    literal: bool
     earlier: tuple[Trace, ...]
 
 
@@ -33,18 +38,22 @@ def find_look(face: Face, request: ProtectRequest) -> FaceLook | None:
 
 def settings_for(face: Face, request: ProtectRequest) -> FaceSettings:
     """What the request says for a face: its look, completed by what holds for all faces."""
-    look = find_look(face, request) or FaceLook(face.number)
+    own = find_look(face, request)
+    look = own or FaceLook(face.number)
     return FaceSettings(
         request.prompt if look.prompt is None else look.prompt,
         request.strength if look.strength is None else look.strength,
         request.seed if look.seed is None else look.seed,
+        own is not None,
         look.earlier,
     )
 
 
 def shorten_search(settings: SearchSettings, earlier: tuple[Trace, ...]) -> SearchSettings:
     """Fewer steps for a search that starts from the code of an earlier photo."""
-    return replace(settings, steps=max(1, round(_WARM_STEPS * settings.steps))) if earlier else settings
+    if not earlier or not earlier[-1].code:
+        return settings
+    return replace(settings, steps=max(1, round(_WARM_STEPS * settings.steps)))
 
 
 def start_from(earlier: tuple[Trace, ...], start: Code) -> Code:

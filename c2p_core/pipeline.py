@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from c2p_core import verify
@@ -33,7 +32,7 @@ from c2p_core.recognition.decoys import nearest_decoy
 from c2p_core.references import embed_references, mean_embedding, select_same_person
 from c2p_core.run import Run, run_on_fitting_device
 from c2p_core.search import SearchResult, Target, search
-from c2p_core.starting_look import choose_starting_look, leave_out_hidden
+from c2p_core.starting_look import choose_starting_look, leave_out_hidden, literal_look
 from c2p_core.subjects import Subject, find_subjects
 
 
@@ -110,8 +109,7 @@ def _find_direction(run: Run) -> Direction:
         tell("prepare")
         canvas = subject.canvas.to(run.device)
         inverted = models.prior.invert(canvas, settings.strength, request.keep_expression)
-        wanted = _choose_look(settings, inverted, canvas, models)
-        look, hidden = leave_out_hidden(wanted, canvas)
+        look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
         if hidden:
             warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
         inverted = inverted.with_look(look)
@@ -122,16 +120,16 @@ def _find_direction(run: Run) -> Direction:
         result = _search(run, models, subject, settings, mean_embedding(own, same), canvas, inverted, tell)
         change = inverted.change(result.code)
         seconds = time.perf_counter() - began
-        found.append(FoundChange(subject, change, wanted, result.code, result.steps, seconds, same))
+        found.append(FoundChange(subject, change, result.code, result.steps, seconds, same))
     return Direction(
         request, faces, tuple(found), models.recognisers, models.held_out, run.device, store, tuple(warnings)
     )
 
 
 def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasFace, models: Models) -> Tensor:
-    """The (9, 6) look to start from: that of the person's earlier photos, else chosen on this face."""
-    if settings.earlier:
-        return torch.from_numpy(settings.earlier[-1].look.copy())
+    """The (9, 6) look that the search starts from."""
+    if settings.literal:
+        return literal_look(settings.prompt, settings.seed)
     return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
 
 

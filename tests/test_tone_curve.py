@@ -119,7 +119,7 @@ def test_the_preview_of_a_finished_search_stays_in_the_photos_ink(
     direction = Direction(
         request,
         (astronaut_face,),
-        (FoundChange(subject, change, bare_code(), {}, 1, 0.0),),
+        (FoundChange(subject, change, {}, 1, 0.0),),
         (),
         (),
         torch.device("cpu"),
