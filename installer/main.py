@@ -130,6 +130,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         quick: leave out the tests that search, run GIMP or need Node.js.
     """
     _set_up(where, tests=True, offline=offline)
+    if not quick and not offline:
+        _build_test_systems(where)
     failed = []
     # Ruff's cache doesn't notice that a module it took for a third-party one has been added.
     for tool in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "."), ("mypy",)):
@@ -146,6 +148,16 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
+
+
+def _build_test_systems(where: Places) -> None:
+    """Begin to build the systems of the host tests, which takes minutes, beside the checks and the first tests.
+
+    A test that needs one waits for it; one that can't be built is reported by the tests that are skipped without it.
+    """
+    command = [str(where.python), "-m", "tests.host.root"]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.Popen(command, env=child_environment(), cwd=CHECKOUT, **quiet)
 
 
 def into_gimp(where: Places, offline: bool) -> int:
