@@ -36,7 +36,7 @@ def unlocked_mask(mesh: NDArray[np.float32], locks: Iterable[Part]) -> Map:
     """(256, 256) mask 0..1 of where shape may move the face: 0 on locked parts and close to them."""
     mask = np.ones((CANVAS, CANVAS), np.float32)
     for part in locks:
-        mask *= 1.0 - ramp(_distance(mesh, part), *_BESIDE)
+        mask = np.minimum(mask, 1.0 - ramp(_distance(mesh, part), *_BESIDE))
     return mask
 
 
