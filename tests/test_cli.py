@@ -77,7 +77,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
     """Puts a pipeline in place that darkens photos, finds no face in black ones, and remembers what it was asked."""
     asked: list[ProtectRequest] = []
 
-    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any) -> ProtectResult:
+    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any, warm: Any) -> ProtectResult:
         asked.append(request)
         progress(Progress("detect"))
         cancel.raise_if_cancelled()
