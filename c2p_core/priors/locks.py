@@ -50,7 +50,7 @@ def _distance(mesh: NDArray[np.float32], part: Part) -> Map:
         around = ConvexHull(mesh[list(_NOSE)].astype(np.float64)).vertices
         return signed_distance(mesh, tuple(_NOSE[index] for index in around))
     outlines = {"brows": (LEFT_BROW, RIGHT_BROW), "mouth": (OUTER_LIPS,)}[part]
-    return np.minimum.reduce([signed_distance(mesh, outline) for outline in outlines])
+    return np.asarray(np.minimum.reduce([signed_distance(mesh, outline) for outline in outlines]))
 
 
 def _fill_gaps(line: NDArray[np.float64]) -> NDArray[np.float64]:

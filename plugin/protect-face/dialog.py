@@ -136,8 +136,11 @@ class ProtectDialog:
         box.pack_start(top, False, False, 0)
         self._dialog.get_scale_entry("strength", 1.0)
         box.pack_start(self._dialog.fill_box("main", ["strength", "faces"]), False, False, 0)
-        more = Gtk.Button(label=_("_More"), use_underline=True, halign=Gtk.Align.START)
+        more, back = (
+            Gtk.Button(label=text, use_underline=True, halign=Gtk.Align.START) for text in (_("_More"), _("Bac_k"))
+        )
         more.connect("clicked", lambda _button: self._turn_to(_MORE, back))
+        back.connect("clicked", lambda _button: self._turn_to(_USUAL, more))
         box.pack_start(more, False, False, 0)
         box.pack_start(Gtk.Separator(orientation=Gtk.Orientation.HORIZONTAL), False, False, 0)
         for name, _label, _blurb in AMOUNTS:
@@ -147,8 +150,6 @@ class ProtectDialog:
         self._meter = Meter((STRONGER, ANOTHER, SHAPE), self._grant, narrow=True)
         box.pack_start(self._meter, False, False, 0)
         inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
-        back = Gtk.Button(label=_("Bac_k"), use_underline=True, halign=Gtk.Align.START)
-        back.connect("clicked", lambda _button: self._turn_to(_USUAL, more))
         inside.pack_start(back, False, False, 0)
         inside.pack_start(build_locks(self._dialog), False, False, 0)
         inside.pack_start(
