@@ -38,6 +38,8 @@ PASSED_ON = (
     ("--seed", "seed of all random numbers"),
     ("--device", "auto, cpu or cuda"),
 )
+# The same, each as often as it is given.
+REPEATABLE_PASSED_ON = (("--lock", "part of the face that does not move: brows, mouth, nose or jaw; may be repeated"),)
 # The same, without a value.
 SWITCHES_PASSED_ON = (("--no-keep-expression", "keep the shape of the eyes only, not of brows, lips, nose and jaw"),)
 # What `--test quick` leaves out, as pytest's markers: searches, a real GIMP, and Node.js.
@@ -91,6 +93,8 @@ def protect(where: Places, options: argparse.Namespace) -> int:
     _print_step(f"Protecting {photo}")
     chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    for name, _ in REPEATABLE_PASSED_ON:
+        passed_on += [word for value in getattr(options, _attribute_of(name)) or () for word in (name, value)]
     passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute_of(name))]
     command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
     return _run(command, where, options.offline)
@@ -294,6 +298,8 @@ def _make_parser() -> argparse.ArgumentParser:
     passed_on = parser.add_argument_group("passed on to c2p protect")
     for name, words in PASSED_ON:
         passed_on.add_argument(name, help=words)
+    for name, words in REPEATABLE_PASSED_ON:
+        passed_on.add_argument(name, action="append", help=words)
     for name, words in SWITCHES_PASSED_ON:
         passed_on.add_argument(name, action="store_true", help=words)
     return parser

@@ -442,7 +442,7 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
     photo = tmp_path / "me.jpg"
     photo.touch()
     folders = ["--venv", str(where.venv), "--models", str(where.models)]
-    chosen = ["--strength", "0.3", "--hold-out", "dlib", "--no-keep-expression"]
+    chosen = ["--strength", "0.3", "--hold-out", "dlib", "--lock", "nose", "--lock", "jaw", "--no-keep-expression"]
     assert main.main(["--protect", str(photo), *folders, *chosen]) == 0
     (protect,) = commands
     target, report = str(tmp_path / "me.protected.png"), str(tmp_path / "me.report.json")

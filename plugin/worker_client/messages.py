@@ -490,6 +490,12 @@ ENGLISH = {
     ),
     "nothing-changed": N_("Nothing was changed; raise the strength and try again."),
     "preset-unknown": N_("There is no makeup style number {number}; choose 1 to {count}, or 0 for the written one."),
+    "preset-name-unusable": N_("A preset needs a name of one line with up to {limit} characters; write one."),
+    "preset-exists": N_("There is a preset “{name}” already, which stays; write another name."),
+    "preset-gone": N_("The preset “{name}” can't be read any more; save it again."),
+    "presets-too-many": N_("There are {limit} presets, and no more are kept; delete one first."),
+    "preset-damaged": N_("The file {path} is no usable preset ({reason}), and is left out; delete it or mend it."),
+    "preset-not-written": N_("Presets can't be kept in {path} ({reason}); nothing was changed."),
     "report-exists": N_("There is a file {path} already, which stays; write another name for the report, or none."),
     "report-not-written": N_("The report can't be written to {path} ({reason}); choose another file."),
 }
