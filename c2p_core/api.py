@@ -21,6 +21,7 @@ from c2p_core.priors.registry import MODULES
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
+Part = Literal["brows", "mouth", "nose", "jaw"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
@@ -167,6 +168,7 @@ class ProtectRequest:
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.
+        locks: parts that shape does not move at all, in either case; light and products may change them.
         references: other photos of the people in ``photo``, unprotected, which somebody who searches for them may have;
             the search leads away from these too.
         looks: what single faces get in place of the prompt, strength and seed above.
@@ -188,6 +190,7 @@ class ProtectRequest:
     original: Photo | None = None
     layers: bool = False
     keep_expression: bool = True
+    locks: tuple[Part, ...] = ()
     references: tuple[Photo, ...] = ()
     looks: tuple[FaceLook, ...] = ()
 

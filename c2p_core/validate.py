@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from c2p_core.api import Mode, ProtectRequest
+from c2p_core.api import Mode, Part, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
@@ -33,6 +33,9 @@ def check_request(request: ProtectRequest) -> None:
     if request.prior not in MODULES:
         raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
     parse_clip(request.clip)
+    for part in request.locks:
+        if part not in get_args(Part):
+            raise BadRequest("lock-unknown", part=part, known=list(get_args(Part)))
     if request.free_noise and request.prior != "stylegan2":
         raise BadRequest("prior-without-noise")
     if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:
