@@ -145,7 +145,9 @@ def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression --lock nose --lock brows --lock nose"
+    more = (
+        "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression --lock nose --lock brows --lock nose"
+    )
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))

@@ -5,13 +5,15 @@ The program only ever appends to the file, so that everything in it, comments to
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from c2p_core.api import Part
 from c2p_core.errors import BadRequest, UnreadableImage
 
 if sys.version_info >= (3, 11):
@@ -37,11 +39,13 @@ _SECTION = """
 # prompt = "natural makeup"
 # strength = 0.5
 # seed = 0
+# locks = ["brows", "mouth", "nose", "jaw"]
 # skip = true
 # faces = ["photo.jpg@812,340"]     faces that are this person, too
 """
 _TOP = ("merge", "nobody", "others", "person")
-_LOOK = ("prompt", "strength", "seed", "skip")
+_LOOK = ("prompt", "strength", "seed", "locks", "skip")
+_PARTS = get_args(Part)
 _FACE = re.compile(r"(?P<photo>.+)@(?P<x>\d+),(?P<y>\d+)")
 
 
@@ -52,6 +56,7 @@ class PersonLook:
     prompt: str | None = None
     strength: float | None = None
     seed: int | None = None
+    locks: tuple[Part, ...] | None = None
     skip: bool = False
 
 
@@ -158,7 +163,7 @@ class _Reader:
         )
 
     def _look(self, table: Mapping[str, Any], where: str) -> PersonLook:
-        prompt, strength, seed, skip = (table.get(key) for key in _LOOK)
+        prompt, strength, seed, locks, skip = (table.get(key) for key in _LOOK)
         if prompt is not None and not isinstance(prompt, str):
             raise self._wrong(f"{where}.prompt", 'prompt = "red lipstick"')
         if strength is not None and (isinstance(strength, bool) or not isinstance(strength, int | float)):
@@ -167,9 +172,17 @@ class _Reader:
             raise self._wrong(f"{where}.strength", "strength = 0.5")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31):
             raise self._wrong(f"{where}.seed", "seed = 0")
+        if locks is not None and not (isinstance(locks, list) and all(part in _PARTS for part in locks)):
+            raise self._wrong(f"{where}.locks", f"locks = {json.dumps(_PARTS)}")
         if skip is not None and not isinstance(skip, bool):
             raise self._wrong(f"{where}.skip", "skip = true")
-        return PersonLook(prompt, None if strength is None else float(strength), seed, bool(skip))
+        return PersonLook(
+            prompt,
+            None if strength is None else float(strength),
+            seed,
+            None if locks is None else tuple(locks),
+            bool(skip),
+        )
 
     def _merges(self, value: Any) -> dict[int, int]:
         """Numbers to the lowest of those that they are merged with, through however many lists."""

@@ -72,6 +72,7 @@ def describe_look(look: PersonLook) -> str:
     parts = [f'"{look.prompt}"'] if look.prompt is not None else []
     parts += [f"strength {look.strength:g}"] if look.strength is not None else []
     parts += [f"seed {look.seed}"] if look.seed is not None else []
+    parts += [f"locked: {', '.join(look.locks)}"] if look.locks else []
     return ", ".join(parts)
 
 

@@ -93,7 +93,7 @@ class ShootLooks:
         looks = []
         for number, person in wanted.items():
             own = self._look(person)
-            look = FaceLook(number, own.prompt, own.strength, own.seed, traces.get(person, ()))
+            look = FaceLook(number, own.prompt, own.strength, own.seed, own.locks, traces.get(person, ()))
             # What nobody in particular gets is what the request says, unless the file says otherwise.
             if person or look != FaceLook(number):
                 looks.append(look)
