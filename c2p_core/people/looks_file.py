@@ -27,8 +27,8 @@ _HEAD = """\
 # What a person lacks here is as the options of `c2p batch` say. The numbers are those of people.html, beside this file.
 #
 # Corrections go here, above the first section; the labels of faces are those of people.html:
-# merge = [[3, 7]]                  3 and 7 are the same person
-# nobody = ["photo.jpg@812,340"]    this face is nobody in particular
+# merge = [[3, 7]]  # 3 and 7 are the same person
+# nobody = ["photo.jpg@812,340"]  # this face is nobody in particular
 
 # The faces that belong to nobody in this list, such as passers-by.
 [others]
@@ -41,7 +41,7 @@ _SECTION = """
 # seed = 0
 # locks = ["brows", "mouth", "nose", "jaw"]
 # skip = true
-# faces = ["photo.jpg@812,340"]     faces that are this person, too
+# faces = ["photo.jpg@812,340"]  # is this person, too
 """
 _TOP = ("merge", "nobody", "others", "person")
 _LOOK = ("prompt", "strength", "seed", "locks", "skip")

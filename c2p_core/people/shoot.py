@@ -25,7 +25,8 @@ _REMEMBERED = 20
 class ShootLooks:
     """Who is on which photo and what they get, with what the finished photos left of each person.
 
-    ``choose`` and ``learn`` may be called from different threads. Traces stay in the memory of this object.
+    ``choose`` and ``learn`` may be called from different threads. Traces stay in the memory of this object; another
+    process gets a copy that knows none yet.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ShootLooks:
         Raises:
             BadRequest: one of the numbers is no person's.
         """
+        self._given = looks, tuple(faces), folder, tuple(only), tuple(skip)
         self._looks = looks
         self._folder = folder
         self._people = assign_people(looks, faces)
@@ -72,6 +74,9 @@ class ShootLooks:
         if not faces:
             raise BadRequest("people-not-listed", path=str(path.parent / listing.NAME))
         return cls(read_looks(path), faces, path.parent, only, skip)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShootLooks, self._given
 
     def settings(self, path: str) -> Mapping[str, Any]:
         """What of all this determines the result of a photo, as JSON values."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from c2p_core.api import Part
 from c2p_core.errors import BadRequest, UnreadableImage
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, add_people, parse_looks, read_looks
 from tests.said import raising
@@ -54,13 +56,11 @@ def test_a_new_file_says_nothing_about_anybody_yet() -> None:
     assert parse_looks(add_people("", [1, 2]), "looks.toml") == Looks({1: PersonLook(), 2: PersonLook()})
 
 
-def test_the_examples_of_a_new_file_have_a_meaning() -> None:
-    commented = add_people("", [1]).splitlines()
-    examples = [line[2:] for line in commented if line.startswith("# ") and (" = " in line)]
-    text = "\n".join(part.split("   ")[0] for part in examples if not part.startswith(("merge", "nobody")))
-    top = "\n".join(part.split("   ")[0] for part in examples if part.startswith(("merge", "nobody")))
-    looks = parse_looks(f"{top}\n[person.1]\n{text.replace('skip = true', '', 1)}", "looks.toml")
-    assert looks.merged == {7: 3} and looks.people[1].skip and looks.said[1] == looks.nobody
+def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -> None:
+    lines = add_people("", [1]).splitlines()
+    looks = parse_looks("\n".join(line.removeprefix("# ") if " = " in line else line for line in lines), "looks.toml")
+    assert looks.merged == {7: 3} and looks.nobody == looks.said[1] != ()
+    assert looks.others == PersonLook(skip=True) and looks.people[1].skip and looks.people[1].locks == get_args(Part)
 
 
 @pytest.mark.parametrize(

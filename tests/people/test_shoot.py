@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,14 @@ def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else
     assert settings("b.jpg", "[person.2]\nseed = 4", skip=[2]) == plain
     assert settings("b.jpg", "[person.1]\nseed = 4") != plain
     assert settings("b.jpg", skip=[1]) != plain
+
+
+def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:
+    looks = make(tmp_path, "[person.1]\nseed = 5", skip=[2])
+    choose(looks, "a.jpg", tmp_path, 1)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    chosen = choose(pickle.loads(pickle.dumps(looks)), "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == (1, 3) and chosen.looks == (FaceLook(1, seed=5),)
 
 
 def test_the_files_are_read_together_and_a_missing_list_is_an_error(tmp_path: Path) -> None:
