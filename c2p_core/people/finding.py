@@ -113,7 +113,8 @@ def see_faces(
                 continue
             canvas = crop_face(view, face)
             vector = embed_face(canvas, (recogniser,), device)[recogniser.name].cpu().numpy()
-            listed = ListedFace(name, face.number, face.box, 0)
+            x0, y0, x1, y1 = (round(edge, 1) for edge in face.box)
+            listed = ListedFace(name, face.number, (x0, y0, x1, y1), 0)
             seen.append(SeenFace(listed, vector, _draw(tensor_as_bytes(canvas.pixels))))
     return seen
 

@@ -77,8 +77,7 @@ def write_faces(path: Path, faces: Iterable[ListedFace]) -> None:
         CannotWrite: it can't be written.
     """
     rows = [
-        json.dumps({"photo": f.photo, "number": f.number, "box": [round(v, 1) for v in f.box], "group": f.group})
-        for f in faces
+        json.dumps({"photo": face.photo, "number": face.number, "box": face.box, "group": face.group}) for face in faces
     ]
     text = f'{{"version": {_VERSION}, "faces": [\n' + ",\n".join(rows) + "\n]}\n"
     write_private(path, text.encode())
