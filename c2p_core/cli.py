@@ -317,7 +317,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
             for n in order_people(counts)
         ],
     )
-    click.echo(f"{others} more faces are nobody's in particular." if others else "Every face is somebody's.")
+    click.echo(f"Faces of nobody in particular: {others}.")
     for message in messages:
         click.echo(message)
     click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from c2p_core.faces.select import choose_faces
 from c2p_core.people import listing
 from c2p_core.people.listing import ListedFace, find_labelled, name_photo, read_faces
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
+from c2p_core.people.results import Results
 
 # Seconds that a photo waits for an earlier one of the same person: one that fails after its search never comes.
 _PATIENCE = 30.0
@@ -36,6 +38,7 @@ class ShootLooks:
         folder: Path,
         only: Collection[int] = (),
         skip: Collection[int] = (),
+        results: Results | None = None,
     ) -> None:
         """Args:
             looks: what each person gets.
@@ -43,11 +46,14 @@ class ShootLooks:
             folder: of the list, which the photos' names are relative to.
             only: numbers of the people to protect, nobody else; everybody when empty.
             skip: numbers of people not to protect.
+            results: photos that earlier runs have protected already.
 
         Raises:
             BadRequest: one of the numbers is no person's.
         """
-        self._given = looks, tuple(faces), folder, tuple(only), tuple(skip)
+        self._given = looks, tuple(faces), folder, tuple(only), tuple(skip), results
+        self._results = results or Results({})
+        self._finished = {name_photo(Path(source), folder): source for source in self._results.files}
         self._looks = looks
         self._folder = folder
         self._people = assign_people(looks, faces)
@@ -63,7 +69,9 @@ class ShootLooks:
         self._traces: dict[int, tuple[Trace, ...]] = {}
 
     @classmethod
-    def read(cls, path: Path, only: Collection[int] = (), skip: Collection[int] = ()) -> ShootLooks:
+    def read(
+        cls, path: Path, only: Collection[int] = (), skip: Collection[int] = (), results: Results | None = None
+    ) -> ShootLooks:
         """Read a looks file and the list of faces beside it.
 
         Raises:
@@ -73,7 +81,7 @@ class ShootLooks:
         faces = read_faces(path.parent / listing.NAME)
         if not faces:
             raise BadRequest("people-not-listed", path=str(path.parent / listing.NAME))
-        return cls(read_looks(path), faces, path.parent, only, skip)
+        return cls(read_looks(path), faces, path.parent, only, skip, results)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ShootLooks, self._given
@@ -126,7 +134,16 @@ class ShootLooks:
             for failed in find_pending():
                 del self._unfinished[failed]
             self._unfinished[path] = people
+            for person in own - set(self._traces):
+                self._traces[person] = self._recall(person)
             return {person: self._traces.get(person, ()) for person in own}
+
+    def _recall(self, person: int) -> tuple[Trace, ...]:
+        """What earlier runs left of a person: their protected faces, without codes."""
+        shown = [f for f, number in self._people.items() if number == person and f.photo in self._finished]
+        found = ((f.number, self._results.embed(self._finished[f.photo], f.box)) for f in reversed(shown))
+        traces = (Trace(number, {}, embedded) for number, embedded in found if embedded)
+        return tuple(islice(traces, _REMEMBERED))[::-1]
 
     def _remember(self, person: int, trace: Trace) -> None:
         # Codes are larger than embeddings, and only the last one is used.

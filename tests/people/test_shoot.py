@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from c2p_core.api import Face, FaceLook, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import Box, Face, FaceLook, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import BadRequest, Message
 from c2p_core.people import shoot
 from c2p_core.people.listing import ListedFace, write_faces
 from c2p_core.people.looks_file import NAME, Looks, PersonLook, parse_looks
+from c2p_core.people.results import Results
 from c2p_core.people.shoot import ShootLooks
 from c2p_core.photo import Photo
 from tests.said import raising
@@ -136,6 +138,29 @@ def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else
     assert settings("b.jpg", "[person.2]\nseed = 4", skip=[2]) == plain
     assert settings("b.jpg", "[person.1]\nseed = 4") != plain
     assert settings("b.jpg", skip=[1]) != plain
+
+
+@dataclass(frozen=True)
+class Kept(Results):
+    """Results that are asked for by photo and are as the photo's name says."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def embed(self, source: str, box: Box) -> dict[str, np.ndarray] | None:
+        self.asked.append(Path(source).name)
+        return {"dlib": np.full(4, 0.7, np.float32)} if source in self.files else None
+
+
+def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp_path: Path) -> None:
+    kept = Kept({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
+    looks = ShootLooks(Looks(), FACES, tmp_path, results=kept)
+    own, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [set(trace.code) for trace in own.earlier] == [set()] and other.earlier == ()
+    assert own.earlier[0].protected["dlib"].tolist() == pytest.approx([0.7] * 4)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    asked = len(kept.asked)
+    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert len(own.earlier) == 2 and len(kept.asked) == asked
 
 
 def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:
