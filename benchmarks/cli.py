@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize."""
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize, shoot."""
 
 from __future__ import annotations
 
@@ -388,3 +388,25 @@ def fullsize(timed: int, out: Path | None) -> None:
     from benchmarks.suites import fullsize as suite
 
     click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")
+
+
+@main.command()
+@click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
+@click.option("--protect", "protected", type=int, default=3, show_default=True, help="Protect the first N people.")
+@click.option("--hold-out", default="arcface", show_default=True, help="Family that the search never sees.")
+@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@_WORKERS
+@_OUT
+def shoot(photos: Path | None, protected: int, workers: int, out: Path | None, **options: Any) -> None:
+    """Group people, and protect their photos as a shoot and each by itself."""
+    from benchmarks.suites import runner
+    from benchmarks.suites import shoot as suite
+    from benchmarks.suites.gallery import list_candidates
+
+    people = _find(lambda: people_list(photos), named=photos is not None)
+    crowd = {photo.stem: photo for photo in list_candidates(())}
+    with runner.start_pool(workers) as executor:
+        path = suite.run(people, crowd, protected, options, places(out), executor, click.echo)
+    click.echo(f"{path} written.")

@@ -32,6 +32,7 @@ COST_FILE = "cost.jsonl"
 INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
+SHOOT_FILE = "shoot.json"
 
 
 @dataclass(frozen=True, order=True)

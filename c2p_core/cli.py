@@ -262,6 +262,68 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 
 
 @c2p.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="people",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of looks.toml and the contact sheet.",
+)
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, device: Device, as_json: bool) -> None:
+    """Groups the faces of a shoot by person, for looks of their own.
+
+    SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
+    """
+    from c2p_core.batch.sources import find_sources
+
+    found = find_sources(sources, folder, sys.stdin.buffer.read)
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.people.listing import count_photos
+    from c2p_core.people.looks_file import PersonLook
+    from c2p_core.people.sheet import NAME, describe_look, order_people
+    from c2p_core.people.update import update_people
+
+    messages = [*found.unreadable]
+    photos = [Path(source.path) for source in found.files]
+    torch_device = pick_device(device, messages)
+    with _show_progress(str(folder), human=not as_json) as watch:
+        there, looks = update_people(
+            photos,
+            folder,
+            store,
+            torch_device,
+            messages,
+            lambda done: watch(Progress("detect", step=done, steps=len(photos))),
+        )
+    counts = count_photos(there.faces, looks.merged)
+    others = sum(not face.group for face in there.faces)
+    if as_json:
+        rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
+        told = [message.described() for message in messages]
+        click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
+        return
+    _print_table(
+        ("person", "photos", "faces", "look"),
+        [
+            (str(n), *map(str, counts[n]), describe_look(looks.people.get(n, PersonLook())))
+            for n in order_people(counts)
+        ],
+    )
+    click.echo(f"Faces of nobody in particular: {others}.")
+    for message in messages:
+        click.echo(message)
+    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
+
+
+@c2p.command()
 @click.option(
     "--faces", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Photos of people."
 )

@@ -108,7 +108,7 @@ def _find_direction(run: Run) -> Direction:
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
         canvas = subject.canvas.to(run.device)
-        inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, request.locks)
+        inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
         look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
         if hidden:
             warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
