@@ -45,7 +45,7 @@ from c2p_core.io.atomic_files import check_folder, find_free_name, fit_name, mak
 from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.photo import Photo
 from c2p_core.signals import Interrupted, exit_code, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams
+from c2p_core.streams import Output, standard_streams, stream_at
 from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
@@ -203,7 +203,7 @@ def protect(
 ) -> int:
     """Protects the faces in photos."""
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
+        sys.stdout.needed = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     options["faces"] = parse_faces(options["faces"])
     names = options["recognisers"]
     options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
@@ -211,7 +211,7 @@ def protect(
     for target in targets:
         _check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
-    if report_file is not None:
+    if report_file is not None and stream_at(report_file) is None:
         _check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
@@ -663,8 +663,14 @@ def _protect_one(
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    if path is not None:
-        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+    if path is None:
+        return
+    text = json.dumps(report.document(reports), indent=2) + "\n"
+    if (stream := stream_at(path)) is not None:
+        stream.write(text)
+        stream.flush()
+    else:
+        write_whole(path, text.encode())
 
 
 def _print_outcome(outcome: dict[str, Any]) -> None:

@@ -288,7 +288,8 @@ def _raw_profile(name: bytes, profile: bytes) -> Chunk:
 
 
 def _unhex(text: bytes) -> bytes | None:
-    parts = text.split(None, 2)
+    # Lines: a name, which may have several words ("IPTC profile"), the length, and digits.
+    parts = text.lstrip(b"\n").split(b"\n", 2)
     try:
         return bytes.fromhex(parts[2].decode("ascii")) if len(parts) == 3 else None
     except ValueError:
