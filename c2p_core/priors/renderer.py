@@ -125,9 +125,7 @@ class FaceRenderer:
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
         self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
-        movable = (
-            movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
-        )
+        movable = movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
         held = face_maps.downsample(1.0 - movable).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
