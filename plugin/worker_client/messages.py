@@ -80,6 +80,7 @@ ENGLISH = {
     "part-pictures": N_("further pictures, which would show the unprotected face"),
     "part-layers": N_("the image editor's layers"),
     "part-credentials": N_("the content credentials (C2PA), which hold for the original only"),
+    "part-maker-notes": N_("the camera's own notes, which hold a preview of the unprotected face"),
     "part-exif": N_("damaged EXIF data"),
     "part-xmp": N_("XMP data that can't be read"),
     "part-iptc": N_("IPTC data"),
