@@ -126,8 +126,9 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
+        sys.stdout.needed = prints_report
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
