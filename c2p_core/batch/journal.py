@@ -266,7 +266,9 @@ class Journal:
     def _rows(self, where: str, *values: object) -> Iterator[Row]:
         for found in self._query(f"SELECT {_COLUMNS} FROM photos {where}", values):
             number, place, settings, digest, source, size, mtime_ns, state, target = found[:9]
-            result_digest, result_size, result_mtime_ns, thumbnails, report = found[9:15]
+            result_digest, result_size, result_mtime_ns, thumbnails, report, faces, seconds, program, finished = found[
+                9:
+            ]
             yield Row(
                 os.fsdecode(place),
                 settings,
@@ -281,7 +283,10 @@ class Journal:
                 result_size,
                 result_mtime_ns,
                 thumbnails,
-                *found[14:],
+                faces,
+                seconds,
+                program,
+                finished,
                 number,
             )
 

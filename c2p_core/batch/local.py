@@ -11,13 +11,14 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from c2p_core import pipeline
-from c2p_core.api import FaceReport, Progress, ProtectRequest, ProtectResult
+from c2p_core.api import Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.sources import read_stamp
@@ -146,7 +147,7 @@ class _Line:
         for item in items:
             if self._control.cancel.cancelled:
                 break
-            outcome = self._attempt(item, lambda item=item: self._read_one(item))
+            outcome = self._attempt(item, partial(self._read_one, item))
             self._put(self._outcomes if isinstance(outcome, Outcome) else self._read, outcome)
         self._put(self._read, _ENDED)
 
@@ -175,7 +176,7 @@ class _Line:
             if self._control.cancel.cancelled:
                 continue
             try:
-                searched = self._attempt(read.item, lambda read=read: self._search_one(read), read.digest, read.stamp)
+                searched = self._attempt(read.item, partial(self._search_one, read), read.digest, read.stamp)
             except Cancelled:
                 continue
             self._put(self._outcomes if isinstance(searched, Outcome) else self._searched, searched)
@@ -205,10 +206,8 @@ class _Line:
         _use_cores(1)
         while (searched := self._take(self._searched)) is not _ENDED:
             read = searched.read
-            self._put(
-                self._outcomes,
-                self._attempt(read.item, lambda searched=searched: self._finish_one(searched), read.digest, read.stamp),
-            )
+            work = partial(self._finish_one, searched)
+            self._put(self._outcomes, self._attempt(read.item, work, read.digest, read.stamp))
         self._put(self._outcomes, _ENDED)
 
     def _finish_one(self, searched: _Searched) -> Outcome:
@@ -218,12 +217,14 @@ class _Line:
             self._job.looks.learn(read.item.path, result)
         place = Path(read.item.place)
         encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal)
-        told = report.photo_report(
-            Path(read.item.path), None, result.faces, result.warnings + encoded.warnings, direction.request,
-            result.stronger,
-        )  # fmt: skip
+        source, warnings = Path(read.item.path), result.warnings + encoded.warnings
+        told = report.photo_report(source, None, result.faces, warnings, direction.request, result.stronger)
         protected = [face for face in result.faces if face.similarities]
-        small = make_thumbnails(read.photo, result.photo, _boxes(protected)) if self._job.thumbnails else None
+        small = (
+            make_thumbnails(read.photo, result.photo, [face.box for face in protected])
+            if self._job.thumbnails
+            else None
+        )
         seconds = sum(face.seconds for face in protected)
         return Outcome(read.item, "done", read.digest, read.stamp, told, encoded.data, small, len(protected), seconds)
 
@@ -275,7 +276,3 @@ def _apply(direction: Direction) -> ProtectResult:
             raise
     torch.cuda.empty_cache()
     return apply_direction(direction, AS_FOUND)
-
-
-def _boxes(faces: Iterable[FaceReport]) -> list[tuple[float, float, float, float]]:
-    return [face.box for face in faces]

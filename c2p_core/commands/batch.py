@@ -346,22 +346,20 @@ class _BatchBar:
     running: dict[str, float] = field(default_factory=dict)
 
     def tell(self, item: Item, progress: Progress) -> None:
-        if progress.stage != "search" or not progress.faces:
-            return
-        self.running[item.path] = (progress.face - 1 + progress.fraction) / progress.faces
-        words = f"{item.place}: face {progress.face} of {progress.faces}"
-        self._update(description=words)
+        if progress.stage == "search" and progress.faces:
+            self.running[item.path] = (progress.face - 1 + progress.fraction) / progress.faces
+            self._move(f"{item.place}: face {progress.face} of {progress.faces}")
 
     def finish(self, row: Row, summary: Summary) -> None:
         self.finished = summary.finished + len(summary.failed)
         self.running.pop(row.source, None)
         if row.state == "failed":
             self.bars.console.print(f"c2p: {row.report['error']['text']}", markup=False, highlight=False)
-        self._update()
+        self._move(None)
 
-    def _update(self, **words: str) -> None:
-        done = min(self.finished + sum(self.running.values()), float(self.bars.tasks[0].total or 0))
-        self.bars.update(self.task, completed=done, done=self.finished, **words)
+    def _move(self, words: str | None) -> None:
+        done = self.finished + sum(self.running.values())
+        self.bars.update(self.task, completed=done, description=words, done=self.finished)
 
 
 def _tell_row(row: Row, as_json: bool) -> None:

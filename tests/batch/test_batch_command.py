@@ -128,7 +128,8 @@ def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Pat
 
 
 def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) -> None:
-    code = f"import os; from c2p_core import cli; c = cli.main({['batch', str(shoot), '-o', str(tmp_path / 'out'), '--nice', '7', '--dry-run', '--no-detect']}); print(os.nice(0), c)"
+    words = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
+    code = f"import os; from c2p_core import cli; done = cli.main({words}); print(os.nice(0), done)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
     assert ended.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
 
@@ -140,7 +141,7 @@ def test_a_hundred_thousand_photos_are_planned_in_little_time_and_memory(tmp_pat
         for number in range(500):
             (folder / f"{day}" / f"IMG_{number:05}.jpg").touch()
     words = ["batch", str(folder), "-o", str(tmp_path / "out"), "--dry-run", "--no-detect", "--json"]
-    code = f"import resource; from c2p_core import cli; cli.main({words}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = f"import resource as r; from c2p_core.cli import main; main({words}); print(r.getrusage(0).ru_maxrss)"
     began = time.monotonic()
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
     *told, memory = ended.stdout.splitlines()
