@@ -103,20 +103,20 @@ def find_free_space(folder: Path) -> int:
 
 def describe_estimate(estimate: Estimate, photos: int) -> Iterator[str]:
     """The estimate in sentences."""
-    from c2p_core.batch.report import describe_time
+    from c2p_core.batch.words import count, describe_size, describe_time
 
     if estimate.faces is not None:
-        rest = f"; {estimate.without} photos have none" if estimate.without else ""
-        bad = f"; {estimate.unreadable} photos can't be read" if estimate.unreadable else ""
-        count = photos - estimate.without - estimate.unreadable
-        yield f"{estimate.faces} faces to protect in {count} photos{rest}{bad}."
+        rest = f"; {count(estimate.without, 'photo')} without" if estimate.without else ""
+        bad = f"; {count(estimate.unreadable, 'photo')} can't be read" if estimate.unreadable else ""
+        usable = count(photos - estimate.without - estimate.unreadable, "photo")
+        yield f"{count(estimate.faces, 'face')} to protect in {usable}{rest}{bad}."
     if estimate.seconds is not None and estimate.seconds_a_face is not None:
         spent = describe_time(estimate.seconds)
         yield f"Time expected: {spent} ({estimate.seconds_a_face:.0f} s a face, measured here)."
     else:
         yield "Time expected: not known before faces are looked for."
     short = " That is too little." if estimate.disk > estimate.free else ""
-    yield f"Disk needed: {estimate.disk / 1e9:.1f} GB; {estimate.free / 1e9:.1f} GB are free.{short}"
+    yield f"Disk needed: {describe_size(estimate.disk)}; {describe_size(estimate.free)} are free.{short}"
 
 
 def _read_journal(path: Path, settings: str) -> tuple[list[Any], Pace, float]:

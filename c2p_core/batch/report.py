@@ -19,12 +19,12 @@ from jinja2 import Environment, PackageLoader
 
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.recorder import AFTER, BEFORE, thumbnail_name
-from c2p_core.batch.sources import REPORT_FOLDER
+from c2p_core.batch.sources import PAGE, REPORT_FOLDER, TABLE
+from c2p_core.batch.words import count, describe_time
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS
 from c2p_core.version import __version__
 
-CSV, PAGE = "report.csv", "report.html"
 _PER_PAGE = 60
 # Spreadsheets run what begins so.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -122,10 +122,10 @@ def write_report(folder: Path, journal: Journal) -> Path:
             failed.append((_printable(row.place), _printable(row.report["error"]["text"])))
         else:
             without.append(_printable(row.place))
-    write_whole(folder / CSV, table.written())
+    write_whole(folder / TABLE, table.written())
     pages = [shown[at : at + _PER_PAGE] for at in range(0, len(shown), _PER_PAGE)] or [[]]
     pages_of = Environment(loader=PackageLoader("c2p_core.batch", "."), autoescape=True, trim_blocks=True)
-    pages_of.filters["span"] = describe_time
+    pages_of.filters |= {"span": describe_time, "several": count}
     template = pages_of.get_template("report.html.jinja")
     names = [PAGE, *(f"{REPORT_FOLDER}/page-{number}.html" for number in range(2, len(pages) + 1))]
     for index, (name, photos) in enumerate(zip(names, pages, strict=True)):
@@ -142,7 +142,7 @@ def write_report(folder: Path, journal: Journal) -> Path:
             statement=NO_PROMISE,
             other_photos=OTHER_PHOTOS,
             program=f"Protect Face {__version__}",
-            csv=up + CSV,
+            csv=up + TABLE,
         )
         write_whole(folder / name, text.encode())
     _remove_unused(folder / REPORT_FOLDER, used | {Path(name).name for name in names})
@@ -225,11 +225,3 @@ def _cell(value: object) -> object:
 def _printable(text: str) -> str:
     """A name as it can be shown, where its bytes are no text."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def describe_time(seconds: float) -> str:
-    """A span of time in words: 45 s, 12 min, 3 h 20 min."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -16,8 +16,8 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", "
 """Of the files that are taken out of folders; a file that is named itself may have any."""
 STATE_FOLDER = ".c2p"
 """What marks a folder as one of results, which are not protected once more."""
-REPORT_FOLDER = "report"
-"""The report's pictures beside it."""
+PAGE, TABLE, REPORT_FOLDER = "report.html", "report.csv", "report"
+"""The report on a folder of results, in it, and the report's pictures and further pages."""
 # Folders that systems and disk stations keep their own things in.
 _NOT_OURS = frozenset({"@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
 

@@ -197,12 +197,14 @@ def _tell_plan(found: Sources, plan: Plan, as_json: bool) -> None:
 
 
 def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
-    parts = [f"{len(plan.pending)} photos to protect ({_describe_size(plan.bytes)})"]
+    from c2p_core.batch.words import count, describe_size
+
+    parts = [f"{count(len(plan.pending), 'photo')} to protect ({describe_size(plan.bytes)})"]
     parts += [f"{plan.done} done already"] if plan.done else []
     parts += [f"{plan.without_face} known to have no face"] if plan.without_face else []
     yield f"{', '.join(parts)}."
     if plan.changed:
-        yield f"{len(plan.changed)} results were changed by somebody since, and stay as they are."
+        yield f"{count(len(plan.changed), 'result')} changed by somebody since, left as they are."
     if found.left_out:
         most = found.left_out.most_common(_MOST_LEFT_OUT)
         named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
@@ -210,10 +212,6 @@ def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
         yield f"Left out by their endings: {named}{more}."
     for folder in found.results:
         yield f"Left out, for it has the results of another batch: {folder}."
-
-
-def _describe_size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _end(
@@ -227,7 +225,8 @@ def _end(
     as_json: bool,
 ) -> int:
     """Print what came of the run; returns the exit code."""
-    from c2p_core.batch.report import PAGE, describe_time
+    from c2p_core.batch.sources import PAGE
+    from c2p_core.batch.words import count, describe_time
 
     remaining = len(plan.pending) - summary.finished - len(summary.failed)
     if as_json:
@@ -246,7 +245,8 @@ def _end(
         }
         click.echo(json.dumps(told, indent=2))
     else:
-        parts = [f"{summary.protected} photos protected ({summary.faces} faces, {describe_time(summary.seconds)})"]
+        spent = describe_time(summary.seconds)
+        parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
         parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
         parts += [f"{len(summary.failed)} failed"] if summary.failed else []
@@ -258,9 +258,11 @@ def _end(
 
             click.echo(NO_PROMISE)
     if stopped is not None:
-        return fail(f"{stopped} {remaining} photos remain; run the same command again then.", stopped.exit_code)
+        return fail(f"{stopped} {count(remaining, 'photo')} left; run the same command again then.", stopped.exit_code)
     if cancel.cancelled:
-        return fail(f"Stopped; {remaining} photos remain. Run the same command again to go on.", cancel.exit_code)
+        return fail(
+            f"Stopped; {count(remaining, 'photo')} left. Run the same command again to go on.", cancel.exit_code
+        )
     if summary.failed or found.unreadable:
         return fail(f"{len(summary.failed)} of {len(plan.pending)} photos failed.", SOME_FAILED)
     return 0
@@ -366,7 +368,9 @@ def _tell_row(row: Row, as_json: bool) -> None:
     if row.state == "failed":
         fail(row.report["error"]["text"], row.report["exit_code"])
     elif not as_json:
+        from c2p_core.batch.words import count
+
         if row.state == "done":
-            click.echo(f"{row.source} -> {row.report['protected']} ({row.faces} faces, {row.seconds:.0f} s)")
+            click.echo(f"{row.source} -> {row.report['protected']} ({count(row.faces, 'face')}, {row.seconds:.0f} s)")
         else:
             click.echo(f"{row.source}: {row.report['error']['text']}")

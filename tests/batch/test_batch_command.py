@@ -50,8 +50,8 @@ def run(capsys: pytest.CaptureFixture[str], jobs: list[Job]) -> Run:
 @pytest.fixture
 def shoot(tmp_path: Path) -> Path:
     folder = tmp_path / "shoot"
-    for name in ("a.png", "day 1/b.png"):
-        save(folder / name)
+    save(folder / "a.png", 200)
+    save(folder / "day 1" / "b.png", 100)
     return folder
 
 
@@ -92,7 +92,7 @@ def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> 
     summary = json.loads(told)
     assert code == 0
     expected = {"protected": 1, "done_before": 1, "failed": [], "remaining": 0, "faces": 1}
-    assert expected.items() <= summary.items()
+    assert {name: summary[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -134,20 +134,22 @@ def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) 
     assert ended.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
 
 
-def test_a_hundred_thousand_photos_are_planned_in_little_time_and_memory(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
+def test_many_photos_are_planned_in_little_time_and_memory(tmp_path: Path) -> None:
     folder = tmp_path / "shoot"
     for day in range(20):
         (folder / f"{day}").mkdir(parents=True)
         for number in range(500):
             (folder / f"{day}" / f"IMG_{number:05}.jpg").touch()
     words = ["batch", str(folder), "-o", str(tmp_path / "out"), "--dry-run", "--no-detect", "--json"]
-    code = f"import resource as r; from c2p_core.cli import main; main({words}); print(r.getrusage(0).ru_maxrss)"
+    code = f"from c2p_core.cli import main; main({words}); print(open('/proc/self/status').read())"
     began = time.monotonic()
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
-    *told, memory = ended.stdout.splitlines()
-    assert json.loads("\n".join(told))["photos"] == 10_000
+    told, end, status = ended.stdout.partition("\n}\n")
+    assert json.loads(told + end)["photos"] == 10_000
     # A tenth of the photos, in a tenth of the time and memory beside that of the program itself.
-    assert time.monotonic() - began < 5 and int(memory) < 120_000
+    (memory,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert time.monotonic() - began < 5 and memory < 120_000
 
 
 def _environment() -> dict[str, str]:
@@ -198,10 +200,10 @@ def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
     assert process.returncode == 128 + number, err
     assert list(results_of(out)) == ["a.png"]
     assert (out / "report.html").exists() is not hangs
-    assert ("1 photos remain" in err) is not hangs
+    assert ("1 photo left" in err) is not hangs
 
 
 def test_a_list_on_standard_input(shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "read_standard_input", lambda: os.fsencode(shoot / "a.png"))
     code, told, _ = run("-", "-o", tmp_path / "out")
-    assert code == 0 and "1 photos protected" in told
+    assert code == 0 and "1 photo protected" in told

@@ -128,10 +128,10 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities
 
 
-def test_a_cancelled_run_begins_nothing_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
+def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
     cancel = CancelToken()
-    stopping = Control(lambda: store, cancel, lambda item, progress: progress.stage == "search" and cancel.cancel())
-    assert [o for o in protect_here(items(shoot), Job(OPTIONS), stopping) if o.state == "done"] == []
+    stopping = Control(lambda: store, cancel, lambda item, progress: cancel.cancel())
+    assert [outcome.state for outcome in protect_here(items(shoot), Job(OPTIONS), stopping)] == []
 
 
 def test_a_file_that_changes_while_it_is_read_is_no_photo_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
