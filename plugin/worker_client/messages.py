@@ -238,6 +238,10 @@ ENGLISH = {
         " name one of another family too."
     ),
     "memory-full-for-photo": N_("There is not enough memory for this photo; close other programs or make it smaller."),
+    "memory-limited": N_(
+        "The memory of this process is limited to {limit} MB, and it needs {needed} MB; raise the limit (ulimit) and"
+        " try again."
+    ),
     "unexpected-error": N_("Unexpected {error} (run again with C2P_DEBUG=1 and report what it prints)."),
     # Models
     "no-recogniser": N_("No face recogniser can be loaded. {why}"),
