@@ -14,7 +14,7 @@ from skimage import data
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.models.store import ModelStore
 from c2p_core.people.finding import People
-from c2p_core.people.listing import read_faces
+from c2p_core.people.listing import Listing, read_listing
 from c2p_core.people.update import update_people
 from tests.said import raising
 
@@ -57,7 +57,8 @@ def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
     found = groups(people)
     (stranger,) = (key for key, group in found.items() if group == 0)
     assert stranger[0] == "both" and sorted(found.values()) == [0, 1, 1]
-    assert read_faces(tmp_path / "faces.json") == tuple(people.faces)
+    assert read_listing(tmp_path / "faces.json") == Listing(people.photos, people.faces)
+    assert [Path(name).name for name in people.photos] == ["both.png", "one.png"]
     assert "Person 1" in (tmp_path / "people.html").read_text()
     if os.name == "posix":
         assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("faces.json", "people.html")} == {0o600}
