@@ -366,16 +366,26 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
 @main.command()
 @_FACES
 @click.option("--uncovered", type=int, default=55, show_default=True, help="Faces with nothing before them.")
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@click.option("--unmasked/--no-unmasked", default=True, help="Also protect as if nothing looked for covers.")
 @_WORKERS
 @_OUT
-def covered(faces: Path | None, photos: Path | None, uncovered: int, workers: int, out: Path | None) -> None:
+def covered(
+    faces: Path | None,
+    photos: Path | None,
+    uncovered: int,
+    steps: int | None,
+    unmasked: bool,
+    workers: int,
+    out: Path | None,
+) -> None:
     """Measure what is done to faces with things before them: masks, hands, microphones, other people."""
     from benchmarks.suites import covered as suite
     from benchmarks.suites import runner
 
     where, chosen = places(out), _find_faces(faces, photos)
     everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
-    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures)
+    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
         click.echo(f"{suite.run(tasks, where.rows, executor, click.echo)} written.")
 

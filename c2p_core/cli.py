@@ -24,7 +24,7 @@ from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.photo import Photo
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams
+from c2p_core.streams import Output, standard_streams, stream_at
 from c2p_core.targets import check_not_input, plan_targets
 from c2p_core.version import __version__
 
@@ -127,13 +127,13 @@ def protect(
 ) -> int:
     """Protects the faces in photos."""
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
+        sys.stdout.needed = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
-    if report_file is not None:
+    if report_file is not None and stream_at(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
@@ -510,8 +510,14 @@ def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    if path is not None:
-        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+    if path is None:
+        return
+    text = json.dumps(report.document(reports), indent=2) + "\n"
+    if (stream := stream_at(path)) is not None:
+        stream.write(text)
+        stream.flush()
+    else:
+        write_whole(path, text.encode())
 
 
 def _print_outcome(outcome: dict[str, Any]) -> None:
