@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import numpy as np
 
-from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress, ProtectRequest
+from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
+from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_recognisers, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
-from c2p_core.photo import Photo
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
 from c2p_core.streams import Output, standard_streams, stream_at
@@ -126,8 +125,9 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
+        sys.stdout.needed = prints_report
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
@@ -138,15 +138,7 @@ def protect(
         check_folder(report_file)
 
     store = make_store()
-    check_recognisers(store, options["recognisers"], options["hold_out"])
-    from c2p_core.validate import check_request
-
-    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
-    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
-    if references:
-        from c2p_core.io import photo_files
-
-        options["references"] = tuple(map(photo_files.read, references))
+    options = check_options(options, store)
     from c2p_core.models.loaded import WarmModels
 
     warm = WarmModels()
@@ -376,6 +368,9 @@ def thresholds(
         click.echo(message)
     if saved is not None:
         click.echo(f"Kept in '{saved}'.")
+
+
+c2p.add_command(batch)
 
 
 @c2p.group()

@@ -160,8 +160,8 @@ def _build_test_systems(where: Places) -> None:
     A test that needs one waits for it; one that can't be built is reported by the tests that are skipped without it.
     """
     command = [str(where.python), "-m", "tests.host.root"]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.Popen(command, env=child_environment(), cwd=CHECKOUT, **quiet)
+    nothing = subprocess.DEVNULL
+    subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=child_environment(), cwd=CHECKOUT)
 
 
 def into_gimp(where: Places, offline: bool) -> int:

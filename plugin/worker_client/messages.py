@@ -109,6 +109,26 @@ ENGLISH = {
     "folder-unusable": N_("Could not use the folder '{path}' ({reason}); choose another."),
     "output-lost": N_("What should be printed here is lost ({reason}); free some space or print it to another place."),
     "current-folder-gone": N_("The current folder does not exist any more; change to another one and try again."),
+    # A batch
+    "batch-running": N_("Another batch is writing to '{path}'; wait until it ends, or choose another folder."),
+    "batch-into-sources": N_("The photos themselves are in '{path}'; choose another folder for the results."),
+    "sources-nothing": N_(
+        "No picture was found in {sources}; name folders or files with JPEG, PNG, TIFF, WebP or AVIF."
+    ),
+    "list-unreadable": N_("The list '{path}' can't be read ({reason}); check its name."),
+    "folder-not-readable": N_("The folder '{path}' can't be read ({reason}) and was left out; check its permissions."),
+    "journal-unusable": N_(
+        "The journal '{path}' can't be used ({reason}); free some space or check the disk. If it is damaged, move it"
+        " away: everything is then protected again."
+    ),
+    "journal-newer": N_("A newer version of this program wrote '{path}'; update it, or choose another folder."),
+    "faces-in-batch": N_("Faces {value} are different people in each photo; choose all or largest for a batch."),
+    "photo-changing": N_("'{path}' changes while it is read; wait until it is written, and run the batch again."),
+    "no-face-chosen": N_("None of its faces was chosen."),
+    "process-ended": N_(
+        "The process that protected it ended ({reason}); close other programs, and run the batch again."
+    ),
+    "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
     "image-is-no-file": N_("'{path}' is not a file; name a picture file."),
