@@ -51,11 +51,10 @@ class ShootLooks:
         Raises:
             BadRequest: one of the numbers is no person's.
         """
-        self._given = looks, listed, folder, tuple(only), tuple(skip), results
-        self._results = results or Results({})
-        self._finished = {name_photo(Path(source), folder): source for source in self._results.files}
+        self._given = looks, listed, folder, tuple(only), tuple(skip)
         self._looks = looks
         self._folder = folder
+        self.go_on_from(results or Results({}))
         self._people = assign_people(looks, listed.faces)
         self._read = frozenset(listed.photos)
         self._photos: dict[str, list[ListedFace]] = {}
@@ -70,9 +69,7 @@ class ShootLooks:
         self._traces: dict[int, tuple[Trace, ...]] = {}
 
     @classmethod
-    def read(
-        cls, path: Path, only: Collection[int] = (), skip: Collection[int] = (), results: Results | None = None
-    ) -> ShootLooks:
+    def read(cls, path: Path, only: Collection[int] = (), skip: Collection[int] = ()) -> ShootLooks:
         """Read a looks file and the list of faces beside it.
 
         Raises:
@@ -82,10 +79,15 @@ class ShootLooks:
         listed = read_listing(path.parent / listing.NAME)
         if not listed.faces:
             raise BadRequest("people-not-listed", path=str(path.parent / listing.NAME))
-        return cls(read_looks(path), listed, path.parent, only, skip, results)
+        return cls(read_looks(path), listed, path.parent, only, skip)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShootLooks, self._given
+        return ShootLooks, (*self._given, self._results)
+
+    def go_on_from(self, results: Results) -> None:
+        """Lead away from these protected photos of earlier runs, too; before any photo is chosen."""
+        self._results = results
+        self._finished = {name_photo(Path(source), self._folder): source for source in results.files}
 
     def find_unlisted(self, paths: Iterable[str]) -> list[str]:
         """Those of the photos in which nobody was looked for yet: all of their faces are nobody's in particular."""
