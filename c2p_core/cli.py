@@ -290,7 +290,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     messages = [*found.unreadable]
     photos = [Path(source.path) for source in found.files]
     torch_device = pick_device(device, messages)
-    with _show_progress(str(folder), human=not as_json) as watch:
+    with _show_progress(", ".join(sources), human=not as_json) as watch:
         there, looks = update_people(
             photos,
             folder,

@@ -36,6 +36,11 @@ ENGLISH = {
     "faces-not-read": N_("'{path}' can't be read ({reason}); delete it and run 'c2p people' again."),
     "label-unmatched": N_("{label} names no face that was found; correct it, or take it out."),
     "people-not-listed": N_("There is no list of faces '{path}'; run 'c2p people' first."),
+    "people-not-named": N_("'{value}' names no people; write numbers such as 1,3, as 'c2p people' shows them."),
+    "photos-unlisted": N_(
+        "In {count} photos nobody was looked for yet, the first is '{path}'; run 'c2p people' again to find who is on"
+        " them."
+    ),
     "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
