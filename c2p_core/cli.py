@@ -23,7 +23,7 @@ from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams
+from c2p_core.streams import Output, standard_streams, stream_at
 from c2p_core.targets import check_not_input, plan_targets
 from c2p_core.version import __version__
 
@@ -125,14 +125,15 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
+        sys.stdout.needed = prints_report
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
-    if report_file is not None:
+    if report_file is not None and stream_at(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
@@ -250,6 +251,68 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
         from c2p_core.io.overlay import draw_faces
 
         photo_files.write(overlay, draw_faces(picture, found))
+
+
+@c2p.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="people",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of looks.toml and the contact sheet.",
+)
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, device: Device, as_json: bool) -> None:
+    """Groups the faces of a shoot by person, for looks of their own.
+
+    SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
+    """
+    from c2p_core.batch.sources import find_sources
+
+    found = find_sources(sources, folder, sys.stdin.buffer.read)
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.people.listing import count_photos
+    from c2p_core.people.looks_file import PersonLook
+    from c2p_core.people.sheet import NAME, describe_look, order_people
+    from c2p_core.people.update import update_people
+
+    messages = [*found.unreadable]
+    photos = [Path(source.path) for source in found.files]
+    torch_device = pick_device(device, messages)
+    with _show_progress(str(folder), human=not as_json) as watch:
+        there, looks = update_people(
+            photos,
+            folder,
+            store,
+            torch_device,
+            messages,
+            lambda done: watch(Progress("detect", step=done, steps=len(photos))),
+        )
+    counts = count_photos(there.faces, looks.merged)
+    others = sum(not face.group for face in there.faces)
+    if as_json:
+        rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
+        told = [message.described() for message in messages]
+        click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
+        return
+    _print_table(
+        ("person", "photos", "faces", "look"),
+        [
+            (str(n), *map(str, counts[n]), describe_look(looks.people.get(n, PersonLook())))
+            for n in order_people(counts)
+        ],
+    )
+    click.echo(f"Faces of nobody in particular: {others}.")
+    for message in messages:
+        click.echo(message)
+    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
 
 
 @c2p.command()
@@ -442,8 +505,14 @@ def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    if path is not None:
-        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+    if path is None:
+        return
+    text = json.dumps(report.document(reports), indent=2) + "\n"
+    if (stream := stream_at(path)) is not None:
+        stream.write(text)
+        stream.flush()
+    else:
+        write_whole(path, text.encode())
 
 
 def _print_outcome(outcome: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 import numpy as np
 
-from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, ProtectRequest
+from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, Part, ProtectRequest
 from c2p_core.errors import BadRequest
 from c2p_core.photo import Photo
 
@@ -29,6 +29,13 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
         default=True,
         show_default=True,
         help="Keep the shape of brows, lips, nose and jaw, or of the eyes only.",
+    ),
+    click.option(
+        "--lock",
+        "locks",
+        multiple=True,
+        type=click.Choice(get_args(Part)),
+        help="Part of the face that does not move at all; may be repeated.",
     ),
     click.option(
         "--mode",
@@ -76,7 +83,8 @@ def read_search_options(options: dict[str, Any]) -> dict[str, Any]:
     """
     names = options["recognisers"]
     chosen = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
-    return options | {"faces": parse_faces(options["faces"]), "recognisers": chosen}
+    locks = tuple(part for part in get_args(Part) if part in options["locks"])
+    return options | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
 
 
 def parse_faces(text: str) -> FaceChoice:

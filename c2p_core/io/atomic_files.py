@@ -1,11 +1,13 @@
-"""Atomic file writes: a file is either complete or not there."""
+"""Atomic file writes: a file is either complete or not there. What is no file, such as a pipe, is written to."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,17 +19,23 @@ _WITHOUT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, er
 _WITHOUT_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES, errno.EINVAL, errno.EMLINK}
 # Bytes of a file name that every usual file system takes.
 _LONGEST_NAME = 255
+# Names that systems give to what this process has opened.
+_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d+)")
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically, replacing an older one: a temporary file beside ``path`` is renamed.
 
-    A symbolic link stays and the file that it leads to is written.
+    A symbolic link stays and the file that it leads to is written. A pipe or a device, such as ``/dev/null``, stays too
+    and gets the data.
 
     Raises:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
     """
     try:
+        if _takes_a_stream(path):
+            _send(path, data)
+            return
         path = _follow(path)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -148,9 +156,12 @@ def check_folder(path: Path) -> None:
     """Fail early where ``write_whole`` would fail after all the work, as far as that can be known.
 
     Raises:
-        CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder or read-only.
+        CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder, a disk or read-only.
     """
     try:
+        if _takes_a_stream(path):
+            _check_writable(path)
+            return
         path = _follow(path)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -174,6 +185,29 @@ def make_folder(folder: Path) -> None:
         _check_writable(folder)
     except OSError as error:
         raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
+
+
+def _takes_a_stream(path: Path) -> bool:
+    """Whether a path, or what its links lead to, is neither file nor folder: a pipe, a terminal or another device.
+
+    Raises:
+        OSError: it is a disk, whose content would be lost.
+    """
+    if _DESCRIPTOR.fullmatch(str(path)):
+        return True
+    if not path.exists():
+        return False
+    mode = path.stat().st_mode
+    if stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "it is a disk")
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _send(path: Path, data: bytes) -> None:
+    """Write to a pipe, a device or a descriptor of this process, which stay as they are."""
+    opened = _DESCRIPTOR.fullmatch(str(path))
+    with path.open("wb") if opened is None else os.fdopen(os.dup(int(opened[1])), "wb") as stream:
+        stream.write(data)
 
 
 def _follow(path: Path) -> Path:
