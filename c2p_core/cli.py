@@ -17,6 +17,7 @@ from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
@@ -376,6 +377,7 @@ def thresholds(
 
 
 c2p.add_command(batch)
+c2p.add_command(watch)
 
 
 @c2p.group()

@@ -133,6 +133,8 @@ ENGLISH = {
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."
     ),
+    "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
+    "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
     "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
