@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from c2p_core.photo import Photo
 
 # The small pictures of the report, and the row in the journal.
-_BESIDE_A_RESULT = 130_000
+_BESIDE_A_RESULT = 80_000
 # Steps of the search by which a face's time is measured where none was protected yet.
 _MEASURED_STEPS = 6
 

@@ -375,7 +375,7 @@ class Shown:
 def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
     """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
     if not sys.stderr.isatty():
-        yield Shown(lambda item, progress: None, lambda row, summary: _tell_row(row, as_json))
+        yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -421,7 +421,8 @@ class _BatchBar:
         self.bars.update(self.task, completed=done, description=words, done=self.finished)
 
 
-def _tell_row(row: Row, as_json: bool) -> None:
+def tell_row(row: Row, as_json: bool) -> None:
+    """A line on what came of a photo; failures go to stderr, and are all that is told beside JSON."""
     if row.state == "failed":
         fail(row.report["error"]["text"], row.report["exit_code"])
     elif not as_json:

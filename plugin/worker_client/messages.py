@@ -133,6 +133,8 @@ ENGLISH = {
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."
     ),
+    "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
+    "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
     "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
@@ -243,6 +245,10 @@ ENGLISH = {
         " name one of another family too."
     ),
     "memory-full-for-photo": N_("There is not enough memory for this photo; close other programs or make it smaller."),
+    "memory-limited": N_(
+        "The memory of this process is limited to {limit} MB, and it needs {needed} MB; raise the limit (ulimit) and"
+        " try again."
+    ),
     "unexpected-error": N_("Unexpected {error} (run again with C2P_DEBUG=1 and report what it prints)."),
     # Models
     "no-recogniser": N_("No face recogniser can be loaded. {why}"),
