@@ -131,8 +131,8 @@ class FaceLook:
     Attributes:
         face: its number, or its box.
         prompt, strength, seed, locks: None for the request's.
-        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
-            the last one, and leads away from all of these protected faces, too.
+        earlier: traces of earlier photos of the same person, oldest first. The search then goes on from the code of
+            the last one, in fewer steps, and when dodging leads away from all of these protected faces, too.
     """
 
     face: int | Box
