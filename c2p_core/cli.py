@@ -22,6 +22,7 @@ from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Messag
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
+from c2p_core.memory_limit import COMPARE, FIND, SEARCH, check_memory_limit
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
 from c2p_core.streams import Output, standard_streams, stream_at
@@ -126,6 +127,7 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    check_memory_limit(SEARCH)
     prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = prints_report
@@ -196,6 +198,7 @@ def check(
     as_json: bool,
 ) -> None:
     """Compares the faces of ORIGINAL and PROTECTED with all recognisers."""
+    check_memory_limit(COMPARE)
     from c2p_core.io import photo_files
 
     if plot is not None:
@@ -230,6 +233,7 @@ def check(
 @click.pass_obj
 def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     """Lists the faces of a photo, largest first."""
+    check_memory_limit(FIND)
     from c2p_core.io import photo_files
 
     if overlay is not None:
@@ -287,7 +291,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     messages = [*found.unreadable]
     photos = [Path(source.path) for source in found.files]
     torch_device = pick_device(device, messages)
-    with _show_progress(str(folder), human=not as_json) as watch:
+    with _show_progress(", ".join(sources), human=not as_json) as watch:
         there, looks = update_people(
             photos,
             folder,
@@ -333,6 +337,7 @@ def thresholds(
     DIR holds a folder for each person, or photos named after the person with a number, such as anna1.jpg. Without
     either, every face counts as a different person.
     """
+    check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
     from c2p_core.recognition import impostors, recogniser_names
@@ -475,6 +480,7 @@ def worker() -> None:
 @click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
 def run(idle: float, tcp: bool) -> int:
     """Runs the worker in this terminal until it is idle or Ctrl-C; only needed where plug-ins can't start it."""
+    check_memory_limit(SEARCH)
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."

@@ -36,6 +36,11 @@ ENGLISH = {
     "faces-not-read": N_("'{path}' can't be read ({reason}); delete it and run 'c2p people' again."),
     "label-unmatched": N_("{label} names no face that was found; correct it, or take it out."),
     "people-not-listed": N_("There is no list of faces '{path}'; run 'c2p people' first."),
+    "people-not-named": N_("'{value}' names no people; write numbers such as 1,3, as 'c2p people' shows them."),
+    "photos-unlisted": N_(
+        "In {count} photos nobody was looked for yet, the first is '{path}'; run 'c2p people' again to find who is on"
+        " them."
+    ),
     "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
@@ -240,6 +245,10 @@ ENGLISH = {
         " name one of another family too."
     ),
     "memory-full-for-photo": N_("There is not enough memory for this photo; close other programs or make it smaller."),
+    "memory-limited": N_(
+        "The memory of this process is limited to {limit} MB, and it needs {needed} MB; raise the limit (ulimit) and"
+        " try again."
+    ),
     "unexpected-error": N_("Unexpected {error} (run again with C2P_DEBUG=1 and report what it prints)."),
     # Models
     "no-recogniser": N_("No face recogniser can be loaded. {why}"),
