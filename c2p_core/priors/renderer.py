@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample, w
 from c2p_core.faces.visibility import movable_mask, uncover
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
+from c2p_core.priors.bent import find_bent, measure_room
 from c2p_core.priors.complexion import bound_light, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
@@ -123,8 +124,13 @@ class FaceRenderer:
         self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
         movable = movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression)
-        held = face_maps.downsample(1.0 - movable).ravel()
-        self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
+        held, room = face_maps.downsample(1.0 - movable).ravel(), None
+        if face.origin is not None:
+            origin = face.origin.cpu().numpy()
+            held = np.maximum(held, find_bent(mesh, origin, CELLS))
+            room = measure_room(mesh, origin, self.limits.moved)
+            self.limits = replace(self.limits, moved=room.left / CANVAS_EYE_DISTANCE)
+        self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression), room).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
