@@ -77,7 +77,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
     """Puts a pipeline in place that darkens photos, finds no face in black ones, and remembers what it was asked."""
     asked: list[ProtectRequest] = []
 
-    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any) -> ProtectResult:
+    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any, warm: Any) -> ProtectResult:
         asked.append(request)
         progress(Progress("detect"))
         cancel.raise_if_cancelled()
@@ -145,12 +145,13 @@ def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression"
+    more = "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression --lock nose --lock brows --lock nose"
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
     assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
     assert (asked.steps, asked.seed, asked.device, asked.keep_expression) == (7, 5, "cpu", False)
+    assert asked.locks == ("brows", "nose")
 
 
 @pytest.mark.parametrize(

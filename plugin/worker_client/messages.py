@@ -31,6 +31,7 @@ ENGLISH = {
     "references-of-others": N_("No reference photo shows the person of face {face}, so that none was used for it."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
+    "lock-unknown": N_("There is no part '{part}' to lock; the parts are {known}."),
     "prior-without-noise": N_("Only the prior stylegan2 has noise maps to search; use it, or leave --free-noise out."),
     "recogniser-unknown": N_("There is no recogniser '{name}'; the recognisers are {known}."),
     "hold-out-unknown": N_("There is no recogniser '{name}' to hold out; choose among {known}."),

@@ -594,6 +594,28 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
 
 
 @pytest.mark.parametrize(
+    ("header", "locks"), [({}, ()), ({"locks": []}, ()), ({"locks": ["nose", "brows", "nose"]}, ("brows", "nose"))]
+)
+def test_locks_reach_the_search_and_the_settings_tell(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, header: dict[str, Any], locks: tuple[str, ...]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def search(request: ProtectRequest, **_: Any) -> None:
+        asked.append(request.locks)
+        raise Cancelled("cancelled")
+
+    monkeypatch.setattr(pipeline, "protect", search)
+    monkeypatch.setattr(pipeline, "find_direction", search)
+    for kind in ("protect", "search"):
+        with raising(Cancelled, "cancelled"):
+            run(jobs, kind, [at(ASTRONAUT, 0, 0)], **header)
+    assert asked == [locks, locks]
+    kept = list_settings(ProtectRequest(Photo(ASTRONAUT), locks=locks), [], "single", AS_FOUND)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(kept))["locks"] == list(locks)
+
+
+@pytest.mark.parametrize(
     ("wrong", "code"),
     [
         ({"strength": 7}, "setting-out-of-range"),
@@ -610,6 +632,10 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
         ({"keep_expression": 0}, "setting-unclear"),
         ({"keep_expression": "no"}, "setting-unclear"),
         ({"keep_expression": None}, "setting-unclear"),
+        ({"locks": ["brows", "ears"]}, "setting-unknown"),
+        ({"locks": "brows"}, "setting-unclear"),
+        ({"locks": [1]}, "setting-unclear"),
+        ({"locks": ["nose"] * 5}, "setting-unclear"),
     ],
 )
 def test_a_header_without_meaning_is_refused(jobs: Jobs, wrong: dict[str, Any], code: str) -> None:
@@ -676,7 +702,8 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
     about = jobs.about()
     assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
-    assert about["defaults"]["keep_expression"] is True
+    assert about["defaults"]["keep_expression"] is True and about["defaults"]["locks"] == []
+    assert about["parts"] == ["brows", "mouth", "nose", "jaw"]
 
 
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
