@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.priors.bent import Room
+from c2p_core.priors.earlier import Room
 from c2p_core.priors.expression import enforce
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
