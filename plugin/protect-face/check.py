@@ -69,7 +69,7 @@ def run_check(
         write_report(config.get_property("report"), text_report(image.get_name(), judged.figures))
     record = own_run_record(selected)
     if wish == STRONGER and judged.original.layer is not None:
-        show_result(mode, strengthen(selected, judged.original.layer), offers=())
+        show_result(mode, strengthen(selected, judged.original.layer, more=True), offers=())
     elif wish is not None and record is not None:
         settings = grant(restore_settings(record["wishes"]), wish)
         run_and_show(mode, layers.photo_of(image, [selected.layer]), settings)
@@ -97,7 +97,8 @@ def run_strengthen(
         return None
     if original.layer is None:
         raise Refused("original-not-named")
-    show_result(mode, strengthen(selected, original.layer, config.get_property("steps")), offers=())
+    result = strengthen(selected, original.layer, steps=config.get_property("steps"))
+    show_result(mode, result, offers=())
     return []
 
 

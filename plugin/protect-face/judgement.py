@@ -17,7 +17,7 @@ import layers
 import pairs
 import run
 from layers import Source
-from originals import Original, is_unprotected, made_here, own_run_record
+from originals import Original, has_pixels_of, is_unprotected, made_here, own_run_record
 from procedures import show_progress
 from run_settings import ANOTHER, SHAPE, STRONGER
 
@@ -73,12 +73,19 @@ class Judgement:
             if source.area.width * source.area.height > WHOLE_PIXELS:
                 detection = run.detect(self.worker, source, ALL, show_progress, with_selection=False)
         with pairs.opened(self.original, self.selected, self.what) as pair:
+            if not known and self._shows_the_photo(pair):
+                raise Refused("original-judged", name=self.original.name)
             rects = pair.common(run.get_rects(detection) if detection else [pair.original.area])
             header: dict[str, Any] = {"full": pair.full, "upload": self.upload}
             if detection:
                 header["faces"] = pairs.keep_inside(detection, rects)
             job = self.worker.submit("check", header, pair.pictures(rects, "original", "current"))
         return job.result(show_progress).header, known
+
+    def _shows_the_photo(self, pair: pairs.Pair) -> bool:
+        """Whether what is judged is the unprotected photo of a run, while something else is called the original."""
+        records = layers.list_run_records(self.selected.image)
+        return has_pixels_of(pair.now, pair.original.form, pair.area, records)
 
 
 def _is_known(original: Original, source: Source, selected: Source) -> bool:

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gi.repository import Gimp, Gio, GLib
+from gi.repository import Gegl, Gimp, Gio, GLib
 from worker_client.errors import Refused
 from worker_client.settings import find_run_record
 
 import layers
 import run
 from layers import Source, as_shown, source_of
-from pixels import Rect
+from pixels import Format, Rect
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,27 @@ def made_here(layer: Gimp.Layer) -> bool:
 
 
 def is_unprotected(source: Source, records: list[dict[str, Any]]) -> bool:
-    """Whether pixels are those that one of these runs protected."""
-    kept = [record["pixels"] for record in records if record["pixels"]]
-    wanted = [([Rect(*rect) for rect in pixels["rects"]], pixels["digest"]) for pixels in kept]
-    wanted = [(rects, digest) for rects, digest in wanted if all(r.within(source.area) == r for r in rects)]
-    if not wanted:
+    """Whether a layer has the pixels that one of these runs protected."""
+    if not any(record["pixels"] for record in records):
         return False
     with as_shown(source.layer) as buffer:
-        return any(run.digest_photo(buffer, source.form, rects) == digest for rects, digest in wanted)
+        return has_pixels_of(buffer, source.form, source.area, records)
+
+
+def has_pixels_of(buffer: Gegl.Buffer, form: Format, area: Rect, records: list[dict[str, Any]]) -> bool:
+    """Whether pixels are those that one of these runs protected.
+
+    Args:
+        buffer: to read from.
+        form: in which the photo of the run travelled.
+        area: where the buffer has pixels.
+        records: of the runs.
+    """
+    for kept in (record["pixels"] for record in records if record["pixels"]):
+        rects = [Rect(*rect) for rect in kept["rects"]]
+        if all(r.within(area) == r for r in rects) and run.digest_photo(buffer, form, rects) == kept["digest"]:
+            return True
+    return False
 
 
 def _find_by_pixels(image: Gimp.Image, record: dict[str, Any]) -> Gimp.Layer | None:

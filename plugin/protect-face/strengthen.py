@@ -22,15 +22,16 @@ from layers import Limit, Source, source_of
 from originals import Original, own_run_record
 from pixels import Rect
 from procedures import connect_with_progress, show_progress
-from run_settings import FULL_AMOUNTS, restore_settings
+from run_settings import FULL_AMOUNTS, STRONGER, grant, restore_settings
 
 
-def strengthen(selected: Source, photo: Gimp.Layer, steps: int = 0) -> dict[str, Any]:
+def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0) -> dict[str, Any]:
     """Puts one more layer on top and returns what the worker said of it.
 
     Args:
         selected: the selected layer.
         photo: the unprotected photo, a layer of the same image.
+        more: whether the limits are those of a higher strength than that of the run before.
         steps: of the search; 0 for the usual number.
 
     Raises:
@@ -39,6 +40,8 @@ def strengthen(selected: Source, photo: Gimp.Layer, steps: int = 0) -> dict[str,
     record = own_run_record(selected)
     # The amounts were chosen for another search.
     settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+    if more:
+        settings = grant(settings, STRONGER)
     source = source_of(selected.image, [photo])
     with connect_with_progress() as worker:
         faces = list_protected_faces(layers.list_run_records(source.image), source.tattoo, source.area.size)

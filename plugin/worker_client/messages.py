@@ -484,6 +484,10 @@ ENGLISH = {
     "original-protected": N_(
         "“{name}” was made by Protect Face and is not the unprotected photo; choose another layer or a file."
     ),
+    "original-judged": N_(
+        "What is judged is the unprotected photo itself, and “{name}” is not; show the protected layer, or choose another"
+        " original."
+    ),
     "original-not-read": N_("The original {path} can't be opened ({reason}); choose another file."),
     "original-not-certain": N_(
         "This is only true if “{name}” is the unprotected photo, which its pixels don't tell; make sure that it is."

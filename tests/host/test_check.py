@@ -59,13 +59,20 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
     strong = after()
     result.set_opacity(5)
     faded = after()
-    # Then the photo itself is visible.
+    # Then the photo itself is visible, and something else is called the original.
     result.set_visible(False)
-    tell(strong=strong, faded=faded, same=call("plug-in-protect-face-check", image, [source])[:2])
+    other = source.copy()
+    image.insert_layer(other, None, 2)
+    other.brightness_contrast(0.1, 0)
+    refused = [call("plug-in-protect-face-check", image, [source], **named)[:2] for named in ({}, {"original": other})]
+    tell(strong=strong, faded=faded, refused=refused)
     """
     ).told
-    assert all(strong + 0.01 < faded and faded > 0.99 for strong, faded in zip(*told.values(), strict=False))
-    assert told["same"] == ["execution-error", render("pictures-the-same", {})]
+    assert all(strong < faded > 0.99 for strong, faded in zip(told["strong"], told["faded"], strict=True))
+    assert told["refused"] == [
+        ["execution-error", render("pictures-the-same", {})],
+        ["execution-error", render("original-judged", {"name": "Background copy"})],
+    ]
 
 
 def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:

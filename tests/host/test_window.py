@@ -97,7 +97,7 @@ ADDED = {
     "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
-    "strengthen": "\n\nstrengthen.__defaults__ = (2,)\n",
+    "strengthen": "\n\nstrengthen.__defaults__ = (False, 2)\n",
 }
 DIALOG = "Protect Face"
 CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"
