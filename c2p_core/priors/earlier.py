@@ -52,7 +52,8 @@ class Room:
     def confine(self, displacement: Tensor) -> Tensor:
         """Scale a (2, n, n) displacement down to what is left."""
         moved = (warp_points(displacement, self.mesh) - self.mesh).norm(dim=1).mean()
-        return displacement * (self.left / moved.clamp(min=self.left))
+        confined: Tensor = displacement * (self.left / moved.clamp(min=self.left))
+        return confined
 
 
 @dataclass(frozen=True)

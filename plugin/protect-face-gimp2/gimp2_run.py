@@ -118,8 +118,8 @@ def strengthen(image, drawable, named, steps):
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
         words = native(summary(result.header))
-        record = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
-        source.insert(layer, record, on_top=True)
+        kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
+        source.insert(layer, kept, on_top=True)
         gimp.message(words)
         return layer
 

@@ -196,4 +196,5 @@ def _folder_of(image: Gimp.Image) -> str:
     """Where the image lies; GIMP's own working folder is nowhere that a user looks."""
     file: Gio.File | None = image.get_file()
     folder = file.get_parent() if file is not None else None
-    return (folder.get_path() if folder is not None else None) or GLib.get_home_dir()
+    path = folder.get_path() if folder is not None else None
+    return str(path or GLib.get_home_dir())

@@ -124,7 +124,7 @@ def _load(file: Gio.File) -> Gimp.Image:
         Refused: GIMP can't open it.
     """
     try:
-        image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
+        image: Gimp.Image | None = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
     except GLib.Error as error:
         raise Refused("original-not-read", path=file.get_parse_name(), reason=error.message) from error
     if image is None:

@@ -485,8 +485,8 @@ ENGLISH = {
         "“{name}” was made by Protect Face and is not the unprotected photo; choose another layer or a file."
     ),
     "original-judged": N_(
-        "What is judged is the unprotected photo itself, and “{name}” is not; show the protected layer, or choose another"
-        " original."
+        "What is judged is the unprotected photo itself, and “{name}” is not; show the protected layer, or choose"
+        " another original."
     ),
     "original-not-read": N_("The original {path} can't be opened ({reason}); choose another file."),
     "original-not-certain": N_(
