@@ -130,7 +130,7 @@ class FaceLook:
 
     Attributes:
         face: its number, or its box.
-        prompt, strength, seed: None for the request's.
+        prompt, strength, seed, locks: None for the request's.
         earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
             the last one, and leads away from all of these protected faces, too.
     """
@@ -139,6 +139,7 @@ class FaceLook:
     prompt: str | None = None
     strength: float | None = None
     seed: int | None = None
+    locks: tuple[Part, ...] | None = None
     earlier: tuple[Trace, ...] = ()
 
 
@@ -172,7 +173,7 @@ class ProtectRequest:
         locks: parts that shape does not move at all, in either case; light and products may change them.
         references: other photos of the people in ``photo``, unprotected, which somebody who searches for them may have;
             the search leads away from these too.
-        looks: what single faces get in place of the prompt, strength and seed above.
+        looks: what single faces get in place of the prompt, strength, seed and locks above.
     """
 
     photo: Photo

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import numpy as np
 
-from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress, ProtectRequest
+from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
+from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_recognisers, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
-from c2p_core.photo import Photo
+from c2p_core.memory_limit import COMPARE, FIND, SEARCH, check_memory_limit
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams
+from c2p_core.streams import Output, standard_streams, stream_at
 from c2p_core.targets import check_not_input, plan_targets
 from c2p_core.version import __version__
 
@@ -126,27 +127,21 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    check_memory_limit(SEARCH)
+    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
+        sys.stdout.needed = prints_report
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
-    if report_file is not None:
+    if report_file is not None and stream_at(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
     store = make_store()
-    check_recognisers(store, options["recognisers"], options["hold_out"])
-    from c2p_core.validate import check_request
-
-    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
-    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
-    if references:
-        from c2p_core.io import photo_files
-
-        options["references"] = tuple(map(photo_files.read, references))
+    options = check_options(options, store)
     from c2p_core.models.loaded import WarmModels
 
     warm = WarmModels()
@@ -203,6 +198,7 @@ def check(
     as_json: bool,
 ) -> None:
     """Compares the faces of ORIGINAL and PROTECTED with all recognisers."""
+    check_memory_limit(COMPARE)
     from c2p_core.io import photo_files
 
     if plot is not None:
@@ -237,6 +233,7 @@ def check(
 @click.pass_obj
 def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     """Lists the faces of a photo, largest first."""
+    check_memory_limit(FIND)
     from c2p_core.io import photo_files
 
     if overlay is not None:
@@ -262,6 +259,68 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 
 
 @c2p.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="people",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of looks.toml and the contact sheet.",
+)
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, device: Device, as_json: bool) -> None:
+    """Groups the faces of a shoot by person, for looks of their own.
+
+    SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
+    """
+    from c2p_core.batch.sources import find_sources
+
+    found = find_sources(sources, folder, sys.stdin.buffer.read)
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.people.listing import count_photos
+    from c2p_core.people.looks_file import PersonLook
+    from c2p_core.people.sheet import NAME, describe_look, order_people
+    from c2p_core.people.update import update_people
+
+    messages = [*found.unreadable]
+    photos = [Path(source.path) for source in found.files]
+    torch_device = pick_device(device, messages)
+    with _show_progress(", ".join(sources), human=not as_json) as watch:
+        there, looks = update_people(
+            photos,
+            folder,
+            store,
+            torch_device,
+            messages,
+            lambda done: watch(Progress("detect", step=done, steps=len(photos))),
+        )
+    counts = count_photos(there.faces, looks.merged)
+    others = sum(not face.group for face in there.faces)
+    if as_json:
+        rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
+        told = [message.described() for message in messages]
+        click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
+        return
+    _print_table(
+        ("person", "photos", "faces", "look"),
+        [
+            (str(n), *map(str, counts[n]), describe_look(looks.people.get(n, PersonLook())))
+            for n in order_people(counts)
+        ],
+    )
+    click.echo(f"Faces of nobody in particular: {others}.")
+    for message in messages:
+        click.echo(message)
+    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
+
+
+@c2p.command()
 @click.option(
     "--faces", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Photos of people."
 )
@@ -278,6 +337,7 @@ def thresholds(
     DIR holds a folder for each person, or photos named after the person with a number, such as anna1.jpg. Without
     either, every face counts as a different person.
     """
+    check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
     from c2p_core.recognition import impostors, recogniser_names
@@ -314,6 +374,10 @@ def thresholds(
         click.echo(message)
     if saved is not None:
         click.echo(f"Kept in '{saved}'.")
+
+
+c2p.add_command(batch)
+c2p.add_command(watch)
 
 
 @c2p.group()
@@ -416,6 +480,7 @@ def worker() -> None:
 @click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
 def run(idle: float, tcp: bool) -> int:
     """Runs the worker in this terminal until it is idle or Ctrl-C; only needed where plug-ins can't start it."""
+    check_memory_limit(SEARCH)
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."
@@ -448,8 +513,14 @@ def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    if path is not None:
-        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+    if path is None:
+        return
+    text = json.dumps(report.document(reports), indent=2) + "\n"
+    if (stream := stream_at(path)) is not None:
+        stream.write(text)
+        stream.flush()
+    else:
+        write_whole(path, text.encode())
 
 
 def _print_outcome(outcome: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from c2p_core.api import Face, FaceLook, ProtectRequest, Trace
+from c2p_core.api import Face, FaceLook, Part, ProtectRequest, Trace
 from c2p_core.faces.boxes import match_face
 from c2p_core.priors.prior import Code
 from c2p_core.search import SearchSettings
@@ -27,6 +27,7 @@ class FaceSettings:
     prompt: str
     strength: float
     seed: int
+    locks: tuple[Part, ...]
     literal: bool
     earlier: tuple[Trace, ...]
 
@@ -44,6 +45,7 @@ def settings_for(face: Face, request: ProtectRequest) -> FaceSettings:
         request.prompt if look.prompt is None else look.prompt,
         request.strength if look.strength is None else look.strength,
         request.seed if look.seed is None else look.seed,
+        request.locks if look.locks is None else look.locks,
         own is not None,
         look.earlier,
     )

@@ -33,7 +33,7 @@ from c2p_core.references import embed_references, mean_embedding, select_same_pe
 from c2p_core.run import Run, run_on_fitting_device
 from c2p_core.search import SearchResult, Target, search
 from c2p_core.starting_look import choose_starting_look, leave_out_hidden, literal_look
-from c2p_core.subjects import Subject, find_subjects
+from c2p_core.subjects import Found, Subject, find_subjects
 
 
 def protect(
@@ -65,7 +65,7 @@ def protect(
     """
 
     def attempt(run: Run) -> ProtectResult:
-        return apply_direction(_find_direction(run), amounts, layers=request.layers, tell=run.tell)
+        return apply_direction(_find_direction(run, None), amounts, layers=request.layers, tell=run.tell)
 
     return run_on_fitting_device(request, attempt, progress, preview, cancel, store, warm)
 
@@ -78,19 +78,29 @@ def find_direction(
     cancel: CancelToken | None = None,
     store: ModelStore | None = None,
     warm: WarmModels | None = None,
+    found: Found | None = None,
 ) -> Direction:
     """Search as ``protect`` does, which takes the same arguments, and change nothing yet.
 
     ``direction.apply_direction`` applies what was found by any amount; ``sketch.Sketch`` shows and measures it faster.
+
+    Args:
+        found: the faces of the photo, where ``find_subjects`` found them before; the request must choose the same ones.
     """
-    return run_on_fitting_device(request, _find_direction, progress, preview, cancel, store, warm)
+    return run_on_fitting_device(
+        request, lambda run: _find_direction(run, found), progress, preview, cancel, store, warm
+    )
 
 
-def _find_direction(run: Run) -> Direction:
+def _find_direction(run: Run, known: Found | None) -> Direction:
     """Detect, invert, search."""
     request, store, warnings = run.request, run.store, [*run.warnings]
     run.tell("detect")
-    faces, subjects = find_subjects(request, store, warnings)
+    if known is None:
+        faces, subjects = find_subjects(request, store, warnings)
+    else:
+        faces, subjects = known.faces, list(known.subjects)
+        warnings += known.warnings
 
     run.tell("load")
     models = load_models(
@@ -100,7 +110,7 @@ def _find_direction(run: Run) -> Direction:
     for prompt in dict.fromkeys(settings.prompt for settings in chosen):
         warnings += prompt_warnings(prompt)
 
-    references = embed_references(request.references, models.recognisers, run.device, store)
+    references = _embed_references(run, models)
 
     found: list[FoundChange] = []
     for index, (subject, settings) in enumerate(zip(subjects, chosen, strict=True)):
@@ -108,7 +118,7 @@ def _find_direction(run: Run) -> Direction:
         tell = partial(run.tell, face=index + 1, faces=len(subjects))
         tell("prepare")
         canvas = subject.canvas.to(run.device)
-        inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, request.locks)
+        inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
         look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
         if hidden:
             warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
@@ -131,6 +141,21 @@ def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasF
     if settings.literal:
         return literal_look(settings.prompt, settings.seed)
     return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
+
+
+def _embed_references(run: Run, models: Models) -> tuple[verify.Embeddings, ...]:
+    """Once for all photos that are protected with the same ones, in one run after the other."""
+    photos = run.request.references
+    if not photos:
+        return ()
+    names = tuple(recogniser.name for recogniser in models.recognisers)
+    # What is kept holds the photos too, so that no other ones can have their identities.
+    _, embedded = run.warm.get(
+        ("references", names, run.device),
+        lambda: (photos, embed_references(photos, models.recognisers, run.device, run.store)),
+        source=tuple(map(id, photos)),
+    )
+    return embedded
 
 
 def _search(

@@ -33,7 +33,7 @@ def check_request(request: ProtectRequest) -> None:
     if request.prior not in MODULES:
         raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
     parse_clip(request.clip)
-    for part in request.locks:
+    for part in (*request.locks, *(part for look in request.looks for part in look.locks or ())):
         if part not in get_args(Part):
             raise BadRequest("lock-unknown", part=part, known=list(get_args(Part)))
     if request.free_noise and request.prior != "stylegan2":

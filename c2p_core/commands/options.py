@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+import numpy as np
 
-from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, Part
+from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, Part, ProtectRequest
 from c2p_core.errors import BadRequest
+from c2p_core.photo import Photo
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -113,3 +115,25 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) ->
     chosen = known if names == "auto" else {name: known[name] for name in names}
     if hold_out not in {"auto", *chosen, *chosen.values()}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
+
+
+def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+    """Refuse, before any photo is read, what the options of ``read_search_options`` can't mean.
+
+    Returns:
+        the options with the references read.
+
+    Raises:
+        BadRequest: an option is out of range or unknown.
+        UnreadableImage: a reference can't be read.
+    """
+    check_recognisers(store, options["recognisers"], options["hold_out"])
+    from c2p_core.validate import check_request
+
+    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
+    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
+    if not references:
+        return options
+    from c2p_core.io import photo_files
+
+    return options | {"references": tuple(map(photo_files.read, references))}

@@ -113,7 +113,13 @@ def photo_report(
         settings = {name: value for name, value in vars(request).items() if name not in left_out}
         settings["references"] = len(request.references)
         settings["looks"] = [
-            {"face": look.face, "prompt": look.prompt, "strength": look.strength, "seed": look.seed}
+            {
+                "face": look.face,
+                "prompt": look.prompt,
+                "strength": look.strength,
+                "seed": look.seed,
+                "locks": look.locks,
+            }
             for look in request.looks
         ]
         report["settings"] = settings

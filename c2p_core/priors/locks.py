@@ -36,7 +36,7 @@ def unlocked_mask(mesh: NDArray[np.float32], locks: Iterable[Part]) -> Map:
     """(256, 256) mask 0..1 of where shape may move the face: 0 on locked parts and close to them."""
     mask = np.ones((CANVAS, CANVAS), np.float32)
     for part in locks:
-        mask *= 1.0 - ramp(_distance(mesh, part), *_BESIDE)
+        mask = np.minimum(mask, 1.0 - ramp(_distance(mesh, part), *_BESIDE))
     return mask
 
 
@@ -50,7 +50,7 @@ def _distance(mesh: NDArray[np.float32], part: Part) -> Map:
         around = ConvexHull(mesh[list(_NOSE)].astype(np.float64)).vertices
         return signed_distance(mesh, tuple(_NOSE[index] for index in around))
     outlines = {"brows": (LEFT_BROW, RIGHT_BROW), "mouth": (OUTER_LIPS,)}[part]
-    return np.minimum.reduce([signed_distance(mesh, outline) for outline in outlines])
+    return np.asarray(np.minimum.reduce([signed_distance(mesh, outline) for outline in outlines]))
 
 
 def _fill_gaps(line: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,7 +64,9 @@ def find_stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognis
         usual_recognisers: whether the run used only recognisers that ship with the program.
     """
     comparable = request.mode == "dodge" and request.steps is None and request.keep_expression and not request.locks
-    comparable = comparable and all(look.strength is None and not look.earlier for look in request.looks)
+    comparable = comparable and not any(
+        look.strength is not None or look.locks or look.earlier for look in request.looks
+    )
     comparable = comparable and usual_recognisers and request.recognisers == request.hold_out == "auto"
     if not comparable or request.prior != measured.prior or request.original is not None or not measured.strengths:
         return None

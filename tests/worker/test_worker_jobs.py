@@ -21,14 +21,16 @@ from worker_client.location import WorkerLocation
 
 from c2p_core import compare, errors, pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
-from c2p_core.errors import BadRequest, NoFace
+from c2p_core.errors import BadRequest, Cancelled, NoFace
 from c2p_core.faces import detect
+from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
+from c2p_core.worker.job_answer import list_settings
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from c2p_core.worker.results import pack_result, update_similarities
