@@ -165,7 +165,8 @@ class ProtectRequest:
             "stylegan2".
         device: "auto", "cpu" or "cuda".
         original: the photo before it was protected and edited, of the same size; the search then starts from
-            ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
+            ``photo``, leads away from the faces of ``original``, and moves them no farther from it, all in all, than
+            the strength allows. None when ``photo`` is the original.
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.
