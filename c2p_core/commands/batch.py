@@ -39,6 +39,7 @@ _NICEST = 19
 # Seconds of progress from which the time left is told: several faces, which differ.
 _ESTIMATED_FROM = 1800.0
 _MOST_LEFT_OUT = 6
+_WIDEST_NAME = 48  # columns of a terminal
 
 
 @click.command()
@@ -382,9 +383,14 @@ def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME),
+        ),
         BarColumn(),
         TextColumn("{task.fields[done]} of {task.fields[count]}"),
         TimeElapsedColumn(),
