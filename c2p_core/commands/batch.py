@@ -17,6 +17,7 @@ from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
+from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
 from c2p_core.streams import Output
 
@@ -96,6 +97,7 @@ def batch(
         raise click.UsageError("--no-detect goes with --dry-run")
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
+    check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
