@@ -50,6 +50,10 @@ ENGLISH = {
     "hold-out-unknown": N_("There is no recogniser '{name}' to hold out; choose among {known}."),
     "model-unknown": N_("There is no model '{name}'; the models are {known}."),
     "original-size-differs": N_("The original and the edited picture have different sizes; use two of the same size."),
+    "pictures-the-same": N_(
+        "Both pictures are the same, so that there is nothing to compare; show the protected layer, or choose the"
+        " unprotected photo as the original."
+    ),
     "proportions-differ": N_(
         "The two pictures have different proportions; compare a photo with its own protected copy."
     ),
@@ -135,7 +139,7 @@ ENGLISH = {
     ),
     "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
     "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
-    "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
+    "space-short": N_("The results need about {needed} and {free} are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
     "image-is-no-file": N_("'{path}' is not a file; name a picture file."),
@@ -517,6 +521,21 @@ ENGLISH = {
     "layer-not-found": N_("There is no layer “{name}”; write the original's name as the list of layers has it."),
     "source-unknown": N_(
         "Which photo this result came from is not known; select the layer with the photo and try again."
+    ),
+    "original-protected": N_(
+        "“{name}” was made by Protect Face and is not the unprotected photo; choose another layer or a file."
+    ),
+    "original-judged": N_(
+        "What is judged is the unprotected photo itself, and “{name}” is not; show the protected layer, or choose"
+        " another original."
+    ),
+    "original-not-read": N_("The original {path} can't be opened ({reason}); choose another file."),
+    "original-not-certain": N_(
+        "This is only true if “{name}” is the unprotected photo, which its pixels don't tell; make sure that it is."
+    ),
+    "original-inside": N_(
+        "This image still holds the unprotected photo (layer “{name}”), and so does its XCF file; give away only what"
+        " you export (File > Export As…), as JPEG or PNG."
     ),
     "original-not-named": N_("Which layer is the original is not known; name it in the argument 'original'."),
     "original-not-written": N_("Which layer is the original is not known; write its name into the field for it."),

@@ -3,6 +3,8 @@
 
 from __future__ import unicode_literals
 
+import hashlib
+
 from worker_client.errors import Refused
 from worker_client.protocol import Picture
 from worker_client.texts import _
@@ -39,6 +41,15 @@ def get_bounds(picture):
     return (picture.x, picture.y, picture.width, picture.height)
 
 
+def scale_rect(rect, scale):
+    # type: (Bounds, tuple[float, float]) -> Bounds
+    """A rectangle in pixels of a picture that is so many times as wide and as high; at least one pixel of it."""
+    x, y, width, height = rect
+    left, top = int(round(x * scale[0])), int(round(y * scale[1]))
+    right, bottom = int(round((x + width) * scale[0])), int(round((y + height) * scale[1]))
+    return (left, top, max(1, right - left), max(1, bottom - top))
+
+
 def pack_selection(rect, levels):
     # type: (Bounds, bytes) -> Picture
     """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
@@ -47,6 +58,18 @@ def pack_selection(rect, levels):
     """
     x, y, width, height = rect
     return Picture("selection", x, y, width, height, 1, "u8", strips=[levels.translate(_AT_LEAST_1)])
+
+
+def digest_pictures(pictures):
+    # type: (Iterable[Picture]) -> str
+    """What tells whether pixels are still the same, in either GIMP: the SHA-256 of them and of where they lie."""
+    found = hashlib.sha256()
+    for picture in pictures:
+        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
+        found.update(where.encode("utf-8"))
+        for strip in picture.strips:
+            found.update(strip)
+    return found.hexdigest()
 
 
 def read_masks(pictures):

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from worker_client.messages import render
 from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
@@ -97,13 +98,14 @@ ADDED = {
     "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
-    "check": "\n\n_strengthen.__defaults__ = (2,)\n",
+    "strengthen": "\n\nstrengthen.__defaults__ = (False, 2)\n",
 }
 DIALOG = "Protect Face"
+CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"
 # GIMP's own window for the search for actions.
 SEARCH = "Search Actions"
 # Every window that a test may leave open.
-TITLES = {DIALOG, "Presets", SEARCH, "Check Protection", "Protect Face Worker", "GIMP Message"}
+TITLES = {DIALOG, "Presets", SEARCH, CHECK, ORIGINAL, CHOOSER, "Protect Face Worker", "GIMP Message"}
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
@@ -558,6 +560,40 @@ def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: 
     assert json.loads(window.wait_for_words("upload"))["upload"]["faces"]
     window.keys("alt+o")
     window.wait_for_result(3)
+
+
+def test_check_compares_with_a_file_that_is_chosen_in_its_window(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.choose(CHECK, CHECK)
+    found = json.loads(window.wait_for_words("original"))
+    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": True}
+    window.shoot(CHECK, "check")
+    window.keys("alt+g")
+    window.wait(30, lambda titles: ORIGINAL in titles)
+    window.keys("alt+f")
+    window.wait(30, lambda titles: CHOOSER in titles)
+    window.do("xdotool", "type", "--delay", "40", str(window.gimp.share / "astronaut.png"))
+    window.keys("Return")
+    found = json.loads(window.wait_for_words('"inside": false'))
+    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": False}
+    window.shoot(CHECK, "check-file")
+    window.keys("alt+u")
+    window.wait_for_words("upload")
+    window.shoot(CHECK, "check-upload")
+    window.do("wmctrl", "-c", CHECK)
+    window.wait(30, lambda titles: CHECK not in titles)
+
+
+def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> None:
+    window.choose(CHECK, ORIGINAL)
+    window.shoot(ORIGINAL, "original")
+    window.keys("Return")
+    window.wait(60, lambda titles: "GIMP Message" in titles and ORIGINAL not in titles)
+    assert (window.gimp.share / "said.txt").read_text() == render("pictures-the-same", {})
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
