@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -256,7 +257,8 @@ def window(gimp: Gimp) -> Iterator[Window]:
     finally:
         for process in shown.processes:
             for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-                child.kill()
+                with suppress(psutil.NoSuchProcess):  # it ends by itself when its parent has
+                    child.kill()
             process.wait()
         shutil.rmtree(profile)
 
