@@ -85,7 +85,7 @@ class Judgement:
     def _shows_the_photo(self, pair: pairs.Pair) -> bool:
         """Whether what is judged is the unprotected photo of a run, while something else is called the original."""
         records = layers.list_run_records(self.selected.image)
-        return has_pixels_of(pair.now, pair.original.form, pair.area, records)
+        return has_pixels_of(pair.now, pair.form, pair.area, records)
 
 
 def _is_known(original: Original, source: Source, selected: Source) -> bool:

@@ -91,7 +91,7 @@ def test_a_face_that_is_strengthened_wears_its_look_and_its_shape_already(
     limits = strength_limits(0.5)
     renderer = FaceRenderer(bent, load_mean_face(store.path("complexion")), limits, torch.device("cpu"))
     look = bare_code()
-    look[PRODUCTS.index("lipstick")] = product_row("lipstick", (0.7, 0.1, 0.1), 1.0)
+    look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.1, 0.1), 1.0)
     worn = renderer.with_look(look)
     code = worn.start()
     unchanged = worn.render(worn.displacement(code), torch.zeros(CANVAS, CANVAS), code)
