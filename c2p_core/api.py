@@ -29,8 +29,8 @@ PRIORS = tuple(MODULES)
 DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Among the families that are not the easiest to fool, the one whose verdicts correlate best with those of the others.
-# So it represents unseen recognisers best (``benchmarks/results/REPORT.md``, on the default held-out family).
+# Not the easiest to fool. Leaving out arcface, whose verdicts go along best with those of the others, would cost users
+# protection against the kind of recogniser that is used most (``docs/figures.md``, the default held-out family).
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without a job after which the worker exits
 
@@ -131,8 +131,8 @@ class FaceLook:
     Attributes:
         face: its number, or its box.
         prompt, strength, seed, locks: None for the request's.
-        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
-            the last one, and leads away from all of these protected faces, too.
+        earlier: traces of earlier photos of the same person, oldest first. The search then goes on from the code of
+            the last one, in fewer steps, and when dodging leads away from all of these protected faces, too.
     """
 
     face: int | Box

@@ -278,6 +278,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
 
     SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
     """
+    check_memory_limit(COMPARE)
     from c2p_core.batch.sources import find_sources
 
     found = find_sources(sources, folder, sys.stdin.buffer.read)

@@ -17,6 +17,7 @@ from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
+from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
 from c2p_core.streams import Output
 
@@ -38,6 +39,7 @@ _NICEST = 19
 # Seconds of progress from which the time left is told: several faces, which differ.
 _ESTIMATED_FROM = 1800.0
 _MOST_LEFT_OUT = 6
+_WIDEST_NAME = 48  # columns of a terminal
 
 
 @click.command()
@@ -95,6 +97,7 @@ def batch(
         raise click.UsageError("--no-detect goes with --dry-run")
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
+    check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
@@ -126,19 +129,20 @@ def batch(
         summary = run.Summary()
         stopped = None
         try:
-            with handle_ending(cancel.take), show_batch(plan, jobs, as_json) as shown:
-                control = Control(make_store, cancel, shown.tell)
-                run.run(
-                    folder,
-                    plan.pending,
-                    job,
-                    pick_engine(jobs),
-                    control,
-                    results,
-                    summary=summary,
-                    overwrite=overwrite,
-                    finish=shown.finish,
-                )
+            with handle_ending(cancel.take), show_batch(plan, as_json) as shown:
+                # Where nothing is to be done, nothing is loaded.
+                if plan.pending:
+                    run.run(
+                        folder,
+                        plan.pending,
+                        job,
+                        pick_engine(jobs),
+                        Control(make_store, cancel, shown.tell),
+                        results,
+                        summary=summary,
+                        overwrite=overwrite,
+                        finish=shown.finish,
+                    )
         except Interrupted as interrupted:
             # Searches are still running in their threads; the folder is whole at any moment.
             leave_at_once("Stopped at once.", interrupted.exit_code)
@@ -226,10 +230,11 @@ def leave_at_once(sentence: str, code: int) -> None:
 def warn_of_space(folder: Path, needed: int) -> None:
     """Say so where the disk seems to be too small."""
     from c2p_core.batch.estimate import find_free_space
+    from c2p_core.batch.words import describe_size
 
     free = find_free_space(folder)
     if needed > free:
-        told = Message("space-short", needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}")
+        told = Message("space-short", needed=describe_size(needed), free=describe_size(free))
         click.echo(f"c2p: {told}", err=True)
 
 
@@ -289,7 +294,7 @@ def _end(
         told = {
             "protected": summary.protected,
             "copied": summary.copied,
-            "done_before": plan.done,
+            "done_before": plan.done + summary.known,
             "without_face": summary.without_face + plan.without_face,
             "failed": summary.failed,
             "remaining": remaining,
@@ -304,6 +309,7 @@ def _end(
         spent = describe_time(summary.seconds)
         parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
         parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
+        parts += [f"{summary.known} known by content and done already"] if summary.known else []
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
         parts += [f"{len(summary.failed)} failed"] if summary.failed else []
         click.echo(f"{', '.join(parts)}.")
@@ -372,7 +378,7 @@ class Shown:
 
 
 @contextmanager
-def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
+def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
     """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
     if not sys.stderr.isatty():
         yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))
@@ -380,9 +386,14 @@ def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME),
+        ),
         BarColumn(),
         TextColumn("{task.fields[done]} of {task.fields[count]}"),
         TimeElapsedColumn(),

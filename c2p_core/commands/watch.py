@@ -13,6 +13,7 @@ from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_bat
 from c2p_core.commands.ending import SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
 from c2p_core.errors import BadRequest
+from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
 from c2p_core.streams import Output
 
@@ -57,6 +58,7 @@ def watch(
     """
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = False
+    check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))

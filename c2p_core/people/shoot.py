@@ -95,9 +95,10 @@ class ShootLooks:
 
     def settings(self, path: str) -> Mapping[str, Any]:
         """What of all this determines the result of a photo, as JSON values."""
+        if self.find_unlisted([path]):
+            return {"others": self._describe(0)}
         people = [(face, self._people[face]) for face in self._listed(path)]
-        told = [[face.number, person, *self._describe(person)] for face, person in people]
-        return {"people": told, "others": self._describe(0)}
+        return {"people": [[face.number, person, *self._describe(person)] for face, person in people]}
 
     def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
         """The request for a photo in which these faces were found; None where none of them is to be protected.

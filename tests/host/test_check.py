@@ -286,8 +286,9 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     other, layer = portrait()
     other.scale(1024, 1024)
     open_image = look(figures(flat, flat.get_layers()[0], original=layer))
-    missing = Gio.File.new_for_path(str(SHARE / "none.png"))
-    refused = call("plug-in-protect-face-check", image, [result], **{"original-file": missing})[:2]
+    (SHARE / "none.png").write_text("no picture")
+    none = Gio.File.new_for_path(str(SHARE / "none.png"))
+    refused = call("plug-in-protect-face-check", image, [result], **{"original-file": none})[:2]
     flat.crop(400, 512, 0, 0)
     cut = call("plug-in-protect-face-check", flat, flat.get_layers(), **{"original-file": photo})[:2]
     tell(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))

@@ -141,7 +141,9 @@ def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else
         return json.dumps(make(tmp_path, text, **choice).settings(str(tmp_path / photo)))
 
     plain = settings("b.jpg")
-    assert settings("b.jpg", "[person.2]\nseed = 4", skip=[2]) == plain
+    assert settings("b.jpg", "[person.2]\nseed = 4\n[others]\nskip = true", skip=[2]) == plain
+    assert settings("a.jpg", "[others]\nskip = true") != settings("a.jpg")
+    assert settings("new.jpg", "[others]\nskip = true") != settings("new.jpg")
     assert settings("b.jpg", "[person.1]\nseed = 4") != plain
     assert settings("b.jpg", skip=[1]) != plain
 

@@ -12,12 +12,15 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
+from benchmarks.data import NoData, people_list, person_of
+from benchmarks.metrics.grouping import adjusted_rand_index
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
-from c2p_core.people.finding import People
+from c2p_core.people.finding import People, group_people, load_recogniser, see_faces, similarity_threshold
 from c2p_core.people.listing import Listing, read_listing
+from c2p_core.people.looks_file import Looks
 from c2p_core.people.results import Results
 from c2p_core.people.update import update_people
 from c2p_core.recognition import recogniser_names
@@ -104,3 +107,17 @@ def test_protected_photos_of_earlier_runs_are_embedded_where_the_face_was(shoot:
     x0, y0, x1, y1 = face.box
     assert results.embed("a", (x0 + 500, y0, x1 + 500, y1)) is None
     assert results.embed("gone", face.box) is results.embed("unknown", face.box) is None
+
+
+@pytest.mark.slow
+def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: ModelStore) -> None:
+    try:
+        photos = people_list()
+    except NoData as missing:
+        pytest.skip(str(missing))
+    recogniser = load_recogniser(store, CPU)
+    seen, _ = see_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
+    assert len(seen) == len(photos)
+    found = group_people(seen, similarity_threshold(recogniser), Looks(), (), ())
+    truth = [person_of(label) for label in photos]
+    assert adjusted_rand_index(truth, [face.group for face in found.faces]) >= 0.9
