@@ -269,6 +269,8 @@ def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
         named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
         more = " and others" if len(found.left_out) > len(most) else ""
         yield f"Left out by their endings: {named}{more}."
+    if found.raw:
+        yield str(Message("raw-left-out", count=found.raw))
     for folder in found.results:
         yield f"Left out, for it has the results of another batch: {folder}."
 
@@ -293,6 +295,8 @@ def _end(
             "protected": summary.protected,
             "copied": summary.copied,
             "done_before": plan.done,
+            "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             "without_face": summary.without_face + plan.without_face,
             "failed": summary.failed,
             "remaining": remaining,
@@ -355,6 +359,7 @@ def _plan_only(
             "done_before": plan.done,
             "without_face": plan.without_face,
             "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             **estimate.described(),
         }
         click.echo(json.dumps(told, indent=2))

@@ -1,4 +1,4 @@
-"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF; keeps metadata, colours, alpha and bit depth.
+"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF, reads HEIF; keeps metadata, colours, alpha and bit depth.
 
 A picture is upright after reading. ``docs/files.md`` says what each format keeps.
 """
@@ -16,6 +16,7 @@ from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import Unusable, decode, format_of
 from c2p_core.io.encode import Encoded, encode
+from c2p_core.io.raw_file import has_raw_ending, is_raw
 from c2p_core.photo import Format, Photo
 
 FORMATS: dict[str, Format] = {
@@ -29,9 +30,9 @@ FORMATS: dict[str, Format] = {
     ".webp": "WEBP",
     ".avif": "AVIF",
 }
-# Endings of files that are read as another format than their name says: of a phone's JPEG with several pictures, the
-# first is protected.
-_ENDINGS = {".mpo": ".jpg"}
+# Endings of files whose result has another one: of a phone's JPEG with several pictures, the first is protected; HEIF is
+# not written, and what cameras call .hif has more bits than JPEG takes.
+_ENDINGS = {".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".png"}
 # Pixels; the longest side that libjpeg and libwebp can write.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
 # Bytes of EXIF and of XMP that fit into one segment of a JPEG, after its identifier.
@@ -54,9 +55,9 @@ def read(path: Path) -> Photo:
     """Read one picture, upright, with the profile and metadata that must be kept.
 
     Raises:
-        UnreadableImage: missing, not a file, empty, damaged, not of the five formats, too large, too small, CMYK,
-            HDR, in colours that nothing describes, animated or of several pages, of a compression that no library here
-            reads, or of a number type that a photo doesn't have.
+        UnreadableImage: missing, not a file, empty, damaged, camera raw, not of the six formats, too large, too small,
+            CMYK, HDR, in colours that nothing describes, animated or of several pages, of a compression that no library
+            here reads, or of a number type that a photo doesn't have.
     """
     return parse(path, read_bytes(path))
 
@@ -87,6 +88,8 @@ def read_bytes(path: Path) -> bytes:
 def parse(path: Path, data: bytes) -> Photo:
     """The photo in the bytes of a file; ``path`` is its name in errors, which are those of ``read``."""
     kind = format_of(data)
+    if is_raw(data) or (kind in (None, "TIFF") and has_raw_ending(path.name)):
+        raise UnreadableImage("image-raw", path=str(path))
     if kind is None:
         raise UnreadableImage("image-format-unknown", path=str(path))
     try:
