@@ -15,7 +15,7 @@ import click
 
 from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -49,6 +49,7 @@ _WIDEST_NAME = 48  # columns of a terminal
 )
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@mark_option
 @search_options
 @click.option(
     "--looks",
@@ -77,6 +78,7 @@ def batch(
     output: Path,
     overwrite: bool,
     strip_personal: bool,
+    mark: bool,
     looks_file: Path | None,
     only_people: str,
     skip_people: str,
@@ -111,12 +113,14 @@ def batch(
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
         click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
     if dry_run:
-        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks)
+        return _plan_only(
+            make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks, mark
+        )
     options = check_options(options, make_store())
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
-    job = Job(options, strip_personal, thumbnails=with_report, looks=looks)
+    job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark)
     settings = run.choose_settings(job)
     cancel = SignalToken()
     with run.open_folder(output) as folder:
@@ -342,6 +346,7 @@ def _plan_only(
     as_json: bool,
     options: dict[str, Any],
     looks: ShootLooks | None,
+    mark: bool,
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
@@ -350,7 +355,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks
+            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
         )
     if as_json:
         told = {

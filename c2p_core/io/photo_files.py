@@ -30,8 +30,8 @@ FORMATS: dict[str, Format] = {
     ".webp": "WEBP",
     ".avif": "AVIF",
 }
-# Endings of files whose result has another one: of a phone's JPEG with several pictures, the first is protected; HEIF is
-# not written, and what cameras call .hif has more bits than JPEG takes.
+# Endings of files whose result has another one. Of a phone's JPEG with several pictures, the first is protected. HEIF
+# is not written; what cameras call .hif has more bits than JPEG takes.
 _ENDINGS = {".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".png"}
 # Pixels; the longest side that libjpeg and libwebp can write.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
@@ -100,7 +100,7 @@ def parse(path: Path, data: bytes) -> Photo:
         raise UnreadableImage("image-damaged", path=str(path), reason=_first_line(error)) from error
 
 
-def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, ...]:
+def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> tuple[Message, ...]:
     """Write a photo atomically, in the format given by the file's extension.
 
     Lossless formats give the same pixels back. A JPEG that was read from a JPEG keeps the coefficients of all blocks in
@@ -110,6 +110,7 @@ def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, 
         path: the file; an older one is replaced.
         photo: what to write.
         personal: whether places, names, serial numbers, comments and face regions stay in the metadata.
+        source_type: the term of ``io.source_type`` that the metadata say of the picture; None leaves them as they are.
 
     Returns:
         What the file lacks of the one that the photo was read from, as messages for the user.
@@ -118,12 +119,12 @@ def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, 
         BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
         CannotWrite: no permission, no folder, no space, or the encoder failed.
     """
-    encoded = encode_as(path, photo, personal=personal)
+    encoded = encode_as(path, photo, personal=personal, source_type=source_type)
     write_whole(path, encoded.data)
     return encoded.warnings
 
 
-def encode_as(path: Path, photo: Photo, *, personal: bool = True) -> Encoded:
+def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> Encoded:
     """The file that ``write``, which takes the same arguments, would write.
 
     Raises:
@@ -133,7 +134,7 @@ def encode_as(path: Path, photo: Photo, *, personal: bool = True) -> Encoded:
     check_target(path, photo)
     kind = FORMATS[path.suffix.lower()]
     try:
-        return encode(photo, kind, personal)
+        return encode(photo, kind, personal, source_type)
     except _LIBRARY_ERRORS as error:
         raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
 
