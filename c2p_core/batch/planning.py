@@ -41,19 +41,21 @@ class Plan:
         return sum(max(0, item.size) for item in self.pending)
 
 
-def settings_digest(options: Mapping[str, Any], strip_personal: bool, looks: Mapping[str, Any] | None = None) -> str:
+def settings_digest(
+    options: Mapping[str, Any], strip_personal: bool, looks: Mapping[str, Any] | None = None, mark: bool = True
+) -> str:
     """A digest of all that determines a result beside the photo.
 
     Args:
         options: fields of the request, its references as photos.
         strip_personal: whether personal metadata are removed.
         looks: what single faces get, see ``engine.Looks.settings``.
+        mark: whether the metadata say how the picture was edited.
     """
     said = {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
     said["references"] = [hashlib.sha256(photo.pixels.tobytes()).hexdigest() for photo in options.get("references", ())]
-    told = json.dumps(
-        {"options": said, "strip_personal": strip_personal, "looks": looks}, sort_keys=True, default=_plain
-    )
+    all_settings = {"options": said, "strip_personal": strip_personal, "looks": looks, "mark": mark}
+    told = json.dumps(all_settings, sort_keys=True, default=_plain)
     return hashlib.sha256(told.encode()).hexdigest()
 
 

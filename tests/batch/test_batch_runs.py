@@ -282,6 +282,25 @@ def test_what_no_photo_can_do_without_ends_the_batch(shoot: Path, out: Path) -> 
     agree(out)
 
 
+def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot: Path, out: Path) -> None:
+    first = sorted(path for path in shoot.rglob("*.jpg"))[0]
+    sidecar = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    first.with_name(f"{first.name}.xmp").write_bytes(sidecar)
+    run_batch(shoot, out)
+    there = out / f"{first.relative_to(shoot)}.xmp"
+    assert there.read_bytes() == sidecar
+    (row,) = (row for row in rows(out) if row.source == str(first))
+    assert row.report["sidecars"] == [str(there)] and row.report["warnings"] == []
+    there.write_bytes(b"edited")
+    run_batch(shoot, out)
+    assert there.read_bytes() == b"edited"
+
+
+def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    assert run_batch(shoot, out, job=replace(JOB, mark=False))[0].protected == run_batch(shoot, out)[1].done
+
+
 def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out: Path) -> None:
     names = [os.fsdecode(b"caf\xe9.png"), f"{'x' * 251}.png", "a\nb.png", "'; DROP TABLE photos; --.png"]
     for value, name in enumerate(names, 50):
