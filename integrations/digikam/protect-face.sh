@@ -54,7 +54,9 @@ if [ ! -e "$result" ] && ! is_running "$result.pid"; then
     wait "$!"
 fi
 while is_running "$result.pid"; do sleep 1; done
+# digiKam has ended the shell that runs this line, and cleared its file away: the result waits.
+kill -0 "$PPID" 2>/dev/null || exit 127
 [ -e "$result" ] || fail "$(tail -n 1 "$result.log")"
-# Nobody else may have looked at it so far; now it gets the rights that digiKam gave its file.
+# Into the file that is there, which keeps the rights that digiKam gave it.
 cat -- "$result" >"$output" || fail "'$output' can't be written"
 rm -f "$result" "$result.log"

@@ -99,7 +99,11 @@ for _, format in ipairs { "jpeg", "png", "tiff", "webp", "avif", "exr", "pdf", "
   if storage.supported({}, { plugin_name = format }) then tell("supported", format) end
 end
 if storage.widget then
-  for _, widget in ipairs(storage.widget) do tell("widget", widget.kind, widget.text or widget.value or "") end
+  for _, widget in ipairs(storage.widget) do
+    local value = widget.text
+    if value == nil then value = widget.value end
+    tell("widget", widget.kind, value == nil and "" or value)
+  end
   if scenario.set then scenario.set(storage.widget) end
 end
 
