@@ -84,6 +84,19 @@ class Record:
             raise _stop(path, error) from error
         return "wrote"
 
+    def describe(self) -> list[tuple[Path, str]]:
+        """Each file and each file with a line of ours, with what became of it; "" where it is as it was written."""
+        said = []
+        for name, known in self.files.items():
+            path = Path(name)
+            state = "" if path.is_file() and _hash(path.read_bytes()) == known[-1] else "changed"
+            said.append((path, state if path.exists() else "gone"))
+        for name, line in self.lines.items():
+            path = Path(name)
+            there = path.is_file() and line in _lines(path.read_bytes())
+            said.append((path, "" if there else "without our line"))
+        return said
+
     def remove(self) -> list[str]:
         """Remove all of it; returns lines on what was removed and what stays.
 
