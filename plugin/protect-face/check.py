@@ -30,7 +30,8 @@ from worker_client.texts import _
 
 import layers
 import run
-from layers import Limit, Source, as_shown, source_of
+from layers import Source, as_shown, source_of
+from masks import Mask
 from pixels import Rect, extent, travel_format
 from procedures import connect_with_progress, run_and_show, show_progress, show_result
 from run_settings import (
@@ -180,8 +181,8 @@ def _strengthen(selected: Source, original: Gimp.Layer, steps: int = 0) -> dict[
             header = job_header(asdict(settings)) | {"faces": _inside(detection, rects), "full": source.area.size}
             pictures = pair.pictures(rects, "original", "photo") + run.read_selections(source, rects)
             job = worker.submit("protect", header, pictures)
-        result = job.result(show_progress)
-    layer = run.build_layer(source, settings, result.pictures, limits)
+        result = job.result(show_progress, lazily=True)
+        layer = run.build_layer(source, settings, result.pictures, limits)
     layer.set_name(_("{} (strengthened)").format(name_layer(asdict(settings))))
     layer.set_opacity(100)
     layers.attach_run_record(
@@ -262,6 +263,6 @@ def _find_run_record(selected: Source) -> dict[str, Any] | None:
     return find_run_record(own, selected.tattoo, layers.list_run_records(selected.image))
 
 
-def _selection_only(source: Source, rect: Rect) -> Limit | None:
+def _selection_only(source: Source, rect: Rect) -> Mask | None:
     """What is visible has been through every mask already."""
-    return None if Gimp.Selection.is_empty(source.image) else Limit(rect, layers.selected(source, rect))
+    return None if Gimp.Selection.is_empty(source.image) else Mask(rect, layers.selected(source, rect))

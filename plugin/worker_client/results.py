@@ -39,14 +39,20 @@ def get_bounds(picture):
     return (picture.x, picture.y, picture.width, picture.height)
 
 
-def pack_selection(rect, levels):
-    # type: (Bounds, bytes) -> Picture
+def pack_selection(rect, strips):
+    # type: (Bounds, Iterable[bytes]) -> Picture
     """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
 
     What is not selected is sent as 1 of 255, or the mask that comes back would not tell what changed unseen.
     """
     x, y, width, height = rect
-    return Picture("selection", x, y, width, height, 1, "u8", strips=[levels.translate(_AT_LEAST_1)])
+    return Picture("selection", x, y, width, height, 1, "u8", strips=(strip.translate(_AT_LEAST_1) for strip in strips))
+
+
+def all_or_nothing(mask):
+    # type: (bytes) -> bytes
+    """255 where a mask that came back says that something changed, however little is to be seen of it; 0 elsewhere."""
+    return mask.translate(_ALL_OR_NOTHING)
 
 
 def read_masks(pictures):
@@ -59,7 +65,7 @@ def read_masks(pictures):
     masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not masks:
         raise Refused("nothing-changed")
-    return {rect: mask.translate(_ALL_OR_NOTHING) for rect, mask in masks.items()}
+    return {rect: all_or_nothing(mask) for rect, mask in masks.items()}
 
 
 def pair_with_masks(pictures):

@@ -209,7 +209,7 @@ def test_each_changed_rectangle_has_its_own_mask() -> None:
 
 
 def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
-    sent = results.pack_selection((3, 4, 2, 2), bytes([0, 1, 128, 255]))
+    sent = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
     assert (sent.name, results.get_bounds(sent), b"".join(sent.strips)) == (
         "selection",
         (3, 4, 2, 2),
@@ -345,7 +345,7 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
 
 def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
     words = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
-    assert words == "There is nothing to fetch: the models are here.\nModels: a, b."
+    assert words == "There is nothing to fetch: the models are here."
 
 
 def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
