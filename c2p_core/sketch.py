@@ -105,9 +105,9 @@ class Sketch:
         for found in self.direction.found:
             tensors += [found.change.density, found.change.maps, found.subject.canvas.pixels]
         pixels = [photo.pixels for photo in photos if photo is not None]
-        sizes = {id(array): int(array.nbytes) for array in [*pixels, *tensors]}
+        sizes = {id(array): array.nbytes for array in pixels} | {id(tensor): tensor.nbytes for tensor in tensors}
         # The closure of ``paint`` has the maps once more.
-        return sizes | {id(f.change.maps): 2 * int(f.change.maps.nbytes) for f in self.direction.found}
+        return sizes | {id(f.change.maps): 2 * f.change.maps.nbytes for f in self.direction.found}
 
     def render(self, area: Area, size: tuple[int, int], amounts: Amounts) -> tuple[Rgb8, Rgb8]:
         """Draw a part of the photo, before and after.

@@ -175,7 +175,7 @@ def examine(places: Places) -> tuple[int, list[str]]:
 def compiled_files(places: Places) -> dict[str, bytes]:
     """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
-    found = {}
+    found: dict[str, bytes] = {}
     for client in sorted(places.venv.glob(f"{packages}/worker_client")):
         for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*"):
             found |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}

@@ -62,8 +62,14 @@ def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
 def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
     """Do a job and send its result or error."""
     number = job.header["job"]
+    stage = None
 
     def tell(message: Message) -> None:
+        nonlocal stage
+        if message.header.get("stage") != stage:
+            # What looking for faces in a large photo took is not needed beside what the search takes.
+            stage = message.header.get("stage")
+            give_back()
         write(stream, Message({**message.header, "job": number}, message.entries, message.payload))
 
     def fail(message: errors.Message, **more: bool) -> None:

@@ -29,8 +29,8 @@ def to_photo(picture: Picture) -> Photo:
 def _clean(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype != np.float32:
         return pixels
-    clean = np.nan_to_num(pixels, nan=0.0)
-    return np.clip(clean, 0.0, 1.0, out=clean)
+    clean: NDArray[np.float32] = np.nan_to_num(pixels, nan=0.0)
+    return clean.clip(0.0, 1.0, out=clean)
 
 
 def pack_result(

@@ -166,6 +166,13 @@ class Window:
     def wait_for_layers(self, count: int, seconds: float = 30) -> None:
         self.wait(seconds, lambda _titles: self.layers() == count)
 
+    def undo(self) -> None:
+        """Undoes the last step, and waits until another number of layers is there."""
+        before = self.layers()
+        self.do("wmctrl", "-a", "astronaut")
+        self.keys("ctrl+z")
+        self.wait(30, lambda _titles: self.layers() != before)
+
     def ask(self, order: str) -> dict[str, Any]:
         """Has the open dialog run Python; what it put into ``found``."""
         share = self.gimp.share
@@ -278,11 +285,9 @@ def only_the_photo(window: Window) -> None:
         assert time.monotonic() < until, left
         window.do("wmctrl", "-c", left[0])
         time.sleep(0.3)
-    while (count := window.layers()) != 1:
+    while window.layers() != 1:
         assert time.monotonic() < until, window.titles()
-        window.do("wmctrl", "-a", "astronaut")
-        window.keys("ctrl+z")
-        window.wait(30, lambda _titles, count=count: window.layers() != count)
+        window.undo()
 
 
 def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
@@ -290,7 +295,8 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
     picture = window.gimp.share / "window.png"
     window.do("import", "-window", title, str(picture))
     with Image.open(picture) as image:
-        return {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    return {(int(red), int(green), int(blue)) for red, green, blue in np.unique(pixels, axis=0)}
 
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:

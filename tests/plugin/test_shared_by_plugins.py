@@ -351,7 +351,7 @@ def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothi
 def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
     missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
     words = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
-    assert words[1:] == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
+    assert words == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
 
 
 def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
@@ -366,7 +366,7 @@ def test_a_diagnosis_is_one_line_for_each_finding() -> None:
 def test_a_job_tells_of_its_events_and_gives_its_result_or_raises_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     job, told = Job.__new__(Job), []  # type: ignore[var-annotated]
     events = [Event("waiting"), Event("progress"), Event("result", {"said": 1})]
-    monkeypatch.setattr(Job, "events", lambda _job: iter(events))
+    monkeypatch.setattr(Job, "events", lambda _job, lazily: iter(events))
     assert job.result(told.append).header == {"said": 1}
     assert [event.kind for event in told] == ["waiting", "progress"]
     events[1:] = [Event("error", {"code": "of-a-later-version", "fields": {"x": 1}, "text": "It is full."})]
