@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize."""
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize, shoot."""
 
 from __future__ import annotations
 
@@ -366,16 +366,26 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
 @main.command()
 @_FACES
 @click.option("--uncovered", type=int, default=55, show_default=True, help="Faces with nothing before them.")
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@click.option("--unmasked/--no-unmasked", default=True, help="Also protect as if nothing looked for covers.")
 @_WORKERS
 @_OUT
-def covered(faces: Path | None, photos: Path | None, uncovered: int, workers: int, out: Path | None) -> None:
+def covered(
+    faces: Path | None,
+    photos: Path | None,
+    uncovered: int,
+    steps: int | None,
+    unmasked: bool,
+    workers: int,
+    out: Path | None,
+) -> None:
     """Measure what is done to faces with things before them: masks, hands, microphones, other people."""
     from benchmarks.suites import covered as suite
     from benchmarks.suites import runner
 
     where, chosen = places(out), _find_faces(faces, photos)
     everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
-    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures)
+    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
         click.echo(f"{suite.run(tasks, where.rows, executor, click.echo)} written.")
 
@@ -388,3 +398,25 @@ def fullsize(timed: int, out: Path | None) -> None:
     from benchmarks.suites import fullsize as suite
 
     click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")
+
+
+@main.command()
+@click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
+@click.option("--protect", "protected", type=int, default=3, show_default=True, help="Protect the first N people.")
+@click.option("--hold-out", default="arcface", show_default=True, help="Family that the search never sees.")
+@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@_WORKERS
+@_OUT
+def shoot(photos: Path | None, protected: int, workers: int, out: Path | None, **options: Any) -> None:
+    """Group people, and protect their photos as a shoot and each by itself."""
+    from benchmarks.suites import runner
+    from benchmarks.suites import shoot as suite
+    from benchmarks.suites.gallery import list_candidates
+
+    people = _find(lambda: people_list(photos), named=photos is not None)
+    crowd = {photo.stem: photo for photo in list_candidates(())}
+    with runner.start_pool(workers) as executor:
+        path = suite.run(people, crowd, protected, options, places(out), executor, click.echo)
+    click.echo(f"{path} written.")

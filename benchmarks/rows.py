@@ -32,6 +32,7 @@ COST_FILE = "cost.jsonl"
 INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
+SHOOT_FILE = "shoot.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -376,27 +377,33 @@ class CoveredRow:
         face: photo name.
         kind: a key of `covers.KINDS`, or "nothing".
         label: what the list of faces says of it.
+        steps: of the search; None for the product's default.
+        code: fingerprint of the measured code.
         covered: share 0..1 of the face that is covered.
         found: share of the cover on the face that the product found; None without a cover.
         invented: share of the rest of the face that the product took for covered.
         painted: pixels on the cover as a share of all pixels that changed visibly; None where the face was skipped.
-        unmasked: the same if the product did not look for covers.
+        unmasked: the same if the product did not look for covers; None where that was not measured.
         touched: share of the cover on the face whose pixels changed visibly.
+        similarity: of the protected face to the original, mean over all recognisers; None where nothing was protected.
+        similarity_unmasked: the same if the product did not look for covers.
         skipped: why the face was not protected, as a code; "" where it was.
-        code: fingerprint of the measured code.
     """
 
     face: str
     kind: str
     label: str
-    covered: float
-    found: float | None
-    invented: float
-    painted: float | None
-    unmasked: float | None
-    touched: float | None
-    skipped: str
+    steps: int | None
     code: str
+    covered: float = 0.0
+    found: float | None = None
+    invented: float = 0.0
+    painted: float | None = None
+    unmasked: float | None = None
+    touched: float | None = None
+    similarity: float | None = None
+    similarity_unmasked: float | None = None
+    skipped: str = ""
 
 
 AnyRow = (

@@ -8,7 +8,7 @@ Coordinates everywhere are continuous pixels: x to the right, y down, pixel (row
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ from c2p_core.priors.registry import MODULES
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda"]
+Part = Literal["brows", "mouth", "nose", "jaw"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
@@ -104,6 +105,45 @@ class CancelToken:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What a run leaves of a protected face, for runs on later photos of the same person.
+
+    It says who the person is, as an embedding does, and is for the memory of one program: nothing here stores it.
+
+    Attributes:
+        number: of the face.
+        code: the latent code that the search found, by part; empty where it is not known any more.
+        protected: (D,) unit embedding of the protected face, by recogniser.
+    """
+
+    number: int
+    code: Mapping[str, NDArray[np.float32]]
+    protected: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class FaceLook:
+    """What one face gets in place of what a request says for all of them.
+
+    Its prompt is taken literally: without a look of its own, a face gets the variant of the prompt's look that suits
+    it best, so that photos of one person would differ.
+
+    Attributes:
+        face: its number, or its box.
+        prompt, strength, seed, locks: None for the request's.
+        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
+            the last one, and leads away from all of these protected faces, too.
+    """
+
+    face: int | Box
+    prompt: str | None = None
+    strength: float | None = None
+    seed: int | None = None
+    locks: tuple[Part, ...] | None = None
+    earlier: tuple[Trace, ...] = ()
+
+
+@dataclass(frozen=True)
 class ProtectRequest:
     """Everything that determines the result: on a processor, the same request on the same machine gives the same bytes.
 
@@ -129,8 +169,10 @@ class ProtectRequest:
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.
+        locks: parts that shape does not move at all, in either case; light and products may change them.
         references: other photos of the people in ``photo``, unprotected, which somebody who searches for them may have;
             the search leads away from these too.
+        looks: what single faces get in place of the prompt, strength, seed and locks above.
     """
 
     photo: Photo
@@ -149,7 +191,9 @@ class ProtectRequest:
     original: Photo | None = None
     layers: bool = False
     keep_expression: bool = True
+    locks: tuple[Part, ...] = ()
     references: tuple[Photo, ...] = ()
+    looks: tuple[FaceLook, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -249,6 +293,7 @@ class ProtectResult:
         warnings: messages for the user (unknown prompt words, missing recognisers, an unusable graphics card).
         layers: the same change as layers, bottom to top, if they were requested; ``face`` is the face's number.
         stronger: what a higher strength achieved in our measurements; None where that is not known.
+        traces: of the protected faces that one of the request's looks names, in number order.
     """
 
     photo: Photo
@@ -256,3 +301,4 @@ class ProtectResult:
     warnings: tuple[Message, ...] = ()
     layers: tuple[Layer, ...] = ()
     stronger: Stronger | None = None
+    traces: tuple[Trace, ...] = ()

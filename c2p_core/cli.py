@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-import numpy as np
 
-from c2p_core.api import (
-    DEFAULT_CLIP,
-    DEFAULT_IDLE,
-    DEFAULT_PROMPT,
-    DEFAULT_STRENGTH,
-    CancelToken,
-    Device,
-    FaceChoice,
-    FaceReport,
-    Mode,
-    Progress,
-    ProtectRequest,
-)
-from c2p_core.errors import (
-    BadRequest,
-    C2PError,
-    Cancelled,
-    CannotWrite,
-    Message,
-    ModelUnavailable,
-    NoFace,
-    UnreadableImage,
-)
+from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
+from c2p_core.commands.batch import batch
+from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
+from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
-from c2p_core.io.atomic_files import check_folder, find_free_name, fit_name, make_folder, write_whole
+from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
-from c2p_core.photo import Photo
-from c2p_core.signals import Interrupted, exit_code, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams
+from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
+from c2p_core.signals import Interrupted, handle_ending, interrupt
+from c2p_core.streams import Output, standard_streams, stream_at
+from c2p_core.targets import check_not_input, plan_targets
 from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
@@ -54,11 +33,6 @@ if TYPE_CHECKING:
 
     from c2p_core.models.store import ModelStore
 
-UNFORESEEN = 1
-SOME_FAILED = 8
-INTERRUPTED = exit_code(signal.SIGINT)
-# Errors that end one photo but not the batch.
-PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
 # Words for the verdicts in a check's table: on other photos of the person, and on this same one.
 OTHERS = {"lost": "lost", "may match": "may match", None: "-"}
 SAME = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
@@ -82,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if debug:
                 raise
-            code = _fail(_describe_unexpected(error).text(), UNFORESEEN)
+            code = fail(describe_unexpected(error).text(), UNFORESEEN)
         output.flush()
         if output.lost:
-            lost = _fail(Message("output-lost", reason=output.lost).text(), CannotWrite.exit_code)
+            lost = fail(Message("output-lost", reason=output.lost).text(), CannotWrite.exit_code)
             code = code or (lost if output.needed else 0)
         return code
 
@@ -98,27 +72,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     except C2PError as error:
         if is_out_of_memory(error):
             raise
-        return _fail(str(error), error.exit_code)
+        return fail(str(error), error.exit_code)
     except click.UsageError as error:
-        return _fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
+        return fail(" ".join(error.format_message().split()).rstrip(".") + "; see --help.", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("Stopped.", INTERRUPTED)
+        return fail("Stopped.", INTERRUPTED)
     except Interrupted as stopped:
-        return _fail("Stopped.", stopped.exit_code)
+        return fail("Stopped.", stopped.exit_code)
     return code if isinstance(code, int) else 0
-
-
-def _describe_unexpected(error: Exception) -> Message:
-    """The message for an unexpected error."""
-    if is_out_of_memory(error):
-        return Message("memory-full-for-photo")
-    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    return Message("unexpected-error", error=what)
-
-
-def _fail(sentence: str, code: int) -> int:
-    click.echo(f"c2p: {sentence}", err=True)
-    return code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -143,50 +104,12 @@ def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
     context.obj = store
 
 
-StoreMaker = Callable[[], "ModelStore"]
-
-
 @c2p.command()
 @click.argument("photos", nargs=-1, required=True, metavar="IN...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT|DIR", help="File or folder; without it IN.protected beside IN.")
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
-@click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words.")
-@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong.")
-@click.option(
-    "--keep-expression/--no-keep-expression",
-    default=True,
-    show_default=True,
-    help="Keep the shape of brows, lips, nose and jaw, or of the eyes only.",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(get_args(Mode)),
-    default="dodge",
-    show_default=True,
-    help="Away from the person, or to a decoy.",
-)
-@click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Faces to protect.")
-@click.option("--prior", default="makeup", show_default=True, help="How faces are changed.")
-@click.option(
-    "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
-)
-@click.option(
-    "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
-)
-@click.option("--hold-out", default="auto", show_default=True, metavar="NAME", help="Recogniser that only verifies.")
-@click.option(
-    "--reference",
-    "references",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Another photo of the person, unprotected; may be repeated.",
-)
-@click.option("--steps", type=click.IntRange(min=1), help="Search steps per face.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
-@click.option("--free-noise", is_flag=True, help="stylegan2: also optimise its noise maps below 512 px.")
-@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@search_options
 @click.option("--report", "report_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a JSON report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of sentences.")
 @click.pass_obj
@@ -202,44 +125,38 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
-    options["faces"] = parse_faces(options["faces"])
-    names = options["recognisers"]
-    options["recognisers"] = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
+        sys.stdout.needed = prints_report
+    options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
-        _check_not_input(target, options["references"])
+        check_not_input(target, options["references"])
     writing = Writing(overwrite, strip_personal)
-    if report_file is not None:
-        _check_not_input(report_file, [*photos, *options["references"], *targets])
+    if report_file is not None and stream_at(report_file) is None:
+        check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
     store = make_store()
-    _check_recognisers(store, options["recognisers"], options["hold_out"])
-    from c2p_core.validate import check_request
+    options = check_options(options, store)
+    from c2p_core.models.loaded import WarmModels
 
-    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
-    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
-    if references:
-        from c2p_core.io import photo_files
-
-        options["references"] = tuple(map(photo_files.read, references))
+    warm = WarmModels()
     reports: list[dict[str, Any]] = []
-    cancel = _SignalToken()
+    cancel = SignalToken()
     try:
         with handle_ending(cancel.take):
             for photo, target in zip(photos, targets, strict=True):
                 with _show_progress(str(photo), human=not as_json) as watch:
-                    reports.append(_try_protect(photo, target, writing, options, store, watch, cancel))
+                    reports.append(try_protect(photo, target, writing, options, store, warm, watch, cancel))
                 if "error" in reports[-1]:
-                    _fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
+                    fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
                 elif not as_json:
                     _print_outcome(reports[-1])
     except (Cancelled, KeyboardInterrupt, Interrupted):
         done = sum("error" not in entry for entry in reports)
         words = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
-        return _fail(f"Stopped; {words}.", cancel.exit_code)
+        return fail(f"Stopped; {words}.", cancel.exit_code)
     finally:
         if reports:
             _write_report(report_file, reports)
@@ -256,7 +173,7 @@ def protect(
     if len(photos) == 1:
         return int(failures[0]["exit_code"])
     listed = ", ".join(f"'{entry['photo']}'" for entry in failures)
-    return _fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
+    return fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
 
 
 @c2p.command()
@@ -282,7 +199,7 @@ def check(
 
     if plot is not None:
         photo_files.check_target(plot)
-        _check_not_input(plot, [original, protected])
+        check_not_input(plot, [original, protected])
         check_folder(plot)
     before, after = photo_files.read(original), photo_files.read(protected)
     store = make_store()
@@ -316,7 +233,7 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
 
     if overlay is not None:
         photo_files.check_target(overlay)
-        _check_not_input(overlay, [photo])
+        check_not_input(overlay, [photo])
         check_folder(overlay)
     picture = photo_files.read(photo)
     store = make_store()
@@ -334,6 +251,68 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
         from c2p_core.io.overlay import draw_faces
 
         photo_files.write(overlay, draw_faces(picture, found))
+
+
+@c2p.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="people",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of looks.toml and the contact sheet.",
+)
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, device: Device, as_json: bool) -> None:
+    """Groups the faces of a shoot by person, for looks of their own.
+
+    SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
+    """
+    from c2p_core.batch.sources import find_sources
+
+    found = find_sources(sources, folder, sys.stdin.buffer.read)
+    store = make_store()
+    from c2p_core.device import pick_device
+    from c2p_core.people.listing import count_photos
+    from c2p_core.people.looks_file import PersonLook
+    from c2p_core.people.sheet import NAME, describe_look, order_people
+    from c2p_core.people.update import update_people
+
+    messages = [*found.unreadable]
+    photos = [Path(source.path) for source in found.files]
+    torch_device = pick_device(device, messages)
+    with _show_progress(str(folder), human=not as_json) as watch:
+        there, looks = update_people(
+            photos,
+            folder,
+            store,
+            torch_device,
+            messages,
+            lambda done: watch(Progress("detect", step=done, steps=len(photos))),
+        )
+    counts = count_photos(there.faces, looks.merged)
+    others = sum(not face.group for face in there.faces)
+    if as_json:
+        rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
+        told = [message.described() for message in messages]
+        click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
+        return
+    _print_table(
+        ("person", "photos", "faces", "look"),
+        [
+            (str(n), *map(str, counts[n]), describe_look(looks.people.get(n, PersonLook())))
+            for n in order_people(counts)
+        ],
+    )
+    click.echo(f"Faces of nobody in particular: {others}.")
+    for message in messages:
+        click.echo(message)
+    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
 
 
 @c2p.command()
@@ -391,6 +370,9 @@ def thresholds(
         click.echo(f"Kept in '{saved}'.")
 
 
+c2p.add_command(batch)
+
+
 @c2p.group()
 def models() -> None:
     """Lists, fetches and verifies the models."""
@@ -439,7 +421,7 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
             with _show_progress(name, human=True) as watch:
                 store.fetch(name, _watch_bytes(watch))
         except ModelUnavailable as error:
-            failed = _fail(str(error), error.exit_code)
+            failed = fail(str(error), error.exit_code)
     return failed
 
 
@@ -454,7 +436,7 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
         try:
             store.verify(name)
         except ModelUnavailable as error:
-            failed = _fail(str(error), error.exit_code)
+            failed = fail(str(error), error.exit_code)
         else:
             click.echo(f"{name}: good")
     return failed
@@ -522,149 +504,15 @@ def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None
     return lambda done, size: watch(Progress("fetch", step=done, steps=size))
 
 
-def parse_faces(text: str) -> FaceChoice:
-    """Parse the value of ``--faces``.
-
-    Raises:
-        BadRequest: it is none of all, largest, or comma-separated numbers from 1.
-    """
-    if text == "all":
-        return "all"
-    if text == "largest":
-        return "largest"
-    numbers = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in numbers):
-        raise BadRequest("faces-not-named", value=text)
-    return tuple(sorted({int(part) for part in numbers}))
-
-
-def _check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
-    """Refuse unknown names, and to hold out a recogniser that does not take part.
-
-    The pipeline checks this as well, but for every photo, and only after detection.
-    """
-    known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
-    for name in () if names == "auto" else names:
-        if name not in known:
-            raise BadRequest("recogniser-unknown", name=name, known=list(known))
-    chosen = known if names == "auto" else {name: known[name] for name in names}
-    if hold_out not in {"auto", *chosen, *chosen.values()}:
-        raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How results are written: whether they replace earlier ones, and whether personal metadata are removed."""
-
-    overwrite: bool = False
-    strip_personal: bool = False
-
-
-def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = False) -> list[Path]:
-    """Choose the file of each protected photo; creates the folder where one is needed.
-
-    A name that the user gave must be free; one that is chosen here gets a number where it is taken.
-
-    Raises:
-        BadRequest: an original or, without ``overwrite``, another file would be overwritten, two photos would get the
-            same name, or the extension is unknown.
-        CannotWrite: the folder can't be created, or the folder or file is not writable.
-    """
-    from c2p_core.io import photo_files
-
-    folder = Path(output) if output is not None else None
-    # Functions of os.path take a name that is too long for one that is not there.
-    named = folder is not None and len(photos) == 1 and not str(output).endswith(("/", os.sep))
-    if folder is not None and named and not os.path.isdir(folder):  # noqa: PTH112
-        if os.path.exists(folder) and not overwrite:  # noqa: PTH110
-            _check_not_input(folder, photos)
-            raise BadRequest("result-exists", path=str(folder))
-        targets = [folder]
-    else:
-        if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112
-            raise BadRequest("output-is-file", path=str(folder))
-        if folder is not None and len(photos) > 1 and folder.suffix.lower() in photo_files.FORMATS:
-            raise BadRequest("output-names-file", path=str(folder))
-        targets = []
-        for photo in photos:
-            name = fit_name(photo.stem, f".protected{photo_files.ending_for(photo)}")
-            targets.append((folder or photo.parent) / name)
-    taken = Counter(map(_normalise_name, targets))
-    for target in targets:
-        photo_files.check_target(target)
-        _check_not_input(target, photos)
-        if taken[_normalise_name(target)] > 1:
-            raise BadRequest("outputs-collide", path=str(target))
-    if folder is not None and targets == [folder]:
-        check_folder(folder)
-        return targets
-    if folder is not None:
-        make_folder(folder)
-    return targets if overwrite else [find_free_name(target) for target in targets]
-
-
-def _normalise_name(target: Path) -> tuple[Path, str]:
-    """Equal for names that are the same file on a disk that ignores case or Unicode normalisation."""
-    return target.parent, unicodedata.normalize("NFC", unicodedata.normalize("NFC", target.name).casefold())
-
-
-def _check_not_input(target: Path, photos: Sequence[Path]) -> None:
-    for photo in photos:
-        there = os.path.exists(target) and os.path.exists(photo)  # noqa: PTH110
-        if target.resolve() == photo.resolve() or (there and target.samefile(photo)):
-            raise BadRequest("input-overwritten", path=str(target))
-
-
-def _try_protect(
-    source: Path,
-    target: Path,
-    writing: Writing,
-    options: dict[str, Any],
-    store: ModelStore,
-    watch: Callable[[Progress], None],
-    cancel: CancelToken,
-) -> dict[str, Any]:
-    """Protect one photo; returns its part of the report, also where only this photo failed."""
-    try:
-        return _protect_one(source, target, writing, options, store, watch, cancel)
-    except Exception as error:
-        if isinstance(error, C2PError) and not is_out_of_memory(error):
-            if not isinstance(error, PER_PHOTO):
-                raise
-            return report.failure_report(source, error.message, error.exit_code)
-        if os.environ.get("C2P_DEBUG"):
-            raise
-        return report.failure_report(source, _describe_unexpected(error), UNFORESEEN)
-
-
-def _protect_one(
-    source: Path,
-    target: Path,
-    writing: Writing,
-    options: dict[str, Any],
-    store: ModelStore,
-    watch: Callable[[Progress], None],
-    cancel: CancelToken,
-) -> dict[str, Any]:
-    from c2p_core.io import photo_files
-
-    photo: Photo = photo_files.read(source)
-    photo_files.check_target(target, photo)
-    check_folder(target)
-    from c2p_core import pipeline
-
-    request = ProtectRequest(photo, **options)
-    result = pipeline.protect(request, progress=watch, cancel=cancel, store=store)
-    # A file may have come to this place while the search ran.
-    if target.exists() and not writing.overwrite:
-        target = find_free_name(target)
-    lacking = photo_files.write(target, result.photo, personal=not writing.strip_personal)
-    return report.photo_report(source, target, result.faces, result.warnings + lacking, request, result.stronger)
-
-
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    if path is not None:
-        write_whole(path, (json.dumps(report.document(reports), indent=2) + "\n").encode())
+    if path is None:
+        return
+    text = json.dumps(report.document(reports), indent=2) + "\n"
+    if (stream := stream_at(path)) is not None:
+        stream.write(text)
+        stream.flush()
+    else:
+        write_whole(path, text.encode())
 
 
 def _print_outcome(outcome: dict[str, Any]) -> None:
@@ -727,23 +575,6 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(table)
     for line in printed.get().strip("\n").splitlines():
         click.echo(line.rstrip())
-
-
-class _SignalToken(CancelToken):
-    """A token that a signal cancels; a second one interrupts immediately."""
-
-    exit_code = INTERRUPTED
-
-    def take(self, number: int) -> None:
-        """Handle a signal that would end the process.
-
-        Raises:
-            Interrupted: it is not the first.
-        """
-        if self.cancelled:
-            interrupt(number)
-        self.exit_code = exit_code(number)
-        self.cancel()
 
 
 @contextmanager

@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 
 from c2p_core import verify
-from c2p_core.api import Face, FaceReport, ProtectRequest, ProtectResult
+from c2p_core.api import Face, FaceReport, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import Message
+from c2p_core.face_settings import find_look
 from c2p_core.faces import find_again, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.amounts import Amounts, scale_change
-from c2p_core.faces.canvas import Change
+from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.prior import Code
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.subjects import Subject
@@ -30,6 +32,7 @@ class FoundChange:
     Attributes:
         subject: the face.
         change: what was found.
+        code: the latent code of the change.
         steps: that led to it.
         seconds: that it took.
         references: other photos of the person, see ``references``.
@@ -37,6 +40,7 @@ class FoundChange:
 
     subject: Subject
     change: Change
+    code: Code
     steps: int
     seconds: float
     references: tuple[verify.Embeddings, ...] = ()
@@ -93,6 +97,7 @@ def apply_direction(
         face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in direction.faces
     }
     after = View(protected)
+    traces: list[Trace] = []
     for found in direction.found:
         subject = found.subject
         # Where detection fails, a recogniser could still crop the face at its known position.
@@ -108,9 +113,21 @@ def apply_direction(
         )
         number = subject.face.number
         reports[number] = replace(reports[number], similarities=rows, steps=found.steps, seconds=found.seconds)
+        if find_look(subject.face, request) is not None:
+            traces.append(_trace(found, canvas, direction))
     left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
     reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
     named = tuple(replace(layer, face=direction.found[layer.face].subject.face.number) for layer in built)
     usual = all(r.measured_by == "project" for r in direction.recognisers)
     more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
-    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more)
+    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more, tuple(traces))
+
+
+def _trace(found: FoundChange, after: CanvasFace, direction: Direction) -> Trace:
+    """What later photos of the person need of this one; ``after`` is the protected face."""
+    protected = verify.embed_face(after, direction.recognisers, direction.device)
+    return Trace(
+        found.subject.face.number,
+        {name: part.cpu().numpy() for name, part in found.code.items()},
+        {name: vector.cpu().numpy() for name, vector in protected.items()},
+    )

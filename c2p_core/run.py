@@ -56,7 +56,8 @@ def run_on_fitting_device(
         BadRequest: an option is out of range or unknown.
     """
     check_request(request)
-    request = replace(request, prompt=to_english(request.prompt))
+    looks = (look if look.prompt is None else replace(look, prompt=to_english(look.prompt)) for look in request.looks)
+    request = replace(request, prompt=to_english(request.prompt), looks=tuple(looks))
     steps = SearchSettings().steps if request.steps is None else request.steps
     settings, kept = SearchSettings(steps=steps), warm or WarmModels()
     warnings = profile_warnings(request.photo)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 
 # Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 15
+# Weight of the nearest picture of ``Target.away`` beside the person's own embedding.
+_AWAY_WEIGHT = 0.5
 # A recogniser whose last loss was 0 is evaluated in only one of this many of its turns.
 _RECHECK_EVERY = 4
 
@@ -64,10 +66,13 @@ class Target:
         own: per recogniser name, (D,) unit embedding of the unchanged face.
         decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging. Recognisers that
             it lacks are only dodged.
+        away: per recogniser name, (N, D) unit embeddings of further pictures that the face must not match, such as
+            protected photos of the person; recognisers that it lacks have none.
     """
 
     own: dict[str, Tensor]
     decoy: dict[str, Tensor]
+    away: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,12 @@ def _adversarial_loss(recogniser: Recogniser, target: Target, margin: float, pix
     similarity = embedding @ target.own[recogniser.name]
     decoy = target.decoy.get(recogniser.name)
     decoy_similarity = None if decoy is None else embedding @ decoy
-    return adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
+    loss = adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
+    away = target.away.get(recogniser.name)
+    if away is None:
+        return loss
+    nearest = (away @ embedding).max()
+    return loss + _AWAY_WEIGHT * adversarial_loss(nearest, None, recogniser.far1, recogniser.impostor_std, margin)
 
 
 def _build_naturalness_term(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.guidance.looks import choose_look
+from c2p_core.guidance.looks import choose_look, draw_candidates
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
@@ -43,6 +44,11 @@ def choose_starting_look(
         (9, 6) product code.
     """
     return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))
+
+
+def literal_look(prompt: str, seed: int = 0) -> Tensor:
+    """The prompt's look, the same on every face: a (9, 6) product code; arguments as ``choose_starting_look``."""
+    return encode_look(draw_candidates(prompt, random.Random(seed))[0])
 
 
 def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str, ...]]:

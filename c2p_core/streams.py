@@ -14,10 +14,16 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO, cast
 
 # The reader has seen enough, or nobody wanted to read.
 _UNWANTED = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+
+# Names that systems give to standard streams. Opened by its name, a file that stdout leads to would be written from its
+# start once more, and descriptor 2 leads to nowhere while libraries are silenced.
+_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
 
 
 class Output(io.TextIOBase):
@@ -112,6 +118,14 @@ def standard_streams(silence: bool) -> Iterator[Output]:
         finally:
             sys.stderr.flush()
             sys.stdout, sys.stderr = usual
+
+
+def stream_at(path: Path) -> TextIO | None:
+    """The standard stream that a path names, such as ``/dev/stdout``; None where it is a file of its own."""
+    named = str(path)
+    if sys.platform == "win32" or named not in _STDOUT + _STDERR:
+        return None
+    return sys.stdout if named in _STDOUT else sys.stderr
 
 
 @contextmanager

@@ -31,6 +31,19 @@ class Subject:
     original_canvas: CanvasFace
 
 
+@dataclass(frozen=True)
+class Found:
+    """The faces of a photo, found before the run that protects them; attributes as ``find_subjects`` returns them.
+
+    Attributes:
+        warnings: messages for the user.
+    """
+
+    faces: tuple[Face, ...]
+    subjects: tuple[Subject, ...]
+    warnings: tuple[Message, ...] = ()
+
+
 def find_subjects(
     request: ProtectRequest, store: ModelStore, warnings: list[Message]
 ) -> tuple[tuple[Face, ...], list[Subject]]:

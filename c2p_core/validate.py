@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from c2p_core.api import Mode, ProtectRequest
+from c2p_core.api import Mode, Part, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
@@ -25,20 +25,27 @@ def check_request(request: ProtectRequest) -> None:
             ``photo``.
     """
     pick_device(request.device)
-    if not 0.0 <= request.strength <= 1.0:
-        raise BadRequest("strength-out-of-range", value=request.strength, low=0, high=1)
+    for strength in (request.strength, *(look.strength for look in request.looks)):
+        if strength is not None and not 0.0 <= strength <= 1.0:
+            raise BadRequest("strength-out-of-range", value=strength, low=0, high=1)
     if request.mode not in get_args(Mode):
         raise BadRequest("mode-unknown", mode=request.mode, known=list(get_args(Mode)))
     if request.prior not in MODULES:
         raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
     parse_clip(request.clip)
+    for part in (*request.locks, *(part for look in request.looks for part in look.locks or ())):
+        if part not in get_args(Part):
+            raise BadRequest("lock-unknown", part=part, known=list(get_args(Part)))
     if request.free_noise and request.prior != "stylegan2":
         raise BadRequest("prior-without-noise")
     if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:
         raise BadRequest("steps-out-of-range", value=request.steps, low=1, high=_MOST_STEPS)
-    if not 0 <= request.seed <= _LARGEST_SEED:
-        raise BadRequest("seed-out-of-range", value=request.seed, low=0, high=_LARGEST_SEED)
-    if len(request.prompt) > _LONGEST_PROMPT:
+    for seed in (request.seed, *(look.seed for look in request.looks)):
+        if seed is not None and not 0 <= seed <= _LARGEST_SEED:
+            raise BadRequest("seed-out-of-range", value=seed, low=0, high=_LARGEST_SEED)
+    if any(
+        len(prompt or "") > _LONGEST_PROMPT for prompt in (request.prompt, *(look.prompt for look in request.looks))
+    ):
         raise BadRequest("prompt-too-long", limit=_LONGEST_PROMPT)
     if len(request.references) > _MOST_REFERENCES:
         raise BadRequest("references-too-many", count=len(request.references), limit=_MOST_REFERENCES)

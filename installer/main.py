@@ -38,6 +38,8 @@ PASSED_ON = (
     ("--seed", "seed of all random numbers"),
     ("--device", "auto, cpu or cuda"),
 )
+# The same, each as often as it is given.
+REPEATABLE_PASSED_ON = (("--lock", "part of the face that does not move: brows, mouth, nose or jaw; may be repeated"),)
 # The same, without a value.
 SWITCHES_PASSED_ON = (("--no-keep-expression", "keep the shape of the eyes only, not of brows, lips, nose and jaw"),)
 # What `--test quick` leaves out, as pytest's markers: searches, a real GIMP, and Node.js.
@@ -91,6 +93,8 @@ def protect(where: Places, options: argparse.Namespace) -> int:
     _print_step(f"Protecting {photo}")
     chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    for name, _ in REPEATABLE_PASSED_ON:
+        passed_on += [word for value in getattr(options, _attribute_of(name)) or () for word in (name, value)]
     passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute_of(name))]
     command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
     return _run(command, where, options.offline)
@@ -130,6 +134,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         quick: leave out the tests that search, run GIMP or need Node.js.
     """
     _set_up(where, tests=True, offline=offline)
+    if not quick and not offline:
+        _build_test_systems(where)
     failed = []
     # Ruff's cache doesn't notice that a module it took for a third-party one has been added.
     for tool in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "."), ("mypy",)):
@@ -146,6 +152,16 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
+
+
+def _build_test_systems(where: Places) -> None:
+    """Begin to build the systems of the host tests, which takes minutes, beside the checks and the first tests.
+
+    A test that needs one waits for it; one that can't be built is reported by the tests that are skipped without it.
+    """
+    command = [str(where.python), "-m", "tests.host.root"]
+    nothing = subprocess.DEVNULL
+    subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=child_environment(), cwd=CHECKOUT)
 
 
 def into_gimp(where: Places, offline: bool) -> int:
@@ -282,6 +298,8 @@ def _make_parser() -> argparse.ArgumentParser:
     passed_on = parser.add_argument_group("passed on to c2p protect")
     for name, words in PASSED_ON:
         passed_on.add_argument(name, help=words)
+    for name, words in REPEATABLE_PASSED_ON:
+        passed_on.add_argument(name, action="append", help=words)
     for name, words in SWITCHES_PASSED_ON:
         passed_on.add_argument(name, action="store_true", help=words)
     return parser

@@ -41,6 +41,7 @@ from c2p_core.api import (
 )
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
 from c2p_core.io import photo_files, report
+from c2p_core.io.atomic_files import check_folder
 from c2p_core.io.overlay import draw_faces
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -77,7 +78,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
     """Puts a pipeline in place that darkens photos, finds no face in black ones, and remembers what it was asked."""
     asked: list[ProtectRequest] = []
 
-    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any) -> ProtectResult:
+    def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any, warm: Any) -> ProtectResult:
         asked.append(request)
         progress(Progress("detect"))
         cancel.raise_if_cancelled()
@@ -145,12 +146,15 @@ def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression"
+    more = (
+        "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression --lock nose --lock brows --lock nose"
+    )
     assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
     asked = requests[0]
     assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
     assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
     assert (asked.steps, asked.seed, asked.device, asked.keep_expression) == (7, 5, "cpu", False)
+    assert asked.locks == ("brows", "nose")
 
 
 @pytest.mark.parametrize(
@@ -748,6 +752,48 @@ def test_a_report_that_cannot_be_printed_is_told_but_not_where_its_reader_has_go
     assert cli.main(["protect", str(photo), "--json"]) == code
     lost = capsys.readouterr().err
     assert sentence("output-lost", reason=os.strerror(error)).search(only_sentence(lost)) if code else lost == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.usefixtures("requests")
+def test_a_report_goes_into_a_pipe_which_stays(photo: Path, tmp_path: Path, run: Run) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    with ThreadPoolExecutor() as pool:
+        for named in ("pipe", "link"):
+            read = pool.submit(pipe.read_bytes)
+            assert run("protect", photo, "--report", tmp_path / named)[0] == 0
+            assert len(json.loads(read.result())["photos"]) == 1
+    assert pipe.is_fifo() and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("named", ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/proc/self/fd/2"])
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such names")
+@pytest.mark.usefixtures("requests")
+def test_a_report_to_a_standard_stream_is_printed_there(photo: Path, run: Run, named: str) -> None:
+    code, out, err = run("protect", photo, "--report", named)
+    said = err if "err" in named or named.endswith("2") else out
+    start = said.index("{")
+    assert code == 0 and json.JSONDecoder().raw_decode(said[start:])[0]["schema"] == report.SCHEMA
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="has no such names")
+@pytest.mark.usefixtures("requests")
+def test_a_report_to_a_descriptor_follows_what_is_already_in_its_file(photo: Path, tmp_path: Path, run: Run) -> None:
+    with (tmp_path / "log").open("w") as log:
+        log.write("before\n")
+        log.flush()
+        assert run("protect", photo, "--report", f"/dev/fd/{log.fileno()}")[0] == 0
+        log.write("after\n")
+    text = (tmp_path / "log").read_text()
+    assert text.startswith("before\n{") and text.endswith("}\nafter\n")
+
+
+def test_a_device_takes_a_report_where_its_folder_takes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    writable = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/dev" and writable(path, mode))
+    check_folder(Path(os.devnull))
 
 
 def test_fetching_all_models_fetches_a_damaged_one_too(

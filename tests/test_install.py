@@ -442,7 +442,7 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
     photo = tmp_path / "me.jpg"
     photo.touch()
     folders = ["--venv", str(where.venv), "--models", str(where.models)]
-    chosen = ["--strength", "0.3", "--hold-out", "dlib", "--no-keep-expression"]
+    chosen = ["--strength", "0.3", "--hold-out", "dlib", "--lock", "nose", "--lock", "jaw", "--no-keep-expression"]
     assert main.main(["--protect", str(photo), *folders, *chosen]) == 0
     (protect,) = commands
     target, report = str(tmp_path / "me.protected.png"), str(tmp_path / "me.report.json")
@@ -461,13 +461,16 @@ def test_the_quick_tests_leave_out_what_is_marked_as_slow(
     where: Places, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[Any]] = []
+    built: list[Places] = []
     monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
     monkeypatch.setattr(main, "_run", lambda command, *arguments, **options: commands.append(command) or 0)
+    monkeypatch.setattr(main, "_build_test_systems", built.append)
     words = ["--test", "quick"] if quick else ["--test"]
     assert main.main([*words, "--venv", str(where.venv), "--models", str(where.models)]) == 0
     assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
     options = commands[-1][3:]
     assert options[options.index("-m") :] == ["-m", main.QUICK] if quick else "-m" not in options
+    assert len(built) == (0 if quick else 1)
 
 
 # Removing

@@ -15,7 +15,7 @@ from skimage import data
 from torch import Tensor
 
 from c2p_core import compare, pipeline
-from c2p_core.api import CancelToken, Progress, ProtectRequest, ProtectResult
+from c2p_core.api import CancelToken, Part, Progress, ProtectRequest, ProtectResult
 from c2p_core.compare import check
 from c2p_core.device import find_gpu_problem, pick_device
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
@@ -251,6 +251,7 @@ def test_cancelling_raises_and_returns_no_result(store: ModelStore) -> None:
         ({"seed": -1}, "seed-out-of-range"),
         ({"prompt": "red " * 100}, "prompt-too-long"),
         ({"mode": "hide"}, "mode-unknown"),
+        ({"locks": ("brows", "ears")}, "lock-unknown"),
         ({"free_noise": True}, "prior-without-noise"),
     ],
 )
@@ -261,19 +262,21 @@ def test_an_invalid_request_is_refused(store: ModelStore, wrong: dict[str, objec
 
 @pytest.mark.parametrize(("prior", "kind"), [("makeup", MakeupPrior), ("stylegan2", WPlusPrior)])
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_prior_is_told_whether_to_keep_the_expression(
+def test_the_prior_is_told_whether_to_keep_the_expression_and_what_is_locked(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, prior: str, kind: type, kept: bool
 ) -> None:
-    told: list[bool] = []
+    told: list[tuple[bool, tuple[Part, ...]]] = []
 
-    def invert(_self: object, _face: CanvasFace, _strength: float, keep_expression: bool) -> None:
-        told.append(keep_expression)
+    def invert(
+        _self: object, _face: CanvasFace, _strength: float, keep_expression: bool, locks: tuple[Part, ...]
+    ) -> None:
+        told.append((keep_expression, locks))
         raise Cancelled("cancelled")
 
     monkeypatch.setattr(kind, "invert", invert)
     with pytest.raises(Cancelled):
-        protect(replace(REQUEST, prior=prior, keep_expression=kept), store=store)
-    assert told == [kept]
+        protect(replace(REQUEST, prior=prior, keep_expression=kept, locks=("nose",)), store=store)
+    assert told == [(kept, ("nose",))]
 
 
 def test_a_photo_without_a_face_says_what_to_do(store: ModelStore) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.slow
 def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_path: Path) -> None:
-    example, direction = re.findall(
+    example, direction, person = re.findall(
         r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL
     )
     assert example.count("strength=0.5)") == 1
@@ -28,6 +28,8 @@ def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_pa
     example = example.replace("strength=0.5)", "strength=0.5, steps=75)")
     assert direction.count('prompt="red lipstick")') == 1
     example += direction.replace('prompt="red lipstick")', 'prompt="red lipstick", steps=2)')
+    assert person.count(", looks=") == 2
+    example += "other = photo\n" + person.replace(", looks=", ", steps=2, looks=")
     Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, env=environment)

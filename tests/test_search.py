@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,6 +98,18 @@ def test_the_similarity_to_the_decoy_rises() -> None:
     found = search(prior, FACE, prior.start(), [recogniser()], target, None, PLAIN, 0)
     after = mean_colour(prior.render(found.code).pixels[None], FACE.mesh[None])[0]
     assert float(after @ decoy) > float(own @ decoy) + 0.3
+
+
+def test_the_similarity_to_the_nearest_further_picture_falls_too() -> None:
+    prior = Tint(FACE.pixels)
+    own = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
+    target = Target({"red": -own}, {}, {"red": torch.stack([-own, own])})
+    found = search(prior, FACE, prior.start(), [recogniser()], target, None, PLAIN, 0)
+    assert found.loss == 0.0
+    assert similarity(found) < 0.8 - PLAIN.margin * 0.1 + 1e-4
+    # Recognisers that have seen no further picture only compare with the person.
+    without = search(prior, FACE, prior.start(), [recogniser()], replace(target, away={}), None, PLAIN, 0)
+    assert float(without.code["tint"].abs()) < 0.1 * float(found.code["tint"].abs())
 
 
 def test_cancel_takes_effect_within_one_step() -> None:

@@ -117,7 +117,14 @@ def test_the_preview_of_a_finished_search_stays_in_the_photos_ink(
     subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
     request = ProtectRequest(photo)
     direction = Direction(
-        request, (astronaut_face,), (FoundChange(subject, change, 1, 0.0),), (), (), torch.device("cpu"), store, ()
+        request,
+        (astronaut_face,),
+        (FoundChange(subject, change, {}, 1, 0.0),),
+        (),
+        (),
+        torch.device("cpu"),
+        store,
+        (),
     )
     size = photo.width, photo.height
     before, after = Sketch(direction).render((0, 0, *size), size, AS_FOUND)

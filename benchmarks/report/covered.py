@@ -10,6 +10,7 @@ from pandas import DataFrame
 from benchmarks.report.tables import number, table
 from benchmarks.rows import CoveredRow
 
+_MEASURED = ("found", "painted", "unmasked", "touched", "similarity", "similarity_unmasked")
 _WRONG = 0.0  # share of an uncovered face from which on something was found where there is nothing
 
 
@@ -17,7 +18,7 @@ def write_section(rows: Sequence[CoveredRow]) -> str:
     """What was found, painted and skipped by kind of cover, and how often something was found on uncovered faces."""
     if not rows:
         return ""
-    found = DataFrame(map(vars, rows)).astype({"found": float, "painted": float, "unmasked": float, "touched": float})
+    found = DataFrame(map(vars, rows)).astype(dict.fromkeys(_MEASURED, float))
     covered, bare = found[found["found"].notna()], found[found["kind"] == "nothing"]
     lines = [_summarise(kind, group) for kind, group in covered.groupby("kind", sort=False)]
     parts = [table([*lines, _summarise("all", covered)])] if lines else []
@@ -27,6 +28,12 @@ def write_section(rows: Sequence[CoveredRow]) -> str:
         parts.append(
             sentence + (f": {', '.join(label or 'no label' for label in wrong['label'])}." if len(wrong) else ".")
         )
+        if len(wrong):
+            with_it, without = (number(float(wrong[name].mean()), 2) for name in _MEASURED[-2:])
+            parts.append(
+                f"These are protected to a similarity of {with_it} to the original, {without} if nothing looked for "
+                "covers; the others are protected as if nothing did."
+            )
     codes = ", ".join(sorted(set(found["code"])))
     return "\n\n".join([*parts, f"Code {codes}."])
 
@@ -36,7 +43,7 @@ def _summarise(kind: object, group: DataFrame) -> dict[str, object]:
 
     def percent(name: str, how: str = "mean") -> str:
         values = group[name] if name in ("covered", "found", "invented") else protected[name]
-        return number(100 * float(getattr(values, how)()) if len(values) else np.nan, 1)
+        return number(100 * float(getattr(values, how)()) if values.notna().any() else np.nan, 1)
 
     return {
         "before the face": kind,

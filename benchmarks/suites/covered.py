@@ -26,7 +26,7 @@ from benchmarks.rows import CoveredRow
 from benchmarks.suites.demographics import read_labels
 from benchmarks.suites.runner import run_tasks
 from c2p_core import faces, pipeline
-from c2p_core.api import Face, ProtectRequest
+from c2p_core.api import Face, ProtectRequest, ProtectResult
 from c2p_core.errors import NoFace
 from c2p_core.faces.align import CANVAS, align, transform_points
 from c2p_core.faces.view import View
@@ -37,8 +37,6 @@ from c2p_core.photo import Photo
 
 NOTHING = "nothing"
 PROMPT = "red lipstick and smoky eyes"
-STEPS = 5
-"""Where paint and movement may be does not depend on the search; few steps suffice to see it."""
 _VISIBLE = 2  # levels of 255 by which a pixel has changed visibly
 
 
@@ -52,6 +50,8 @@ class Task:
         other: photo of the other person that may stand before it.
         pictures: folder for the photo with the thing, and as protected.
         seed: how the thing lies.
+        steps: of the search; the product's default when None.
+        unmasked: whether it is also protected as if nothing looked for covers.
     """
 
     photo: Path
@@ -59,15 +59,21 @@ class Task:
     other: Path
     pictures: Path
     seed: int
+    steps: int | None
+    unmasked: bool
 
 
-def make_tasks(photos: Sequence[Path], uncovered: Sequence[Path], pictures: Path) -> list[Task]:
+def make_tasks(
+    photos: Sequence[Path], uncovered: Sequence[Path], pictures: Path, steps: int | None = None, unmasked: bool = True
+) -> list[Task]:
     """Photos with things before their faces, one kind after the other, and photos with nothing."""
     kinds = list(KINDS)
     covered = [
-        Task(photo, kinds[i % len(kinds)], photos[(i + 7) % len(photos)], pictures, i) for i, photo in enumerate(photos)
+        Task(photo, kinds[i % len(kinds)], photos[(i + 7) % len(photos)], pictures, i, steps, unmasked)
+        for i, photo in enumerate(photos)
     ]
-    return covered + [Task(photo, NOTHING, photo, pictures, 0) for photo in uncovered]
+    # Only where something is found by mistake is there anything to compare; there, both are measured.
+    return covered + [Task(photo, NOTHING, photo, pictures, 0, steps, True) for photo in uncovered]
 
 
 def measure(task: Task) -> CoveredRow | None:
@@ -78,10 +84,12 @@ def measure(task: Task) -> CoveredRow | None:
     if face is None:
         return None
     label = read_labels().get(task.photo.stem, "")
-    row = CoveredRow(task.photo.stem, task.kind, label, 0.0, None, 0.0, None, None, None, "", fingerprint_code())
+    row = CoveredRow(task.photo.stem, task.kind, label, task.steps, fingerprint_code())
     outline = face_outline(face, rgb8(original).shape[:2])
     if task.kind == NOTHING:
-        return replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
+        row = replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
+        # Where nothing is found the pipeline runs as if nothing looked.
+        return _protect(task, row, original, np.zeros(outline.shape), outline, store) if row.invented else row
 
     made = cover_face(rgb8(original), face, task.kind, _head(task.other, store), task.seed)
     photo = Photo(made.pixels)
@@ -93,16 +101,35 @@ def measure(task: Task) -> CoveredRow | None:
     hidden = _find_cover(photo, seen, store)
     bare = outline & (made.cover < 0.05)
     row = replace(row, found=float(hidden[where].mean()), invented=float(hidden[bare].mean()))
-    with patch("c2p_core.subjects.find_visible", lambda *_: {}):
-        row = replace(row, unmasked=_share_on(_protect(photo, store), photo, made.cover)[0])
+    return _protect(task, row, photo, made.cover, where, store)
+
+
+def _protect(
+    task: Task,
+    row: CoveredRow,
+    photo: Photo,
+    cover: NDArray[np.floating[Any]],
+    where: NDArray[np.bool_],
+    store: ModelStore,
+) -> CoveredRow:
+    """Protect a photo, and again without looking for covers if the task says so, and add what that gives to its row.
+
+    Args:
+        cover: (H, W) 0..1 opacity of the cover.
+        where: (H, W) mask of the cover on the face.
+    """
+    if task.unmasked:
+        with patch("c2p_core.subjects.find_visible", lambda *_: {}):
+            result = _search(task, photo, store)
+        row = replace(row, unmasked=_share_on(result.photo, photo, cover)[0], similarity_unmasked=_similarity(result))
     try:
-        protected = _protect(photo, store)
+        result = _search(task, photo, store)
     except NoFace as error:
-        why = error.message.fields["why"]
-        return replace(row, skipped=why.code)
-    _keep(task, photo, protected)
-    painted, changed = _share_on(protected, photo, made.cover)
-    return replace(row, painted=painted, touched=float(changed[where].mean()))
+        return replace(row, skipped=error.message.fields["why"].code)
+    _keep(task, photo, result.photo)
+    painted, changed = _share_on(result.photo, photo, cover)
+    touched = float(changed[where].mean()) if cover.any() else None
+    return replace(row, painted=painted, touched=touched, similarity=_similarity(result))
 
 
 def _largest(photo: Photo, store: ModelStore) -> Face | None:
@@ -136,9 +163,15 @@ def _head(photo: Path, store: ModelStore) -> NDArray[np.floating[Any]]:
 _WARM = WarmModels()
 
 
-def _protect(photo: Photo, store: ModelStore) -> Photo:
-    request = ProtectRequest(photo, prompt=PROMPT, faces="largest", steps=STEPS)
-    return pipeline.protect(request, store=store, warm=_WARM).photo
+def _search(task: Task, photo: Photo, store: ModelStore) -> ProtectResult:
+    request = ProtectRequest(photo, prompt=PROMPT, faces="largest", steps=task.steps)
+    return pipeline.protect(request, store=store, warm=_WARM)
+
+
+def _similarity(result: ProtectResult) -> float:
+    """Mean similarity of the protected face to the original, over all recognisers."""
+    (face,) = (face for face in result.faces if face.similarities)
+    return float(np.mean([similarity.after for similarity in face.similarities]))
 
 
 def _share_on(protected: Photo, photo: Photo, cover: NDArray[np.floating[Any]]) -> tuple[float, NDArray[np.bool_]]:
@@ -178,8 +211,10 @@ def run(
             return "shows no face"
         rows.append(path, row)
         outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
-        if row.painted is not None and row.unmasked is not None:
-            outcome += f", {100 * row.painted:.1f} % painted on it, {100 * row.unmasked:.1f} % before"
+        if row.painted is not None:
+            outcome += f", {100 * row.painted:.1f} % painted on it"
+        if row.unmasked is not None:
+            outcome += f", {100 * row.unmasked:.1f} % without looking for it"
         return outcome
 
     run_tasks(missing, work, keep, lambda task: f"{task.kind}, {task.photo.stem}", executor, say)

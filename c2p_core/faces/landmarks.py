@@ -6,6 +6,7 @@ Source: Kartynnik et al., Real-time Facial Surface Geometry from Monocular Video
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class FaceMesh:
 
         self._interpreter: Any = Interpreter(str(model), num_threads=1)
         self._interpreter.allocate_tensors()
+        # One at a time: a batch looks for the faces of the next photo while it searches.
+        self._using = threading.Lock()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())
 
@@ -87,10 +90,11 @@ class FaceMesh:
 
     def _run(self, photo: Tensor | View, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
         square = crop(photo, to_photo, _INPUT).clamp(0, 1).permute(1, 2, 0)[None].contiguous()
-        self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
-        self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)
-        flag = float(self._interpreter.get_tensor(self._presence).ravel()[0])
+        with self._using:
+            self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
+            self._interpreter.invoke()
+            raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)
+            flag = float(self._interpreter.get_tensor(self._presence).ravel()[0])
         scale = math.hypot(to_photo[0, 0], to_photo[1, 0])
         mesh = np.concatenate([transform_points(to_photo, raw[:, :2]), raw[:, 2:] * scale], axis=1).astype(np.float32)
         return mesh, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, flag))))

@@ -1,51 +1,138 @@
-"""Atomic file writes: a file is either complete or not there."""
+"""Atomic file writes: a file is either complete or not there. What is no file, such as a pipe, is written to."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from c2p_core.errors import CannotWrite, Message
 
 # File systems, most of them on a network, that can't say when data are on the disk; the data are written all the same.
 _WITHOUT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF}
+# What file systems without hard links answer, such as those of memory cards and many on a network.
+_WITHOUT_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES, errno.EINVAL, errno.EMLINK}
 # Bytes of a file name that every usual file system takes.
 _LONGEST_NAME = 255
+# Names that systems give to what this process has opened.
+_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d+)")
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically, replacing an older one: a temporary file beside ``path`` is renamed.
 
-    A symbolic link stays and the file that it leads to is written.
+    A symbolic link stays and the file that it leads to is written. A pipe or a device, such as ``/dev/null``, stays too
+    and gets the data.
 
     Raises:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
     """
     try:
+        if _takes_a_stream(path):
+            _send(path, data)
+            return
         path = _follow(path)
-        temporary = path.with_name(f".c2p.{secrets.token_hex(8)}.part")
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
         # A read-only file must not be replaced, even where the folder would allow it.
         if path.exists():
             _check_writable(path)
-        try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                _sync(stream.fileno())
+        temporary = _write_part(path.parent, data, mode)
+        with _removed_on_error(temporary):
             temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-            raise
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
+
+
+def write_part(folder: Path, data: bytes) -> Path:
+    """Write data, down to the disk, into a new file of a folder, which ``put_in_place`` then gives its name.
+
+    Raises:
+        OSError: it can't be written; nothing is left behind.
+    """
+    return _write_part(folder, data, 0o666)
+
+
+def put_in_place(part: Path, path: Path, *, replace: bool = False) -> None:
+    """Give a file of ``write_part`` its name, at once.
+
+    Args:
+        part: on the same file system; it is there no more afterwards, also not after an error.
+        path: its name.
+        replace: whether a file of that name is replaced.
+
+    Raises:
+        FileExistsError: there is a file of that name, which stays.
+        OSError: it can't be moved there.
+    """
+    with _removed_on_error(part):
+        if replace:
+            part.replace(path)
+        else:
+            _move_to_new(part, path)
+        _sync_folder(path.parent)
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """Files of ``write_part`` and ``write_whole`` in a folder that were never given their name."""
+    return sorted(folder.glob(".c2p.*.part"))
+
+
+def _write_part(folder: Path, data: bytes, mode: int) -> Path:
+    part = folder / f".c2p.{secrets.token_hex(8)}.part"
+    with _removed_on_error(part):
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            _sync(stream.fileno())
+    return part
+
+
+def _move_to_new(part: Path, path: Path) -> None:
+    if os.name == "nt":
+        part.rename(path)  # refuses to replace a file there
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+        # Such file systems can't do it at once; nobody else writes there as a rule.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        part.rename(path)
+    else:
+        part.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until a new name is on the disk, where folders can be waited for."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _sync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _removed_on_error(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        raise
 
 
 def fit_name(stem: str, ending: str) -> str:
@@ -69,9 +156,12 @@ def check_folder(path: Path) -> None:
     """Fail early where ``write_whole`` would fail after all the work, as far as that can be known.
 
     Raises:
-        CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder or read-only.
+        CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder, a disk or read-only.
     """
     try:
+        if _takes_a_stream(path):
+            _check_writable(path)
+            return
         path = _follow(path)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -81,7 +171,7 @@ def check_folder(path: Path) -> None:
         if path.exists():
             _check_writable(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -95,6 +185,29 @@ def make_folder(folder: Path) -> None:
         _check_writable(folder)
     except OSError as error:
         raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
+
+
+def _takes_a_stream(path: Path) -> bool:
+    """Whether a path, or what its links lead to, is neither file nor folder: a pipe, a terminal or another device.
+
+    Raises:
+        OSError: it is a disk, whose content would be lost.
+    """
+    if _DESCRIPTOR.fullmatch(str(path)):
+        return True
+    if not path.exists():
+        return False
+    mode = path.stat().st_mode
+    if stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "it is a disk")
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _send(path: Path, data: bytes) -> None:
+    """Write to a pipe, a device or a descriptor of this process, which stay as they are."""
+    opened = _DESCRIPTOR.fullmatch(str(path))
+    with path.open("wb") if opened is None else os.fdopen(os.dup(int(opened[1])), "wb") as stream:
+        stream.write(data)
 
 
 def _follow(path: Path) -> Path:
@@ -116,7 +229,8 @@ def _check_writable(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _cannot_write(path: Path, error: OSError) -> CannotWrite:
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """The error to raise where a file can't be written."""
     return CannotWrite("not-written", path=str(path), why=_describe_error(error))
 
 

@@ -27,6 +27,8 @@ MAX_PIXELS = 178_956_970
 _MEGAPIXELS = MAX_PIXELS // 10**6
 # A smaller picture can't hold a face.
 MIN_SIDE = 16
+# TIFF: tags with the bits of each channel, and whether channels are stored one by one.
+_BITS_PER_SAMPLE, _PLANES = 258, 284
 # TIFF: the tag with the kinds of the channels after the colours, and the kinds of alpha (premultiplied, straight).
 _EXTRA_SAMPLES = 338
 _ALPHA = (1, 2)
@@ -48,7 +50,11 @@ _COMPRESSIONS = {
 }
 # Those that Pillow's libtiff unpacks where libvips' does not.
 _ONLY_PILLOW = (34925, 50000)
-_NO_DECODER = re.compile(r"not configured|not implemented|unsupported compression|compression scheme", re.IGNORECASE)
+_NO_DECODER = re.compile(
+    r"not configured|not implemented|unsupported compression|compression scheme|planes not supported", re.IGNORECASE
+)
+# TIFF: bits of a channel that libvips reads; some scanners and cameras write 10, 12 or 14.
+_BITS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Unusable(Exception):
@@ -238,6 +244,8 @@ def _read_tiff(data: bytes) -> _Decoded:
         raise Unusable("image-colours-unsupported", colours=_OTHER_COLOURS[photometric])
     if photometric not in (0, 1, 2, 3, 6):
         raise Unusable("image-colour-model-unknown")
+    if odd := set(page.numbers(_BITS_PER_SAMPLE)).difference(_BITS):
+        raise Unusable("image-numbers-unsupported", kind=f"{max(odd)} bits")
     tags = tiff_file.read_tags(data, page.directory, page.form)
     values = {tag.tag: tag.value for tag in tags}
     photoshop_block = values.get(tiff_file.PHOTOSHOP)
@@ -263,8 +271,10 @@ def _tiff_pixels(data: bytes, page: tiff_file.Page) -> NDArray[Any]:
             raise
     # Pillow has no colours of more than 8 bits.
     number = page.number(tiff_file.COMPRESSION, 1)
-    unsupported = Unusable("image-compression-unsupported", compression=_COMPRESSIONS.get(number, str(number)))
-    if number not in _ONLY_PILLOW or set(page.numbers(258)) != {8}:
+    planes = page.number(_PLANES, 1) == 2 and number not in _COMPRESSIONS
+    name = "tiles of separate colours" if planes else _COMPRESSIONS.get(number, str(number))
+    unsupported = Unusable("image-compression-unsupported", compression=name)
+    if not (planes or number in _ONLY_PILLOW) or set(page.numbers(_BITS_PER_SAMPLE)) != {8}:
         raise unsupported
     picture = _open(data, "TIFF")
     picture.seek(page.index)

@@ -42,6 +42,7 @@ _PARTS = {
     "pictures": Message("part-pictures"),
     "layers": Message("part-layers"),
     "credentials": Message("part-credentials"),
+    "maker-notes": Message("part-maker-notes"),
     "exif": Message("part-exif"),
     "xmp": Message("part-xmp"),
     "iptc": Message("part-iptc"),
@@ -78,6 +79,8 @@ def encode(photo: Photo, kind: Format, personal: bool = True) -> Encoded:
         anew = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp, "AVIF": _avif}
         lost = _lost_of_source(photo, kind) if photo.source is not None else set()
         data, warnings = anew[kind](photo if personal else _strip_personal(photo)), []
+    if not personal:
+        lost -= {"maker-notes"}  # not kept because that was asked for
     named = [message for name, message in _PARTS.items() if name in lost]
     if named:
         warnings.append(Message("parts-not-kept", parts=named))

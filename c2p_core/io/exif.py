@@ -223,6 +223,14 @@ def clean_exif(block: bytes) -> bytes | None:
     return HEADER + bytes(data)
 
 
+def lost_with_pictures(block: bytes, cleaned: bytes | None) -> set[str]:
+    """Names of the parts of a block that ``clean_exif`` removed and that somebody may miss: not thumbnails."""
+    if cleaned is None:
+        return {"exif"}
+    before, after = (find(data, int(IFD.Exif), MAKER_NOTE) for data in (block, cleaned))
+    return {"maker-notes"} if before is not None and after is None else set()
+
+
 def strip_personal(block: bytes) -> bytes | None:
     """The block without places, names, serial numbers, comments and maker notes; None where it is damaged."""
     data = bytearray(block.removeprefix(HEADER))

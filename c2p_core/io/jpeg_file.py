@@ -74,16 +74,16 @@ class Kept:
 
 
 def parse(data: bytes) -> JpegFile:
-    """Take a JPEG file apart.
+    """Take a JPEG file apart. What some programs leave between segments is skipped, as decoders do.
 
     Raises:
         ValueError: it does not consist of segments.
     """
     at, segments = 2, []
     while True:
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1
-        if at + 4 > len(data) or data[at] != 0xFF:
+        match = _MARKER.search(data, at)
+        at = match.end() - 2 if match else len(data)
+        if at + 4 > len(data) or data[at + 1] in (SOI, EOI):
             raise ValueError("segments are damaged")
         marker, (size,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
         if marker == SOS:
@@ -175,10 +175,10 @@ def keep_metadata(file: JpegFile, personal: bool = True) -> Kept:
             kept += [_without_thumbnail(segment)] if body.startswith(b"JFIF\0") else []
         elif marker == _APP1 and body.startswith(exif.HEADER):
             cleaned = exif.clean_exif(body)
+            lost |= exif.lost_with_pictures(body, cleaned)
             if cleaned and not personal:
                 cleaned = exif.strip_personal(cleaned)
             kept += [replace(segment, body=cleaned)] if cleaned else []
-            lost |= set() if cleaned else {"exif"}
         elif marker == _APP1 and body.startswith(_XMP):
             cleaned, gone = xmp.clean_xmp(_announce(body[len(_XMP) :], announced))
             lost |= gone

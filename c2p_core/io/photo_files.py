@@ -15,7 +15,7 @@ import pyvips  # type: ignore[import-untyped]
 from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import Unusable, decode, format_of
-from c2p_core.io.encode import encode
+from c2p_core.io.encode import Encoded, encode
 from c2p_core.photo import Format, Photo
 
 FORMATS: dict[str, Format] = {
@@ -58,7 +58,34 @@ def read(path: Path) -> Photo:
             HDR, in colours that nothing describes, animated or of several pages, of a compression that no library here
             reads, or of a number type that a photo doesn't have.
     """
-    data = _read_bytes(path)
+    return parse(path, read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file of a photo.
+
+    Raises:
+        UnreadableImage: missing, not a file, not readable, or empty.
+    """
+    try:
+        if path.is_dir():
+            raise UnreadableImage("image-is-folder", path=str(path))
+        if path.exists() and not path.is_file():
+            raise UnreadableImage("image-is-no-file", path=str(path))
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImage("image-missing", path=str(path)) from None
+    except PermissionError:
+        raise UnreadableImage("image-not-readable", path=str(path)) from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImage("image-read-failed", path=str(path), reason=_first_line(error)) from error
+    if not data:
+        raise UnreadableImage("image-empty", path=str(path))
+    return data
+
+
+def parse(path: Path, data: bytes) -> Photo:
+    """The photo in the bytes of a file; ``path`` is its name in errors, which are those of ``read``."""
     kind = format_of(data)
     if kind is None:
         raise UnreadableImage("image-format-unknown", path=str(path))
@@ -88,14 +115,24 @@ def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, 
         BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
         CannotWrite: no permission, no folder, no space, or the encoder failed.
     """
+    encoded = encode_as(path, photo, personal=personal)
+    write_whole(path, encoded.data)
+    return encoded.warnings
+
+
+def encode_as(path: Path, photo: Photo, *, personal: bool = True) -> Encoded:
+    """The file that ``write``, which takes the same arguments, would write.
+
+    Raises:
+        BadRequest: see ``write``.
+        CannotWrite: the encoder failed.
+    """
     check_target(path, photo)
     kind = FORMATS[path.suffix.lower()]
     try:
-        encoded = encode(photo, kind, personal)
+        return encode(photo, kind, personal)
     except _LIBRARY_ERRORS as error:
         raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
-    write_whole(path, encoded.data)
-    return encoded.warnings
 
 
 def ending_for(source: Path) -> str:
@@ -135,24 +172,6 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         if kind == "JPEG" and block and len(block) > most and not own:
             instead = f"{path.stem}.png"
             raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise UnreadableImage("image-is-folder", path=str(path))
-        if path.exists() and not path.is_file():
-            raise UnreadableImage("image-is-no-file", path=str(path))
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableImage("image-missing", path=str(path)) from None
-    except PermissionError:
-        raise UnreadableImage("image-not-readable", path=str(path)) from None
-    except (OSError, ValueError) as error:
-        raise UnreadableImage("image-read-failed", path=str(path), reason=_first_line(error)) from error
-    if not data:
-        raise UnreadableImage("image-empty", path=str(path))
-    return data
 
 
 def _first_line(error: BaseException) -> str:

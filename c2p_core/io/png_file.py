@@ -171,12 +171,11 @@ def keep_metadata(chunks: list[Chunk], colour_type: int, personal: bool = True) 
             place.append(chunk)
         elif chunk.kind == b"eXIf":
             cleaned = exif.clean_exif(chunk.body)
+            lost |= exif.lost_with_pictures(chunk.body, cleaned)
             if cleaned and not personal:
                 cleaned = exif.strip_personal(cleaned)
             if cleaned:
                 place.append(Chunk(b"eXIf", cleaned.removeprefix(exif.HEADER)))
-            else:
-                lost.add("exif")
         elif chunk.kind in _TEXTS:
             kept, gone = _keep_text(chunk, personal)
             place += kept
@@ -248,11 +247,11 @@ def _keep_raw_profile(chunk: Chunk, name: bytes, words: bytes, personal: bool) -
     lost: set[str] = set()
     if name in _EXIF_PROFILES and not profile.startswith(b"http"):
         wanted = exif.clean_exif(profile)
+        lost = exif.lost_with_pictures(profile, wanted)
         if wanted and not personal:
             wanted = exif.strip_personal(wanted)
         if wanted and not profile.startswith(exif.HEADER):
             wanted = wanted.removeprefix(exif.HEADER)
-        lost = set() if wanted else {"exif"}
     elif name in _XMP_PROFILES:
         wanted, lost = xmp.clean_xmp(profile)
         if wanted and not personal:
@@ -288,7 +287,8 @@ def _raw_profile(name: bytes, profile: bytes) -> Chunk:
 
 
 def _unhex(text: bytes) -> bytes | None:
-    parts = text.split(None, 2)
+    # Lines: a name, which may have several words ("IPTC profile"), the length, and digits.
+    parts = text.lstrip(b"\n").split(b"\n", 2)
     try:
         return bytes.fromhex(parts[2].decode("ascii")) if len(parts) == 3 else None
     except ValueError:

@@ -109,9 +109,19 @@ def photo_report(
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
-        left_out = ("photo", "original", "layers", "references")
+        left_out = ("photo", "original", "layers", "references", "looks")
         settings = {name: value for name, value in vars(request).items() if name not in left_out}
         settings["references"] = len(request.references)
+        settings["looks"] = [
+            {
+                "face": look.face,
+                "prompt": look.prompt,
+                "strength": look.strength,
+                "seed": look.seed,
+                "locks": look.locks,
+            }
+            for look in request.looks
+        ]
         report["settings"] = settings
         report["stronger"] = stronger_report(stronger, faces)
     report["faces"] = [face_report(face) for face in faces]

@@ -59,11 +59,10 @@ def keep_metadata(chunks: list[Chunk], personal: bool = True) -> tuple[list[Chun
     for chunk in chunks:
         if chunk.kind == b"EXIF":
             cleaned = exif.clean_exif(chunk.body)
+            lost |= exif.lost_with_pictures(chunk.body, cleaned)
             if cleaned and not personal:
                 cleaned = exif.strip_personal(cleaned)
-            if cleaned is None:
-                lost.add("exif")
-            else:
+            if cleaned is not None:
                 headed = chunk.body.startswith(exif.HEADER)
                 kept.append(Chunk(b"EXIF", cleaned if headed else cleaned.removeprefix(exif.HEADER)))
         elif chunk.kind == b"XMP ":

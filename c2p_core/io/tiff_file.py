@@ -235,7 +235,7 @@ def _without_pictures(tags: Iterable[Tag], lost: set[str]) -> list[Tag]:
         note = tag.tag == exif.MAKER_NOTE and tag.kind not in (_BYTE, _UNDEFINED)
         special = tag.tag in (XMP, PHOTOSHOP, IPTC, ICC, _LAYERS) or tag.tag in _LAYOUT
         if note or (not special and exif.holds_picture(tag.value)):
-            lost |= set() if tag.tag == exif.MAKER_NOTE else {"pictures"}
+            lost.add("maker-notes" if tag.tag == exif.MAKER_NOTE else "pictures")
         elif tag.below:
             kept.append(replace(tag, below=tuple(_without_pictures(tag.below, lost))))
         else:

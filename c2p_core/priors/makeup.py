@@ -6,13 +6,14 @@ pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.api import Part
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.losses import latent_loss
@@ -48,10 +49,12 @@ class MakeupPrior:
         self.basis = basis
         self.device = device
 
-    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> MakeupFace:
+    def invert(
+        self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
+    ) -> MakeupFace:
         """See ``Prior.invert``; the code of the unchanged face is 0 except for absent products."""
         limits = strength_limits(strength, keep_expression)
-        renderer = FaceRenderer(face, self.basis.mesh.numpy(), limits, self.device, keep_expression)
+        renderer = FaceRenderer(face, self.basis.mesh.numpy(), limits, self.device, keep_expression, locks)
         return MakeupFace(renderer, _warp_patterns(self.basis, renderer.canonical).to(self.device))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from c2p_core.api import Part
 from c2p_core.errors import Message
 from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.models.store import ModelStore
@@ -83,7 +84,9 @@ class Prior(Protocol):
     def learning_rates(self) -> Mapping[str, float]:
         """See ``InvertedFace.learning_rates``."""
 
-    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> InvertedFace:
+    def invert(
+        self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
+    ) -> InvertedFace:
         """Invert a face into the latent space.
 
         Args:
@@ -91,6 +94,7 @@ class Prior(Protocol):
             strength: 0..1, sets the limits of the change.
             keep_expression: whether brows, lips, nose and jaw keep their shape (``priors.expression``); the eyes do not
                 move in either case.
+            locks: parts that do not move at all (``priors.locks``).
         """
 
 

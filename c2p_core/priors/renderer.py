@@ -6,7 +6,7 @@ It also applies the limits of the strength, measures the visibility of a change,
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.api import Part
 from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_linear
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
@@ -26,6 +27,7 @@ from c2p_core.priors.complexion import bound_light, skin_density
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.lines import Lines
+from c2p_core.priors.locks import unlocked_mask
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.priors.relief import Relief
 from c2p_core.priors.shape import SIZE, bending_vector, build_field, control_weights, elastic_vector, strain_excess
@@ -95,13 +97,14 @@ class FaceRenderer:
         limits: StrengthLimits,
         device: torch.device,
         keep_expression: bool = True,
+        locks: Sequence[Part] = (),
     ) -> None:
         """Args:
         face: unchanged, on its canvas.
         mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
         limits: see ``strength.strength_limits``.
         device: to compute on.
-        keep_expression: see ``priors.prior.Prior.invert``.
+        keep_expression, locks: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
         # What covers the face is no part of it: maps see skin in its place, and leave it out.
@@ -122,7 +125,9 @@ class FaceRenderer:
         self._tone = F.avg_pool2d(self._linear, CANVAS // CELLS)
         self.limits = adapt_to_skin(limits, self._tone, F.avg_pool2d(self.skin, CANVAS // CELLS))
 
-        movable = movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression)
+        movable = (
+            movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
+        )
         held = face_maps.downsample(1.0 - movable).ravel()
         self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)

@@ -12,6 +12,7 @@ from c2p_core.priors.complexion import Limits
 
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
 _SHAPE, _SHAPE_FREED = 0.12, 0.07
+_LIGHT_GROWTH = 0.4  # light and shade stop looking like those of a photo before shape stops looking like a face
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
 # Typical strength of the lines of a face (``Lines.typical``) from which on they hide new ones, and the least share of
 # the limit of lines that is left on skin without any.
@@ -50,27 +51,29 @@ class StrengthLimits:
     lines: float
 
 
-def strength_scale(strength: float) -> float:
-    """The scale of the limits at a strength 0..1, relative to 0.5, where everything is measured.
+def strength_scale(strength: float, growth: float = 1.0) -> float:
+    """The scale of limits at a strength 0..1, relative to 0.5, where everything is measured.
 
-    Above 0.5 it grows half as fast, because 1 is the most that a photographer could still use.
+    Args:
+        strength: 0..1; 1 is the most that a photographer could still use.
+        growth: how fast the scale grows with a strength above 0.5; below, it is twice the strength.
     """
     strength = max(strength, 0.02)
-    return min(2 * strength, 0.5 + strength)
+    return min(2 * strength, 1 + growth * (strength - 0.5))
 
 
 def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLimits:
     """The limits at a strength 0..1; at 0 hardly any change is possible."""
-    s = strength_scale(strength)
+    shape, s = strength_scale(strength), strength_scale(strength, _LIGHT_GROWTH)
     return StrengthLimits(
-        shape=(_SHAPE if keep_expression else _SHAPE_FREED) * s,
+        shape=(_SHAPE if keep_expression else _SHAPE_FREED) * shape,
         complexion=1.8 * s,
         mahalanobis=1.5,
         relief=min(1.0, 0.95 * s),
         grain=0.036 * s,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
         limits=Limits(0.25 * s, 0.45 * s),
-        moved=0.017 * s,
+        moved=0.017 * shape,
         shifted=6.3 * s,
         patchy=2.3 * s,
         lines=0.016 * s,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.api import Part
 from c2p_core.colour import srgb_to_linear
 from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
@@ -170,7 +171,9 @@ class WPlusPrior:
         self._settings = settings or InversionSettings()
         self._free_noise = free_noise
 
-    def invert(self, face: CanvasFace, strength: float, keep_expression: bool = True) -> WPlusFace:
+    def invert(
+        self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
+    ) -> WPlusFace:
         """See ``Prior.invert``; a face that was inverted before comes from the cache."""
         own, key = self.networks, self._key(face)
         kept = self._cache.get(key)
@@ -186,7 +189,7 @@ class WPlusPrior:
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
         limits = strength_limits(strength, keep_expression)
-        renderer = FaceRenderer(face, self._mean_face, limits, self._device, keep_expression)
+        renderer = FaceRenderer(face, self._mean_face, limits, self._device, keep_expression, locks)
         return WPlusFace(face, inversion, own.generator, own.axes, renderer, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:

@@ -63,7 +63,10 @@ def find_stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognis
         request: of the run.
         usual_recognisers: whether the run used only recognisers that ship with the program.
     """
-    comparable = request.mode == "dodge" and request.steps is None and request.keep_expression
+    comparable = request.mode == "dodge" and request.steps is None and request.keep_expression and not request.locks
+    comparable = comparable and not any(
+        look.strength is not None or look.locks or look.earlier for look in request.looks
+    )
     comparable = comparable and usual_recognisers and request.recognisers == request.hold_out == "auto"
     if not comparable or request.prior != measured.prior or request.original is not None or not measured.strengths:
         return None

@@ -98,6 +98,16 @@ class JobHeader:
             raise _reject(key, value)
         return tuple(value)
 
+    def words(self, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
+        """Words out of those that are allowed, in their order and each once; () where the value is missing."""
+        value = self._header.get(key, [])
+        if not isinstance(value, list) or len(value) > len(allowed) or not all(isinstance(v, str) for v in value):
+            raise _reject(key, value)
+        unknown = next((v for v in value if v not in allowed), None)
+        if unknown is not None:
+            raise BadRequest("setting-unknown", setting=key, value=unknown[:40], known=list(allowed))
+        return tuple(word for word in allowed if word in value)
+
     def face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
         """Which of the detected faces get a region."""
         value = self._header.get("choose", "all")

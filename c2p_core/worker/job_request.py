@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Mode, ProtectRequest
+from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Mode, Part, ProtectRequest
 from c2p_core.errors import BadRequest
 from c2p_core.faces.amounts import MAX_AMOUNT, Amounts
 from c2p_core.photo import Photo
@@ -47,6 +47,7 @@ def build_request(header: JobHeader) -> ProtectRequest:
         seed=header.integer("seed", 0, 0, 2**31 - 1),
         device=header.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
         keep_expression=header.flag("keep_expression", True),
+        locks=header.words("locks", get_args(Part)),  # type: ignore[arg-type]
     )
 
 

@@ -17,6 +17,7 @@ from c2p_core.api import (
     CancelToken,
     FaceReport,
     Mode,
+    Part,
     Progress,
 )
 from c2p_core.device import pick_device
@@ -76,11 +77,13 @@ class Jobs:
             "priors": list(PRIORS),
             "models_folder": str(self._store.root),
             "modes": list(get_args(Mode)),
+            "parts": list(get_args(Part)),
             "presets": list(PRESETS),
             "defaults": {
                 "prompt": DEFAULT_PROMPT,
                 "strength": DEFAULT_STRENGTH,
                 "keep_expression": True,
+                "locks": [],
                 "mode": "dodge",
                 "prior": PRIORS[0],
                 "steps": SearchSettings().steps,

@@ -47,10 +47,13 @@ if TYPE_CHECKING:  # novm
 
 
 def protect_face(
-    image, drawable, prompt, preset, strength, keep_expression, faces, output, mode, prior, steps, seed, *amounts
+    image, drawable, prompt, preset, strength, keep_expression, faces, output, mode, prior, steps, seed, *more
 ):
     # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int, *float) -> Layer
-    """Adds the protected layer and returns it; ``preset`` 0 takes the prompt, others one from the list."""
+    """Adds the protected layer and returns it.
+
+    ``preset`` 0 takes the prompt, others one from the list; ``more`` are the amounts and the locks.
+    """
 
     def run():
         # type: () -> Layer
@@ -65,7 +68,9 @@ def protect_face(
             "steps": int(steps),
             "seed": int(seed),
         }
-        wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, amounts))
+        wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
+        locks = more[len(settings.AMOUNTS) :]
+        wanted.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
         return gimp2_run.protect(image, drawable, wanted)
 
     return run_guarded(run)
@@ -156,7 +161,8 @@ _add(
     + [
         (PF_SLIDER, name, native(blurb), settings.FULL_AMOUNT, (0, settings.MOST_AMOUNT, 1))
         for name, _label, blurb in settings.AMOUNTS
-    ],
+    ]
+    + [(PF_TOGGLE, name, native(label), False) for name, _part, label in settings.LOCKS],
     [(PF_LAYER, "layer", _("The new layer"))],
     protect_face,
 )

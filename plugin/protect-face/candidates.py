@@ -50,6 +50,7 @@ class Strip(Gtk.Box):
         super().__init__(orientation=Gtk.Orientation.HORIZONTAL, spacing=4)
         self._on_pick = on_pick
         self.candidates: list[Candidate] = []
+        self._thumbnails: list[GdkPixbuf.Pixbuf] = []
         self._buttons: list[Gtk.ToggleButton] = []
         self._picking = False
 
@@ -65,9 +66,14 @@ class Strip(Gtk.Box):
         )
         button.connect("toggled", self._toggled, candidate)
         self.candidates.append(candidate)
+        self._thumbnails.append(thumbnail)
         self._buttons.append(button)
         self.pack_start(button, False, False, 0)
         button.show_all()
+
+    def thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
+        """What a candidate looks like, as found; None for none."""
+        return None if candidate is None else self._thumbnails[self.candidates.index(candidate)]
 
     def mark(self, picked: Candidate | None) -> None:
         """Shows which one is picked."""

@@ -19,6 +19,7 @@ from worker_client.settings import (  # noqa: E402
     ALL,
     AMOUNTS,
     LARGEST,
+    LOCKS,
     MAKEUP,
     PRIORS,
     SELECTED,
@@ -28,12 +29,14 @@ from worker_client.settings import (  # noqa: E402
 )
 from worker_client.texts import _, device_name, duration, megabytes, ngettext, sentence, stage  # noqa: E402
 
+import presets  # noqa: E402
 import preview  # noqa: E402
 import recent_prompts  # noqa: E402
 import run  # noqa: E402
 from background import MEASURE, RENDER, Background, Request  # noqa: E402
 from candidates import Candidate, Strip  # noqa: E402
 from layers import Source, as_shown, check_there  # noqa: E402
+from locks import build_locks  # noqa: E402
 from meter import Meter  # noqa: E402
 from pixels import Rect  # noqa: E402
 from reading import LayerReader  # noqa: E402
@@ -45,8 +48,10 @@ _SEVERAL = 3
 _GAP = 12
 _SIZE = (940, 680)
 _SHOWN = 900  # pixels of the reduced photo on its longer side
-_ASKED = ("prompt", "strength", "keep-expression", "mode", "prior", "steps", "seed")
+_LOCKS = tuple(name.replace("_", "-") for name, _part, _label in LOCKS)
+_ASKED = ("prompt", "strength", "keep-expression", *_LOCKS, "mode", "prior", "steps", "seed")
 _BUTTON, _BAR = "button", "bar"
+_USUAL, _MORE = "usual", "more"
 
 
 def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> Choice | None:
@@ -84,6 +89,7 @@ class ProtectDialog:
         self._dialog.set_default_size(*_SIZE)
         area = self._dialog.get_content_area()
         area.set_spacing(_GAP)
+        _hide_saved_settings(self._dialog)
         area.pack_start(columns, True, True, 0)
         area.pack_start(self._build_status_line(), False, False, 0)
         columns.show_all()
@@ -124,21 +130,21 @@ class ProtectDialog:
         )
         label.set_mnemonic_widget(prompt)
         top = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=4)
-        top.pack_start(label, False, False, 0)
+        line = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL)
+        line.pack_start(label, True, True, 0)
+        own = Gtk.Button(label=_("Prese_ts…"), use_underline=True)
+        own.connect("clicked", lambda _button: self._show_presets())
+        line.pack_start(own, False, False, 0)
+        top.pack_start(line, False, False, 0)
         top.pack_start(prompt, False, False, 0)
         box.pack_start(top, False, False, 0)
         self._dialog.get_scale_entry("strength", 1.0)
-        box.pack_start(
-            self._dialog.fill_box("main", ["strength", "keep-expression", "faces", "output"]), False, False, 0
+        box.pack_start(self._dialog.fill_box("main", ["strength", "faces"]), False, False, 0)
+        more, back = (
+            Gtk.Button(label=text, use_underline=True, halign=Gtk.Align.START) for text in (_("_More"), _("Bac_k"))
         )
-        more = Gtk.Expander(label=_("_More"), use_underline=True)
-        self._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().connect("output", _show_usual)
-        details = self._dialog.fill_box("details", ["mode", "prior", "steps", "seed"])
-        self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
-        inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, margin_top=6, margin_start=_GAP)
-        inside.pack_start(details, False, False, 0)
-        inside.pack_start(self._missing, False, False, 0)
-        more.add(inside)
+        more.connect("clicked", lambda _button: self._turn_to(_MORE, back))
+        back.connect("clicked", lambda _button: self._turn_to(_USUAL, more))
         box.pack_start(more, False, False, 0)
         box.pack_start(Gtk.Separator(orientation=Gtk.Orientation.HORIZONTAL), False, False, 0)
         for name, _label, _blurb in AMOUNTS:
@@ -147,9 +153,27 @@ class ProtectDialog:
         box.pack_start(self._amounts, False, False, 0)
         self._meter = Meter((STRONGER, ANOTHER, SHAPE), self._grant, narrow=True)
         box.pack_start(self._meter, False, False, 0)
+        inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
+        inside.pack_start(back, False, False, 0)
+        inside.pack_start(build_locks(self._dialog), False, False, 0)
+        self._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().connect("output", _show_usual)
+        inside.pack_start(
+            self._dialog.fill_box("details", ["output", "mode", "prior", "steps", "seed"]), False, False, 0
+        )
+        self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
+        inside.pack_start(self._missing, False, False, 0)
+        # One in place of the other: together they would be too tall, and have more controls than there are letters.
+        self._pages = Gtk.Stack(vhomogeneous=False)
+        self._pages.add_named(box, _USUAL)
+        self._pages.add_named(inside, _MORE)
         holder = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
-        holder.add(box)
+        holder.add(self._pages)
         return holder
+
+    def _turn_to(self, page: str, first: Gtk.Widget) -> None:
+        """Shows one of the pages of settings, with the keyboard on its button."""
+        self._pages.set_visible_child_name(page)
+        first.grab_focus()
 
     def _build_preview(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -168,7 +192,10 @@ class ProtectDialog:
             view.set_sensitive(mode == preview.PHOTO)
             self._views[mode] = view
             views.pack_start(view, False, False, 0)
+        looked_at = Gtk.Label(label=_("_View"), use_underline=True, mnemonic_widget=self._focus_row)
+        self._focus_row.bind_property("visible", looked_at, "visible", GObject.BindingFlags.SYNC_CREATE)
         views.pack_end(self._focus_row, False, False, 0)
+        views.pack_end(looked_at, False, False, 0)
         box.pack_start(views, False, False, 0)
         frame = Gtk.Frame()
         frame.add(self._preview)
@@ -188,7 +215,7 @@ class ProtectDialog:
 
     def _build_buttons(self) -> Gtk.Widget:
         buttons = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6, homogeneous=True)
-        self._button = Gtk.Button(label=_("Quick pre_view"), use_underline=True)
+        self._button = Gtk.Button(label=_("_Quick preview"), use_underline=True)
         self._button.connect("clicked", lambda _button: self._start_search(quick=True))
         self._search = Gtk.Button(label=_("Search _in full"), use_underline=True)
         self._search.connect("clicked", lambda _button: self._start_search(quick=False))
@@ -198,7 +225,7 @@ class ProtectDialog:
             button.set_sensitive(False)
             buttons.pack_start(button, True, True, 0)
         self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
-        stop = Gtk.Button(label=_("St_op"), use_underline=True)
+        stop = Gtk.Button(label=_("_Stop"), use_underline=True)
         stop.connect("clicked", lambda _button: self._background.cancel())
         working = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
         working.pack_start(self._bar, True, True, 0)
@@ -212,7 +239,7 @@ class ProtectDialog:
     def _build_status_line(self) -> Gtk.Widget:
         box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
         self._status = Gtk.Label(label=_("Asking the worker…"), xalign=0, wrap=True, max_width_chars=80)
-        self._fetch = Gtk.Button(no_show_all=True, sensitive=False)
+        self._fetch = Gtk.Button(no_show_all=True, sensitive=False, use_underline=True)
         self._fetch.connect("clicked", lambda _button: self._start_fetch())
         box.pack_start(self._status, True, True, 0)
         box.pack_start(self._fetch, False, False, 0)
@@ -234,6 +261,17 @@ class ProtectDialog:
             choice.set_sensitive(name, name not in missing)
         self._missing.set_text("\n".join(sentence(why) for why in missing.values()))
         self._missing.set_visible(bool(missing))
+
+    def _show_presets(self) -> None:
+        """Lets the user take up settings that they saved, or save those of now."""
+        now, picture = asdict(read_config(self._config)), self._strip.thumbnail(self._current)
+        wanted = presets.PresetsDialog(self._dialog, presets.open_store(), now, picture).run() or {}
+        choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
+        if not choice.is_valid(wanted.get("prior", MAKEUP)):
+            # Its row says why it can't be used here.
+            del wanted["prior"]
+        for name, value in wanted.items():
+            self._config.set_property(name.replace("_", "-"), value)
 
     # Faces
 
@@ -513,7 +551,7 @@ class ProtectDialog:
         if missing:
             size = megabytes(sum(model["size"] or 0 for model in missing))
             self._fetch.set_label(
-                ngettext("Fetch {count} missing model ({size})", "Fetch {count} missing models ({size})",
+                ngettext("Fetch {count} missing mo_del ({size})", "Fetch {count} missing mo_dels ({size})",
                          len(missing)).format(count=len(missing), size=size)
             )  # fmt: skip
 
@@ -555,6 +593,14 @@ def _show_usual(steps: Gtk.SpinButton) -> bool:
         return False
     steps.set_text(_("usual"))
     return True
+
+
+def _hide_saved_settings(dialog: GimpUi.ProcedureDialog) -> None:
+    """Hides GIMP's two buttons that keep one set of settings without a name: presets are in their place."""
+    below = dialog.get_action_area()
+    for part in dialog.get_content_area().get_children():
+        if part is not below and not below.is_ancestor(part):
+            part.hide()
 
 
 def _in_memory(picture: Picture) -> Picture:

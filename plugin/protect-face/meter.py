@@ -65,12 +65,12 @@ class Meter(Gtk.Box):
         line.pack_start(self._bar, False, False, 0)
         line.pack_start(self._answer, False, False, 0)
         self._offers = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
-        labels = {STRONGER: _("Str_onger"), ANOTHER: _("Try a_nother"), SHAPE: _("Mor_e shape")}
+        labels = {STRONGER: _("Str_onger"), ANOTHER: _("Try a_nother"), SHAPE: _("More sh_ape")}
         self.buttons = {name: Gtk.Button(label=labels[name], use_underline=True) for name in offers}
         for name, button in self.buttons.items():
             button.connect("clicked", lambda _button, name=name: wish(name))
             self._offers.pack_start(button, False, False, 0)
-        self._details = Gtk.Expander(label=_("_Details by recogniser"), use_underline=True)
+        self._details = Gtk.Expander(label=_("Details _by recogniser"), use_underline=True)
         self._holder = Gtk.ScrolledWindow(
             hscrollbar_policy=Gtk.PolicyType.AUTOMATIC if narrow else Gtk.PolicyType.NEVER,
             propagate_natural_height=True,

@@ -9,12 +9,14 @@ from typing import Any
 
 from gi.repository import Gimp, Gio, GLib, GObject
 from worker_client.settings import (
+    ABOUT_LOCKS,
     AMOUNTS,
     DEFAULT_KEEP_EXPRESSION,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     FACES,
     FULL_AMOUNT,
+    LOCKS,
     MODES,
     MOST_AMOUNT,
     OUTPUTS,
@@ -36,6 +38,10 @@ class RunSettings:
     prompt: str = DEFAULT_PROMPT
     strength: float = DEFAULT_STRENGTH
     keep_expression: bool = DEFAULT_KEEP_EXPRESSION
+    lock_brows: bool = False
+    lock_mouth: bool = False
+    lock_nose: bool = False
+    lock_jaw: bool = False
     prior: str = PRIORS[0][0]
     faces: str = FACES[0][0]
     mode: str = MODES[0][0]
@@ -69,10 +75,12 @@ def declare(procedure: Gimp.Procedure) -> None:
         DEFAULT_KEEP_EXPRESSION,
         _FLAGS,
     )
+    for name, _part, label in LOCKS:
+        procedure.add_boolean_argument(name.replace("_", "-"), label, ABOUT_LOCKS, False, _FLAGS)
     declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
     declare_choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
-    declare_choice(procedure, "mode", _("_Direction"), _("Where recognisers shall be led"), MODES)
-    declare_choice(procedure, "prior", _("Cha_nge by"), _("What draws the change"), PRIORS)
+    declare_choice(procedure, "mode", _("Dir_ection"), _("Where recognisers shall be led"), MODES)
+    declare_choice(procedure, "prior", _("Chan_ge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
         "seed", _("Rand_om seed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
@@ -85,7 +93,7 @@ def declare_steps(procedure: Gimp.Procedure) -> None:
     """Adds the argument that says how long to search."""
     procedure.add_int_argument(
         "steps",
-        _("Num_ber of steps"),
+        _("Number of s_teps"),
         _("More take longer and protect better; 0 for the usual number"),
         0,
         10000,

@@ -29,8 +29,17 @@ ENGLISH = {
     "prompt-too-long": N_("The prompt is longer than {limit} characters; a few words are enough."),
     "references-too-many": N_("{count} reference photos are too many; give at most {limit}."),
     "references-of-others": N_("No reference photo shows the person of face {face}, so that none was used for it."),
+    "looks-not-read": N_("'{path}' can't be read ({reason}); check its permissions."),
+    "looks-not-toml": N_("'{path}' is no valid TOML ({reason}); correct it, or move it away to begin anew."),
+    "looks-key-unknown": N_("'{path}' says {key}, which has no meaning there; the keys are {known}."),
+    "looks-value-wrong": N_("What '{path}' says for {key} has no meaning; write it as in {example}."),
+    "faces-not-read": N_("'{path}' can't be read ({reason}); delete it and run 'c2p people' again."),
+    "label-unmatched": N_("{label} names no face that was found; correct it, or take it out."),
+    "people-not-listed": N_("There is no list of faces '{path}'; run 'c2p people' first."),
+    "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
+    "lock-unknown": N_("There is no part '{part}' to lock; the parts are {known}."),
     "prior-without-noise": N_("Only the prior stylegan2 has noise maps to search; use it, or leave --free-noise out."),
     "recogniser-unknown": N_("There is no recogniser '{name}'; the recognisers are {known}."),
     "hold-out-unknown": N_("There is no recogniser '{name}' to hold out; choose among {known}."),
@@ -71,6 +80,7 @@ ENGLISH = {
     "part-pictures": N_("further pictures, which would show the unprotected face"),
     "part-layers": N_("the image editor's layers"),
     "part-credentials": N_("the content credentials (C2PA), which hold for the original only"),
+    "part-maker-notes": N_("the camera's own notes, which hold a preview of the unprotected face"),
     "part-exif": N_("damaged EXIF data"),
     "part-xmp": N_("XMP data that can't be read"),
     "part-iptc": N_("IPTC data"),
@@ -99,6 +109,26 @@ ENGLISH = {
     "folder-unusable": N_("Could not use the folder '{path}' ({reason}); choose another."),
     "output-lost": N_("What should be printed here is lost ({reason}); free some space or print it to another place."),
     "current-folder-gone": N_("The current folder does not exist any more; change to another one and try again."),
+    # A batch
+    "batch-running": N_("Another batch is writing to '{path}'; wait until it ends, or choose another folder."),
+    "batch-into-sources": N_("The photos themselves are in '{path}'; choose another folder for the results."),
+    "sources-nothing": N_(
+        "No picture was found in {sources}; name folders or files with JPEG, PNG, TIFF, WebP or AVIF."
+    ),
+    "list-unreadable": N_("The list '{path}' can't be read ({reason}); check its name."),
+    "folder-not-readable": N_("The folder '{path}' can't be read ({reason}) and was left out; check its permissions."),
+    "journal-unusable": N_(
+        "The journal '{path}' can't be used ({reason}); free some space or check the disk. If it is damaged, move it"
+        " away: everything is then protected again."
+    ),
+    "journal-newer": N_("A newer version of this program wrote '{path}'; update it, or choose another folder."),
+    "faces-in-batch": N_("Faces {value} are different people in each photo; choose all or largest for a batch."),
+    "photo-changing": N_("'{path}' changes while it is read; wait until it is written, and run the batch again."),
+    "no-face-chosen": N_("None of its faces was chosen."),
+    "process-ended": N_(
+        "The process that protected it ended ({reason}); close other programs, and run the batch again."
+    ),
+    "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
     "image-is-no-file": N_("'{path}' is not a file; name a picture file."),
@@ -133,6 +163,7 @@ ENGLISH = {
     "no-face": N_("No face was found; use a photo in which a face can be seen from the front."),
     "no-face-in-file": N_("No face was found in '{path}'; choose a photo that shows one larger or more clearly."),
     "no-face-in-folder": N_("There is no face in any photo of '{path}'; choose photos that show larger faces."),
+    "no-face-in-photos": N_("There is no face in any of the {count} photos that can be protected; name others."),
     "no-face-usable": N_("No face can be protected: {why}; use a photo that shows one larger or more openly."),
     "face-unusable": N_("Face {number} can't be protected: {why}."),
     "face-gone": N_("A face that was there before is not found any more; look for the faces again."),
@@ -489,6 +520,12 @@ ENGLISH = {
     ),
     "nothing-changed": N_("Nothing was changed; raise the strength and try again."),
     "preset-unknown": N_("There is no makeup style number {number}; choose 1 to {count}, or 0 for the written one."),
+    "preset-name-unusable": N_("A preset needs a name of one line with up to {limit} characters; write one."),
+    "preset-exists": N_("There is a preset “{name}” already, which stays; write another name."),
+    "preset-gone": N_("The preset “{name}” can't be read any more; save it again."),
+    "presets-too-many": N_("There are {limit} presets, and no more are kept; delete one first."),
+    "preset-damaged": N_("The file {path} is no usable preset ({reason}), and is left out; delete it or mend it."),
+    "preset-not-written": N_("Presets can't be kept in {path} ({reason}); nothing was changed."),
     "report-exists": N_("There is a file {path} already, which stays; write another name for the report, or none."),
     "report-not-written": N_("The report can't be written to {path} ({reason}); choose another file."),
 }

@@ -12,12 +12,20 @@ DEFAULT_STRENGTH = 0.5
 DEFAULT_KEEP_EXPRESSION = True
 # How much of what a search finds is applied, in percent: of everything, and of each part.
 AMOUNTS = (
-    ("amount", _("_Amount"), _("How much of everything is applied; 100 is what the search found")),
+    ("amount", _("Amo_unt"), _("How much of everything is applied; 100 is what the search found")),
     ("shape", _("Shap_e"), _("How much of the change of shape is applied")),
-    ("light", _("Ligh_t"), _("How much of the change of light is applied")),
+    ("light", _("_Light"), _("How much of the change of light is applied")),
     ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
 )
 FULL_AMOUNT, MOST_AMOUNT = 100, 120
+# Parts of a face that shape never moves.
+LOCKS = (
+    ("lock_brows", "brows", _("Lock _brows")),
+    ("lock_mouth", "mouth", _("Lock _mouth")),
+    ("lock_nose", "nose", _("Lock _nose")),
+    ("lock_jaw", "jaw", _("Lock _jaw")),
+)
+ABOUT_LOCKS = _("Shape does not move this part at all; light and makeup may still change it")
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
     _("natural makeup"),
@@ -63,6 +71,9 @@ def job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """The header of "protect" and "search"; ``steps`` 0 stands for the worker's usual number."""
     header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    locks = [part for name, part, _label in LOCKS if settings.get(name)]
+    if locks:
+        header["locks"] = locks
     header.update(amounts_header(settings))
     header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
     if settings.get("steps"):
@@ -79,7 +90,8 @@ def amounts_header(settings):
 def search_settings(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """The settings that a search depends on: with the same ones it need not run again."""
-    return {name: settings[name] for name in _TO_WORKER + ("steps",) if name in settings}
+    names = _TO_WORKER + tuple(name for name, _part, _label in LOCKS) + ("steps",)
+    return {name: settings[name] for name in names if name in settings}
 
 
 def name_layer(settings):

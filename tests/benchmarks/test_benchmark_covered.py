@@ -17,8 +17,8 @@ from benchmarks.suites import covered
 from c2p_core.api import Face
 from c2p_core.photo import Photo
 
-ROW = CoveredRow("a", "mask", "", 0.4, 0.98, 0.01, 0.004, 0.3, 0.01, "", "code")
-BARE = CoveredRow("b", "nothing", "man with full beard", 0.0, None, 0.0, None, None, None, "", "code")
+ROW = CoveredRow("a", "mask", "", None, "code", 0.4, 0.98, 0.01, 0.004, 0.3, 0.01, 0.5, 0.4)
+BARE = CoveredRow("b", "nothing", "man with full beard", None, "code")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,6 +70,8 @@ def test_means_and_the_worst_face_stand_in_the_report() -> None:
 
 
 def test_faces_with_nothing_before_them_are_named_by_what_they_look_like() -> None:
-    text = write_section([BARE, replace(BARE, face="c", invented=0.03)])
+    mistaken = replace(BARE, face="c", invented=0.03, similarity=0.6, similarity_unmasked=0.5)
+    text = write_section([BARE, mistaken])
     assert "Of 2 faces with nothing before them something was found on 1: man with full beard." in text
+    assert "a similarity of 0.60 to the original, 0.50 if" in text
     assert write_section([]) == ""

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,3 +168,15 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def main() -> None:
+    """Builds the root folders that can be built here, so that no test has to wait for them."""
+    installed = shutil.which("gimp-console-3.0") is not None
+    for recipe in (GIMP210,) if installed else (GIMP3, GIMP210):
+        with suppress(NoRoot):
+            root_of(recipe)
+
+
+if __name__ == "__main__":
+    main()

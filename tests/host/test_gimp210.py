@@ -518,14 +518,18 @@ tell(name=protect(image, layer, prompt="ignored", preset=2).name)
     assert told["name"] == settings.PRESETS[1]
 
 
-def test_a_result_remembers_whether_the_expression_was_kept_and_so_does_what_strengthens_it(gimp210: Gimp210) -> None:
+def test_a_result_remembers_whether_the_expression_was_kept_and_what_was_locked_and_so_does_what_strengthens_it(
+    gimp210: Gimp210,
+) -> None:
     told, _ = gimp210.script("""
 image, layer = portrait()
-made = protect(image, layer, kept=False)
+made = protect(image, layer, kept=False, locks=(1, 0, 0, 1))
 runs = [json.loads(l.parasite_find("protect-face").data) for l in (made, strengthen(image, made))]
-tell(kept=[[run[part]["keep_expression"] for part in ("wishes", "settings")] for run in runs])
+tell(kept=[[run[part]["keep_expression"] for part in ("wishes", "settings")] for run in runs],
+     locks=[run["settings"]["locks"] for run in runs])
 """)
     assert told["kept"] == [[False, False], [False, False]]
+    assert told["locks"] == [["brows", "jaw"], ["brows", "jaw"]]
 
 
 def test_the_papers_prior_gives_a_layer_too(gimp210: Gimp210) -> None:

@@ -103,7 +103,7 @@ DIALOG = "Protect Face"
 # GIMP's own window for the search for actions.
 SEARCH = "Search Actions"
 # Every window that a test may leave open.
-TITLES = {DIALOG, SEARCH, "Check Protection", "Protect Face Worker", "GIMP Message"}
+TITLES = {DIALOG, "Presets", SEARCH, "Check Protection", "Protect Face Worker", "GIMP Message"}
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
@@ -374,7 +374,7 @@ def previewed(window: Window) -> Iterator[tuple[float, dict[str, Any]]]:
     window.open_dialog()
     for name in ("amount", "shape", "light", "makeup"):
         window.ask(f"dialog._config.set_property('{name}', 100)")
-    window.keys("alt+v")
+    window.keys("alt+q")
     yield drawn(window)
     window.dismiss()
 
@@ -424,6 +424,78 @@ def test_the_space_bar_shows_the_photo_as_it_was_for_as_long_as_it_is_held(
     before = window.ask(split)["split"]
     window.keys("Left")
     window.ask_until(split, lambda found: found["split"] < before, 20)
+
+
+# The letters of all labels that are on the screen, GIMP's own buttons included.
+LETTERS = """
+def walk(widget):
+    keys = widget.get_mapped() and isinstance(widget, Gtk.Label) and widget.get_mnemonic_keyval()
+    if keys and keys != Gdk.KEY_VoidSymbol:
+        found["letters"] += chr(Gdk.keyval_to_unicode(keys))
+    if isinstance(widget, Gtk.Container):
+        widget.forall(walk)
+
+from gi.repository import Gdk, Gtk
+found["letters"] = ""
+walk(dialog._dialog)
+"""
+
+
+def test_every_letter_leads_to_one_control_on_both_pages_and_locks_reach_the_search(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    usual = window.ask(LETTERS)["letters"]
+    window.keys("alt+m")
+    more = window.ask(LETTERS)["letters"]
+    window.keys("alt+j")
+    window.shoot(DIALOG, "more")
+    for letters, known in ((usual, "prchygtmq"), (more, "prchkxbmnjq")):
+        assert len(letters) == len(set(letters)) and set(known) <= set(letters)
+    window.keys("alt+q")
+    drawn(window, candidates=2)
+    found = window.ask(
+        "found['locks'] = dialog._current.figures['settings']['locks']; found['seen'] = dialog._notes.get_text()"
+    )
+    assert found["locks"] == ["jaw"] and found["seen"].startswith("Found in a few steps")
+    window.keys("alt+j")
+    found = window.ask_until("found['seen'] = dialog._notes.get_text()", lambda found: "changed" in found["seen"])
+    window.keys("alt+k")
+
+
+def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_keyboard(
+    window: Window, previewed: tuple[float, dict[str, Any]]
+) -> None:
+    folder = window.gimp.share / "profile-window" / "protect-face" / "presets"
+    wanted = "found.update({name: dialog._config.get_property(name) for name in ('seed', 'lock-nose', 'shape')})"
+    window.ask("dialog._config.set_property('seed', 41); dialog._config.set_property('lock-nose', True)")
+    window.keys("alt+t")
+    window.wait(30, lambda titles: "Presets" in titles)
+    window.keys("alt+n")
+    window.do("xdotool", "type", "--delay", "40", "Evening")
+    window.keys("alt+t", "alt+s")
+    window.wait(30, lambda _titles: len(list(folder.glob("*"))) == 2)
+    window.shoot("Presets", "presets")
+    (file,) = folder.glob("*.json")
+    kept = json.loads(file.read_text())
+    assert kept["name"] == "Evening" and kept["settings"].items() >= {"seed": 41, "lock_nose": True}.items()
+    with Image.open(file.with_suffix(".png")) as thumbnail:
+        assert max(thumbnail.size) <= 256 and np.asarray(thumbnail.convert("L")).std() > 20
+    window.keys("alt+c")
+    window.wait(30, lambda titles: "Presets" not in titles)
+    changes = {"seed": 5, "lock-nose": False, "shape": 20}
+    window.ask(f"for name, value in {changes}.items(): dialog._config.set_property(name, value)")
+    window.keys("alt+t")
+    window.wait(30, lambda titles: "Presets" in titles)
+    window.keys("alt+p", "Down", "Up", "alt+u")
+    window.wait(30, lambda titles: "Presets" not in titles)
+    assert window.ask(wanted) == {"seed": 41, "lock-nose": True, "shape": 100}
+    window.ask("dialog._config.set_property('seed', 0); dialog._config.set_property('lock-nose', False)")
+    window.keys("alt+t")
+    window.wait(30, lambda titles: "Presets" in titles)
+    window.keys("alt+p", "Down", "Up", "alt+d", "alt+d")
+    window.wait(30, lambda _titles: not list(folder.glob("*")))
+    window.keys("alt+c")
+    window.wait(30, lambda titles: "Presets" not in titles)
 
 
 def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> None:
@@ -689,7 +761,7 @@ found.update(words=dialog._missing.get_text(), usable=[n for n in ("makeup", "st
 """,
         lambda found: bool(found["words"]),
     )
-    window.ask("dialog._missing.get_parent().get_parent().set_expanded(True)")
+    window.keys("alt+m")
     window.shoot(DIALOG, "priors")
     assert found["usable"] == ["makeup"]
     assert "lacks its encoder" in found["words"] and found["words"].count("\n") == 0
@@ -708,7 +780,7 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
     window.ask_until("found['line'] = dialog._status.get_text()", lambda found: "once with a network" in found["line"])
     window.dismiss()
-    assert label.startswith("Fetch ") and " missing models (" in label and label.endswith(" MB)")
+    assert label.startswith("Fetch ") and " missing mo_dels (" in label and label.endswith(" MB)")
 
 
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:

@@ -310,6 +310,23 @@ def test_a_thumbnail_goes_without_a_trace_and_everything_else_keeps_its_place() 
     assert cleaned == bytes(kept)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(("note", "said"), [(b"preview \xff\xd8\xff\xe0", True), (NOTE, False)])
+def test_notes_of_a_camera_that_hold_a_preview_are_removed_and_named(
+    tmp_path: Path, kind: str, note: bytes, said: bool
+) -> None:
+    block = Image.Exif()
+    block[0x010F] = "Maker"  # Pillow writes no block without one
+    block.get_ifd(0x8769)[0x927C] = note
+    stream = io.BytesIO()
+    Image.fromarray(portrait()).save(stream, kind, exif=block.tobytes(), lossless=True)
+    for target in (None, "b.png", "b.jpg"):
+        out, codes = protect(tmp_path, stream.getvalue(), f"a.{kind.lower()}", target)
+        assert codes == (["parts-not-kept", "part-maker-notes"] if said else [])
+        assert (note in out) != said
+    assert protect(tmp_path, stream.getvalue(), f"a.{kind.lower()}", personal=False)[1] == []
+
+
 GAIN_MAP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmlns:gm="http://ns.adobe.com/hdr-gain-map/1.0/"'
     b' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:Container="http://ns.google.com/photos/1.0/container/"'
@@ -598,6 +615,35 @@ def test_a_tiff_in_a_compression_that_nothing_here_reads_is_no_damaged_one(tmp_p
     (tmp_path / "a.tif").write_bytes(file)
     with raising(UnreadableImage, "image-compression-unsupported", compression="JPEG XL"):
         photo_files.read(tmp_path / "a.tif")
+
+
+def test_a_tiff_in_tiles_of_separate_colours_is_read(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"photometric": "rgb", "planarconfig": "separate", "tile": (64, 64)}
+    planes = np.moveaxis(portrait(), 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, **options)
+    assert np.array_equal(photo_files.read(tmp_path / "a.tif").pixels, portrait())
+    # No library here reads them with 16 bits, all of which are kept.
+    tifffile.imwrite(tmp_path / "b.tif", planes.astype(np.uint16) * 257, **options)
+    with raising(UnreadableImage, "image-compression-unsupported", compression="tiles of separate colours"):
+        photo_files.read(tmp_path / "b.tif")
+
+
+def test_a_tiff_of_12_bits_is_no_damaged_one(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", portrait()[..., 0], photometric="minisblack", metadata=None)
+    file = bytearray((tmp_path / "a.tif").read_bytes())
+    struct.pack_into("<H", file, file.index(struct.pack("<HHL", 258, 3, 1)) + 8, 12)
+    (tmp_path / "a.tif").write_bytes(file)
+    with pytest.raises(UnreadableImage) as raised:
+        photo_files.read(tmp_path / "a.tif")
+    assert (raised.value.code, raised.value.fields["kind"]) == ("image-numbers-unsupported", "12 bits")
+
+
+def test_bytes_that_a_program_left_between_segments_cost_no_photo(tmp_path: Path) -> None:
+    file = with_segments(jpeg(), (0xFE, b"by Ann"))
+    tables = file.index(b"\xff\xdb")
+    out, _ = protect(tmp_path, file[:tables] + b"hello\xff\0\0" + file[tables:], "a.jpg")
+    assert b"hello" not in out and jpeg_file.read_comments(jpeg_file.parse(out)) == (b"by Ann",)
+    assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, stored(file))
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,25 @@ def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
     monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
     given = [parameter[3] for parameter in parameters]
-    protect(*given[:-4], 50.0, 0.0, 100.0, 120.0)
+    protect(*given[:-8], 50.0, 0.0, 100.0, 120.0, *given[-4:])
     assert job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
+
+
+def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
+    gimpfu: ModuleType,
+    registered: dict[str, tuple[Parameters, Callable[..., object]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import gimp2_run
+
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
+    parameters, protect = registered["python-fu-protect-face"]
+    assert [parameter[0] for parameter in parameters[-4:]] == 4 * [gimpfu.PF_TOGGLE]
+    given = [parameter[3] for parameter in parameters]
+    protect(*given)
+    protect(*given[:-4], 1, 0, 0, 1)  # GIMP hands numbers over
+    assert "locks" not in job_header(asked[0]) and job_header(asked[1])["locks"] == ["brows", "jaw"]
 
 
 def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from worker_client import Event
-from worker_client.settings import job_header, pack_run_record, unpack_run_record
+from worker_client.settings import LOCKS, job_header, pack_run_record, unpack_run_record
 
 from tests.plugin.conftest import PLUGIN
 
@@ -78,9 +78,23 @@ def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_
     assert run is not None and run_settings.restore_settings(run["wishes"], steps=2).keep_expression is kept
 
 
-def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept(run_settings: Any) -> None:
+def test_what_is_locked_reaches_the_worker_and_what_strengthens_the_result(
+    run_settings: Any, procedure: FakeProcedure
+) -> None:
+    asked = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
+    assert job_header(asked)["locks"] == ["nose"]
+    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
+    assert run is not None
+    assert job_header(asdict(run_settings.restore_settings(run["wishes"], steps=2)))["locks"] == ["nose"]
+
+
+def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_and_nothing_locked(
+    run_settings: Any,
+) -> None:
     run = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
-    assert run is not None and run_settings.restore_settings(run["wishes"]).keep_expression is True
+    assert run is not None
+    restored = run_settings.restore_settings(run["wishes"])
+    assert restored.keep_expression is True and "locks" not in job_header(asdict(restored))
 
 
 def test_every_setting_has_its_place_in_the_dialog(procedure: FakeProcedure) -> None:
@@ -90,5 +104,6 @@ def test_every_setting_has_its_place_in_the_dialog(procedure: FakeProcedure) -> 
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fill_box"
     ]
-    # The prompt's field has a list of presets, which no box of GIMP's has.
-    assert sorted(["prompt", *(name for box in boxes for name in box)]) == sorted(procedure.defaults)
+    # The prompt's field has a list of presets, and locks a grid, which no box of GIMP's has.
+    others = ["prompt", "keep-expression", *(name.replace("_", "-") for name, _, _ in LOCKS)]
+    assert sorted([*others, *(name for box in boxes for name in box)]) == sorted(procedure.defaults)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from worker_client import (
@@ -27,7 +27,7 @@ from worker_client import (
 from worker_client.errors import Refused
 from worker_client.messages import Message
 
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, ProtectRequest
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Part, ProtectRequest
 from c2p_core.guidance.vocabulary import PRESETS
 from tests.said import raising
 
@@ -141,6 +141,14 @@ def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
     assert (settings.DEFAULT_PROMPT, settings.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
     assert ProtectRequest.keep_expression is settings.DEFAULT_KEEP_EXPRESSION is True
     assert tuple(value for value, _ in settings.PRIORS) == PRIORS
+
+
+def test_locks_are_those_of_the_library_and_a_search_with_others_is_another() -> None:
+    assert tuple(part for _, part, _ in settings.LOCKS) == get_args(Part)
+    locked = {**WANTED, "lock_brows": True, "lock_nose": False, "lock_jaw": True}
+    assert settings.job_header(locked)["locks"] == ["brows", "jaw"]
+    assert "locks" not in settings.job_header(WANTED | {"lock_jaw": False})
+    assert settings.search_settings(locked).items() >= {"lock_brows": True, "lock_nose": False}.items()
 
 
 def test_what_is_not_said_is_left_to_the_worker() -> None:

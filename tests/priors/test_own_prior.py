@@ -37,9 +37,9 @@ class ShapePrior:
     def __init__(self, mean_face, device):
         self.mean_face, self.device = mean_face, device
 
-    def invert(self, face, strength, keep_expression=True):
+    def invert(self, face, strength, keep_expression=True, locks=()):
         limits = strength_limits(strength, keep_expression)
-        return ShapeFace(FaceRenderer(face, self.mean_face, limits, self.device, keep_expression))
+        return ShapeFace(FaceRenderer(face, self.mean_face, limits, self.device, keep_expression, locks))
 
 
 class ShapeFace:

@@ -136,6 +136,12 @@ def test_brows_move_only_without_keep_expression_and_eyes_never(
     assert float(went[True][brows].max()) < 0.01 and float(went[False][brows].max()) > 0.5
 
 
+def test_locked_brows_do_not_move(prior: WPlusPrior, astronaut_canvas: CanvasFace) -> None:
+    face, mesh = prior.invert(astronaut_canvas, 0.7, False, ("brows",)), astronaut_canvas.mesh
+    went = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
+    assert float(went[[*LEFT_BROW, *RIGHT_BROW]].max()) == 0.0 and float(went.max()) > 0.5
+
+
 def test_no_row_changes_by_more_than_its_limit(face: WPlusFace) -> None:
     away = [face.rows(moved_code(face, scale)) - face.inversion.codes for scale in (10.0, 1000.0)]
     assert float(away[1].norm()) < 1.2 * float(away[0].norm())

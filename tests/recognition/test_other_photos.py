@@ -59,6 +59,7 @@ def test_shares_at_other_strengths_are_interpolated() -> None:
         replace(USUAL, mode="decoy"),
         replace(USUAL, steps=20),
         replace(USUAL, keep_expression=False),
+        replace(USUAL, locks=("nose",)),
         replace(USUAL, hold_out="faceres"),
         replace(USUAL, recognisers=("dlib-resnet",)),
         replace(USUAL, original=NOTHING),

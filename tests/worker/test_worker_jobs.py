@@ -22,8 +22,9 @@ from worker_client.location import WorkerLocation
 
 from c2p_core import compare, errors, pipeline, verify
 from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
-from c2p_core.errors import BadRequest, NoFace
+from c2p_core.errors import BadRequest, Cancelled, NoFace
 from c2p_core.faces import detect
+from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
@@ -31,6 +32,7 @@ from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
 from c2p_core.worker import protection
+from c2p_core.worker.job_answer import list_settings
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from c2p_core.worker.results import pack_result, update_similarities
@@ -620,6 +622,28 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
 
 
 @pytest.mark.parametrize(
+    ("header", "locks"), [({}, ()), ({"locks": []}, ()), ({"locks": ["nose", "brows", "nose"]}, ("brows", "nose"))]
+)
+def test_locks_reach_the_search_and_the_settings_tell(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, header: dict[str, Any], locks: tuple[str, ...]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def search(request: ProtectRequest, **_: Any) -> None:
+        asked.append(request.locks)
+        raise Cancelled("cancelled")
+
+    monkeypatch.setattr(pipeline, "protect", search)
+    monkeypatch.setattr(pipeline, "find_direction", search)
+    for kind in ("protect", "search"):
+        with raising(Cancelled, "cancelled"):
+            run(jobs, kind, [at(ASTRONAUT, 0, 0)], **header)
+    assert asked == [locks, locks]
+    kept = list_settings(ProtectRequest(Photo(ASTRONAUT), locks=locks), [], "single", AS_FOUND)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(kept))["locks"] == list(locks)
+
+
+@pytest.mark.parametrize(
     ("wrong", "code"),
     [
         ({"strength": 7}, "setting-out-of-range"),
@@ -636,6 +660,10 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
         ({"keep_expression": 0}, "setting-unclear"),
         ({"keep_expression": "no"}, "setting-unclear"),
         ({"keep_expression": None}, "setting-unclear"),
+        ({"locks": ["brows", "ears"]}, "setting-unknown"),
+        ({"locks": "brows"}, "setting-unclear"),
+        ({"locks": [1]}, "setting-unclear"),
+        ({"locks": ["nose"] * 5}, "setting-unclear"),
     ],
 )
 def test_a_header_without_meaning_is_refused(jobs: Jobs, wrong: dict[str, Any], code: str) -> None:
@@ -695,7 +723,8 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
     about = jobs.about()
     assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
-    assert about["defaults"]["keep_expression"] is True
+    assert about["defaults"]["keep_expression"] is True and about["defaults"]["locks"] == []
+    assert about["parts"] == ["brows", "mouth", "nose", "jaw"]
 
 
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,117 @@
+"""What an engine is: it takes planned photos, and yields what came of each, in whatever order they are finished.
+
+An engine writes nothing: the bytes of a result are part of what it yields, and ``recorder`` puts them in place. So one
+that works in other processes or on other machines needs no access to the folder of results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
+from c2p_core.batch.layout import Item
+
+if TYPE_CHECKING:
+    from c2p_core.models.store import ModelStore
+
+
+class Looks(Protocol):
+    """What the faces of each photo get, where not all get the same; for `c2p people`.
+
+    ``choose`` is called in the thread that searches, for one photo after the other, and ``learn`` in another one, when
+    the photo is finished. ``choose`` may wait until ``learn`` was called for an earlier photo that it depends on.
+    """
+
+    def settings(self, path: str) -> Mapping[str, Any]:
+        """What of it determines the result of this photo, as JSON values: results with other settings are others."""
+        ...
+
+    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
+        """The request for a photo in which these faces were found; None where none of them is to be protected."""
+        ...
+
+    def learn(self, path: str, result: ProtectResult) -> None:
+        """Called with every result, before it is written."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every photo.
+
+    Attributes:
+        options: fields of the request, without the photo.
+        strip_personal: whether personal metadata are removed.
+        thumbnails: whether small pictures of the photo and the result are made.
+        looks: see there.
+    """
+
+    options: Mapping[str, Any]
+    strip_personal: bool = False
+    thumbnails: bool = True
+    looks: Looks | None = None
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """An earlier result that serves for a photo.
+
+    Attributes:
+        number: of its row in the journal.
+        data: the file; None where it is in its place, or where there is none because no face was found.
+    """
+
+    number: int
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a photo.
+
+    Attributes:
+        item: the photo.
+        state: "known" where an earlier result serves.
+        digest: SHA-256 of the photo's file; empty where it could not be read.
+        stamp: size and time of change of the file, as it was read.
+        report: its part of the report; without the name of the result, which the recorder chooses.
+        data: the result's file.
+        thumbnails: small pictures of before and after, as JPEG files.
+        faces: how many were protected.
+        seconds: that the searches took.
+        reuse: the earlier result.
+    """
+
+    item: Item
+    state: Literal["done", "without-face", "failed", "known"]
+    digest: str = ""
+    stamp: tuple[int, int] = (-1, -1)
+    report: dict[str, Any] = field(default_factory=dict)
+    data: bytes | None = None
+    thumbnails: tuple[bytes, bytes] | None = None
+    faces: int = 0
+    seconds: float = 0.0
+    reuse: Reuse | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What an engine is given beside the photos.
+
+    Attributes:
+        store: opens the store of models.
+        cancel: once set, no further photo is begun, and a search ends within a step; what was searched is finished.
+        tell: called with the progress of a photo, from any thread.
+        reuse: finds an earlier result for a photo and the digest of its file, from any thread; None without one.
+    """
+
+    store: Callable[[], ModelStore]
+    cancel: CancelToken
+    tell: Callable[[Item, Progress], None] = lambda item, progress: None
+    reuse: Callable[[Item, str], Reuse | None] = lambda item, digest: None
+
+
+Engine = Callable[[Iterable[Item], Job, Control], Generator[Outcome, None, None]]
+"""Raises ``ModelUnavailable`` where no photo can be protected; anything that is wrong with one is an outcome."""

@@ -1,0 +1,180 @@
+"""What a batch will take, before it is begun: faces, time, and room on the disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from c2p_core.api import CancelToken, Progress
+from c2p_core.batch.engine import Job
+from c2p_core.batch.journal import Journal, Pace
+from c2p_core.batch.layout import Item
+from c2p_core.batch.planning import Plan, Results
+from c2p_core.batch.sources import STATE_FOLDER
+from c2p_core.errors import C2PError, UnreadableImage
+
+if TYPE_CHECKING:
+    from c2p_core.models.store import ModelStore
+    from c2p_core.photo import Photo
+
+# The small pictures of the report, and the row in the journal.
+_BESIDE_A_RESULT = 130_000
+# Steps of the search by which a face's time is measured where none was protected yet.
+_MEASURED_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is expected of the photos of a plan.
+
+    Attributes:
+        faces: that can be protected; None where they were not looked for.
+        without: photos in which there is none.
+        unreadable: photos that can't be read.
+        seconds_a_face: measured here, in earlier results of these settings or in a short search; None without either.
+        seconds: that all will take; None where it is not known.
+        disk: bytes that the results and the report need; ``free`` are there.
+    """
+
+    faces: int | None
+    without: int
+    unreadable: int
+    seconds_a_face: float | None
+    seconds: float | None
+    disk: int
+    free: int
+
+    def described(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def plan_only(
+    items: Sequence[Item],
+    folder: Path,
+    options: Mapping[str, Any],
+    strip_personal: bool,
+    jobs: int,
+    store: Callable[[], ModelStore] | None,
+    cancel: CancelToken,
+) -> tuple[Plan, Estimate]:
+    """Plan a batch and tell what it will take; writes nothing.
+
+    Args:
+        items: all photos.
+        folder: of the results; need not exist.
+        options: fields of the request.
+        strip_personal: as in ``engine.Job``.
+        jobs: processes side by side.
+        store: opens the models, with which faces are looked for; None to look for none.
+        cancel: ends the looking for faces.
+
+    Raises:
+        Cancelled: ``cancel`` was set.
+        ModelUnavailable: a model is missing.
+    """
+    from c2p_core.batch.run import JOURNAL, choose_settings
+
+    settings = choose_settings(Job(options, strip_personal))
+    known, pace, growth = _read_journal(folder / STATE_FOLDER / JOURNAL, settings(""))
+    plan = Results(folder, known, settings).plan(items)
+    disk = round(plan.bytes * growth) + _BESIDE_A_RESULT * len(plan.pending)
+    faces, without, unreadable, measured = None, 0, 0, None
+    if store is not None:
+        faces, without, unreadable, measured = _look(plan.pending, options, store(), pace.faces > 0, cancel)
+    a_face = pace.seconds / pace.faces if pace.faces else measured
+    expected = faces
+    if expected is None and pace.photos:
+        expected = round(len(plan.pending) * pace.faces / pace.photos)
+    seconds = None if a_face is None or expected is None else a_face * expected / jobs
+    return plan, Estimate(faces, without, unreadable, a_face, seconds, disk, find_free_space(folder))
+
+
+def find_free_space(folder: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def describe_estimate(estimate: Estimate, photos: int) -> Iterator[str]:
+    """The estimate in sentences."""
+    from c2p_core.batch.words import count, describe_size, describe_time
+
+    if estimate.faces is not None:
+        rest = f"; {count(estimate.without, 'photo')} without" if estimate.without else ""
+        bad = f"; {count(estimate.unreadable, 'photo')} can't be read" if estimate.unreadable else ""
+        usable = count(photos - estimate.without - estimate.unreadable, "photo")
+        yield f"{count(estimate.faces, 'face')} to protect in {usable}{rest}{bad}."
+    if estimate.seconds is not None and estimate.seconds_a_face is not None:
+        spent = describe_time(estimate.seconds)
+        yield f"Time expected: {spent} ({estimate.seconds_a_face:.0f} s a face, measured here)."
+    else:
+        yield "Time expected: not known before faces are looked for."
+    short = " That is too little." if estimate.disk > estimate.free else ""
+    yield f"Disk needed: {describe_size(estimate.disk)}; {describe_size(estimate.free)} are free.{short}"
+
+
+def _read_journal(path: Path, settings: str) -> tuple[list[Any], Pace, float]:
+    if not path.exists():
+        return [], Pace(), 1.0
+    journal = Journal(path)
+    try:
+        return list(journal.known()), journal.pace(settings), journal.average_growth() or 1.0
+    finally:
+        journal.close()
+
+
+def _look(
+    items: Sequence[Item], options: Mapping[str, Any], store: ModelStore, known_pace: bool, cancel: CancelToken
+) -> tuple[int, int, int, float | None]:
+    """Faces that can be protected, photos without one and unreadable ones, and seconds a face, if not known."""
+    from c2p_core.faces import find_faces
+    from c2p_core.io import photo_files
+
+    faces = without = unreadable = 0
+    measured = None
+    for item in items:
+        cancel.raise_if_cancelled()
+        try:
+            photo = photo_files.read(Path(item.path))
+        except UnreadableImage:
+            unreadable += 1
+            continue
+        usable = [face for face in find_faces(photo, store) if not face.skipped]
+        count = min(1, len(usable)) if options["faces"] == "largest" else len(usable)
+        faces += count
+        without += not count
+        if count and measured is None and not known_pace:
+            measured = _measure_face(photo, options, store, cancel)
+    return faces, without, unreadable, measured
+
+
+def _measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, cancel: CancelToken) -> float | None:
+    """Seconds that a face takes, from the first steps of a search; None where it can't be searched."""
+    from c2p_core import pipeline
+    from c2p_core.api import ProtectRequest
+    from c2p_core.models.loaded import WarmModels
+    from c2p_core.search import SearchSettings
+
+    steps = options.get("steps") or SearchSettings().steps
+    times: list[tuple[str, float]] = []
+
+    def watch(progress: Progress) -> None:
+        times.append((progress.stage, time.monotonic()))
+
+    request = ProtectRequest(photo, **{**options, "faces": "largest", "steps": min(steps, _MEASURED_STEPS)})
+    try:
+        pipeline.find_direction(request, progress=watch, cancel=cancel, store=store, warm=WarmModels())
+    except C2PError:
+        cancel.raise_if_cancelled()
+        return None
+    ended = time.monotonic()
+    prepared = next(at for stage, at in times if stage == "prepare")
+    searched = [at for stage, at in times if stage == "search"]
+    a_step = median(after - before for before, after in zip(searched, [*searched[1:], ended], strict=True))
+    return searched[0] - prepared + steps * a_step

@@ -1,0 +1,232 @@
+"""Finds the photos that a batch is given: in folders, by patterns, in lists. Only names count here, not contents."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from c2p_core.errors import BadRequest, Message, UnreadableImage
+
+ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".avif"})
+"""Of the files that are taken out of folders; a file that is named itself may have any."""
+STATE_FOLDER = ".c2p"
+"""What marks a folder as one of results, which are not protected once more."""
+PAGE, TABLE, REPORT_FOLDER = "report.html", "report.csv", "report"
+"""The report on a folder of results, in it, and the report's pictures and further pages."""
+# Folders that systems and disk stations keep their own things in.
+_NOT_OURS = frozenset({"@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to protect.
+
+    Attributes:
+        path: absolute.
+        size, mtime_ns: when it was found; -1 where it could not be asked.
+    """
+
+    path: str
+    size: int = -1
+    mtime_ns: int = -1
+
+
+@dataclass
+class Sources:
+    """What was found.
+
+    Attributes:
+        base: the folder that the places of results are relative to; empty where the photos share no folder.
+        files: in the order of the arguments, those of a folder by name.
+        left_out: how many files were left out, by ending.
+        unreadable: folders that could not be listed, and why.
+        results: folders with results of other batches, which were left out.
+    """
+
+    base: str = ""
+    files: list[Source] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Message] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+
+def find_sources(arguments: Sequence[str], destination: Path, read_input: Callable[[], bytes]) -> Sources:
+    """Find the photos that the arguments name.
+
+    Args:
+        arguments: files, folders, patterns, lists (``@FILE``), or ``-`` for a list on standard input. Lists have a
+            name a line, or names that end with a zero byte. What exists is never taken for a pattern or a list.
+        destination: folder of the results, which is left out where it lies in a source.
+        read_input: reads standard input.
+
+    Raises:
+        BadRequest: nothing was found; results would come to lie among the photos; a list can't be read.
+    """
+    # These names keep their links.
+    named = [os.path.abspath(name) for name in _expand(arguments, read_input)]
+    found = Sources(base=_common_folder(named))
+    out = os.path.abspath(destination)
+    if found.base and _same_folder(found.base, out):
+        raise BadRequest("batch-into-sources", path=str(destination))
+    _Walk(found, out).take_all(named)
+    if not found.files and not found.unreadable:
+        raise BadRequest("sources-nothing", sources=list(arguments))
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one that people don't see, or one of a system's own folders."""
+    return name.startswith(".") or name.lower() in _NOT_OURS
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of a folder is taken, by its name."""
+    return os.path.splitext(name)[1].lower() in ENDINGS and not is_hidden(name)
+
+
+def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterator[str]:
+    for argument in arguments:
+        if argument == "-":
+            yield from _parse_list(read_input())
+        elif os.path.lexists(argument):
+            yield argument
+        elif argument.startswith("@"):
+            try:
+                data = Path(argument[1:]).read_bytes()
+            except (OSError, ValueError) as error:
+                raise BadRequest("list-unreadable", path=argument[1:], reason=_reason(error)) from error
+            yield from _parse_list(data)
+        elif glob.has_magic(argument):
+            yield from sorted(glob.glob(argument, recursive=True))
+        else:
+            yield argument  # it is told that it is missing, as any other file that can't be read
+
+
+def _parse_list(data: bytes) -> list[str]:
+    lines = data.split(b"\0") if b"\0" in data else data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+def _common_folder(named: Sequence[str]) -> str:
+    """The deepest folder that has all of them; empty where there is none, as on two drives."""
+    folders = {name if os.path.isdir(name) else os.path.dirname(name) for name in named}
+    try:
+        return os.path.commonpath(folders) if folders else ""
+    except ValueError:
+        return ""
+
+
+def _same_folder(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.normcase(one) == os.path.normcase(other)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+class _Walk:
+    """Lists folders; each real folder once, however many links lead to it, and links after what is really there."""
+
+    def __init__(self, found: Sources, destination: str) -> None:
+        self._found = found
+        self._destination = os.path.normcase(destination)
+        self._out = _identity(destination)
+        self._folders: set[tuple[int, int]] = set()
+        self._files: set[tuple[int, int]] = set()
+        self._names: set[str] = set()
+        self._links: list[str] = []
+
+    def take_all(self, named: Iterable[str]) -> None:
+        for path in named:
+            if os.path.isdir(path):
+                self._take_folder(path, root=True)
+            else:
+                self._take_file(path)
+        while self._links:
+            path = self._links.pop(0)
+            if os.path.isdir(path):
+                self._take_folder(path)
+            elif _identity(path) not in self._files:
+                self._take_file(path)
+
+    def _take_folder(self, path: str, root: bool = False) -> None:
+        waiting = [(path, root)]
+        while waiting:
+            folder, named = waiting.pop()
+            identity = _identity(folder)
+            if identity in self._folders or identity == self._out or os.path.normcase(folder) == self._destination:
+                continue
+            self._folders.add(identity)
+            try:
+                with os.scandir(folder) as listing:
+                    entries = sorted(listing, key=lambda entry: entry.name)
+            except OSError as error:
+                self._found.unreadable.append(Message("folder-not-readable", path=folder, reason=_reason(error)))
+                continue
+            if any(entry.name == STATE_FOLDER for entry in entries):
+                if not named:
+                    self._found.results.append(folder)
+                    continue
+                entries = [entry for entry in entries if entry.name != REPORT_FOLDER]
+            below = [entry for entry in entries if self._sort_entry(entry)]
+            waiting += [(entry.path, False) for entry in reversed(below)]
+
+    def _sort_entry(self, entry: os.DirEntry[str]) -> bool:
+        """Take a file; whether the entry is a folder to be listed."""
+        if is_hidden(entry.name):
+            return False
+        if entry.is_symlink():
+            if is_picture(entry.name) or os.path.isdir(entry.path):
+                self._links.append(entry.path)
+            return False
+        if entry.is_dir():
+            return True
+        if is_picture(entry.name):
+            self._take_file(entry.path)
+        else:
+            self._found.left_out[os.path.splitext(entry.name)[1].lower()] += 1
+        return False
+
+    def _take_file(self, path: str) -> None:
+        if path in self._names:
+            return
+        self._names.add(path)
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            self._found.files.append(Source(path))
+            return
+        if getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN:
+            return
+        self._files.add((status.st_dev, status.st_ino))
+        self._found.files.append(Source(path, status.st_size, status.st_mtime_ns))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Equal for two names of one file or folder; (0, 0) for what is not there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def read_stamp(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in ns, by which a file is known to be the same as before.
+
+    Raises:
+        UnreadableImage: it is gone.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        raise UnreadableImage("image-missing", path=path) from None
+    return status.st_size, status.st_mtime_ns

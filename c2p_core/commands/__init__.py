@@ -1,0 +1,1 @@
+"""The commands of ``c2p`` that have a module of their own, and what commands share."""

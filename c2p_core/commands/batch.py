@@ -1,0 +1,376 @@
+"""``c2p batch``: a whole shoot."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from c2p_core.api import Progress
+from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
+from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.errors import BadRequest, CannotWrite, Message
+from c2p_core.signals import Interrupted, handle_ending
+from c2p_core.streams import Output
+
+# What takes long to import comes when it is needed, so that `c2p --help` is fast.
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from c2p_core.batch.engine import Engine
+    from c2p_core.batch.journal import Row
+    from c2p_core.batch.layout import Item
+    from c2p_core.batch.planning import Plan
+    from c2p_core.batch.run import Summary
+    from c2p_core.batch.sources import Sources
+
+_NICEST = 19
+# Seconds of progress from which the time left is told: several faces, which differ.
+_ESTIMATED_FROM = 1800.0
+_MOST_LEFT_OUT = 6
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option(
+    "-o", "--output", required=True, metavar="DEST", type=click.Path(path_type=Path), help="Folder of results."
+)
+@click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
+@click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@search_options
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; each loads the models once."
+)
+@click.option(
+    "--nice", type=click.IntRange(0, _NICEST), default=0, show_default=True, help="How far other programs go first."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell faces, time and disk space; writes nothing.")
+@click.option("--no-detect", is_flag=True, help="With --dry-run: look for no faces, which takes a second a photo.")
+@click.option("--report/--no-report", "with_report", default=True, help="Write report.html and report.csv into DEST.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of sentences.")
+@click.pass_obj
+def batch(
+    make_store: StoreMaker,
+    /,
+    sources: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    strip_personal: bool,
+    jobs: int,
+    nice: int,
+    dry_run: bool,
+    no_detect: bool,
+    with_report: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Protects all photos of folders, patterns and lists (@FILE, or - for standard input).
+
+    The results go into DEST, in the folders and under the names that the photos have. What is done there already is
+    not done again: run the same command again after a pause, a power cut, or with more photos.
+    """
+    if no_detect and not dry_run:
+        raise click.UsageError("--no-detect goes with --dry-run")
+    if isinstance(sys.stdout, Output):
+        sys.stdout.needed = as_json
+    options = read_search_options(options)
+    if isinstance(options["faces"], tuple):
+        raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
+    set_nice(nice)
+    from c2p_core.batch.layout import plan_items
+    from c2p_core.batch.sources import find_sources
+
+    found = find_sources(sources, output, read_standard_input)
+    items = plan_items(found)
+    if dry_run:
+        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options)
+    options = check_options(options, make_store())
+    from c2p_core.batch import run
+    from c2p_core.batch.engine import Control, Job
+
+    job = Job(options, strip_personal, thumbnails=with_report)
+    settings = run.choose_settings(job)
+    cancel = SignalToken()
+    with run.open_folder(output) as folder:
+        results = run.read_results(folder, settings)
+        plan = results.plan(items)
+        _tell_plan(found, plan, as_json)
+        warn_of_space(folder.path, plan.bytes)
+        summary = run.Summary()
+        stopped = None
+        try:
+            with handle_ending(cancel.take), show_batch(plan, jobs, as_json) as shown:
+                control = Control(make_store, cancel, shown.tell)
+                run.run(
+                    folder,
+                    plan.pending,
+                    job,
+                    pick_engine(jobs),
+                    control,
+                    results,
+                    summary=summary,
+                    overwrite=overwrite,
+                    finish=shown.finish,
+                )
+        except Interrupted as interrupted:
+            # Searches are still running in their threads; the folder is whole at any moment.
+            leave_at_once("Stopped at once.", interrupted.exit_code)
+        except CannotWrite as error:
+            stopped = error
+        if with_report:
+            write_batch_report(folder)
+        return _end(summary, plan, found, cancel, stopped, output, with_report, as_json)
+
+
+def pick_engine(jobs: int) -> Engine:
+    """The engine of this process, or that of several."""
+    if jobs == 1:
+        from c2p_core.batch.local import protect_here
+
+        return protect_here
+    from c2p_core.batch.processes import protect_in_processes
+
+    return protect_in_processes(jobs)
+
+
+def set_nice(nice: int) -> None:
+    """Let other programs go first, from 0 not at all to 19."""
+    if not nice:
+        return
+    import psutil
+
+    process = psutil.Process()
+    if sys.platform == "win32":
+        process.nice(psutil.IDLE_PRIORITY_CLASS if nice > _NICEST // 2 else psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        process.nice(max(nice, process.nice()))
+
+
+def read_standard_input() -> bytes:
+    """All of standard input; nothing where it is closed."""
+    return sys.stdin.buffer.read() if sys.stdin is not None else b""
+
+
+def leave_at_once(sentence: str, code: int) -> None:
+    """End the process where it is, without waiting for threads."""
+    fail(sentence, code)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def warn_of_space(folder: Path, needed: int) -> None:
+    """Say so where the disk seems to be too small."""
+    from c2p_core.batch.estimate import find_free_space
+
+    free = find_free_space(folder)
+    if needed > free:
+        told = Message("space-short", needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}")
+        click.echo(f"c2p: {told}", err=True)
+
+
+def write_batch_report(folder: Any) -> None:
+    """Write the report; that it can't be written takes nothing from the results."""
+    from c2p_core.batch.report import write_report
+
+    try:
+        write_report(folder.path, folder.journal)
+    except CannotWrite as error:
+        fail(str(error), error.exit_code)
+
+
+def _tell_plan(found: Sources, plan: Plan, as_json: bool) -> None:
+    for message in found.unreadable:
+        click.echo(f"c2p: {message}", err=True)
+    if as_json:
+        return
+    for line in _describe_plan(found, plan):
+        click.echo(line)
+
+
+def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
+    from c2p_core.batch.words import count, describe_size
+
+    parts = [f"{count(len(plan.pending), 'photo')} to protect ({describe_size(plan.bytes)})"]
+    parts += [f"{plan.done} done already"] if plan.done else []
+    parts += [f"{plan.without_face} known to have no face"] if plan.without_face else []
+    yield f"{', '.join(parts)}."
+    if plan.changed:
+        yield f"{count(len(plan.changed), 'result')} changed by somebody since, left as they are."
+    if found.left_out:
+        most = found.left_out.most_common(_MOST_LEFT_OUT)
+        named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
+        more = " and others" if len(found.left_out) > len(most) else ""
+        yield f"Left out by their endings: {named}{more}."
+    for folder in found.results:
+        yield f"Left out, for it has the results of another batch: {folder}."
+
+
+def _end(
+    summary: Summary,
+    plan: Plan,
+    found: Sources,
+    cancel: SignalToken,
+    stopped: CannotWrite | None,
+    output: Path,
+    with_report: bool,
+    as_json: bool,
+) -> int:
+    """Print what came of the run; returns the exit code."""
+    from c2p_core.batch.sources import PAGE
+    from c2p_core.batch.words import count, describe_time
+
+    remaining = len(plan.pending) - summary.finished - len(summary.failed)
+    if as_json:
+        told = {
+            "protected": summary.protected,
+            "copied": summary.copied,
+            "done_before": plan.done,
+            "without_face": summary.without_face + plan.without_face,
+            "failed": summary.failed,
+            "remaining": remaining,
+            "faces": summary.faces,
+            "seconds": round(summary.seconds, 1),
+            "search_seconds": round(summary.search_seconds, 1),
+            "unreadable_folders": [message.described() for message in found.unreadable],
+            "report": str(output / PAGE) if with_report else None,
+        }
+        click.echo(json.dumps(told, indent=2))
+    else:
+        spent = describe_time(summary.seconds)
+        parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
+        parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
+        parts += [f"{summary.without_face} without a face"] if summary.without_face else []
+        parts += [f"{len(summary.failed)} failed"] if summary.failed else []
+        click.echo(f"{', '.join(parts)}.")
+        if with_report:
+            click.echo(f"The report: {output / PAGE}")
+        if summary.protected:
+            from c2p_core.io.report import NO_PROMISE
+
+            click.echo(NO_PROMISE)
+    if stopped is not None:
+        return fail(f"{stopped} {count(remaining, 'photo')} left; run the same command again then.", stopped.exit_code)
+    if cancel.cancelled:
+        return fail(
+            f"Stopped; {count(remaining, 'photo')} left. Run the same command again to go on.", cancel.exit_code
+        )
+    if summary.failed or found.unreadable:
+        return fail(f"{len(summary.failed)} of {len(plan.pending)} photos failed.", SOME_FAILED)
+    return 0
+
+
+def _plan_only(
+    make_store: StoreMaker,
+    found: Sources,
+    items: Sequence[Item],
+    output: Path,
+    strip_personal: bool,
+    jobs: int,
+    no_detect: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> int:
+    from c2p_core.batch.estimate import describe_estimate, plan_only
+
+    if not no_detect or options["references"]:
+        options = check_options(options, make_store())
+    cancel = SignalToken()
+    with handle_ending(cancel.take):
+        plan, estimate = plan_only(
+            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel
+        )
+    if as_json:
+        told = {
+            "photos": len(plan.pending),
+            "bytes": plan.bytes,
+            "done_before": plan.done,
+            "without_face": plan.without_face,
+            "left_out": dict(found.left_out),
+            **estimate.described(),
+        }
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for line in (*_describe_plan(found, plan), *describe_estimate(estimate, len(plan.pending))):
+            click.echo(line)
+    for message in found.unreadable:
+        click.echo(f"c2p: {message}", err=True)
+    return SOME_FAILED if found.unreadable else 0
+
+
+@dataclass
+class Shown:
+    """What is shown of a running batch."""
+
+    tell: Callable[[Item, Progress], None]
+    finish: Callable[[Row, Summary], None]
+
+
+@contextmanager
+def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
+    """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
+    if not sys.stderr.isatty():
+        yield Shown(lambda item, progress: None, lambda row, summary: _tell_row(row, as_json))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[done]} of {task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, transient=True, speed_estimate_period=_ESTIMATED_FROM) as bars:
+        bar = _BatchBar(bars, bars.add_task("photos", total=len(plan.pending), done=0, count=len(plan.pending)))
+        yield Shown(bar.tell, bar.finish)
+
+
+@dataclass
+class _BatchBar:
+    """One bar over all photos, which also moves within each."""
+
+    bars: Bars
+    task: TaskID
+    finished: int = 0
+    running: dict[str, float] = field(default_factory=dict)
+
+    def tell(self, item: Item, progress: Progress) -> None:
+        if progress.stage == "search" and progress.faces:
+            self.running[item.path] = (progress.face - 1 + progress.fraction) / progress.faces
+            self._move(f"{item.place}: face {progress.face} of {progress.faces}")
+
+    def finish(self, row: Row, summary: Summary) -> None:
+        self.finished = summary.finished + len(summary.failed)
+        self.running.pop(row.source, None)
+        if row.state == "failed":
+            self.bars.console.print(f"c2p: {row.report['error']['text']}", markup=False, highlight=False)
+        self._move(None)
+
+    def _move(self, words: str | None) -> None:
+        done = self.finished + sum(self.running.values())
+        self.bars.update(self.task, completed=done, description=words, done=self.finished)
+
+
+def _tell_row(row: Row, as_json: bool) -> None:
+    if row.state == "failed":
+        fail(row.report["error"]["text"], row.report["exit_code"])
+    elif not as_json:
+        from c2p_core.batch.words import count
+
+        if row.state == "done":
+            click.echo(f"{row.source} -> {row.report['protected']} ({count(row.faces, 'face')}, {row.seconds:.0f} s)")
+        else:
+            click.echo(f"{row.source}: {row.report['error']['text']}")

@@ -1,0 +1,139 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+import numpy as np
+
+from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, Part, ProtectRequest
+from c2p_core.errors import BadRequest
+from c2p_core.photo import Photo
+
+if TYPE_CHECKING:
+    from c2p_core.models.store import ModelStore
+
+StoreMaker = Callable[[], "ModelStore"]
+"""Opens the store of models, which takes a while to import; what commands get as their object."""
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_SEARCH: tuple[Callable[[Any], Any], ...] = (
+    click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words."),
+    click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong."),
+    click.option(
+        "--keep-expression/--no-keep-expression",
+        default=True,
+        show_default=True,
+        help="Keep the shape of brows, lips, nose and jaw, or of the eyes only.",
+    ),
+    click.option(
+        "--lock",
+        "locks",
+        multiple=True,
+        type=click.Choice(get_args(Part)),
+        help="Part of the face that does not move at all; may be repeated.",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(get_args(Mode)),
+        default="dodge",
+        show_default=True,
+        help="Away from the person, or to a decoy.",
+    ),
+    click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Faces to protect."),
+    click.option("--prior", default="makeup", show_default=True, help="How faces are changed."),
+    click.option(
+        "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
+    ),
+    click.option(
+        "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
+    ),
+    click.option(
+        "--hold-out", default="auto", show_default=True, metavar="NAME", help="Recogniser that only verifies."
+    ),
+    click.option(
+        "--reference",
+        "references",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Another photo of the person, unprotected; may be repeated.",
+    ),
+    click.option("--steps", type=click.IntRange(min=1), help="Search steps per face."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers."),
+    click.option("--free-noise", is_flag=True, help="stylegan2: also optimise its noise maps below 512 px."),
+    click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
+)
+
+
+def search_options(command: _Command) -> _Command:
+    """Give a command the options that determine how faces are protected; ``read_search_options`` reads them."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_SEARCH), command)
+
+
+def read_search_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of ``search_options`` as fields of a request; references stay paths.
+
+    Raises:
+        BadRequest: the faces are not named in a way that is understood.
+    """
+    names = options["recognisers"]
+    chosen = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
+    locks = tuple(part for part in get_args(Part) if part in options["locks"])
+    return options | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
+
+
+def parse_faces(text: str) -> FaceChoice:
+    """Parse the value of ``--faces``.
+
+    Raises:
+        BadRequest: it is none of all, largest, or comma-separated numbers from 1.
+    """
+    if text == "all":
+        return "all"
+    if text == "largest":
+        return "largest"
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in numbers):
+        raise BadRequest("faces-not-named", value=text)
+    return tuple(sorted({int(part) for part in numbers}))
+
+
+def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
+    """Refuse unknown names, and to hold out a recogniser that does not take part.
+
+    The pipeline checks this as well, but for every photo, and only after detection.
+    """
+    known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
+    for name in () if names == "auto" else names:
+        if name not in known:
+            raise BadRequest("recogniser-unknown", name=name, known=list(known))
+    chosen = known if names == "auto" else {name: known[name] for name in names}
+    if hold_out not in {"auto", *chosen, *chosen.values()}:
+        raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
+
+
+def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+    """Refuse, before any photo is read, what the options of ``read_search_options`` can't mean.
+
+    Returns:
+        the options with the references read.
+
+    Raises:
+        BadRequest: an option is out of range or unknown.
+        UnreadableImage: a reference can't be read.
+    """
+    check_recognisers(store, options["recognisers"], options["hold_out"])
+    from c2p_core.validate import check_request
+
+    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
+    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
+    if not references:
+        return options
+    from c2p_core.io import photo_files
+
+    return options | {"references": tuple(map(photo_files.read, references))}

@@ -1,0 +1,88 @@
+"""What a request says for each face, and what earlier photos of the same person add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from c2p_core.api import Face, FaceLook, Part, ProtectRequest, Trace
+from c2p_core.faces.boxes import match_face
+from c2p_core.priors.prior import Code
+from c2p_core.search import SearchSettings
+
+# Share of the steps of a search that goes on from an earlier photo.
+_WARM_STEPS = 0.6
+
+
+@dataclass(frozen=True)
+class FaceSettings:
+    """The settings of one face.
+
+    Attributes:
+        literal: whether the prompt's look is taken literally, see `c2p_core.api.FaceLook`, as are the other attributes.
+    """
+
+    prompt: str
+    strength: float
+    seed: int
+    locks: tuple[Part, ...]
+    literal: bool
+    earlier: tuple[Trace, ...]
+
+
+def find_look(face: Face, request: ProtectRequest) -> FaceLook | None:
+    """The first of the request's looks that names the face."""
+    return next((look for look in request.looks if _names(look, face)), None)
+
+
+def settings_for(face: Face, request: ProtectRequest) -> FaceSettings:
+    """What the request says for a face: its look, completed by what holds for all faces."""
+    own = find_look(face, request)
+    look = own or FaceLook(face.number)
+    return FaceSettings(
+        request.prompt if look.prompt is None else look.prompt,
+        request.strength if look.strength is None else look.strength,
+        request.seed if look.seed is None else look.seed,
+        request.locks if look.locks is None else look.locks,
+        own is not None,
+        look.earlier,
+    )
+
+
+def shorten_search(settings: SearchSettings, earlier: tuple[Trace, ...]) -> SearchSettings:
+    """Fewer steps for a search that starts from the code of an earlier photo."""
+    if not earlier or not earlier[-1].code:
+        return settings
+    return replace(settings, steps=max(1, round(_WARM_STEPS * settings.steps)))
+
+
+def start_from(earlier: tuple[Trace, ...], start: Code) -> Code:
+    """The code of the last trace, where it has the parts of this face's own initial code; else that code."""
+    if not earlier:
+        return start
+    found = earlier[-1].code
+    return {
+        name: torch.from_numpy(found[name].copy()).to(part)
+        if name in found and found[name].shape == part.shape
+        else part
+        for name, part in start.items()
+    }
+
+
+def protected_before(earlier: tuple[Trace, ...], device: torch.device) -> dict[str, Tensor]:
+    """(N, D) unit embeddings of the protected faces of earlier photos, by the recognisers that saw all of them."""
+    if not earlier:
+        return {}
+    names = set.intersection(*(set(trace.protected) for trace in earlier))
+    return {
+        name: torch.stack([torch.from_numpy(trace.protected[name].copy()) for trace in earlier]).to(device)
+        for name in sorted(names)
+    }
+
+
+def _names(look: FaceLook, face: Face) -> bool:
+    if isinstance(look.face, int):
+        return look.face == face.number
+    return match_face(look.face, (face,)) is not None

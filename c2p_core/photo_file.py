@@ -1,0 +1,110 @@
+"""Protects one photo file: read, search, write, and what the report says about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from c2p_core.api import CancelToken, Progress, ProtectRequest
+from c2p_core.errors import BadRequest, C2PError, CannotWrite, Message, NoFace, UnreadableImage
+from c2p_core.io import report
+from c2p_core.io.atomic_files import check_folder, find_free_name
+from c2p_core.memory_errors import is_out_of_memory
+
+# Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
+if TYPE_CHECKING:
+    from c2p_core.models.loaded import WarmModels
+    from c2p_core.models.store import ModelStore
+
+UNFORESEEN = 1
+"""Exit code of an error that nobody foresaw."""
+# Errors that end one photo but not those after it.
+_PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How results are written: whether they replace earlier ones, and whether personal metadata are removed."""
+
+    overwrite: bool = False
+    strip_personal: bool = False
+
+
+def try_protect(
+    source: Path,
+    target: Path,
+    writing: Writing,
+    options: dict[str, Any],
+    store: ModelStore,
+    warm: WarmModels,
+    watch: Callable[[Progress], None],
+    cancel: CancelToken,
+) -> dict[str, Any]:
+    """Protect one photo; returns its part of the report, also where only this photo failed.
+
+    Args:
+        source: the photo.
+        target: of the result; where another file has come there meanwhile, the result gets a number.
+        writing: see above.
+        options: fields of the request.
+        store, warm: the models, and those that are loaded.
+        watch: called with the progress.
+        cancel: see ``pipeline.protect``.
+
+    Raises:
+        Cancelled: ``cancel`` was set.
+        ModelUnavailable: a model is missing, which every other photo needs too.
+    """
+    try:
+        return _protect(source, target, writing, options, store, warm, watch, cancel)
+    except Exception as error:
+        message, code = describe_failure(error)
+        return report.failure_report(source, message, code)
+
+
+def _protect(
+    source: Path,
+    target: Path,
+    writing: Writing,
+    options: dict[str, Any],
+    store: ModelStore,
+    warm: WarmModels,
+    watch: Callable[[Progress], None],
+    cancel: CancelToken,
+) -> dict[str, Any]:
+    from c2p_core.io import photo_files
+
+    photo = photo_files.read(source)
+    photo_files.check_target(target, photo)
+    check_folder(target)
+    from c2p_core import pipeline
+
+    request = ProtectRequest(photo, **options)
+    result = pipeline.protect(request, progress=watch, cancel=cancel, store=store, warm=warm)
+    # A file may have come to this place while the search ran.
+    if target.exists() and not writing.overwrite:
+        target = find_free_name(target)
+    lacking = photo_files.write(target, result.photo, personal=not writing.strip_personal)
+    return report.photo_report(source, target, result.faces, result.warnings + lacking, request, result.stronger)
+
+
+def describe_failure(error: Exception) -> tuple[Message, int]:
+    """What is wrong with one photo, and its exit code; raises what would be wrong with every other photo too."""
+    if isinstance(error, C2PError) and not is_out_of_memory(error):
+        if not isinstance(error, _PER_PHOTO):
+            raise error
+        return error.message, error.exit_code
+    if os.environ.get("C2P_DEBUG"):
+        raise error
+    return describe_unexpected(error), UNFORESEEN
+
+
+def describe_unexpected(error: Exception) -> Message:
+    """The message for an unexpected error."""
+    if is_out_of_memory(error):
+        return Message("memory-full-for-photo")
+    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return Message("unexpected-error", error=what)

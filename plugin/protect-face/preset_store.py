@@ -1,0 +1,238 @@
+"""Presets that the user saved: settings under a name, and a thumbnail if they wanted one.
+
+Each is a JSON file in a folder of the user's own, and a PNG beside it. Files are written whole or not at all, and what
+is read is bounded and checked: they may have been edited, damaged or copied from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+import unicodedata
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker_client.errors import Refused
+from worker_client.messages import Message
+from worker_client.settings import AMOUNTS, LOCKS, MODES, MOST_AMOUNT, OUTPUTS, PRIORS
+
+LONGEST_NAME = 60
+MOST_PRESETS = 100
+LARGEST_SIDE = 256
+"""Of a thumbnail, in pixels."""
+_LARGEST_FILE = 16_384  # bytes of JSON
+_LARGEST_THUMBNAIL = 400_000  # bytes of PNG
+_VERSION = 1
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SIZE_IN_PNG = slice(16, 24)
+_LONGEST_PROMPT = 300
+# Bounds of numbers, and the words of choices. Which faces are protected depends on the photo.
+_NUMBERS = {"strength": (0.0, 1.0), **{name: (0, MOST_AMOUNT) for name, _label, _blurb in AMOUNTS}}
+_WHOLE_NUMBERS = {"steps": (0, 10_000), "seed": (0, 2**31 - 1)}
+_CHOICES = {name: {value for value, _label in values} for name, values in
+            (("prior", PRIORS), ("mode", MODES), ("output", OUTPUTS))}  # fmt: skip
+_SWITCHES = ("keep_expression", *(name for name, _part, _label in LOCKS))
+KEPT = ("prompt", *_NUMBERS, *_WHOLE_NUMBERS, *_CHOICES, *_SWITCHES)
+"""The settings that a preset holds, as ``run_settings.RunSettings`` names them."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset as it is stored.
+
+    Attributes:
+        name: what the user calls it.
+        settings: some of ``KEPT``; those that it lacks keep their values.
+        thumbnail: a PNG file of at most ``LARGEST_SIDE`` pixels a side; None without one.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    thumbnail: Path | None
+
+
+class PresetStore:
+    """The presets in a folder, which need not be there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def list_presets(self) -> tuple[list[Preset], list[Message]]:
+        """The presets by name, and what there is to say of files that are none."""
+        presets, damaged = [], []
+        for file in sorted(self.folder.glob("*.json"))[: 2 * MOST_PRESETS]:
+            try:
+                presets.append(self._read(file))
+            except (OSError, ValueError) as error:
+                damaged.append(Message("preset-damaged", path=str(file), reason=str(error)))
+        return sorted(presets, key=lambda preset: preset.name.casefold()), damaged
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a preset of this name."""
+        return self._file(_check_name(name)).exists()
+
+    def save(self, name: str, settings: Mapping[str, Any], thumbnail: bytes | None = None) -> None:
+        """Store a preset, in place of an earlier one of this name.
+
+        Args:
+            name: up to ``LONGEST_NAME`` characters.
+            settings: has those of ``KEPT``; others are left out.
+            thumbnail: a PNG; None for none, also where the earlier one had one.
+
+        Raises:
+            Refused: the name is unusable, there are too many presets, or the folder can't be written to.
+        """
+        name = _check_name(name)
+        file = self._file(name)
+        if not file.exists() and len(list(self.folder.glob("*.json"))) >= MOST_PRESETS:
+            raise Refused("presets-too-many", limit=MOST_PRESETS)
+        kept = {key: settings[key] for key in KEPT if key in settings}
+        text = json.dumps({"version": _VERSION, "name": name, "settings": _check_settings(kept)}, indent=1)
+        picture = file.with_suffix(".png")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if thumbnail is None:
+                picture.unlink(missing_ok=True)
+            else:
+                _check_png(thumbnail[: _SIZE_IN_PNG.stop], len(thumbnail))
+                _write_whole(picture, thumbnail)
+            _write_whole(file, text.encode("utf-8"))
+        except OSError as error:
+            raise _not_written(self.folder, error) from error
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a preset another name.
+
+        Raises:
+            Refused: the name is unusable or taken, the preset has gone, or the folder can't be written to.
+        """
+        new = _check_name(new)
+        before, after = self._file(old), self._file(new)
+        if before == after:
+            return
+        if after.exists():
+            raise Refused("preset-exists", name=new)
+        try:
+            preset = self._read(before)
+        except (OSError, ValueError) as error:
+            raise Refused("preset-gone", name=old) from error
+        picture = None if preset.thumbnail is None else preset.thumbnail.read_bytes()
+        self.save(new, preset.settings, picture)
+        self.delete(old)
+
+    def delete(self, name: str) -> None:
+        """Delete a preset and its thumbnail; nothing happens where there is none.
+
+        Raises:
+            Refused: the folder can't be written to.
+        """
+        file = self._file(name)
+        try:
+            # The picture first: it shows a face, and nothing would name it any more.
+            file.with_suffix(".png").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_written(self.folder, error) from error
+
+    def _file(self, name: str) -> Path:
+        # Names may hold what file systems don't take, or differ from one another only in case.
+        digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode("utf-8", "surrogatepass"))
+        return self.folder / f"{digest.hexdigest()[:24]}.json"
+
+    def _read(self, file: Path) -> Preset:
+        """Raises ``OSError`` or ``ValueError`` for what is no preset."""
+        try:
+            found = json.loads(_read_bounded(file, _LARGEST_FILE).decode("utf-8"))
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+            raise ValueError("it holds no settings")
+        name = found.get("name")
+        if not isinstance(name, str) or self._file(name) != file:
+            raise ValueError("its name is not that of its file")
+        known = {key: value for key, value in found["settings"].items() if key in KEPT}
+        picture: Path | None = file.with_suffix(".png")
+        try:
+            _check_png(_read_bounded(file.with_suffix(".png"), _LARGEST_THUMBNAIL)[: _SIZE_IN_PNG.stop])
+        except (OSError, ValueError):
+            picture = None
+        return Preset(name, _check_settings(known), picture)
+
+
+def _check_name(name: str) -> str:
+    """The name without spaces around it.
+
+    Raises:
+        Refused: nothing is left, it is too long, or it has more than one line.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise Refused("preset-name-unusable", limit=LONGEST_NAME)
+    return name
+
+
+def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings.
+
+    Raises:
+        ValueError: one of them has no meaning.
+    """
+    for key, value in settings.items():
+        if not _is_usable(key, value):
+            raise ValueError(f"{key} = {str(value)[:40]!r}")
+    return settings
+
+
+def _is_usable(key: str, value: Any) -> bool:
+    if key == "prompt":
+        return isinstance(value, str) and len(value) <= _LONGEST_PROMPT
+    if key in _SWITCHES:
+        return isinstance(value, bool)
+    if key in _CHOICES:
+        return isinstance(value, str) and value in _CHOICES[key]
+    if isinstance(value, bool) or not isinstance(value, int if key in _WHOLE_NUMBERS else (int, float)):
+        return False
+    low, high = (_WHOLE_NUMBERS if key in _WHOLE_NUMBERS else _NUMBERS)[key]
+    return low <= value <= high
+
+
+def _check_png(start: bytes, size: int = 0) -> None:
+    """Raises ``ValueError`` unless it is the beginning of a small PNG, of which no more than that is believed."""
+    if not start.startswith(_PNG) or len(start) < _SIZE_IN_PNG.stop or size > _LARGEST_THUMBNAIL:
+        raise ValueError("the thumbnail is no small PNG")
+    if not all(1 <= side <= LARGEST_SIDE for side in struct.unpack(">II", start[_SIZE_IN_PNG])):
+        raise ValueError("the thumbnail is too large")
+
+
+def _read_bounded(file: Path, limit: int) -> bytes:
+    """Raises ``ValueError`` for a larger file, and ``OSError``."""
+    with file.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError("the file is too large")
+    return data
+
+
+def _write_whole(file: Path, data: bytes) -> None:
+    """Write a file that nobody else can read, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _not_written(folder: Path, error: OSError) -> Refused:
+    return Refused("preset-not-written", path=str(folder), reason=error.strerror or str(error))

@@ -1,0 +1,212 @@
+"""The window of the user's own presets: choose one, save the present settings, rename, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gi
+
+gi.require_version("Gtk", "3.0")
+from gi.repository import GdkPixbuf, Gimp, GLib, Gtk  # noqa: E402
+from worker_client import WorkerProblem  # noqa: E402
+from worker_client.texts import _, sentence  # noqa: E402
+
+from meter import bold  # noqa: E402
+from preset_store import LONGEST_NAME, Preset, PresetStore  # noqa: E402
+
+_USE, _RENAME, _DELETE = 2, 3, 4
+_GAP = 12
+_SIDE = 72
+_SMALL = (420, 260)
+
+
+def open_store() -> PresetStore:
+    """The user's presets, in GIMP's folder for its user."""
+    return PresetStore(Path(Gimp.directory()) / "protect-face" / "presets")
+
+
+class PresetsDialog:
+    """The window; ``run`` returns when the user closes it."""
+
+    def __init__(
+        self, parent: Gtk.Window, store: PresetStore, settings: Mapping[str, Any], thumbnail: GdkPixbuf.Pixbuf | None
+    ) -> None:
+        """Args:
+        parent: window that it belongs to.
+        store: has the presets.
+        settings: those that are saved.
+        thumbnail: what they look like; None while that is not known.
+        """
+        self._store = store
+        self._settings = settings
+        self._thumbnail = thumbnail
+        self.presets: list[Preset] = []
+        self.dialog = Gtk.Dialog(title=_("Presets"), transient_for=parent, modal=True, use_header_bar=False)
+        for number, label in ((_DELETE, _("_Delete")), (_RENAME, _("_Rename")), (_USE, _("_Use"))):
+            self.dialog.add_button(label, number)
+        self.dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
+        self.dialog.set_default_response(_USE)
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, border_width=_GAP)
+        box.pack_start(self._build_list(), True, True, 0)
+        self._notice = Gtk.Label(xalign=0, wrap=True, max_width_chars=50, no_show_all=True)
+        box.pack_start(self._notice, False, False, 0)
+        box.pack_start(self._build_saving(), False, False, 0)
+        self.dialog.get_content_area().pack_start(box, True, True, 0)
+        box.show_all()
+        self._fill()
+        (self.rows if self.presets else self.name).grab_focus()
+
+    def run(self) -> dict[str, Any] | None:
+        """The settings of the preset that the user wants to use; None for none."""
+        wanted = None
+        while wanted is None and (answer := int(self.dialog.run())) in (_USE, _RENAME, _DELETE):
+            chosen = self._selected()
+            if chosen is None:
+                continue
+            if answer == _USE:
+                wanted = chosen.settings
+            with self._problems_shown():
+                if answer == _RENAME:
+                    self._store.rename(chosen.name, self.name.get_text())
+                    self._fill(self.name.get_text().strip())
+                if answer == _DELETE and self._confirm_deletion(chosen):
+                    self._store.delete(chosen.name)
+                    self._fill()
+        self.dialog.destroy()
+        return wanted
+
+    def _build_list(self) -> Gtk.Widget:
+        self.rows = Gtk.ListBox(activate_on_single_click=False)
+        self.rows.connect("row-selected", lambda *_: self._row_selected())
+        self.rows.connect("row-activated", lambda *_: self.dialog.response(_USE))
+        self.rows.set_placeholder(_dim(_("Nothing is saved yet.")))
+        title = Gtk.Label(label=_("Saved _presets"), use_underline=True, xalign=0, mnemonic_widget=self.rows)
+        holder = Gtk.ScrolledWindow(
+            hscrollbar_policy=Gtk.PolicyType.NEVER,
+            shadow_type=Gtk.ShadowType.IN,
+            min_content_width=_SMALL[0],
+            min_content_height=_SMALL[1],
+        )
+        holder.add(self.rows)
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
+        box.pack_start(title, False, False, 0)
+        box.pack_start(holder, True, True, 0)
+        return box
+
+    def _build_saving(self) -> Gtk.Widget:
+        self.name = Gtk.Entry(max_length=LONGEST_NAME, hexpand=True)
+        self.name.connect("changed", lambda _entry: self._allow())
+        self.name.connect("activate", lambda _entry: self._save())
+        title = Gtk.Label(label=_("_Name"), use_underline=True, xalign=0, mnemonic_widget=self.name)
+        self.save = Gtk.Button(use_underline=True)
+        self.save.connect("clicked", lambda _button: self._save())
+        self.with_thumbnail = Gtk.CheckButton(
+            label=_("With the _thumbnail, which shows the face"),
+            use_underline=True,
+            sensitive=self._thumbnail is not None,
+            tooltip_text=_("It is stored in GIMP's folder on this computer until you delete the preset"),
+        )
+        grid = Gtk.Grid(column_spacing=6, row_spacing=6)
+        grid.attach(title, 0, 0, 1, 1)
+        grid.attach(self.name, 1, 0, 1, 1)
+        grid.attach(self.save, 2, 0, 1, 1)
+        grid.attach(self.with_thumbnail, 1, 1, 2, 1)
+        return grid
+
+    def _fill(self, selected: str | None = None) -> None:
+        """Lists what is stored, with one of them selected."""
+        for row in self.rows.get_children():
+            row.destroy()
+        self.presets, damaged = self._store.list_presets()
+        for preset in self.presets:
+            self.rows.add(_build_row(preset))
+        self.rows.show_all()
+        self._tell("\n".join(sentence(message) for message in damaged))
+        at = next((number for number, preset in enumerate(self.presets) if preset.name == selected), None)
+        if at is not None:
+            self.rows.select_row(self.rows.get_row_at_index(at))
+        self._allow()
+
+    def _selected(self) -> Preset | None:
+        row = self.rows.get_selected_row()
+        return None if row is None else self.presets[row.get_index()]
+
+    def _row_selected(self) -> None:
+        chosen = self._selected()
+        if chosen is not None:
+            self.name.set_text(chosen.name)
+        self._allow()
+
+    def _allow(self) -> None:
+        """Whether the buttons can be pressed, and whether saving replaces a preset."""
+        chosen, name = self._selected(), self.name.get_text().strip()
+        taken = name in [preset.name for preset in self.presets]
+        self.save.set_label(_("_Overwrite") if taken else _("_Save settings"))
+        self.save.set_sensitive(bool(name))
+        for number in (_USE, _DELETE):
+            self.dialog.set_response_sensitive(number, chosen is not None)
+        self.dialog.set_response_sensitive(_RENAME, chosen is not None and bool(name) and not taken)
+
+    def _save(self) -> None:
+        name, picture = self.name.get_text().strip(), None
+        if self._thumbnail is not None and self.with_thumbnail.get_active():
+            _done, picture = self._thumbnail.save_to_bufferv("png", [], [])
+        with self._problems_shown():
+            self._store.save(name, self._settings, picture)
+            self._fill(name)
+
+    def _confirm_deletion(self, preset: Preset) -> bool:
+        question = Gtk.MessageDialog(
+            transient_for=self.dialog,
+            modal=True,
+            message_type=Gtk.MessageType.QUESTION,
+            text=_("Delete the preset “{}”?").format(preset.name),
+        )
+        question.add_button(_("_Cancel"), Gtk.ResponseType.CANCEL)
+        question.add_button(_("_Delete"), Gtk.ResponseType.OK)
+        question.set_default_response(Gtk.ResponseType.CANCEL)
+        answer = question.run()
+        question.destroy()
+        return bool(answer == Gtk.ResponseType.OK)
+
+    @contextmanager
+    def _problems_shown(self) -> Iterator[None]:
+        """Says what goes wrong above the name; the window goes on."""
+        try:
+            yield
+        except WorkerProblem as problem:
+            self._tell(sentence(problem.message))
+
+    def _tell(self, words: str) -> None:
+        self._notice.set_text(words)
+        self._notice.set_visible(bool(words))
+
+
+def _build_row(preset: Preset) -> Gtk.Widget:
+    """A thumbnail, and beside it the name and what it makes."""
+    words = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=2, valign=Gtk.Align.CENTER)
+    words.pack_start(bold(preset.name), False, False, 0)
+    if "prompt" in preset.settings and "strength" in preset.settings:
+        about = _("{prompt}, strength {strength:.2f}").format(**preset.settings)
+        words.pack_start(_dim(about), False, False, 0)
+    picture = Gtk.Image()
+    picture.set_size_request(_SIDE, -1)
+    if preset.thumbnail is not None:
+        # Whose head is that of a small PNG may still be damaged further on.
+        try:
+            picture.set_from_pixbuf(GdkPixbuf.Pixbuf.new_from_file_at_size(str(preset.thumbnail), _SIDE, _SIDE))
+        except GLib.Error:
+            picture.set_from_icon_name("image-missing", Gtk.IconSize.DIALOG)
+    box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP, border_width=4)
+    box.pack_start(picture, False, False, 0)
+    box.pack_start(words, True, True, 0)
+    return box
+
+
+def _dim(text: str) -> Gtk.Label:
+    label = Gtk.Label(label=text, xalign=0, wrap=True, max_width_chars=44)
+    label.get_style_context().add_class("dim-label")
+    return label

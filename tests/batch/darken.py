@@ -1,0 +1,139 @@
+"""An engine that darkens photos in place of protecting them, as fast as files are read; and a batch of it.
+
+As a program (``python -m tests.batch.darken SRC DEST [N]``) it runs such a batch, and kills itself at the N-th of the
+moments at which something was or is about to be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from c2p_core.api import CancelToken, Progress
+from c2p_core.batch import recorder, run
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item, plan_items
+from c2p_core.batch.planning import Plan
+from c2p_core.batch.sources import find_sources
+from c2p_core.errors import C2PError, Message
+from c2p_core.io import photo_files, report
+
+_OWN = (".c2p", "report", "report.csv", "report.html")
+JOB = Job({"faces": "all", "prompt": "test"}, thumbnails=True)
+SIMILARITY = {
+    "recogniser": "dlib",
+    "family": "dlib",
+    "held_out": True,
+    "before": 0.99,
+    "after": 0.31,
+    "far1": 0.43,
+    "far01": 0.55,
+    "verdict": "protected",
+    "other_photos": "lost",
+}
+
+
+def darken(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Half as bright; black photos have no face."""
+    for item in items:
+        if control.cancel.cancelled:
+            return
+        yield _darken_one(item, job, control)
+
+
+def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
+    try:
+        data = photo_files.read_bytes(Path(item.path))
+        status = Path(item.path).stat()
+        stamp, digest = (status.st_size, status.st_mtime_ns), hashlib.sha256(data).hexdigest()
+        if (reuse := control.reuse(item, digest)) is not None:
+            return Outcome(item, "known", digest, stamp, reuse=reuse)
+        photo = photo_files.parse(Path(item.path), data)
+    except C2PError as error:
+        return Outcome(item, "failed", report=report.failure_report(Path(item.path), error.message, error.exit_code))
+    if not photo.pixels.any():
+        told = report.failure_report(Path(item.path), Message("no-face"), 4)
+        return Outcome(item, "without-face", digest, stamp, told)
+    control.tell(item, Progress("search", 1, 1, 1, 2))
+    after = photo_files.encode_as(Path(item.place), photo.with_pixels(photo.pixels // 2)).data
+    face = {"number": 1, "similarities": [SIMILARITY], "sentence": "Face 1: it is darker.", "skipped": None}
+    told = {"photo": item.path, "protected": None, "faces": [face], "warnings": []}
+    small = (data, after) if job.thumbnails else None
+    return Outcome(item, "done", digest, stamp, told, after, small, 1, 0.5)
+
+
+def save(path: Path, value: int = 200, size: tuple[int, int] = (32, 24)) -> Path:
+    """A picture all of one brightness."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+    return path
+
+
+def run_batch(
+    sources: Path | list[str],
+    destination: Path,
+    *,
+    job: Job = JOB,
+    engine: Callable[..., Any] = darken,
+    overwrite: bool = False,
+    cancel: CancelToken | None = None,
+) -> tuple[run.Summary, Plan]:
+    """A whole batch, as the command runs it."""
+    named = [str(sources)] if isinstance(sources, Path) else sources
+    items = plan_items(find_sources(named, destination, bytes))
+    with run.open_folder(destination) as folder:
+        results = run.read_results(folder, run.choose_settings(job))
+        plan, summary = results.plan(items), run.Summary()
+        control = Control(lambda: None, cancel or CancelToken())  # type: ignore[arg-type, return-value]
+        run.run(folder, plan.pending, job, engine, control, results, summary=summary, overwrite=overwrite)
+        return summary, plan
+
+
+def results_of(destination: Path) -> dict[str, bytes]:
+    """All files of a folder of results but its own, by their names below it."""
+    return {
+        path.relative_to(destination).as_posix(): path.read_bytes()
+        for path in sorted(destination.rglob("*"))
+        if path.is_file() and path.relative_to(destination).parts[0] not in _OWN
+    }
+
+
+def _kill_at(moment: int) -> None:
+    """Let the process kill itself before or after one of the writes."""
+    moments = itertools.count(1)
+
+    def count() -> None:
+        if next(moments) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(owner: Any, name: str) -> None:
+        inner = getattr(owner, name)
+
+        def counted(*args: Any, **named: Any) -> Any:
+            count()
+            answer = inner(*args, **named)
+            count()
+            return answer
+
+        setattr(owner, name, counted)
+
+    for name in ("write_part", "put_in_place", "write_whole"):
+        wrap(recorder, name)
+    for name in ("write", "finish"):
+        wrap(recorder.Journal, name)
+    for name in ("link", "fsync", "unlink"):
+        wrap(os, name)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        _kill_at(int(sys.argv[3]))
+    run_batch(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,209 @@
+"""`c2p batch` as it is typed: what it prints, what it ends with, and what it plans without doing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+import pytest
+
+from c2p_core import cli
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item
+from c2p_core.commands import batch as command
+from tests.batch.darken import darken, results_of, save
+
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Puts the engine that darkens in place, and remembers what it was asked."""
+    asked: list[Job] = []
+
+    def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        asked.append(job)
+        yield from darken(items, job, control)
+
+    monkeypatch.setattr(command, "pick_engine", lambda count: engine)
+    return asked
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], jobs: list[Job]) -> Run:
+    """Runs the command in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = cli.main(["batch", *(str(word) for word in words)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    folder = tmp_path / "shoot"
+    save(folder / "a.png", 200)
+    save(folder / "day 1" / "b.png", 100)
+    return folder
+
+
+def test_a_shoot_is_protected_and_told_about_in_short(shoot: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    code, told, err = run(shoot, "-o", out)
+    assert (code, err) == (0, "")
+    assert "2 photos protected (2 faces" in told and f"{shoot / 'a.png'} -> {out / 'a.png'}" in told
+    assert sorted(results_of(out)) == ["a.png", "day 1/b.png"]
+
+
+def test_options_reach_the_engine(shoot: Path, tmp_path: Path, run: Run, jobs: list[Job]) -> None:
+    words = ["--prompt", "red lipstick", "--strength", "0.3", "--faces", "largest", "--strip-personal", "--no-report"]
+    assert run(shoot, "-o", tmp_path / "out", *words)[0] == 0
+    (job,) = jobs
+    wanted = {"prompt": "red lipstick", "strength": 0.3, "faces": "largest", "recognisers": "auto"}
+    assert wanted.items() <= job.options.items() and job.strip_personal and not job.thumbnails
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Path, run: Run) -> None:
+    (shoot / "bad.jpg").write_bytes(b"no picture")
+    code, told, err = run(shoot, "-o", tmp_path / "out")
+    assert code == cli.SOME_FAILED and "2 photos protected" in told
+    assert "bad.jpg' is not a JPEG" in err and err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
+
+
+def test_photos_without_a_face_are_no_failure(shoot: Path, tmp_path: Path, run: Run) -> None:
+    save(shoot / "landscape.png", 0)
+    code, told, _ = run(shoot, "-o", tmp_path / "out")
+    assert code == 0 and "1 without a face" in told
+
+
+def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    run(shoot / "day 1", "-o", out, "--json")
+    code, told, _ = run(shoot, "-o", out, "--json")
+    summary = json.loads(told)
+    assert code == 0
+    expected = {"protected": 1, "done_before": 1, "failed": [], "remaining": 0, "faces": 1}
+    assert {name: summary[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--strength", "7"], 2),
+        (["--faces", "1,2"], 2),
+        (["--no-detect"], 2),
+        (["--jobs", "0"], 2),
+        (["--recognisers", "nobody"], 2),
+        (["--reference", "nowhere.jpg"], 3),
+    ],
+)
+def test_a_bad_option_is_refused_before_a_folder_is_made(
+    shoot: Path, tmp_path: Path, run: Run, words: list[str], code: int
+) -> None:
+    assert run(shoot, "-o", tmp_path / "out", *words)[0] == code
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
+    plan = json.loads(told)
+    assert code == 0 and not out.exists()
+    assert (plan["photos"], plan["faces"], plan["seconds"], plan["done_before"]) == (2, None, None, 0)
+    run(shoot / "day 1", "-o", out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    plan = json.loads(run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")[1])
+    # The other photo is expected to have as many faces, which took half a second each.
+    assert (plan["photos"], plan["seconds"], plan["done_before"]) == (1, 0.5, 1)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) -> None:
+    words = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
+    code = f"import os; from c2p_core import cli; done = cli.main({words}); print(os.nice(0), done)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    assert ended.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
+def test_many_photos_are_planned_in_little_time_and_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "shoot"
+    for day in range(20):
+        (folder / f"{day}").mkdir(parents=True)
+        for number in range(500):
+            (folder / f"{day}" / f"IMG_{number:05}.jpg").touch()
+    words = ["batch", str(folder), "-o", str(tmp_path / "out"), "--dry-run", "--no-detect", "--json"]
+    code = f"from c2p_core.cli import main; main({words}); print(open('/proc/self/status').read())"
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    told, end, status = ended.stdout.partition("\n}\n")
+    assert json.loads(told + end)["photos"] == 10_000
+    # A tenth of the photos, in a tenth of the time and memory beside that of the program itself.
+    (memory,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert time.monotonic() - began < 5 and memory < 120_000
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
+
+
+_STOPPED = """
+import sys, time
+from c2p_core import cli
+from c2p_core.commands import batch
+from tests.batch.darken import darken
+
+def slow(items, job, control):
+    for outcome in darken(items, job, control):
+        yield outcome
+        print("one", flush=True)
+        for _ in range(600):
+            time.sleep(0.05)
+            if control.cancel.cancelled and not {hangs}:
+                break
+
+batch.pick_engine = lambda count: slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "hangs"), [(2, False), (15, False), (1, False), (2, True)])
+def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
+    shoot: Path, tmp_path: Path, number: int, hangs: bool
+) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STOPPED.format(hangs=hangs), "batch", str(shoot), "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    while "one" not in process.stdout.readline():
+        pass
+    process.send_signal(number)
+    if hangs:
+        time.sleep(0.3)
+        process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number, err
+    assert list(results_of(out)) == ["a.png"]
+    assert (out / "report.html").exists() is not hangs
+    assert ("1 photo left" in err) is not hangs
+
+
+def test_a_list_on_standard_input(shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "read_standard_input", lambda: os.fsencode(shoot / "a.png"))
+    code, told, _ = run("-", "-o", tmp_path / "out")
+    assert code == 0 and "1 photo protected" in told

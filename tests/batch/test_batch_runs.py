@@ -1,0 +1,335 @@
+"""A batch from its sources to results and journal, with an engine that takes no time: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from c2p_core.api import CancelToken
+from c2p_core.batch import recorder, run
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.journal import Journal, Row
+from c2p_core.batch.layout import Item
+from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
+from tests.batch.darken import JOB, darken, results_of, run_batch, save
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    """Three photos that can be protected, one without a face and one that is damaged."""
+    folder = tmp_path / "shoot"
+    save(folder / "a.png", 200)
+    save(folder / "day 1" / "b.png", 100)
+    save(folder / "day 2" / "c.jpg", 150)
+    save(folder / "landscape.png", 0)
+    (folder / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def rows(out: Path) -> list[Row]:
+    journal = Journal(out / ".c2p" / run.JOURNAL)
+    try:
+        return list(journal.rows())
+    finally:
+        journal.close()
+
+
+def agree(out: Path) -> None:
+    """Journal and folder say the same, and nothing is left over."""
+    journal = Journal(out / ".c2p" / run.JOURNAL)
+    done = [known for known in journal.known() if known.state == "done"]
+    assert journal.announced() == []
+    journal.close()
+    files = results_of(out)
+    named = {known.target: known.result_digest for known in done}
+    assert named == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert list(out.rglob("*.part")) == []
+    assert all(Image.open(out / name).load() is not None for name in files)
+
+
+def test_every_photo_that_can_be_protected_is_and_the_others_are_told(shoot: Path, out: Path) -> None:
+    summary, plan = run_batch(shoot, out)
+    assert (len(plan.pending), summary.protected, summary.without_face, len(summary.failed)) == (5, 3, 1, 1)
+    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert Image.open(out / "a.png").getpixel((0, 0)) == (100, 100, 100)
+    assert summary.failed[0]["error"]["code"] == "image-damaged"
+    agree(out)
+
+
+def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    save(shoot / "damaged.jpg", 90)
+    summary, plan = run_batch(shoot, out)
+    assert [Path(item.path).name for item in plan.pending] == ["damaged.jpg"]
+    assert (plan.done, plan.without_face, summary.protected, summary.failed) == (3, 1, 1, [])
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}.items()
+    assert {row.state for row in rows(out)} == {"done", "without-face"}
+
+
+def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    os.utime(shoot / "a.png", ns=(1, 1))
+    summary, plan = run_batch(shoot, out)
+    assert len(plan.pending) == 2 and summary.copied == 1
+    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert len(run_batch(shoot, out)[1].pending) == 1
+
+
+def test_a_photo_of_new_content_gets_a_new_result_beside_the_old_one(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    old = (out / "a.png").read_bytes()
+    save(shoot / "a.png", 60)
+    run_batch(shoot, out)
+    assert (out / "a.png").read_bytes() == old and Image.open(out / "a-2.png").getpixel((0, 0)) == (30, 30, 30)
+    assert len(run_batch(shoot, out)[1].pending) == 1
+
+
+def test_other_settings_are_another_result(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    _, plan = run_batch(shoot, out, job=replace(JOB, options={**JOB.options, "prompt": "other"}))
+    assert len(plan.pending) == 5 and (out / "a-2.png").exists()
+
+
+def test_where_it_is_computed_is_not_a_setting(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    _, plan = run_batch(shoot, out, job=replace(JOB, options={**JOB.options, "device": "cpu"}))
+    assert len(plan.pending) == 1
+
+
+def test_overwriting_replaces_own_results_that_nobody_changed(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    edited = out / "day 1" / "b.png"
+    save(edited, 7)
+    for name in ("a.png", "day 1/b.png"):
+        save(shoot / name, 60)
+    run_batch(shoot, out, overwrite=True)
+    assert Image.open(out / "a.png").getpixel((0, 0)) == (30, 30, 30) and not (out / "a-2.png").exists()
+    assert Image.open(edited).getpixel((0, 0)) == (7, 7, 7)
+    assert Image.open(out / "day 1" / "b-2.png").getpixel((0, 0)) == (30, 30, 30)
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(shoot: Path, out: Path) -> None:
+    save(out / "a.png", 9)
+    run_batch(shoot, out, overwrite=True)
+    assert Image.open(out / "a.png").getpixel((0, 0)) == (9, 9, 9)
+    assert Image.open(out / "a-2.png").getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_a_result_that_was_deleted_is_made_again(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    (out / "a.png").unlink()
+    _, plan = run_batch(shoot, out)
+    assert sorted(Path(item.path).name for item in plan.pending) == ["a.png", "damaged.jpg"]
+    agree(out)
+
+
+def test_a_result_that_was_edited_stays_and_counts_as_done(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    save(out / "a.png", 5)
+    _, plan = run_batch(shoot, out)
+    assert plan.changed == ["a.png"] and len(plan.pending) == 1
+    assert Image.open(out / "a.png").getpixel((0, 0)) == (5, 5, 5)
+
+
+def test_a_result_that_was_only_touched_is_no_edited_one(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    os.utime(out / "a.png", ns=(1, 1))
+    assert run_batch(shoot, out)[1].changed == []
+
+
+def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    (shoot / "day 3").mkdir()
+    (shoot / "day 3" / "again.png").write_bytes((shoot / "a.png").read_bytes())
+    summary, _ = run_batch(shoot, out)
+    assert (summary.protected, summary.copied, summary.faces) == (1, 1, 0)
+    assert (out / "day 3" / "again.png").read_bytes() == (out / "a.png").read_bytes()
+    agree(out)
+
+
+def test_a_folder_that_moved_is_known_by_its_content(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    moved = shoot.rename(shoot.with_name("moved"))
+    summary, plan = run_batch(moved, out)
+    assert len(plan.pending) == 1 and summary.protected == 0
+
+
+def test_more_sources_later_do_nothing_twice(shoot: Path, out: Path) -> None:
+    run_batch(shoot / "day 1", out)
+    _, plan = run_batch(shoot, out)
+    assert str(shoot / "day 1" / "b.png") not in {item.path for item in plan.pending}
+
+
+def test_a_second_batch_into_the_same_folder_is_refused(shoot: Path, out: Path) -> None:
+    with run.open_folder(out), pytest.raises(BadRequest) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "batch-running"
+    run_batch(shoot, out)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(shoot: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, tmp_path / "file")
+    assert error.value.code == "folder-unusable"
+
+
+def fail_with(number: int, times: int) -> Callable[..., Path]:
+    """A `write_part` that fails so often with an error of the system's."""
+    left = [times]
+    write_part = recorder.write_part
+
+    def fail(folder: Path, data: bytes) -> Path:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return write_part(folder, data)
+
+    return fail
+
+
+def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "write_part", fail_with(errno.ENOSPC, 1))
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.fields["why"].code == "no-space"
+    agree(out)
+    assert run_batch(shoot, out)[0].protected == 3
+    agree(out)
+
+
+def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "write_part", fail_with(errno.EACCES, 1))
+    summary, _ = run_batch(shoot, out)
+    assert sorted(told["error"]["code"] for told in summary.failed) == ["image-damaged", "not-written"]
+    assert summary.protected == 2
+    agree(out)
+
+
+def test_a_journal_that_is_damaged_is_told(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    for file in (out / ".c2p").glob("journal*"):
+        file.unlink()
+    (out / ".c2p" / run.JOURNAL).write_bytes(b"no database" * 1000)
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "journal-unusable"
+
+
+def test_a_photo_that_vanishes_fails_alone(shoot: Path, out: Path) -> None:
+    def vanish(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        (shoot / "a.png").unlink()
+        yield from darken(items, job, control)
+
+    summary, _ = run_batch(shoot, out, engine=vanish)
+    assert sorted(told["error"]["code"] for told in summary.failed) == ["image-damaged", "image-missing"]
+    assert summary.protected == 2
+
+
+def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
+    cancel = CancelToken()
+
+    def stop_after_two(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        for count, outcome in enumerate(darken(items, job, control), 1):
+            yield outcome
+            if count == 2:
+                cancel.cancel()
+
+    first, _ = run_batch(shoot, out, engine=stop_after_two, cancel=cancel)
+    agree(out)
+    second, plan = run_batch(shoot, out)
+    assert len(plan.pending) == 5 - first.finished
+    assert first.protected + second.protected == 3
+
+
+def test_what_no_photo_can_do_without_ends_the_batch(shoot: Path, out: Path) -> None:
+    def lack(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        yield next(darken(items, job, control))
+        raise ModelUnavailable("model-missing", name="mtcnn", source="x")
+
+    with pytest.raises(ModelUnavailable):
+        run_batch(shoot, out, engine=lack)
+    agree(out)
+
+
+def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.png"), f"{'x' * 251}.png", "a\nb.png", "'; DROP TABLE photos; --.png"]
+    for value, name in enumerate(names, 50):
+        save(tmp_path / "plain.png", value).rename(tmp_path / name)
+    (tmp_path / "shoot").mkdir()
+    for name in names:
+        (tmp_path / name).rename(tmp_path / "shoot" / name)
+    run_batch(tmp_path / "shoot", out)
+    assert sorted(results_of(out)) == sorted(names)
+    assert run_batch(tmp_path / "shoot", out)[1].pending == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_at_the_very_moment_stays(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    put = recorder.put_in_place
+
+    def come_first(part: Path, target: Path, *, replace: bool) -> None:
+        if target.name == "a.png":
+            target.write_bytes(b"somebody's")
+        put(part, target, replace=replace)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(recorder, "put_in_place", come_first)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    run_batch(shoot, out)
+    assert (out / "a.png").read_bytes() == b"somebody's" and (out / "a-2.png").exists()
+
+
+def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
+    """Whether a batch was killed at that moment; it then agreed with itself and the next run finished it."""
+    command = [sys.executable, "-m", "tests.batch.darken", str(shoot), str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
+    ended = subprocess.run([*command, str(moment)], cwd=ROOT, env=environment, check=False)
+    assert ended.returncode in (0, -9)
+    whole = {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    with run.open_folder(out):
+        agree(out)
+    run_batch(shoot, out)
+    agree(out)
+    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    # What was there after the kill was whole and is still there: nothing was made twice.
+    assert whole <= {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    return ended.returncode == -9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_that_is_killed_agrees_with_itself_and_the_next_run_finishes_it(
+    shoot: Path, out: Path, seed: int
+) -> None:
+    assert kill_and_go_on(shoot, out, random.Random(seed).randint(1, 80))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(1, 81, 4))
+def test_a_kill_at_any_moment_loses_nothing(shoot: Path, out: Path, moment: int) -> None:
+    assert kill_and_go_on(shoot, out, moment)

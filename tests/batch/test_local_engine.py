@@ -1,0 +1,149 @@
+"""The engine of this process with the real pipeline: one step a face, once for all tests here."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from c2p_core import pipeline
+from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item
+from c2p_core.batch.local import protect_here, read_settled
+from c2p_core.errors import UnreadableImage
+from c2p_core.io import photo_files
+from c2p_core.models.store import ModelStore
+from tests.batch.darken import save
+
+OPTIONS = {"faces": "all", "steps": 1, "prompt": "red lipstick"}
+
+
+class OnlyStrong:
+    """Looks that protect what is named so, more strongly, and remember what they learnt."""
+
+    def __init__(self) -> None:
+        self.learnt: list[ProtectResult] = []
+
+    def settings(self, path: str) -> Mapping[str, Any]:
+        return {"strength": 0.9}
+
+    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
+        if "alone" in path:
+            return None
+        return ProtectRequest(request.photo, prompt="no makeup", strength=0.9, steps=1, faces=(faces[0].number,))
+
+    def learn(self, path: str, result: ProtectResult) -> None:
+        self.learnt.append(result)
+
+
+@pytest.fixture(scope="module")
+def shoot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("shoot")
+    paths = {name: folder / f"{name}.png" for name in ("face", "alone", "landscape", "damaged", "gone")}
+    Image.fromarray(data.astronaut()).save(paths["face"])
+    Image.fromarray(data.astronaut()[:, ::-1]).save(paths["alone"])
+    save(paths["landscape"], 120, (300, 200))
+    paths["damaged"].write_bytes(paths["face"].read_bytes()[:5000])
+    return paths
+
+
+def items(paths: dict[str, Path]) -> list[Item]:
+    return [Item(number, str(path), path.name) for number, path in enumerate(paths.values())]
+
+
+def control(store: ModelStore, told: list[tuple[str, Progress]]) -> Control:
+    return Control(lambda: store, CancelToken(), lambda item, progress: told.append((item.place, progress)))
+
+
+@pytest.fixture(scope="module")
+def outcomes(shoot: dict[str, Path], store: ModelStore) -> tuple[dict[str, Outcome], list[tuple[str, Progress]]]:
+    told: list[tuple[str, Progress]] = []
+    found = protect_here(items(shoot), Job(OPTIONS), control(store, told))
+    return {Path(outcome.item.place).stem: outcome for outcome in found}, told
+
+
+Outcomes = tuple[dict[str, Outcome], list[tuple[str, Progress]]]
+
+
+def test_every_photo_has_one_outcome(outcomes: Outcomes) -> None:
+    states = {name: outcome.state for name, outcome in outcomes[0].items()}
+    assert states == {
+        "face": "done",
+        "alone": "done",
+        "landscape": "without-face",
+        "damaged": "failed",
+        "gone": "failed",
+    }
+
+
+def test_a_result_is_the_same_as_that_of_the_photo_alone(
+    outcomes: Outcomes, shoot: dict[str, Path], store: ModelStore, tmp_path: Path
+) -> None:
+    photo = photo_files.read(shoot["face"])
+    alone = pipeline.protect(ProtectRequest(photo, **OPTIONS), store=store)
+    photo_files.write(tmp_path / "alone.png", alone.photo)
+    outcome = outcomes[0]["face"]
+    assert outcome.data == (tmp_path / "alone.png").read_bytes()
+    assert outcome.digest == hashlib.sha256(shoot["face"].read_bytes()).hexdigest()
+    assert outcome.stamp[0] == shoot["face"].stat().st_size and outcome.faces == 1 and outcome.seconds > 0
+
+
+def test_its_report_and_small_pictures_come_along(outcomes: Outcomes) -> None:
+    outcome = outcomes[0]["face"]
+    (face,) = outcome.report["faces"]
+    assert outcome.report["settings"]["prompt"] == "red lipstick" and len(face["similarities"]) > 1
+    assert outcome.thumbnails is not None
+    before, after = (np.asarray(Image.open(io.BytesIO(one)), float) for one in outcome.thumbnails)
+    assert before.shape == after.shape and max(before.shape) <= 640
+    assert 0.1 < np.abs(before - after).mean() < 30
+
+
+def test_progress_names_the_photo_and_its_face(outcomes: Outcomes) -> None:
+    assert ("face.png", Progress("search", 1, 1, 0, 1)) in outcomes[1]
+
+
+def test_failures_have_their_reasons(outcomes: Outcomes) -> None:
+    codes = {name: o.report["error"]["code"] for name, o in outcomes[0].items() if o.state != "done"}
+    assert codes == {"landscape": "no-face", "damaged": "image-damaged", "gone": "image-missing"}
+
+
+def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict[str, Path], store: ModelStore) -> None:
+    looks = OnlyStrong()
+    chosen = {name: shoot[name] for name in ("face", "alone")}
+    found = {
+        Path(outcome.item.place).stem: outcome
+        for outcome in protect_here(items(chosen), Job({**OPTIONS, "prompt": "x"}, looks=looks), control(store, []))
+    }
+    assert found["face"].report["settings"]["strength"] == 0.9
+    assert (found["alone"].state, found["alone"].report["error"]["code"]) == ("without-face", "no-face-chosen")
+    (learnt,) = looks.learnt
+    assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities
+
+
+def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
+    cancel = CancelToken()
+    stopping = Control(lambda: store, cancel, lambda item, progress: cancel.cancel())
+    assert [outcome.state for outcome in protect_here(items(shoot), Job(OPTIONS), stopping)] == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_photo_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "growing.png")
+    read = photo_files.read_bytes
+
+    def grow(path: Path) -> bytes:
+        whole = read(path)
+        path.write_bytes(whole + b"more")
+        return whole
+
+    monkeypatch.setattr(photo_files, "read_bytes", grow)
+    with pytest.raises(UnreadableImage) as error:
+        read_settled(path)
+    assert error.value.code == "photo-changing"

@@ -1,0 +1,151 @@
+"""Which files a batch takes, and where their results go."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from c2p_core.batch.layout import plan_items
+from c2p_core.batch.sources import find_sources
+from c2p_core.errors import BadRequest
+
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def places(*arguments: str, listed: bytes = b"", out: Path = OUT) -> list[str]:
+    """Where the results of what is found go."""
+    return [item.place.replace(os.sep, "/") for item in plan_items(find_sources(arguments, out, lambda: listed))]
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+
+
+def test_a_folder_keeps_its_layout_and_only_pictures_are_taken_from_it() -> None:
+    touch("shoot/b.JPG", "shoot/day 1/a.tif", "shoot/day 1/notes.txt", "shoot/raw.cr3", "shoot/raw2.CR3")
+    found = find_sources(["shoot"], OUT, bytes)
+    assert [item.place for item in plan_items(found)] == ["b.JPG", "day 1/a.tif"]
+    assert found.left_out == {".cr3": 2, ".txt": 1}
+
+
+def test_several_sources_keep_their_layout_below_the_folder_that_they_share() -> None:
+    touch("shoot/day1/a.jpg", "shoot/day2/a.jpg")
+    assert places("shoot/day1", "shoot/day2/a.jpg") == ["day1/a.jpg", "day2/a.jpg"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_ending_and_once() -> None:
+    touch("shoot/scan.photo", "shoot/a.jpg")
+    assert places("shoot/scan.photo", "shoot", "shoot/a.jpg") == ["scan.photo.png", "a.jpg"]
+
+
+def test_a_pattern_is_expanded_here_too_but_a_name_with_its_letters_is_a_name() -> None:
+    touch("shoot/a1.jpg", "shoot/b/a2.jpg", "shoot/a[1].jpg")
+    assert places("shoot/**/a?.jpg") == ["a1.jpg", "b/a2.jpg"]
+    assert places("shoot/a[1].jpg") == ["a[1].jpg"]
+
+
+@pytest.mark.parametrize("data", [b"shoot/a b.jpg\r\nshoot/c.jpg\n\n", b"shoot/a b.jpg\0shoot/c.jpg\0"])
+def test_a_list_comes_from_standard_input_or_a_file(data: bytes) -> None:
+    touch("shoot/a b.jpg", "shoot/c.jpg")
+    assert places("-", listed=data) == ["a b.jpg", "c.jpg"]
+    Path("list.txt").write_bytes(data)
+    assert places("@list.txt") == ["a b.jpg", "c.jpg"]
+
+
+def test_what_is_missing_is_planned_so_that_the_report_names_it() -> None:
+    touch("shoot/a.jpg")
+    assert places("shoot/a.jpg", "shoot/gone.jpg") == ["a.jpg", "gone.jpg"]
+
+
+def test_hidden_files_and_the_systems_own_folders_are_left_out() -> None:
+    touch("shoot/.hidden.jpg", "shoot/._a.jpg", "shoot/.trash/a.jpg", "shoot/@eaDir/a.jpg", "shoot/a.jpg")
+    assert places("shoot") == ["a.jpg"]
+
+
+def test_results_are_no_sources(here: Path) -> None:
+    touch("shoot/a.jpg", "shoot/out/b.jpg", "shoot/earlier/.c2p/journal.sqlite", "shoot/earlier/c.jpg")
+    found = find_sources(["shoot"], Path("shoot/out"), bytes)
+    assert [source.path for source in found.files] == [str(here / "shoot" / "a.jpg")]
+    assert found.results == [str(here / "shoot" / "earlier")]
+
+
+@pytest.mark.parametrize("sources", [["shoot"], ["shoot/a.jpg"], ["shoot/one", "shoot/two"]])
+def test_results_never_go_among_the_photos(sources: list[str]) -> None:
+    touch("shoot/a.jpg", "shoot/one/a.jpg", "shoot/two/a.jpg")
+    with pytest.raises(BadRequest) as error:
+        find_sources(sources, Path("shoot"), bytes)
+    assert error.value.code == "batch-into-sources"
+
+
+def test_nothing_to_protect_is_an_error() -> None:
+    Path("empty").mkdir()
+    with pytest.raises(BadRequest) as error:
+        find_sources(["empty"], OUT, bytes)
+    assert error.value.code == "sources-nothing"
+
+
+def test_a_list_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(BadRequest) as error:
+        find_sources(["@nowhere.txt"], OUT, bytes)
+    assert error.value.code == "list-unreadable"
+
+
+def test_links_are_followed_once_and_in_no_circle() -> None:
+    touch("shoot/a.jpg", "elsewhere/b.jpg")
+    for link, target in {
+        "shoot/loop": "shoot",
+        "shoot/far": "elsewhere",
+        "shoot/same.jpg": "shoot/a.jpg",
+        "shoot/far again": "elsewhere",
+        "shoot/broken.jpg": "nowhere",
+    }.items():
+        Path(link).symlink_to(Path(target).absolute())
+    assert places("shoot") == ["a.jpg", "broken.jpg", "far/b.jpg"]
+
+
+def test_a_folder_that_may_not_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("shoot/a.jpg", "shoot/locked/b.jpg")
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:
+        if folder.endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_sources(["shoot"], OUT, bytes)
+    assert len(found.files) == 1 and [message.code for message in found.unreadable] == ["folder-not-readable"]
+
+
+def test_photos_that_would_become_one_name_are_both_kept_whatever_their_order() -> None:
+    touch("shoot/a.mpo", "shoot/a.jpg", "shoot/b.jpg", "shoot/B.JPG", "shoot/b.mpo")
+    expected = {"a.jpg": "a.jpg", "a.mpo": "a.mpo.jpg", "B.JPG": "B.JPG", "b.jpg": "b.jpg.jpg", "b.mpo": "b.mpo.jpg"}
+    for arguments in (sorted(expected), sorted(expected, reverse=True)):
+        items = plan_items(find_sources([f"shoot/{name}" for name in arguments], OUT, bytes))
+        assert {Path(item.path).name: item.place for item in items} == expected
+
+
+def test_awkward_names_stay_as_they_are() -> None:
+    names = ["a\nb.jpg", "-o.jpg", "=1+1.jpg", "Zoë 💄.jpg", "'\"<&>.jpg", f"{'x' * 251}.jpg"]
+    if os.name == "posix":
+        names.append(os.fsdecode(b"caf\xe9.jpg"))  # not UTF-8
+    touch(*(f"shoot/{name}" for name in names))
+    assert sorted(places("shoot")) == sorted(names)
+
+
+def test_a_name_that_gets_another_ending_is_cut_to_what_disks_allow() -> None:
+    name = "x" * 250 + ".mpo2"
+    touch(f"shoot/{name}")
+    (place,) = places(f"shoot/{name}")
+    assert place.endswith(".png") and len(place) == 255

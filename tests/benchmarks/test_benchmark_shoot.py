@@ -1,0 +1,56 @@
+"""The measurement of shoots: grouping, and protected photos of a person beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from benchmarks.metrics.grouping import adjusted_rand_index
+from benchmarks.suites.gallery import Gallery
+from benchmarks.suites.shoot import Protected, measure_grouping, summarise
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    name: str
+    family: str
+    far1: float = 0.5
+    far01: float = 0.7
+
+
+def test_the_adjusted_rand_index_is_1_for_the_same_groups_and_0_without_any_information() -> None:
+    assert adjusted_rand_index("aabbc", [4, 4, 0, 0, 1]) == pytest.approx(1.0)
+    assert adjusted_rand_index("aabb", [0, 0, 0, 0]) == pytest.approx(0.0)
+    # Of Hubert and Arabie's formula by hand: 1 pair together in both, 2 and 2 in each, 6 in all.
+    assert adjusted_rand_index("aabb", [0, 0, 1, 2]) == pytest.approx((1 - 2 / 6) / (1.5 - 2 / 6))
+
+
+def test_people_are_grouped_among_strangers() -> None:
+    axes = np.eye(6, dtype=np.float32)
+    known = Gallery(("p1/1", "p1/2", "p2/1", "p2/2"), {"a": axes[[0, 0, 1, 1]]}, {})
+    strangers = Gallery(("x", "y"), {"a": axes[[1, 5]]}, {})
+    found = measure_grouping(known, strangers, Recogniser("a", "a"))  # type: ignore[arg-type]
+    assert found["ari"] == pytest.approx(1.0) and found["joined"] == 0.5
+    assert 0 < found["with_strangers"] < 1
+    assert measure_grouping(known, None, Recogniser("a", "a")) == {"ari": pytest.approx(1.0)}  # type: ignore[arg-type]
+
+
+def photo(before: tuple[float, float], after: tuple[float, float], red: float) -> Protected:
+    def unit(values: tuple[float, float]) -> dict[str, np.ndarray]:
+        vector = np.array(values, np.float32) / np.hypot(*values)
+        return {"a": vector, "b": vector}
+
+    return Protected(unit(before), unit(after), np.array([50.0, 0, 0]), np.array([50.0, red, 0]), 100, 10.0)
+
+
+def test_matches_with_others_and_between_protected_photos_are_counted_apart() -> None:
+    # Both protected photos went the same way: they lose the others, and match each other.
+    same = [photo((1, 0), (0, 1), 20.0), photo((1, 0.1), (0.1, 1), 20.0)]
+    recognisers = (Recogniser("a", "held"), Recogniser("b", "seen"))
+    found = summarise([same], recognisers, "held")  # type: ignore[arg-type]
+    assert found["held-out"] == {"others": 1.0, "protected": 0.0} == found["white-box"]
+    assert found["lips"] == pytest.approx(0.0) and found["steps"] == 100
+    apart = summarise([[same[0], photo((1, 0.1), (0, -1), 40.0)]], recognisers, "held")  # type: ignore[arg-type]
+    assert apart["held-out"] == {"others": 1.0, "protected": 1.0} and apart["lips"] > 5

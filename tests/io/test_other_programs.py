@@ -1,0 +1,249 @@
+"""ExifTool and ImageMagick find in a protected file what docs/files.md says that it keeps."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from skimage import data
+
+from c2p_core.io import jpeg_blocks, photo_files
+
+EXIFTOOL, IDENTIFY = shutil.which("exiftool"), shutil.which("identify")
+needs_exiftool = pytest.mark.skipif(EXIFTOOL is None, reason="exiftool is not installed")
+needs_imagemagick = pytest.mark.skipif(IDENTIFY is None, reason="ImageMagick's identify is not installed")
+
+FACE = slice(64, 112), slice(144, 208)
+ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "AVIF": ".avif"}
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# What a camera, an archive and an editor write, and programs that people sort their photos with.
+TAGS = (
+    "-EXIF:Make=Maker",
+    "-EXIF:Model=Model 1",
+    "-EXIF:Artist=José Müller",
+    "-EXIF:Copyright=© José Müller",
+    "-EXIF:ExposureTime=1/125",
+    "-EXIF:FNumber=2.8",
+    "-EXIF:DateTimeOriginal=2026:05:04 03:02:01",
+    "-EXIF:OffsetTimeOriginal=+02:00",
+    "-EXIF:UserComment=häusliche Szene",
+    "-ExifIFD:SerialNumber=0123",
+    "-EXIF:GPSLatitude=48.1",
+    "-EXIF:GPSLatitudeRef=N",
+    "-EXIF:SubjectArea=176 88 64 48",
+    "-XMP-dc:Creator=José Müller",
+    "-XMP-dc:Rights=no AI training",
+    "-XMP-dc:Subject=portrait",
+    "-XMP-xmp:Rating=4",
+    "-XMP-photoshop:City=Nürnberg",
+    "-XMP-mwg-rs:RegionInfo={AppliedToDimensions={W=320,H=208,Unit=pixel},RegionList=[{Area={X=0.5,Y=0.4,W=0.2,H=0.3,"
+    "Unit=normalized},Name=Ann,Type=Face}]}",
+)
+IPTC = ("-IPTC:By-line=Jose Muller", "-IPTC:CopyrightNotice=(c) Muller", "-IPTC:Keywords=portrait")
+WITH_IPTC = ("JPEG", "PNG", "TIFF")
+# The file on the disk, and how TIFF and AVIF pack pixels, which docs/files.md says is changed: groups or tags.
+PACKING = {
+    "System",
+    "ExifTool",
+    "IFD0:Compression",
+    "IFD0:Predictor",
+    "IFD0:RowsPerStrip",
+    "IFD0:SampleFormat",
+    "IFD0:StripByteCounts",
+    "IFD0:StripOffsets",
+    "QuickTime:ChromaFormat",
+    "QuickTime:CompatibleBrands",
+    "QuickTime:MediaDataOffset",
+    "QuickTime:MediaDataSize",
+}
+# Tags of TIFF that say how its pixels are stored.
+PACKED_IN_TIFF = {
+    "IFD0:BitsPerSample",
+    "IFD0:ImageHeight",
+    "IFD0:ImageWidth",
+    "IFD0:Orientation",
+    "IFD0:PhotometricInterpretation",
+    "IFD0:PlanarConfiguration",
+    "IFD0:ResolutionUnit",
+    "IFD0:SamplesPerPixel",
+    "IFD0:XResolution",
+    "IFD0:YCbCrPositioning",
+    "IFD0:YResolution",
+}
+PERSONAL = {"Artist", "By-line", "City", "Creator", "GPSLatitude", "Keywords", "RegionName", "SerialNumber", "Subject"}
+PERSONAL |= {"Comment", "UserComment"}
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A file of each kind with everything in ``TAGS``, made once."""
+    folder = tmp_path_factory.mktemp("tagged")
+
+    def make(kind: str) -> Path:
+        path = folder / f"a{ENDINGS[kind]}"
+        if not path.exists():
+            path.write_bytes(portrait(kind))
+            write_tags(path, *TAGS, *(IPTC if kind in WITH_IPTC else ()))
+        return path
+
+    return make
+
+
+def portrait(kind: str, orientation: int = 1) -> bytes:
+    """A part of the astronaut as a file with a profile and a resolution."""
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = orientation
+    options: dict[str, Any] = {"icc_profile": ICC, "exif": exif}
+    if kind in ("JPEG", "PNG", "TIFF"):
+        options["dpi"] = (300, 300)
+    if kind == "JPEG":
+        options["comment"] = b"by hand"
+    if kind == "WEBP":
+        options["lossless"] = True
+    Image.fromarray(data.astronaut()[:208, 60:380]).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def paint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    painted = pixels.copy()
+    painted[FACE] //= 2
+    return painted
+
+
+def protect(source: Path, target: Path, **options: Any) -> tuple[str, ...]:
+    """Write a photo with its face painted; the codes of what was said."""
+    photo = photo_files.read(source)
+    said = photo_files.write(target, photo.with_pixels(paint(photo.pixels)), **options)
+    return tuple(message.code for message in said)
+
+
+def write_tags(path: Path, *tags: str) -> None:
+    subprocess.run([str(EXIFTOOL), "-q", "-overwrite_original", *tags, str(path)], check=True, timeout=60)
+
+
+def read_tags(*paths: Path) -> list[dict[str, Any]]:
+    """Every tag of each file, by group and name, but those of ``PACKING``."""
+    command = [str(EXIFTOOL), "-json", "-G1", "-a", "-s", "-n", "-b", *map(str, paths)]
+    ended = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    found = []
+    for tags in json.loads(ended.stdout):
+        wanted = {name: value for name, value in tags.items() if ":" in name}
+        found.append({n: v for n, v in wanted.items() if n not in PACKING and n.partition(":")[0] not in PACKING})
+    return found
+
+
+def decode_elsewhere(path: Path) -> NDArray[np.uint8]:
+    """(208, 320, 3) pixels as ImageMagick decodes them."""
+    command = [str(shutil.which("stream")), "-map", "rgb", "-storage-type", "char", str(path), "-"]
+    ended = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return np.frombuffer(ended.stdout, np.uint8).reshape(208, 320, 3)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_exiftool_finds_the_tags_of_the_original(tmp_path: Path, tagged: Callable[[str], Path], kind: str) -> None:
+    source, target = tagged(kind), tmp_path / f"b{ENDINGS[kind]}"
+    protect(source, target)
+    before, after = read_tags(source, target)
+    assert sum("José Müller" in str(value) for value in before.values()) >= 2
+    assert after == before
+
+
+@needs_exiftool
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_exiftool_finds_no_personal_data_where_they_were_to_be_removed(
+    tmp_path: Path, tagged: Callable[[str], Path], kind: str
+) -> None:
+    source, target = tagged(kind), tmp_path / f"b{ENDINGS[kind]}"
+    protect(source, target, personal=False)
+    before, after = read_tags(source, target)
+    gone = {name for name in before if name.partition(":")[2] in PERSONAL}
+    assert len(gone) >= 8 and not gone & after.keys()
+    kept = ("Copyright", "CopyrightNotice", "Rights", "Make", "ExposureTime", "DateTimeOriginal")
+    assert {n: v for n, v in before.items() if n.partition(":")[2] in kept}.items() <= after.items()
+
+
+@needs_exiftool
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_exiftool_finds_the_same_in_another_format_but_for_what_was_named(
+    tmp_path: Path, tagged: Callable[[str], Path], kind: str
+) -> None:
+    source = tagged(kind)
+    others = [other for other in ENDINGS if other != kind]
+    targets = [tmp_path / f"{other}{ENDINGS[other]}" for other in others]
+    said = [protect(source, target) for target in targets]
+    before, *found = read_tags(source, *targets)
+    tags = {name for name in before if name.startswith(("IFD0", "ExifIFD", "GPS", "XMP", "ICC", "IPTC"))}
+    for other, codes, after in zip(others, said, found, strict=True):
+        lacking = {name for name in tags if after.get(name) != before[name]} - PACKED_IN_TIFF
+        assert {name.partition(":")[0] for name in lacking} <= ({"IPTC"} if other not in WITH_IPTC else set()), (
+            other,
+            lacking,
+        )
+        assert not lacking or "parts-not-kept" in codes, lacking
+
+
+@needs_exiftool
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exiftool_agrees_that_what_lies_on_its_side_is_upright_in_another_format(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / f"a{ENDINGS[kind]}"
+    source.write_bytes(portrait(kind, 6))
+    write_tags(source, *TAGS)
+    same, other = tmp_path / f"b{ENDINGS[kind]}", tmp_path / ("c.png" if kind != "PNG" else "c.tif")
+    protect(source, same)
+    protect(source, other)
+    before, after, turned = read_tags(source, same, other)
+    assert after == before
+    assert turned.get("IFD0:Orientation", 1) == 1
+    # x, y, width and height in 320 x 208 pixels, of which what is left becomes the top.
+    assert before["ExifIFD:SubjectArea"] == "176 88 64 48" and turned["ExifIFD:SubjectArea"] == "120 176 48 64"
+    assert (turned["XMP-mwg-rs:RegionAreaX"], turned["XMP-mwg-rs:RegionAreaY"]) == (0.6, 0.5)
+    assert (turned["XMP-mwg-rs:RegionAreaW"], turned["XMP-mwg-rs:RegionAreaH"]) == (0.3, 0.2)
+    assert turned["XMP-mwg-rs:RegionAppliedToDimensionsW"] == 208
+
+
+@needs_imagemagick
+@pytest.mark.parametrize("kind", ENDINGS)
+def test_imagemagick_agrees_on_depth_colours_resolution_and_compression(tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
+    source.write_bytes(portrait(kind))
+    protect(source, target)
+    form = (
+        "%m %w %h %[bit-depth] %[channels] %[colorspace] %x %y %[profile:icc] %[orientation] %[jpeg:sampling-factor]\\n"
+    )
+    ended = subprocess.run([str(IDENTIFY), "-format", form, source, target], capture_output=True, text=True, timeout=60)
+    if kind == "AVIF" and "no decode delegate" in ended.stderr:
+        pytest.skip("this ImageMagick reads no AVIF")
+    before, after = ended.stdout.splitlines()
+    assert ended.returncode == 0 and after == before
+
+
+@needs_imagemagick
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("JPEG", marks=pytest.mark.skipif(not jpeg_blocks.AVAILABLE, reason="no pyjpegio here")),
+        "PNG",
+        "TIFF",
+        "WEBP",
+    ],
+)
+def test_imagemagick_finds_no_other_pixel_beside_the_face(tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
+    source.write_bytes(portrait(kind))
+    protect(source, target)
+    before, after = (decode_elsewhere(path) for path in (source, target))
+    # The borders of the face lie on those of blocks of 16 pixels; decoders interpolate colours over one more.
+    beside = np.ones(before.shape[:2], bool)
+    beside[FACE[0].start - 1 : FACE[0].stop + 1, FACE[1].start - 1 : FACE[1].stop + 1] = False
+    assert np.array_equal(before[beside], after[beside]) and (before[FACE] != after[FACE]).mean() > 0.9

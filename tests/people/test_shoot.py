@@ -1,0 +1,180 @@
+"""What each photo of a shoot gets, and what later photos learn of earlier ones."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from c2p_core.api import Box, Face, FaceLook, ProtectRequest, ProtectResult, Trace
+from c2p_core.errors import BadRequest, Message
+from c2p_core.people import shoot
+from c2p_core.people.listing import ListedFace, write_faces
+from c2p_core.people.looks_file import NAME, Looks, PersonLook, parse_looks
+from c2p_core.people.results import Results
+from c2p_core.people.shoot import ShootLooks
+from c2p_core.photo import Photo
+from tests.said import raising
+
+REQUEST = ProtectRequest(Photo(np.zeros((8, 8, 3), np.uint8)), prompt="natural makeup")
+BOXES = {1: (0.0, 0.0, 100.0, 100.0), 2: (200.0, 0.0, 290.0, 90.0), 3: (400.0, 0.0, 480.0, 80.0)}
+# Persons 1 and 2 and a passer-by on the first photo, person 1 alone on the second.
+FACES = (
+    ListedFace("a.jpg", 1, BOXES[1], 1),
+    ListedFace("a.jpg", 2, BOXES[2], 2),
+    ListedFace("a.jpg", 3, BOXES[3], 0),
+    ListedFace("b.jpg", 1, BOXES[1], 1),
+)
+
+
+def face(number: int, skipped: bool = False) -> Face:
+    reason = Message("face-not-chosen") if skipped else None
+    return Face(number, BOXES[number], 1.0, np.zeros((468, 2), np.float32), 60.0, reason)
+
+
+def make(folder: Path, text: str = "", **choice: Any) -> ShootLooks:
+    return ShootLooks(parse_looks(text, NAME), FACES, folder, **choice)
+
+
+def choose(looks: ShootLooks, photo: str, folder: Path, *numbers: int) -> ProtectRequest | None:
+    return looks.choose(str(folder / photo), REQUEST, [face(number) for number in numbers])
+
+
+def trace(number: int, value: float) -> Trace:
+    return Trace(number, {"shape": np.full(3, value, np.float32)}, {"dlib": np.full(4, value, np.float32)})
+
+
+def result(*traces: Trace) -> ProtectResult:
+    return ProtectResult(REQUEST.photo, (), traces=traces)
+
+
+def test_every_person_has_a_look_and_others_get_what_the_request_says(tmp_path: Path) -> None:
+    chosen = choose(make(tmp_path, '[person.1]\nprompt = "red lipstick"\nseed = 3'), "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == "all"
+    assert chosen.looks == (FaceLook(1, "red lipstick", seed=3), FaceLook(2))
+
+
+def test_who_is_skipped_is_left_out_by_the_file_or_by_the_command(tmp_path: Path) -> None:
+    skipping = make(tmp_path, "[person.1]\nskip = true\n[others]\nskip = true")
+    chosen = choose(skipping, "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == (2,)
+    assert choose(skipping, "b.jpg", tmp_path, 1) is None
+    chosen = choose(make(tmp_path, skip=[2]), "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == (1, 3)
+    chosen = choose(make(tmp_path, only=[2]), "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == (2,)
+
+
+def test_corrections_since_the_list_was_made_count(tmp_path: Path) -> None:
+    text = 'merge = [2, 1]\nnobody = ["b.jpg@50,50"]\n[person.2]\nfaces = ["a.jpg@440,40"]'
+    looks = make(tmp_path, text, only=[2])
+    chosen = choose(looks, "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == "all" and len(chosen.looks) == 3
+    assert choose(looks, "b.jpg", tmp_path, 1) is None
+
+
+def test_only_faces_that_the_request_names_are_chosen_and_unlisted_ones_are_nobodys(tmp_path: Path) -> None:
+    looks = ShootLooks(Looks(others=PersonLook(strength=0.9)), FACES, tmp_path)
+    assert choose(looks, "new.jpg", tmp_path, 1).looks == (FaceLook(1, strength=0.9),)  # type: ignore[union-attr]
+
+
+def test_a_number_that_is_no_persons_is_refused(tmp_path: Path) -> None:
+    with raising(BadRequest, "person-unknown", number=5, known=[1, 2]):
+        make(tmp_path, skip=[1, 5])
+
+
+def test_later_photos_go_on_from_the_last_one_and_away_from_all(tmp_path: Path) -> None:
+    looks = make(tmp_path)
+    choose(looks, "a.jpg", tmp_path, 1, 2)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1), trace(2, 0.2)))
+    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert [list(earlier.protected["dlib"]) for earlier in own.earlier] == [[np.float32(0.1)] * 4]
+    looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.3)))
+    own, other = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [float(earlier.protected["dlib"][0]) for earlier in own.earlier] == pytest.approx([0.1, 0.3])
+    assert [set(earlier.code) for earlier in own.earlier] == [set(), {"shape"}]
+    assert [float(earlier.protected["dlib"][0]) for earlier in other.earlier] == pytest.approx([0.2])
+
+
+def test_a_photo_waits_for_an_earlier_one_of_the_same_person_but_not_for_others(tmp_path: Path) -> None:
+    looks = make(tmp_path, skip=[1])
+    choose(looks, "a.jpg", tmp_path, 2)
+    assert choose(looks, "new.jpg", tmp_path, 1) is not None
+
+    looks = make(tmp_path)
+    choose(looks, "a.jpg", tmp_path, 1)
+    found: list[ProtectRequest | None] = []
+    later = threading.Thread(target=lambda: found.append(choose(looks, "b.jpg", tmp_path, 1)))
+    later.start()
+    later.join(0.1)
+    assert not found
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    later.join(5)
+    assert found[0] is not None and len(found[0].looks[0].earlier) == 1
+
+
+def test_a_photo_that_failed_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shoot, "_PATIENCE", 0.01)
+    looks = make(tmp_path)
+    choose(looks, "a.jpg", tmp_path, 1)
+    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert own.earlier == ()
+    looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.1)))
+    monkeypatch.setattr(shoot, "_PATIENCE", 60.0)
+    assert choose(looks, "b.jpg", tmp_path, 1) is not None
+
+
+def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else(tmp_path: Path) -> None:
+    def settings(photo: str, text: str = "", **choice: Any) -> str:
+        return json.dumps(make(tmp_path, text, **choice).settings(str(tmp_path / photo)))
+
+    plain = settings("b.jpg")
+    assert settings("b.jpg", "[person.2]\nseed = 4", skip=[2]) == plain
+    assert settings("b.jpg", "[person.1]\nseed = 4") != plain
+    assert settings("b.jpg", skip=[1]) != plain
+
+
+@dataclass(frozen=True)
+class Kept(Results):
+    """Results that are asked for by photo and are as the photo's name says."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def embed(self, source: str, box: Box) -> dict[str, np.ndarray] | None:
+        self.asked.append(Path(source).name)
+        return {"dlib": np.full(4, 0.7, np.float32)} if source in self.files else None
+
+
+def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp_path: Path) -> None:
+    kept = Kept({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
+    looks = ShootLooks(Looks(), FACES, tmp_path, results=kept)
+    own, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [set(trace.code) for trace in own.earlier] == [set()] and other.earlier == ()
+    assert own.earlier[0].protected["dlib"].tolist() == pytest.approx([0.7] * 4)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    asked = len(kept.asked)
+    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert len(own.earlier) == 2 and len(kept.asked) == asked
+
+
+def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:
+    looks = make(tmp_path, "[person.1]\nseed = 5", skip=[2])
+    choose(looks, "a.jpg", tmp_path, 1)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    chosen = choose(pickle.loads(pickle.dumps(looks)), "a.jpg", tmp_path, 1, 2, 3)
+    assert chosen is not None and chosen.faces == (1, 3) and chosen.looks == (FaceLook(1, seed=5),)
+
+
+def test_the_files_are_read_together_and_a_missing_list_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    path.write_text("[person.1]\nskip = true")
+    with raising(BadRequest, "people-not-listed"):
+        ShootLooks.read(path)
+    write_faces(tmp_path / "faces.json", FACES)
+    assert choose(ShootLooks.read(path), "b.jpg", tmp_path, 1) is None

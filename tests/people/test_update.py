@@ -1,0 +1,88 @@
+"""`c2p people` from files to files: a photo of two people, one of each alone, and corrections by hand."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from skimage import data
+
+from c2p_core.errors import BadRequest, Message, NoFace
+from c2p_core.models.store import ModelStore
+from c2p_core.people.finding import People
+from c2p_core.people.listing import read_faces
+from c2p_core.people.update import update_people
+from tests.said import raising
+
+SAMPLES = Path(__file__).resolve().parents[2] / "bundle" / "mini" / "samples.png"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def shoot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shoot")
+    one = Image.fromarray(data.astronaut()[:260, 100:360])
+    # A face that the shipped generator made up.
+    other = Image.open(SAMPLES).crop((128, 128, 256, 256)).resize((260, 260), Image.Resampling.LANCZOS)
+    both = Image.new("RGB", (520, 260))
+    both.paste(one)
+    both.paste(other, (260, 0))
+    both.save(folder / "both.png")
+    ImageEnhance.Brightness(ImageOps.mirror(one)).enhance(0.8).save(folder / "one.png")
+    ImageEnhance.Brightness(ImageOps.mirror(other)).enhance(1.1).save(folder / "other.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def update(shoot: Path, folder: Path, store: ModelStore, *names: str) -> tuple[People, list[Message]]:
+    warnings: list[Message] = []
+    people, _ = update_people([shoot / f"{name}.png" for name in names], folder, store, CPU, warnings)
+    return people, warnings
+
+
+def groups(people: People) -> dict[tuple[str, int], int]:
+    return {(Path(face.photo).stem, face.number): face.group for face in people.faces}
+
+
+@pytest.mark.slow
+def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
+    shoot: Path, tmp_path: Path, store: ModelStore
+) -> None:
+    people, warnings = update(shoot, tmp_path, store, "both", "one", "broken")
+    assert [message.code for message in warnings] == ["image-format-unknown"]
+    found = groups(people)
+    (stranger,) = (key for key, group in found.items() if group == 0)
+    assert stranger[0] == "both" and sorted(found.values()) == [0, 1, 1]
+    assert read_faces(tmp_path / "faces.json") == tuple(people.faces)
+    assert "Person 1" in (tmp_path / "people.html").read_text()
+    if os.name == "posix":
+        assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("faces.json", "people.html")} == {0o600}
+
+    # Somebody takes one of the two out, and a photo is added: the numbers stay.
+    looks = tmp_path / "looks.toml"
+    label = next(face.label for face in people.faces if Path(face.photo).stem == "one")
+    looks.write_text(f'nobody = ["{label}", "gone.png@1,1"]\n' + looks.read_text())
+    written = looks.read_text()
+    people, warnings = update(shoot, tmp_path, store, "both", "one", "other")
+    found = groups(people)
+    assert found["one", 1] == 0 and found[stranger] == found["other", 1] == 2
+    assert found["both", 3 - stranger[1]] == 1
+    assert warnings == [Message("label-unmatched", label="gone.png@1,1")]
+    assert looks.read_text().startswith(written) and "[person.2]" in looks.read_text()
+
+
+def test_without_any_face_nothing_is_written(shoot: Path, tmp_path: Path, store: ModelStore) -> None:
+    with raising(NoFace, "no-face-in-photos", count=1):
+        update(shoot, tmp_path, store, "broken")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_looks_file_is_refused_before_any_photo_is_read(shoot: Path, tmp_path: Path, store: ModelStore) -> None:
+    (tmp_path / "looks.toml").write_text("[person.1]\nstrength = 3")
+    with raising(BadRequest, "looks-value-wrong", key="person.1.strength"):
+        update_people([shoot / "one.png"], tmp_path, store, CPU, [], lambda done: pytest.fail("a photo was read"))
+    assert list(tmp_path.iterdir()) == [tmp_path / "looks.toml"]

@@ -1,0 +1,80 @@
+"""Every control has a letter of its own in its window, in English and in German."""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import io
+
+import pytest
+from worker_client.settings import AMOUNTS, LOCKS
+
+from hatch_build import compile_translations
+from tests.plugin.conftest import PLUGIN
+
+CATALOGUE = "locale/de/LC_MESSAGES/protect-face.mo"
+METER = ("Str_onger", "Try a_nother", "More sh_ape", "Details _by recogniser")
+# GIMP's own buttons in the window of Protect Face: their letters in English and German.
+HOST = ("chr", "chz")
+# What the window of Protect Face shows on both of its pages of settings, while nothing is computed.
+ALWAYS = (
+    *("_Whole photo", "_Zoom to the face", "_1:1", "_View", "_Quick preview", "Search _in full", "Try _3 looks"),
+    *("Fetch {count} missing mo_del ({size})", "_Protect"),
+)
+USUAL = ("Makeup st_yle", "Prese_ts…", "Stren_gth", "_Faces", "_More", *(label for _, label, _ in AMOUNTS), *METER)
+MORE = (
+    *("Bac_k", "Keep e_xpression", *(label for _, _, label in LOCKS)),
+    *("Res_ult", "Dir_ection", "Chan_ge by", "Number of s_teps", "Rand_om seed"),
+)
+SEARCHING = ("_Quick preview", "Search _in full", "Try _3 looks")
+WINDOWS: dict[str, tuple[str, ...]] = {
+    "settings": (*ALWAYS, *USUAL),
+    "more settings": (*ALWAYS, *MORE),
+    "settings while it computes": (*(text for text in (*ALWAYS, *USUAL) if text not in SEARCHING), "_Stop"),
+    "more settings while it computes": (*(text for text in (*ALWAYS, *MORE) if text not in SEARCHING), "_Stop"),
+    "presets": (
+        *("Saved _presets", "_Name", "With the _thumbnail, which shows the face", "_Save settings"),
+        *("_Use", "_Rename", "_Delete", "_Close"),
+    ),
+    "presets, overwriting": (
+        *("Saved _presets", "_Name", "With the _thumbnail, which shows the face", "_Overwrite"),
+        *("_Use", "_Rename", "_Delete", "_Close"),
+    ),
+    "deleting": ("_Cancel", "_Delete"),
+    "check": ("Save _Report…", "As _Uploaded", "_Close", *METER),
+    "original": ("_Cancel", "_OK"),
+    "report": ("_Save", "_Cancel"),
+    "result": ("_Close", *METER),
+    "worker": ("_Restart", "_Fetch Models", "_Diagnosis", "Cop_y", "_Close"),
+    "menu": ("_Protect Face…", "_Check Protection…", "_Strengthen Protection", "Protect Face _Worker…"),
+}
+# Arguments of procedures that have no window.
+UNSEEN = {"_What", "_Original", "As _uploaded", "_Report", "_Do"}
+
+
+@pytest.fixture(scope="module")
+def german() -> gettext.GNUTranslations:
+    return gettext.GNUTranslations(io.BytesIO(compile_translations(PLUGIN / "worker_client")[CATALOGUE]))
+
+
+def letters(texts: tuple[str, ...]) -> list[str]:
+    return [text.split("_", 1)[1][0].lower() for text in texts]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_no_two_controls_of_a_window_share_a_letter(window: str, german: gettext.GNUTranslations) -> None:
+    texts = WINDOWS[window]
+    translated = tuple(german.ngettext(text, text, 1) if "{count}" in text else german.gettext(text) for text in texts)
+    for told, hosts in ((texts, HOST[0]), (translated, HOST[1])):
+        own = letters(told) + list(hosts if "settings" in window else "")
+        assert sorted({letter for letter in own if own.count(letter) > 1}) == [], told
+
+
+def test_every_label_with_a_letter_belongs_to_a_window() -> None:
+    found = set()
+    for path in (PLUGIN / "protect-face").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("_", "N_", "ngettext"):
+                found |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant) and "_" in word.value}
+    found |= {label for _, label, _ in AMOUNTS} | {label for _, _, label in LOCKS}
+    assert found == {text for texts in WINDOWS.values() for text in texts} | UNSEEN
