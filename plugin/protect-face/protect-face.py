@@ -19,6 +19,7 @@ from worker_client.texts import _  # noqa: E402
 import check  # noqa: E402
 import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
+from last_settings import keep_as_last  # noqa: E402
 from layers import photo_of  # noqa: E402
 from procedures import guard_procedure, run_and_show  # noqa: E402
 
@@ -123,7 +124,7 @@ def _run_protect(
         choice = dialog.ask(procedure, config, source)
         if choice is None:
             return None
-        run_settings.keep_as_last(config, image)
+        keep_as_last(config, image)
         source = photo_of(image, drawables)  # the image could be edited while the dialog was open
     run_and_show(mode, source, run_settings.read_config(config), choice)
     return []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from gi.repository import Gimp, Gio, GLib, GObject
+from gi.repository import Gimp, GObject
 from worker_client.settings import (
     ABOUT_LOCKS,
     AMOUNTS,
@@ -107,17 +105,6 @@ def read_config(config: Gimp.ProcedureConfig) -> RunSettings:
     return RunSettings(
         **{name: config.get_property(name.replace("_", "-")) for name in RunSettings.__dataclass_fields__}
     )
-
-
-def keep_as_last(config: Gimp.ProcedureConfig, image: Gimp.Image) -> None:
-    """Makes the arguments those that *Repeat* takes, as GIMP does when a run ends: its *Cancel* kills the run first."""
-    name = f"{config.__gtype__.name}"
-    file = Path(Gimp.directory()) / "plug-in-settings" / f"{name}.last"
-    try:
-        config.serialize_to_file(Gio.File.new_for_path(str(file)), "settings", "end of settings", None)
-    except GLib.Error as error:
-        print(error.message, file=sys.stderr)  # a full disk is no reason to refuse the run
-    image.attach_parasite(config.serialize_to_parasite(f"{name}-last", Gimp.PARASITE_PERSISTENT, None))
 
 
 def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
