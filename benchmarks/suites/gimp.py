@@ -146,24 +146,22 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
         location = _location(gimp)
         _probe(gimp.plug_in)
         try:
-            figures = list(_figures(gimp, location))
+            figures = list(_told(_figures(gimp, location), say))
             if missing := test_window.missing_programs(gimp):
                 say(f"The dialog is not measured: there is no {', '.join(missing)} here.")
             else:
-                figures += _dialog_figures(gimp, location)
+                figures += _told(_dialog_figures(gimp, location), say)
             try:
                 older = gimp210.prepared(share)
             except NoRoot as reason:
                 say(f"GIMP 2.10 is not measured: {reason}")
             else:
                 _probe(older.plug_in)
-                figures += _figures_210(older)
+                figures += _told(_figures_210(older), say)
         finally:
             worker_client.stop(location)
     finally:
         shutil.rmtree(share)
-    for figure in figures:
-        say(f"{figure.name}: {figure.median:.2f} {figure.unit} (at most {figure.limit:g})")
     summary: dict[str, Any] = {
         "figures": [{**asdict(figure), "median": round(figure.median, 3)} for figure in figures],
         "cores": os.cpu_count(),
@@ -174,6 +172,12 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
     path = results / FILE
     path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _told(figures: Iterable[Figure], say: Callable[[str], None]) -> Iterator[Figure]:
+    for figure in figures:
+        say(f"{figure.name}: {figure.median:.2f} {figure.unit} (at most {figure.limit:g})")
+        yield figure
 
 
 def _figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:

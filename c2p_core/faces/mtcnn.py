@@ -161,7 +161,8 @@ class Mtcnn(nn.Module):
         # One row of cells for every other row of the picture, the last of which the pooling fills up.
         count, step = (rows - 1) // _STRIDE - 4, max(1, _STRIP_PIXELS // (_STRIDE * columns))
         if count <= step:
-            return self.pnet(_normalise(pictures))
+            whole: tuple[Tensor, Tensor] = self.pnet(_normalise(pictures))
+            return whole
         probabilities, offsets = [], []
         for top in range(0, count, step):
             end = rows if top + step >= count else _STRIDE * (top + step - 1) + _CELL
