@@ -562,7 +562,7 @@ def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Windo
 
 def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Window) -> None:
     window.open_dialog()
-    window.ask("dialog._config.set_property('prompt', 'plum lipstick'); dialog._config.set_property('steps', 1)")
+    window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
     process = computing(window.gimp)
     process.suspend()
     try:
@@ -582,7 +582,7 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.do("wmctrl", "-c", "GIMP Message")
     window.open_dialog()
     names = "found['names'] = [layer.get_name() for layer in dialog._source.image.get_layers()]"
-    assert window.ask(names)["names"][0] == "plum lipstick"
+    assert window.ask(names)["names"][0] == "plum “lipstick”"
     window.dismiss()
 
 
