@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, fullsize, shoot."""
+"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, batch, fullsize, shoot."""
 
 from __future__ import annotations
 
@@ -388,6 +388,20 @@ def covered(
     tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
         click.echo(f"{suite.run(tasks, where.rows, executor, click.echo)} written.")
+
+
+@main.command()
+@_FACES
+@click.option("--shoot", "count", type=int, default=60, show_default=True, help="Photos of the shoot.")
+@click.option("--most", type=int, default=10, show_default=True, help="Faces of a photo: 1 to so many, in turn.")
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@_OUT
+def batch(faces: Path | None, photos: Path | None, count: int, most: int, steps: int | None, out: Path | None) -> None:
+    """Measure a whole shoot and a large plan with c2p batch; nothing else should be running."""
+    from benchmarks.suites import batch as suite
+
+    chosen = _find_faces(faces, photos)
+    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, click.echo)} written.")
 
 
 @main.command()

@@ -131,8 +131,8 @@ class FaceLook:
     Attributes:
         face: its number, or its box.
         prompt, strength, seed, locks: None for the request's.
-        earlier: traces of earlier photos of the same person, oldest first. The search then starts from the code of
-            the last one, and leads away from all of these protected faces, too.
+        earlier: traces of earlier photos of the same person, oldest first. The search then goes on from the code of
+            the last one, in fewer steps, and when dodging leads away from all of these protected faces, too.
     """
 
     face: int | Box
@@ -165,7 +165,8 @@ class ProtectRequest:
             "stylegan2".
         device: "auto", "cpu" or "cuda".
         original: the photo before it was protected and edited, of the same size; the search then starts from
-            ``photo`` and leads away from the faces of ``original``. None when ``photo`` is the original.
+            ``photo``, leads away from the faces of ``original``, and moves them no farther from it, all in all, than
+            the strength allows. None when ``photo`` is the original.
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.

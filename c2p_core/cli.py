@@ -17,10 +17,12 @@ from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
+from c2p_core.memory_limit import COMPARE, FIND, SEARCH, check_memory_limit
 from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_ending, interrupt
 from c2p_core.streams import Output, standard_streams, stream_at
@@ -125,6 +127,7 @@ def protect(
     **options: Any,
 ) -> int:
     """Protects the faces in photos."""
+    check_memory_limit(SEARCH)
     prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = prints_report
@@ -195,6 +198,7 @@ def check(
     as_json: bool,
 ) -> None:
     """Compares the faces of ORIGINAL and PROTECTED with all recognisers."""
+    check_memory_limit(COMPARE)
     from c2p_core.io import photo_files
 
     if plot is not None:
@@ -229,6 +233,7 @@ def check(
 @click.pass_obj
 def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     """Lists the faces of a photo, largest first."""
+    check_memory_limit(FIND)
     from c2p_core.io import photo_files
 
     if overlay is not None:
@@ -273,6 +278,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
 
     SRC are photos, folders and patterns as for c2p batch. Nobody is identified: people get numbers.
     """
+    check_memory_limit(COMPARE)
     from c2p_core.batch.sources import find_sources
 
     found = find_sources(sources, folder, sys.stdin.buffer.read)
@@ -286,7 +292,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     messages = [*found.unreadable]
     photos = [Path(source.path) for source in found.files]
     torch_device = pick_device(device, messages)
-    with _show_progress(str(folder), human=not as_json) as watch:
+    with _show_progress(", ".join(sources), human=not as_json) as watch:
         there, looks = update_people(
             photos,
             folder,
@@ -332,6 +338,7 @@ def thresholds(
     DIR holds a folder for each person, or photos named after the person with a number, such as anna1.jpg. Without
     either, every face counts as a different person.
     """
+    check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
     from c2p_core.recognition import impostors, recogniser_names
@@ -371,6 +378,7 @@ def thresholds(
 
 
 c2p.add_command(batch)
+c2p.add_command(watch)
 
 
 @c2p.group()
@@ -473,6 +481,7 @@ def worker() -> None:
 @click.option("--tcp", is_flag=True, help="Listen on 127.0.0.1, for sandboxes that allow nothing else.")
 def run(idle: float, tcp: bool) -> int:
     """Runs the worker in this terminal until it is idle or Ctrl-C; only needed where plug-ins can't start it."""
+    check_memory_limit(SEARCH)
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."

@@ -20,6 +20,8 @@ from c2p_core.photo import Photo
 from c2p_core.recognition import unmeasured_warnings
 from c2p_core.robustness import measure_robustness
 
+_STEP = 1.01 / 255  # of 8 bits, and what conversions add to it
+
 
 def check(
     original: Photo,
@@ -89,6 +91,14 @@ def check(
         lambda: compare_on(preferred),
         lambda: compare_on(CPU, Message("check-on-processor")),
     )
+
+
+def are_the_same(first: Photo, second: Photo) -> bool:
+    """Whether two photos show the same colours, in whatever encoding, to within a step of 8 bits."""
+    if (first.width, first.height) != (second.width, second.height):
+        return False
+    pixels = [View(photo).read(0, 0, photo.width, photo.height) for photo in (first, second)]
+    return bool((pixels[0] - pixels[1]).abs().max() <= _STEP)
 
 
 def _rescale(face: Face, ratio: tuple[float, float]) -> Face:

@@ -6,7 +6,8 @@ import errno
 
 from c2p_core.errors import C2PError
 
-# What libraries say that don't raise MemoryError: torch, libvips, the system's mmap and loader, Python's threads.
+# What libraries say that don't raise MemoryError: torch and its oneDNN, libvips, the system's mmap and loader, and
+# Python's threads.
 _WORDS = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -14,6 +15,7 @@ _WORDS = (
     "out of memory",
     "enforce fail at alloc_cpu",
     "bad_alloc",
+    "could not create a primitive",
     "failed to map segment from shared object",
     "can't start new thread",
 )

@@ -176,6 +176,8 @@ def _search(
         if run.preview is not None:
             run.preview(Preview(number, step, search_settings.steps, tensor_as_bytes(pixels)))
 
+    # Who goes towards one decoy can't go away from photos that did so.
+    away = protected_before(settings.earlier, run.device) if run.request.mode == "dodge" else {}
     preview(0, canvas.pixels)
     # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(settings.prompt)) if paints_anything(settings.prompt) else None
@@ -184,7 +186,7 @@ def _search(
         canvas,
         start_from(settings.earlier, inverted.start()),
         models.optimised,
-        Target(own, nearest_decoy(own, models.decoys), protected_before(settings.earlier, run.device)),
+        Target(own, nearest_decoy(own, models.decoys), away),
         text,
         search_settings,
         settings.seed,

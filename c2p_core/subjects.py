@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.errors import Message
 from c2p_core.faces import find_faces_in, find_visible, refine_face, skip_covered
+from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.boxes import match_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.select import choose_faces, tolerate_small
@@ -68,4 +71,15 @@ def find_subjects(
     original_faces = find_faces_in(original, store)
     original_chosen = [match_face(face.box, original_faces) or refine_face(original, face, store) for face in chosen]
     original_canvases = [crop_face(original, face) for face in original_chosen]
+    canvases = [
+        replace(canvas, original=_crop_like(face, original, before))
+        for face, canvas, before in zip(chosen, canvases, original_chosen, strict=True)
+    ]
     return faces, [Subject(*parts) for parts in zip(chosen, canvases, original_chosen, original_canvases, strict=True)]
+
+
+def _crop_like(face: Face, original: View, before: Face) -> CanvasFace:
+    """The same face in the original, on the canvas of ``face``."""
+    alignment = align(face.mesh, face.eye_distance)
+    mesh = torch.from_numpy(transform_points(alignment.to_canvas, before.mesh))
+    return CanvasFace(crop_canvas(original, alignment), mesh)

@@ -856,6 +856,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (MemoryError(), Message("memory-full-for-photo")),
         (RuntimeError(f"{ALLOCATION} you tried to allocate 12 bytes."), Message("memory-full-for-photo")),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), Message("memory-full-for-photo")),
+        (RuntimeError("could not create a primitive"), Message("memory-full-for-photo")),
         (caused(BadRequest("no-space"), RuntimeError(ALLOCATION)), Message("memory-full-for-photo")),
         (RuntimeError("odd"), Message("unexpected-error", error="RuntimeError: odd")),
     ],

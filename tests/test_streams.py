@@ -59,7 +59,9 @@ def folder(tmp_path: Path) -> Path:
         ("models verify nobody", "{} <&- >&- 2>&-", 2, NOTHING),
         ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
         ("protect {folder}/black.png", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
-        ("faces black.png", "ulimit -v 400000; {}", 1, sentence("memory-full-for-photo")),
+        ("faces black.png", "ulimit -v 400000; {}", 1, sentence("memory-limited", limit=409, needed=1150)),
+        ("protect black.png", "ulimit -v 1200000; {}", 1, sentence("memory-limited", needed=1600)),
+        ("check black.png black.png", "ulimit -d 400000; {}", 1, sentence("memory-limited", needed=455)),
         ("models list", "ulimit -n 5; {}", 1, sentence("unexpected-error")),
     ],
 )

@@ -39,7 +39,7 @@ from c2p_core.io.atomic_files import write_whole
 from c2p_core.models.loaded import WarmModels
 from c2p_core.people.finding import similarity_threshold
 from c2p_core.people.grouping import group_faces
-from c2p_core.people.listing import ListedFace, name_photo
+from c2p_core.people.listing import ListedFace, Listing, name_photo
 from c2p_core.people.looks_file import Looks
 from c2p_core.people.shoot import ShootLooks
 from c2p_core.photo import Photo
@@ -116,7 +116,7 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
     seen = [(path, photo, face) for path, photo, face in ((p, *_read(p)) for p in photos) if face is not None]
     folder = photos[0].parent
     listed = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for path, _, face in seen]
-    looks = ShootLooks(Looks(), listed, folder)
+    looks = ShootLooks(Looks(), Listing((), tuple(listed)), folder)
     made = []
     for path, photo, face in seen:
         request = ProtectRequest(photo, faces=(face.number,), **options)

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from c2p_core.api import CancelToken, Progress
-from c2p_core.batch.engine import Job
+from c2p_core.batch.engine import Job, Looks
 from c2p_core.batch.journal import Journal, Pace
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Plan, Results
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from c2p_core.photo import Photo
 
 # The small pictures of the report, and the row in the journal.
-_BESIDE_A_RESULT = 130_000
+_BESIDE_A_RESULT = 80_000
 # Steps of the search by which a face's time is measured where none was protected yet.
 _MEASURED_STEPS = 6
 
@@ -62,6 +62,7 @@ def plan_only(
     jobs: int,
     store: Callable[[], ModelStore] | None,
     cancel: CancelToken,
+    looks: Looks | None = None,
 ) -> tuple[Plan, Estimate]:
     """Plan a batch and tell what it will take; writes nothing.
 
@@ -73,6 +74,7 @@ def plan_only(
         jobs: processes side by side.
         store: opens the models, with which faces are looked for; None to look for none.
         cancel: ends the looking for faces.
+        looks: as in ``engine.Job``.
 
     Raises:
         Cancelled: ``cancel`` was set.
@@ -80,7 +82,7 @@ def plan_only(
     """
     from c2p_core.batch.run import JOURNAL, choose_settings
 
-    settings = choose_settings(Job(options, strip_personal))
+    settings = choose_settings(Job(options, strip_personal, looks=looks))
     known, pace, growth = _read_journal(folder / STATE_FOLDER / JOURNAL, settings(""))
     plan = Results(folder, known, settings).plan(items)
     disk = round(plan.bytes * growth) + _BESIDE_A_RESULT * len(plan.pending)

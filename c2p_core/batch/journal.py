@@ -157,10 +157,12 @@ class Journal:
         self._base.close()
 
     def known(self) -> Iterator[Known]:
-        """What is done, or was found to have no face; the latest last."""
+        """What is done, or was found by this version of the program to have no face; the latest last."""
         found = self._query(
             "SELECT number, place, settings, digest, source, size, mtime_ns, state, target, result_digest,"
-            " result_size, result_mtime_ns FROM photos WHERE state IN ('done', 'without-face') ORDER BY finished"
+            " result_size, result_mtime_ns FROM photos WHERE state = 'done' OR (state = 'without-face' AND program = ?)"
+            " ORDER BY finished",
+            (__version__,),
         )
         for number, place, settings, digest, source, size, mtime_ns, state, target, *result in found:
             names = os.fsdecode(place), settings, digest, os.fsdecode(source)

@@ -51,6 +51,11 @@ def place_of(path: str, base: str) -> str:
     return _with_ending(_relative(path, base))
 
 
+def place_with_whole_name(path: str, base: str) -> str:
+    """Another place for it, where that one is taken."""
+    return _with_whole_name(_relative(path, base))
+
+
 def _relative(path: str, base: str) -> str:
     if base:
         return os.path.relpath(path, base)

@@ -19,7 +19,7 @@ import torch
 
 from c2p_core import pipeline
 from c2p_core.api import Progress, ProtectRequest, ProtectResult
-from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.engine import Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.sources import read_stamp
 from c2p_core.batch.thumbnails import make_thumbnails
@@ -71,17 +71,23 @@ class _Stopped(Exception):
 
 def protect_here(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Protect photos in this process; an ``engine.Engine``."""
-    return _Line(job, control).run(items)
+    return _Line(job, control, WarmModels()).run(items)
+
+
+def keep_models() -> Engine:
+    """The same engine with models that stay loaded from one run to the next."""
+    warm = WarmModels()
+    return lambda items, job, control: _Line(job, control, warm).run(items)
 
 
 class _Line:
     """The three threads and the queues between them."""
 
-    def __init__(self, job: Job, control: Control) -> None:
+    def __init__(self, job: Job, control: Control, warm: WarmModels) -> None:
         self._job = job
         self._control = control
         self._store = control.store()
-        self._warm = WarmModels()
+        self._warm = warm
         self._gone = threading.Event()
         self._read: queue.Queue[Any] = queue.Queue(1)
         self._searched: queue.Queue[Any] = queue.Queue(1)

@@ -12,12 +12,11 @@ import queue
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Control, Engine, Job, Outcome
@@ -32,12 +31,16 @@ _IN_HAND = 2
 _MOST_TRIES = 2
 
 
-def protect_in_processes(count: int) -> Engine:
+def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
     """An engine of so many processes.
 
     Each takes the models' memory, and its share of the cores.
+
+    Args:
+        count: of the processes.
+        engine: that works in each, a function of a module; that of one process when None.
     """
-    return lambda items, job, control: _Pool(count, job, control).run(iter(items))
+    return lambda items, job, control: _Pool(count, engine, job, control).run(iter(items))
 
 
 @dataclass
@@ -51,8 +54,9 @@ class _Process:
 
 
 class _Pool:
-    def __init__(self, count: int, job: Job, control: Control) -> None:
+    def __init__(self, count: int, engine: Engine | None, job: Job, control: Control) -> None:
         self._count = count
+        self._engine = engine
         self._job = job
         self._control = control
         self._waiting: deque[Item] = deque()
@@ -68,7 +72,7 @@ class _Pool:
                 self._hand_out(items)
                 links = {process.link: process for process in self._processes}
                 for link in connection.wait(list(links), timeout=0.2):
-                    yield from self._receive(links[link])  # type: ignore[index]
+                    yield from self._receive(links[cast(connection.Connection, link)])
         finally:
             for process in self._processes:
                 process.process.terminate()
@@ -80,7 +84,9 @@ class _Pool:
         here, there = context.Pipe()
         store = self._control.store()
         cores = max(1, (os.cpu_count() or 1) // self._count)
-        process = context.Process(target=_work, args=(there, self._job, store.root, store.offline, cores), daemon=True)
+        process = context.Process(
+            target=_work, args=(there, self._engine, self._job, store.root, store.offline, cores), daemon=True
+        )
         process.start()
         there.close()
         return _Process(process, here)
@@ -142,8 +148,9 @@ class _Pool:
         self._processes.remove(process)
         if self._control.cancel.cancelled or (process.told_to_end and not process.has):
             return
-        for item in process.has.values():
-            self._tries[item.number] += 1
+        for place, item in enumerate(process.has.values()):
+            # It worked on the first one; the next was only being read.
+            self._tries[item.number] += place == 0
             if self._tries[item.number] < _MOST_TRIES:
                 self._waiting.append(item)
                 continue
@@ -161,18 +168,22 @@ def _describe_end(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(link: connection.Connection, job: Job, models: Path, offline: bool, cores: int) -> None:
+def _work(
+    link: connection.Connection, engine: Engine | None, job: Job, models: Path, offline: bool, cores: int
+) -> None:
     """What a process does: the engine of one process, with photos and outcomes through the link."""
     # The terminal sends Ctrl-C to all; only the first process decides what it means.
     for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    import torch
+    if engine is None:
+        import torch
 
-    from c2p_core.batch.local import protect_here
+        from c2p_core.batch.local import protect_here
 
-    torch.set_num_threads(cores)
-    _Worker(link).run(partial(protect_here, job=job), lambda: ModelStore(models, offline))
+        torch.set_num_threads(cores)
+        engine = protect_here
+    _Worker(link).run(engine, job, lambda: ModelStore(models, offline))
 
 
 class _Worker:
@@ -185,11 +196,11 @@ class _Worker:
         self._known: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._cancel = CancelToken()
 
-    def run(self, engine: Callable[..., Iterable[Outcome]], store: Callable[[], ModelStore]) -> None:
+    def run(self, engine: Engine, job: Job, store: Callable[[], ModelStore]) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
         control = Control(store, self._cancel, self._tell, self._ask)
         try:
-            for outcome in engine(iter(self._items.get, None), control=control):
+            for outcome in engine(iter(self._items.get, None), job, control):
                 self._send("outcome", outcome)
         except Exception as error:
             self._send("fatal", error)

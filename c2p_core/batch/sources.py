@@ -79,6 +79,11 @@ def find_sources(arguments: Sequence[str], destination: Path, read_input: Callab
     return found
 
 
+def scan_folder(folder: str, destination: str, found: Sources) -> None:
+    """Add the photos of one folder, as ``find_sources`` takes them."""
+    _Walk(found, destination).take_all([folder])
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name is one that people don't see, or one of a system's own folders."""
     return name.startswith(".") or name.lower() in _NOT_OURS

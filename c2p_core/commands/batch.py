@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from c2p_core.api import Progress
+from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
+from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
 from c2p_core.streams import Output
 
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from c2p_core.batch.journal import Row
     from c2p_core.batch.layout import Item
     from c2p_core.batch.planning import Plan
-    from c2p_core.batch.run import Summary
+    from c2p_core.batch.run import Folder, Summary
     from c2p_core.batch.sources import Sources
+    from c2p_core.people.results import Results
+    from c2p_core.people.shoot import ShootLooks
 
 _NICEST = 19
 # Seconds of progress from which the time left is told: several faces, which differ.
 _ESTIMATED_FROM = 1800.0
 _MOST_LEFT_OUT = 6
+_WIDEST_NAME = 48  # columns of a terminal
 
 
 @click.command()
@@ -46,6 +50,15 @@ _MOST_LEFT_OUT = 6
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
 @search_options
+@click.option(
+    "--looks",
+    "looks_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What each person gets: looks.toml, as c2p people makes it.",
+)
+@click.option("--only-people", default="", metavar="N,M", help="With --looks: protect only these people.")
+@click.option("--skip-people", default="", metavar="N,M", help="With --looks: leave these people as they are.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; each loads the models once."
 )
@@ -64,6 +77,9 @@ def batch(
     output: Path,
     overwrite: bool,
     strip_personal: bool,
+    looks_file: Path | None,
+    only_people: str,
+    skip_people: str,
     jobs: int,
     nice: int,
     dry_run: bool,
@@ -81,27 +97,33 @@ def batch(
         raise click.UsageError("--no-detect goes with --dry-run")
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
+    check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
+    looks = _read_looks(looks_file, only_people, skip_people)
     set_nice(nice)
     from c2p_core.batch.layout import plan_items
     from c2p_core.batch.sources import find_sources
 
     found = find_sources(sources, output, read_standard_input)
     items = plan_items(found)
+    if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
+        click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
     if dry_run:
-        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options)
+        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks)
     options = check_options(options, make_store())
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
-    job = Job(options, strip_personal, thumbnails=with_report)
+    job = Job(options, strip_personal, thumbnails=with_report, looks=looks)
     settings = run.choose_settings(job)
     cancel = SignalToken()
     with run.open_folder(output) as folder:
         results = run.read_results(folder, settings)
         plan = results.plan(items)
+        if looks is not None:
+            looks.go_on_from(_find_finished(folder, plan, make_store().root, options["device"]))
         _tell_plan(found, plan, as_json)
         warn_of_space(folder.path, plan.bytes)
         summary = run.Summary()
@@ -128,6 +150,43 @@ def batch(
         if with_report:
             write_batch_report(folder)
         return _end(summary, plan, found, cancel, stopped, output, with_report, as_json)
+
+
+def _read_looks(path: Path | None, only: str, skip: str) -> ShootLooks | None:
+    """What people get, and who is protected.
+
+    Raises:
+        BadRequest: people are chosen without a looks file, or not by numbers; see also ``ShootLooks.read``.
+        UnreadableImage: see ``ShootLooks.read``.
+    """
+    if path is None:
+        if only or skip:
+            raise click.UsageError("--only-people and --skip-people go with --looks")
+        return None
+    from c2p_core.people.shoot import ShootLooks
+
+    return ShootLooks.read(path, parse_people(only), parse_people(skip))
+
+
+def parse_people(text: str) -> tuple[int, ...]:
+    """Comma-separated numbers of people; none where nothing is said.
+
+    Raises:
+        BadRequest: it is something else.
+    """
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise BadRequest("people-not-named", value=text)
+    return tuple(int(part) for part in parts)
+
+
+def _find_finished(folder: Folder, plan: Plan, models: Path, device: Device) -> Results:
+    """The results that stay as they are, by their photos."""
+    from c2p_core.people.results import Results
+
+    pending = {item.path for item in plan.pending}
+    done = [known for known in folder.journal.known() if known.state == "done" and known.source not in pending]
+    return Results({known.source: folder.path / known.target for known in done if known.target}, models, device)
 
 
 def pick_engine(jobs: int) -> Engine:
@@ -278,6 +337,7 @@ def _plan_only(
     no_detect: bool,
     as_json: bool,
     options: dict[str, Any],
+    looks: ShootLooks | None,
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
@@ -286,7 +346,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel
+            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks
         )
     if as_json:
         told = {
@@ -318,14 +378,19 @@ class Shown:
 def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
     """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
     if not sys.stderr.isatty():
-        yield Shown(lambda item, progress: None, lambda row, summary: _tell_row(row, as_json))
+        yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME),
+        ),
         BarColumn(),
         TextColumn("{task.fields[done]} of {task.fields[count]}"),
         TimeElapsedColumn(),
@@ -364,7 +429,8 @@ class _BatchBar:
         self.bars.update(self.task, completed=done, description=words, done=self.finished)
 
 
-def _tell_row(row: Row, as_json: bool) -> None:
+def tell_row(row: Row, as_json: bool) -> None:
+    """A line on what came of a photo; failures go to stderr, and are all that is told beside JSON."""
     if row.state == "failed":
         fail(row.report["error"]["text"], row.report["exit_code"])
     elif not as_json:

@@ -24,16 +24,19 @@ class CanvasFace:
         pixels: (3, 256, 256) sRGB 0..1, see ``faces.align``.
         mesh: (468, 2) points in canvas pixels.
         visible: (256, 256) mask 0..1 of where nothing covers it, see ``faces.visibility``; None when nothing does.
+        original: the same face on this canvas, in the original of a photo that is protected already; None when this is
+            the original.
     """
 
     pixels: Tensor
     mesh: Tensor
     visible: Tensor | None = None
+    original: CanvasFace | None = None
 
     def to(self, device: torch.device) -> CanvasFace:
-        return CanvasFace(
-            self.pixels.to(device), self.mesh.to(device), None if self.visible is None else self.visible.to(device)
-        )
+        visible = None if self.visible is None else self.visible.to(device)
+        original = None if self.original is None else self.original.to(device)
+        return CanvasFace(self.pixels.to(device), self.mesh.to(device), visible, original)
 
 
 @dataclass(frozen=True)

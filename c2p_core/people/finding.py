@@ -55,14 +55,14 @@ class People:
         faces: with their groups, in the order of photos.
         pictures: small JPEGs of the faces.
         typical: how near each face is to the mean of its group, -1..1.
-        photos: how many photos were read.
+        photos: names of the photos that were read.
         unmatched: labels of the looks file that name no face.
     """
 
     faces: tuple[ListedFace, ...]
     pictures: tuple[bytes, ...]
     typical: tuple[float, ...]
-    photos: int
+    photos: tuple[str, ...]
     unmatched: tuple[FaceLabel, ...]
 
 
@@ -84,7 +84,7 @@ def see_faces(
     device: torch.device,
     warnings: list[Message],
     tell: Callable[[int], None] = lambda done: None,
-) -> list[SeenFace]:
+) -> tuple[list[SeenFace], list[str]]:
     """Read photos and embed the faces that can be protected.
 
     Args:
@@ -96,10 +96,14 @@ def see_faces(
         warnings: receives a message on each photo that can't be read.
         tell: called before each photo with the number of those that are done; may raise to end it.
 
+    Returns:
+        the faces, and the names of the photos that could be read.
+
     Raises:
         ModelUnavailable: a detector's model is missing.
     """
     seen: list[SeenFace] = []
+    names: list[str] = []
     for done, path in enumerate(photos):
         tell(done)
         try:
@@ -108,6 +112,7 @@ def see_faces(
             warnings.append(error.message)
             continue
         name, view = name_photo(path, folder), View(photo)
+        names.append(name)
         for face in find_faces(photo, store):
             if face.skipped:
                 continue
@@ -116,11 +121,11 @@ def see_faces(
             x0, y0, x1, y1 = (round(edge, 1) for edge in face.box)
             listed = ListedFace(name, face.number, (x0, y0, x1, y1), 0)
             seen.append(SeenFace(listed, vector, _draw(tensor_as_bytes(canvas.pixels))))
-    return seen
+    return seen, names
 
 
 def group_people(
-    seen: Sequence[SeenFace], threshold: float, looks: Looks, before: Sequence[ListedFace], photos: int
+    seen: Sequence[SeenFace], threshold: float, looks: Looks, before: Sequence[ListedFace], photos: Sequence[str]
 ) -> People:
     """Group faces into people, as the looks file corrects it, with the numbers that they had before.
 
@@ -129,7 +134,7 @@ def group_people(
         threshold: of similarity, see ``similarity_threshold``.
         looks: the corrections.
         before: the list of faces of an earlier run.
-        photos: how many photos were read.
+        photos: names of the photos that were read.
     """
     faces = [one.face for one in seen]
     nobody, unmatched = find_labelled(looks.nobody, faces)
@@ -159,7 +164,7 @@ def group_people(
         tuple(ListedFace(f.photo, f.number, f.box, group) for f, group in zip(faces, groups, strict=True)),
         tuple(one.picture for one in seen),
         tuple(_typicality(vectors, [looks.person(group) if group else 0 for group in groups]).tolist()),
-        photos,
+        tuple(photos),
         tuple(unmatched),
     )
 

@@ -72,17 +72,17 @@ def _renumber(numbers: Sequence[int]) -> Ints:
 
 def _connected(vectors: Floats, people: Ints, threshold: float) -> list[Ints]:
     """The faces that chains of similar pairs, or of one person, connect, as arrays of indices."""
-    rows, columns = [], []
-    for begin in range(0, len(vectors), _ROWS):
+    count = len(vectors)
+    labels = np.arange(count)
+    for begin in range(0, count, _ROWS):
         block = vectors[begin : begin + _ROWS]
         near = block @ vectors.T >= threshold
         near |= (people[begin : begin + _ROWS, None] == people) & (people > 0)
         row, column = np.nonzero(np.triu(near, begin + 1))
-        rows.append((row + begin).astype(np.int32))
-        columns.append(column.astype(np.int32))
-    first, second = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(len(vectors),) * 2)
-    _, labels = connected_components(graph, directed=False)
+        links = labels[row + begin], labels[column]
+        # Block by block, for all links of a crowd of people who look alike would not fit into memory.
+        graph = coo_matrix((np.ones(len(row), bool), links), shape=(count, count))
+        labels = connected_components(graph, directed=False)[1][labels]
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 

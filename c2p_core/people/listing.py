@@ -44,6 +44,19 @@ class ListedFace:
         return FaceLabel(self.photo, float(round((x0 + x1) / 2)), float(round((y0 + y1) / 2)))
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What ``c2p people`` found.
+
+    Attributes:
+        photos: names of all photos that it read, as in ``ListedFace``.
+        faces: in the order of photos.
+    """
+
+    photos: tuple[str, ...] = ()
+    faces: tuple[ListedFace, ...] = ()
+
+
 def name_photo(photo: Path, folder: Path) -> str:
     """A photo's name in the list of a folder."""
     try:
@@ -52,34 +65,37 @@ def name_photo(photo: Path, folder: Path) -> str:
         return photo.resolve().as_posix()
 
 
-def read_faces(path: Path) -> tuple[ListedFace, ...]:
-    """Read a list of faces; one that does not exist has none.
+def read_listing(path: Path) -> Listing:
+    """Read a list of faces; one that does not exist is empty.
 
     Raises:
         UnreadableImage: it can't be read, or is none of ours.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(
+        faces = tuple(
             ListedFace(str(face["photo"]), int(face["number"]), _box(face["box"]), int(face["group"]))
             for face in table["faces"]
         )
+        return Listing(tuple(map(str, table["photos"])), faces)
     except FileNotFoundError:
-        return ()
+        return Listing()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableImage("faces-not-read", path=str(path), reason=str(error)) from error
 
 
-def write_faces(path: Path, faces: Iterable[ListedFace]) -> None:
+def write_listing(path: Path, listing: Listing) -> None:
     """Write a list of faces, readable by its owner alone.
 
     Raises:
         CannotWrite: it can't be written.
     """
     rows = [
-        json.dumps({"photo": face.photo, "number": face.number, "box": face.box, "group": face.group}) for face in faces
+        json.dumps({"photo": face.photo, "number": face.number, "box": face.box, "group": face.group})
+        for face in listing.faces
     ]
-    text = f'{{"version": {_VERSION}, "faces": [\n' + ",\n".join(rows) + "\n]}\n"
+    photos = ",\n".join(map(json.dumps, listing.photos))
+    text = f'{{"version": {_VERSION}, "photos": [\n{photos}\n], "faces": [\n' + ",\n".join(rows) + "\n]}\n"
     write_private(path, text.encode())
 
 

@@ -49,7 +49,7 @@ def draw_sheet(people: People, looks: Looks) -> str:
     if alone:
         words = "Seen once, or said to be nobody. They get what <code>[others]</code> says."
         sections.append(_draw_section("others", "Nobody in particular", words, alone, people))
-    found = f"{len(counts)} people, {len(people.faces)} faces, {people.photos} photos."
+    found = f"{len(counts)} people, {len(people.faces)} faces, {len(people.photos)} photos."
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>People</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -14,7 +14,7 @@ from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import match_face
 from c2p_core.faces.select import choose_faces
 from c2p_core.people import listing
-from c2p_core.people.listing import ListedFace, find_labelled, name_photo, read_faces
+from c2p_core.people.listing import ListedFace, Listing, find_labelled, name_photo, read_listing
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
@@ -34,7 +34,7 @@ class ShootLooks:
     def __init__(
         self,
         looks: Looks,
-        faces: Sequence[ListedFace],
+        listed: Listing,
         folder: Path,
         only: Collection[int] = (),
         skip: Collection[int] = (),
@@ -42,7 +42,7 @@ class ShootLooks:
     ) -> None:
         """Args:
             looks: what each person gets.
-            faces: the list of faces.
+            listed: the list of faces.
             folder: of the list, which the photos' names are relative to.
             only: numbers of the people to protect, nobody else; everybody when empty.
             skip: numbers of people not to protect.
@@ -51,14 +51,14 @@ class ShootLooks:
         Raises:
             BadRequest: one of the numbers is no person's.
         """
-        self._given = looks, tuple(faces), folder, tuple(only), tuple(skip), results
-        self._results = results or Results({})
-        self._finished = {name_photo(Path(source), folder): source for source in self._results.files}
+        self._given = looks, listed, folder, tuple(only), tuple(skip)
         self._looks = looks
         self._folder = folder
-        self._people = assign_people(looks, faces)
+        self.go_on_from(results or Results({}))
+        self._people = assign_people(looks, listed.faces)
+        self._read = frozenset(listed.photos)
         self._photos: dict[str, list[ListedFace]] = {}
-        for face in faces:
+        for face in listed.faces:
             self._photos.setdefault(face.photo, []).append(face)
         known = {*self._people.values(), *looks.people} - {0}
         self._only, self._skip = (frozenset(map(looks.person, numbers)) for numbers in (only, skip))
@@ -69,28 +69,36 @@ class ShootLooks:
         self._traces: dict[int, tuple[Trace, ...]] = {}
 
     @classmethod
-    def read(
-        cls, path: Path, only: Collection[int] = (), skip: Collection[int] = (), results: Results | None = None
-    ) -> ShootLooks:
+    def read(cls, path: Path, only: Collection[int] = (), skip: Collection[int] = ()) -> ShootLooks:
         """Read a looks file and the list of faces beside it.
 
         Raises:
             UnreadableImage: one of the two can't be read.
             BadRequest: the looks file says something that has no meaning; there is no list; a number is no person's.
         """
-        faces = read_faces(path.parent / listing.NAME)
-        if not faces:
+        listed = read_listing(path.parent / listing.NAME)
+        if not listed.faces:
             raise BadRequest("people-not-listed", path=str(path.parent / listing.NAME))
-        return cls(read_looks(path), faces, path.parent, only, skip, results)
+        return cls(read_looks(path), listed, path.parent, only, skip)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShootLooks, self._given
+        return ShootLooks, (*self._given, self._results)
+
+    def go_on_from(self, results: Results) -> None:
+        """Lead away from these protected photos of earlier runs, too; before any photo is chosen."""
+        self._results = results
+        self._finished = {name_photo(Path(source), self._folder): source for source in results.files}
+
+    def find_unlisted(self, paths: Iterable[str]) -> list[str]:
+        """Those of the photos in which nobody was looked for yet: all of their faces are nobody's in particular."""
+        return [path for path in paths if name_photo(Path(path), self._folder) not in self._read]
 
     def settings(self, path: str) -> Mapping[str, Any]:
         """What of all this determines the result of a photo, as JSON values."""
+        if self.find_unlisted([path]):
+            return {"others": self._describe(0)}
         people = [(face, self._people[face]) for face in self._listed(path)]
-        told = [[face.number, person, *self._describe(person)] for face, person in people]
-        return {"people": told, "others": self._describe(0)}
+        return {"people": [[face.number, person, *self._describe(person)] for face, person in people]}
 
     def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
         """The request for a photo in which these faces were found; None where none of them is to be protected.

@@ -12,6 +12,7 @@ from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
 from c2p_core.people import listing, looks_file, sheet
 from c2p_core.people.finding import People, group_people, load_recogniser, see_faces, similarity_threshold
+from c2p_core.people.listing import Listing
 from c2p_core.people.looks_file import Looks, add_people, read_looks
 
 
@@ -45,14 +46,14 @@ def update_people(
     """
     make_folder(folder)
     places = {name: folder / name for name in (looks_file.NAME, listing.NAME, sheet.NAME)}
-    looks, before = read_looks(places[looks_file.NAME]), listing.read_faces(places[listing.NAME])
+    looks, before = read_looks(places[looks_file.NAME]), listing.read_listing(places[listing.NAME])
     recogniser = load_recogniser(store, device)
-    seen = see_faces(photos, folder, store, recogniser, device, warnings, tell)
+    seen, names = see_faces(photos, folder, store, recogniser, device, warnings, tell)
     if not seen:
         raise NoFace("no-face-in-photos", count=len(photos))
-    people = group_people(seen, similarity_threshold(recogniser), looks, before, len(photos))
+    people = group_people(seen, similarity_threshold(recogniser), looks, before.faces, names)
     warnings += [Message("label-unmatched", label=str(label)) for label in people.unmatched]
-    listing.write_faces(places[listing.NAME], people.faces)
+    listing.write_listing(places[listing.NAME], Listing(people.photos, people.faces))
     _add_sections(places[looks_file.NAME], {looks.person(face.group) for face in people.faces if face.group})
     listing.write_private(places[sheet.NAME], sheet.draw_sheet(people, looks).encode())
     return people, looks

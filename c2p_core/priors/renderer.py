@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from c2p_core.faces.visibility import movable_mask, uncover
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
 from c2p_core.priors.complexion import bound_light, skin_density
+from c2p_core.priors.earlier import Earlier, bound_tone, find_earlier
 from c2p_core.priors.expression import conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.lines import Lines
@@ -56,6 +57,7 @@ _FACE_WIDTH = 2.2 * CANVAS_EYE_DISTANCE
 _SIGMA_PER_CELL = 0.3748
 _HINT = -3.0
 _HINT_REACH = 3.2
+_MORE_GRAIN = 0.5  # of the limit, on a face that an earlier protection made grainy
 _GRAIN_BLUR = 2.5  # cells; coarser grain would make spots
 
 
@@ -128,8 +130,17 @@ class FaceRenderer:
         movable = (
             movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
         )
-        held = face_maps.downsample(1.0 - movable).ravel()
-        self.field = build_field(self.canonical, CELLS, held, conditions(mesh, CELLS, keep_expression)).to(device)
+        held, room = face_maps.downsample(1.0 - movable).ravel(), None
+        self._earlier = (
+            None if face.original is None else find_earlier(face, face.original, self.limits.moved).to(device)
+        )
+        if self._earlier is not None:
+            held, room = np.maximum(held, self._earlier.bent), self._earlier.room
+            self.limits = replace(
+                self.limits, moved=room.left / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
+            )
+        forbidden = conditions(mesh, CELLS, keep_expression)
+        self.field = build_field(self.canonical, CELLS, held, forbidden, room).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
@@ -137,7 +148,8 @@ class FaceRenderer:
         self.relief = Relief(self._linear, skin, mesh, controls, self.limits.relief)
         inside = torch.from_numpy(visible * face_maps.grain_mask(mesh)).to(device)
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
-        self._lines = Lines(self._linear, inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device))
+        line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
+        self._lines = Lines(self._linear, line_weights)
         linear = srgb_to_linear(uncovered).cpu()
         level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).within(torch.from_numpy(visible))
         ground = paint.ground(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
@@ -150,6 +162,12 @@ class FaceRenderer:
         self.limits = adapt_to_lines(self.limits, self._lines.typical(lines))
         unchanged = lab(_halve(face.pixels.to(device))), lab(self._tone), lines
         self._look = self._bare = _RenderedLook(bare, torch.zeros_like(bare), False, *unchanged)
+        if self._earlier is not None:
+            own = 1.0 - self._earlier.edited
+            self._half_skin = self._half_skin * F.avg_pool2d(own[None], 2)[0]
+            self._face_mask = self._face_mask * F.avg_pool2d(own[None], CANVAS // CELLS)[0]
+            self._lines = Lines(self._linear, line_weights * own)
+            self._look = self._bare = self._render_look(bare)
 
     def preview(self, look: Tensor) -> Tensor:
         """Render the face with a look and no other change: (3, 256, 256) sRGB."""
@@ -159,6 +177,8 @@ class FaceRenderer:
         """The same face with this look in place of any earlier one."""
         copied = copy.copy(self)
         copied._look = self._render_look(look.to(self._device))
+        if self._earlier is not None:
+            copied.limits = copied._include_earlier(self.limits)
         return copied
 
     def start(self) -> Code:
@@ -204,22 +224,22 @@ class FaceRenderer:
     def visibility_penalty(self, rendered: Rendered) -> Tensor:
         """See ``losses.visibility_penalty``."""
         limits = self.limits
+        landmarks, shifted, patchy, lines = self._measure_visibility(rendered)
+        ratios = torch.stack(
+            [landmarks / limits.moved, shifted / limits.shifted, patchy / limits.patchy, lines / limits.lines]
+        )
+        overstrain = strain_excess(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
+        return visibility_penalty(ratios, overstrain)
+
+    def _measure_visibility(self, rendered: Rendered) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """How visible a change is: in the units of the limits ``moved``, ``shifted``, ``patchy`` and ``lines``."""
         shift = warp_points(rendered.displacement, self._mesh) - self._mesh
         landmarks = shift.norm(dim=1).mean() / CANVAS_EYE_DISTANCE
         # Includes shifts of colour where edges moved, as usual measures do.
         shifted = _weighted_mean(difference(self._look.half, lab(_halve(rendered.pixels))), self._half_skin)
         toned = lab(self._tone_face(rendered.density)) - self._look.tone
         patchy = (_weighted_mean(_band_pass(toned).square().sum(0), self._face_mask) + 1e-6).sqrt()
-        ratios = torch.stack(
-            [
-                landmarks / limits.moved,
-                shifted / limits.shifted,
-                patchy / limits.patchy,
-                self._lines.measure_excess(rendered.density, self._look.lines) / limits.lines,
-            ]
-        )
-        overstrain = strain_excess(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
-        return visibility_penalty(ratios, overstrain)
+        return landmarks, shifted, patchy, self._lines.measure_excess(rendered.density, self._look.lines)
 
     def bending_energy(self, displacement: Tensor) -> Tensor:
         """Scalar energy of a displacement: deformation of stiff features and bending of straight lines."""
@@ -236,11 +256,31 @@ class FaceRenderer:
         return gaussian_blur(bound_light(light, self.limits.limits)[None], _TONE_BLUR)[0]
 
     def _render_look(self, look: Tensor) -> _RenderedLook:
+        if self._earlier is not None:
+            return self._render_worn_look(look, self._earlier)
         if not bool((look[:, 3] > codes.ABSENT).any()):
             return self._bare
         density = self._look_density(look)
         half, tone = lab(_halve(self._paint_face(density))), lab(self._tone_face(density))
         return _RenderedLook(*_add_hints(look), True, half, tone, self._lines.measure(density))
+
+    def _render_worn_look(self, look: Tensor, earlier: Earlier) -> _RenderedLook:
+        """The original with a look is the reference; the face wears that look already, so nothing is painted again."""
+        linear = earlier.reference * torch.exp(-self._look_density(look))
+        half, tone = _halve(linear_to_srgb(linear)), F.avg_pool2d(linear, CANVAS // CELLS)
+        lines = Lines(linear, self._face_mask.new_zeros(CANVAS, CANVAS)).measure(torch.zeros_like(linear))
+        bare = codes.bare_code().to(look)
+        return _RenderedLook(bare, torch.zeros_like(bare), False, lab(half), lab(tone), lines)
+
+    def _include_earlier(self, limits: StrengthLimits) -> StrengthLimits:
+        """Limits of visibility that what was done to the face before does not exceed: it may be spread otherwise."""
+        still = torch.zeros(2, CELLS, CELLS, device=self._device)
+        density = torch.zeros_like(self._linear)
+        _, *there = self._measure_visibility(Rendered(self._paint_face(density), still, density))
+        names = ("shifted", "patchy", "lines")
+        return replace(
+            limits, **{name: max(getattr(limits, name), float(v)) for name, v in zip(names, there, strict=True)}
+        )
 
     def _grain_density(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of grain: too fine to make spots, and without hue."""
@@ -274,6 +314,9 @@ class FaceRenderer:
         """(3, 256, 256) density of a change of light, bounded to the limits of skin."""
         density = skin_density(light, self.limits.limits) * self.skin
         density = self._lighter * density.clamp(max=0.0) + self._darker * density.clamp(min=0.0)
+        if self._earlier is not None:
+            lighter, darker = self.limits.limits.lighter * self._lighter, self.limits.limits.darker * self._darker
+            density = bound_tone(density, self._earlier.tone, lighter * self.skin[0], darker * self.skin[0])
         return _match_colour_mode(density, self._grey)
 
     def _product_density(self, code: Tensor) -> Tensor:

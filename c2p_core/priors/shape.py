@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
+from c2p_core.priors.earlier import Room
 from c2p_core.priors.expression import enforce
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
@@ -35,13 +36,15 @@ class ShapeField:
         moves: (2 * cells * cells, 2 * SIZE) canvas pixels per pixel of a control point on the mean face: first the
             sideways movements, antisymmetric across the face's middle, then the vertical ones, symmetric; each is
             corrected to meet the conditions of ``expression``.
+        room: what is left of the movement of a face that is bent already; None when it is not.
     """
 
     cells: int
     moves: Tensor
+    room: Room | None = None
 
     def to(self, device: torch.device) -> ShapeField:
-        return ShapeField(self.cells, self.moves.to(device))
+        return ShapeField(self.cells, self.moves.to(device), None if self.room is None else self.room.to(device))
 
     def displacement(self, code: Tensor, limit: float) -> Tensor:
         """Compute the displacement of a code.
@@ -55,7 +58,8 @@ class ShapeField:
         """
         pairs = code.reshape(2, SIZE)
         pairs = pairs * (limit / torch.sqrt(1.0 + pairs.square().sum(0, keepdim=True)))
-        return (self.moves @ pairs.flatten()).reshape(2, self.cells, self.cells)
+        displacement = (self.moves @ pairs.flatten()).reshape(2, self.cells, self.cells)
+        return displacement if self.room is None else self.room.confine(displacement)
 
 
 def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -87,7 +91,11 @@ def _cubic_bspline(t: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def build_field(
-    canonical: NDArray[np.float32], cells: int, held: NDArray[np.float32], forbidden: NDArray[np.float64]
+    canonical: NDArray[np.float32],
+    cells: int,
+    held: NDArray[np.float32],
+    forbidden: NDArray[np.float64],
+    room: Room | None = None,
 ) -> ShapeField:
     """Build the displacement field of one face.
 
@@ -96,6 +104,7 @@ def build_field(
         cells: side of the grid.
         held: (cells * cells,) 0 where the face may move, 1 where it must not.
         forbidden: (C, 2 * cells * cells) conditions whose product with every displacement of the field is 0.
+        room: see ``ShapeField``.
     """
     even, odd = control_weights(canonical)
     movable = held < _HELD
@@ -105,7 +114,7 @@ def build_field(
     # Cells, axes of the canvas, axes of the mean face, control points.
     moves = (axes[:, :, :, None] * weights[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
     moves = enforce(forbidden, moves.astype(np.float64), movable.reshape(cells, cells))
-    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)))
+    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)), room)
 
 
 def _inverse_jacobians(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from c2p_core.version import __version__
 from c2p_core.worker.protocol import Header
 
 # Fields of a request that are not kept: pixels, and those that the protocol has in another form.
-_LEFT_OUT = ("photo", "original", "faces", "layers")
+_LEFT_OUT = ("photo", "original", "faces", "layers", "looks")
 
 
 def list_settings(

@@ -154,13 +154,16 @@ class Jobs:
         device = header.word("device", "auto", ("auto", "cpu", "cuda"))
         upload = header.flag("upload")
         full = header.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
+        pairs = [(to_photo(original), to_photo(current)) for original, current in zip(originals, currents, strict=True)]
+        if all(compare.are_the_same(original, current) for original, current in pairs):
+            raise BadRequest("pictures-the-same")
         tasks = assign_faces(header.faces(), originals)
         parts = len(tasks) * (2 if upload else 1)
         current_reports: list[FaceReport] = []
         upload_reports: list[FaceReport] = []
         warnings: list[errors.Message] = []
         for index, task in enumerate(tasks):
-            original, current = to_photo(originals[task.index]), to_photo(currents[task.index])
+            original, current = pairs[task.index]
             versions = [(current_reports, current)]
             if upload:
                 versions.append((upload_reports, simulate_photo_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))

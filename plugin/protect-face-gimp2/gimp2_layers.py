@@ -29,6 +29,7 @@ from worker_client.errors import Refused
 from worker_client.pixel_ops import crop_mask, mask_to_depth, mask_with_alpha, merge, multiply_masks
 from worker_client.results import get_bounds, translate_product
 from worker_client.settings import PARASITE
+from worker_client.texts import as_text
 
 from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
 from gimp2_texts import native
@@ -54,6 +55,7 @@ class Source(object):
     Attributes:
         depth: "u8", "u16" or "float".
         size: width and height.
+        name: of the layer.
         room: an image of our own, in the precision in which pixels travel.
         copy: the layer in it, once it was taken.
         channels: of the copy: 1 to 4, alpha last.
@@ -74,6 +76,7 @@ class Source(object):
         if not isinstance(drawable, gimp.Layer):
             raise Refused("no-layer")
         self.image = image
+        self.name = drawable.name
         self.tattoo = drawable.tattoo
         self._above = drawable.tattoo if above is None else above.tattoo
         self.offset = drawable.offsets
@@ -97,7 +100,7 @@ class Source(object):
             raise Refused("layer-deleted")
         self.room = self._new_room()
         self.icc = icc_profile(self.room)
-        self._masks = self._kept(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
+        self._masks = self.own(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
         self.copy = copied(drawable, self.room)
         self.channels = self.copy.bpp // DEPTHS[self.depth]
         self._selection = copied(self.image.selection, self._masks) if self.selected else None
@@ -114,11 +117,11 @@ class Source(object):
 
     def _new_room(self):
         # type: () -> Image
-        return self._kept(_scratch(self._look, self._precision))
+        return self.own(_scratch(self._look, self._precision))
 
-    def _kept(self, room):
+    def own(self, room):
         # type: (Image) -> Image
-        """An image of our own, which ``drop`` deletes."""
+        """Makes an image ours, which ``drop`` deletes."""
         self._rooms.append(room)
         return room
 
@@ -163,10 +166,10 @@ class Source(object):
         pdb.gimp_context_pop()
         return small, selection
 
-    def as_seen(self):
-        # type: () -> Layer
-        """The visible image in the layer's own precision, as large as the canvas."""
-        seen = pdb.gimp_layer_new_from_visible(self.image, self.room, "")
+    def as_seen(self, image):
+        # type: (Image) -> Layer
+        """A visible image in the layer's own precision and colours, as large as its canvas."""
+        seen = pdb.gimp_layer_new_from_visible(image, self.room, "")
         self.room.add_layer(seen, 0)
         return seen  # type: ignore[no-any-return]
 
@@ -229,7 +232,7 @@ class Source(object):
         self.room = self._new_room()
         room = self.room
         if depth is not None:
-            room = self._kept(_scratch(_look(self.image), self.image.precision))
+            room = self.own(_scratch(_look(self.image), self.image.precision))
         whole = copied(original, room)
         if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
             whole.remove_mask(MASK_DISCARD)
@@ -352,6 +355,25 @@ class Source(object):
     def _in_image(self, rect):
         # type: (Rect) -> Rect
         return (rect[0] + self.offset[0], rect[1] + self.offset[1], rect[2], rect[3])
+
+
+def file_source(path):
+    # type: (str) -> Source
+    """A file as it looks; dropping it closes the file.
+
+    Raises:
+        Refused: GIMP can't open it.
+    """
+    try:
+        image = pdb.gimp_file_load(native(path), native(path))
+    except RuntimeError as error:
+        raise Refused("original-not-read", path=as_text(path), reason=as_text(str(error)))
+    if pdb.gimp_image_base_type(image) == INDEXED:
+        pdb.gimp_image_convert_rgb(image)
+    image.add_layer(pdb.gimp_layer_new_from_visible(image, image, ""), 0)
+    source = Source(image, image.layers[0])
+    source.own(image)
+    return source
 
 
 def every_layer(some):

@@ -12,8 +12,15 @@ from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside
-from worker_client.report import summary, text_report, write_report
-from worker_client.results import get_product_pictures, pack_selection, pair_with_masks, read_masks
+from worker_client.report import describe_original, summary, text_report, write_report
+from worker_client.results import (
+    digest_pictures,
+    get_product_pictures,
+    pack_selection,
+    pair_with_masks,
+    read_masks,
+    scale_rect,
+)
 from worker_client.settings import (
     ALL,
     DEFAULT_PROMPT,
@@ -27,14 +34,15 @@ from worker_client.settings import (
     job_header,
     list_protected_faces,
     name_layer,
+    pack_pixels,
     pack_run_record,
     unpack_run_record,
 )
 from worker_client.text_files import host_path
 from worker_client.texts import _, as_text
 
-from gimp2_layers import Source, copied, every_layer
-from gimp2_pixels import read
+from gimp2_layers import Source, copied, every_layer, file_source
+from gimp2_pixels import common, read
 from gimp2_procedures import connect_with_progress, show_progress
 from gimp2_texts import native
 
@@ -42,6 +50,7 @@ _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
+    from collections.abc import Sequence
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
@@ -62,6 +71,7 @@ def protect(image, drawable, settings):
         detection = _find(worker, source, settings["faces"])
         rects = get_region_rects(detection)
         source.take()
+        pixels = _pack_photo(source, rects)
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
         result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures)
         name = name_layer(settings)
@@ -72,7 +82,7 @@ def protect(image, drawable, settings):
         else:
             layer = source.result_layer(name, pair_with_masks(result.pictures))
         words = native(summary(result.header))
-        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result))
+        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels))
         gimp.message(words)
         return layer
 
@@ -97,8 +107,9 @@ def strengthen(image, drawable, named, steps):
     with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
         detection = _find(worker, source, list_protected_faces(_list_run_records(image), source.tattoo, source.size))
         source.take()
-        seen = source.as_seen()
+        seen = source.as_seen(image)
         rects = _common(source, seen, source.offset, get_region_rects(detection))
+        pixels = _pack_photo(source, rects)
         pictures = _pairs(source, seen, source.offset, rects, "photo")
         result = _searched(
             worker, source, settings, keep_faces_inside(get_chosen_faces(detection), rects), rects, pictures
@@ -107,13 +118,14 @@ def strengthen(image, drawable, named, steps):
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
         words = native(summary(result.header))
-        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result), on_top=True)
+        kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
+        source.insert(layer, kept, on_top=True)
         gimp.message(words)
         return layer
 
 
-def check(image, drawable, what, named, upload, report):
-    # type: (Image, Drawable, str, str, bool, str) -> dict[str, Any]
+def check(image, drawable, what, named, path, upload, report):
+    # type: (Image, Drawable, str, str, str, bool, str) -> dict[str, Any]
     """Says what recognisers make of the image as it looks now, and returns the result of "check".
 
     Args:
@@ -121,6 +133,7 @@ def check(image, drawable, what, named, upload, report):
         drawable: the layer that a run made, or the one to judge.
         what: ``VISIBLE`` or ``LAYER``.
         named: as in ``strengthen``.
+        path: of a file with the unprotected photo, which goes before every layer; none when empty.
         upload: judge it as a typical upload too.
         report: file for a text report, which must not be there yet: the form keeps its name for the next image; none
             when empty.
@@ -133,28 +146,91 @@ def check(image, drawable, what, named, upload, report):
     drawable = _layer_of(drawable)
     if what == LAYER and not isinstance(drawable, gimp.Layer):
         raise Refused("no-layer")
-    original = _original(image, drawable, named)
-    with Source(image, original) as source, connect_with_progress() as worker:
-        header = {"full": list(source.size), "upload": upload}  # type: dict[str, Any]
+    with _open_original(image, drawable, named, path) as source, connect_with_progress() as worker:
         detection = None
         if source.size[0] * source.size[1] > WHOLE_PIXELS:
             detection = _find(worker, source, ALL, with_selection=False)
-        source.take()
-        current, shift = source.as_seen(), source.offset
-        if what == LAYER:
-            current = copied(drawable, source.room)
-            shift = (source.offset[0] - drawable.offsets[0], source.offset[1] - drawable.offsets[1])
-        rects = _common(source, current, shift, get_region_rects(detection) if detection else [source.area])
-        if detection:
-            header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
-        job = worker.submit("check", header, _pairs(source, current, shift, rects, "current"))
         source.drop()
+        job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
         figures = job.result(show_progress).header
+    figures["original"] = describe_original(os.path.basename(path) or source.name, known, not path)
     text = text_report(image.name, figures)
     gimp.message(native(text))
     if report:
         write_report(report, text)
     return figures
+
+
+def _submit_check(worker, image, drawable, what, named, path, upload, detection):
+    # type: (Worker, Image, Drawable, str, str, str, bool, dict[str, Any] | None) -> tuple[Job, bool]
+    """Sends what is compared; the job, and whether the original is known to be the unprotected photo.
+
+    Args:
+        worker: to ask.
+        detection: result of "find" on the original; None to send all of it.
+        image, drawable, what, named, path, upload: as in ``check``.
+    """
+    with _open_original(image, drawable, named, path) as source:
+        source.take()
+        if what == LAYER:
+            current, corner = copied(drawable, source.room), drawable.offsets
+        else:
+            current, corner = source.as_seen(image), (0, 0)
+        scale, shift = (1.0, 1.0), (source.offset[0] - corner[0], source.offset[1] - corner[1])
+        if path:
+            # A picture of its own shows the whole of what is judged.
+            scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
+        rects = get_region_rects(detection) if detection else [source.area]
+        if scale == (1.0, 1.0):
+            rects = _common(source, current, shift, rects)
+        header = {"full": list(scale_rect(source.area, scale)[2:]), "upload": upload}  # type: dict[str, Any]
+        if detection:
+            header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
+        records = _list_run_records(image)
+        known = not path and any(record["source"] == source.tattoo for record in records)
+        known = known or _is_unprotected(source, records)
+        return worker.submit("check", header, _pairs(source, current, shift, rects, "current", scale)), known
+
+
+def _open_original(image, drawable, named, path):
+    # type: (Image, Drawable, str, str) -> Source
+    """The unprotected photo: that of a file when there is a path, else a layer, see ``_original``.
+
+    Raises:
+        Refused: nobody knows which one it is, it is none, or the file can't be read.
+    """
+    if path:
+        return file_source(path)
+    layer = _original(image, drawable, named)
+    if _read_own_run_record(layer) is not None:
+        raise Refused("original-protected", name=as_text(layer.name))
+    return Source(image, layer)
+
+
+def _is_unprotected(source, records):
+    # type: (Source, Sequence[dict[str, Any]]) -> bool
+    """Whether pixels, which were taken, are those that one of these runs protected."""
+    for record in records:
+        rects = [tuple(rect) for rect in record["pixels"]["rects"]] if record["pixels"] else []
+        if not rects or any(common(rect, source.area) != rect for rect in rects):
+            continue
+        pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
+        if digest_pictures(pictures) == record["pixels"]["digest"]:
+            return True
+    return False
+
+
+def _find_by_pixels(image, record):
+    # type: (Image, dict[str, Any]) -> Layer | None
+    """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
+    for layer in every_layer(image.layers):
+        if _read_own_run_record(layer) is not None:
+            continue
+        with Source(image, layer) as source:
+            source.take()
+            if _is_unprotected(source, [record]):
+                return layer
+    return None
 
 
 def _find(worker, source, faces, with_selection=True):
@@ -194,6 +270,12 @@ def _searched(worker, source, settings, faces, rects, pictures):
     return job.result(show_progress)
 
 
+def _pack_photo(source, rects):
+    # type: (Source, list[Rect]) -> dict[str, Any]
+    """By what the photo, which was taken, is known again."""
+    return pack_pixels(rects, digest_pictures(_picture("photo", source.copy, source, rect) for rect in rects))
+
+
 def _selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
@@ -220,8 +302,8 @@ def _common(source, current, shift, rects):
     return parts
 
 
-def _pairs(source, current, shift, rects, name):
-    # type: (Source, Layer, tuple[int, int], list[Rect], str) -> list[Picture]
+def _pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
+    # type: (Source, Layer, tuple[int, int], list[Rect], str, tuple[float, float]) -> list[Picture]
     """The original and the current pixels of rectangles.
 
     Args:
@@ -230,11 +312,12 @@ def _pairs(source, current, shift, rects, name):
         shift: from pixels of the original to pixels of ``current``.
         rects: in pixels of the original.
         name: what the worker calls the current pixels.
+        scale: from pixels of the original to pixels of ``current``, before the shift.
     """
     pictures = []
     for rect in rects:
         pictures.append(_picture("original", source.copy, source, rect))
-        pictures.append(_picture(name, current, source, rect, shift))
+        pictures.append(_picture(name, current, source, scale_rect(rect, scale), shift))
     return pictures
 
 
@@ -310,14 +393,15 @@ def _origin(image, record):
 
 def _original(image, drawable, named):
     # type: (Image, Drawable, str) -> Layer
-    """The unprotected layer: of the selected result, else the named one, else the selected one if results tell of it.
+    """The unprotected layer: of the selected result, else the named one, else the one that results tell of.
 
     The form keeps a name for the next image, where another layer may have it; so it comes second.
 
     Raises:
         Refused: nobody knows which one it is.
     """
-    layer = _origin(image, _read_own_run_record(drawable))
+    own = _read_own_run_record(drawable)
+    layer = _origin(image, own) or (_find_by_pixels(image, own) if own is not None else None)
     if layer is None and named:
         layer = pdb.gimp_image_get_layer_by_name(image, native(named))
         if layer is None:

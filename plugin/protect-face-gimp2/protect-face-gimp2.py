@@ -76,11 +76,13 @@ def protect_face(
     return run_guarded(run)
 
 
-def check_protection(image, drawable, what, original, upload, report):
-    # type: (Image, Drawable, str, str, bool, str) -> str
+def check_protection(image, drawable, what, original, original_file, upload, report):
+    # type: (Image, Drawable, str, str, str, bool, str) -> str
     """Says what recognisers make of the image; returns the figures as JSON."""
     return run_guarded(
-        lambda: json.dumps(gimp2_run.check(image, drawable, what, original or "", bool(upload), report or ""))
+        lambda: json.dumps(
+            gimp2_run.check(image, drawable, what, original or "", original_file or "", bool(upload), report or "")
+        )
     )
 
 
@@ -176,6 +178,7 @@ _add(
     + [
         _radio("what", _("What is judged"), settings.CHECK_TARGETS),
         ORIGINAL,
+        (PF_FILENAME, "original_file", _("_File of the original, instead of a layer; none when empty"), ""),
         (PF_TOGGLE, "upload", _("As _uploaded, too"), False),
         (PF_FILENAME, "report", _("File for a text _report; none when empty"), ""),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,28 @@ import gi
 
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import Gimp, GimpUi, GLib, Gtk  # noqa: E402
+from gi.repository import Gimp, GimpUi, Gio, GLib, Gtk  # noqa: E402
 from worker_client import WorkerProblem  # noqa: E402
-from worker_client.report import text_report, upload_title, write_report  # noqa: E402
+from worker_client.errors import Refused  # noqa: E402
+from worker_client.report import condition, reminders, text_report, upload_title, write_report  # noqa: E402
 from worker_client.texts import _, sentence  # noqa: E402
 
+from judgement import Judgement  # noqa: E402
 from layers import every_layer  # noqa: E402
 from meter import Meter, bold  # noqa: E402
+from originals import Original, made_here  # noqa: E402
 
-_UPLOAD, _SAVE = 2, 3
+_UPLOAD, _SAVE, _OTHER, _FILE = 2, 3, 4, 5
 _GAP = 12
 _SMALL = (480, 240)
+_TALL = 700
 
 
-def show(
-    figures: dict[str, Any], image: Gimp.Image, offers: Sequence[str], with_upload: Callable[[], dict[str, Any]]
-) -> str | None:
-    """Shows what was measured until the user closes it; what they want done, see ``run_settings.grant``.
-
-    Args:
-        figures: result of "check".
-        image: that was judged, for the report.
-        offers: what can be done.
-        with_upload: measures again, as uploaded too.
-    """
+def show(judged: Judgement) -> str | None:
+    """Shows what was measured until the user closes it; what they want done, see ``run_settings.grant``."""
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Check Protection"), role="protect-face-check", use_header_bar=False)
+    dialog.add_button(_("Ori_ginal…"), _OTHER)
     dialog.add_button(_("Save _Report…"), _SAVE)
     dialog.add_button(_("As _Uploaded"), _UPLOAD)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
@@ -44,7 +41,7 @@ def show(
     holder = Gtk.ScrolledWindow(
         hscrollbar_policy=Gtk.PolicyType.NEVER,
         propagate_natural_height=True,
-        max_content_height=700,
+        max_content_height=_TALL,
         min_content_width=_SMALL[0],
         min_content_height=_SMALL[1],
     )
@@ -54,23 +51,17 @@ def show(
         wishes.append(name)
         dialog.response(Gtk.ResponseType.APPLY)
 
-    holder.add(_content(figures, offers, wish))
     area = dialog.get_content_area()
     area.pack_start(holder, True, True, 0)
     area.pack_start(notice, False, False, _GAP)
     holder.show()
-    answer = _UPLOAD
-    while answer in (_UPLOAD, _SAVE):
-        answer = dialog.run()
+    _fill(dialog, holder, judged, wish)
+    while (answer := dialog.run()) in (_UPLOAD, _SAVE, _OTHER):
         try:
-            if answer == _UPLOAD:
-                figures = with_upload()
-                holder.get_child().destroy()
-                holder.add(_content(figures, offers, wish))
-                holder.show()
-                dialog.set_response_sensitive(_UPLOAD, False)
             if answer == _SAVE:
-                _save(dialog, image, figures)
+                _save(dialog, judged)
+            elif _ask_again(dialog, judged, upload=answer == _UPLOAD):
+                _fill(dialog, holder, judged, wish)
             notice.hide()
         except WorkerProblem as problem:
             notice.set_text(sentence(problem.message))
@@ -79,33 +70,87 @@ def show(
     return wishes[0] if wishes else None
 
 
-def ask_original(image: Gimp.Image, likely: Gimp.Layer | None) -> Gimp.Layer | None:
-    """Lets the user name the unprotected layer; None when they cancel. Without a likely one the lowest is offered."""
+def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = None) -> Original | None:
+    """Lets the user name the unprotected photo; None when they cancel.
+
+    Args:
+        image: that is judged. Its lowest layer that no run of ours made is offered first.
+        pictures: whether the original may be another open image or a file, too.
+        parent: the window that asks.
+
+    Raises:
+        Refused: there is nothing to choose from.
+    """
+    choices = [Original(layer=layer) for layer in every_layer(image.get_layers()) if not made_here(layer)]
+    if not choices and not pictures:
+        raise Refused("original-not-named")
     GimpUi.init("protect-face")
-    dialog = GimpUi.Dialog(title=_("Check Protection"), role="protect-face-original", use_header_bar=False)
+    dialog = GimpUi.Dialog(title=_("Original"), role="protect-face-original", use_header_bar=False)
+    if parent is not None:
+        dialog.set_transient_for(parent)
+    if pictures:
+        dialog.add_button(_("Original from _File…"), _FILE)
     dialog.add_button(_("_Cancel"), Gtk.ResponseType.CANCEL)
     dialog.add_button(_("_OK"), Gtk.ResponseType.OK)
     dialog.set_default_response(Gtk.ResponseType.OK)
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, border_width=_GAP)
-    box.pack_start(Gtk.Label(label=_("Which layer is the photo before it was protected?"), xalign=0), False, False, 0)
+    box.pack_start(Gtk.Label(label=_("Which is the photo before it was protected?"), xalign=0), False, False, 0)
     rows = Gtk.ComboBoxText()
-    choices = list(every_layer(image.get_layers()))
-    for layer in choices:
-        rows.append_text(layer.get_name())
-    rows.set_active(choices.index(likely) if likely is not None else len(choices) - 1)
+    likely = len(choices) - 1
+    for choice in choices:
+        rows.append_text(choice.name)
+    for other in Gimp.get_images() if pictures else []:
+        if other.get_id() != image.get_id():
+            choices.append(Original(picture=other))
+            rows.append_text(_("Image {}").format(choices[-1].name))
+    rows.set_active(max(0, likely))
     box.pack_start(rows, False, False, 0)
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
+    dialog.set_response_sensitive(Gtk.ResponseType.OK, bool(choices))
     # Or the list would have the focus, and Enter would open it.
-    dialog.get_widget_for_response(Gtk.ResponseType.OK).grab_focus()
-    answer = dialog.run()
-    chosen = rows.get_active()
+    dialog.get_widget_for_response(Gtk.ResponseType.OK if choices else _FILE).grab_focus()
+    chosen = None
+    while chosen is None and (answer := dialog.run()) in (_FILE, Gtk.ResponseType.OK):
+        chosen = choices[rows.get_active()] if answer == Gtk.ResponseType.OK else _choose_file(dialog, image)
     dialog.destroy()
-    return choices[chosen] if answer == Gtk.ResponseType.OK else None
+    return chosen
+
+
+def _ask_again(dialog: Gtk.Dialog, judged: Judgement, upload: bool) -> bool:
+    """Measures as uploaded too, or beside another original; False when the user cancelled that."""
+    before = replace(judged)
+    if upload:
+        judged.upload = True
+    else:
+        original = ask_original(judged.selected.image, pictures=True, parent=dialog)
+        if original is None:
+            return False
+        judged.original = original
+    try:
+        judged.measure()
+    except WorkerProblem:
+        judged.upload, judged.original = before.upload, before.original
+        raise
+    return True
+
+
+def _fill(dialog: Gtk.Dialog, holder: Gtk.ScrolledWindow, judged: Judgement, wish: Callable[[str], object]) -> None:
+    """Shows the figures, in a window that is large enough for them."""
+    old = holder.get_child()
+    if old is not None:
+        old.destroy()
+    holder.add(_content(judged.figures, judged.offers, wish))
+    holder.show()
+    dialog.set_response_sensitive(_UPLOAD, not judged.upload)
+    _least, natural = dialog.get_preferred_size()
+    width, height = dialog.get_size()
+    dialog.resize(max(width, natural.width), max(height, natural.height))
 
 
 def _content(figures: dict[str, Any], offers: Sequence[str], wish: Callable[[str], object]) -> Gtk.Widget:
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
+    _say(box, condition(figures))
     for title, part in ((None, figures), (upload_title, figures.get("upload"))):
         if part is None:
             continue
@@ -115,17 +160,41 @@ def _content(figures: dict[str, Any], offers: Sequence[str], wish: Callable[[str
         box.pack_start(meter, False, False, 0)
         box.show_all()
         meter.show_figures(part)
+    _say(box, reminders(figures))
     return box
 
 
-def _save(parent: Gtk.Dialog, image: Gimp.Image, figures: dict[str, Any]) -> None:
+def _say(box: Gtk.Box, sentences: Sequence[str]) -> None:
+    for words in sentences:
+        label = Gtk.Label(label=words, xalign=0, wrap=True, max_width_chars=70)
+        box.pack_start(label, False, False, 0)
+        label.show()
+
+
+def _choose_file(parent: Gtk.Dialog, image: Gimp.Image) -> Original | None:
+    chooser = Gtk.FileChooserNative.new(
+        _("Original from File"), parent, Gtk.FileChooserAction.OPEN, _("_Open"), _("_Cancel")
+    )
+    chooser.set_current_folder(_folder_of(image))
+    file = chooser.get_file() if chooser.run() == Gtk.ResponseType.ACCEPT else None
+    chooser.destroy()
+    return None if file is None else Original(picture=file)
+
+
+def _save(parent: Gtk.Dialog, judged: Judgement) -> None:
+    image = judged.selected.image
     chooser = Gtk.FileChooserNative.new(_("Save Report"), parent, Gtk.FileChooserAction.SAVE, _("_Save"), _("_Cancel"))
     chooser.set_do_overwrite_confirmation(True)
-    file = image.get_file()
-    # GIMP's own working folder is nowhere that a user looks.
-    folder = file.get_parent().get_path() if file is not None and file.get_parent() is not None else None
-    chooser.set_current_folder(folder or GLib.get_home_dir())
+    chooser.set_current_folder(_folder_of(image))
     chooser.set_current_name(f"{Path(image.get_name()).stem}.protection.txt")
     if chooser.run() == Gtk.ResponseType.ACCEPT:
-        write_report(chooser.get_filename(), text_report(image.get_name(), figures))
+        write_report(chooser.get_filename(), text_report(image.get_name(), judged.figures))
     chooser.destroy()
+
+
+def _folder_of(image: Gimp.Image) -> str:
+    """Where the image lies; GIMP's own working folder is nowhere that a user looks."""
+    file: Gio.File | None = image.get_file()
+    folder = file.get_parent() if file is not None else None
+    path = folder.get_path() if folder is not None else None
+    return str(path or GLib.get_home_dir())

@@ -24,7 +24,6 @@ from worker_client.report import (  # noqa: E402
     others,
     question,
     verdict,
-    warnings,
 )
 from worker_client.texts import _  # noqa: E402
 
@@ -143,7 +142,7 @@ def explanation(figures: dict[str, Any]) -> Gtk.Widget:
             "Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them."
         )
     label = Gtk.Label(
-        label="\n".join([*warnings(figures), explained, *meaning(faces), no_promise()]),
+        label="\n".join([explained, *meaning(faces), no_promise()]),
         xalign=0, wrap=True, max_width_chars=80,
     )  # fmt: skip
     attributes = Pango.AttrList()

@@ -14,7 +14,6 @@ from gi.repository import GdkPixbuf, Gimp, GLib, Gtk  # noqa: E402
 from worker_client import WorkerProblem  # noqa: E402
 from worker_client.texts import _, sentence  # noqa: E402
 
-from meter import bold  # noqa: E402
 from preset_store import LONGEST_NAME, Preset, PresetStore  # noqa: E402
 
 _USE, _RENAME, _DELETE = 2, 3, 4
@@ -82,7 +81,11 @@ class PresetsDialog:
         self.rows = Gtk.ListBox(activate_on_single_click=False)
         self.rows.connect("row-selected", lambda *_: self._row_selected())
         self.rows.connect("row-activated", lambda *_: self.dialog.response(_USE))
-        self.rows.set_placeholder(_dim(_("Nothing is saved yet.")))
+        # Its own way is to activate the row that has the keyboard, which would use it.
+        self.rows.connect("mnemonic-activate", lambda *_: self._focus_rows())
+        empty = Gtk.Label(label=_("Nothing is saved yet."))
+        empty.show()
+        self.rows.set_placeholder(empty)
         title = Gtk.Label(label=_("Saved _presets"), use_underline=True, xalign=0, mnemonic_widget=self.rows)
         holder = Gtk.ScrolledWindow(
             hscrollbar_policy=Gtk.PolicyType.NEVER,
@@ -129,6 +132,14 @@ class PresetsDialog:
         if at is not None:
             self.rows.select_row(self.rows.get_row_at_index(at))
         self._allow()
+
+    def _focus_rows(self) -> bool:
+        """Leads the keyboard to the selected preset, else to the first."""
+        row = self.rows.get_selected_row() or self.rows.get_row_at_index(0)
+        if row is not None:
+            self.rows.select_row(row)
+            row.grab_focus()
+        return True
 
     def _selected(self) -> Preset | None:
         row = self.rows.get_selected_row()
@@ -187,11 +198,12 @@ class PresetsDialog:
 
 def _build_row(preset: Preset) -> Gtk.Widget:
     """A thumbnail, and beside it the name and what it makes."""
-    words = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=2, valign=Gtk.Align.CENTER)
-    words.pack_start(bold(preset.name), False, False, 0)
+    told = "<b>" + GLib.markup_escape_text(preset.name) + "</b>"
     if "prompt" in preset.settings and "strength" in preset.settings:
         about = _("{prompt}, strength {strength:.2f}").format(**preset.settings)
-        words.pack_start(_dim(about), False, False, 0)
+        told += "\n<small>" + GLib.markup_escape_text(about) + "</small>"
+    words = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
+    words.set_markup(told)
     picture = Gtk.Image()
     picture.set_size_request(_SIDE, -1)
     if preset.thumbnail is not None:
@@ -204,9 +216,3 @@ def _build_row(preset: Preset) -> Gtk.Widget:
     box.pack_start(picture, False, False, 0)
     box.pack_start(words, True, True, 0)
     return box
-
-
-def _dim(text: str) -> Gtk.Label:
-    label = Gtk.Label(label=text, xalign=0, wrap=True, max_width_chars=44)
-    label.get_style_context().add_class("dim-label")
-    return label

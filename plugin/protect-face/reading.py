@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from worker_client import Picture
+from worker_client.results import PixelDigest
 
 import run
 from layers import Source, as_shown, check_there
@@ -34,13 +35,13 @@ class LayerReader:
         buffer = self._open.enter_context(as_shown(source.layer))
         self.pictures = [run.read_photo(buffer, source.form, rect) for rect in rects]
         self.pictures += run.read_selections(source, rects)
-        self._digest = run.PixelDigest()
+        self._digest = PixelDigest()
         for picture in self.pictures:
             picture.strips = self._read(picture, iter(picture.strips))
 
     @property
     def digest(self) -> str:
-        """Of the pixels that were sent, see ``run.PixelDigest``."""
+        """Of the pixels that were sent, see ``PixelDigest``."""
         return self._digest.value
 
     def close(self) -> None:

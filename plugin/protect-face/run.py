@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from typing import Any
@@ -13,13 +12,15 @@ from gi.repository import Gegl, Gimp
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
 from worker_client.errors import Refused
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects
-from worker_client.results import get_bounds, pack_selection
+from worker_client.results import digest_pictures as digest_pictures
+from worker_client.results import pack_selection
 from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
     amounts_header,
     job_header,
     name_layer,
+    pack_pixels,
     pack_run_record,
 )
 from worker_client.texts import _
@@ -102,11 +103,11 @@ def protect(
     Raises:
         WorkerProblem: with nothing changed.
     """
-    result = rects = None
+    applied = rects = None
     if choice is not None and choice.search is not None:
         rects = get_rects(choice.detection)
-        result = _apply(worker, source, settings, tell, choice, rects)
-    if result is None or rects is None:
+        applied = _apply(worker, source, settings, tell, choice, rects)
+    if applied is None or rects is None:
         faces = settings.faces if choice is None or choice.faces is None else choice.faces
         detection = detect(worker, source, faces, tell)
         layers.check_there(source)
@@ -116,61 +117,58 @@ def protect(
         with layers.as_shown(source.layer) as buffer:
             photos = [read_photo(buffer, source.form, rect) for rect in rects]
             job = worker.submit("protect", header, photos + read_selections(source, rects))
+            digest = digest_photo(buffer, source.form, rects)
         result = job.result(tell, lazily=True)
     else:
+        result, digest = applied
         limits = [layers.limit_of(source, rect) for rect in rects]
     layer = build_layer(source, settings, result.pictures, limits)
-    layers.attach_run_record(
-        layer, pack_run_record(source.tattoo, source.area.size, layer.get_tattoo(), asdict(settings), result)
-    )
+    attach_run_record(layer, source, settings, result, rects, digest)
     layers.insert(source, layer)
     return result.header
 
 
 def _apply(
     worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice, rects: list[Rect]
-) -> Event | None:
-    """The result of a search that the worker keeps; None when it is gone, or the pixels are others since."""
+) -> tuple[Event, str] | None:
+    """The result of a search that the worker keeps, and the digest of the photo.
+
+    None when it is gone, or the pixels are others since.
+    """
     layers.check_there(source)
     with layers.as_shown(source.layer) as buffer:
         photos = (read_photo(buffer, source.form, rect) for rect in rects)
         if digest_pictures(chain(photos, read_selections(source, rects))) != choice.digest:
             return None
+        digest = digest_photo(buffer, source.form, rects)
     header = amounts_header(asdict(settings))
     header |= {"search": choice.search, "output": job_header(asdict(settings))["output"]}
     try:
-        return worker.submit("apply", header).result(tell, lazily=True)
+        return worker.submit("apply", header).result(tell, lazily=True), digest
     except WorkerProblem as problem:
         if problem.code != "search-gone":
             raise
         return None
 
 
-class PixelDigest:
-    """Tells whether pixels are still the same, from pictures and their strips as they come."""
-
-    def __init__(self) -> None:
-        self._found = hashlib.sha256()
-
-    @property
-    def value(self) -> str:
-        return self._found.hexdigest()
-
-    def begin(self, picture: Picture) -> None:
-        self._found.update(repr((picture.name, *get_bounds(picture), picture.depth)).encode())
-
-    def add(self, strip: bytes) -> None:
-        self._found.update(strip)
+def attach_run_record(
+    layer: Gimp.Layer, source: Source, settings: RunSettings, result: Event, rects: Sequence[Rect], digest: str
+) -> None:
+    """Keeps with a layer what Check and Strengthen have to know of its run; ``digest`` is of the photo in ``rects``."""
+    record = pack_run_record(
+        source.tattoo,
+        source.area.size,
+        layer.get_tattoo(),
+        asdict(settings),
+        result,
+        pack_pixels([astuple(rect) for rect in rects], digest),
+    )
+    layers.attach_run_record(layer, record)
 
 
-def digest_pictures(pictures: Iterable[Picture]) -> str:
-    """The ``PixelDigest`` of pictures, whose strips are used up."""
-    digest = PixelDigest()
-    for picture in pictures:
-        digest.begin(picture)
-        for strip in picture.strips:
-            digest.add(strip)
-    return digest.value
+def digest_photo(buffer: Gegl.Buffer, form: Format, rects: Sequence[Rect]) -> str:
+    """What tells whether the pixels of a photo are still the same in rectangles."""
+    return digest_pictures(read_photo(buffer, form, rect) for rect in rects)
 
 
 def get_rects(detection: dict[str, Any]) -> list[Rect]:

@@ -36,6 +36,11 @@ ENGLISH = {
     "faces-not-read": N_("'{path}' can't be read ({reason}); delete it and run 'c2p people' again."),
     "label-unmatched": N_("{label} names no face that was found; correct it, or take it out."),
     "people-not-listed": N_("There is no list of faces '{path}'; run 'c2p people' first."),
+    "people-not-named": N_("'{value}' names no people; write numbers such as 1,3, as 'c2p people' shows them."),
+    "photos-unlisted": N_(
+        "In {count} photos nobody was looked for yet, the first is '{path}'; run 'c2p people' again to find who is on"
+        " them."
+    ),
     "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
@@ -45,6 +50,10 @@ ENGLISH = {
     "hold-out-unknown": N_("There is no recogniser '{name}' to hold out; choose among {known}."),
     "model-unknown": N_("There is no model '{name}'; the models are {known}."),
     "original-size-differs": N_("The original and the edited picture have different sizes; use two of the same size."),
+    "pictures-the-same": N_(
+        "Both pictures are the same, so that there is nothing to compare; show the protected layer, or choose the"
+        " unprotected photo as the original."
+    ),
     "proportions-differ": N_(
         "The two pictures have different proportions; compare a photo with its own protected copy."
     ),
@@ -128,6 +137,8 @@ ENGLISH = {
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."
     ),
+    "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
+    "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
     "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
@@ -238,6 +249,10 @@ ENGLISH = {
         " name one of another family too."
     ),
     "memory-full-for-photo": N_("There is not enough memory for this photo; close other programs or make it smaller."),
+    "memory-limited": N_(
+        "The memory of this process is limited to {limit} MB, and it needs {needed} MB; raise the limit (ulimit) and"
+        " try again."
+    ),
     "unexpected-error": N_("Unexpected {error} (run again with C2P_DEBUG=1 and report what it prints)."),
     # Models
     "no-recogniser": N_("No face recogniser can be loaded. {why}"),
@@ -506,6 +521,21 @@ ENGLISH = {
     "layer-not-found": N_("There is no layer “{name}”; write the original's name as the list of layers has it."),
     "source-unknown": N_(
         "Which photo this result came from is not known; select the layer with the photo and try again."
+    ),
+    "original-protected": N_(
+        "“{name}” was made by Protect Face and is not the unprotected photo; choose another layer or a file."
+    ),
+    "original-judged": N_(
+        "What is judged is the unprotected photo itself, and “{name}” is not; show the protected layer, or choose"
+        " another original."
+    ),
+    "original-not-read": N_("The original {path} can't be opened ({reason}); choose another file."),
+    "original-not-certain": N_(
+        "This is only true if “{name}” is the unprotected photo, which its pixels don't tell; make sure that it is."
+    ),
+    "original-inside": N_(
+        "This image still holds the unprotected photo (layer “{name}”), and so does its XCF file; give away only what"
+        " you export (File > Export As…), as JPEG or PNG."
     ),
     "original-not-named": N_("Which layer is the original is not known; name it in the argument 'original'."),
     "original-not-written": N_("Which layer is the original is not known; write its name into the field for it."),

@@ -4,6 +4,7 @@
 from __future__ import unicode_literals
 
 from worker_client.errors import Refused
+from worker_client.messages import Message
 from worker_client.text_files import write_text
 from worker_client.texts import _, as_text, sentence
 
@@ -156,23 +157,49 @@ def text_report(name, figures):
 
     Args:
         name: of the image.
-        figures: result of "check", as the worker's protocol describes it.
+        figures: result of "check", as the worker's protocol describes it, with what ``describe_original`` gives.
     """
     lines = [_("Protect Face: how well “{}” is protected").format(as_text(name)), ""]
+    lines += condition(figures)
     lines += _faces(figures["faces"])
     if "upload" in figures:
         lines += [upload_title(figures["upload"]), ""]
         lines += _faces(figures["upload"]["faces"])
-    lines += warnings(figures)
+    lines += reminders(figures)
     lines += meaning(figures["faces"])
     lines += [_("Below its threshold a recogniser takes the two faces for two people."), no_promise()]
     return "\n".join(lines) + "\n"
 
 
-def warnings(figures):
+def describe_original(name, known, inside):
+    # type: (str | bytes, bool, bool) -> dict[str, Any]
+    """What the figures of a "check" keep of the original, as "original".
+
+    Args:
+        name: of its layer, image or file.
+        known: whether it is known to be the unprotected photo, rather than said to be.
+        inside: whether it is a layer of the image that was judged.
+    """
+    return {"name": as_text(name), "known": known, "inside": inside}
+
+
+def condition(figures):
     # type: (dict[str, Any]) -> list[str]
-    """What the user should know of how a "check" went; nothing from a worker that does not tell."""
-    return [sentence(warning) for warning in figures.get("warnings", ())]
+    """What has to be true for the figures of a "check" to mean anything; nothing when that is known."""
+    original = figures.get("original")
+    if not original or original["known"]:
+        return []
+    return [sentence(Message("original-not-certain", name=original["name"]))]
+
+
+def reminders(figures):
+    # type: (dict[str, Any]) -> list[str]
+    """What the user should know besides the figures of a "check"; nothing from a worker that does not tell."""
+    lines = [sentence(warning) for warning in figures.get("warnings", ())]
+    original = figures.get("original")
+    if original and original["inside"]:
+        lines.append(sentence(Message("original-inside", name=original["name"])))
+    return lines
 
 
 def upload_title(upload):

@@ -3,6 +3,8 @@
 
 from __future__ import unicode_literals
 
+import hashlib
+
 from worker_client.errors import Refused
 from worker_client.protocol import Picture
 from worker_client.texts import _
@@ -39,6 +41,15 @@ def get_bounds(picture):
     return (picture.x, picture.y, picture.width, picture.height)
 
 
+def scale_rect(rect, scale):
+    # type: (Bounds, tuple[float, float]) -> Bounds
+    """A rectangle in pixels of a picture that is so many times as wide and as high; at least one pixel of it."""
+    x, y, width, height = rect
+    left, top = int(round(x * scale[0])), int(round(y * scale[1]))
+    right, bottom = int(round((x + width) * scale[0])), int(round((y + height) * scale[1]))
+    return (left, top, max(1, right - left), max(1, bottom - top))
+
+
 def pack_selection(rect, strips):
     # type: (Bounds, Iterable[bytes]) -> Picture
     """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
@@ -53,6 +64,39 @@ def all_or_nothing(mask):
     # type: (bytes) -> bytes
     """255 where a mask that came back says that something changed, however little is to be seen of it; 0 elsewhere."""
     return mask.translate(_ALL_OR_NOTHING)
+
+
+class PixelDigest(object):
+    """Tells whether pixels are still the same, in either GIMP: the SHA-256 of them and of where they lie."""
+
+    def __init__(self):
+        # type: () -> None
+        self._found = hashlib.sha256()
+
+    @property
+    def value(self):
+        # type: () -> str
+        return self._found.hexdigest()
+
+    def begin(self, picture):
+        # type: (Picture) -> None
+        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
+        self._found.update(where.encode("utf-8"))
+
+    def add(self, strip):
+        # type: (bytes) -> None
+        self._found.update(strip)
+
+
+def digest_pictures(pictures):
+    # type: (Iterable[Picture]) -> str
+    """The ``PixelDigest`` of pictures, whose strips are used up."""
+    digest = PixelDigest()
+    for picture in pictures:
+        digest.begin(picture)
+        for strip in picture.strips:
+            digest.add(strip)
+    return digest.value
 
 
 def read_masks(pictures):

@@ -100,8 +100,8 @@ def name_layer(settings):
     return settings["prompt"].strip() or _("Protected face")
 
 
-def pack_run_record(source, size, own, settings, result):
-    # type: (int, tuple[int, int], int, dict[str, Any], Event) -> str
+def pack_run_record(source, size, own, settings, result, pixels):
+    # type: (int, tuple[int, int], int, dict[str, Any], Event, dict[str, Any]) -> str
     """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
 
     Args:
@@ -110,12 +110,14 @@ def pack_run_record(source, size, own, settings, result):
         own: of the result layer.
         settings: of the run.
         result: of "protect".
+        pixels: of the layer that was protected, see ``pack_pixels``.
     """
     record = {
         "version": 1,
         "source": source,
         "size": list(size),
         "layer": own,
+        "pixels": pixels,
         # Under this name layers of version 0.1 keep them, which can still be checked and strengthened.
         "wishes": settings,
         "settings": result.header["settings"],
@@ -124,10 +126,17 @@ def pack_run_record(source, size, own, settings, result):
     return json.dumps(record)
 
 
+def pack_pixels(rects, digest):
+    # type: (Sequence[tuple[int, int, int, int]], str) -> dict[str, Any]
+    """By what the photo of a run is known again: ``results.digest_pictures`` of its pixels in rectangles."""
+    return {"rects": [list(rect) for rect in rects], "digest": digest}
+
+
 def unpack_run_record(text, own):
     # type: (str | bytes, int) -> dict[str, Any] | None
     """What ``pack_run_record`` gave; None when it is none of ours or damaged.
 
+    Its "pixels" are None when it is of a version that did not keep them.
     Its "source" is None when ``own``, the tattoo of the layer that has it, is another than then: GIMP copies what a
     layer keeps, and in the copy's image the source's tattoo may be that of any layer.
     """
@@ -139,6 +148,8 @@ def unpack_run_record(text, own):
         return None
     if record.get("layer", own) != own:
         record["source"] = None
+    if not _are_pixels(record.setdefault("pixels", None)):
+        record["pixels"] = None
     return record if isinstance(record.get("wishes"), dict) else None
 
 
@@ -170,4 +181,19 @@ def list_protected_faces(every, source, size):
         return ALL
     return (
         sorted({face["number"] for record in runs for face in record.get("faces", []) if face["similarities"]}) or ALL
+    )
+
+
+def _are_pixels(pixels):
+    # type: (Any) -> bool
+    """Whether this is what ``pack_pixels`` gives; the file that it came from may be anybody's."""
+    if not isinstance(pixels, dict) or not isinstance(pixels.get("rects"), list):
+        return False
+    return all(
+        isinstance(rect, list)
+        and len(rect) == 4
+        and all(isinstance(side, int) for side in rect)
+        and min(rect) >= 0
+        and min(rect[2:]) > 0
+        for rect in pixels["rects"]
     )

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from c2p_core.api import CancelToken
+from c2p_core.batch import journal as journal_module
 from c2p_core.batch import recorder, run
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.journal import Journal, Row
@@ -112,6 +113,15 @@ def test_where_it_is_computed_is_not_a_setting(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     _, plan = run_batch(shoot, out, job=replace(JOB, options={**JOB.options, "device": "cpu"}))
     assert len(plan.pending) == 1
+
+
+def test_a_photo_without_a_face_is_looked_at_again_by_another_version(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_batch(shoot, out)
+    monkeypatch.setattr(journal_module, "__version__", "99.0")
+    _, plan = run_batch(shoot, out)
+    assert sorted(Path(item.path).name for item in plan.pending) == ["damaged.jpg", "landscape.png"]
 
 
 def test_overwriting_replaces_own_results_that_nobody_changed(shoot: Path, out: Path) -> None:

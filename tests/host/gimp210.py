@@ -43,8 +43,8 @@ def protect(image, layer, faces="all", output="layer", prompt="red lipstick", pr
     return pdb.python_fu_protect_face(image, layer, prompt, preset, 0.5, kept, faces, output, "dodge", prior, steps, 0,
                                        100, 100, 100, 100, *locks)
 
-def check(image, layer, what="visible", original="", upload=False, report=""):
-    return json.loads(pdb.python_fu_protect_face_check(image, layer, what, original, upload, report))
+def check(image, layer, what="visible", original="", upload=False, report="", path=""):
+    return json.loads(pdb.python_fu_protect_face_check(image, layer, what, original, path, upload, report))
 
 def strengthen(image, layer, original=""):
     return pdb.python_fu_protect_face_strengthen(image, layer, original, 2)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from worker_client.messages import render
 
+from c2p_core.api import Face
 from c2p_core.cli import c2p
+from c2p_core.faces import find_faces
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+from c2p_core.priors.strength import strength_limits
 from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
@@ -50,12 +57,22 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
         return [row["after"] for row in json.loads(figures)["faces"][0]["similarities"]]
 
     strong = after()
-    result.set_opacity(0)
-    tell(strong=strong, faded=after())
+    result.set_opacity(5)
+    faded = after()
+    # Then the photo itself is visible, and something else is called the original.
+    result.set_visible(False)
+    other = source.copy()
+    image.insert_layer(other, None, 2)
+    other.brightness_contrast(0.1, 0)
+    refused = [call("plug-in-protect-face-check", image, [source], **named)[:2] for named in ({}, {"original": other})]
+    tell(strong=strong, faded=faded, refused=refused)
     """
     ).told
-    assert all(faded > 0.99 for faded in told["faded"])
-    assert all(strong < 0.99 for strong in told["strong"])
+    assert all(strong < faded > 0.99 for strong, faded in zip(told["strong"], told["faded"], strict=True))
+    assert told["refused"] == [
+        ["execution-error", render("pictures-the-same", {})],
+        ["execution-error", render("original-judged", {"name": "Background copy"})],
+    ]
 
 
 def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
@@ -77,7 +94,8 @@ def test_a_report_that_cannot_be_written_gets_a_sentence(gimp: Gimp) -> None:
     told = gimp.script(
         """
     image, source = portrait()
-    tell(said=call("plug-in-protect-face-check", image, [source], original=source, report="/nowhere/report.txt")[:2])
+    print(protect(image, source))
+    tell(said=call("plug-in-protect-face-check", image, [source], report="/nowhere/report.txt")[:2])
     """
     ).told
     assert told["said"][0] == "execution-error" and "choose another file" in told["said"][1]
@@ -93,7 +111,7 @@ def test_an_image_that_was_never_protected_asks_for_the_original(gimp: Gimp) -> 
     assert told["said"][0] == "execution-error" and "original" in told["said"][1]
 
 
-def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp: Gimp) -> None:
+def test_in_a_duplicate_of_the_image_the_photo_is_known_by_its_pixels(gimp: Gimp) -> None:
     told = gimp.script(
         """
     image, source = portrait()
@@ -104,12 +122,20 @@ def test_in_a_duplicate_of_the_image_it_asks_for_the_original(gimp: Gimp) -> Non
         image.remove_layer(spare)
     print(protect(image, source))
     duplicate = image.duplicate()
-    result = duplicate.get_layers()[0]
-    checked = call("plug-in-protect-face-check", duplicate, [result])[:2]
-    tell(checked=checked, protected=protect(duplicate, result), names=names(duplicate))
+    result, photo = duplicate.get_layers()
+    figures = [json.loads(call("plug-in-protect-face-check", duplicate, [one])[2][0]) for one in (result, photo)]
+    photo.get_buffer().set(Gegl.Rectangle.new(225, 120, 1, 1), "R'G'B' u8", bytes(3))
+    touched = call("plug-in-protect-face-check", duplicate, [result])[:2]
+    tell(
+        originals=[each["original"] for each in figures],
+        touched=touched,
+        protected=protect(duplicate, result),
+        names=names(duplicate),
+    )
     """
     ).told
-    assert told["checked"][0] == "execution-error" and "name it in the argument 'original'" in told["checked"][1]
+    assert told["originals"] == 2 * [{"name": "Background", "known": True, "inside": True}]
+    assert told["touched"][0] == "execution-error" and "name it in the argument 'original'" in told["touched"][1]
     assert told["protected"][0] == "execution-error" and "select the layer with the photo" in told["protected"][1]
     assert told["names"] == ["natural makeup", "Background"]
 
@@ -150,6 +176,28 @@ def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -
     assert green > 100 and red < 100 and blue < 100
 
 
+def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_strength_allows(
+    gimp: Gimp, astronaut_face: Face, store: ModelStore
+) -> None:
+    told = gimp.script("""
+    image, source = portrait()
+    print(protect(image, source, prompt="red lipstick", strength=0.4, steps=10))
+    result = image.get_layers()[0]
+    # One eye brushed out.
+    brushed = result.get_mask().get_buffer()
+    brushed.set(Gegl.Rectangle.new(190, 95, 35, 25), "Y u8", bytes(35 * 25))
+    brushed.flush()
+    status, error, _ = call("plug-in-protect-face-strengthen", image, [result], steps=10)
+    (SHARE / "strengthened.raw").write_bytes(visible(image, "R'G'B' u8"))
+    tell(status=status, error=error)
+    """).told
+    assert told["status"] == "success", told["error"]
+    shown = np.frombuffer((gimp.share / "strengthened.raw").read_bytes(), np.uint8).reshape(512, 512, 3)
+    (face,) = find_faces(Photo(shown), store)
+    moved = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1).mean() / astronaut_face.eye_distance
+    assert moved <= strength_limits(0.4).moved
+
+
 def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> None:
     told = gimp.script(
         """
@@ -182,7 +230,8 @@ def test_a_photo_without_a_result_is_not_judged_by_that_of_another(gimp: Gimp) -
         """
     image, source = portrait()
     other = source.copy()
-    image.insert_layer(other, None, 0)
+    other.transform_flip_simple(Gimp.OrientationType.HORIZONTAL, True, 0)
+    image.insert_layer(other, None, 1)
     print(protect(image, source))
     tell(said=[call("plug-in-protect-face-check", image, [layer])[:2] for layer in (source, other)])
     """
@@ -205,6 +254,8 @@ def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged
         source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 1600, 1600))
     buffer.flush()
     image.resize(2000, 1600, 0, 0)
+    darker = Gimp.Layer.new(image, "darker", 3200, 1600, Gimp.ImageType.RGB_IMAGE, 20, Gimp.LayerMode.NORMAL)
+    image.insert_layer(darker, None, 0)
     checked = call("plug-in-protect-face-check", image, [twice], original=twice)
     strengthened = call("plug-in-protect-face-strengthen", image, [twice], original=twice, steps=2)[:2]
     tell(error=checked[1], figures=json.loads(checked[2][0]), strengthened=strengthened)
@@ -212,6 +263,63 @@ def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged
     ).told
     assert len(told["figures"]["faces"]) == 1, told["error"]
     assert told["strengthened"] == ["success", ""]
+
+
+def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    def figures(image, layer, **named):
+        return json.loads(call("plug-in-protect-face-check", image, [layer], **named)[2][0])
+
+    def look(figures):
+        return [row["after"] for row in figures["faces"][0]["similarities"]], figures["original"]
+
+    photo = Gio.File.new_for_path(str(SHARE / "astronaut.png"))
+    inside, file = (look(figures(image, result, **named)) for named in ({}, {"original-file": photo}))
+    # As somebody gets it who has the exported picture only.
+    flat = image.duplicate()
+    flat.flatten()
+    for parasite in flat.get_layers()[0].get_parasite_list():
+        flat.get_layers()[0].detach_parasite(parasite)
+    exported = look(figures(flat, flat.get_layers()[0], **{"original-file": photo}))
+    other, layer = portrait()
+    other.scale(1024, 1024)
+    open_image = look(figures(flat, flat.get_layers()[0], original=layer))
+    missing = Gio.File.new_for_path(str(SHARE / "none.png"))
+    refused = call("plug-in-protect-face-check", image, [result], **{"original-file": missing})[:2]
+    flat.crop(400, 512, 0, 0)
+    cut = call("plug-in-protect-face-check", flat, flat.get_layers(), **{"original-file": photo})[:2]
+    tell(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))
+    """
+    ).told
+    values, originals = zip(*told["looks"], strict=True)
+    assert values[1] == pytest.approx(values[0], abs=1e-4) and values[2] == pytest.approx(values[0], abs=1e-4)
+    assert values[3] == pytest.approx(values[0], abs=0.05)
+    assert [(one["known"], one["inside"]) for one in originals] == [
+        (True, True), (True, False), (False, False), (False, False),
+    ]  # fmt: skip
+    assert originals[1]["name"] == "astronaut.png"
+    assert told["refused"][0] == "execution-error" and "none.png can't be opened" in told["refused"][1]
+    assert told["cut"] == ["execution-error", render("proportions-differ", {})]
+    assert told["images"] == 3, "a file that was compared is still open"
+
+
+def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    result.set_edit_mask(True)
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [result.get_mask()], what="layer")
+    strengthened = call("plug-in-protect-face-strengthen", image, [result.get_mask()], steps=1)[:2]
+    refused = call("plug-in-protect-face-check", image, [source], original=result)[:2]
+    tell(checked=status, error=error, figures=json.loads(figures), strengthened=strengthened, refused=refused)
+    """
+    ).told
+    assert told["checked"] == "success", told["error"]
+    assert all(row["after"] < 0.99 for row in told["figures"]["faces"][0]["similarities"])
+    assert told["strengthened"] == ["success", ""]
+    assert told["refused"] == ["execution-error", render("original-protected", {"name": "red lipstick"})]
 
 
 @pytest.mark.parametrize("name", ["check", "strengthen"])
@@ -229,7 +337,9 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
         told = gimp.script(f"""
             image, source = portrait()
             before = [number for number in range(500) if Gimp.Item.id_is_valid(number)]
-            status = call("plug-in-protect-face-{name}", image, [source], original=source)[0]
+            named = {{"original-file": Gio.File.new_for_path(str(SHARE / "astronaut.png"))}}
+            named = named if "{name}" == "check" else {{"original": source}}
+            status = call("plug-in-protect-face-{name}", image, [source], **named)[0]
             left = [number for number in range(500) if Gimp.Item.id_is_valid(number) and number not in before]
             tell(status=status, left=left, images=len(Gimp.get_images()))
         """).told

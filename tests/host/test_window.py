@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from worker_client.messages import render
 from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
@@ -97,13 +98,14 @@ ADDED = {
     "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
-    "check": "\n\n_strengthen.__defaults__ = (2,)\n",
+    "strengthen": "\n\nstrengthen.__defaults__ = (False, 2)\n",
 }
 DIALOG = "Protect Face"
+CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"
 # GIMP's own window for the search for actions.
 SEARCH = "Search Actions"
 # Every window that a test may leave open.
-TITLES = {DIALOG, "Presets", SEARCH, "Check Protection", "Protect Face Worker", "GIMP Message"}
+TITLES = {DIALOG, "Presets", SEARCH, CHECK, ORIGINAL, CHOOSER, "Protect Face Worker", "GIMP Message"}
 # Names a folder that gets pictures of the windows, for people to look at.
 SCREENSHOTS = "C2P_SCREENSHOTS"
 # What the dialog of Check draws for protected, unsure and recognised.
@@ -446,8 +448,10 @@ def test_every_letter_leads_to_one_control_on_both_pages_and_locks_reach_the_sea
 ) -> None:
     usual = window.ask(LETTERS)["letters"]
     window.keys("alt+m")
-    more = window.ask(LETTERS)["letters"]
+    more = window.ask_until(LETTERS, lambda found: "j" in found["letters"], 20)["letters"]
     window.keys("alt+j")
+    locked = "found['jaw'] = dialog._config.get_property('lock-jaw')"
+    window.ask_until(locked, lambda found: found["jaw"], 20)
     window.shoot(DIALOG, "more")
     for letters, known in ((usual, "prchygtmq"), (more, "prchkxbmnjq")):
         assert len(letters) == len(set(letters)) and set(known) <= set(letters)
@@ -458,8 +462,7 @@ def test_every_letter_leads_to_one_control_on_both_pages_and_locks_reach_the_sea
     )
     assert found["locks"] == ["jaw"] and found["seen"].startswith("Found in a few steps")
     window.keys("alt+j")
-    found = window.ask_until("found['seen'] = dialog._notes.get_text()", lambda found: "changed" in found["seen"])
-    window.keys("alt+k")
+    window.ask_until("found['seen'] = dialog._notes.get_text()", lambda found: "changed" in found["seen"], 20)
 
 
 def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_keyboard(
@@ -486,13 +489,15 @@ def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_
     window.ask(f"for name, value in {changes}.items(): dialog._config.set_property(name, value)")
     window.keys("alt+t")
     window.wait(30, lambda titles: "Presets" in titles)
-    window.keys("alt+p", "Down", "Up", "alt+u")
+    window.keys("alt+p", "alt+u")
     window.wait(30, lambda titles: "Presets" not in titles)
     assert window.ask(wanted) == {"seed": 41, "lock-nose": True, "shape": 100}
     window.ask("dialog._config.set_property('seed', 0); dialog._config.set_property('lock-nose', False)")
     window.keys("alt+t")
     window.wait(30, lambda titles: "Presets" in titles)
-    window.keys("alt+p", "Down", "Up", "alt+d", "alt+d")
+    window.keys("alt+p", "alt+d")
+    time.sleep(1)  # its question has no title
+    window.keys("alt+d")
     window.wait(30, lambda _titles: not list(folder.glob("*")))
     window.keys("alt+c")
     window.wait(30, lambda titles: "Presets" not in titles)
@@ -625,6 +630,40 @@ def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: 
     assert json.loads(window.wait_for_words("upload"))["upload"]["faces"]
     window.keys("alt+o")
     window.wait_for_result(3)
+
+
+def test_check_compares_with_a_file_that_is_chosen_in_its_window(window: Window) -> None:
+    window.choose("Protect Face", DIALOG)
+    window.ask("dialog._config.set_property('steps', 1)")
+    window.protect()
+    window.choose(CHECK, CHECK)
+    found = json.loads(window.wait_for_words("original"))
+    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": True}
+    window.shoot(CHECK, "check")
+    window.keys("alt+g")
+    window.wait(30, lambda titles: ORIGINAL in titles)
+    window.keys("alt+f")
+    window.wait(30, lambda titles: CHOOSER in titles)
+    window.do("xdotool", "type", "--delay", "40", str(window.gimp.share / "astronaut.png"))
+    window.keys("Return")
+    found = json.loads(window.wait_for_words('"inside": false'))
+    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": False}
+    window.shoot(CHECK, "check-file")
+    window.keys("alt+u")
+    window.wait_for_words("upload")
+    window.shoot(CHECK, "check-upload")
+    window.do("wmctrl", "-c", CHECK)
+    window.wait(30, lambda titles: CHECK not in titles)
+
+
+def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> None:
+    window.choose(CHECK, ORIGINAL)
+    window.shoot(ORIGINAL, "original")
+    window.keys("Return")
+    window.wait(60, lambda titles: "GIMP Message" in titles and ORIGINAL not in titles)
+    assert (window.gimp.share / "said.txt").read_text() == render("pictures-the-same", {})
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:

@@ -11,13 +11,14 @@ import pytest
 from c2p_core.errors import UnreadableImage
 from c2p_core.people.listing import (
     ListedFace,
+    Listing,
     carry_groups,
     count_photos,
     find_labelled,
     name_photo,
     number_groups,
-    read_faces,
-    write_faces,
+    read_listing,
+    write_listing,
 )
 from c2p_core.people.looks_file import FaceLabel
 from tests.said import raising
@@ -31,20 +32,19 @@ FACES = (
 
 def test_what_was_written_is_read_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
-    write_faces(path, FACES)
-    assert read_faces(path) == FACES
-    write_faces(path, FACES[:1])
-    assert read_faces(path) == FACES[:1]
+    for faces in (FACES, FACES[:1]):
+        write_listing(path, Listing(("a.jpg", 'b".jpg'), faces))
+        assert read_listing(path) == Listing(("a.jpg", 'b".jpg'), faces)
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_list_that_is_not_there_is_empty_and_another_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
-    assert read_faces(path) == ()
+    assert read_listing(path) == Listing()
     path.write_text('{"faces": [{}]}')
     with raising(UnreadableImage, "faces-not-read"):
-        read_faces(path)
+        read_listing(path)
 
 
 def test_photos_are_named_from_the_list_so_that_both_can_move_together(tmp_path: Path) -> None:

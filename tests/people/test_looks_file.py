@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,7 @@ from c2p_core.errors import BadRequest, UnreadableImage
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, add_people, parse_looks, read_looks
 from tests.said import raising
 
+ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = """
 merge = [[3, 7], [7, 9], [12, 10]]
 nobody = ["a/b@c.jpg@812,340"]
@@ -39,6 +41,13 @@ def test_everything_that_can_be_said_is_read() -> None:
     assert looks.nobody == (FaceLabel("a/b@c.jpg", 812, 340),)
     assert looks.said == {3: (FaceLabel("x.jpg", 1, 2), FaceLabel("y.jpg", 3, 4))}
     assert looks.numbers == {1, 3, 7, 9, 10, 12}
+
+
+def test_the_example_of_the_docs_can_be_read() -> None:
+    (example,) = re.findall(r"```toml\n(.+?)```", (ROOT / "docs/people.md").read_text(encoding="utf-8"), re.DOTALL)
+    looks = parse_looks(example, "looks.toml")
+    assert looks.merged == {7: 3} and looks.others.skip and looks.people[1].prompt == "red lipstick"
+    assert len(looks.said[20]) == 2 and looks.nobody == (FaceLabel("../SHOOT/0412.jpg", 812, 340),)
 
 
 def test_two_numbers_alone_can_be_merged_without_a_second_pair_of_brackets() -> None:

@@ -38,7 +38,7 @@ def shoot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         groups = (("a.jpg", 4), ("b.jpg", 2), ("b.jpg", 1), ("b.jpg", 0))
         faces = tuple(ListedFace(photo, at, (0, 0, 9, 9), group) for at, (photo, group) in enumerate(groups))
         looks = parse_looks("merge = [4, 2]\n[person.1]\nskip = true", "looks.toml")
-        return People(faces, (b"",) * 4, (1.0,) * 4, 2, ()), looks
+        return People(faces, (b"",) * 4, (1.0,) * 4, (), ()), looks
 
     monkeypatch.setattr("c2p_core.people.update.update_people", find)
     return folder

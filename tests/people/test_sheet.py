@@ -14,7 +14,7 @@ def people() -> People:
     groups = [2, 2, 2, 1, 1, 0, 3]
     faces = tuple(ListedFace(f"{at}<&>.jpg", 1, (0, 0, 10, 10), group) for at, group in enumerate(groups))
     typical = (0.2, 0.9, 0.5, 1.0, 0.9, 1.0, 1.0)
-    return People(faces, tuple(b"jpeg%d" % at for at in range(7)), typical, 7, ())
+    return People(faces, tuple(b"jpeg%d" % at for at in range(7)), typical, (), ())
 
 
 def test_the_largest_group_comes_first_its_most_typical_face_ahead_then_the_least() -> None:

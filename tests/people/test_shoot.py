@@ -15,7 +15,7 @@ import pytest
 from c2p_core.api import Box, Face, FaceLook, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import BadRequest, Message
 from c2p_core.people import shoot
-from c2p_core.people.listing import ListedFace, write_faces
+from c2p_core.people.listing import ListedFace, Listing, write_listing
 from c2p_core.people.looks_file import NAME, Looks, PersonLook, parse_looks
 from c2p_core.people.results import Results
 from c2p_core.people.shoot import ShootLooks
@@ -31,6 +31,7 @@ FACES = (
     ListedFace("a.jpg", 3, BOXES[3], 0),
     ListedFace("b.jpg", 1, BOXES[1], 1),
 )
+LISTED = Listing(("a.jpg", "b.jpg", "empty.jpg"), FACES)
 
 
 def face(number: int, skipped: bool = False) -> Face:
@@ -39,7 +40,7 @@ def face(number: int, skipped: bool = False) -> Face:
 
 
 def make(folder: Path, text: str = "", **choice: Any) -> ShootLooks:
-    return ShootLooks(parse_looks(text, NAME), FACES, folder, **choice)
+    return ShootLooks(parse_looks(text, NAME), LISTED, folder, **choice)
 
 
 def choose(looks: ShootLooks, photo: str, folder: Path, *numbers: int) -> ProtectRequest | None:
@@ -80,8 +81,13 @@ def test_corrections_since_the_list_was_made_count(tmp_path: Path) -> None:
 
 
 def test_only_faces_that_the_request_names_are_chosen_and_unlisted_ones_are_nobodys(tmp_path: Path) -> None:
-    looks = ShootLooks(Looks(others=PersonLook(strength=0.9)), FACES, tmp_path)
+    looks = ShootLooks(Looks(others=PersonLook(strength=0.9)), LISTED, tmp_path)
     assert choose(looks, "new.jpg", tmp_path, 1).looks == (FaceLook(1, strength=0.9),)  # type: ignore[union-attr]
+
+
+def test_photos_that_nobody_was_looked_for_in_are_told_apart_from_those_without_a_face(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.jpg", "empty.jpg", "new.jpg")]
+    assert make(tmp_path).find_unlisted(paths) == paths[2:]
 
 
 def test_a_number_that_is_no_persons_is_refused(tmp_path: Path) -> None:
@@ -135,7 +141,9 @@ def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else
         return json.dumps(make(tmp_path, text, **choice).settings(str(tmp_path / photo)))
 
     plain = settings("b.jpg")
-    assert settings("b.jpg", "[person.2]\nseed = 4", skip=[2]) == plain
+    assert settings("b.jpg", "[person.2]\nseed = 4\n[others]\nskip = true", skip=[2]) == plain
+    assert settings("a.jpg", "[others]\nskip = true") != settings("a.jpg")
+    assert settings("new.jpg", "[others]\nskip = true") != settings("new.jpg")
     assert settings("b.jpg", "[person.1]\nseed = 4") != plain
     assert settings("b.jpg", skip=[1]) != plain
 
@@ -153,7 +161,7 @@ class Kept(Results):
 
 def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp_path: Path) -> None:
     kept = Kept({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
-    looks = ShootLooks(Looks(), FACES, tmp_path, results=kept)
+    looks = ShootLooks(Looks(), LISTED, tmp_path, results=kept)
     own, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
     assert [set(trace.code) for trace in own.earlier] == [set()] and other.earlier == ()
     assert own.earlier[0].protected["dlib"].tolist() == pytest.approx([0.7] * 4)
@@ -176,5 +184,5 @@ def test_the_files_are_read_together_and_a_missing_list_is_an_error(tmp_path: Pa
     path.write_text("[person.1]\nskip = true")
     with raising(BadRequest, "people-not-listed"):
         ShootLooks.read(path)
-    write_faces(tmp_path / "faces.json", FACES)
+    write_listing(tmp_path / "faces.json", LISTED)
     assert choose(ShootLooks.read(path), "b.jpg", tmp_path, 1) is None

@@ -6,16 +6,24 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
+from benchmarks.data import NoData, people_list, person_of
+from benchmarks.metrics.grouping import adjusted_rand_index
 from c2p_core.errors import BadRequest, Message, NoFace
+from c2p_core.faces import find_faces
+from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
-from c2p_core.people.finding import People
-from c2p_core.people.listing import read_faces
+from c2p_core.people.finding import People, group_people, load_recogniser, see_faces, similarity_threshold
+from c2p_core.people.listing import Listing, read_listing
+from c2p_core.people.looks_file import Looks
+from c2p_core.people.results import Results
 from c2p_core.people.update import update_people
+from c2p_core.recognition import recogniser_names
 from tests.said import raising
 
 SAMPLES = Path(__file__).resolve().parents[2] / "bundle" / "mini" / "samples.png"
@@ -57,7 +65,8 @@ def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
     found = groups(people)
     (stranger,) = (key for key, group in found.items() if group == 0)
     assert stranger[0] == "both" and sorted(found.values()) == [0, 1, 1]
-    assert read_faces(tmp_path / "faces.json") == tuple(people.faces)
+    assert read_listing(tmp_path / "faces.json") == Listing(people.photos, people.faces)
+    assert [Path(name).name for name in people.photos] == ["both.png", "one.png"]
     assert "Person 1" in (tmp_path / "people.html").read_text()
     if os.name == "posix":
         assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("faces.json", "people.html")} == {0o600}
@@ -86,3 +95,29 @@ def test_a_wrong_looks_file_is_refused_before_any_photo_is_read(shoot: Path, tmp
     with raising(BadRequest, "looks-value-wrong", key="person.1.strength"):
         update_people([shoot / "one.png"], tmp_path, store, CPU, [], lambda done: pytest.fail("a photo was read"))
     assert list(tmp_path.iterdir()) == [tmp_path / "looks.toml"]
+
+
+@pytest.mark.slow
+def test_protected_photos_of_earlier_runs_are_embedded_where_the_face_was(shoot: Path, store: ModelStore) -> None:
+    (face,) = find_faces(photo_files.read(shoot / "one.png"), store)
+    results = Results({"a": shoot / "one.png", "gone": shoot / "gone.png"})
+    found = results.embed("a", face.box)
+    assert found is not None and set(found) == set(recogniser_names(store))
+    assert all(np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4) for vector in found.values())
+    x0, y0, x1, y1 = face.box
+    assert results.embed("a", (x0 + 500, y0, x1 + 500, y1)) is None
+    assert results.embed("gone", face.box) is results.embed("unknown", face.box) is None
+
+
+@pytest.mark.slow
+def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: ModelStore) -> None:
+    try:
+        photos = people_list()
+    except NoData as missing:
+        pytest.skip(str(missing))
+    recogniser = load_recogniser(store, CPU)
+    seen, _ = see_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
+    assert len(seen) == len(photos)
+    found = group_people(seen, similarity_threshold(recogniser), Looks(), (), ())
+    truth = [person_of(label) for label in photos]
+    assert adjusted_rand_index(truth, [face.group for face in found.faces]) >= 0.9

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from worker_client import Event
-from worker_client.settings import LOCKS, job_header, pack_run_record, unpack_run_record
+from worker_client.settings import LOCKS, job_header, pack_pixels, pack_run_record, unpack_run_record
 
 from tests.plugin.conftest import PLUGIN
 
@@ -74,7 +74,8 @@ def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_
 ) -> None:
     asked = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
     assert job_header(asked)["keep_expression"] is kept
-    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
+    result = Event("result", {"settings": {}, "faces": []})
+    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
     assert run is not None and run_settings.restore_settings(run["wishes"], steps=2).keep_expression is kept
 
 
@@ -83,7 +84,8 @@ def test_what_is_locked_reaches_the_worker_and_what_strengthens_the_result(
 ) -> None:
     asked = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
     assert job_header(asked)["locks"] == ["nose"]
-    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, Event("result", {"settings": {}, "faces": []})), 6)
+    result = Event("result", {"settings": {}, "faces": []})
+    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
     assert run is not None
     assert job_header(asdict(run_settings.restore_settings(run["wishes"], steps=2)))["locks"] == ["nose"]
 

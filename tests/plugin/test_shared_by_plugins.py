@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +58,7 @@ class FakeWorker:
         return Event("result", self.header)
 
 
+PIXELS = settings.pack_pixels([(1, 2, 3, 4)], "a digest")
 TOO_SMALL = Message("eyes-too-close", distance=12, least=40).described()
 
 
@@ -72,7 +74,8 @@ def ran(source: int, numbers: list[int], left_out: Sequence[int] = ()) -> dict[s
     """What the result of a run on a photo of 10 x 20 remembers."""
     done = [{"number": number, "similarities": [{}]} for number in numbers]
     done += [{"number": number, "similarities": []} for number in left_out]
-    text = settings.pack_run_record(source, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": done}))
+    result = Event("result", {"settings": {}, "faces": done})
+    text = settings.pack_run_record(source, (10, 20), 6, WANTED, result, PIXELS)
     record = settings.unpack_run_record(text.encode(), 6)
     assert record is not None
     return record
@@ -187,14 +190,24 @@ def test_a_layer_tells_of_the_run_that_made_it_or_the_topmost_on_it() -> None:
 
 
 def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
-    kept = settings.pack_run_record(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}))
+    kept = settings.pack_run_record(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}), PIXELS)
     record = settings.unpack_run_record(kept.encode(), 7)
     assert record is not None and record["source"] is None and record["wishes"] == WANTED
+    # By its pixels it is found all the same.
+    assert record["pixels"] == PIXELS
 
 
 def test_a_layer_of_an_older_version_knows_its_source() -> None:
     record = settings.unpack_run_record(b'{"source": 5, "wishes": {}}', 7)
-    assert record is not None and record["source"] == 5
+    assert record is not None and record["source"] == 5 and record["pixels"] is None
+
+
+@pytest.mark.parametrize(
+    "pixels", [7, {}, {"rects": 1}, {"rects": [[1, 2, 3]]}, {"rects": [[0, 0, 9, "9"]]}, {"rects": [[-1, 0, 9, 9]]}]
+)
+def test_pixels_that_nobody_can_look_up_are_none(pixels: Any) -> None:
+    record = settings.unpack_run_record(json.dumps({"source": 5, "wishes": {}, "pixels": pixels}), 7)
+    assert record is not None and record["pixels"] is None
 
 
 @pytest.mark.parametrize(
@@ -227,6 +240,24 @@ def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
     assert results.read_masks([came]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
 
 
+def test_pixels_are_known_again_by_their_values_and_their_place() -> None:
+    digests = {
+        results.digest_pictures([Picture(name, x, 0, 2, 1, 1, "u8", strips=iter(strips))])
+        for name, x, strips in (
+            ("photo", 0, [b"\0\1"]),
+            ("photo", 0, [b"\0", b"\1"]),
+            ("photo", 1, [b"\0\1"]),
+            ("photo", 0, [b"\1\1"]),
+        )
+    }
+    assert len(digests) == 3
+
+
+def test_a_rectangle_is_found_in_a_picture_of_another_size() -> None:
+    assert results.scale_rect((10, 20, 30, 40), (2.0, 0.5)) == (20, 10, 60, 20)
+    assert results.scale_rect((10, 20, 1, 1), (0.1, 0.1)) == (1, 2, 1, 1)
+
+
 def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
     with raising(Refused, "nothing-changed"):
         results.pair_with_masks([])
@@ -252,6 +283,14 @@ def test_a_report_tells_what_the_worker_warns_of() -> None:
     warning = Message("check-on-processor")
     figures: dict[str, Any] = {"faces": [], "warnings": [warning.described()]}
     assert warning.text() in report.text_report("me", figures).splitlines()
+
+
+def test_a_report_says_first_what_it_depends_on_and_that_the_image_holds_the_photo() -> None:
+    for known, inside in ((False, True), (True, False)):
+        original = report.describe_original("Background", known, inside)
+        lines = report.text_report("me", {"faces": [], "original": original}).splitlines()
+        assert (Message("original-not-certain", name="Background").text() == lines[2]) is not known
+        assert (Message("original-inside", name="Background").text() in lines) is inside
 
 
 def test_a_face_that_was_left_out_is_told_with_its_reason() -> None:

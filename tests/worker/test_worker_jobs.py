@@ -709,10 +709,17 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
 
 def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
-    sent = [at(ASTRONAUT, 100, 20, name, (260, 220)) for name in ("original", "current")]
+    darker = (ASTRONAUT * 0.9).astype(np.uint8)
+    sent = [at(ASTRONAUT, 100, 20, "original", (260, 220)), at(darker, 100, 20, "current", (260, 220))]
     answer, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
     (face,) = answer["faces"]
     assert face["number"] == 3 and box_iou(tuple(face["box"]), tuple(box)) > 0.9
+
+
+def test_a_picture_is_not_compared_with_itself(jobs: Jobs) -> None:
+    sent = [at(ASTRONAUT, 0, 0, name) for name in ("original", "current")]
+    with raising(BadRequest, "pictures-the-same"):
+        run(jobs, "check", sent)
 
 
 # Models and words

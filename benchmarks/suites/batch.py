@@ -1,0 +1,145 @@
+"""A whole shoot with ``c2p batch``: its time beside that of the searches, its memory over the run, and planning."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import psutil
+
+from benchmarks.data import CHECKOUT
+from benchmarks.suites.cost import group_photo
+
+PHOTOS, MOST_FACES, MEGAPIXELS = 60, 10, 6.0
+PLANNED = 100_000
+_FILE = "batch.json"
+_SAMPLED = 0.5  # seconds between two looks at the memory
+
+
+@dataclass(frozen=True)
+class Shoot:
+    """What a shoot took.
+
+    Attributes:
+        photos, faces: protected; ``steps`` of the search a face, None for the default.
+        wall_seconds: from the start of the command to its end; ``seconds`` of the batch itself.
+        search_seconds: sum over the faces of what their searches took in the same run.
+        ratio: of ``seconds`` to these.
+        peak_mib: most memory of the process.
+        first_mib, last_mib: mean memory over the second and the last quarter of the run, after the models are loaded.
+    """
+
+    photos: int
+    faces: int
+    steps: int | None
+    wall_seconds: float
+    seconds: float
+    search_seconds: float
+    ratio: float
+    peak_mib: float
+    first_mib: float
+    last_mib: float
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What planning a folder took, without looking for faces."""
+
+    photos: int
+    seconds: float
+    peak_mib: float
+
+
+def run(
+    faces: Sequence[Path], rows: Path, photos: int, most: int, steps: int | None, say: Callable[[str], None]
+) -> Path:
+    """Measure, and write the figures.
+
+    Args:
+        faces: portraits that group photos are made of.
+        rows: folder of the figures.
+        photos: of the shoot; of 6 megapixels, with 1 to ``most`` faces each in turn.
+        most: see ``photos``.
+        steps: of the search a face, None for the default.
+        say: told each figure.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        planning = measure_planning(folder / "many", folder / "none")
+        say(str(planning))
+        make_shoot(faces, folder / "shoot", photos, most)
+        shoot = measure_shoot(folder / "shoot", folder / "out", steps)
+        say(str(shoot))
+    rows.mkdir(parents=True, exist_ok=True)
+    path = rows / _FILE
+    path.write_text(json.dumps({"planning": asdict(planning), "shoot": asdict(shoot)}, indent=2) + "\n")
+    return path
+
+
+def make_shoot(faces: Sequence[Path], folder: Path, photos: int, most: int) -> None:
+    """Group photos of 6 megapixels, with 1 to ``most`` faces in turn."""
+    folder.mkdir(parents=True)
+    portraits = cycle(faces)
+    for number in range(photos):
+        chosen = list(islice(portraits, 1 + number % most))
+        group_photo(chosen, MEGAPIXELS, folder / f"IMG_{number:04}.jpg")
+
+
+def measure_shoot(shoot: Path, out: Path, steps: int | None) -> Shoot:
+    """Run the command on a shoot."""
+    words = ["batch", str(shoot), "-o", str(out), "--json", *(("--steps", str(steps)) if steps else ())]
+    told, seconds, memory = _run(words)
+    summary = json.loads(told)
+    quarter = max(1, len(memory) // 4)
+    return Shoot(
+        summary["protected"],
+        summary["faces"],
+        steps,
+        round(seconds, 1),
+        summary["seconds"],
+        summary["search_seconds"],
+        round(summary["seconds"] / summary["search_seconds"], 3),
+        round(max(memory)),
+        round(fmean(memory[quarter : 2 * quarter] or memory)),
+        round(fmean(memory[-quarter:])),
+    )
+
+
+def measure_planning(folder: Path, out: Path, count: int = PLANNED) -> Planning:
+    """Plan a folder of empty files."""
+    for number in range(count):
+        if number % 1000 == 0:
+            (folder / f"{number // 1000:03}").mkdir(parents=True)
+        (folder / f"{number // 1000:03}" / f"IMG_{number:06}.jpg").touch()
+    told, seconds, memory = _run(["batch", str(folder), "-o", str(out), "--dry-run", "--no-detect", "--json"])
+    return Planning(json.loads(told)["photos"], round(seconds, 1), round(max(memory)))
+
+
+def _run(words: list[str]) -> tuple[str, float, list[float]]:
+    """What the command printed, the seconds that it took, and its memory in MiB at regular times."""
+    began = time.monotonic()
+    search = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin")))
+    environment: dict[str, Any] = {**os.environ, "PYTHONPATH": search}
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen([sys.executable, "-m", "c2p_core.cli", *words], stdout=told, env=environment)
+        watched, memory = psutil.Process(process.pid), [0.0]
+        while process.poll() is None:
+            try:
+                memory.append(watched.memory_info().rss / 2**20)
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(_SAMPLED if time.monotonic() - began > 10 else 0.05)
+        if process.wait() != 0:
+            raise subprocess.CalledProcessError(process.returncode, words)
+        told.seek(0)
+        return told.read(), time.monotonic() - began, memory

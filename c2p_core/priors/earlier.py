@@ -1,0 +1,154 @@
+"""What an earlier protection did to a face: it counts, so that both together stay within the limits of the strength.
+
+Landmarks of the protected photo and of its original, each found anew, tell how far the face was moved and where; the
+rest of the difference between the two is tone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c2p_core.colour import LUMINANCE, srgb_to_linear
+from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
+from c2p_core.faces.canonical import cell_centres, warp_between_meshes
+from c2p_core.faces.canvas import CanvasFace, gaussian_blur, warp_points
+from c2p_core.faces.regions import OVAL, ramp, signed_distance
+
+_CELLS = 64
+# Canvas px: landmarks found anew move by up to the first when only light and colour change; from the second on a place
+# counts as bent.
+_NOISE, _BENT = 0.3, 0.9
+_LEAST = 1e-6  # canvas px
+_DARKEST = 2e-3  # linear light below which there is only noise
+_TONE_BLUR = 3.0  # canvas px: finer differences are noise, grain and edges that moved
+# Optical density that differs by more than a protection changes skin: an edit of the user's, or a product.
+_EDITED = (0.35, 0.6)
+# Canvas px beyond the face's outline from which on no protection changes anything, and the mean difference there, in
+# optical density, above which the whole photo was edited in a way that can't be followed.
+_BEYOND, _STRANGE = 14.0, 0.1
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is left of the limit of a face's movement.
+
+    Attributes:
+        mesh: (468, 2) canvas pixels.
+        left: mean movement of the landmarks, in canvas pixels; more than 0.
+    """
+
+    mesh: Tensor
+    left: float
+
+    def to(self, device: torch.device) -> Room:
+        return Room(self.mesh.to(device), self.left)
+
+    def confine(self, displacement: Tensor) -> Tensor:
+        """Scale a (2, n, n) displacement down to what is left."""
+        moved = (warp_points(displacement, self.mesh) - self.mesh).norm(dim=1).mean()
+        confined: Tensor = displacement * (self.left / moved.clamp(min=self.left))
+        return confined
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What was done to a face before.
+
+    Attributes:
+        room: what is left of the limit of its movement.
+        bent: (64 * 64,) map of where it was moved, 0 to 1.
+        reference: (3, 256, 256) linear light of the original, with the user's edits of the whole photo.
+        tone: (256, 256) optical density that was added to it.
+        edited: (256, 256) map of where more than that was changed, 0 to 1.
+    """
+
+    room: Room
+    bent: NDArray[np.float32]
+    reference: Tensor
+    tone: Tensor
+    edited: Tensor
+
+    def to(self, device: torch.device) -> Earlier:
+        reference, tone, edited = (part.to(device) for part in (self.reference, self.tone, self.edited))
+        return Earlier(self.room, self.bent, reference, tone, edited)
+
+
+def find_earlier(face: CanvasFace, original: CanvasFace, limit: float) -> Earlier:
+    """Find what was done to a face before.
+
+    Args:
+        face: on its canvas, as it is now.
+        original: the same face on the same canvas, before.
+        limit: of the mean distance of the landmarks from the original, in eye distances.
+    """
+    mesh, origin = (part.mesh.cpu().numpy() for part in (face, original))
+    bent = find_bent(mesh, origin, _CELLS)
+    before, now = (srgb_to_linear(part.pixels.cpu()).clamp(min=_DARKEST) for part in (original, face))
+    reference = _follow_edits(before, now, torch.from_numpy(signed_distance(mesh, OVAL) > _BEYOND))
+    difference = gaussian_blur(torch.log(reference / now), _TONE_BLUR)
+    edited = 1.0 - torch.from_numpy(ramp(difference.abs().amax(0).numpy(), *_EDITED))
+    tone = (difference * LUMINANCE[:, None, None]).sum(0) * (1 - edited)
+    return Earlier(measure_room(mesh, origin, limit), bent, reference, tone, edited)
+
+
+def measure_room(mesh: NDArray[np.float32], origin: NDArray[np.float32], limit: float) -> Room:
+    """Measure what is left of a limit; what was moved and what will be never add up to more than it.
+
+    Args:
+        mesh: (468, 2) canvas pixels, landmarks now.
+        origin: the same in the original.
+        limit: of the mean distance of the landmarks from the original, in eye distances.
+    """
+    moved = float(np.linalg.norm(mesh - origin, axis=1).mean())
+    return Room(torch.from_numpy(mesh), max(_LEAST, limit * CANVAS_EYE_DISTANCE - moved))
+
+
+def find_bent(mesh: NDArray[np.float32], origin: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """(cells * cells,) map of where a face is bent already, from 0 to 1; arguments as ``measure_room``."""
+    moved = np.linalg.norm(_movement(mesh, origin, cells), axis=1)
+    return np.asarray(np.clip((moved - _NOISE) / (_BENT - _NOISE), 0.0, 1.0), dtype=np.float32)
+
+
+def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor) -> Tensor:
+    """Bound a change of light so that it and an earlier one together stay within the limits.
+
+    Args:
+        density: (3, 256, 256) optical density to add.
+        earlier: (256, 256) that was added already.
+        lighter, darker: (256, 256) limits of both together, at least 0.
+    """
+    light = (density * LUMINANCE.to(density)[:, None, None]).sum(0)
+    low, high = torch.minimum(-lighter, earlier) - earlier, torch.maximum(darker, earlier) - earlier
+    share = torch.where(light.abs() > 1e-5, light.clamp(low, high) / torch.where(light.abs() > 1e-5, light, 1.0), 1.0)
+    return density * gaussian_blur(share[None], _TONE_BLUR)
+
+
+def _movement(mesh: NDArray[np.float32], origin: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """(cells * cells, 2) canvas pixels from each cell to where the same place lies in the original."""
+    centres = cell_centres(cells)
+    return np.asarray(warp_between_meshes(mesh, origin, centres) - centres, dtype=np.float32)
+
+
+def _follow_edits(before: Tensor, now: Tensor, outside: Tensor) -> Tensor:
+    """The original as the user's edits of the whole photo make it: a curve for each channel, from what is not the face.
+
+    The face as it is now where no such curve explains the rest.
+    """
+    if int(outside.sum()) < CANVAS:
+        return before
+    followed = []
+    for old, new in zip(torch.log(before), torch.log(now), strict=True):
+        x, y = old[outside].double(), new[outside].double()
+        spread = (x - x.mean()).square().mean() + _RIDGE
+        gain = 1.0 + ((x - x.mean()) * (y - x - (y - x).mean())).mean() / spread
+        curve = (old - x.mean()) * gain + y.mean()
+        if float((curve[outside] - y).abs().mean()) > _STRANGE:
+            return now
+        followed.append(curve)
+    return torch.exp(torch.stack(followed)).float().clamp(_DARKEST, 1.0)

@@ -1,0 +1,96 @@
+"""What recognisers say of the image as it looks now, beside the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gi.repository import Gimp
+from worker_client import Worker
+from worker_client.detection_size import WHOLE_PIXELS
+from worker_client.errors import Refused
+from worker_client.report import describe_original
+from worker_client.settings import ALL
+from worker_client.texts import _
+
+import layers
+import pairs
+import run
+from layers import Source
+from originals import Original, has_pixels_of, is_unprotected, made_here, own_run_record
+from procedures import show_progress
+from run_settings import ANOTHER, SHAPE, STRONGER
+
+
+@dataclass
+class Judgement:
+    """A comparison, which can be made again with another original.
+
+    Attributes:
+        selected: the selected layer.
+        what: of ``CHECK_TARGETS``.
+        original: the unprotected photo.
+        upload: whether it is judged as a typical upload too.
+        figures: what came of it, see ``measure``.
+    """
+
+    worker: Worker
+    selected: Source
+    what: str
+    original: Original
+    upload: bool = False
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self) -> None:
+        """Asks the worker; the figures are the result of "check", with what is known of the original.
+
+        Raises:
+            WorkerProblem: the two can't be compared; the figures are as before.
+        """
+        try:
+            figures, known = self._compare()
+        finally:
+            Gimp.progress_end()
+        inside = self.original.layer is not None
+        self.figures = figures | {"original": describe_original(self.original.name, known, inside)}
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """What can be done about a poor verdict."""
+        offers = (STRONGER,) if self.original.layer is not None else ()
+        # Another look needs the settings of the first.
+        return offers if own_run_record(self.selected) is None else (*offers, ANOTHER, SHAPE)
+
+    def _compare(self) -> tuple[dict[str, Any], bool]:
+        """The result of "check", and whether the original is known to be the unprotected photo."""
+        Gimp.progress_init(_("Check Protection"))
+        detection = None
+        with self.original.opened() as source:
+            layer = self.original.layer
+            if layer is not None and made_here(layer):
+                raise Refused("original-protected", name=self.original.name)
+            known = _is_known(self.original, source, self.selected)
+            if source.area.width * source.area.height > WHOLE_PIXELS:
+                detection = run.detect(self.worker, source, ALL, show_progress, with_selection=False)
+        with pairs.opened(self.original, self.selected, self.what) as pair:
+            if not known and self._shows_the_photo(pair):
+                raise Refused("original-judged", name=self.original.name)
+            rects = pair.common(run.get_rects(detection) if detection else [pair.original.area])
+            header: dict[str, Any] = {"full": pair.full, "upload": self.upload}
+            if detection:
+                header["faces"] = pairs.keep_inside(detection, rects)
+            job = self.worker.submit("check", header, pair.pictures(rects, "original", "current"))
+        return job.result(show_progress).header, known
+
+    def _shows_the_photo(self, pair: pairs.Pair) -> bool:
+        """Whether what is judged is the unprotected photo of a run, while something else is called the original."""
+        records = layers.list_run_records(self.selected.image)
+        return has_pixels_of(pair.now, pair.original.form, pair.area, records)
+
+
+def _is_known(original: Original, source: Source, selected: Source) -> bool:
+    """Whether the original is known to be the unprotected photo, and not only said to be."""
+    records = layers.list_run_records(selected.image)
+    if original.layer is not None and any(record["source"] == source.tattoo for record in records):
+        return True
+    return is_unprotected(source, records)

@@ -1,0 +1,135 @@
+"""The unprotected photo that Check compares with: a layer of the image, another open image, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from gi.repository import Gegl, Gimp, Gio, GLib
+from worker_client.errors import Refused
+from worker_client.settings import find_run_record
+
+import layers
+import run
+from layers import Source, as_shown, source_of
+from pixels import Format, Rect
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is taken for the unprotected photo.
+
+    Attributes:
+        layer: of the judged image, where it lies; None for a picture that shows the whole of what is judged.
+        picture: that picture, an open image, one of its layers or a file; None for a layer of the judged image.
+    """
+
+    layer: Gimp.Layer | None = None
+    picture: Gimp.Image | Gimp.Layer | Gio.File | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user knows it by."""
+        if isinstance(self.picture, Gio.File):
+            return str(self.picture.get_basename())
+        return str((self.layer or self.picture).get_name())  # type: ignore[union-attr]
+
+    @contextmanager
+    def opened(self) -> Iterator[Source]:
+        """Its pixels, for as long as they are sent: GIMP's Cancel kills the plug-in, and would leave copies in GIMP.
+
+        Raises:
+            Refused: it is gone, its kind can't be compared, or the file can't be read.
+        """
+        found = self.layer if self.layer is not None else self.picture
+        with ExitStack() as at_the_end:
+            if isinstance(found, Gio.File):
+                found = _load(found)
+                at_the_end.callback(found.delete)
+            if isinstance(found, Gimp.Image):
+                if not found.is_valid():
+                    raise Refused("image-closed")
+                found = Gimp.Layer.new_from_visible(found, found, "")
+                at_the_end.callback(found.delete)
+            if found is None or not found.is_valid():
+                raise Refused("layer-deleted")
+            yield source_of(found.get_image(), [found])
+
+
+def from_layer(layer: Gimp.Layer, judged: Gimp.Image) -> Original:
+    """The original that a layer is: of the judged image, or a picture of its own."""
+    inside = layer.is_valid() and layer.get_image().get_id() == judged.get_id()
+    return Original(layer=layer) if inside else Original(picture=layer)
+
+
+def find_known(selected: Source) -> Original | None:
+    """The original that the selected layer or the results in its image tell of: by its number, else by its pixels."""
+    record = own_run_record(selected)
+    if record is None:
+        unprotected = is_unprotected(selected, layers.list_run_records(selected.image))
+        return Original(layer=selected.layer) if unprotected else None
+    layer = layers.origin(selected.image, record) or _find_by_pixels(selected.image, record)
+    return None if layer is None else Original(layer=layer)
+
+
+def own_run_record(selected: Source) -> dict[str, Any] | None:
+    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
+    own = next((record for layer in layers.upwards(selected.layer) if (record := layers.read_run_record(layer))), None)
+    return find_run_record(own, selected.tattoo, layers.list_run_records(selected.image))
+
+
+def made_here(layer: Gimp.Layer) -> bool:
+    """Whether a run of ours made a layer, or the group that it is in."""
+    return any(layers.read_run_record(part) is not None for part in layers.upwards(layer))
+
+
+def is_unprotected(source: Source, records: list[dict[str, Any]]) -> bool:
+    """Whether a layer has the pixels that one of these runs protected."""
+    if not any(record["pixels"] for record in records):
+        return False
+    with as_shown(source.layer) as buffer:
+        return has_pixels_of(buffer, source.form, source.area, records)
+
+
+def has_pixels_of(buffer: Gegl.Buffer, form: Format, area: Rect, records: list[dict[str, Any]]) -> bool:
+    """Whether pixels are those that one of these runs protected.
+
+    Args:
+        buffer: to read from.
+        form: in which the photo of the run travelled.
+        area: where the buffer has pixels.
+        records: of the runs.
+    """
+    for kept in (record["pixels"] for record in records if record["pixels"]):
+        rects = [Rect(*rect) for rect in kept["rects"]]
+        if all(r.within(area) == r for r in rects) and run.digest_photo(buffer, form, rects) == kept["digest"]:
+            return True
+    return False
+
+
+def _find_by_pixels(image: Gimp.Image, record: dict[str, Any]) -> Gimp.Layer | None:
+    """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
+    for layer in layers.every_layer(image.get_layers()):
+        if not made_here(layer) and is_unprotected(source_of(image, [layer]), [record]):
+            return layer
+    return None
+
+
+def _load(file: Gio.File) -> Gimp.Image:
+    """A file as an image that nobody sees, upright and in colours that can be compared.
+
+    Raises:
+        Refused: GIMP can't open it.
+    """
+    try:
+        image: Gimp.Image | None = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
+    except GLib.Error as error:
+        raise Refused("original-not-read", path=file.get_parse_name(), reason=error.message) from error
+    if image is None:
+        raise Refused("original-not-read", path=file.get_parse_name(), reason=Gimp.get_pdb().get_last_error())
+    image.policy_rotate(False)
+    if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
+        image.convert_rgb()
+    return image

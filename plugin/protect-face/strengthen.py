@@ -1,0 +1,71 @@
+"""Strengthen: searches again from what the image looks like now, and keeps the user's edits and the shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from gi.repository import Gimp
+from worker_client.settings import (
+    ONE_LAYER,
+    VISIBLE,
+    job_header,
+    list_protected_faces,
+    name_layer,
+)
+from worker_client.texts import _
+
+import layers
+import pairs
+import run
+from layers import Source, source_of
+from masks import Mask
+from originals import Original, own_run_record
+from pixels import Rect
+from procedures import connect_with_progress, show_progress
+from run_settings import FULL_AMOUNTS, STRONGER, grant, restore_settings
+
+
+def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0) -> dict[str, Any]:
+    """Puts one more layer on top and returns what the worker said of it.
+
+    Args:
+        selected: the selected layer.
+        photo: the unprotected photo, a layer of the same image.
+        more: whether the limits are those of a higher strength than that of the run before.
+        steps: of the search; 0 for the usual number.
+
+    Raises:
+        WorkerProblem: with nothing changed.
+    """
+    record = own_run_record(selected)
+    # The amounts were chosen for another search.
+    settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+    if more:
+        settings = grant(settings, STRONGER)
+    source = source_of(selected.image, [photo])
+    with connect_with_progress() as worker:
+        faces = list_protected_faces(layers.list_run_records(source.image), source.tattoo, source.area.size)
+        detection = run.detect(worker, source, faces, show_progress)
+        with pairs.opened(Original(layer=photo), selected, VISIBLE) as pair:
+            rects = pair.common(run.get_rects(detection))
+            limits = [_limit_to_selection(source, rect) for rect in rects]
+            header = job_header(asdict(settings)) | {
+                "faces": pairs.keep_inside(detection, rects),
+                "full": source.area.size,
+            }
+            pictures = pair.pictures(rects, "original", "photo") + run.read_selections(source, rects)
+            digest = run.digest_photo(pair.before, source.form, rects)
+            job = worker.submit("protect", header, pictures)
+        result = job.result(show_progress, lazily=True)
+        layer = run.build_layer(source, settings, result.pictures, limits)
+    layer.set_name(_("{} (strengthened)").format(name_layer(asdict(settings))))
+    layer.set_opacity(100)
+    run.attach_run_record(layer, source, settings, result, rects, digest)
+    layers.insert(source, layer, on_top=True)
+    return result.header
+
+
+def _limit_to_selection(source: Source, rect: Rect) -> Mask | None:
+    """What is visible has been through every mask already."""
+    return None if Gimp.Selection.is_empty(source.image) else Mask(rect, layers.selected(source, rect))

@@ -1,0 +1,177 @@
+"""What comes into a watched folder: complete, under its last name, and once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from c2p_core.batch.arrivals import Arrivals, watch
+from c2p_core.batch.layout import Item
+from tests.batch.darken import results_of, save
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def arrivals(tmp_path: Path, clock: Clock) -> Arrivals:
+    (tmp_path / "in").mkdir()
+    return Arrivals(str(tmp_path / "in"), str(tmp_path / "in" / "out"), clock=clock)
+
+
+def ready(arrivals: Arrivals) -> list[str]:
+    return [item.place.replace(os.sep, "/") for item in arrivals.ready()]
+
+
+def test_a_photo_is_taken_when_it_has_not_changed_for_a_while_and_once(
+    arrivals: Arrivals, clock: Clock, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "in" / "a.png")
+    arrivals.tell(str(path))
+    assert ready(arrivals) == []
+    clock.now = 1.9
+    path.write_bytes(path.read_bytes() + b"more")
+    clock.now = 2.1
+    assert ready(arrivals) == []  # it grew, even if nobody told
+    clock.now = 4.2
+    assert ready(arrivals) == ["a.png"]
+    clock.now = 9.0
+    assert ready(arrivals) == []
+
+
+def test_a_file_that_is_still_empty_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.jpg"
+    path.touch()
+    arrivals.tell(str(path))
+    assert ready(arrivals) == []
+    clock.now = 5.0
+    assert ready(arrivals) == []
+    path.write_bytes(b"x")
+    assert ready(arrivals) == []
+    clock.now = 10.0
+    assert ready(arrivals) == []
+    clock.now = 13.0
+    assert ready(arrivals) == ["a.jpg"]
+
+
+def test_a_photo_that_is_renamed_comes_under_its_last_name(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    path = save(tmp_path / "in" / "a.png")
+    arrivals.tell(str(path))
+    assert ready(arrivals) == []
+    arrivals.tell(str(path.rename(path.with_name("b.png"))))
+    assert ready(arrivals) == []
+    clock.now = 3.0
+    assert ready(arrivals) == ["b.png"]
+
+
+def test_a_folder_brings_what_is_in_it_but_results_and_hidden_files_do_not_come(
+    arrivals: Arrivals, clock: Clock, tmp_path: Path
+) -> None:
+    for name in ("day 1/a.png", "day 1/.b.png", "out/c.png", ".hidden/d.png", "day 1/e.txt.jpg"):
+        save(tmp_path / "in" / name)
+        arrivals.tell(str(tmp_path / "in" / name))
+    arrivals.tell(str(tmp_path / "in"))
+    assert ready(arrivals) == []
+    clock.now = 3.0
+    assert sorted(ready(arrivals)) == ["day 1/a.png", "day 1/e.txt.jpg"]
+
+
+def test_two_photos_of_one_place_are_both_kept(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.mpo"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+        arrivals.tell(str(tmp_path / "in" / name))
+    assert ready(arrivals) == []
+    clock.now = 3.0
+    assert sorted(ready(arrivals)) == ["a.jpg", "a.mpo.jpg"]
+
+
+def test_waiting_ends_when_it_is_told_to(arrivals: Arrivals) -> None:
+    arrivals.wake()
+    assert arrivals.wait() is None
+
+
+@pytest.mark.parametrize("poll", [False, True])
+def test_the_system_tells_of_what_is_written_and_renamed(tmp_path: Path, poll: bool) -> None:
+    folder = tmp_path / "in"
+    save(folder / "before.png")
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    with watch(arrivals, poll):
+        time.sleep(0.3)
+        save(folder / "new.png.part.png").rename(folder / "new.png")
+        save(tmp_path / "day" / "inside.png").parent.rename(folder / "day")
+        found: list[Item] = []
+        while len(found) < 3:
+            item = arrivals.wait()
+            assert item is not None
+            found.append(item)
+    assert {item.place.replace(os.sep, "/") for item in found} == {"before.png", "new.png", "day/inside.png"}
+
+
+_WATCH = """
+import sys
+from c2p_core import cli
+from c2p_core.batch import local
+from tests.batch.darken import darken
+
+local.keep_models = lambda: darken
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if what():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
+
+
+def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "in" / "out"
+    save(folder / "a.png", 200)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WATCH, "watch", str(folder), "-o", str(out), "--settle", "0.3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
+    try:
+        wait_for(lambda: (out / "report.html").exists())
+        save(folder / "later" / "b.png", 100)
+        wait_for(lambda: (out / "later" / "b.png").exists())
+        wait_for(lambda: "b.png" in (out / "report.html").read_text(encoding="utf-8"))
+        used = psutil.Process(process.pid)
+        before = used.cpu_times()
+        time.sleep(2)
+        after = used.cpu_times()
+        assert after.user + after.system - before.user - before.system < 0.05
+    finally:
+        process.send_signal(signal.SIGINT)
+        said, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "2 photos were protected" in err, said
+    assert list(results_of(out)) == ["a.png", "later/b.png"]

@@ -1,0 +1,59 @@
+"""`c2p batch` with real searches in a process of its own, killed in the middle and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from c2p_core.batch import run
+from c2p_core.batch.journal import Journal
+from tests.batch.darken import results_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
+    shoot, out = tmp_path / "shoot", tmp_path / "out"
+    (shoot / "day 1").mkdir(parents=True)
+    portrait = Image.fromarray(data.astronaut())
+    portrait.save(shoot / "a.jpg", quality=92)
+    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(shoot / "day 1" / "b.png")
+    portrait.crop((0, 0, 400, 400)).save(shoot / "day 1" / "c.webp")
+    command = [sys.executable, "-m", "c2p_core.cli", "batch", str(shoot), "-o", str(out), "--steps", "3", "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        while not (out / "a.jpg").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
+    assert "a.jpg" in first and len(first) < 3
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    summary = json.loads(ended.stdout)
+    assert summary["done_before"] == len(first) and summary["protected"] == 3 - len(first)
+    assert sorted(results_of(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
+    assert {name: (out / name).stat().st_mtime_ns for name in first} == first
+    journal = Journal(out / ".c2p" / run.JOURNAL)
+    rows = {row.place.replace(os.sep, "/"): row for row in journal.rows()}
+    journal.close()
+    assert {place: (row.state, row.faces) for place, row in rows.items()} == dict.fromkeys(
+        ("a.jpg", "day 1/b.png", "day 1/c.webp"), ("done", 1)
+    )
+    assert all(row.report["faces"][0]["similarities"] for row in rows.values())
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("-after.jpg") == 3

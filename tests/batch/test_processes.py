@@ -1,0 +1,86 @@
+"""The engine of several processes: shares photos out, survives the death of one, and stops when told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Generator, Iterable
+from pathlib import Path
+
+import pytest
+
+from c2p_core.api import CancelToken
+from c2p_core.batch.engine import Control, Job, Outcome, Reuse
+from c2p_core.batch.layout import Item
+from c2p_core.batch.processes import protect_in_processes
+from c2p_core.errors import ModelUnavailable
+from c2p_core.models.store import ModelStore
+from tests.batch.darken import JOB, darken, save
+
+
+def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
+    for outcome in darken(items, job, control):
+        deadly = Path(outcome.item.path)
+        if deadly.stem == "deadly" or (deadly.stem == "once" and not deadly.with_suffix(".died").exists()):
+            deadly.with_suffix(".died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        outcome.report["process"] = os.getpid()
+        yield outcome
+
+
+def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    raise ModelUnavailable("model-missing", name="mtcnn", source="x")
+    yield
+
+
+def make_items(folder: Path, *names: str) -> list[Item]:
+    paths = [save(folder / f"{name}.png", 20 + 3 * number) for number, name in enumerate(names)]
+    return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
+
+
+def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+    return Control(lambda: store, cancel or CancelToken())
+
+
+def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, *(f"{number}" for number in range(12)))
+    found = list(protect_in_processes(2, with_process)(iter(items), JOB, control(store)))
+    assert sorted(outcome.item.number for outcome in found) == list(range(12))
+    assert len({outcome.report["process"] for outcome in found}) == 2
+    assert os.getpid() not in {outcome.report["process"] for outcome in found}
+
+
+def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
+    found = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, control(store))}
+    assert {place: outcome.state for place, outcome in found.items() if outcome.state != "done"} == {
+        "deadly.png": "failed"
+    }
+    assert len(found) == 6
+    error = found["deadly.png"].report["error"]
+    assert (error["code"], error["fields"]["reason"]) == ("process-ended", "SIGKILL")
+
+
+def test_earlier_results_are_asked_for_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, "a", "b")
+    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
+    found = {outcome.item.number: outcome for outcome in protect_in_processes(1, darken)(iter(items), JOB, asking)}
+    assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
+
+
+def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
+    items, cancel = make_items(tmp_path, *(f"{number}" for number in range(30))), CancelToken()
+    found = []
+    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, control(store, cancel)):
+        found.append(outcome)
+        cancel.cancel()
+    assert 1 <= len(found) < 12
+
+
+def test_what_no_process_can_do_without_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
+    with pytest.raises(ModelUnavailable) as error:
+        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+    assert error.value.code == "model-missing"

@@ -1,0 +1,99 @@
+"""`c2p batch` with people: who is protected, and what a run that goes on knows of those before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+import pytest
+
+from c2p_core import cli
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item
+from c2p_core.commands import batch as command
+from c2p_core.errors import Message
+from c2p_core.people.listing import ListedFace, Listing, write_listing
+from c2p_core.people.shoot import ShootLooks
+from tests.batch.darken import darken, save
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """What the engine was asked, which only darkens."""
+    jobs: list[Job] = []
+
+    def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        jobs.append(job)
+        yield from darken(items, job, control)
+
+    monkeypatch.setattr(command, "pick_engine", lambda count: engine)
+    return jobs
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], asked: list[Job]) -> Run:
+    def call(*words: object) -> tuple[int, str, str]:
+        code = cli.main(["batch", *(str(word) for word in words)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    """Person 1 on two photos; the list of faces knows both."""
+    folder = tmp_path / "shoot"
+    for name in ("a.png", "b.png"):
+        save(folder / name, 200 if name == "a.png" else 150)
+    faces = tuple(ListedFace(f"../shoot/{name}.png", 1, (0, 0, 30, 20), 1) for name in "ab")
+    (tmp_path / "people").mkdir()
+    write_listing(tmp_path / "people" / "faces.json", Listing(tuple(face.photo for face in faces), faces))
+    return folder
+
+
+def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
+    shoot: Path, tmp_path: Path, run: Run, asked: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
+    assert run(shoot, "-o", out, "--looks", looks)[0] == 0
+    save(shoot / "c.png", 100)
+    known: list[dict[str, Path]] = []
+    go_on_from = ShootLooks.go_on_from
+    monkeypatch.setattr(
+        ShootLooks, "go_on_from", lambda self, results: [known.append(results.files), go_on_from(self, results)]
+    )
+    code, _, err = run(shoot, "-o", out, "--looks", looks)
+    assert code == 0 and known[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
+    assert Message("photos-unlisted", count=1, path=str(shoot / "c.png")).text() in err
+    assert all(isinstance(job.looks, ShootLooks) for job in asked)
+
+
+def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp_path: Path, run: Run) -> None:
+    looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
+    run(shoot, "-o", out, "--looks", looks)
+    plan = json.loads(run(shoot, "-o", out, "--looks", looks, "--dry-run", "--no-detect", "--json")[1])
+    assert (plan["photos"], plan["done_before"]) == (0, 2)
+    looks.write_text("[person.1]\nseed = 7")
+    plan = json.loads(run(shoot, "-o", out, "--looks", looks, "--dry-run", "--no-detect", "--json")[1])
+    assert (plan["photos"], plan["done_before"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only-people", "1"], "--looks"),
+        (["--looks", "people/looks.toml", "--skip-people", "anna"], Message("people-not-named", value="anna").text()),
+        (["--looks", "people/looks.toml", "--only-people", "3"], Message("person-unknown", number=3, known=[1]).text()),
+        (["--looks", "other/looks.toml"], Message("people-not-listed", path=str(Path("other/faces.json"))).text()),
+    ],
+)
+def test_who_is_not_there_can_not_be_chosen(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(shoot, "-o", tmp_path / "out", *words)
+    assert code == 2 and said in err and not (tmp_path / "out").exists()

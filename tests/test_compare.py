@@ -1,0 +1,34 @@
+"""Whether two pictures are one and the same, whatever their encoding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+
+from c2p_core.compare import are_the_same
+from c2p_core.photo import Photo
+
+ASTRONAUT = Photo(data.astronaut())
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        ASTRONAUT.pixels.astype(np.uint16) * 257,
+        ASTRONAUT.pixels.astype(np.float32) / 255,
+        np.dstack([ASTRONAUT.pixels, np.full((512, 512), 255, np.uint8)]),
+    ],
+    ids=["16 bits", "floats", "alpha"],
+)
+def test_a_picture_in_another_encoding_is_the_same(pixels: np.ndarray) -> None:
+    assert are_the_same(ASTRONAUT, Photo(pixels))
+
+
+def test_a_picture_with_another_pixel_or_size_is_another() -> None:
+    pixels = ASTRONAUT.pixels.copy()
+    pixels[100, 200, 1] ^= 4
+    assert not are_the_same(ASTRONAUT, replace(ASTRONAUT, pixels=pixels))
+    assert not are_the_same(ASTRONAUT, replace(ASTRONAUT, pixels=pixels[1:]))
