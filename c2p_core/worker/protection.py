@@ -156,6 +156,7 @@ class Protection:
 
     def search(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         regions = [self._searches.share_pixels(region) for region in group_regions(pictures)]
+        pictures.clear()  # those that are known need not be kept a second time
         request = build_request(header)
         tasks = assign_faces(header.faces(), [region.photo for region in regions])
         began = time.perf_counter()

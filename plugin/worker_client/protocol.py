@@ -21,7 +21,7 @@ from worker_client.constants import (
 )
 
 # Bytes of pixels that are read at once.
-STRIP_BYTES = 1 << 22
+STRIP_BYTES = 1 << 20
 # What JSON gives for text: unicode in Python 2, str in Python 3.
 TEXT = type(b"".decode("ascii"))
 
