@@ -430,7 +430,7 @@ def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) ->
     _, made, _ = run(
         jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=faces, steps=STEPS, prompt="red lipstick", output="products"
     )
-    *layers, mask = made
+    mask, *layers = made
     assert [layer.name for layer in layers] == ["skin"] + ["product"] * (len(layers) - 1) and len(layers) > 2
     assert [layer.about["product"] for layer in layers][:2] == ["Reshaped skin", "Foundation"]
     assert "Lipstick" in [layer.about["product"] for layer in layers]
@@ -572,8 +572,9 @@ def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
 def test_two_looks_for_a_large_photo_are_not_two_large_photos(
     jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protection, "_MOST_BYTES", 1.8 * large.nbytes)
-    first, second = (run(jobs, "search", [at(large, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
+    deep = large.astype(np.uint16) * np.uint16(257)
+    monkeypatch.setattr(protection, "_MOST_BYTES", 2.2 * deep.nbytes)
+    first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
     for search in (first, second):
         rendered(jobs, search, area=[1900, 900, 300, 400])
     run(jobs, "drop", [], searches=[first, second])
