@@ -50,7 +50,7 @@ WINDOWS: dict[str, tuple[str, ...]] = {
     "menu": ("_Protect Face…", "_Check Protection…", "_Strengthen Protection", "Protect Face _Worker…"),
 }
 # Arguments of procedures that have no window.
-UNSEEN = {"_What", "_Original", "As _uploaded", "_Report", "_Do"}
+UNSEEN = {"_What", "_Original", "Original _file", "As _uploaded", "_Report", "_Do"}
 
 
 @pytest.fixture(scope="module")
