@@ -282,7 +282,7 @@ def _selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     levels = [(rect, source.selection(rect)) for rect in rects]
-    return [pack_selection(rect, there) for rect, there in levels if there is not None]
+    return [pack_selection(rect, [there]) for rect, there in levels if there is not None]
 
 
 def _common(source, current, shift, rects):

@@ -46,7 +46,7 @@ WINDOWS: dict[str, tuple[str, ...]] = {
     "original from a file": ("_Open", "_Cancel"),
     "report": ("_Save", "_Cancel"),
     "result": ("_Close", *METER),
-    "worker": ("_Restart", "_Fetch Models", "_Diagnosis", "Cop_y", "_Close"),
+    "worker": ("_Restart", "_Fetch Models", "_Diagnosis", "Cop_y", "_Help", "_Close"),
     "menu": ("_Protect Face…", "_Check Protection…", "_Strengthen Protection", "Protect Face _Worker…"),
 }
 # Arguments of procedures that have no window.
