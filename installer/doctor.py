@@ -25,6 +25,7 @@ from installer.environment import (
 )
 from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import expected_profile, misplaced, profiles, programs
+from installer.placed import Record
 from installer.places import Places, data_home, is_ours, read_marker
 
 _LOG_LINES = 20
@@ -161,6 +162,17 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         yield advice
 
 
+def _other_programs(where: Places, problems: list[str]) -> Iterator[str]:
+    described = Record.read().describe()
+    if not described:
+        yield "not connected"
+    for path, state in described:
+        yield f"{path}: {state or 'as installed'}"
+        if state:
+            first = "move it away and " if state == "changed" else ""
+            problems.append(f"'{path}' is {state}; {first}run 'python3 install.py --integrations'.")
+
+
 def _describe_pointer(path: Path, problems: list[str]) -> Iterator[str]:
     """Describe a pointer file, and check that its Python exists."""
     try:
@@ -181,6 +193,7 @@ _SECTIONS = (
     ("Models", _models),
     ("Worker", _worker),
     ("GIMP", _gimps),
+    ("Other programs", _other_programs),
 )
 
 

@@ -78,6 +78,7 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_hel
     assert [name for name in sizes if name.endswith((".po", ".mo"))] == [
         "worker_client/locale/de/LC_MESSAGES/protect-face.mo"
     ]
+    assert "c2p_core/batch/report.html.jinja" in sizes
     assert {"worker_client/help/en/gimp-help.xml", "worker_client/help/en/gimp.html"} <= set(sizes)
     licences = {name.partition("/licenses/")[2] for name in sizes if "/licenses/" in name}
     assert {"LICENSE", "THIRD_PARTY.md", "bundle/models/mobilenet.LICENSE.txt"} <= licences

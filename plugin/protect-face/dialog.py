@@ -166,7 +166,10 @@ class ProtectDialog:
         self._pages = Gtk.Stack(vhomogeneous=False)
         self._pages.add_named(box, _USUAL)
         self._pages.add_named(inside, _MORE)
-        holder = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
+        # What GIMP fills its boxes with would else take half of a wide window from the preview.
+        holder = Gtk.ScrolledWindow(
+            hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True, hexpand=False
+        )
         holder.add(self._pages)
         return holder
 

@@ -286,11 +286,11 @@ def test_a_report_tells_what_the_worker_warns_of() -> None:
 
 
 def test_a_report_says_first_what_it_depends_on_and_that_the_image_holds_the_photo() -> None:
-    for known, inside in ((False, True), (True, False)):
-        original = report.describe_original("Background", known, inside)
+    for known, layer in ((False, "Photo"), (True, None)):
+        original = report.describe_original("Background", known, layer)
         lines = report.text_report("me", {"faces": [], "original": original}).splitlines()
         assert (Message("original-not-certain", name="Background").text() == lines[2]) is not known
-        assert (Message("original-inside", name="Background").text() in lines) is inside
+        assert (Message("original-inside", name="Photo").text() in lines) is (layer is not None)
 
 
 def test_a_face_that_was_left_out_is_told_with_its_reason() -> None:
