@@ -29,8 +29,8 @@ PRIORS = tuple(MODULES)
 DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Among the families that are not the easiest to fool, the one whose verdicts correlate best with those of the others.
-# So it represents unseen recognisers best (``benchmarks/results/REPORT.md``, on the default held-out family).
+# Not the easiest to fool. Leaving out arcface, whose verdicts go along best with those of the others, would cost users
+# protection against the kind of recogniser that is used most (``docs/figures.md``, the default held-out family).
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without a job after which the worker exits
 

@@ -91,20 +91,24 @@ class Results:
         """Sort out what is done, without reading the photos: those of unchanged size and time are the same."""
         plan = Plan()
         for item in items:
-            settings = self._settings(item.path)
-            known = self._by_place.get((settings, item.place)) or self._by_source.get((settings, item.path))
-            same = known is not None and item.size >= 0 and (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
-            if known is None or not same:
-                plan.pending.append(item)
-            elif known.state == "without-face":
+            known = self._find_unchanged(item)
+            condition = "gone" if known is None else self._look(known)
+            if known is not None and known.state == "without-face":
                 plan.without_face += 1
-            elif (condition := self._look(known)) == "gone":
+            elif known is None or condition == "gone":
                 plan.pending.append(item)
             else:
                 plan.done += 1
                 if condition == "changed":
                     plan.changed.append(known.target or "")
         return plan
+
+    def _find_unchanged(self, item: Item) -> Known | None:
+        settings = self._settings(item.path)
+        for known in (self._by_source.get((settings, item.path)), self._by_place.get((settings, item.place))):
+            if known and item.size >= 0 and (known.size, known.mtime_ns) == (item.size, item.mtime_ns):
+                return known
+        return None
 
     def find(self, item: Item, digest: str) -> Reuse | None:
         """An earlier result of a photo of this content: its own, or that of another with the same ending."""

@@ -6,7 +6,6 @@ done. A run that is ended in between leaves at most an announced row and a tempo
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from c2p_core.io import report
 from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, put_in_place, write_part, write_whole
 from c2p_core.io.sidecars import Carried, carry_sidecars
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 BEFORE, AFTER = "before", "after"
 
 
@@ -76,8 +74,11 @@ class Recorder:
         """Write one outcome; returns its row. Where a result can't be written to its place, that is its outcome.
 
         Raises:
-            CannotWrite: the disk is full, or the journal can't be written.
+            CannotWrite: the disk is full or gone, or the journal can't be written.
         """
+        if not (self.folder / STATE_FOLDER).is_dir():
+            # Its folder would be made again elsewhere, on the disk that the lost one was part of.
+            raise CannotWrite("folder-unusable", path=str(self.folder), reason="it is gone")
         row = Row(
             place=outcome.item.place,
             settings=self.settings(outcome.item.path),
@@ -124,10 +125,10 @@ class Recorder:
 
     def _place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
         wanted = self.folder / row.place
-        if thumbnails is not None:
-            row = replace(row, thumbnails=self._write_thumbnails(row, thumbnails))
         row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
         try:
+            if thumbnails is not None:
+                row = replace(row, thumbnails=self._write_thumbnails(row, thumbnails))
             wanted.parent.mkdir(parents=True, exist_ok=True)
             placed = None
             while placed is None:
@@ -190,6 +191,7 @@ class Recorder:
         return own if own.stat().st_dev == folder.stat().st_dev else folder
 
     def _write_thumbnails(self, row: Row, thumbnails: tuple[bytes, bytes]) -> str:
+        (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         key = "\0".join((row.settings, row.digest, row.place))
         name = hashlib.sha256(os.fsencode(key)).hexdigest()[:20]
         for which, data in zip((BEFORE, AFTER), thumbnails, strict=True):

@@ -133,19 +133,20 @@ def batch(
         summary = run.Summary()
         stopped = None
         try:
-            with handle_ending(cancel.take), show_batch(plan, jobs, as_json) as shown:
-                control = Control(make_store, cancel, shown.tell)
-                run.run(
-                    folder,
-                    plan.pending,
-                    job,
-                    pick_engine(jobs),
-                    control,
-                    results,
-                    summary=summary,
-                    overwrite=overwrite,
-                    finish=shown.finish,
-                )
+            with handle_ending(cancel.take), show_batch(plan, as_json) as shown:
+                # Where nothing is to be done, nothing is loaded.
+                if plan.pending:
+                    run.run(
+                        folder,
+                        plan.pending,
+                        job,
+                        pick_engine(jobs),
+                        Control(make_store, cancel, shown.tell),
+                        results,
+                        summary=summary,
+                        overwrite=overwrite,
+                        finish=shown.finish,
+                    )
         except Interrupted as interrupted:
             # Searches are still running in their threads; the folder is whole at any moment.
             leave_at_once("Stopped at once.", interrupted.exit_code)
@@ -233,10 +234,11 @@ def leave_at_once(sentence: str, code: int) -> None:
 def warn_of_space(folder: Path, needed: int) -> None:
     """Say so where the disk seems to be too small."""
     from c2p_core.batch.estimate import find_free_space
+    from c2p_core.batch.words import describe_size
 
     free = find_free_space(folder)
     if needed > free:
-        told = Message("space-short", needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}")
+        told = Message("space-short", needed=describe_size(needed), free=describe_size(free))
         click.echo(f"c2p: {told}", err=True)
 
 
@@ -298,7 +300,7 @@ def _end(
         told = {
             "protected": summary.protected,
             "copied": summary.copied,
-            "done_before": plan.done,
+            "done_before": plan.done + summary.known,
             "left_out": dict(found.left_out),
             "raw_left_out": found.raw,
             "without_face": summary.without_face + plan.without_face,
@@ -315,6 +317,7 @@ def _end(
         spent = describe_time(summary.seconds)
         parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
         parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
+        parts += [f"{summary.known} known by content and done already"] if summary.known else []
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
         parts += [f"{len(summary.failed)} failed"] if summary.failed else []
         click.echo(f"{', '.join(parts)}.")
@@ -385,7 +388,7 @@ class Shown:
 
 
 @contextmanager
-def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
+def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
     """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
     if not sys.stderr.isatty():
         yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))

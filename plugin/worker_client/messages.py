@@ -153,7 +153,7 @@ ENGLISH = {
     ),
     "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
     "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
-    "space-short": N_("The results need about {needed} GB and {free} GB are free; free some space in time."),
+    "space-short": N_("The results need about {needed} and {free} are free; free some space in time."),
     # Photos that can't be read
     "image-is-folder": N_("'{path}' is a folder; name the picture files in it."),
     "image-is-no-file": N_("'{path}' is not a file; name a picture file."),

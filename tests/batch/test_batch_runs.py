@@ -89,7 +89,7 @@ def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path,
     run_batch(shoot, out)
     os.utime(shoot / "a.png", ns=(1, 1))
     summary, plan = run_batch(shoot, out)
-    assert len(plan.pending) == 2 and summary.copied == 1
+    assert len(plan.pending) == 2 and (summary.known, summary.protected) == (1, 0)
     assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     assert len(run_batch(shoot, out)[1].pending) == 1
 
@@ -310,6 +310,27 @@ def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out
     run_batch(tmp_path / "shoot", out)
     assert sorted(results_of(out)) == sorted(names)
     assert run_batch(tmp_path / "shoot", out)[1].pending == []
+
+
+def test_a_folder_of_results_that_goes_away_ends_the_batch(shoot: Path, out: Path, tmp_path: Path) -> None:
+    def unplug(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        for outcome in darken(items, job, control):
+            yield outcome
+            if outcome.state == "done":
+                out.rename(tmp_path / "unplugged")
+
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out, engine=unplug)
+    assert error.value.code == "folder-unusable" and not out.exists()
+
+
+def test_two_shoots_of_the_same_names_go_into_one_folder_side_by_side(shoot: Path, out: Path, tmp_path: Path) -> None:
+    other = save(tmp_path / "other" / "a.png", 77).parent
+    run_batch(shoot, out)
+    run_batch(other, out)
+    assert sorted(results_of(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert (len(run_batch(shoot, out)[1].pending), len(run_batch(other, out)[1].pending)) == (1, 0)
+    agree(out)
 
 
 @pytest.mark.parametrize("links", [True, False])
