@@ -29,8 +29,8 @@ PRIORS = tuple(MODULES)
 DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Among the families that are not the easiest to fool, the one whose verdicts correlate best with those of the others.
-# So it represents unseen recognisers best (``benchmarks/results/REPORT.md``, on the default held-out family).
+# Not the easiest to fool. Leaving out arcface, whose verdicts go along best with those of the others, would cost users
+# protection against the kind of recogniser that is used most (``docs/figures.md``, the default held-out family).
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without a job after which the worker exits
 
@@ -295,6 +295,8 @@ class ProtectResult:
         layers: the same change as layers, bottom to top, if they were requested; ``face`` is the face's number.
         stronger: what a higher strength achieved in our measurements; None where that is not known.
         traces: of the protected faces that one of the request's looks names, in number order.
+        generated: whether the picture has something in it that a model made up, such as makeup, rather than only an
+            alteration of what was there.
     """
 
     photo: Photo
@@ -303,3 +305,4 @@ class ProtectResult:
     layers: tuple[Layer, ...] = ()
     stronger: Stronger | None = None
     traces: tuple[Trace, ...] = ()
+    generated: bool = False

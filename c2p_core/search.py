@@ -29,8 +29,6 @@ _T = TypeVar("_T")
 
 # Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 15
-# Weight of the nearest picture of ``Target.away`` beside the person's own embedding.
-_AWAY_WEIGHT = 0.5
 # A recogniser whose last loss was 0 is evaluated in only one of this many of its turns.
 _RECHECK_EVERY = 4
 
@@ -217,8 +215,8 @@ def _adversarial_loss(recogniser: Recogniser, target: Target, margin: float, pix
     away = target.away.get(recogniser.name)
     if away is None:
         return loss
-    nearest = (away @ embedding).max()
-    return loss + _AWAY_WEIGHT * adversarial_loss(nearest, None, recogniser.far1, recogniser.impostor_std, margin)
+    # Only the nearest one, which is the first to be found.
+    return loss + adversarial_loss((away @ embedding).max(), None, recogniser.far1, recogniser.impostor_std, margin)
 
 
 def _build_naturalness_term(

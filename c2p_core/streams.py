@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import sys
 import warnings
@@ -144,6 +145,10 @@ def _silence_libraries(stream: TextIO | None) -> Iterator[TextIO | None]:
         os.dup2(null, 2)
         os.close(null)
         stack.callback(os.dup2, own, 2)
+        # A root logger without a handler gets one for stderr as soon as a library logs through it.
+        nowhere, root = logging.NullHandler(), logging.getLogger()
+        root.addHandler(nowhere)
+        stack.callback(root.removeHandler, nowhere)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         yield told if stream is sys.__stderr__ and stream is not None else stream

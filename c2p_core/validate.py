@@ -11,9 +11,9 @@ from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.priors.registry import MODULES
 
 # The largest that the worker's protocol can carry.
-_LARGEST_SEED = 2**31 - 1
+LARGEST_SEED = 2**31 - 1
 _MOST_STEPS = 10_000
-_LONGEST_PROMPT = 300
+LONGEST_PROMPT = 300
 _MOST_REFERENCES = 10  # they are held in memory
 
 
@@ -41,12 +41,10 @@ def check_request(request: ProtectRequest) -> None:
     if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:
         raise BadRequest("steps-out-of-range", value=request.steps, low=1, high=_MOST_STEPS)
     for seed in (request.seed, *(look.seed for look in request.looks)):
-        if seed is not None and not 0 <= seed <= _LARGEST_SEED:
-            raise BadRequest("seed-out-of-range", value=seed, low=0, high=_LARGEST_SEED)
-    if any(
-        len(prompt or "") > _LONGEST_PROMPT for prompt in (request.prompt, *(look.prompt for look in request.looks))
-    ):
-        raise BadRequest("prompt-too-long", limit=_LONGEST_PROMPT)
+        if seed is not None and not 0 <= seed <= LARGEST_SEED:
+            raise BadRequest("seed-out-of-range", value=seed, low=0, high=LARGEST_SEED)
+    if any(len(prompt or "") > LONGEST_PROMPT for prompt in (request.prompt, *(look.prompt for look in request.looks))):
+        raise BadRequest("prompt-too-long", limit=LONGEST_PROMPT)
     if len(request.references) > _MOST_REFERENCES:
         raise BadRequest("references-too-many", count=len(request.references), limit=_MOST_REFERENCES)
     original, photo = request.original, request.photo

@@ -17,10 +17,10 @@ from installer import plug_in, worker
 from installer.environment import (
     OWN_PACKAGE,
     PACKAGES,
+    compiled_files,
     examine,
     release,
     run_program,
-    translations,
     wanted_stamps,
 )
 from installer.gimp import ask, sandbox_advice, trouble
@@ -87,7 +87,7 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         if known.get(what) != wanted_stamps()[what]:
             state = "of another version than this folder" if what in known else "unfinished"
             problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
-    if not translations(where):
+    if not compiled_files(where):
         problems.append("The environment has no translations for the plug-ins; run 'python3 install.py --gimp'.")
     code, words = examine(where)
     yield from words
@@ -124,7 +124,7 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
 
 def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     folders = profiles()
-    pointer, compiled = worker.pointer(where), translations(where)
+    pointer, compiled = worker.pointer(where), compiled_files(where)
     for profile in folders:
         yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
         folder = plug_in.folder_in(profile)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from installer import doctor, gimp, integrations, worker, zips
-from installer.environment import CHECKOUT, child_environment, fetched_models, prepare, translations
+from installer.environment import CHECKOUT, child_environment, compiled_files, fetched_models, prepare
 from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove, remove_test_systems
 from installer.plug_in import folder_in
@@ -211,9 +211,9 @@ def into_other_programs(where: Places, offline: bool) -> int:
 
 
 def zip_plug_ins(where: Places, offline: bool) -> int:
-    """Set up, because the zips need the installed package's translations, and write the zips; prints their paths."""
+    """Set up, because the zips need what building the package makes, and write the zips; prints their paths."""
     _set_up(where, tests=False, offline=offline)
-    for path in zips.make_zips(translations(where)):
+    for path in zips.make_zips(compiled_files(where)):
         print(path)
     return 0
 

@@ -413,6 +413,7 @@ def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
         (["--strength", "nan"], sentence("strength-out-of-range", low=0, high=1)),
         (["--strength", "much"], re.compile("--strength")),
         (["--mode", "hide"], re.compile("'hide'")),
+        (["--lock", "nose", "--lock", "ears"], re.compile("'ears'")),
         (["--faces", "biggest"], sentence("faces-not-named", value="biggest")),
         (["--faces", "0"], sentence("faces-not-named", value="0")),
         (["--faces", ""], sentence("faces-not-named", value="")),

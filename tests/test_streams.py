@@ -83,6 +83,18 @@ def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, words: str, c
     assert (UNKNOWN if code else NOTHING).search(ended.stderr)
 
 
+def test_what_libraries_log_is_not_printed() -> None:
+    program = (
+        "import logging, sys; from c2p_core.streams import standard_streams\n"
+        "with standard_streams(silence=True):\n"
+        " logging.warning('the root says'); logging.getLogger('pyvips').warning('libvips says')\n"
+        " print('ours', file=sys.stderr)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin")])}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, text=True, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "ours\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
 def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -> None:
     import fcntl

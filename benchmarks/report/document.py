@@ -25,6 +25,7 @@ from benchmarks.report import (
     protection,
     robustness,
     scaling,
+    shoot,
     visibility,
 )
 from benchmarks.report.naturalness import form_table, natural_frame, natural_table
@@ -98,6 +99,7 @@ def write_report(places: Places) -> Path:
         f"As users run it (strength {main:g}, {hold_out} held out)": protection.default_table(escaped, main),
         "Both priors side by side": priors.write_section(protect, escaped, natural, PRODUCT_METHOD, main),
         "Other photos of the person": other_photos.write_section(others, protected),
+        "The people of a shoot": shoot.write_section(folder / rows.SHOOT_FILE),
         "Which family to hold out by default": agreement.write_section(others, protect, _impostor_stds()),
         "Protection by recogniser left out": protection.recogniser_table(protect, escaped, _recognisers_with_photos()),
         "Against another photo of the same person": identification.write_pairs_section(pairs),

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from c2p_core.batch.engine import Control, Engine, Job
+from c2p_core.batch.engine import Control, Engine, Job, Reuse
 from c2p_core.batch.journal import Journal, Row, known_of
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Results, settings_digest
@@ -39,6 +39,7 @@ class Summary:
 
     Attributes:
         protected: results made; ``copied`` of them from an earlier result for the same photo under another name.
+        known: photos whose own result was there, though their time or path had changed.
         without_face: photos without a face that can be protected.
         failed: parts of the report of those that failed.
         faces: protected.
@@ -47,6 +48,7 @@ class Summary:
 
     protected: int = 0
     copied: int = 0
+    known: int = 0
     without_face: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
     faces: int = 0
@@ -56,21 +58,25 @@ class Summary:
     @property
     def finished(self) -> int:
         """Photos that need not be looked at again."""
-        return self.protected + self.without_face
+        return self.protected + self.known + self.without_face
 
-    def add(self, row: Row, reused: bool) -> None:
-        """Count one photo."""
+    def add(self, row: Row, reuse: Reuse | None) -> None:
+        """Count one photo, and the earlier result that served for it."""
         if row.state == "failed":
             self.failed.append(row.report)
             return
         if row.state == "without-face":
             self.without_face += 1
             return
+        if reuse is not None and reuse.number == row.number:
+            self.known += 1
+            return
         self.protected += 1
-        self.copied += reused
-        if not reused:
-            self.faces += row.faces
-            self.search_seconds += row.seconds
+        if reuse is not None:
+            self.copied += 1
+            return
+        self.faces += row.faces
+        self.search_seconds += row.seconds
 
 
 @contextmanager
@@ -103,8 +109,8 @@ def choose_settings(job: Job) -> Callable[[str], str]:
     """The digest of the settings of a photo, by its path."""
     looks = job.looks
     if looks is not None:
-        return lambda path: settings_digest(job.options, job.strip_personal, looks.settings(path))
-    same = settings_digest(job.options, job.strip_personal)
+        return lambda path: settings_digest(job.options, job.strip_personal, looks.settings(path), job.mark)
+    same = settings_digest(job.options, job.strip_personal, mark=job.mark)
     return lambda path: same
 
 
@@ -143,12 +149,12 @@ def run(
         ModelUnavailable: no photo can be protected.
     """
     began = time.monotonic()
-    recorder = Recorder(folder.path, folder.journal, choose_settings(job), overwrite)
+    recorder = Recorder(folder.path, folder.journal, choose_settings(job), overwrite, job.strip_personal)
     with contextlib.closing(engine(items, job, replace(control, reuse=results.find))) as outcomes:
         for outcome in outcomes:
             row = recorder.record(outcome)
             if row.state in ("done", "without-face"):
                 results.add(known_of(row))
-            summary.add(row, outcome.reuse is not None)
+            summary.add(row, outcome.reuse)
             summary.seconds = time.monotonic() - began
             finish(row, summary)

@@ -15,7 +15,7 @@ import click
 
 from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -49,6 +49,7 @@ _WIDEST_NAME = 48  # columns of a terminal
 )
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@mark_option
 @search_options
 @click.option(
     "--looks",
@@ -77,6 +78,7 @@ def batch(
     output: Path,
     overwrite: bool,
     strip_personal: bool,
+    mark: bool,
     looks_file: Path | None,
     only_people: str,
     skip_people: str,
@@ -111,12 +113,14 @@ def batch(
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
         click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
     if dry_run:
-        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks)
+        return _plan_only(
+            make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks, mark
+        )
     options = check_options(options, make_store())
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
-    job = Job(options, strip_personal, thumbnails=with_report, looks=looks)
+    job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark)
     settings = run.choose_settings(job)
     cancel = SignalToken()
     with run.open_folder(output) as folder:
@@ -129,19 +133,20 @@ def batch(
         summary = run.Summary()
         stopped = None
         try:
-            with handle_ending(cancel.take), show_batch(plan, jobs, as_json) as shown:
-                control = Control(make_store, cancel, shown.tell)
-                run.run(
-                    folder,
-                    plan.pending,
-                    job,
-                    pick_engine(jobs),
-                    control,
-                    results,
-                    summary=summary,
-                    overwrite=overwrite,
-                    finish=shown.finish,
-                )
+            with handle_ending(cancel.take), show_batch(plan, as_json) as shown:
+                # Where nothing is to be done, nothing is loaded.
+                if plan.pending:
+                    run.run(
+                        folder,
+                        plan.pending,
+                        job,
+                        pick_engine(jobs),
+                        Control(make_store, cancel, shown.tell),
+                        results,
+                        summary=summary,
+                        overwrite=overwrite,
+                        finish=shown.finish,
+                    )
         except Interrupted as interrupted:
             # Searches are still running in their threads; the folder is whole at any moment.
             leave_at_once("Stopped at once.", interrupted.exit_code)
@@ -229,10 +234,11 @@ def leave_at_once(sentence: str, code: int) -> None:
 def warn_of_space(folder: Path, needed: int) -> None:
     """Say so where the disk seems to be too small."""
     from c2p_core.batch.estimate import find_free_space
+    from c2p_core.batch.words import describe_size
 
     free = find_free_space(folder)
     if needed > free:
-        told = Message("space-short", needed=f"{needed / 1e9:.1f}", free=f"{free / 1e9:.1f}")
+        told = Message("space-short", needed=describe_size(needed), free=describe_size(free))
         click.echo(f"c2p: {told}", err=True)
 
 
@@ -269,6 +275,8 @@ def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
         named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
         more = " and others" if len(found.left_out) > len(most) else ""
         yield f"Left out by their endings: {named}{more}."
+    if found.raw:
+        yield str(Message("raw-left-out", count=found.raw))
     for folder in found.results:
         yield f"Left out, for it has the results of another batch: {folder}."
 
@@ -292,7 +300,9 @@ def _end(
         told = {
             "protected": summary.protected,
             "copied": summary.copied,
-            "done_before": plan.done,
+            "done_before": plan.done + summary.known,
+            "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             "without_face": summary.without_face + plan.without_face,
             "failed": summary.failed,
             "remaining": remaining,
@@ -307,6 +317,7 @@ def _end(
         spent = describe_time(summary.seconds)
         parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
         parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
+        parts += [f"{summary.known} known by content and done already"] if summary.known else []
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
         parts += [f"{len(summary.failed)} failed"] if summary.failed else []
         click.echo(f"{', '.join(parts)}.")
@@ -338,6 +349,7 @@ def _plan_only(
     as_json: bool,
     options: dict[str, Any],
     looks: ShootLooks | None,
+    mark: bool,
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
@@ -346,7 +358,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks
+            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
         )
     if as_json:
         told = {
@@ -355,6 +367,7 @@ def _plan_only(
             "done_before": plan.done,
             "without_face": plan.without_face,
             "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             **estimate.described(),
         }
         click.echo(json.dumps(told, indent=2))
@@ -375,7 +388,7 @@ class Shown:
 
 
 @contextmanager
-def show_batch(plan: Plan, jobs: int, as_json: bool) -> Iterator[Shown]:
+def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
     """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
     if not sys.stderr.isatty():
         yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))

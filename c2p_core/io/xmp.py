@@ -104,6 +104,11 @@ def strip_personal(packet: bytes) -> bytes:
     return packet
 
 
+def without_camera_raw(packet: bytes) -> bytes:
+    """The packet without the settings that Camera Raw and Lightroom develop a photo with."""
+    return _cut(packet, b"http://ns.adobe.com/camera-raw-settings/1.0/", (b"crs",), rb"[\w.-]+")
+
+
 def read_orientation(packet: bytes | None) -> int:
     """The orientation in an XMP packet, as attribute or element; 1 where there is none."""
     match = _ORIENTATION.search(packet or b"")

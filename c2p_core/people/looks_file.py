@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from c2p_core.api import Part
 from c2p_core.errors import BadRequest, UnreadableImage
+from c2p_core.validate import LARGEST_SEED, LONGEST_PROMPT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -164,13 +165,13 @@ class _Reader:
 
     def _look(self, table: Mapping[str, Any], where: str) -> PersonLook:
         prompt, strength, seed, locks, skip = (table.get(key) for key in _LOOK)
-        if prompt is not None and not isinstance(prompt, str):
+        if prompt is not None and not (isinstance(prompt, str) and len(prompt) <= LONGEST_PROMPT):
             raise self._wrong(f"{where}.prompt", 'prompt = "red lipstick"')
         if strength is not None and (isinstance(strength, bool) or not isinstance(strength, int | float)):
             raise self._wrong(f"{where}.strength", "strength = 0.5")
         if strength is not None and not 0 <= strength <= 1:
             raise self._wrong(f"{where}.strength", "strength = 0.5")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED):
             raise self._wrong(f"{where}.seed", "seed = 0")
         if locks is not None and not (isinstance(locks, list) and all(part in _PARTS for part in locks)):
             raise self._wrong(f"{where}.locks", f"locks = {json.dumps(_PARTS)}")

@@ -370,7 +370,8 @@ def file_source(path):
         raise Refused("original-not-read", path=as_text(path), reason=as_text(str(error)))
     if pdb.gimp_image_base_type(image) == INDEXED:
         pdb.gimp_image_convert_rgb(image)
-    image.add_layer(pdb.gimp_layer_new_from_visible(image, image, ""), 0)
+    if len(image.layers) > 1:
+        image.add_layer(pdb.gimp_layer_new_from_visible(image, image, ""), 0)
     source = Source(image, image.layers[0])
     source.own(image)
     return source

@@ -98,13 +98,16 @@ def has_pixels_of(buffer: Gegl.Buffer, form: Format, area: Rect, records: list[d
 
     Args:
         buffer: to read from.
-        form: in which the photo of the run travelled.
+        form: in which it travels, but for alpha as the photo of the run did.
         area: where the buffer has pixels.
         records: of the runs.
     """
     for kept in (record["pixels"] for record in records if record["pixels"]):
         rects = [Rect(*rect) for rect in kept["rects"]]
-        if all(r.within(area) == r for r in rects) and run.digest_photo(buffer, form, rects) == kept["digest"]:
+        # What is visible has alpha, whether or not the photo has.
+        if all(r.within(area) == r for r in rects) and any(
+            run.digest_photo(buffer, each, rects) == kept["digest"] for each in {form, form.opaque}
+        ):
             return True
     return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gi
 
@@ -66,17 +66,23 @@ class Format:
 
     Attributes:
         name: of the babl format, in the image's own space, so that wide gamuts are not clipped.
-        with_alpha: the name of the same with alpha.
+        plain, with_alpha: the names of the same without and with alpha.
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
         depth: "u8", "u16" or "float".
         icc: profile that describes the bytes.
     """
 
     name: str
+    plain: str
     with_alpha: str
     channels: int
     depth: str
     icc: bytes
+
+    @property
+    def opaque(self) -> Format:
+        """The same without alpha."""
+        return replace(self, name=self.plain, channels=1 if self.channels < 3 else 3)
 
     @property
     def pixel_bytes(self) -> int:
@@ -109,7 +115,7 @@ def travel_format(drawable: Gimp.Drawable) -> Format:
     )
     alpha = drawable.has_alpha()
     channels = (1 if grey else 3) + alpha
-    return Format(with_alpha if alpha else plain, with_alpha, channels, depth, bytes(profile.get_icc_profile()))
+    return Format(with_alpha if alpha else plain, plain, with_alpha, channels, depth, bytes(profile.get_icc_profile()))
 
 
 def extent(drawable: Gimp.Drawable) -> Rect:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.metrics.grouping import adjusted_rand_index
+from benchmarks.report.shoot import write_section
+from benchmarks.rows import SHOOT_FILE
 from benchmarks.suites.gallery import Gallery
-from benchmarks.suites.shoot import Protected, measure_grouping, summarise
+from benchmarks.suites.shoot import METHODS, Protected, measure_grouping, summarise
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,30 @@ def test_matches_with_others_and_between_protected_photos_are_counted_apart() ->
     assert found["lips"] == pytest.approx(0.0) and found["steps"] == 100
     apart = summarise([[same[0], photo((1, 0.1), (0, -1), 40.0)]], recognisers, "held")  # type: ignore[arg-type]
     assert apart["held-out"] == {"others": 1.0, "protected": 1.0} and apart["lips"] > 5
+
+
+def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_path: Path) -> None:
+    assert write_section(tmp_path / SHOOT_FILE) == ""
+    figures = {
+        "held-out": {"others": 0.79, "protected": 0.67},
+        "white-box": {"others": 0.93, "protected": 0.86},
+        "lips": 2.0,
+        "lips_before": 3.0,
+        "steps": 75.0,
+        "seconds": 9.0,
+    }
+    found = {
+        "code": "abc",
+        "photos": 40,
+        "people": 8,
+        "strangers": 0,
+        "grouping": {"a": {"ari": 0.95}, "b": {"ari": 0.5, "with_strangers": 0.4, "joined": 0.25}},
+        "seconds_for_5000": {"of_150_people": 0.2, "alike": 1.5},
+        "shoot": dict.fromkeys(METHODS, figures),
+    }
+    (tmp_path / SHOOT_FILE).write_text(json.dumps(found))
+    section = write_section(tmp_path / SHOOT_FILE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    assert ["a", "0.95", "–", "–"] in rows and ["b", "0.50", "0.40", "25 %"] in rows
+    shoot = ["as a shoot", "79 %", "93 %", "67 %", "86 %", "2.0 (before 3.0)", "75", "9"]
+    assert shoot in rows and ["each by itself", *shoot[1:]] in rows

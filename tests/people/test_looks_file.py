@@ -82,6 +82,7 @@ def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -
         ("[person.1]\nseed = -1", "person.1.seed"),
         ("[person.1]\nskip = 1", "person.1.skip"),
         ("[person.1]\nprompt = 1", "person.1.prompt"),
+        (f"[person.1]\nprompt = '{'x' * 301}'", "person.1.prompt"),
         ('[person.1]\nlocks = ["ears"]', "person.1.locks"),
         ('[person.1]\nfaces = ["x.jpg"]', "person.1.faces"),
         ("merge = 3", "merge"),

@@ -1,0 +1,47 @@
+"""The report's section on people: who is told apart, and their photos protected as a shoot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report.tables import number, percent, table
+
+
+def write_section(path: Path) -> str:
+    """Results of ``python -m benchmarks shoot``; "" before it has run."""
+    if not path.is_file():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    grouped = [
+        {
+            "recogniser": name,
+            "adjusted Rand index": number(figures["ari"], 2),
+            "among strangers": number(figures.get("with_strangers"), 2),
+            "strangers in a group": percent(figures.get("joined")),
+        }
+        for name, figures in found["grouping"].items()
+    ]
+    took = found["seconds_for_5000"]
+    head = f"{found['photos']} photos of {found['people']} people, {found['strangers']} strangers of one photo each."
+    speed = (
+        f"5,000 made-up faces of 150 people are grouped in {took['of_150_people']:.1f} s, of people who all resemble"
+    )
+    parts = [head, table(grouped), f"{speed} each other in {took['alike']:.1f} s. Code {found['code']}."]
+    return "\n\n".join([*parts, table([_line(name, figures) for name, figures in found["shoot"].items()])]).rstrip()
+
+
+def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:
+    lost = {
+        f"{title}, {role}": percent(figures.get(role, {}).get(what))
+        for title, what in (("matches lost with others", "others"), ("between protected photos", "protected"))
+        for role in ("held-out", "white-box")
+    }
+    return {
+        "photos protected": method,
+        **lost,
+        "lips, Delta E between photos": f"{figures['lips']:.1f} (before {figures['lips_before']:.1f})",
+        "steps": number(figures["steps"], 0),
+        "seconds": number(figures["seconds"], 0),
+    }
