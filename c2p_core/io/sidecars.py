@@ -109,7 +109,8 @@ def _find(source: Path, target: Path) -> Iterator[tuple[Path, str]]:
     for whole, copy in ((source.name, target.name), (source.stem, target.stem)):
         for ending in _ENDINGS:
             path = source.with_name(whole + ending)
-            if path.is_file():
+            # A name that is too long for a disk is one that is not there.
+            if os.path.isfile(path):  # noqa: PTH113
                 yield path, copy + ending
                 break  # a disk that ignores case has it under both
 
