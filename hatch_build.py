@@ -1,18 +1,52 @@
-"""Compiles the translations while the package is built: people edit .po files, gettext reads .mo files."""
+"""What is made while the package is built, because people edit another form of it: gettext reads .mo files, not .po
+files, and GIMP shows help pages in HTML, not in Markdown."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import polib
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 # polib accepts a text without quotes and drops its first and last character.
 _LINE = re.compile(r'(#.*|((msgctxt|msgid|msgid_plural|msgstr(\[\d+\])?)\s+)?"(\\.|[^"\\])*")?\s*\Z')
+# The pages of docs/ that GIMP's help has: the manual of the plug-in, first, and those that it leads to.
+_PAGES = ("gimp", "report", "strength", "stylegan2")
+# Where GIMP's help looks for the page of a procedure: their names, and the heading that tells of it.
+_TOPICS = {
+    "plug-in-protect-face": "gimp.html#protect",
+    "plug-in-protect-face-check": "gimp.html#check-and-strengthen",
+    "plug-in-protect-face-strengthen": "gimp.html#check-and-strengthen",
+    "plug-in-protect-face-worker": "gimp.html#when-something-fails",
+}
+HELP_DOMAIN = "protect-face"
+"""As the plug-in names it to GIMP."""
+_HTML = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ max-width: 46em; margin: 2em auto; padding: 0 1em; font: 1em/1.5 sans-serif; color: #222; background: #fff; }}
+table {{ border-collapse: collapse; }}
+th, td {{ border: 1px solid #bbb; padding: .3em .6em; text-align: left; vertical-align: top; }}
+pre {{ overflow: auto; padding: .6em; background: #f2f2f2; }}
+</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
 
 
 def compile_translations(folder: Path) -> dict[str, bytes]:
@@ -38,19 +72,75 @@ def compile_translations(folder: Path) -> dict[str, bytes]:
     return compiled
 
 
-class CompileTranslations(BuildHookInterface[BuilderConfig]):
-    """hatchling's hook: the .mo files go into the wheel, or, for an editable installation, beside the .po files."""
+def compile_help(docs: Path) -> dict[str, bytes]:
+    """GIMP's help on the plug-in from the pages in ``docs``: HTML, and the index that GIMP reads, by path.
+
+    Pictures are left out, and links to pages that are not among them are plain text.
+
+    Raises:
+        OSError: a page is missing.
+    """
+    pages = {f"help/en/{name}.html": _render_page(docs / f"{name}.md") for name in _PAGES}
+    topics = "".join(
+        f"  <help-item help:id={quoteattr(topic)} ref={quoteattr(page)}/>\n" for topic, page in _TOPICS.items()
+    )
+    index = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<gimp-help xmlns:help="{HELP_DOMAIN}">\n{topics}'
+        f'  <help-missing ref="{_PAGES[0]}.html"/>\n</gimp-help>\n'
+    )
+    return {"help/en/gimp-help.xml": index.encode(), **pages}
+
+
+def compile_all(root: Path) -> dict[str, bytes]:
+    """Everything that a checkout's worker client lacks and the installed one has, by path in the worker client."""
+    return compile_translations(root / "plugin" / "worker_client") | compile_help(root / "docs")
+
+
+def _render_page(path: Path) -> bytes:
+    markdown = MarkdownIt("commonmark").enable("table")
+    tokens = markdown.parse(path.read_text(encoding="utf-8"))
+    titles = []
+    for heading, inline in itertools.pairwise(tokens):
+        if heading.type == "heading_open":
+            titles.append(inline.content)
+            heading.attrSet("id", re.sub(r"[^\w-]", "", inline.content.lower().replace(" ", "-")))
+        if inline.type == "inline":
+            inline.children = _keep_local_links(inline.children or [])
+    return _HTML.format(title=titles[0], body=markdown.renderer.render(tokens, markdown.options, {})).encode()
+
+
+def _keep_local_links(tokens: list[Token]) -> list[Token]:
+    """The tokens without pictures, whose links lead to the HTML pages, or into the world, or are plain text."""
+    kept: list[Token] = []
+    ends: list[bool] = []  # of the links that are open, whether they stay
+    for token in tokens:
+        if token.type == "link_open":
+            target = str(token.attrGet("href"))
+            page, mark, heading = target.partition("#")
+            ours = page.removesuffix(".md") in _PAGES and page.endswith(".md")
+            ends.append(ours or not page or "://" in target)
+            if ours:
+                token.attrSet("href", f"{page.removesuffix('.md')}.html{mark}{heading}")
+        stays = ends.pop() if token.type == "link_close" else token.type != "link_open" or ends[-1]
+        if stays and token.type != "image":
+            kept.append(token)
+    return kept
+
+
+class CompileTextFiles(BuildHookInterface[BuilderConfig]):
+    """hatchling's hook: what is compiled goes into the wheel, or, for an editable installation, beside its sources."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        source = Path(self.root, "plugin")
+        root = Path(self.root)
         # Not into the checkout, which may be read-only. The folder goes with the hook.
-        self._folder = tempfile.TemporaryDirectory(prefix="translations-")
-        target = source if version == "editable" else Path(self._folder.name)
-        for path, body in compile_translations(source).items():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (target / path).write_bytes(body)
+        self._folder = tempfile.TemporaryDirectory(prefix="compiled-")
+        target = root / "plugin" if version == "editable" else Path(self._folder.name)
+        for name, body in compile_all(root).items():
+            path = target / "worker_client" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
             if version != "editable":
-                build_data["force_include"][str(target / path)] = path
+                build_data["force_include"][str(path)] = f"worker_client/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self._folder.cleanup()

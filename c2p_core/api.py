@@ -295,6 +295,8 @@ class ProtectResult:
         layers: the same change as layers, bottom to top, if they were requested; ``face`` is the face's number.
         stronger: what a higher strength achieved in our measurements; None where that is not known.
         traces: of the protected faces that one of the request's looks names, in number order.
+        generated: whether the picture has something in it that a model made up, such as makeup, rather than only an
+            alteration of what was there.
     """
 
     photo: Photo
@@ -303,3 +305,4 @@ class ProtectResult:
     layers: tuple[Layer, ...] = ()
     stronger: Stronger | None = None
     traces: tuple[Trace, ...] = ()
+    generated: bool = False

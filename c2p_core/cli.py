@@ -16,7 +16,7 @@ import click
 from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
 from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
 from c2p_core.io import report
@@ -111,6 +111,7 @@ def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
 @click.option("-o", "--output", metavar="OUT|DIR", help="File or folder; without it IN.protected beside IN.")
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@mark_option
 @search_options
 @click.option("--report", "report_file", type=click.Path(path_type=Path), metavar="FILE", help="Write a JSON report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of sentences.")
@@ -122,6 +123,7 @@ def protect(
     output: str | None,
     overwrite: bool,
     strip_personal: bool,
+    mark: bool,
     report_file: Path | None,
     as_json: bool,
     **options: Any,
@@ -135,7 +137,7 @@ def protect(
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
-    writing = Writing(overwrite, strip_personal)
+    writing = Writing(overwrite, strip_personal, mark)
     if report_file is not None and stream_at(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)

@@ -45,7 +45,7 @@ def check(
         warnings: messages for the user are appended here.
 
     Returns:
-        one report per face of ``original``, in number order.
+        one report per face of ``original``, in number order; what is not found there again is no face.
 
     Raises:
         BadRequest: the pictures have different proportions.
@@ -71,6 +71,9 @@ def check(
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
             if not face.skipped:
                 match = find_again(second, _rescale(face, ratio), store)
+                if match is None and find_again(first, face, store) is None:
+                    # What is found once and not again in the same photo is no face, but a pattern seen at one scale.
+                    continue
                 if match is None:
                     report = replace(report, skipped=Message("no-face-in-its-place"))
                 else:
@@ -83,6 +86,8 @@ def check(
                         rows = measure_robustness(original, face, protected, match, recognisers, store, where)
                         report = replace(report, survival=rows)
             reports.append(report)
+        if not reports:
+            raise no_face(())
         warnings.extend(messages)
         return tuple(reports)
 

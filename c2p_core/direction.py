@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from c2p_core import verify
-from c2p_core.api import Face, FaceReport, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import PRIORS, Face, FaceReport, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import Message
-from c2p_core.face_settings import find_look
+from c2p_core.face_settings import find_look, settings_for
 from c2p_core.faces import find_again, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.amounts import Amounts, scale_change
@@ -18,6 +18,7 @@ from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
+from c2p_core.guidance.looks import paints_anything
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import Code
 from c2p_core.recognition import Recogniser
@@ -120,7 +121,17 @@ def apply_direction(
     named = tuple(replace(layer, face=direction.found[layer.face].subject.face.number) for layer in built)
     usual = all(r.measured_by == "project" for r in direction.recognisers)
     more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
-    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more, tuple(traces))
+    made_up = is_generated(direction, amounts)
+    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more, tuple(traces), made_up)
+
+
+def is_generated(direction: Direction, amounts: Amounts) -> bool:
+    """Whether anything was painted; of a prior that is no painter, all of a change is made up."""
+    request, (_, _, makeup) = direction.request, amounts.factors()
+    if request.prior != PRIORS[0]:
+        return True
+    chosen = (settings_for(found.subject.face, request) for found in direction.found)
+    return makeup > 0 and any(paints_anything(settings.prompt) for settings in chosen)
 
 
 def _trace(found: FoundChange, after: CanvasFace, direction: Direction) -> Trace:

@@ -12,8 +12,9 @@ from c2p_core.faces.boxes import match_face
 from c2p_core.priors.prior import Code
 from c2p_core.search import SearchSettings
 
-# Share of the steps of a search that goes on from an earlier photo: it loses as many matches as all steps from nothing.
-_WARM_STEPS = 0.5
+# A search that goes on from an earlier photo: the share of that photo's code that it starts from, and of the steps that
+# it takes. All of the code makes protected photos alike; with none, the steps don't suffice.
+_WARM_CODE, _WARM_STEPS = 0.5, 0.5
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ def shorten_search(settings: SearchSettings, earlier: tuple[Trace, ...]) -> Sear
 
 
 def start_from(earlier: tuple[Trace, ...], start: Code) -> Code:
-    """The code of the last trace, where it has the parts of this face's own initial code; else that code."""
+    """On the way from this face's own initial code to that of the last trace, as far as that has the same parts."""
     if not earlier:
         return start
     found = earlier[-1].code
     return {
-        name: torch.from_numpy(found[name].copy()).to(part)
+        name: torch.lerp(part, torch.from_numpy(found[name].copy()).to(part), _WARM_CODE)
         if name in found and found[name].shape == part.shape
         else part
         for name, part in start.items()

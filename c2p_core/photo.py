@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "AVIF"]
-"""The file formats of photos, as Pillow names them."""
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"]
+"""The file formats of photos, as Pillow names them; HEIF is only read."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Photo:
         xmp: XMP packet.
         iptc: IPTC data sets.
         comments: texts of the file, in UTF-8.
-        format: the source's file format under Pillow's name ("JPEG", "PNG", "TIFF", "WEBP", "AVIF"), None for raw
-            pixels.
+        format: the source's file format under Pillow's name ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"), None for
+            raw pixels.
         encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
             lossless flag, bit depth, resolution); only ``io.encode`` interprets it.
         source: the file; a result of the same format takes its metadata from here, and only one of another format those

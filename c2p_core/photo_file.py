@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from c2p_core.api import CancelToken, Progress, ProtectRequest
 from c2p_core.errors import BadRequest, C2PError, CannotWrite, Message, NoFace, UnreadableImage
 from c2p_core.io import report
-from c2p_core.io.atomic_files import check_folder, find_free_name
+from c2p_core.io.atomic_files import check_folder, find_free_name, takes_a_stream, write_whole
 from c2p_core.memory_errors import is_out_of_memory
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
@@ -27,10 +27,17 @@ _PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
 
 @dataclass(frozen=True)
 class Writing:
-    """How results are written: whether they replace earlier ones, and whether personal metadata are removed."""
+    """How results are written.
+
+    Attributes:
+        overwrite: whether they replace earlier ones.
+        strip_personal: whether personal metadata are removed.
+        mark: whether the metadata say how the picture was edited, see ``io.source_type``.
+    """
 
     overwrite: bool = False
     strip_personal: bool = False
+    mark: bool = True
 
 
 def try_protect(
@@ -76,6 +83,8 @@ def _protect(
     cancel: CancelToken,
 ) -> dict[str, Any]:
     from c2p_core.io import photo_files
+    from c2p_core.io.sidecars import Carried, carry_sidecars, find_turn
+    from c2p_core.io.source_type import choose_source_type
 
     photo = photo_files.read(source)
     photo_files.check_target(target, photo)
@@ -87,8 +96,17 @@ def _protect(
     # A file may have come to this place while the search ran.
     if target.exists() and not writing.overwrite:
         target = find_free_name(target)
-    lacking = photo_files.write(target, result.photo, personal=not writing.strip_personal)
-    return report.photo_report(source, target, result.faces, result.warnings + lacking, request, result.stronger)
+    personal = not writing.strip_personal
+    term = choose_source_type(result.generated) if writing.mark else None
+    encoded = photo_files.encode_as(target, result.photo, personal=personal, source_type=term)
+    write_whole(target, encoded.data)
+    carried = Carried()
+    if not takes_a_stream(target) and not target.parent.resolve().samefile(source.parent.resolve()):
+        turn = find_turn(photo, photo_files.FORMATS[target.suffix.lower()])
+        carried = carry_sidecars(source, target, personal=personal, source_type=encoded.source_type, turn=turn)
+    warnings = result.warnings + encoded.warnings + carried.warnings
+    told = report.photo_report(source, target, result.faces, warnings, request, result.stronger)
+    return told | report.describe_metadata(encoded.source_type, carried.there)
 
 
 def describe_failure(error: Exception) -> tuple[Message, int]:

@@ -96,19 +96,18 @@ class Sketch:
         self._painted: dict[tuple[int, int], _Painted] = {}
         self._measured: dict[int, _Measured] = {}
 
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes."""
+    def sizes(self) -> dict[int, int]:
+        """About how much memory it takes: the bytes of what it holds, by ``id``, because several may hold the same."""
         photos = [self.direction.request.photo, self.direction.request.original]
         parts = [self._part, *(measured.part for measured in self._measured.values())]
         photos += [part.photo for part in parts if part is not None]
         tensors = [tensor for painted in self._painted.values() for tensor in (painted.light, painted.makeup)]
         for found in self.direction.found:
-            # The closure of ``paint`` has the maps once more.
-            tensors += [found.change.density, found.change.maps, found.change.maps, found.subject.canvas.pixels]
-        return sum(photo.pixels.nbytes for photo in photos if photo is not None) + sum(
-            tensor.numel() * tensor.element_size() for tensor in tensors
-        )
+            tensors += [found.change.density, found.change.maps, found.subject.canvas.pixels]
+        pixels = [photo.pixels for photo in photos if photo is not None]
+        sizes = {id(array): array.nbytes for array in pixels} | {id(tensor): tensor.nbytes for tensor in tensors}
+        # The closure of ``paint`` has the maps once more.
+        return sizes | {id(f.change.maps): 2 * f.change.maps.nbytes for f in self.direction.found}
 
     def render(self, area: Area, size: tuple[int, int], amounts: Amounts) -> tuple[Rgb8, Rgb8]:
         """Draw a part of the photo, before and after.

@@ -17,14 +17,15 @@ from installer import plug_in, worker
 from installer.environment import (
     OWN_PACKAGE,
     PACKAGES,
+    compiled_files,
     examine,
     release,
     run_program,
-    translations,
     wanted_stamps,
 )
 from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import expected_profile, misplaced, profiles, programs
+from installer.placed import Record
 from installer.places import Places, data_home, is_ours, read_marker
 
 _LOG_LINES = 20
@@ -86,7 +87,7 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         if known.get(what) != wanted_stamps()[what]:
             state = "of another version than this folder" if what in known else "unfinished"
             problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
-    if not translations(where):
+    if not compiled_files(where):
         problems.append("The environment has no translations for the plug-ins; run 'python3 install.py --gimp'.")
     code, words = examine(where)
     yield from words
@@ -123,7 +124,7 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
 
 def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
     folders = profiles()
-    pointer, compiled = worker.pointer(where), translations(where)
+    pointer, compiled = worker.pointer(where), compiled_files(where)
     for profile in folders:
         yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
         folder = plug_in.folder_in(profile)
@@ -161,6 +162,17 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         yield advice
 
 
+def _other_programs(where: Places, problems: list[str]) -> Iterator[str]:
+    described = Record.read().describe()
+    if not described:
+        yield "not connected"
+    for path, state in described:
+        yield f"{path}: {state or 'as installed'}"
+        if state:
+            first = "move it away and " if state == "changed" else ""
+            problems.append(f"'{path}' is {state}; {first}run 'python3 install.py --integrations'.")
+
+
 def _describe_pointer(path: Path, problems: list[str]) -> Iterator[str]:
     """Describe a pointer file, and check that its Python exists."""
     try:
@@ -181,6 +193,7 @@ _SECTIONS = (
     ("Models", _models),
     ("Worker", _worker),
     ("GIMP", _gimps),
+    ("Other programs", _other_programs),
 )
 
 

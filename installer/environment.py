@@ -33,13 +33,14 @@ SOURCES = (
     "bundle/mini",
     "bundle/models",
     "plugin/worker_client",
+    "docs",
 )
 # Parts of an environment, as its marker names them.
 OWN_PACKAGE, PACKAGES, TEST_TOOLS = "own package", "packages", "test tools"
 # The extra of the package whose dependencies belong to a part.
 EXTRAS = {PACKAGES: "", TEST_TOOLS: "[test]"}
 # Kept in the environment, so that a changed checkout is built without another download.
-BUILD_TOOLS = ("polib", "hatchling")
+BUILD_TOOLS = ("polib", "hatchling", "markdown-it-py")
 LOG = "protect-face-pip.log"
 # Part of the real path of files that a Python from the Microsoft Store writes below AppData, unseen by other programs.
 _STORE = "\\Packages\\PythonSoftwareFoundation"
@@ -109,7 +110,7 @@ def prepare(
         )
     if code:
         raise Stop(f"What pip installed does not work here ({said[-1]}); report what --doctor prints.", 6)
-    if not translations(places):
+    if not compiled_files(places):
         raise Stop(f"There are no translations in '{CHECKOUT}', so it is not complete; get Protect Face anew.", 6)
 
 
@@ -118,7 +119,7 @@ def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: C
     known = read_marker(places.venv)
     stamps = wanted_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and (run_program([places.c2p, "--help"]).returncode or not translations(places)):
+    if OWN_PACKAGE not in missing and (run_program([places.c2p, "--help"]).returncode or not compiled_files(places)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
@@ -171,11 +172,14 @@ def examine(places: Places) -> tuple[int, list[str]]:
     return ended.returncode, ended.stdout.strip().splitlines() or ["no words"]
 
 
-def translations(places: Places) -> dict[str, bytes]:
-    """Read the compiled translations of the installed package, by path in the worker client; {} without any."""
+def compiled_files(places: Places) -> dict[str, bytes]:
+    """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
-    found = sorted(places.venv.glob(f"{packages}/worker_client/locale/*/LC_MESSAGES/*.mo"))
-    return {"/".join(path.parts[-4:]): path.read_bytes() for path in found}
+    found: dict[str, bytes] = {}
+    for client in sorted(places.venv.glob(f"{packages}/worker_client")):
+        for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*"):
+            found |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}
+    return found
 
 
 def wanted_stamps() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from installer import plug_in, worker
-from installer.environment import Say, translations
+from installer.environment import Say, compiled_files
 from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
 from installer.places import Places, remove
 from installer.problems import Stop
@@ -155,7 +155,7 @@ def sandbox_advice(where: Places) -> str:
 def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
     folder = plug_in.folder_in(profile)
     try:
-        changed = plug_in.write(profile, worker.pointer(where), translations(where))
+        changed = plug_in.write(profile, worker.pointer(where), compiled_files(where))
     except Stop as problem:
         return Outcome(str(folder), str(problem))
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from installer import doctor, gimp, worker, zips
-from installer.environment import CHECKOUT, child_environment, fetched_models, prepare, translations
+from installer import doctor, gimp, integrations, worker, zips
+from installer.environment import CHECKOUT, child_environment, compiled_files, fetched_models, prepare
 from installer.gimps import profiles, programs
 from installer.places import Places, claim, data_home, places, remove, remove_test_systems
 from installer.plug_in import folder_in
@@ -21,9 +21,10 @@ from installer.problems import Stop, disk_problem
 
 JOBS = (
     ("gimp", "install the filter into every GIMP you have, or repair it"),
+    ("integrations", "connect darktable, digiKam, Lightroom, Nautilus and Dolphin, as far as you have them"),
     ("doctor", "print a diagnosis to paste into a bug report"),
     ("make-zip", "write zips of the GIMP plug-ins into dist/"),
-    ("uninstall", "remove everything that install.py created, in every GIMP too"),
+    ("uninstall", "remove everything that install.py created, in every GIMP and other program too"),
 )
 # Passed on to `c2p protect` unchanged; `c2p` checks them.
 PASSED_ON = (
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return uninstall(where)
         if options.job == "gimp":
             return into_gimp(where, options.offline)
+        if options.job == "integrations":
+            return into_other_programs(where, options.offline)
         if options.job == "doctor":
             return doctor.diagnose(where)
         if options.job == "make-zip":
@@ -183,10 +186,34 @@ def into_gimp(where: Places, offline: bool) -> int:
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
-def zip_plug_ins(where: Places, offline: bool) -> int:
-    """Set up, because the zips need the installed package's translations, and write the zips; prints their paths."""
+def into_other_programs(where: Places, offline: bool) -> int:
+    """Set up and connect every other program that is found; returns 1 if one of them could not be connected.
+
+    Raises:
+        Stop: none is found.
+    """
+    system = integrations.System()
+    # Before minutes of setting up.
+    advice = integrations.sandbox_advice(system)
+    if not (found := integrations.find(where, system)) and not advice:
+        raise Stop(
+            "Neither darktable nor digiKam, Lightroom, Nautilus or Dolphin was found. For any other program use"
+            " 'c2p watch'; docs/integrations.md says how.",
+            6,
+        )
     _set_up(where, tests=False, offline=offline)
-    for path in zips.make_zips(translations(where)):
+    _print_step("Connecting other programs")
+    failed = integrations.install(found, _say)
+    for words in advice:
+        _say(words)
+    _say(f"To undo all of it: {worker.again('uninstall', where)}")
+    return 1 if failed else 0
+
+
+def zip_plug_ins(where: Places, offline: bool) -> int:
+    """Set up, because the zips need what building the package makes, and write the zips; prints their paths."""
+    _set_up(where, tests=False, offline=offline)
+    for path in zips.make_zips(compiled_files(where)):
         print(path)
     return 0
 
@@ -219,6 +246,7 @@ def uninstall(where: Places) -> int:
         *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
         *(partial(gimp.check_prompts, profile) for profile in folders),
         *(partial(gimp.remove_from, profile) for profile in folders),
+        integrations.remove,
         remove_test_systems,
         worker.remove_traces,
         lambda: [remove(where.venv)],

@@ -22,21 +22,22 @@ SOURCE = CHECKOUT / "plugin"
 FROM_ZIP = "from a zip"
 # Bytecode that GIMP's Python leaves: Python 3 in __pycache__, Python 2.7 beside the sources.
 _COMPILED = ".pyc"
-# Translations: sources, and compiled for gettext.
-_TRANSLATIONS = (".po", ".mo")
+# Translations, of which the sources stay here, and help: only the built package has them in their compiled form.
+_COMPILED_FILES = (".po", ".mo", ".html", ".xml")
+# GIMP 2.10 has no place for the help of a plug-in.
+_HELP = "help/"
 
 
-def contents(generation: int, translations: Mapping[str, bytes]) -> dict[str, bytes]:
+def contents(generation: int, compiled: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of the plug-in's folder for GIMP 2.10 or 3, by relative path with "/" as separator.
 
     Args:
         generation: 2 or 3.
-        translations: .mo files by path in the worker client, which is installed with the plug-in.
+        compiled: what building the package makes, by path in the worker client, which is installed with the plug-in.
     """
-    client = {path: body for path, body in _read_files(SOURCE / CLIENT).items() if not path.endswith(_TRANSLATIONS)}
-    return _read_files(SOURCE / NAMES[generation]) | {
-        f"{CLIENT}/{path}": body for path, body in (client | dict(translations)).items()
-    }
+    client = {path: body for path, body in _read_files(SOURCE / CLIENT).items() if not path.endswith(_COMPILED_FILES)}
+    client |= {path: body for path, body in compiled.items() if generation == 3 or not path.startswith(_HELP)}
+    return _read_files(SOURCE / NAMES[generation]) | {f"{CLIENT}/{path}": body for path, body in client.items()}
 
 
 def is_program(generation: int, path: str) -> bool:
@@ -49,7 +50,7 @@ def folder_in(profile: Profile) -> Path:
     return profile.plug_ins / NAMES[profile.generation]
 
 
-def write(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[str, bytes]) -> bool:
+def write(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, bytes]) -> bool:
     """Bring the plug-in's folder to the checkout's state; returns whether anything had to change.
 
     An interrupted run leaves the state "incomplete" in the folder's marker, and the next run starts again.
@@ -57,16 +58,16 @@ def write(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[st
     Args:
         profile: the GIMP.
         pointer: name and content of the file that points to the worker.
-        translations: see ``contents``.
+        compiled: see ``contents``.
 
     Raises:
         Stop: the folder was not created by us, or is not writable.
     """
     folder = folder_in(profile)
-    wanted = contents(profile.generation, translations) | dict([pointer])
+    wanted = contents(profile.generation, compiled) | dict([pointer])
     if folder.is_symlink() or (folder.exists() and not is_ours(folder) and any(folder.iterdir())):
         raise Stop(f"'{folder}' was not made by install.py, so it stays as it is; move it away and repeat.", 2)
-    if not differences(profile, pointer, translations):
+    if not differences(profile, pointer, compiled):
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +88,10 @@ def write(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[st
     return True
 
 
-def differences(profile: Profile, pointer: tuple[str, bytes], translations: Mapping[str, bytes]) -> list[str]:
+def differences(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, bytes]) -> list[str]:
     """List the differences from what ``write`` would install, in words; [] if there are none.
 
-    Without ``translations``, installed ones are not checked.
+    Without ``compiled``, such files that are installed are not checked.
     """
     folder = folder_in(profile)
     if not folder.exists():
@@ -101,8 +102,8 @@ def differences(profile: Profile, pointer: tuple[str, bytes], translations: Mapp
     elif read_marker(folder).get("state") != "complete":
         from_zip = read_marker(folder).get("state") == FROM_ZIP
         found.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
-    wanted = contents(profile.generation, translations) | dict([pointer])
-    present = {path for path in _list_installed(folder) if translations or not path.endswith(_TRANSLATIONS)}
+    wanted = contents(profile.generation, compiled) | dict([pointer])
+    present = {path for path in _list_installed(folder) if compiled or not path.endswith(_COMPILED_FILES)}
     for path in sorted(present - set(wanted)):
         found.append(f"{path} does not belong there")
     for path, body in sorted(wanted.items()):

@@ -31,11 +31,11 @@ Protect Face {release} for GIMP {generation}
 """
 
 
-def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -> list[Path]:
+def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -> list[Path]:
     """Write one zip per platform and plug-in; returns their paths.
 
     Args:
-        translations: see ``plug_in.contents``.
+        compiled: see ``plug_in.contents``.
         target: folder of the zips, which is created if it is missing.
 
     Raises:
@@ -43,7 +43,7 @@ def make_zips(translations: Mapping[str, bytes], target: Path = CHECKOUT / "dist
     """
     made = []
     for generation, name in NAMES.items():
-        files = contents(generation, translations)
+        files = contents(generation, compiled)
         for platform, place in PLATFORMS.items():
             version = "2.10" if generation == 2 else "3.0"
             words = _INSTRUCTIONS.format(

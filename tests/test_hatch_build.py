@@ -1,17 +1,20 @@
-"""Translations as the build compiles them: what goes in, what stays out, and that a broken one fails the build."""
+"""Translations and GIMP's help as the build makes them: what goes in, what stays out, and that a broken translation
+fails the build."""
 
 from __future__ import annotations
 
 import gettext
 import io
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from hatch_build import compile_translations
+from hatch_build import HELP_DOMAIN, compile_help, compile_translations
 from installer.environment import child_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +88,22 @@ def test_a_malformed_translation_is_refused_with_its_name(tmp_path: Path, fault:
     assert str(refused.value).startswith(f"'{path}' can't be compiled (")
 
 
+def test_the_help_of_every_procedure_is_a_heading_of_a_page_and_no_link_leads_nowhere() -> None:
+    pages = compile_help(ROOT / "docs")
+    index = ElementTree.fromstring(pages.pop("help/en/gimp-help.xml"))
+    topics = {item.get(f"{{{HELP_DOMAIN}}}id"): item.get("ref", "") for item in index.iter("help-item")}
+    entry = (ROOT / "plugin" / "protect-face" / "protect-face.py").read_text(encoding="utf-8")
+    assert set(topics) == set(re.findall(r'"(plug-in-protect-face[\w-]*)"', entry))
+    texts = {path.removeprefix("help/en/"): body.decode() for path, body in pages.items()}
+    links = [(name, link) for name, text in texts.items() for link in re.findall(r'href="([^"]*)"', text)]
+    for name, link in [*links, *(("", ref) for ref in topics.values())]:
+        if "://" not in link:
+            page, _, heading = link.partition("#")
+            assert page in {"", *texts} and f'id="{heading}"' in texts[page or name] + 'id=""', (name, link)
+    assert f'HELP_DOMAIN = "{HELP_DOMAIN}"' in entry
+    assert "<td>Makeup style</td>" in texts["gimp.html"] and not re.search("<img|!\\[", "".join(texts.values()))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what the package is built from, with small stand-ins for what is large and a single translation."""
@@ -96,6 +115,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "c2p_core" / "version.py", tmp_path / "c2p_core")
     (tmp_path / "bundle" / "manifest.toml").touch()
     (german / "x.po").write_text(PO, encoding="utf-8")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("images"))
     return tmp_path
 
 
@@ -122,8 +142,9 @@ def test_a_build_leaves_the_checkout_as_it_was(project: Path) -> None:
     assert sorted((project / "plugin").rglob("*")) == before
 
 
-def test_an_editable_installation_has_the_translations_where_the_client_looks(project: Path) -> None:
+def test_an_editable_installation_has_translations_and_help_where_they_are_looked_for(project: Path) -> None:
     run = pip(project, "install", "--target", "packages", "--editable", ".")
     assert run.returncode == 0, run.stderr
     (path,) = project.glob("plugin/worker_client/locale/de/LC_MESSAGES/*.mo")
     assert gettext.GNUTranslations(io.BytesIO(path.read_bytes())).gettext("Face") == "Gesicht ü"
+    assert (project / "plugin" / "worker_client" / "help" / "en" / "gimp-help.xml").exists()

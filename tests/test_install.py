@@ -142,7 +142,7 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
     assert "--no-deps" in own and "--no-deps" not in packages
     pinned = ["--constraint", str(environment.CONSTRAINTS)]
-    assert tool[1:3] == packages[1:3] == pinned and tool[3:] == ["polib", "hatchling"]
+    assert tool[1:3] == packages[1:3] == pinned and tool[3:] == ["polib", "hatchling", "markdown-it-py"]
 
 
 def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
@@ -253,13 +253,13 @@ def test_translations_that_are_gone_are_installed_again(where: Places, pip_calls
     pip_calls.clear()
     environment.prepare(where, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
-    assert list(environment.translations(where)) == [MO.removeprefix("worker_client/")]
+    assert list(environment.compiled_files(where)) == [MO.removeprefix("worker_client/")]
 
 
 def test_a_checkout_without_translations_is_said_to_be_incomplete(
     where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "translations", lambda where: {})
+    monkeypatch.setattr(environment, "compiled_files", lambda where: {})
     with pytest.raises(Stop, match=r"There are no translations in .*; get Protect Face anew") as stopped:
         environment.prepare(where, tests=False, offline=False, say=quiet)
     assert stopped.value.exit_code == 6 and installed(pip_calls) == ALL

@@ -448,7 +448,7 @@ def test_zips_are_made_after_the_environment_is_set_up(
 ) -> None:
     made: list[Any] = []
     monkeypatch.setattr(main, "_set_up", lambda where, **options: install_translations(where))
-    monkeypatch.setattr(zips, "make_zips", lambda translations: made.append(translations) or [tmp_path / "one.zip"])
+    monkeypatch.setattr(zips, "make_zips", lambda compiled: made.append(compiled) or [tmp_path / "one.zip"])
     assert main.main(["--make-zip"]) == 0
     assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
 

@@ -15,11 +15,13 @@ from skimage import data
 from torch import Tensor
 
 from c2p_core import compare, pipeline
-from c2p_core.api import CancelToken, Part, Progress, ProtectRequest, ProtectResult
+from c2p_core.api import CancelToken, Face, Part, Progress, ProtectRequest, ProtectResult
 from c2p_core.compare import check
 from c2p_core.device import find_gpu_problem, pick_device
 from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, NoFace
+from c2p_core.faces import find_faces_in
 from c2p_core.faces.canvas import CanvasFace
+from c2p_core.faces.view import View
 from c2p_core.guidance.looks import prompt_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
@@ -88,6 +90,22 @@ def test_check_matches_the_face_in_a_resized_copy_and_reports_when_there_is_none
     blacked_out[40:210, 150:300] = 0
     (face,) = check(REQUEST.photo, Photo(blacked_out), store=store)
     assert face.skipped == Message("no-face-in-its-place")
+
+
+def test_what_is_found_once_and_not_again_in_the_same_photo_is_no_face_to_compare(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_with_a_pattern(view: View, store: ModelStore) -> tuple[Face, ...]:
+        (face,) = find_faces_in(view, store)
+        x0, y0, x1, y1 = face.box
+        pattern = replace(
+            face, number=2, mesh=face.mesh + np.float32((180, 230)), box=(x0 + 180, y0 + 230, x1 + 180, y1 + 230)
+        )
+        return face, pattern
+
+    monkeypatch.setattr(compare, "find_faces_in", find_with_a_pattern)
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store)
+    assert face.number == 1 and face.similarities
 
 
 @pytest.mark.slow

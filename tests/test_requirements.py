@@ -146,7 +146,8 @@ def table() -> dict[str, str]:
 
 def test_what_the_product_imports_is_what_it_declares() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
-    assert imported("c2p_core") | {"torchvision"} == names(declared())
+    # HEIF is read where somebody has installed what reads it.
+    assert imported("c2p_core") | {"torchvision"} == names([*declared(), *declared("heif")])
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:

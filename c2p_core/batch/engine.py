@@ -46,12 +46,14 @@ class Job:
         strip_personal: whether personal metadata are removed.
         thumbnails: whether small pictures of the photo and the result are made.
         looks: see there.
+        mark: whether the metadata say how the picture was edited, see ``io.source_type``.
     """
 
     options: Mapping[str, Any]
     strip_personal: bool = False
     thumbnails: bool = True
     looks: Looks | None = None
+    mark: bool = True
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def plan_only(
     store: Callable[[], ModelStore] | None,
     cancel: CancelToken,
     looks: Looks | None = None,
+    mark: bool = True,
 ) -> tuple[Plan, Estimate]:
     """Plan a batch and tell what it will take; writes nothing.
 
@@ -74,7 +75,7 @@ def plan_only(
         jobs: processes side by side.
         store: opens the models, with which faces are looked for; None to look for none.
         cancel: ends the looking for faces.
-        looks: as in ``engine.Job``.
+        looks, mark: as in ``engine.Job``.
 
     Raises:
         Cancelled: ``cancel`` was set.
@@ -82,7 +83,7 @@ def plan_only(
     """
     from c2p_core.batch.run import JOURNAL, choose_settings
 
-    settings = choose_settings(Job(options, strip_personal, looks=looks))
+    settings = choose_settings(Job(options, strip_personal, looks=looks, mark=mark))
     known, pace, growth = _read_journal(folder / STATE_FOLDER / JOURNAL, settings(""))
     plan = Results(folder, known, settings).plan(items)
     disk = round(plan.bytes * growth) + _BESIDE_A_RESULT * len(plan.pending)

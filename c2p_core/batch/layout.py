@@ -12,7 +12,7 @@ from c2p_core.batch.sources import ENDINGS, Source, Sources
 from c2p_core.io.atomic_files import fit_name
 
 # As `io.photo_files.ending_for`, which would load the image libraries only to name files.
-_OTHER_ENDINGS = {".mpo": ".jpg"}
+_OTHER_ENDINGS = {".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".png"}
 
 
 @dataclass(frozen=True, slots=True)

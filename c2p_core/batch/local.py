@@ -29,6 +29,7 @@ from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.select import choose_faces
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.io import photo_files, report
+from c2p_core.io.source_type import choose_source_type
 from c2p_core.models.loaded import WarmModels
 from c2p_core.photo import Photo
 from c2p_core.photo_file import describe_failure
@@ -222,9 +223,11 @@ class _Line:
         if self._job.looks is not None:
             self._job.looks.learn(read.item.path, result)
         place = Path(read.item.place)
-        encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal)
+        term = choose_source_type(result.generated) if self._job.mark else None
+        encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal, source_type=term)
         source, warnings = Path(read.item.path), result.warnings + encoded.warnings
         told = report.photo_report(source, None, result.faces, warnings, direction.request, result.stronger)
+        told |= report.describe_metadata(encoded.source_type, ())
         protected = [face for face in result.faces if face.similarities]
         small = (
             make_thumbnails(read.photo, result.photo, [face.box for face in protected])

@@ -41,19 +41,21 @@ class Plan:
         return sum(max(0, item.size) for item in self.pending)
 
 
-def settings_digest(options: Mapping[str, Any], strip_personal: bool, looks: Mapping[str, Any] | None = None) -> str:
+def settings_digest(
+    options: Mapping[str, Any], strip_personal: bool, looks: Mapping[str, Any] | None = None, mark: bool = True
+) -> str:
     """A digest of all that determines a result beside the photo.
 
     Args:
         options: fields of the request, its references as photos.
         strip_personal: whether personal metadata are removed.
         looks: what single faces get, see ``engine.Looks.settings``.
+        mark: whether the metadata say how the picture was edited.
     """
     said = {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
     said["references"] = [hashlib.sha256(photo.pixels.tobytes()).hexdigest() for photo in options.get("references", ())]
-    told = json.dumps(
-        {"options": said, "strip_personal": strip_personal, "looks": looks}, sort_keys=True, default=_plain
-    )
+    all_settings = {"options": said, "strip_personal": strip_personal, "looks": looks, "mark": mark}
+    told = json.dumps(all_settings, sort_keys=True, default=_plain)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -89,20 +91,24 @@ class Results:
         """Sort out what is done, without reading the photos: those of unchanged size and time are the same."""
         plan = Plan()
         for item in items:
-            settings = self._settings(item.path)
-            known = self._by_place.get((settings, item.place)) or self._by_source.get((settings, item.path))
-            same = known is not None and item.size >= 0 and (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
-            if known is None or not same:
-                plan.pending.append(item)
-            elif known.state == "without-face":
+            known = self._find_unchanged(item)
+            condition = "gone" if known is None else self._look(known)
+            if known is not None and known.state == "without-face":
                 plan.without_face += 1
-            elif (condition := self._look(known)) == "gone":
+            elif known is None or condition == "gone":
                 plan.pending.append(item)
             else:
                 plan.done += 1
                 if condition == "changed":
                     plan.changed.append(known.target or "")
         return plan
+
+    def _find_unchanged(self, item: Item) -> Known | None:
+        settings = self._settings(item.path)
+        for known in (self._by_source.get((settings, item.path)), self._by_place.get((settings, item.place))):
+            if known and item.size >= 0 and (known.size, known.mtime_ns) == (item.size, item.mtime_ns):
+                return known
+        return None
 
     def find(self, item: Item, digest: str) -> Reuse | None:
         """An earlier result of a photo of this content: its own, or that of another with the same ending."""

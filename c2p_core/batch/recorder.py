@@ -6,7 +6,6 @@ done. A run that is ended in between leaves at most an announced row and a tempo
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io import report
 from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, put_in_place, write_part, write_whole
+from c2p_core.io.sidecars import Carried, carry_sidecars
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 BEFORE, AFTER = "before", "after"
 
 
@@ -62,19 +61,24 @@ class Recorder:
         journal: its journal.
         settings: the digest of the settings of a photo, by its path.
         overwrite: whether results of earlier runs that nobody has changed since are replaced.
+        strip_personal: whether personal metadata are removed from sidecars.
     """
 
     folder: Path
     journal: Journal
     settings: Callable[[str], str]
     overwrite: bool = False
+    strip_personal: bool = False
 
     def record(self, outcome: Outcome) -> Row:
         """Write one outcome; returns its row. Where a result can't be written to its place, that is its outcome.
 
         Raises:
-            CannotWrite: the disk is full, or the journal can't be written.
+            CannotWrite: the disk is full or gone, or the journal can't be written.
         """
+        if not (self.folder / STATE_FOLDER).is_dir():
+            # Its folder would be made again elsewhere, on the disk that the lost one was part of.
+            raise CannotWrite("folder-unusable", path=str(self.folder), reason="it is gone")
         row = Row(
             place=outcome.item.place,
             settings=self.settings(outcome.item.path),
@@ -121,10 +125,10 @@ class Recorder:
 
     def _place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
         wanted = self.folder / row.place
-        if thumbnails is not None:
-            row = replace(row, thumbnails=self._write_thumbnails(row, thumbnails))
         row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
         try:
+            if thumbnails is not None:
+                row = replace(row, thumbnails=self._write_thumbnails(row, thumbnails))
             wanted.parent.mkdir(parents=True, exist_ok=True)
             placed = None
             while placed is None:
@@ -138,13 +142,19 @@ class Recorder:
         part = write_part(self._parts_folder(wanted.parent), data)
         try:
             target, replaced = self._choose_target(wanted)
-            row = replace(row, target=self._relative(target), report=row.report | {"protected": str(target)})
+            # Before the result, which is not looked at again once it is there.
+            carried = self._carry_sidecars(row, target)
+            told = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.there]}
+            told["warnings"] = [*told.get("warnings", ()), *(warning.described() for warning in carried.warnings)]
+            row = replace(row, target=self._relative(target), report=told)
             number = self.journal.write(row)
             try:
                 put_in_place(part, target, replace=replaced)
                 changed = target.stat().st_mtime_ns
             except OSError as error:
                 self.journal.forget(number)
+                for path in carried.made:
+                    path.unlink(missing_ok=True)
                 if isinstance(error, FileExistsError):
                     return None
                 raise
@@ -152,6 +162,15 @@ class Recorder:
             part.unlink(missing_ok=True)
         self.journal.finish(number, self._relative(target), changed)
         return replace(row, number=number, state="done", result_mtime_ns=changed)
+
+    def _carry_sidecars(self, row: Row, target: Path) -> Carried:
+        return carry_sidecars(
+            Path(row.source),
+            target,
+            personal=not self.strip_personal,
+            source_type=row.report.get("digital_source_type"),
+            parts=self._parts_folder(target.parent),
+        )
 
     def _choose_target(self, wanted: Path) -> tuple[Path, bool]:
         """The file of a result, and whether it takes the place of an earlier one."""
@@ -172,6 +191,7 @@ class Recorder:
         return own if own.stat().st_dev == folder.stat().st_dev else folder
 
     def _write_thumbnails(self, row: Row, thumbnails: tuple[bytes, bytes]) -> str:
+        (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         key = "\0".join((row.settings, row.digest, row.place))
         name = hashlib.sha256(os.fsencode(key)).hexdigest()[:20]
         for which, data in zip((BEFORE, AFTER), thumbnails, strict=True):

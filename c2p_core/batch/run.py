@@ -109,8 +109,8 @@ def choose_settings(job: Job) -> Callable[[str], str]:
     """The digest of the settings of a photo, by its path."""
     looks = job.looks
     if looks is not None:
-        return lambda path: settings_digest(job.options, job.strip_personal, looks.settings(path))
-    same = settings_digest(job.options, job.strip_personal)
+        return lambda path: settings_digest(job.options, job.strip_personal, looks.settings(path), job.mark)
+    same = settings_digest(job.options, job.strip_personal, mark=job.mark)
     return lambda path: same
 
 
@@ -149,7 +149,7 @@ def run(
         ModelUnavailable: no photo can be protected.
     """
     began = time.monotonic()
-    recorder = Recorder(folder.path, folder.journal, choose_settings(job), overwrite)
+    recorder = Recorder(folder.path, folder.journal, choose_settings(job), overwrite, job.strip_personal)
     with contextlib.closing(engine(items, job, replace(control, reuse=results.find))) as outcomes:
         for outcome in outcomes:
             row = recorder.record(outcome)

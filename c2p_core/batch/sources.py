@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2p_core.errors import BadRequest, Message, UnreadableImage
+from c2p_core.io.raw_file import has_raw_ending
 
-ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".avif"})
-"""Of the files that are taken out of folders; a file that is named itself may have any."""
+ENDINGS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif", ".hif"}
+)
+"""Of the files that are taken out of folders; a file that is named itself may have any but those of camera raw."""
 STATE_FOLDER = ".c2p"
 """What marks a folder as one of results, which are not protected once more."""
 PAGE, TABLE, REPORT_FOLDER = "report.html", "report.csv", "report"
@@ -43,7 +46,7 @@ class Sources:
     Attributes:
         base: the folder that the places of results are relative to; empty where the photos share no folder.
         files: in the order of the arguments, those of a folder by name.
-        left_out: how many files were left out, by ending.
+        left_out: how many files were left out, by ending; ``raw`` of them are camera raw.
         unreadable: folders that could not be listed, and why.
         results: folders with results of other batches, which were left out.
     """
@@ -53,6 +56,10 @@ class Sources:
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: list[Message] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
+
+    @property
+    def raw(self) -> int:
+        return sum(number for ending, number in self.left_out.items() if has_raw_ending(f"photo{ending}"))
 
 
 def find_sources(arguments: Sequence[str], destination: Path, read_input: Callable[[], bytes]) -> Sources:
@@ -65,7 +72,8 @@ def find_sources(arguments: Sequence[str], destination: Path, read_input: Callab
         read_input: reads standard input.
 
     Raises:
-        BadRequest: nothing was found; results would come to lie among the photos; a list can't be read.
+        BadRequest: nothing was found, or nothing but camera raw; results would come to lie among the photos; a list
+            can't be read.
     """
     # These names keep their links.
     named = [os.path.abspath(name) for name in _expand(arguments, read_input)]
@@ -74,6 +82,8 @@ def find_sources(arguments: Sequence[str], destination: Path, read_input: Callab
     if found.base and _same_folder(found.base, out):
         raise BadRequest("batch-into-sources", path=str(destination))
     _Walk(found, out).take_all(named)
+    if not found.files and found.raw:
+        raise BadRequest("sources-only-raw", count=found.raw)
     if not found.files and not found.unreadable:
         raise BadRequest("sources-nothing", sources=list(arguments))
     return found
@@ -153,6 +163,8 @@ class _Walk:
         for path in named:
             if os.path.isdir(path):
                 self._take_folder(path, root=True)
+            elif has_raw_ending(path):
+                self._leave_out(path)
             else:
                 self._take_file(path)
         while self._links:
@@ -197,8 +209,13 @@ class _Walk:
         if is_picture(entry.name):
             self._take_file(entry.path)
         else:
-            self._found.left_out[os.path.splitext(entry.name)[1].lower()] += 1
+            self._leave_out(entry.path)
         return False
+
+    def _leave_out(self, path: str) -> None:
+        if path not in self._names:
+            self._names.add(path)
+            self._found.left_out[os.path.splitext(path)[1].lower()] += 1
 
     def _take_file(self, path: str) -> None:
         if path in self._names:

@@ -15,7 +15,7 @@ import click
 
 from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -49,6 +49,7 @@ _WIDEST_NAME = 48  # columns of a terminal
 )
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@mark_option
 @search_options
 @click.option(
     "--looks",
@@ -77,6 +78,7 @@ def batch(
     output: Path,
     overwrite: bool,
     strip_personal: bool,
+    mark: bool,
     looks_file: Path | None,
     only_people: str,
     skip_people: str,
@@ -111,12 +113,14 @@ def batch(
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
         click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
     if dry_run:
-        return _plan_only(make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks)
+        return _plan_only(
+            make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks, mark
+        )
     options = check_options(options, make_store())
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
-    job = Job(options, strip_personal, thumbnails=with_report, looks=looks)
+    job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark)
     settings = run.choose_settings(job)
     cancel = SignalToken()
     with run.open_folder(output) as folder:
@@ -271,6 +275,8 @@ def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
         named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
         more = " and others" if len(found.left_out) > len(most) else ""
         yield f"Left out by their endings: {named}{more}."
+    if found.raw:
+        yield str(Message("raw-left-out", count=found.raw))
     for folder in found.results:
         yield f"Left out, for it has the results of another batch: {folder}."
 
@@ -295,6 +301,8 @@ def _end(
             "protected": summary.protected,
             "copied": summary.copied,
             "done_before": plan.done + summary.known,
+            "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             "without_face": summary.without_face + plan.without_face,
             "failed": summary.failed,
             "remaining": remaining,
@@ -341,6 +349,7 @@ def _plan_only(
     as_json: bool,
     options: dict[str, Any],
     looks: ShootLooks | None,
+    mark: bool,
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
@@ -349,7 +358,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks
+            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
         )
     if as_json:
         told = {
@@ -358,6 +367,7 @@ def _plan_only(
             "done_before": plan.done,
             "without_face": plan.without_face,
             "left_out": dict(found.left_out),
+            "raw_left_out": found.raw,
             **estimate.described(),
         }
         click.echo(json.dumps(told, indent=2))

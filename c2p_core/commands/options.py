@@ -70,6 +70,13 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+mark_option = click.option(
+    "--mark/--no-mark",
+    default=True,
+    help="Whether the metadata say that the photo was edited, and how (IPTC Digital Source Type).",
+)
+
+
 def search_options(command: _Command) -> _Command:
     """Give a command the options that determine how faces are protected; ``read_search_options`` reads them."""
     return reduce(lambda decorated, option: option(decorated), reversed(_SEARCH), command)

@@ -11,7 +11,7 @@ import click
 
 from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
 from c2p_core.commands.ending import SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
 from c2p_core.errors import BadRequest
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -25,6 +25,7 @@ from c2p_core.streams import Output
 )
 @click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
 @click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
+@mark_option
 @search_options
 @click.option(
     "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="How far other programs go first."
@@ -46,6 +47,7 @@ def watch(
     output: Path,
     overwrite: bool,
     strip_personal: bool,
+    mark: bool,
     nice: int,
     settle: float,
     poll: bool,
@@ -72,7 +74,7 @@ def watch(
     from c2p_core.batch.engine import Control, Job
     from c2p_core.batch.local import keep_models
 
-    job = Job(options, strip_personal, thumbnails=with_report)
+    job = Job(options, strip_personal, thumbnails=with_report, mark=mark)
     settings, engine = run.choose_settings(job), keep_models()
     cancel, summary = SignalToken(), run.Summary()
     there = arrivals.Arrivals(str(folder.absolute()), str(output.absolute()), settle)

@@ -134,9 +134,10 @@ class Detector:
         height, width = small.shape[-2:]
         pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
-        turned = torch.rot90(padded, quarter_turns, (1, 2))
-        points, probabilities = self._mtcnn((turned.clamp(0, 1) * 255).round())
         rows, columns = padded.shape[1:]
+        turned = torch.rot90(padded, quarter_turns, (1, 2))
+        del padded  # as what follows in place: the picture may be large
+        points, probabilities = self._mtcnn(turned.clamp_(0, 1).mul_(255).round_())
         found: list[tuple[Points, float]] = []
         for five, probability in zip(points.numpy(), probabilities.tolist(), strict=True):
             if probability >= _MIN_PROBABILITY:

@@ -21,6 +21,8 @@ _PYRAMID = 0.709  # scale factor between levels of the image pyramid
 _THRESHOLDS = (0.6, 0.7, 0.7)  # thresholds of P-, R- and O-Net
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 _BATCH = 512
+# Larger than what a photo of 12 megapixels is looked through at.
+_STRIP_PIXELS = 1 << 20
 
 
 class PNet(nn.Module):
@@ -137,7 +139,7 @@ class Mtcnn(nn.Module):
         side = min(rows, columns) * scale
         while side >= _CELL:
             small = _resize(pictures, int(rows * scale + 1), int(columns * scale + 1))
-            probability, offset = self.pnet(_normalise(small))
+            probability, offset = self._scan(small)
             is_face = probability[0] >= _THRESHOLDS[0]
             cells = is_face.nonzero().flip(1).to(pictures.dtype)
             corners = [((_STRIDE * cells + reach) / scale).floor() for reach in (1, _CELL)]
@@ -152,6 +154,22 @@ class Mtcnn(nn.Module):
         all_boxes, offset = all_boxes[kept], torch.cat(offsets)[kept]
         size = all_boxes[:, 2:] - all_boxes[:, :2]
         return _make_square(all_boxes + offset * size.repeat(1, 2))
+
+    def _scan(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Run P-Net; on a large picture in strips, because it takes 150 bytes for a pixel."""
+        rows, columns = pictures.shape[2:]
+        # One row of cells for every other row of the picture, the last of which the pooling fills up.
+        count, step = (rows - 1) // _STRIDE - 4, max(1, _STRIP_PIXELS // (_STRIDE * columns))
+        if count <= step:
+            whole: tuple[Tensor, Tensor] = self.pnet(_normalise(pictures))
+            return whole
+        probabilities, offsets = [], []
+        for top in range(0, count, step):
+            end = rows if top + step >= count else _STRIDE * (top + step - 1) + _CELL
+            probability, offset = self.pnet(_normalise(pictures[:, :, _STRIDE * top : end]))
+            probabilities.append(probability)
+            offsets.append(offset)
+        return torch.cat(probabilities, 1), torch.cat(offsets, 2)
 
     def _refine(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """Run R-Net on P-Net's boxes: (M, 4) square boxes."""

@@ -112,7 +112,9 @@ def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]
 
 def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Convert pixels of the photo's type to float32 in 0..1."""
-    return pixels.astype(np.float32) / np.float32(full_scale(pixels.dtype))
+    unit = pixels.astype(np.float32)
+    unit /= np.float32(full_scale(pixels.dtype))
+    return unit
 
 
 def canvas_box(source: NDArray[Any], alignment: Alignment) -> tuple[int, int, int, int]:

@@ -33,7 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
     """
     try:
-        if _takes_a_stream(path):
+        if takes_a_stream(path):
             _send(path, data)
             return
         path = _follow(path)
@@ -159,7 +159,7 @@ def check_folder(path: Path) -> None:
         CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder, a disk or read-only.
     """
     try:
-        if _takes_a_stream(path):
+        if takes_a_stream(path):
             _check_writable(path)
             return
         path = _follow(path)
@@ -187,7 +187,7 @@ def make_folder(folder: Path) -> None:
         raise CannotWrite("folder-unusable", path=str(folder), reason=error.strerror) from error
 
 
-def _takes_a_stream(path: Path) -> bool:
+def takes_a_stream(path: Path) -> bool:
     """Whether a path, or what its links lead to, is neither file nor folder: a pipe, a terminal or another device.
 
     Raises:

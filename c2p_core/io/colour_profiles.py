@@ -84,4 +84,6 @@ def _convert_in_8_bits(colour: NDArray[np.uint8], icc: bytes) -> NDArray[np.uint
 def _scale_to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     if pixels.dtype == np.float32:
         return pixels
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    unit = pixels.astype(np.float32)
+    unit /= np.float32(np.iinfo(pixels.dtype).max)
+    return unit

@@ -1,6 +1,7 @@
-"""Decodes JPEG, PNG, TIFF, WebP and AVIF files to upright photos.
+"""Decodes JPEG, PNG, TIFF, WebP, AVIF and HEIF files to upright photos.
 
-Pixels of JPEG and WebP come from Pillow, those of PNG, TIFF and AVIF (which may have more than 8 bits) from libvips.
+Pixels of JPEG and WebP come from Pillow, those of PNG, TIFF and AVIF (which may have more than 8 bits) from libvips,
+those of HEIF from pi-heif, where that is installed.
 Decoders get pixels only; metadata are read from the file's own segments, chunks and directories.
 """
 
@@ -82,7 +83,7 @@ class _Decoded:
 
 
 def format_of(data: bytes) -> Format | None:
-    """The format by a file's first bytes, whatever its name: only these five parsers ever get a user's data."""
+    """The format by a file's first bytes, whatever its name: only these six parsers ever get a user's data."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(png_file.SIGNATURE):
@@ -93,6 +94,8 @@ def format_of(data: bytes) -> Format | None:
         return "WEBP"
     if avif_file.is_avif(data):
         return "AVIF"
+    if avif_file.is_heif(data):
+        return "HEIF"
     return None
 
 
@@ -101,11 +104,13 @@ def decode(data: bytes, kind: Format) -> Photo:
 
     Raises:
         Unusable: too large, too small, CMYK, HDR, in colours that nothing describes, animated or of several pages, of a
-            compression that no library here reads, or of a number type that a photo doesn't have.
+            compression that no library here reads, of a number type that a photo doesn't have, or a HEIF where nothing
+            reads it.
         OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, KeyError, TypeError, pyvips.Error: the
             file is damaged.
     """
-    reader = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff, "AVIF": _read_avif}[kind]
+    readers = {"JPEG": _read_jpeg, "WEBP": _read_webp, "PNG": _read_png, "TIFF": _read_tiff, "AVIF": _read_avif}
+    reader = (readers | {"HEIF": _read_heif})[kind]
     try:
         with warnings.catch_warnings():
             # Pillow warns of pictures between half of its size limit and the limit.
@@ -294,26 +299,60 @@ def _drop_selections(image: Any, extra: tuple[int, ...]) -> Any:
     return image.extract_band(0, n=image.bands - len(extra) + (extra[0] in _ALPHA))
 
 
-def _read_avif(data: bytes) -> _Decoded:
+def _read_boxes(data: bytes) -> avif_file.Properties:
     boxes = avif_file.read_properties(data)
     _check_size(*boxes.size)
     if boxes.animated:
         raise Unusable("image-animated")
-    numbers = boxes.colours
-    if numbers and numbers[1] in (colour_marks.PQ, colour_marks.HLG):
+    if boxes.colours and boxes.colours[1] in (colour_marks.PQ, colour_marks.HLG):
         raise Unusable("image-hdr")
+    return boxes
+
+
+def _profile_by_boxes(boxes: avif_file.Properties) -> bytes | None:
+    numbers = boxes.colours
+    if not numbers or numbers[0] == avif_file.UNSPECIFIED:
+        return None
+    return _profile_by_numbers(numbers[0], 13 if numbers[1] == avif_file.UNSPECIFIED else numbers[1])
+
+
+def _read_avif(data: bytes) -> _Decoded:
+    boxes = _read_boxes(data)
     image = pyvips.Image.heifload_buffer(data, fail_on="error")
     metadata = {name: _blob(image, f"{name}-data") for name in ("exif", "xmp", "icc-profile")}
-    icc = metadata["icc-profile"]
-    if icc is None and numbers and numbers[0] != avif_file.UNSPECIFIED:
-        icc = _profile_by_numbers(numbers[0], 13 if numbers[1] == avif_file.UNSPECIFIED else numbers[1])
     return _Decoded(
         _vips_pixels(image),
-        icc,
+        metadata["icc-profile"] or _profile_by_boxes(boxes),
         metadata["exif"],
         metadata["xmp"],
         encoding={"bits": boxes.bits},
         # libvips has turned the pixels as the file's own boxes say; EXIF only repeats that.
+        orientation=1,
+    )
+
+
+def _read_heif(data: bytes) -> _Decoded:
+    boxes = _read_boxes(data)
+    try:
+        import pi_heif  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError:
+        raise Unusable("image-heif-unreadable") from None
+    # A file may hold several; the one that it calls its primary one is the photo.
+    try:
+        file = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+        image = file[file.primary_index]
+        image.load()
+    except RuntimeError as error:
+        # What libheif says of damaged files that it calls unsupported.
+        raise ValueError(str(error)) from error
+    pixels = _channels(image.to_pillow().convert("RGBA")) if image.premultiplied_alpha else np.asarray(image)
+    return _Decoded(
+        pixels[..., None] if pixels.ndim == 2 else pixels,
+        image.info.get("icc_profile") or _profile_by_boxes(boxes),
+        image.info.get("exif"),
+        image.info.get("xmp"),
+        encoding={"bits": boxes.bits, "further": boxes.further},
+        # libheif has turned the pixels as the file's own boxes say; EXIF only repeats that.
         orientation=1,
     )
 

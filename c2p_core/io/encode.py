@@ -24,6 +24,7 @@ from c2p_core.errors import Message
 from c2p_core.io import exif, jpeg_blocks, jpeg_file, photoshop, png_file, riff_file, tiff_file, xmp
 from c2p_core.io.decode import decode_jpeg_pixels
 from c2p_core.io.orientation import turn_back
+from c2p_core.io.source_type import mark_packet
 from c2p_core.io.vips import to_vips
 from c2p_core.photo import Format, Photo
 
@@ -55,30 +56,60 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of a file, and what has to be said of them."""
+    """The bytes of a file, and what has to be said of them.
+
+    Attributes:
+        source_type: the term that its metadata have now, where one was to be set.
+    """
 
     data: bytes
     warnings: tuple[Message, ...] = ()
+    source_type: str | None = None
 
 
-def encode(photo: Photo, kind: Format, personal: bool = True) -> Encoded:
+class _Mark:
+    """Marks XMP packets, and remembers with which term; None leaves them as they are."""
+
+    def __init__(self, term: str | None) -> None:
+        self._term = term
+        self.set: str | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return self._term is not None
+
+    def __call__(self, packet: bytes | None, longest: int | None = None) -> bytes | None:
+        marked = mark_packet(packet, self._term, longest) if self._term else None
+        if marked is None:
+            return packet
+        packet, self.set = marked
+        return packet
+
+
+def encode(photo: Photo, kind: Format, personal: bool = True, source_type: str | None = None) -> Encoded:
     """Encode a photo with its metadata; the format must be able to hold it (``photo_files.check_target``).
 
     Args:
         photo: what to write.
         kind: the file format.
         personal: whether places, names, serial numbers, comments and face regions stay.
+        source_type: the term of ``io.source_type`` that XMP says of the picture; None leaves XMP as it is.
 
     Raises:
         OSError, ValueError, pyvips.Error: the encoder failed.
     """
+    mark = _Mark(source_type)
     if photo.source is not None and photo.format == kind and kind != "AVIF":
         like_source = {"JPEG": _jpeg_like_source, "PNG": _png_like_source, "TIFF": _tiff_like_source}
-        data, lost, warnings = like_source.get(kind, _webp_like_source)(photo, personal)
+        data, lost, warnings = like_source.get(kind, _webp_like_source)(photo, personal, mark)
     else:
         anew = {"JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp, "AVIF": _avif}
         lost = _lost_of_source(photo, kind) if photo.source is not None else set()
-        data, warnings = anew[kind](photo if personal else _strip_personal(photo)), []
+        kept = photo if personal else _strip_personal(photo)
+        kept = replace(kept, xmp=mark(kept.xmp, jpeg_file.LONGEST_XMP if kind == "JPEG" else None))
+        data, warnings = anew[kind](kept), []
+    if mark.wanted and mark.set is None:
+        warnings.append(Message("edit-not-marked"))
     if not personal:
         lost -= {"maker-notes"}  # not kept because that was asked for
     named = [message for name, message in _PARTS.items() if name in lost]
@@ -87,7 +118,7 @@ def encode(photo: Photo, kind: Format, personal: bool = True) -> Encoded:
     lossless = photo.encoding.get("lossless", True)
     if photo.format == kind and (kind == "AVIF" or (kind == "WEBP" and not lossless)):
         warnings.append(Message("lossy-encoded-anew", format="AVIF" if kind == "AVIF" else "WebP"))
-    return Encoded(data, tuple(warnings))
+    return Encoded(data, tuple(warnings), mark.set)
 
 
 def _strip_personal(photo: Photo) -> Photo:
@@ -113,6 +144,8 @@ def _lost_of_source(photo: Photo, kind: Format) -> set[str]:
         lost |= tiff_file.keep_tags(data, tiff_file.read_pages(data)[0])[1]
     elif photo.format == "WEBP":
         lost |= riff_file.keep_metadata(riff_file.parse(data))[1]
+    elif photo.format == "HEIF":
+        lost |= photo.encoding["further"]
     if photo.iptc and kind in ("WEBP", "AVIF"):
         lost.add("iptc")
     if photo.comments and kind in ("WEBP", "AVIF", "TIFF"):
@@ -126,13 +159,14 @@ def _stored(photo: Photo) -> Photo:
     return replace(photo, pixels=turn_back(photo.pixels, photo.source.orientation))
 
 
-def _jpeg_like_source(photo: Photo, personal: bool) -> tuple[bytes, set[str], list[Message]]:
+def _jpeg_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, set[str], list[Message]]:
     assert photo.source is not None
     file, stored = jpeg_file.parse(photo.source.data), _stored(photo)
     kept = jpeg_file.keep_metadata(file, personal)
     segments = list(kept.segments)
     if photo.source.orientation != 1 and not any(_says_orientation(segment.body) for segment in segments):
         segments.insert(1, jpeg_file.exif_segment(exif.make_block(photo.source.orientation)))
+    segments = jpeg_file.change_xmp(segments, mark) if mark.wanted else segments
     warnings = []
     before = decode_jpeg_pixels(file)
     try:
@@ -185,12 +219,13 @@ def _enlarge_jpeg_buffer(pixels: NDArray[Any]) -> Iterator[None]:
             ImageFile.MAXBLOCK = previous
 
 
-def _webp_like_source(photo: Photo, personal: bool) -> tuple[bytes, set[str], list[Message]]:
+def _webp_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, set[str], list[Message]]:
     assert photo.source is not None
     metadata, lost = riff_file.keep_metadata(riff_file.parse(photo.source.data), personal)
     said = any(_says_orientation(_headed(chunk)) for chunk in metadata if chunk.kind in (b"EXIF", b"XMP "))
     if photo.source.orientation != 1 and not said:
         metadata += riff_file.make_metadata(exif.make_block(photo.source.orientation), None, None)
+    metadata = riff_file.change_xmp(metadata, mark) if mark.wanted else metadata
     return _webp_file(_stored(photo), metadata), lost, []
 
 
@@ -222,7 +257,7 @@ def _pillow(pixels: NDArray[Any], kind: Format, options: dict[str, Any]) -> byte
     return stream.getvalue()
 
 
-def _png_like_source(photo: Photo, personal: bool) -> tuple[bytes, set[str], list[Message]]:
+def _png_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, set[str], list[Message]]:
     assert photo.source is not None
     pixels = _png_pixels(_stored(photo))
     colour_type = pixels[0].body[9]
@@ -232,7 +267,10 @@ def _png_like_source(photo: Photo, personal: bool) -> tuple[bytes, set[str], lis
     said = said or png_file.read_exif([*before, *kept.behind]) is not None
     if photo.source.orientation != 1 and not said:
         before.append(png_file.Chunk(b"eXIf", exif.make_block(photo.source.orientation).removeprefix(exif.HEADER)))
-    return _png_file(pixels, before, kept.behind), set(kept.lost), []
+    behind = list(kept.behind)
+    if mark.wanted:
+        before, behind = png_file.change_xmp(before, behind, mark)
+    return _png_file(pixels, before, behind), set(kept.lost), []
 
 
 def _png(photo: Photo) -> bytes:
@@ -255,10 +293,11 @@ def _png_file(
     return png_file.compose([pixels[0], *before, *pixels[1:-1], *behind, pixels[-1]])
 
 
-def _tiff_like_source(photo: Photo, personal: bool) -> tuple[bytes, set[str], list[Message]]:
+def _tiff_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, set[str], list[Message]]:
     assert photo.source is not None
     data = photo.source.data
     tags, lost = tiff_file.keep_tags(data, tiff_file.read_pages(data)[0], personal)
+    tags = tiff_file.change_xmp(tags, mark) if mark.wanted else tags
     return tiff_file.add_tags(_tiff_pixels(_stored(photo)), tags), lost, []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from c2p_core.io import exif, photoshop, xmp
@@ -20,6 +21,8 @@ _PHOTOSHOP = b"Photoshop 3.0\x00"
 _ICC = b"ICC_PROFILE\x00"
 # Bytes that fit into one segment behind its length.
 LONGEST = 65_533
+LONGEST_XMP = LONGEST - len(_XMP)
+"""Bytes of an XMP packet that fit into one."""
 # A marker in coded pixels: neither a stuffed byte nor a restart nor a filler.
 _MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 # What programs append to the picture: the start of a video, Samsung's trailer.
@@ -197,8 +200,8 @@ def keep_metadata(file: JpegFile, personal: bool = True) -> Kept:
         elif _is_photoshop(segment):
             if segment is resources[0]:
                 kept += _keep_resources(resources, personal, lost)
-        elif marker == COM and not personal:
-            continue
+        elif not personal and not _is_harmless(segment):
+            continue  # a comment, or what nobody here can read, such as the place and camera in a GoPro's
         elif exif.holds_picture(body) and not (marker == _APP2 and body.startswith(_ICC)):
             lost.add("pictures")
         else:
@@ -221,6 +224,28 @@ def make_metadata(
     if iptc:
         segments += _split_resources(photoshop.wrap_iptc(iptc))
     return (*segments, *(Segment(COM, text[:LONGEST]) for text in comments))
+
+
+def change_xmp(segments: list[Segment], change: Callable[[bytes | None, int], bytes | None]) -> list[Segment]:
+    """Change the XMP packet, or add one behind what must come first.
+
+    Args:
+        segments: all metadata of a file.
+        change: takes the packet, None where there is none, and the most bytes that fit; returns what is written.
+    """
+    changed, found = [], False
+    for segment in segments:
+        if segment.marker == _APP1 and segment.body.startswith(_XMP):
+            found = True
+            packet = change(segment.body[len(_XMP) :], LONGEST_XMP)
+            changed += [replace(segment, body=_XMP + packet)] if packet else []
+        else:
+            changed.append(segment)
+    if not found and (packet := change(None, LONGEST_XMP)):
+        first = (s.marker == _APP0 or (s.marker == _APP1 and s.body.startswith(exif.HEADER)) for s in changed)
+        at = max((number for number, early in enumerate(first, 1) if early), default=0)
+        changed.insert(at, Segment(_APP1, _XMP + packet))
+    return changed
 
 
 def jfif(density: tuple[float, float] | None) -> Segment:
@@ -260,6 +285,12 @@ def defined_tables(file: JpegFile) -> list[int]:
             numbers.add(segment.body[at] & 15)
             at += 1 + (128 if segment.body[at] >> 4 else 64)
     return sorted(numbers)
+
+
+def _is_harmless(segment: Segment) -> bool:
+    """Whether a segment is known to say nothing of persons: a profile, and how Adobe's programs code and save."""
+    marker, body = segment.marker, segment.body
+    return (marker == _APP2 and body.startswith(_ICC)) or marker == _APP14 or body.startswith(b"Ducky")
 
 
 def _without_thumbnail(segment: Segment) -> Segment:

@@ -1,4 +1,4 @@
-"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF; keeps metadata, colours, alpha and bit depth.
+"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF, reads HEIF; keeps metadata, colours, alpha and bit depth.
 
 A picture is upright after reading. ``docs/files.md`` says what each format keeps.
 """
@@ -16,6 +16,7 @@ from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import Unusable, decode, format_of
 from c2p_core.io.encode import Encoded, encode
+from c2p_core.io.raw_file import has_raw_ending, is_raw
 from c2p_core.photo import Format, Photo
 
 FORMATS: dict[str, Format] = {
@@ -29,9 +30,9 @@ FORMATS: dict[str, Format] = {
     ".webp": "WEBP",
     ".avif": "AVIF",
 }
-# Endings of files that are read as another format than their name says: of a phone's JPEG with several pictures, the
-# first is protected.
-_ENDINGS = {".mpo": ".jpg"}
+# Endings of files whose result has another one. Of a phone's JPEG with several pictures, the first is protected. HEIF
+# is not written; what cameras call .hif has more bits than JPEG takes.
+_ENDINGS = {".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".png"}
 # Pixels; the longest side that libjpeg and libwebp can write.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
 # Bytes of EXIF and of XMP that fit into one segment of a JPEG, after its identifier.
@@ -54,9 +55,9 @@ def read(path: Path) -> Photo:
     """Read one picture, upright, with the profile and metadata that must be kept.
 
     Raises:
-        UnreadableImage: missing, not a file, empty, damaged, not of the five formats, too large, too small, CMYK,
-            HDR, in colours that nothing describes, animated or of several pages, of a compression that no library here
-            reads, or of a number type that a photo doesn't have.
+        UnreadableImage: missing, not a file, empty, damaged, camera raw, not of the six formats, too large, too small,
+            CMYK, HDR, in colours that nothing describes, animated or of several pages, of a compression that no library
+            here reads, or of a number type that a photo doesn't have.
     """
     return parse(path, read_bytes(path))
 
@@ -87,6 +88,8 @@ def read_bytes(path: Path) -> bytes:
 def parse(path: Path, data: bytes) -> Photo:
     """The photo in the bytes of a file; ``path`` is its name in errors, which are those of ``read``."""
     kind = format_of(data)
+    if is_raw(data) or (kind in (None, "TIFF") and has_raw_ending(path.name)):
+        raise UnreadableImage("image-raw", path=str(path))
     if kind is None:
         raise UnreadableImage("image-format-unknown", path=str(path))
     try:
@@ -97,7 +100,7 @@ def parse(path: Path, data: bytes) -> Photo:
         raise UnreadableImage("image-damaged", path=str(path), reason=_first_line(error)) from error
 
 
-def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, ...]:
+def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> tuple[Message, ...]:
     """Write a photo atomically, in the format given by the file's extension.
 
     Lossless formats give the same pixels back. A JPEG that was read from a JPEG keeps the coefficients of all blocks in
@@ -107,6 +110,7 @@ def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, 
         path: the file; an older one is replaced.
         photo: what to write.
         personal: whether places, names, serial numbers, comments and face regions stay in the metadata.
+        source_type: the term of ``io.source_type`` that the metadata say of the picture; None leaves them as they are.
 
     Returns:
         What the file lacks of the one that the photo was read from, as messages for the user.
@@ -115,12 +119,12 @@ def write(path: Path, photo: Photo, *, personal: bool = True) -> tuple[Message, 
         BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
         CannotWrite: no permission, no folder, no space, or the encoder failed.
     """
-    encoded = encode_as(path, photo, personal=personal)
+    encoded = encode_as(path, photo, personal=personal, source_type=source_type)
     write_whole(path, encoded.data)
     return encoded.warnings
 
 
-def encode_as(path: Path, photo: Photo, *, personal: bool = True) -> Encoded:
+def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> Encoded:
     """The file that ``write``, which takes the same arguments, would write.
 
     Raises:
@@ -130,7 +134,7 @@ def encode_as(path: Path, photo: Photo, *, personal: bool = True) -> Encoded:
     check_target(path, photo)
     kind = FORMATS[path.suffix.lower()]
     try:
-        return encode(photo, kind, personal)
+        return encode(photo, kind, personal, source_type)
     except _LIBRARY_ERRORS as error:
         raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from c2p_core.io import exif, photoshop, xmp
@@ -184,6 +185,8 @@ def keep_metadata(chunks: list[Chunk], colour_type: int, personal: bool = True) 
             lost.add("credentials")
         elif chunk.kind in (b"bKGD", b"sBIT", b"hIST", b"iDOT"):
             continue  # they describe how the original's pixels were stored
+        elif not personal:
+            continue  # nobody here can read it
         elif chunk.copied_by_strangers and not exif.holds_picture(chunk.body):
             place.append(chunk)
         else:
@@ -216,6 +219,34 @@ def make_metadata(
         text = comment if xmp.is_utf8(comment) else comment.decode("latin-1").encode()
         chunks.append(Chunk(b"iTXt", b"Comment" + b"\0" * 5 + text.replace(b"\0", b"")))
     return tuple(chunks)
+
+
+def change_xmp(
+    before: list[Chunk], behind: list[Chunk], change: Callable[[bytes | None], bytes | None]
+) -> tuple[list[Chunk], list[Chunk]]:
+    """Change the XMP packets, however they are stored, or add one to those before the pixels where there is none.
+
+    ``change`` takes a packet, or None; it returns what is written.
+    """
+    found = False
+
+    def changed(chunk: Chunk) -> Chunk:
+        nonlocal found
+        text = _read_text(chunk) if chunk.kind in _TEXTS else None
+        if text is None:
+            return chunk
+        name = text[0].removeprefix(_RAW_PROFILE).strip() if text[0].startswith(_RAW_PROFILE) else b""
+        packet = _unhex(text[1]) if name in _XMP_PROFILES else text[1] if text[0] == _XMP else None
+        if packet is None:
+            return chunk
+        found = True
+        written = change(packet) or packet
+        return _raw_profile(name, written) if name else Chunk(b"iTXt", _XMP + b"\0" * 5 + written)
+
+    before, behind = [changed(chunk) for chunk in before], [changed(chunk) for chunk in behind]
+    if not found and (packet := change(None)):
+        before.append(Chunk(b"iTXt", _XMP + b"\0" * 5 + packet))
+    return before, behind
 
 
 def _keep_text(chunk: Chunk, personal: bool) -> tuple[list[Chunk], set[str]]:
@@ -262,6 +293,8 @@ def _keep_raw_profile(chunk: Chunk, name: bytes, words: bytes, personal: bool) -
         wanted, lost = photoshop.clean_resources(profile, personal)
     elif exif.holds_picture(profile):
         wanted, lost = None, {"pictures"}
+    elif not personal and name not in (b"icc", b"icm"):
+        wanted = None
     if wanted == profile:
         return [chunk], lost
     return ([_raw_profile(name, wanted)] if wanted else []), lost

@@ -129,6 +129,11 @@ def photo_report(
     return report
 
 
+def describe_metadata(source_type: str | None, sidecars: Sequence[Path]) -> dict[str, Any]:
+    """What the report says of a result's metadata: IPTC's Digital Source Type, where it has one, and its sidecars."""
+    return {"digital_source_type": source_type, "sidecars": [str(path) for path in sidecars]}
+
+
 def failure_report(source: Path, message: Message, exit_code: int) -> dict[str, Any]:
     """The report's part on a photo that could not be protected."""
     return {"photo": str(source), "error": message.described(), "exit_code": exit_code}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from c2p_core.io import exif, xmp
@@ -77,9 +78,16 @@ def keep_metadata(chunks: list[Chunk], personal: bool = True) -> tuple[list[Chun
         elif chunk.kind not in (*_PIXELS, b"VP8X"):
             if exif.holds_picture(chunk.body):
                 lost.add("pictures")
-            else:
+            elif personal:  # else nobody here can read it
                 kept.append(chunk)
     return kept, lost
+
+
+def change_xmp(chunks: list[Chunk], change: Callable[[bytes | None], bytes | None]) -> list[Chunk]:
+    """Change the XMP packet, or add one where there is none; ``change`` returns what is written."""
+    packet = change(find(chunks, b"XMP "))
+    others = [chunk for chunk in chunks if chunk.kind != b"XMP "]
+    return [*others, Chunk(b"XMP ", packet)] if packet else others
 
 
 def make_metadata(exif_block: bytes | None, packet: bytes | None, icc: bytes | None) -> list[Chunk]:

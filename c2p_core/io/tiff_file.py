@@ -6,7 +6,7 @@ A TIFF's directory has to be written anew, because the places of all values chan
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -152,6 +152,14 @@ def keep_tags(data: bytes, page: Page, personal: bool = True) -> tuple[list[Tag]
         else:
             kept.append(tag)
     return kept if personal else strip_personal(kept), lost
+
+
+def change_xmp(tags: list[Tag], change: Callable[[bytes | None], bytes | None]) -> list[Tag]:
+    """Change the XMP packet, or add one where there is none; ``change`` returns what is written."""
+    own = next((tag for tag in tags if tag.tag == XMP), None)
+    packet = change(own.value if own else None)
+    others = [tag for tag in tags if tag.tag != XMP]
+    return [*others, _bytes(XMP, packet, own.kind if own else _BYTE)] if packet else others
 
 
 def make_tags(

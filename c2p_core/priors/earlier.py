@@ -1,7 +1,7 @@
 """What an earlier protection did to a face: it counts, so that both together stay within the limits of the strength.
 
-Landmarks of the protected photo and of its original, each found anew, tell how far the face was moved and where; the
-rest of the difference between the two is tone.
+Landmarks of the protected photo and of its original, each found anew, tell how far the face was moved; the rest of the
+difference between the two is tone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from torch import Tensor
 
 from c2p_core.colour import LUMINANCE, srgb_to_linear
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
-from c2p_core.faces.canonical import cell_centres, warp_between_meshes
 from c2p_core.faces.canvas import CanvasFace, gaussian_blur, warp_points
 from c2p_core.faces.regions import OVAL, ramp, signed_distance
 
-_CELLS = 64
-# Canvas px: landmarks found anew move by up to the first when only light and colour change; from the second on a place
-# counts as bent.
-_NOISE, _BENT = 0.3, 0.9
+# Canvas px of mean movement from which on a face counts as moved; less may come from light and colour.
+_MOVED = 0.3
 _LEAST = 1e-6  # canvas px
 _DARKEST = 2e-3  # linear light below which there is only noise
 _TONE_BLUR = 3.0  # canvas px: finer differences are noise, grain and edges that moved
@@ -62,21 +59,19 @@ class Earlier:
 
     Attributes:
         room: what is left of the limit of its movement.
-        bent: (64 * 64,) map of where it was moved, 0 to 1.
         reference: (3, 256, 256) linear light of the original, with the user's edits of the whole photo.
         tone: (256, 256) optical density that was added to it.
         edited: (256, 256) map of where more than that was changed, 0 to 1.
     """
 
     room: Room
-    bent: NDArray[np.float32]
     reference: Tensor
     tone: Tensor
     edited: Tensor
 
     def to(self, device: torch.device) -> Earlier:
         reference, tone, edited = (part.to(device) for part in (self.reference, self.tone, self.edited))
-        return Earlier(self.room, self.bent, reference, tone, edited)
+        return Earlier(self.room, reference, tone, edited)
 
 
 def find_earlier(face: CanvasFace, original: CanvasFace, limit: float) -> Earlier:
@@ -88,17 +83,18 @@ def find_earlier(face: CanvasFace, original: CanvasFace, limit: float) -> Earlie
         limit: of the mean distance of the landmarks from the original, in eye distances.
     """
     mesh, origin = (part.mesh.cpu().numpy() for part in (face, original))
-    bent = find_bent(mesh, origin, _CELLS)
     before, now = (srgb_to_linear(part.pixels.cpu()).clamp(min=_DARKEST) for part in (original, face))
     reference = _follow_edits(before, now, torch.from_numpy(signed_distance(mesh, OVAL) > _BEYOND))
     difference = gaussian_blur(torch.log(reference / now), _TONE_BLUR)
     edited = 1.0 - torch.from_numpy(ramp(difference.abs().amax(0).numpy(), *_EDITED))
     tone = (difference * LUMINANCE[:, None, None]).sum(0) * (1 - edited)
-    return Earlier(measure_room(mesh, origin, limit), bent, reference, tone, edited)
+    return Earlier(measure_room(mesh, origin, limit), reference, tone, edited)
 
 
 def measure_room(mesh: NDArray[np.float32], origin: NDArray[np.float32], limit: float) -> Room:
-    """Measure what is left of a limit; what was moved and what will be never add up to more than it.
+    """Measure what is left of a limit: nothing on a face that was moved, which would be bent where it is bent already.
+
+    What was moved and what will be never add up to more than the limit.
 
     Args:
         mesh: (468, 2) canvas pixels, landmarks now.
@@ -106,13 +102,8 @@ def measure_room(mesh: NDArray[np.float32], origin: NDArray[np.float32], limit: 
         limit: of the mean distance of the landmarks from the original, in eye distances.
     """
     moved = float(np.linalg.norm(mesh - origin, axis=1).mean())
-    return Room(torch.from_numpy(mesh), max(_LEAST, limit * CANVAS_EYE_DISTANCE - moved))
-
-
-def find_bent(mesh: NDArray[np.float32], origin: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """(cells * cells,) map of where a face is bent already, from 0 to 1; arguments as ``measure_room``."""
-    moved = np.linalg.norm(_movement(mesh, origin, cells), axis=1)
-    return np.asarray(np.clip((moved - _NOISE) / (_BENT - _NOISE), 0.0, 1.0), dtype=np.float32)
+    left = 0.0 if moved > _MOVED else limit * CANVAS_EYE_DISTANCE - moved
+    return Room(torch.from_numpy(mesh), max(_LEAST, left))
 
 
 def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor) -> Tensor:
@@ -127,12 +118,6 @@ def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor
     low, high = torch.minimum(-lighter, earlier) - earlier, torch.maximum(darker, earlier) - earlier
     share = torch.where(light.abs() > 1e-5, light.clamp(low, high) / torch.where(light.abs() > 1e-5, light, 1.0), 1.0)
     return density * gaussian_blur(share[None], _TONE_BLUR)
-
-
-def _movement(mesh: NDArray[np.float32], origin: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """(cells * cells, 2) canvas pixels from each cell to where the same place lies in the original."""
-    centres = cell_centres(cells)
-    return np.asarray(warp_between_meshes(mesh, origin, centres) - centres, dtype=np.float32)
 
 
 def _follow_edits(before: Tensor, now: Tensor, outside: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class FaceRenderer:
             None if face.original is None else find_earlier(face, face.original, self.limits.moved).to(device)
         )
         if self._earlier is not None:
-            held, room = np.maximum(held, self._earlier.bent), self._earlier.room
+            room = self._earlier.room
             self.limits = replace(
                 self.limits, moved=room.left / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
             )

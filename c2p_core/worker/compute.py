@@ -24,6 +24,7 @@ from c2p_core.worker.transport import FileStream
 
 Run = Callable[[Message, Tell, CancelToken], Message]
 """Does a job: takes its message, a function for progress and a token; returns the result."""
+_Queue = queue.SimpleQueue[tuple[list[Message], CancelToken]]
 
 
 def main() -> None:
@@ -49,21 +50,26 @@ def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
     faulthandler.enable()
     stream = _open_stream()
     about, run = prepare()
-    jobs: queue.SimpleQueue[tuple[Message, CancelToken]] = queue.SimpleQueue()
+    jobs: _Queue = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(stream, jobs), daemon=True).start()
     write(stream, Message({"kind": "ready", **about}))
     while True:
-        job, cancel = jobs.get()
-        _run_job(job, cancel, run, stream)
-        del job
+        taken, cancel = jobs.get()
+        _run_job(taken, cancel, run, stream)
         give_back()
 
 
-def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) -> None:
-    """Do a job and send its result or error."""
-    number = job.header["job"]
+def _run_job(taken: list[Message], cancel: CancelToken, run: Run, stream: FileStream) -> None:
+    """Do a job and send its result or error; the job is taken out of the list, so that who does it can let it go."""
+    number = taken[0].header["job"]
+    stage = None
 
     def tell(message: Message) -> None:
+        nonlocal stage
+        if message.header.get("stage") != stage:
+            # What looking for faces in a large photo took is not needed beside what the search takes.
+            stage = message.header.get("stage")
+            give_back()
         write(stream, Message({**message.header, "job": number}, message.entries, message.payload))
 
     def fail(message: errors.Message, **more: bool) -> None:
@@ -71,7 +77,7 @@ def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) ->
 
     try:
         cancel.raise_if_cancelled()
-        result = run(job, tell, cancel)
+        result = run(taken.pop(), tell, cancel)
         tell(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
     except C2PError as error:
         if is_out_of_memory(error):
@@ -92,7 +98,7 @@ def _run_job(job: Message, cancel: CancelToken, run: Run, stream: FileStream) ->
             fail(errors.Message("unexpected-in-job", error=summary), spent=True)
 
 
-def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelToken]]) -> None:
+def _listen(stream: FileStream, jobs: _Queue) -> None:
     """Queue and cancel jobs; ends the whole process when the parent has gone."""
     tokens: dict[object, CancelToken] = {}
     try:
@@ -104,7 +110,7 @@ def _listen(stream: FileStream, jobs: queue.SimpleQueue[tuple[Message, CancelTok
                 tokens.setdefault(number, CancelToken()).cancel()
             else:
                 tokens = {number: tokens.get(number) or CancelToken()}
-                jobs.put((received, tokens[number]))
+                jobs.put(([received], tokens[number]))
             # Its pixels would stay in memory until the next message.
             del received
     except (StreamClosed, ProtocolError):

@@ -116,7 +116,9 @@ class Jobs:
             "check": self._check,
             "models": self._models,
         }
-        return handlers[job.header["kind"]](JobHeader(job.header), unpack(job), tell, cancel)
+        handler, header, pictures = handlers[job.header["kind"]], JobHeader(job.header), unpack(job)
+        del job  # its pixels are the pictures'
+        return handler(header, pictures, tell, cancel)
 
     # Faces
 

@@ -43,7 +43,7 @@ from c2p_core.worker.regions import (
     move_to_layer,
     renumber,
 )
-from c2p_core.worker.results import pack_result, to_photo, update_similarities
+from c2p_core.worker.results import pack_result, same_picture, to_photo, update_similarities
 
 # Searches that are kept: more than a person compares, and no more than a small computer can spare.
 _MOST_KEPT = 12
@@ -75,10 +75,6 @@ class _KeptSearch:
     def tasks(self) -> list[Task]:
         return [kept.task for kept in self.regions]
 
-    @property
-    def bytes(self) -> int:
-        return sum(kept.sketch.bytes for kept in self.regions)
-
 
 class KeptSearches:
     """The searches that were finished last, by their names; bounded in number and bytes."""
@@ -105,13 +101,25 @@ class KeptSearches:
         self._kept.move_to_end(name)
         return self._kept[name]
 
+    def share_pixels(self, region: RegionPictures) -> RegionPictures:
+        """The same region as an earlier search has it: several looks for a large photo are no several large photos."""
+        for search in self._kept.values():
+            for kept in search.regions:
+                if same_picture(kept.region.photo, region.photo):
+                    return replace(region, photo=kept.region.photo)
+        return region
+
     def drop(self, names: Iterable[str]) -> None:
         """Drop searches that nobody needs any more."""
         for name in names:
             self._kept.pop(name, None)
 
     def _bytes(self) -> int:
-        return sum(search.bytes for search in self._kept.values())
+        sizes: dict[int, int] = {}
+        for search in self._kept.values():
+            for kept in search.regions:
+                sizes |= kept.sketch.sizes()
+        return sum(sizes.values())
 
 
 class Protection:
@@ -147,7 +155,8 @@ class Protection:
         return _answer(answer, warnings, packed, request, output, amounts, time.perf_counter() - began)
 
     def search(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        regions = group_regions(pictures)
+        regions = [self._searches.share_pixels(region) for region in group_regions(pictures)]
+        pictures.clear()  # those that are known need not be kept a second time
         request = build_request(header)
         tasks = assign_faces(header.faces(), [region.photo for region in regions])
         began = time.perf_counter()

@@ -2,12 +2,12 @@
 
 Frames, limits and errors are those of ``worker_client``, which implements them for both sides and bounds all sizes in a
 message. Its own ``Picture`` holds strips of bytes, because plug-ins have no NumPy, and it reads strip by strip; here a
-payload is read in one piece, after memory was reserved for it, and passed on without a copy.
+payload is read in one piece, after memory was reserved for it, and written in pieces, without a copy of the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,59 @@ _DTYPES: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"
 Header = dict[str, Any]
 
 
+# Of a payload, in bytes, that is in memory at a time where not all of it has to be.
+_PIECE = 1 << 22
+
+
+class Arrays:
+    """A payload that is put together while it is sent."""
+
+    def __init__(self, parts: Sequence[bytes | NDArray[Any]]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) if isinstance(part, bytes) else part.nbytes for part in self._parts)
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            rows = max(1, _PIECE * len(part) // max(1, part.nbytes))
+            for top in range(0, len(part), rows):
+                yield np.ascontiguousarray(part[top : top + rows]).data.cast("B")
+
+
+class Incoming:
+    """A payload that still has to be read from a stream; nothing else can be read there before ``drain``."""
+
+    def __init__(self, read: Callable[[int], bytearray], size: int) -> None:
+        """``read``: of the stream; gives as many bytes as it is asked for."""
+        self._read = read
+        self._size = self._left = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytearray]:
+        while self._left:
+            piece = self._read(min(self._left, _PIECE))
+            self._left -= len(piece)
+            yield piece
+
+    def drain(self) -> None:
+        """Read what nobody has read."""
+        for _ in self:
+            pass
+
+
 @dataclass(frozen=True)
 class Message:
     """A header without its "pictures"; these entries, one per picture; and the bytes of all pictures."""
 
     header: Header
     entries: list[dict[str, Any]] = field(default_factory=list)
-    payload: bytes | bytearray = b""
+    payload: bytes | bytearray | Arrays | Incoming = b""
 
 
 Tell = Callable[[Message], None]
@@ -65,25 +111,26 @@ class Picture:
 def pack(header: Header, pictures: Sequence[Picture] = ()) -> Message:
     """Build a message with these pictures."""
     entries: list[dict[str, Any]] = []
-    chunks: list[Any] = []
+    parts: list[bytes | NDArray[Any]] = []
     for picture in pictures:
         height, width, channels = picture.pixels.shape
         depth = next(name for name, dtype in _DTYPES.items() if dtype == picture.pixels.dtype)
         icc = picture.icc or b""
         size = {"width": width, "height": height, "channels": channels, "depth": depth, "icc": len(icc)}
         entries.append({"name": picture.name, "x": picture.x, "y": picture.y, **size, "about": picture.about})
-        chunks += [icc, np.ascontiguousarray(picture.pixels).data]
-    return Message(header, entries, b"".join(chunks))
+        parts += [icc, picture.pixels]
+    return Message(header, entries, Arrays(parts))
 
 
 def unpack(message: Message) -> list[Picture]:
-    """Extract the pictures of a message; their pixels share its memory."""
+    """Extract the pictures of a message; their pixels share the memory of one that was read."""
+    whole = message.payload if isinstance(message.payload, bytes | bytearray) else b"".join(message.payload)
     pictures, start = [], 0
     for entry in message.entries:
-        icc = bytes(message.payload[start : start + entry["icc"]])
+        icc = bytes(whole[start : start + entry["icc"]])
         start += entry["icc"]
         shape = (entry["height"], entry["width"], entry["channels"])
-        pixels = np.frombuffer(message.payload, _DTYPES[entry["depth"]], int(np.prod(shape)), start).reshape(shape)
+        pixels = np.frombuffer(whole, _DTYPES[entry["depth"]], int(np.prod(shape)), start).reshape(shape)
         start += pixels.nbytes
         pictures.append(Picture(entry["name"], entry["x"], entry["y"], pixels, icc or None, entry["about"]))
     return pictures
@@ -97,8 +144,8 @@ def write(stream: Stream, message: Message) -> None:
         StreamClosed: the other side has closed the connection.
     """
     write_header(stream, message.header, message.entries, len(message.payload))
-    if message.payload:
-        stream.write(message.payload)
+    for piece in [message.payload] if isinstance(message.payload, bytes | bytearray) else message.payload:
+        stream.write(piece)
 
 
 def read(stream: Stream, reserve: Callable[[int], None] = lambda size: None, handshake: bool = False) -> Message:

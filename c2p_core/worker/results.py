@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,19 @@ from c2p_core.worker.protocol import Picture
 
 # Unchanged pixels among changed ones belong to the mask, up to holes of this radius.
 _HOLE = 2
+_BAND_PIXELS = 1 << 22
 
 
 def to_photo(picture: Picture) -> Photo:
     """Convert a picture to a photo; clips floats to 0..1 and replaces NaN, both of which hosts may send."""
-    pixels = picture.pixels
-    if pixels.dtype == np.float32:
-        pixels = np.nan_to_num(pixels, nan=0.0).clip(0.0, 1.0)
-    return Photo(pixels, picture.icc)
+    return Photo(_clean(picture.pixels), picture.icc)
+
+
+def _clean(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.dtype != np.float32:
+        return pixels
+    clean: NDArray[np.float32] = np.nan_to_num(pixels, nan=0.0)
+    return clean.clip(0.0, 1.0, out=clean)
 
 
 def pack_result(
@@ -39,30 +45,59 @@ def pack_result(
         client_numbers: the client's number of a face by its number in the result, where they differ.
     """
     protected = result.photo.pixels
-    changed = (protected != to_photo(photo).pixels).any(axis=2)
+    changed = _find_changed(photo.pixels, protected)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     if not len(rows):
         return []
     changed_area = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    side = 2 * _HOLE + 1
-    filled = changed[changed_area] | binary_closing(changed[changed_area], np.ones((side, side), bool))
-    mask = (
-        filled.astype(np.uint8) * np.uint8(255)
-        if selection is None
-        else selection.pixels[changed_area][..., 0] * filled
-    )
+    filled = _fill_holes(changed[changed_area])
     x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
-    whole = np.zeros(changed.shape, bool)
-    whole[changed_area] = filled
-    layers = [
-        _pack_layer(layer, photo, client_numbers.get(layer.face, layer.face))
-        for layer in _fill_uncovered(result.layers, photo, whole)
-    ]
-    if not layers:
-        # Unchanged pixels keep the host's own values, even those outside a photo's range.
-        pixels = np.where(changed[changed_area][..., None], protected[changed_area], photo.pixels[changed_area])
+    layers = []
+    if result.layers:
+        whole = np.zeros(changed.shape, bool)
+        whole[changed_area] = filled
+        layers = [
+            _pack_layer(layer, photo, client_numbers.get(layer.face, layer.face))
+            for layer in _fill_uncovered(result.layers, photo, whole)
+        ]
+    else:
+        pixels = protected[changed_area]
+        if pixels.dtype == np.float32:
+            # Unchanged pixels keep the host's own values, even those outside a photo's range.
+            pixels = np.where(changed[changed_area][..., None], pixels, photo.pixels[changed_area])
         layers = [Picture("protected", x, y, pixels, photo.icc)]
-    return [*layers, Picture("mask", x, y, mask[..., None])]
+    mask = filled.view(np.uint8)
+    mask *= np.uint8(255)
+    if selection is not None:
+        mask &= selection.pixels[changed_area][..., 0]
+    # First, so that a host that knows where something changed can put away the other pixels as they come.
+    return [Picture("mask", x, y, mask[..., None]), *layers]
+
+
+def _find_changed(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W) mask of the pixels that differ from what ``to_photo`` makes of the host's."""
+    changed = np.empty(before.shape[:2], bool)
+    for rows in _bands(before.shape):
+        changed[rows] = (_clean(before[rows]) != after[rows]).any(axis=2)
+    return changed
+
+
+def _fill_holes(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A new mask in which small holes among changed pixels are closed."""
+    filled = changed.copy()
+    reach, side = 2 * _HOLE, 2 * _HOLE + 1
+    for rows in _bands(changed.shape):
+        around = slice(max(0, rows.start - reach), rows.stop + reach)
+        closed = binary_closing(changed[around], np.ones((side, side), bool))
+        filled[rows] |= closed[rows.start - around.start :][: rows.stop - rows.start]
+    return filled
+
+
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of a picture, top to bottom, about ``_BAND_PIXELS`` at a time: what is computed of all takes much memory."""
+    rows = max(1, _BAND_PIXELS // shape[1])
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(shape[0], top + rows))
 
 
 def _fill_uncovered(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bool_]) -> Sequence[Layer]:
@@ -92,6 +127,14 @@ def _pack_layer(layer: Layer, photo: Picture, face: int) -> Picture:
     name = "skin" if layer.mode == "normal" else "product"
     about = {"product": layer.name, "face": face, "mode": layer.mode, "space": "encoded"}
     return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
+
+
+def same_picture(first: Picture, second: Picture) -> bool:
+    """Whether two pictures have the same place, profile and pixels."""
+    a, b = first.pixels, second.pixels
+    if (first.bounds, first.icc, a.dtype, a.shape) != (second.bounds, second.icc, b.dtype, b.shape):
+        return False
+    return all(np.array_equal(a[rows], b[rows]) for rows in _bands(a.shape))
 
 
 def check_selection(selection: Picture, photo: Picture) -> None:

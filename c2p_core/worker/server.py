@@ -39,7 +39,7 @@ from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.version import __version__
 from c2p_core.worker.log import LOG
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import Header, Message, read, write
+from c2p_core.worker.protocol import Header, Incoming, Message, read, write
 from c2p_core.worker.run_folder import remove_endpoint, write_endpoint
 from c2p_core.worker.supervise import Compute, ComputeFailed
 from c2p_core.worker.transport import ClientStream, Listener, listen
@@ -98,12 +98,19 @@ class _Client:
         self.tell({"kind": ERROR, "job": number, **message.described()})
 
     def pass_on(self, sent: Message) -> None:
-        """Send a message; the thread that reads from the client notices when it has disconnected."""
+        """Send a message; the thread that reads from the client notices when it has disconnected.
+
+        Raises:
+            ComputeFailed: its pixels could not be had; the connection is shut.
+        """
         try:
             with self._writing:
                 write(self.stream, sent)
         except StreamClosed:
             self.stream.shut()
+        except ComputeFailed:
+            self.stream.shut()
+            raise
 
 
 @dataclass(eq=False)
@@ -502,11 +509,14 @@ class Server:
         """Pass on all messages of a job up to its last one; returns the kind or code of that."""
         while True:
             received = compute.receive()
-            message = Message({**received.header, "job": job.number}, received.entries, received.payload)
+            pixels = received.payload
+            assert isinstance(pixels, Incoming)
+            message = Message({**received.header, "job": job.number}, received.entries, pixels)
             kind = message.header.get("kind")
             if kind not in LAST_KINDS:
                 if not job.over:
                     job.client.pass_on(message)
+                pixels.drain()
                 continue
             if kind == RESULT:
                 self._keep_figures(message.header)
@@ -514,6 +524,7 @@ class Server:
                 self._drop(compute)
             if self._conclude(job):
                 job.client.pass_on(message)
+            pixels.drain()
             return str(message.header.get("code", kind))
 
     def _drop(self, compute: Compute) -> None:

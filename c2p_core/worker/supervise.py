@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import IO, Any, cast
 
 import psutil
-from worker_client.protocol import ProtocolError, StreamClosed
+from worker_client.protocol import ProtocolError, StreamClosed, read_header
 
 from c2p_core.worker.log import LOG
-from c2p_core.worker.protocol import Header, Message, read, write
+from c2p_core.worker.protocol import Header, Incoming, Message, write
 from c2p_core.worker.transport import FileStream
 
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
@@ -89,15 +89,16 @@ class Compute:
             raise self._make_error() from None
 
     def receive(self) -> Message:
-        """Receive the next message.
+        """Receive the next message; its payload has to be drained before the next one.
 
         Raises:
-            ComputeFailed: it has died.
+            ComputeFailed: it has died; reading the payload raises this too.
         """
         try:
-            return read(self._stream)
+            header, entries, size = read_header(self._stream)
         except (StreamClosed, ProtocolError):
             raise self._make_error() from None
+        return Message(header, entries, Incoming(self._read, size))
 
     def memory(self) -> int:
         """Memory of the process and its children in bytes."""
@@ -118,6 +119,12 @@ class Compute:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def _read(self, count: int) -> bytearray:
+        try:
+            return self._stream.read(count)
+        except StreamClosed:
+            raise self._make_error() from None
 
     def _make_error(self) -> ComputeFailed:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -153,7 +153,9 @@ def check(image, drawable, what, named, path, upload, report):
         source.drop()
         job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
         figures = job.result(show_progress).header
-    figures["original"] = describe_original(os.path.basename(path) or source.name, known, not path)
+    inside = _origin(image, _find_run_record(image, drawable))
+    layer = source.name if not path else None if inside is None else inside.name
+    figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
     text = text_report(image.name, figures)
     gimp.message(native(text))
     if report:
@@ -280,7 +282,7 @@ def _selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     levels = [(rect, source.selection(rect)) for rect in rects]
-    return [pack_selection(rect, there) for rect, there in levels if there is not None]
+    return [pack_selection(rect, [there]) for rect, there in levels if there is not None]
 
 
 def _common(source, current, shift, rects):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gi.repository import GLib
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
@@ -17,6 +18,9 @@ RENDER, MEASURE = "render", "measure"
 _FOLLOWING = (RENDER, MEASURE)
 # Seconds that closing the dialog waits for a job to stop.
 _PATIENCE = 2.0
+_POLL = 0.1
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Background:
         self._waiting: list[Request] = []
         self._following: dict[str, Request] = {}
         self._running: tuple[Request, Job | None] | None = None
+        self._unwanted: Request | None = None  # cancelled while it is sent
         self._kept: list[str] = []
         self._closed = False
         self._reconnect = False
@@ -81,10 +86,33 @@ class Background:
         """Stops the job that a button started, and those that wait for it."""
         with self._changed:
             dropped, self._waiting = self._waiting, []
-            if self._running is not None and self._running[0].kind not in _FOLLOWING and self._running[1] is not None:
-                self._running[1].cancel()
+            if self._running is not None and self._running[0].kind not in _FOLLOWING:
+                self._unwanted, job = self._running
+                if job is not None:
+                    job.cancel()
         for request in dropped:
             self._answer(request.failed, WorkerProblem("cancelled"))
+
+    def ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Calls a function in GTK's thread from the one that does the jobs, and gives what it returns or raises.
+
+        Raises:
+            WorkerProblem: the dialog has been closed.
+        """
+        answer: Future[_Answer] = Future()
+
+        def now() -> bool:
+            try:
+                answer.set_result(call())
+            except Exception as error:
+                answer.set_exception(error)
+            return False
+
+        GLib.idle_add(now)
+        while not wait([answer], _POLL).done:
+            if self._closed:
+                raise WorkerProblem("cancelled")
+        return answer.result()
 
     def reconnect(self) -> None:
         """Connects anew before the next job, for what the worker says in its hello."""
@@ -155,7 +183,7 @@ class Background:
             job = worker.submit(request.kind, request.header, request.pictures)
             with self._changed:
                 self._running = request, job
-                if self._closed:
+                if self._closed or self._unwanted is request:
                     job.cancel()
                 self._interrupt_measuring()
             return job.result(lambda event: self._answer(request.tell, event))

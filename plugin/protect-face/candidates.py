@@ -25,7 +25,7 @@ class Candidate:
             them even where a quick search took fewer.
         faces: numbers of the faces that it changed.
         quick: whether it took only a few steps.
-        digest: of the pixels that were searched, see ``run.digest_pictures``.
+        digest: of the pixels that were searched, see ``worker_client.results.PixelDigest``.
         detection: result of "find" for these faces.
         figures: what was measured last.
     """

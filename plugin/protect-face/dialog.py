@@ -39,6 +39,7 @@ from layers import Source, as_shown, check_there  # noqa: E402
 from locks import build_locks  # noqa: E402
 from meter import Meter  # noqa: E402
 from pixels import Rect  # noqa: E402
+from reading import LayerReader  # noqa: E402
 from run import Choice  # noqa: E402
 from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_config  # noqa: E402
 
@@ -74,6 +75,7 @@ class ProtectDialog:
         self._chosen: set[int] = set()
         self._current: Candidate | None = None
         self._jobs = 0
+        self._readers: list[LayerReader] = []
         self._closed = False
         self._background = Background(self._greet, self._show_problem)
         self._preview = preview.Preview(self._toggle_face, self._view_changed)
@@ -106,6 +108,8 @@ class ProtectDialog:
         choice = self._choice() if wanted else None
         self._closed = True
         self._background.close(keep=choice.search if choice is not None else None)
+        for reader in self._readers:
+            reader.close()
         self._dialog.destroy()
         return choice
 
@@ -152,6 +156,7 @@ class ProtectDialog:
         inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
         inside.pack_start(back, False, False, 0)
         inside.pack_start(build_locks(self._dialog), False, False, 0)
+        self._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().connect("output", _show_usual)
         inside.pack_start(
             self._dialog.fill_box("details", ["output", "mode", "prior", "steps", "seed"]), False, False, 0
         )
@@ -161,7 +166,10 @@ class ProtectDialog:
         self._pages = Gtk.Stack(vhomogeneous=False)
         self._pages.add_named(box, _USUAL)
         self._pages.add_named(inside, _MORE)
-        holder = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
+        # What GIMP fills its boxes with would else take half of a wide window from the preview.
+        holder = Gtk.ScrolledWindow(
+            hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True, hexpand=False
+        )
         holder.add(self._pages)
         return holder
 
@@ -356,29 +364,31 @@ class ProtectDialog:
     def _search_faces(self, settings: RunSettings, quick: bool, detection: dict[str, Any]) -> None:
         check_there(self._source)
         self._set_busy(True)
-        # Read here, because only this thread may call GIMP.
-        with as_shown(self._source.layer) as buffer:
-            rects = run.get_rects(detection)
-            pictures = [_in_memory(run.read_photo(buffer, self._source.form, rect)) for rect in rects]
-        pictures += [_in_memory(picture) for picture in run.read_selections(self._source, rects)]
+        reader = LayerReader(self._source, run.get_rects(detection), self._background.ask)
+        self._readers.append(reader)
         header = job_header(asdict(settings))
         header |= {"faces": get_chosen_faces(detection), "full": self._source.area.size}
         if quick:
             header["steps"] = _QUICK_STEPS
 
+        def failed(problem: WorkerProblem) -> None:
+            reader.close()
+            self._search_failed(problem)
+
         def finished(event: Event) -> None:
+            reader.close()
             candidate = Candidate(
                 event.header["search"],
                 search_settings(asdict(settings)),
                 frozenset(detection["chosen"]),
                 quick,
-                run.digest_pictures(pictures),
+                reader.digest,
                 detection,
                 event.header,
             )
             self._finished(candidate)
 
-        self._background.submit(Request("search", header, finished, pictures, self._show_progress, self._search_failed))
+        self._background.submit(Request("search", header, finished, reader.pictures, self._show_progress, failed))
 
     def _finished(self, candidate: Candidate) -> None:
         self._background.keep(candidate.search)
@@ -578,6 +588,14 @@ class ProtectDialog:
         if current is None or current.quick or self._is_stale():
             return Choice(faces, None, "", {})
         return Choice(faces, current.search, current.digest, current.detection)
+
+
+def _show_usual(steps: Gtk.SpinButton) -> bool:
+    """Shows 0 steps as what they mean; what is typed that is no number is 0 again."""
+    if steps.get_value_as_int():
+        return False
+    steps.set_text(_("usual"))
+    return True
 
 
 def _hide_saved_settings(dialog: GimpUi.ProcedureDialog) -> None:

@@ -17,7 +17,7 @@ import layers
 import pairs
 import run
 from layers import Source
-from originals import Original, has_pixels_of, is_unprotected, made_here, own_run_record
+from originals import Original, find_known, has_pixels_of, is_unprotected, made_here, own_run_record
 from procedures import show_progress
 from run_settings import ANOTHER, SHAPE, STRONGER
 
@@ -51,8 +51,9 @@ class Judgement:
             figures, known = self._compare()
         finally:
             Gimp.progress_end()
-        inside = self.original.layer is not None
-        self.figures = figures | {"original": describe_original(self.original.name, known, inside)}
+        inside = self.original if self.original.layer is not None else find_known(self.selected)
+        layer = None if inside is None else inside.name
+        self.figures = figures | {"original": describe_original(self.original.name, known, layer)}
 
     @property
     def offers(self) -> tuple[str, ...]:

@@ -1,22 +1,23 @@
 """Which layer is meant, what of it travels, and the new layer that comes of it.
 
 GIMP lets the user edit the image while the worker searches. So what is needed is noted at the start (``Source``,
-``Limit``), the result is built aside, and the image is only touched by one insertion at the end.
+``limit_of``), the result is built aside, and the image is only touched by one insertion at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
 from worker_client.errors import Refused
-from worker_client.pixel_ops import crop_mask, mask_with_alpha, merge, multiply_masks
+from worker_client.pixel_ops import mask_with_alpha, merge, multiply_masks
 from worker_client.settings import PARASITE, WHOLE_LAYER, unpack_run_record
 
+from masks import Mask, apply_limit
 from pixels import (
     MASK_FORMAT,
     Format,
@@ -26,6 +27,7 @@ from pixels import (
     merge_mask,
     read,
     sample,
+    strips,
     travel_format,
     turned,
     write,
@@ -71,43 +73,25 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Limit:
-    """Where the selection and the layer's own mask let a change show, as it was when the run began.
-
-    Attributes:
-        rect: in pixels of the layer.
-        mask: one byte a pixel.
-    """
-
-    rect: Rect
-    mask: bytes
-
-    def crop(self, rect: Rect) -> bytes:
-        """The mask over a rectangle that lies within."""
-        return crop_mask(self.mask, astuple(self.rect), astuple(rect))
-
-
-@dataclass(frozen=True)
 class ChangedArea:
-    """A rectangle that came back.
+    """A rectangle that comes back.
 
     Attributes:
         pixels: in the travel format.
-        changed: one byte a pixel, 255 where a pixel differs from what was sent and 0 elsewhere.
-        visible: one byte a pixel, how far it is to be seen.
+        changed: 255 where a pixel differs from what was sent and 0 elsewhere.
+        limit: where the selection and the layer's own mask let a change show, as it was when the run began; None for
+            everywhere.
     """
 
     pixels: Picture
-    changed: bytes
-    visible: bytes
+    changed: Mask
+    limit: Mask | None
 
     def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
-        """Strip by strip: where, and the strip's share of the three."""
-        start = 0
+        """Strip by strip, once: where, the pixels, whether they changed, and how far they are to be seen."""
         for rect, strip in strips_of(self.pixels):
-            end = start + rect.width * rect.height
-            yield rect, strip, self.changed[start:end], self.visible[start:end]
-            start = end
+            changed = self.changed.crop(rect)
+            yield rect, strip, changed, apply_limit(rect, changed, self.limit)
 
 
 def strips_of(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
@@ -208,24 +192,24 @@ def room_like(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
     return room
 
 
-def limit_of(source: Source, rect: Rect) -> Limit | None:
+def limit_of(source: Source, rect: Rect) -> Mask | None:
     """What keeps a change of a rectangle from being seen; None when nothing does."""
-    mask = None
-    if not Gimp.Selection.is_empty(source.image):
-        mask = selected(source, rect)
+    selection = None if Gimp.Selection.is_empty(source.image) else selected(source, rect)
     own = source.layer.get_mask()
-    if own is not None and source.layer.get_apply_mask():
-        shown = read(own.get_buffer(), rect, MASK_FORMAT)
-        mask = shown if mask is None else multiply_masks(mask, shown)
-    return None if mask is None else Limit(rect, mask)
+    if own is None or not source.layer.get_apply_mask():
+        return None if selection is None else Mask(rect, selection)
+    buffer = own.get_buffer()
+    shown = (read(buffer, strip, MASK_FORMAT) for strip in strips(rect, 1))
+    return Mask(rect, shown if selection is None else map(multiply_masks, selection, shown))
 
 
-def selected(source: Source, rect: Rect) -> bytes:
-    """The selection over a rectangle of the layer, one byte a pixel; 0 outside of the canvas."""
-    return read(source.image.get_selection().get_buffer(), rect.moved(*source.offset), MASK_FORMAT)
+def selected(source: Source, rect: Rect) -> Iterator[bytes]:
+    """The selection over a rectangle of the layer in strips, one byte a pixel; 0 outside of the canvas."""
+    buffer = source.image.get_selection().get_buffer()
+    return (read(buffer, strip.moved(*source.offset), MASK_FORMAT) for strip in strips(rect, 1))
 
 
-def result_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gimp.Layer:
+def result_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that shows the changed pixels and nothing else."""
     layer = _empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
@@ -240,7 +224,7 @@ def result_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> G
     return _finish(layer, pixels, mask, shown)
 
 
-def whole_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gimp.Layer:
+def whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
     It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
@@ -256,11 +240,10 @@ def whole_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gi
         buffer.copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
     own = original.get_mask() if original.get_apply_mask() else None
     mask = shown = None
-    if own is not None or any(region.visible != region.changed for region in regions):
+    if own is not None:
         mask = layer.create_mask(Gimp.AddMaskType.WHITE)
         shown = mask.get_buffer()
-        if own is not None:
-            own.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.gegl())
+        own.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.gegl())
     native, native_bytes = _native(layer)
     form = source.form
     for region in regions:
@@ -269,6 +252,9 @@ def whole_layer(source: Source, name: str, regions: Sequence[ChangedArea]) -> Gi
             kept = read(pixels, rect, native)
             write(pixels, rect, form.name, strip, form.pixel_bytes)
             write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
+            if shown is None and visible != changed:
+                mask = layer.create_mask(Gimp.AddMaskType.WHITE)
+                shown = mask.get_buffer()
             if shown is not None:
                 merge_mask(shown, rect, visible, changed, form.depth)
     return _finish(layer, pixels, mask, shown)

@@ -147,10 +147,11 @@ class PresetStore:
 
     def _read(self, file: Path) -> Preset:
         """Raises ``OSError`` or ``ValueError`` for what is no preset."""
+        data = _read_bounded(file, _LARGEST_FILE)
         try:
-            found = json.loads(_read_bounded(file, _LARGEST_FILE).decode("utf-8"))
-        except RecursionError as error:
-            raise ValueError("it is nested too deeply") from error
+            found = json.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError("it is no JSON") from error
         if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
             raise ValueError("it holds no settings")
         name = found.get("name")

@@ -149,6 +149,7 @@ class PresetsDialog:
         chosen = self._selected()
         if chosen is not None:
             self.name.set_text(chosen.name)
+            self.with_thumbnail.set_active(chosen.thumbnail is not None and self._thumbnail is not None)
         self._allow()
 
     def _allow(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from gi.repository import Gimp
 from worker_client import Picture
@@ -16,7 +16,7 @@ _MODES = {"normal": Gimp.LayerMode.NORMAL, "hard-light": Gimp.LayerMode.HARDLIGH
 
 
 def product_group(
-    source: Source, name: str, pictures: Sequence[Picture], shown: Sequence[tuple[Rect, bytes]]
+    source: Source, name: str, pictures: Iterable[Picture], shown: Iterable[tuple[Rect, bytes]]
 ) -> Gimp.Layer:
     """A group, not yet in the image.
 
@@ -27,7 +27,8 @@ def product_group(
         source: what was protected.
         name: of the group.
         pictures: the layers from the bottom to the top, as the worker sends them.
-        shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel.
+        shown: rectangles of the source, and for each how far the group is to be seen there, one byte a pixel; asked for
+            once the pictures are used.
 
     Raises:
         Refused: as ``check_image``, or GIMP does not want one of the layers.

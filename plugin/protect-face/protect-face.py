@@ -10,7 +10,7 @@ from pathlib import Path
 import gi
 
 gi.require_version("Gimp", "3.0")
-from gi.repository import Gimp, GObject  # noqa: E402
+from gi.repository import Gimp, Gio, GObject  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -19,6 +19,7 @@ from worker_client.texts import _  # noqa: E402
 import check  # noqa: E402
 import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
+from last_settings import keep_as_last  # noqa: E402
 from layers import photo_of  # noqa: E402
 from procedures import guard_procedure, run_and_show  # noqa: E402
 
@@ -27,6 +28,10 @@ CHECK = "plug-in-protect-face-check"
 STRENGTHEN = "plug-in-protect-face-strengthen"
 WORKER = "plug-in-protect-face-worker"
 MENU = "<Image>/Filters/" + _("Privacy")
+# In this order in the menu, which GIMP sorts by path and label. Sections that a menu does not have divide nothing.
+PLACES = {PROTECT: "[1]", CHECK: "[2]", STRENGTHEN: "[3]", WORKER: "[4]"}
+HELP = Path(__file__).resolve().parent / "worker_client" / "help"
+HELP_DOMAIN = "protect-face"  # as in its index
 
 
 class ProtectFace(Gimp.PlugIn):
@@ -36,6 +41,7 @@ class ProtectFace(Gimp.PlugIn):
         return False  # texts.py does it, also for the words of the worker
 
     def do_query_procedures(self) -> list[str]:
+        self.set_help_domain(HELP_DOMAIN, Gio.File.new_for_path(str(HELP)))
         return [PROTECT, CHECK, STRENGTHEN, WORKER]
 
     def do_create_procedure(self, name: str) -> Gimp.Procedure:
@@ -81,7 +87,7 @@ def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
         plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guard_procedure(worker_menu.run_worker), None
     )
     procedure.set_menu_label(_("Protect Face _Worker…"))
-    procedure.add_menu_path(MENU)
+    procedure.add_menu_path(f"{MENU}/{PLACES[WORKER]}")
     procedure.set_documentation(
         _("Shows, restarts and examines the program behind Protect Face"),
         _("The worker holds the models and does the searching; it starts by itself and ends when idle."),
@@ -97,7 +103,7 @@ def _image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., object]
     procedure.set_image_types("RGB*, GRAY*")
     procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
     procedure.set_menu_label(label)
-    procedure.add_menu_path(MENU)
+    procedure.add_menu_path(f"{MENU}/{PLACES[name]}")
     procedure.set_attribution("Protect Face", "Protect Face", "2026")
     return procedure
 
@@ -118,6 +124,7 @@ def _run_protect(
         choice = dialog.ask(procedure, config, source)
         if choice is None:
             return None
+        keep_as_last(config, image)
         source = photo_of(image, drawables)  # the image could be edited while the dialog was open
     run_and_show(mode, source, run_settings.read_config(config), choice)
     return []

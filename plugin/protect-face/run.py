@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import worker_client
 from gi.repository import Gegl, Gimp
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
+from worker_client.errors import Refused
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects
-from worker_client.pixel_ops import multiply_masks
 from worker_client.results import digest_pictures as digest_pictures
-from worker_client.results import get_bounds, get_product_pictures, pack_selection, pair_with_masks, read_masks
+from worker_client.results import pack_selection
 from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
@@ -26,7 +26,8 @@ from worker_client.settings import (
 from worker_client.texts import _
 
 import layers
-from layers import ChangedArea, Limit, Source
+from layers import ChangedArea, Source
+from masks import Mask, apply_limit, find_limit, take_masks
 from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips
 from products import product_group
 from run_settings import RunSettings
@@ -41,7 +42,7 @@ class Choice:
     Attributes:
         faces: numbers of the faces; None for those that the settings name.
         search: a finished search that the worker keeps, to be applied instead of a new one; None for a new one.
-        digest: of the pixels that were searched, see ``digest_pictures``.
+        digest: of the pixels that were searched, see ``PixelDigest``.
         detection: result of "find" for its faces.
     """
 
@@ -117,7 +118,7 @@ def protect(
             photos = [read_photo(buffer, source.form, rect) for rect in rects]
             job = worker.submit("protect", header, photos + read_selections(source, rects))
             digest = digest_photo(buffer, source.form, rects)
-        result = job.result(tell)
+        result = job.result(tell, lazily=True)
     else:
         result, digest = applied
         limits = [layers.limit_of(source, rect) for rect in rects]
@@ -143,7 +144,7 @@ def _apply(
     header = amounts_header(asdict(settings))
     header |= {"search": choice.search, "output": job_header(asdict(settings))["output"]}
     try:
-        return worker.submit("apply", header).result(tell), digest
+        return worker.submit("apply", header).result(tell, lazily=True), digest
     except WorkerProblem as problem:
         if problem.code != "search-gone":
             raise
@@ -199,29 +200,28 @@ def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
 
 
 def build_layer(
-    source: Source, settings: RunSettings, pictures: Sequence[Picture], limits: Sequence[Limit | None]
+    source: Source, settings: RunSettings, pictures: Sequence[Picture], limits: Sequence[Mask | None]
 ) -> Gimp.Layer:
-    """The layer or group that the worker's pictures make, not yet in the image.
+    """The layer or group that the worker's pictures make, not yet in the image; they may come while they are used.
 
     Raises:
         Refused: nothing was changed, or the image or the layer is no longer what it was.
     """
+    if not pictures:
+        raise Refused("nothing-changed")
     name = name_layer(asdict(settings))
+    masks: list[Mask] = []
+    rest = take_masks(pictures, masks)
     if settings.output == PRODUCTS:
-        changed = {Rect(*there): mask for there, mask in read_masks(pictures).items()}
-        shown = [(rect, limit_mask(rect, mask, limits)) for rect, mask in changed.items()]
-        return product_group(source, name, get_product_pictures(pictures), shown)
-    parts = [
-        ChangedArea(picture, mask, limit_mask(Rect(*get_bounds(picture)), mask, limits))
-        for picture, mask in pair_with_masks(pictures)
-    ]
+        return product_group(source, name, rest, _show_masks(masks, limits))
+    parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in rest)
     make = layers.whole_layer if settings.output == WHOLE_LAYER else layers.result_layer
     return make(source, name, parts)
 
 
-def limit_mask(rect: Rect, mask: bytes, limits: Sequence[Limit | None]) -> bytes:
-    """Where a changed rectangle is to be seen, one byte a pixel."""
-    for limit in limits:
-        if limit is not None and rect.within(limit.rect) == rect:
-            return multiply_masks(mask, limit.crop(rect))
-    return mask
+def _show_masks(masks: Sequence[Mask], limits: Sequence[Mask | None]) -> Iterator[tuple[Rect, bytes]]:
+    """Where and how far changes are to be seen, one byte a pixel."""
+    for mask in masks:
+        limit = find_limit(mask.rect, limits)
+        for rect, changed in mask.bands():
+            yield rect, apply_limit(rect, changed, limit)

@@ -18,7 +18,8 @@ from worker_client.texts import _
 import layers
 import pairs
 import run
-from layers import Limit, Source, source_of
+from layers import Source, source_of
+from masks import Mask
 from originals import Original, own_run_record
 from pixels import Rect
 from procedures import connect_with_progress, show_progress
@@ -56,8 +57,8 @@ def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: i
             pictures = pair.pictures(rects, "original", "photo") + run.read_selections(source, rects)
             digest = run.digest_photo(pair.before, source.form, rects)
             job = worker.submit("protect", header, pictures)
-        result = job.result(show_progress)
-    layer = run.build_layer(source, settings, result.pictures, limits)
+        result = job.result(show_progress, lazily=True)
+        layer = run.build_layer(source, settings, result.pictures, limits)
     layer.set_name(_("{} (strengthened)").format(name_layer(asdict(settings))))
     layer.set_opacity(100)
     run.attach_run_record(layer, source, settings, result, rects, digest)
@@ -65,6 +66,6 @@ def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: i
     return result.header
 
 
-def _limit_to_selection(source: Source, rect: Rect) -> Limit | None:
+def _limit_to_selection(source: Source, rect: Rect) -> Mask | None:
     """What is visible has been through every mask already."""
-    return None if Gimp.Selection.is_empty(source.image) else Limit(rect, layers.selected(source, rect))
+    return None if Gimp.Selection.is_empty(source.image) else Mask(rect, layers.selected(source, rect))

@@ -9,7 +9,7 @@ import gi
 
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import Gdk, GimpUi, GLib, Gtk  # noqa: E402
+from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk  # noqa: E402
 from worker_client import Event, WorkerProblem  # noqa: E402
 from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, describe, perform  # noqa: E402
 from worker_client.texts import _, sentence, stage  # noqa: E402
@@ -20,13 +20,18 @@ _COPY = 1
 _GAP = 12
 
 
-def show() -> None:
-    """Shows the worker's state until the user closes it. Asks in a thread, because a silent worker takes its time."""
+def show(help_id: str) -> None:
+    """Shows the worker's state until the user closes it. Asks in a thread, because a silent worker takes its time.
+
+    Args:
+        help_id: of the page of GIMP's help.
+    """
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Protect Face Worker"), role="protect-face-worker", use_header_bar=False)
     responses = {2: RESTART, 3: FETCH, 4: DIAGNOSE}
     for number, label in ((2, _("_Restart")), (3, _("_Fetch Models")), (4, _("_Diagnosis")), (_COPY, _("Cop_y"))):
         dialog.add_button(label, number)
+    dialog.add_button(_("_Help"), Gtk.ResponseType.HELP)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
     text = Gtk.TextView(editable=False, wrap_mode=Gtk.WrapMode.WORD_CHAR, cursor_visible=False)
@@ -60,9 +65,17 @@ def show() -> None:
         if event.kind in ("queued", "progress"):
             buffer.set_text(stage(event.header))
 
+    def show_help(_dialog: Gtk.Dialog, key: Gdk.EventKey) -> bool:
+        if key.keyval == Gdk.KEY_F1:
+            Gimp.help("", help_id)
+        return bool(key.keyval == Gdk.KEY_F1)
+
+    dialog.connect("key-press-event", show_help)
     ask(STATUS)
-    while (response := int(dialog.run())) in responses or response == _COPY:
-        if response == _COPY:
+    while (response := int(dialog.run())) in responses or response in (_COPY, Gtk.ResponseType.HELP):
+        if response == Gtk.ResponseType.HELP:
+            Gimp.help("", help_id)
+        elif response == _COPY:
             clipboard = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
             clipboard.set_text(buffer.get_text(buffer.get_start_iter(), buffer.get_end_iter(), False), -1)
             clipboard.store()

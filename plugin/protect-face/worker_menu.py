@@ -24,12 +24,12 @@ def declare(procedure: Gimp.Procedure) -> None:
     procedure.add_string_return_value("answer", _("Answer"), _("What it said, as JSON"), "", _FLAGS)
 
 
-def run_worker(_procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, _data: object) -> list[Any]:
+def run_worker(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, _data: object) -> list[Any]:
     """Asks the worker, or shows the dialog that does."""
     if config.get_property("run-mode") == Gimp.RunMode.INTERACTIVE:
         import worker_dialog
 
-        worker_dialog.show()
+        worker_dialog.show(procedure.get_help_id())
         return [""]
     return [json.dumps(perform(config.get_property("do")))]
 

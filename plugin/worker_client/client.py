@@ -178,16 +178,17 @@ class Job(object):
         self._number = number
         self._cancelled_at = None  # type: float | None
 
-    def events(self, poll=0.2):
-        # type: (float) -> Iterator[Event]
+    def events(self, poll=0.2, lazily=False):
+        # type: (float, bool) -> Iterator[Event]
         """What happens, up to a "result" or an "error", which is the last event.
 
         Args:
             poll: seconds after which a "waiting" event comes when nothing happened, so that the host can breathe.
+            lazily: as in ``result``.
         """
         while True:
             try:
-                event = self._next(poll)
+                event = self._next(poll, lazily)
             except StreamClosed:
                 event = Event(ERROR, Message("worker-gone").described())
             except ProtocolError as error:
@@ -197,14 +198,19 @@ class Job(object):
             if event.kind in LAST_KINDS:
                 return
 
-    def result(self, tell):
-        # type: (Callable[[Event], object]) -> Event
-        """Waits for the result; ``tell`` gets every event before it.
+    def result(self, tell, lazily=False):
+        # type: (Callable[[Event], object], bool) -> Event
+        """Waits for the result.
+
+        Args:
+            tell: gets every event before it.
+            lazily: the pictures' strips come while they are used, which spares memory. They can be used once and in
+                their order; the connection serves for nothing else before, and has to be closed when they are not.
 
         Raises:
             WorkerProblem: the job failed or was cancelled.
         """
-        events = self.events()
+        events = self.events(lazily=lazily)
         event = next(events)
         while event.kind != RESULT:
             if event.kind == ERROR:
@@ -222,23 +228,39 @@ class Job(object):
         except StreamClosed:
             pass  # ``events`` tells of it
 
-    def _next(self, poll):
-        # type: (float) -> Event
+    def _next(self, poll, lazily):
+        # type: (float, bool) -> Event
         if not self._stream.wait(poll):
             if self._cancelled_at is not None and time.time() - self._cancelled_at > CANCEL_SECONDS:
                 self._stream.close()
                 return Event(ERROR, Message("cancelled").described())
             return Event("waiting")
-        header, pictures = read_message(self._stream)
-        # What names no job ends the connection, and this job with it.
-        if header.get("job") not in (None, self._number):
-            return Event("waiting")  # the rest of an earlier, cancelled job
+        header, pictures = read_message(self._stream, lazily=lazily)
         kind = header.get("kind")
+        # What names no job ends the connection, and this job with it.
+        ours = header.get("job") in (None, self._number)
+        if lazily and not (ours and kind == RESULT):
+            for picture in pictures:
+                picture.strips = list(picture.strips)
+        if not ours:
+            return Event("waiting")  # the rest of an earlier, cancelled job
         if kind not in EVENT_KINDS:
             raise ProtocolError("it is a message of an unknown kind")
         if kind == ERROR and not all(isinstance(header.get(name), TEXT) for name in ("code", "text")):
             raise ProtocolError("it is an error without a code or words")
+        for picture in pictures:
+            picture.strips = _reported(picture.strips) if lazily else picture.strips
         return Event(str(kind), header, pictures)
+
+
+def _reported(strips):
+    # type: (Iterable[bytes]) -> Iterator[bytes]
+    """Strips whose end, when the worker goes before they have come, is said as everything else that it does."""
+    try:
+        for strip in strips:
+            yield strip
+    except StreamClosed:
+        raise WorkerProblem("worker-gone")
 
 
 def ask(run_folder, kind, client):

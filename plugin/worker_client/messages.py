@@ -97,6 +97,13 @@ ENGLISH = {
     "part-photoshop": N_("damaged settings of an image editor"),
     "part-damaged": N_("metadata with a wrong checksum"),
     "part-further-data": N_("further data of the camera or program"),
+    "part-sidecar": N_("the sidecar '{name}', which is no XMP that can be read"),
+    "sidecar-exists": N_("There is a sidecar '{path}' already, which stays; delete it if it is out of date."),
+    "sidecar-not-written": N_("The sidecar '{path}' could not be written: {why}."),
+    "edit-not-marked": N_(
+        "The result is not marked as edited (IPTC Digital Source Type), because its XMP data have no room for that or"
+        " are damaged."
+    ),
     "jpeg-encoded-anew": N_(
         "The whole JPEG was encoded again ({why}), so that pixels beside the faces differ slightly; name a result that"
         " ends in .png to keep them."
@@ -124,6 +131,13 @@ ENGLISH = {
     "sources-nothing": N_(
         "No picture was found in {sources}; name folders or files with JPEG, PNG, TIFF, WebP or AVIF."
     ),
+    "sources-only-raw": N_(
+        "There is nothing but camera raw ({count} files); develop the photos and export them as JPEG or TIFF first."
+    ),
+    "raw-left-out": N_(
+        "Camera raw is not protected ({count} files left out); develop such photos and export them as JPEG or TIFF"
+        " first."
+    ),
     "list-unreadable": N_("The list '{path}' can't be read ({reason}); check its name."),
     "folder-not-readable": N_("The folder '{path}' can't be read ({reason}) and was left out; check its permissions."),
     "journal-unusable": N_(
@@ -149,6 +163,10 @@ ENGLISH = {
     "image-empty": N_("'{path}' is empty (0 bytes); copy or export it again."),
     "image-damaged": N_("'{path}' is damaged or cut short and can't be read; copy or export it again ({reason})."),
     "image-format-unknown": N_("'{path}' is not a JPEG, PNG, TIFF, WebP or AVIF picture; export it as one of these."),
+    "image-raw": N_("'{path}' is camera raw; develop it and export it as JPEG or TIFF, then protect that."),
+    "image-heif-unreadable": N_(
+        "'{path}' is a HEIF picture, for which the package pi-heif is missing; install that, or export it as JPEG."
+    ),
     "image-compression-unsupported": N_(
         "'{path}' is packed as {compression}, which this program can't read; export it as PNG, or as TIFF with Deflate."
     ),

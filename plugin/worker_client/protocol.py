@@ -21,13 +21,13 @@ from worker_client.constants import (
 )
 
 # Bytes of pixels that are read at once.
-STRIP_BYTES = 1 << 22
+STRIP_BYTES = 1 << 20
 # What JSON gives for text: unicode in Python 2, str in Python 3.
 TEXT = type(b"".decode("ascii"))
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any, Protocol
 
     class Stream(Protocol):
@@ -70,7 +70,7 @@ class Picture(object):
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA.
         depth: "u8", "u16" or "float" (32 bits, 0..1).
         icc: bytes of the ICC profile that the pixels are encoded in; empty for sRGB.
-        strips: bytes objects of whole rows, which together are the picture; may be a generator when sending.
+        strips: bytes objects of whole rows, which together are the picture; may be a generator.
         about: a dict with more about a picture that came from the worker.
     """
 
@@ -173,13 +173,14 @@ def write_header(stream, header, entries, payload_bytes):
     stream.write(PREFIX.pack(MAGIC, PROTOCOL, 0, len(text), payload_bytes) + text)
 
 
-def read_message(stream, payload_limit=PAYLOAD_LIMIT):
-    # type: (Stream, int) -> tuple[dict[str, Any], list[Picture]]
+def read_message(stream, payload_limit=PAYLOAD_LIMIT, lazily=False):
+    # type: (Stream, int, bool) -> tuple[dict[str, Any], list[Picture]]
     """Receives one message.
 
     Args:
         stream: where from.
         payload_limit: bytes of pictures; 0 until the other side has proved who it is.
+        lazily: read the pictures' strips while they are used, once and in this order, before anything else is read.
 
     Raises:
         ProtocolError: it is none, or larger than allowed.
@@ -188,8 +189,8 @@ def read_message(stream, payload_limit=PAYLOAD_LIMIT):
     header, entries, _ = read_header(stream, payload_limit=payload_limit)
     pictures = [_picture(entry) for entry in entries]
     for picture, entry in zip(pictures, entries):
-        picture.icc = bytes(stream.read(entry["icc"]))
-        picture.strips = _strips(stream, picture)
+        strips = _strips(stream, picture, entry["icc"])
+        picture.strips = strips if lazily else list(strips)
     return header, pictures
 
 
@@ -225,11 +226,12 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     return header, entries, payload_bytes
 
 
-def _strips(stream, picture):
-    # type: (Stream, Picture) -> list[bytes]
+def _strips(stream, picture, icc_bytes):
+    # type: (Stream, Picture, int) -> Iterator[bytes]
+    picture.icc = bytes(stream.read(icc_bytes))
     rows = max(1, STRIP_BYTES // picture.row_bytes)
-    tops = range(0, picture.height, rows)
-    return [bytes(stream.read(min(rows, picture.height - top) * picture.row_bytes)) for top in tops]
+    for top in range(0, picture.height, rows):
+        yield bytes(stream.read(min(rows, picture.height - top) * picture.row_bytes))
 
 
 def _parsed(text):

@@ -171,16 +171,16 @@ def text_report(name, figures):
     return "\n".join(lines) + "\n"
 
 
-def describe_original(name, known, inside):
-    # type: (str | bytes, bool, bool) -> dict[str, Any]
+def describe_original(name, known, layer):
+    # type: (str | bytes, bool, str | bytes | None) -> dict[str, Any]
     """What the figures of a "check" keep of the original, as "original".
 
     Args:
         name: of its layer, image or file.
         known: whether it is known to be the unprotected photo, rather than said to be.
-        inside: whether it is a layer of the image that was judged.
+        layer: name of the layer that the unprotected photo is in the image that was judged; None when there is none.
     """
-    return {"name": as_text(name), "known": known, "inside": inside}
+    return {"name": as_text(name), "known": known, "layer": None if layer is None else as_text(layer)}
 
 
 def condition(figures):
@@ -197,8 +197,8 @@ def reminders(figures):
     """What the user should know besides the figures of a "check"; nothing from a worker that does not tell."""
     lines = [sentence(warning) for warning in figures.get("warnings", ())]
     original = figures.get("original")
-    if original and original["inside"]:
-        lines.append(sentence(Message("original-inside", name=original["name"])))
+    if original and original["layer"] is not None:
+        lines.append(sentence(Message("original-inside", name=original["layer"])))
     return lines
 
 

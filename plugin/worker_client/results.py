@@ -50,26 +50,53 @@ def scale_rect(rect, scale):
     return (left, top, max(1, right - left), max(1, bottom - top))
 
 
-def pack_selection(rect, levels):
-    # type: (Bounds, bytes) -> Picture
+def pack_selection(rect, strips):
+    # type: (Bounds, Iterable[bytes]) -> Picture
     """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
 
     What is not selected is sent as 1 of 255, or the mask that comes back would not tell what changed unseen.
     """
     x, y, width, height = rect
-    return Picture("selection", x, y, width, height, 1, "u8", strips=[levels.translate(_AT_LEAST_1)])
+    return Picture("selection", x, y, width, height, 1, "u8", strips=(strip.translate(_AT_LEAST_1) for strip in strips))
+
+
+def all_or_nothing(mask):
+    # type: (bytes) -> bytes
+    """255 where a mask that came back says that something changed, however little is to be seen of it; 0 elsewhere."""
+    return mask.translate(_ALL_OR_NOTHING)
+
+
+class PixelDigest(object):
+    """Tells whether pixels are still the same, in either GIMP: the SHA-256 of them and of where they lie."""
+
+    def __init__(self):
+        # type: () -> None
+        self._found = hashlib.sha256()
+
+    @property
+    def value(self):
+        # type: () -> str
+        return self._found.hexdigest()
+
+    def begin(self, picture):
+        # type: (Picture) -> None
+        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
+        self._found.update(where.encode("utf-8"))
+
+    def add(self, strip):
+        # type: (bytes) -> None
+        self._found.update(strip)
 
 
 def digest_pictures(pictures):
     # type: (Iterable[Picture]) -> str
-    """What tells whether pixels are still the same, in either GIMP: the SHA-256 of them and of where they lie."""
-    found = hashlib.sha256()
+    """The ``PixelDigest`` of pictures, whose strips are used up."""
+    digest = PixelDigest()
     for picture in pictures:
-        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
-        found.update(where.encode("utf-8"))
+        digest.begin(picture)
         for strip in picture.strips:
-            found.update(strip)
-    return found.hexdigest()
+            digest.add(strip)
+    return digest.value
 
 
 def read_masks(pictures):
@@ -82,7 +109,7 @@ def read_masks(pictures):
     masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not masks:
         raise Refused("nothing-changed")
-    return {rect: mask.translate(_ALL_OR_NOTHING) for rect, mask in masks.items()}
+    return {rect: all_or_nothing(mask) for rect, mask in masks.items()}
 
 
 def pair_with_masks(pictures):

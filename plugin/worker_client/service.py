@@ -56,8 +56,7 @@ def describe(action, answer):
     if action == DIAGNOSE:
         return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(answer.items()))
     if action == FETCH:
-        nothing_left = [] if answer["missing"] else [_("There is nothing to fetch: the models are here.")]
-        return "\n".join(nothing_left + [_models(answer)])
+        return "\n".join(_models(answer) or [_("There is nothing to fetch: the models are here.")])
     hello = answer["hello"]
     lines = [
         _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=device_name(hello)),
@@ -66,19 +65,21 @@ def describe(action, answer):
         ),
         _("Its log is {}.").format(answer["log"]),
         "",
-        _models(hello["models"]),
     ]
+    lines += _models(hello["models"]) or [_("All models are here.")]
     return "\n".join(lines + [sentence(why) for _name, why in sorted(hello["missing_priors"].items())])
 
 
 def _models(models):
-    # type: (dict[str, Any]) -> str
-    lines = [_("Models: {}.").format(", ".join(models["present"]))]
-    for model in models["missing"]:
-        lines.append(_("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0)))
+    # type: (dict[str, Any]) -> list[str]
+    """Which models are missing, and what to do where they can't be fetched."""
+    lines = [
+        _("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0))
+        for model in models["missing"]
+    ]
     if not all(model["can_be_fetched"] for model in models["missing"]):
         lines.append(sentence(Message("installed-models-missing")))
-    return "\n".join(lines)
+    return lines
 
 
 def _plain(value):

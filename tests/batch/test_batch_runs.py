@@ -282,6 +282,24 @@ def test_what_no_photo_can_do_without_ends_the_batch(shoot: Path, out: Path) -> 
     agree(out)
 
 
+def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot: Path, out: Path) -> None:
+    photo, there = shoot / "day 2" / "c.jpg", out / "day 2" / "c.jpg.xmp"
+    sidecar = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    photo.with_name("c.jpg.xmp").write_bytes(sidecar)
+    run_batch(shoot, out)
+    assert there.read_bytes() == sidecar
+    (row,) = (row for row in rows(out) if row.source == str(photo))
+    assert row.report["sidecars"] == [str(there)] and row.report["warnings"] == []
+    there.write_bytes(b"edited")
+    run_batch(shoot, out)
+    assert there.read_bytes() == b"edited"
+
+
+def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:
+    run_batch(shoot, out)
+    assert run_batch(shoot, out, job=replace(JOB, mark=False))[0].protected == run_batch(shoot, out)[1].done
+
+
 def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out: Path) -> None:
     names = [os.fsdecode(b"caf\xe9.png"), f"{'x' * 251}.png", "a\nb.png", "'; DROP TABLE photos; --.png"]
     for value, name in enumerate(names, 50):
@@ -292,6 +310,27 @@ def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out
     run_batch(tmp_path / "shoot", out)
     assert sorted(results_of(out)) == sorted(names)
     assert run_batch(tmp_path / "shoot", out)[1].pending == []
+
+
+def test_a_folder_of_results_that_goes_away_ends_the_batch(shoot: Path, out: Path, tmp_path: Path) -> None:
+    def unplug(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        for outcome in darken(items, job, control):
+            yield outcome
+            if outcome.state == "done":
+                out.rename(tmp_path / "unplugged")
+
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out, engine=unplug)
+    assert error.value.code == "folder-unusable" and not out.exists()
+
+
+def test_two_shoots_of_the_same_names_go_into_one_folder_side_by_side(shoot: Path, out: Path, tmp_path: Path) -> None:
+    other = save(tmp_path / "other" / "a.png", 77).parent
+    run_batch(shoot, out)
+    run_batch(other, out)
+    assert sorted(results_of(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert (len(run_batch(shoot, out)[1].pending), len(run_batch(other, out)[1].pending)) == (1, 0)
+    agree(out)
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -11,6 +11,7 @@ import pytest
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.sources import find_sources
 from c2p_core.errors import BadRequest
+from tests.said import raising
 
 OUT = Path("out")
 
@@ -36,7 +37,15 @@ def test_a_folder_keeps_its_layout_and_only_pictures_are_taken_from_it() -> None
     touch("shoot/b.JPG", "shoot/day 1/a.tif", "shoot/day 1/notes.txt", "shoot/raw.cr3", "shoot/raw2.CR3")
     found = find_sources(["shoot"], OUT, bytes)
     assert [item.place for item in plan_items(found)] == ["b.JPG", "day 1/a.tif"]
-    assert found.left_out == {".cr3": 2, ".txt": 1}
+    assert found.left_out == {".cr3": 2, ".txt": 1} and found.raw == 2
+
+
+def test_camera_raw_that_a_pattern_or_list_names_is_counted_and_no_failure() -> None:
+    touch("shoot/a.jpg", "shoot/a.NEF", "shoot/b.dng")
+    found = find_sources(["shoot/*", "-"], OUT, lambda: b"shoot/a.NEF\n")
+    assert [item.place for item in plan_items(found)] == ["a.jpg"] and found.raw == 2
+    with raising(BadRequest, "sources-only-raw", count=1):
+        find_sources(["shoot/b.dng"], OUT, bytes)
 
 
 def test_several_sources_keep_their_layout_below_the_folder_that_they_share() -> None:

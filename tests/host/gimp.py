@@ -18,7 +18,7 @@ from worker_client.constants import PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
 
 from c2p_core.models.store import default_root
-from hatch_build import compile_translations
+from hatch_build import compile_all
 from installer import plug_in
 from tests.fetchable import bundle_with_fetchable
 from tests.host.root import GIMP3, NoRoot, inside, root_of
@@ -196,7 +196,7 @@ def plug_ins(folder: Path) -> list[psutil.Process]:
 
 def _install(gimp: Gimp) -> None:
     """Lays the plug-in out as the installer does, with a file that leads to a worker from this checkout."""
-    for path, body in plug_in.contents(3, compile_translations(plug_in.SOURCE / plug_in.CLIENT)).items():
+    for path, body in plug_in.contents(3, compile_all(CHECKOUT)).items():
         target = gimp.plug_in / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(body)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hatch_build import compile_translations
+from hatch_build import compile_all
 from installer import plug_in
 from installer.gimps import Profile
 from tests.host import gimp as host
@@ -125,6 +125,5 @@ def prepared(share: Path) -> Gimp210:
     profile = share / ".config" / "GIMP" / "2.10"
     profile.mkdir(parents=True)
     content = host.pointer(share / "run", in_root=True)
-    translations = compile_translations(plug_in.SOURCE / plug_in.CLIENT)
-    plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()), translations)
+    plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()), compile_all(host.CHECKOUT))
     return Gimp210(inside(root, share), share)

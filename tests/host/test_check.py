@@ -134,7 +134,7 @@ def test_in_a_duplicate_of_the_image_the_photo_is_known_by_its_pixels(gimp: Gimp
     )
     """
     ).told
-    assert told["originals"] == 2 * [{"name": "Background", "known": True, "inside": True}]
+    assert told["originals"] == 2 * [{"name": "Background", "known": True, "layer": "Background"}]
     assert told["touched"][0] == "execution-error" and "name it in the argument 'original'" in told["touched"][1]
     assert told["protected"][0] == "execution-error" and "select the layer with the photo" in told["protected"][1]
     assert told["names"] == ["natural makeup", "Background"]
@@ -286,8 +286,9 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     other, layer = portrait()
     other.scale(1024, 1024)
     open_image = look(figures(flat, flat.get_layers()[0], original=layer))
-    missing = Gio.File.new_for_path(str(SHARE / "none.png"))
-    refused = call("plug-in-protect-face-check", image, [result], **{"original-file": missing})[:2]
+    (SHARE / "none.png").write_text("no picture")
+    none = Gio.File.new_for_path(str(SHARE / "none.png"))
+    refused = call("plug-in-protect-face-check", image, [result], **{"original-file": none})[:2]
     flat.crop(400, 512, 0, 0)
     cut = call("plug-in-protect-face-check", flat, flat.get_layers(), **{"original-file": photo})[:2]
     tell(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))
@@ -296,10 +297,12 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     values, originals = zip(*told["looks"], strict=True)
     assert values[1] == pytest.approx(values[0], abs=1e-4) and values[2] == pytest.approx(values[0], abs=1e-4)
     assert values[3] == pytest.approx(values[0], abs=0.05)
-    assert [(one["known"], one["inside"]) for one in originals] == [
-        (True, True), (True, False), (False, False), (False, False),
-    ]  # fmt: skip
-    assert originals[1]["name"] == "astronaut.png"
+    assert originals == (
+        {"name": "Background", "known": True, "layer": "Background"},
+        {"name": "astronaut.png", "known": True, "layer": "Background"},
+        {"name": "astronaut.png", "known": False, "layer": None},
+        {"name": "Background", "known": False, "layer": None},
+    )
     assert told["refused"][0] == "execution-error" and "none.png can't be opened" in told["refused"][1]
     assert told["cut"] == ["execution-error", render("proportions-differ", {})]
     assert told["images"] == 3, "a file that was compared is still open"

@@ -9,14 +9,17 @@ from tests.host.gimp import Gimp
 pytestmark = pytest.mark.host
 
 
-def test_gimp_registers_every_procedure_in_the_privacy_menu(gimp: Gimp) -> None:
+def test_gimp_registers_every_procedure_in_the_privacy_menu_protect_first(gimp: Gimp) -> None:
     told = gimp.script("""
         pdb = Gimp.get_pdb()
         found = pdb.query_procedures("plug-in-protect-face.*", *[".*"] * 7)
         tell(menus={name: pdb.lookup_procedure(name).get_menu_paths() for name in found})
     """).told
+    # GIMP sorts by place and label.
     parts = ("", "-check", "-strengthen", "-worker")
-    assert told["menus"] == {f"plug-in-protect-face{part}": ["<Image>/Filters/Privacy"] for part in parts}
+    assert told["menus"] == {
+        f"plug-in-protect-face{part}": [f"<Image>/Filters/Privacy/[{place}]"] for place, part in enumerate(parts, 1)
+    }
 
 
 def test_defaults_are_those_of_the_worker(gimp: Gimp) -> None:

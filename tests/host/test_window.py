@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -167,6 +168,13 @@ class Window:
     def wait_for_layers(self, count: int, seconds: float = 30) -> None:
         self.wait(seconds, lambda _titles: self.layers() == count)
 
+    def undo(self) -> None:
+        """Undoes the last step, and waits until another number of layers is there."""
+        before = self.layers()
+        self.do("wmctrl", "-a", "astronaut")
+        self.keys("ctrl+z")
+        self.wait(30, lambda _titles: self.layers() != before)
+
     def ask(self, order: str) -> dict[str, Any]:
         """Has the open dialog run Python; what it put into ``found``."""
         share = self.gimp.share
@@ -227,12 +235,23 @@ class Window:
         self.wait(30, lambda titles: DIALOG not in titles)
 
 
+def missing_programs(gimp: Gimp) -> list[str]:
+    """What a window needs and this system lacks."""
+    folders = ("/usr/local/bin", "/usr/bin", "/bin")
+    return [name for name in PROGRAMS if not gimp.prefix and shutil.which(name, path=":".join(folders)) is None]
+
+
 @pytest.fixture(scope="module")
 def window(gimp: Gimp) -> Iterator[Window]:
-    folders = ("/usr/local/bin", "/usr/bin", "/bin")
-    missing = [name for name in PROGRAMS if not gimp.prefix and shutil.which(name, path=":".join(folders)) is None]
-    if missing:
+    if missing := missing_programs(gimp):
         pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
+    with opened_window(gimp, gimp.share / "astronaut.png") as shown:
+        yield shown
+
+
+@contextmanager
+def opened_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
+    """GIMP's window with a photo, whose name begins with "astronaut", on a screen of its own."""
     profile = gimp.share / "profile-window"
     shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
     for name, lines in ADDED.items():
@@ -249,14 +268,14 @@ def window(gimp: Gimp) -> Iterator[Window]:
         shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
         shown.wait_for("wmctrl", "-m")
-        portrait = str(gimp.share / "astronaut.png")
-        shown.start("dbus-run-session", "--", "gimp", "--new-instance", "--no-splash", portrait)
+        shown.start("dbus-run-session", "--", "gimp", "--new-instance", "--no-splash", str(photo))
         shown.wait_for_layers(1, 120)
         yield shown
     finally:
         for process in shown.processes:
             for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-                child.kill()
+                with suppress(psutil.NoSuchProcess):  # it ends by itself when its parent has
+                    child.kill()
             process.wait()
         shutil.rmtree(profile)
 
@@ -269,11 +288,9 @@ def only_the_photo(window: Window) -> None:
         assert time.monotonic() < until, left
         window.do("wmctrl", "-c", left[0])
         time.sleep(0.3)
-    while (count := window.layers()) != 1:
+    while window.layers() != 1:
         assert time.monotonic() < until, window.titles()
-        window.do("wmctrl", "-a", "astronaut")
-        window.keys("ctrl+z")
-        window.wait(30, lambda _titles, count=count: window.layers() != count)
+        window.undo()
 
 
 def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
@@ -281,7 +298,8 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
     picture = window.gimp.share / "window.png"
     window.do("import", "-window", title, str(picture))
     with Image.open(picture) as image:
-        return {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    return {(int(red), int(green), int(blue)) for red, green, blue in np.unique(pixels, axis=0)}
 
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
@@ -548,6 +566,69 @@ def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Windo
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
+STEPS = """
+from gi.repository import GObject
+dialog._config.set_property("steps", {})
+found["text"] = dialog._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().get_text()
+"""
+
+
+def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Window) -> None:
+    window.open_dialog()
+    assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
+    window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
+    process = computing(window.gimp)
+    process.suspend()
+    try:
+        window.keys("Return")
+        folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
+        window.wait(60, lambda _titles: jobs(window.gimp) == 1)
+        for cancelled in plug_ins(folder):
+            cancelled.kill()  # as GIMP's Cancel does
+    finally:
+        process.resume()
+    window.wait(30, lambda titles: "GIMP Message" in titles and not jobs(window.gimp))
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.do("wmctrl", "-a", "astronaut")
+    window.keys("ctrl+f")
+    window.wait_for_layers(2, 60)
+    window.wait(30, lambda titles: "GIMP Message" in titles)
+    window.do("wmctrl", "-c", "GIMP Message")
+    window.open_dialog()
+    names = "found['names'] = [layer.get_name() for layer in dialog._source.image.get_layers()]"
+    assert window.ask(names)["names"][0] == "plum “lipstick”"
+    window.dismiss()
+
+
+@pytest.fixture
+def opened(window: Window) -> Iterator[Path]:
+    """A file that gets the address of every page that is opened in the user's browser."""
+    found, home = window.gimp.share / "opened.txt", window.gimp.share / ".local" / "share" / "applications"
+    home.mkdir(parents=True)
+    record = window.gimp.share / "record.sh"
+    record.write_text(f'#!/bin/sh\necho "$1" > "{found}"\n')
+    record.chmod(0o755)
+    (home / "record.desktop").write_text(
+        f"[Desktop Entry]\nType=Application\nName=Record\nExec={record} %u\nMimeType=text/html;x-scheme-handler/file;\n"
+    )
+    (home / "mimeapps.list").write_text(
+        "[Default Applications]\ntext/html=record.desktop\nx-scheme-handler/file=record.desktop\n"
+    )
+    yield found
+    shutil.rmtree(home)
+    found.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("key", ["F1", "alt+h"])
+def test_help_opens_the_manual_that_came_with_the_plug_in(window: Window, opened: Path, key: str) -> None:
+    window.open_dialog()
+    window.keys(key)
+    window.wait(30, lambda _titles: opened.exists() and bool(opened.read_text().strip()))
+    address, _, heading = opened.read_text().strip().partition("#")
+    assert heading == "protect" and '<h2 id="protect">' in Path(address.removeprefix("file://")).read_text()
+    window.dismiss()
+
+
 def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
     window.ask("dialog._config.set_property('steps', 1)")
@@ -566,16 +647,17 @@ def test_check_compares_with_a_file_that_is_chosen_in_its_window(window: Window)
     window.protect()
     window.choose(CHECK, CHECK)
     found = json.loads(window.wait_for_words("original"))
-    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": True}
+    assert found["original"] == {"name": "astronaut.png", "known": True, "layer": "astronaut.png"}
     window.shoot(CHECK, "check")
     window.keys("alt+g")
     window.wait(30, lambda titles: ORIGINAL in titles)
     window.keys("alt+f")
     window.wait(30, lambda titles: CHOOSER in titles)
-    window.do("xdotool", "type", "--delay", "40", str(window.gimp.share / "astronaut.png"))
+    shutil.copy(window.gimp.share / "astronaut.png", window.gimp.share / "photo.png")
+    window.do("xdotool", "type", "--delay", "40", str(window.gimp.share / "photo.png"))
     window.keys("Return")
-    found = json.loads(window.wait_for_words('"inside": false'))
-    assert found["original"] == {"name": "astronaut.png", "known": True, "inside": False}
+    found = json.loads(window.wait_for_words("photo.png"))
+    assert found["original"] == {"name": "photo.png", "known": True, "layer": "astronaut.png"}
     window.shoot(CHECK, "check-file")
     window.keys("alt+u")
     window.wait_for_words("upload")
@@ -596,7 +678,7 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
 
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
     window.choose("Protect Face Worker", "Protect Face Worker")
-    window.wait_for_words("It has been running for", "Models: ")
+    window.wait_for_words("It has been running for", "All models are here.")
     before = endpoint(window.gimp)["pid"]
     window.keys("alt+r")
     window.wait_for_words("It has been running for")

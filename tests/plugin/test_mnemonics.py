@@ -41,15 +41,16 @@ WINDOWS: dict[str, tuple[str, ...]] = {
         *("_Use", "_Rename", "_Delete", "_Close"),
     ),
     "deleting": ("_Cancel", "_Delete"),
-    "check": ("Save _Report…", "As _Uploaded", "_Close", *METER),
-    "original": ("_Cancel", "_OK"),
+    "check": ("Ori_ginal…", "Save _Report…", "As _Uploaded", "_Close", *METER),
+    "original": ("_Which is the photo before it was protected?", "Original from _File…", "_Cancel", "_OK"),
+    "original from a file": ("_Open", "_Cancel"),
     "report": ("_Save", "_Cancel"),
     "result": ("_Close", *METER),
-    "worker": ("_Restart", "_Fetch Models", "_Diagnosis", "Cop_y", "_Close"),
+    "worker": ("_Restart", "_Fetch Models", "_Diagnosis", "Cop_y", "_Help", "_Close"),
     "menu": ("_Protect Face…", "_Check Protection…", "_Strengthen Protection", "Protect Face _Worker…"),
 }
 # Arguments of procedures that have no window.
-UNSEEN = {"_What", "_Original", "As _uploaded", "_Report", "_Do"}
+UNSEEN = {"_What", "_Original", "Original _file", "As _uploaded", "_Report", "_Do"}
 
 
 @pytest.fixture(scope="module")

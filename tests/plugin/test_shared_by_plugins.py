@@ -230,7 +230,7 @@ def test_each_changed_rectangle_has_its_own_mask() -> None:
 
 
 def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
-    sent = results.pack_selection((3, 4, 2, 2), bytes([0, 1, 128, 255]))
+    sent = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
     assert (sent.name, results.get_bounds(sent), b"".join(sent.strips)) == (
         "selection",
         (3, 4, 2, 2),
@@ -286,11 +286,11 @@ def test_a_report_tells_what_the_worker_warns_of() -> None:
 
 
 def test_a_report_says_first_what_it_depends_on_and_that_the_image_holds_the_photo() -> None:
-    for known, inside in ((False, True), (True, False)):
-        original = report.describe_original("Background", known, inside)
+    for known, layer in ((False, "Photo"), (True, None)):
+        original = report.describe_original("Background", known, layer)
         lines = report.text_report("me", {"faces": [], "original": original}).splitlines()
         assert (Message("original-not-certain", name="Background").text() == lines[2]) is not known
-        assert (Message("original-inside", name="Background").text() in lines) is inside
+        assert (Message("original-inside", name="Photo").text() in lines) is (layer is not None)
 
 
 def test_a_face_that_was_left_out_is_told_with_its_reason() -> None:
@@ -392,13 +392,13 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
 
 def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
     words = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
-    assert words == "There is nothing to fetch: the models are here.\nModels: a, b."
+    assert words == "There is nothing to fetch: the models are here."
 
 
 def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
     missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
     words = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
-    assert words[1:] == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
+    assert words == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
 
 
 def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
@@ -413,7 +413,7 @@ def test_a_diagnosis_is_one_line_for_each_finding() -> None:
 def test_a_job_tells_of_its_events_and_gives_its_result_or_raises_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     job, told = Job.__new__(Job), []  # type: ignore[var-annotated]
     events = [Event("waiting"), Event("progress"), Event("result", {"said": 1})]
-    monkeypatch.setattr(Job, "events", lambda _job: iter(events))
+    monkeypatch.setattr(Job, "events", lambda _job, lazily: iter(events))
     assert job.result(told.append).header == {"said": 1}
     assert [event.kind for event in told] == ["waiting", "progress"]
     events[1:] = [Event("error", {"code": "of-a-later-version", "fields": {"x": 1}, "text": "It is full."})]

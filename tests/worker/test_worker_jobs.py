@@ -14,6 +14,7 @@ import pytest
 import torch
 import worker_client
 from PIL import Image
+from scipy.ndimage import binary_closing
 from skimage import data, transform
 from talk import ask, events, status, until
 from worker_client.detection_size import SEARCH_SIDE, SHRINK, choose_detection_size
@@ -30,6 +31,7 @@ from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
+from c2p_core.worker import protection
 from c2p_core.worker.job_answer import list_settings
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
@@ -193,7 +195,7 @@ def direct(store: ModelStore) -> ProtectResult:
 def pasted(below: np.ndarray, made: list[Picture]) -> np.ndarray:
     """The layer with what came back laid over it through its mask."""
     shown = below.copy()
-    for protected, mask in zip(made[::2], made[1::2], strict=True):
+    for mask, protected in zip(made[::2], made[1::2], strict=True):
         x, y, width, height = protected.bounds
         assert mask.bounds == protected.bounds and (protected.name, mask.name) == ("protected", "mask")
         part = shown[y : y + height, x : x + width]
@@ -292,7 +294,7 @@ def test_every_kind_of_pixels_comes_back_as_it_went(jobs: Jobs, dtype: Any, chan
     pixels = (unit * 65535).astype(np.uint16) if dtype == np.uint16 else unit.astype(np.float32)
     if dtype == np.float32:
         pixels[0, 0], pixels[1, 1], pixels[2, 2] = 7.0, -1.0, np.nan
-    answer, (protected, mask), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
+    answer, (mask, protected), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
     assert protected.pixels.dtype == pixels.dtype and protected.pixels.shape[2] == channels and answer["faces"]
     x, y, width, height = protected.bounds
     assert width < 300 and mask.pixels.max() == 255
@@ -428,7 +430,7 @@ def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) ->
     _, made, _ = run(
         jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=faces, steps=STEPS, prompt="red lipstick", output="products"
     )
-    *layers, mask = made
+    mask, *layers = made
     assert [layer.name for layer in layers] == ["skin"] + ["product"] * (len(layers) - 1) and len(layers) > 2
     assert [layer.about["product"] for layer in layers][:2] == ["Reshaped skin", "Foundation"]
     assert "Lipstick" in [layer.about["product"] for layer in layers]
@@ -461,6 +463,19 @@ def test_the_same_request_gives_the_same_bytes_with_warm_models(jobs: Jobs, dire
     for _ in range(2):
         _, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
         assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
+
+
+def test_holes_in_the_mask_of_a_large_change_are_closed_as_in_a_small_one() -> None:
+    random = np.random.default_rng(0)
+    before = np.zeros((2000, 2500, 1), np.uint8)
+    after = (random.random(before.shape) < 0.3).astype(np.uint8)
+    after[[0, -1]] = after[:, [0, -1]] = 1
+    photo = Picture("photo", 5, 7, before)
+    mask, protected = pack_result(photo, ProtectResult(Photo(after), ()), None, {})
+    changed = after[..., 0] > 0
+    closed = changed | binary_closing(changed, np.ones((5, 5), bool))
+    assert mask.bounds == photo.bounds and np.array_equal(mask.pixels[..., 0], np.uint8(255) * closed)
+    assert np.array_equal(protected.pixels, after)
 
 
 # Searches that are kept
@@ -551,6 +566,18 @@ def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
     for kind in ("render", "measure", "apply"):
         with raising(BadRequest, "search-gone"):
             run(jobs, kind, [], search=search, area=AREA)
+
+
+@pytest.mark.slow
+def test_two_looks_for_a_large_photo_are_not_two_large_photos(
+    jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = large.astype(np.uint16) * np.uint16(257)
+    monkeypatch.setattr(protection, "_MOST_BYTES", 2.2 * deep.nbytes)
+    first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
+    for search in (first, second):
+        rendered(jobs, search, area=[1900, 900, 300, 400])
+    run(jobs, "drop", [], searches=[first, second])
 
 
 def test_a_part_outside_of_what_was_searched_is_refused(jobs: Jobs, kept: dict[str, Any]) -> None:

@@ -110,6 +110,28 @@ def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
         assert psutil.Process(worker.hello["pid"]).children() == computing, "it was ended by force"
 
 
+def test_pixels_of_a_result_may_come_while_they_are_used(worker: worker_client.Worker) -> None:
+    rows = [bytes([number]) * 30_000 for number in range(250)]
+    sent = [worker_client.Picture(name, 0, 0, 10_000, 250, 3, "u8", b"icc", rows) for name in "ab"]
+    result = worker.submit("protect", {}, sent).result(lambda _event: None, lazily=True)
+    for name, received in zip("ab", result.pictures, strict=True):
+        strips = iter(received.strips)
+        first = next(strips)
+        assert len(first) < received.size and (received.name, received.icc) == (name, b"icc")
+        assert first + b"".join(strips) == b"".join(rows)
+    assert ask(worker, text="next").header["said"] == "next"
+
+
+def test_a_client_that_leaves_amid_its_result_holds_up_nobody(
+    location: WorkerLocation, worker: worker_client.Worker
+) -> None:
+    with worker_client.connect(location=location) as leaving:
+        sent = worker_client.Picture("photo", 0, 0, 10_000, 1000, 3, "u8", b"", [bytes(30_000)] * 1000)
+        result = leaving.submit("protect", {}, [sent]).result(lambda _event: None, lazily=True)
+        assert next(iter(result.pictures[0].strips))
+    assert ask(worker, text="next").header["said"] == "next"
+
+
 def test_a_job_that_waits_can_be_cancelled_too(location: WorkerLocation, worker: worker_client.Worker) -> None:
     running = worker.submit("protect", {"does": "count", "steps": 20, "seconds": 0.15})
     with worker_client.connect(location=location) as other:

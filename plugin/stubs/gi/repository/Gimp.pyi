@@ -57,6 +57,7 @@ class ImageProcedure(Procedure): ...
 
 class PlugIn:
     __gtype__: ClassVar[Any]
+    def set_help_domain(self, name: str, folder: Any) -> None: ...
 
 class Image:
     @staticmethod

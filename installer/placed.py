@@ -1,0 +1,185 @@
+"""Files in folders of other programs, and a record of them, so that only what is ours is ever replaced or removed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from installer.places import data_home
+from installer.problems import Stop
+
+RECORD = "integrations.json"
+
+Placed = Literal["wrote", "nothing to do in", "somebody else's"]
+
+
+@dataclass
+class Record:
+    """What was put where, kept in the data folder.
+
+    Attributes:
+        path: of the record.
+        files: for each file the SHA-256 of every content that it was given: a killed run leaves the old or the new one.
+        lines: for each file of the user's the line that it was given.
+    """
+
+    path: Path
+    files: dict[str, list[str]] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls) -> Record:
+        """The record of this user; an empty one where there is none, or it can't be understood."""
+        path = data_home() / RECORD
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, dict(content["files"]), dict(content["lines"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return cls(path)
+
+    def put(self, path: Path, body: bytes, *, executable: bool = False) -> Placed:
+        """Write a file unless there is one that is not ours, or that somebody has changed since.
+
+        Raises:
+            Stop: it can't be written.
+        """
+        known = self.files.get(str(path), [])
+        wanted = _hash(body)
+        try:
+            if path.exists() or path.is_symlink():
+                if path.is_symlink() or not path.is_file() or _hash(path.read_bytes()) not in known:
+                    return "somebody else's"
+                if _hash(path.read_bytes()) == wanted and _is_executable(path) == executable:
+                    return "nothing to do in"
+            self.files[str(path)] = [*(old for old in known if old != wanted), wanted]
+            self._write()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, body, 0o755 if executable else 0o644)
+        except OSError as error:
+            raise _stop(path, error) from error
+        return "wrote"
+
+    def add_line(self, path: Path, line: str, needed: str) -> Placed:
+        """Append a line to a file of the user's, which is made if it is missing, unless one has what is ``needed``.
+
+        Raises:
+            Stop: it can't be read or written.
+        """
+        try:
+            target = path.resolve()  # of those who keep their settings elsewhere
+            body = target.read_bytes() if target.exists() else b""
+            if any(needed in there for there in _lines(body)):
+                return "nothing to do in"
+            self.lines[str(path)] = line
+            self._write()
+            end = b"" if not body or body.endswith(b"\n") else b"\n"
+            mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+            _replace(target, body + end + line.encode() + b"\n", mode)
+        except OSError as error:
+            raise _stop(path, error) from error
+        return "wrote"
+
+    def describe(self) -> list[tuple[Path, str]]:
+        """Each file and each file with a line of ours, with what became of it; "" where it is as it was written."""
+        said = []
+        for name, known in self.files.items():
+            path = Path(name)
+            state = "" if path.is_file() and _hash(path.read_bytes()) == known[-1] else "changed"
+            said.append((path, state if path.exists() else "gone"))
+        for name, line in self.lines.items():
+            path = Path(name)
+            there = path.is_file() and line in _lines(path.read_bytes())
+            said.append((path, "" if there else "without our line"))
+        return said
+
+    def remove(self) -> list[str]:
+        """Remove all of it; returns lines on what was removed and what stays.
+
+        Raises:
+            Stop: something can't be removed; what is left stays in the record.
+        """
+        said = []
+        for name, known in list(self.files.items()):
+            path = Path(name)
+            try:
+                if path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in known:
+                    path.unlink()
+                    said.append(f"Removed '{path}'.")
+                elif path.exists() or path.is_symlink():
+                    said.append(f"'{path}' was changed by somebody and stays.")
+            except OSError as error:
+                raise _stop(path, error) from error
+            self._forget(self.files, name)
+        for name, line in list(self.lines.items()):
+            if _remove_line(Path(name), line):
+                said.append(f"Removed a line from '{name}'.")
+            self._forget(self.lines, name)
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        return said
+
+    def _forget(self, part: dict[str, list[str]] | dict[str, str], name: str) -> None:
+        del part[name]
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"files": self.files, "lines": self.lines}
+            _replace(self.path, (json.dumps(content, indent=1) + "\n").encode(), 0o644)
+        except OSError as error:
+            raise _stop(self.path, error) from error
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _remove_line(path: Path, line: str) -> bool:
+    """Remove a line from a file, and the file if nothing is left of it; returns whether it was there."""
+    try:
+        target = path.resolve()
+        if not target.is_file():
+            return False
+        body = target.read_bytes()
+        kept = b"".join(there for there in body.splitlines(keepends=True) if there.strip() != line.encode())
+        if kept == body:
+            return False
+        if kept or path.is_symlink():
+            _replace(target, kept, target.stat().st_mode & 0o777)
+        else:
+            target.unlink()
+    except OSError as error:
+        raise _stop(path, error) from error
+    return True
+
+
+def _lines(body: bytes) -> list[str]:
+    return body.decode("utf-8", "replace").splitlines()
+
+
+def _replace(path: Path, body: bytes, mode: int) -> None:
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_bytes(body)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def _is_executable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o100)
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _stop(path: Path, error: OSError) -> Stop:
+    return Stop(f"'{path}' can't be changed ({error.strerror}); make it writable for you and repeat.", 5)

@@ -1,0 +1,39 @@
+"""The settings that *Repeat* takes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from gi.repository import Gimp
+
+from run_settings import read_config
+
+
+def keep_as_last(config: Gimp.ProcedureConfig, image: Gimp.Image) -> None:
+    """Makes the arguments those of the last run, as GIMP does when a run ends: its *Cancel* kills the run before.
+
+    They are written as GIMP writes them, because Python can't see that their object is one that GIMP can write.
+    """
+    name = config.__gtype__.name
+    values = asdict(read_config(config)).items()
+    lines = [f"({argument.replace('_', '-')} {_quote(value)})\n" for argument, value in values]
+    words = "".join(["# settings\n\n", *lines, "\n# end of settings\n"])
+    folder = Path(Gimp.directory()) / "plug-in-settings"
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.last").write_text(words, encoding="ascii")
+    except OSError as error:
+        print(error, file=sys.stderr)  # a full disk is no reason to refuse the run
+    # GIMP asks the image first.
+    image.attach_parasite(Gimp.Parasite.new(f"{name}-last", Gimp.PARASITE_PERSISTENT, words.encode() + b"\0"))
+
+
+def _quote(value: str | bool | int | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, str):
+        return str(value)
+    plain = {byte: chr(byte) for byte in range(0x20, 0x7F)} | {ord('"'): '\\"', ord("\\"): "\\\\"}
+    return '"' + "".join(plain.get(byte, f"\\{byte:03o}") for byte in value.encode()) + '"'

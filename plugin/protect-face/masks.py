@@ -1,0 +1,80 @@
+"""Masks of large rectangles, one byte a pixel: kept compressed, because most of them is all or nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+
+from worker_client import Picture
+from worker_client.pixel_ops import crop_mask, multiply_masks
+from worker_client.results import all_or_nothing, get_bounds
+
+from pixels import Rect
+
+
+class Mask:
+    """A mask over a rectangle of a layer.
+
+    Attributes:
+        rect: in pixels of the layer.
+    """
+
+    def __init__(self, rect: Rect, strips: Iterable[bytes]) -> None:
+        """``strips``: whole rows from the top, which together are the mask."""
+        self.rect = rect
+        self._packed: list[tuple[Rect, bytes]] = []
+        self._unpacked: tuple[Rect, bytes] | None = None
+        top = rect.y
+        for strip in strips:
+            rows = len(strip) // rect.width
+            self._packed.append((Rect(rect.x, top, rect.width, rows), zlib.compress(strip, 1)))
+            top += rows
+
+    def bands(self) -> Iterator[tuple[Rect, bytes]]:
+        """The mask from top to bottom, and where each part of it lies."""
+        for rect, packed in self._packed:
+            yield rect, self._unpack(rect, packed)
+
+    def crop(self, rect: Rect) -> bytes:
+        """The mask over a rectangle that lies within."""
+        parts = []
+        for there, packed in self._packed:
+            part = rect.within(there)
+            if part.empty:
+                continue
+            strip = self._unpack(there, packed)
+            if part.width == there.width:
+                start = (part.y - there.y) * there.width
+                parts.append(strip[start : start + part.width * part.height])
+            else:
+                parts.append(crop_mask(strip, astuple(there), astuple(part)))
+        return b"".join(parts)
+
+    def _unpack(self, rect: Rect, packed: bytes) -> bytes:
+        # Neighbouring bands ask for the same strip.
+        if self._unpacked is None or self._unpacked[0] != rect:
+            self._unpacked = rect, zlib.decompress(packed)
+        return self._unpacked[1]
+
+
+def take_masks(pictures: Iterable[Picture], masks: list[Mask]) -> Iterator[Picture]:
+    """The pictures that are no masks; those come before them, and are appended to ``masks``.
+
+    They have 255 where something changed, and 0 elsewhere.
+    """
+    for picture in pictures:
+        if picture.name == "mask":
+            masks.append(Mask(Rect(*get_bounds(picture)), map(all_or_nothing, picture.strips)))
+        else:
+            yield picture
+
+
+def find_limit(rect: Rect, limits: Sequence[Mask | None]) -> Mask | None:
+    """The one among masks that covers a rectangle; None when none does."""
+    return next((limit for limit in limits if limit is not None and rect.within(limit.rect) == rect), None)
+
+
+def apply_limit(rect: Rect, mask: bytes, limit: Mask | None) -> bytes:
+    """How far a rectangle is to be seen, from a mask of it and what limits that."""
+    return mask if limit is None else multiply_masks(mask, limit.crop(rect))

@@ -1,0 +1,251 @@
+"""The installer's part of other programs: who is found, what is written where, and that only that is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from installer import doctor, integrations, main, places
+from installer.integrations import System
+from installer.placed import RECORD
+from installer.places import Places
+from tests.own_home import move_into
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="rights and links as on Unix")
+LINE = 'require "protect-face"  -- by Protect Face, install.py --integrations\n'
+FILES = {
+    "darktable": [".config/darktable/lua/protect-face.lua", ".config/darktable/luarc"],
+    "digiKam": [".local/share/protect-face/integrations/digikam.sh"],
+    "Nautilus": [".local/share/nautilus/scripts/Protect Faces"],
+    "Dolphin": [
+        ".local/share/protect-face/integrations/file-manager.sh",
+        ".local/share/kio/servicemenus/protect-face.desktop",
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, no other program on this machine, and an environment that counts as set up."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    move_into(folder, tmp_path / "bin", monkeypatch)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(integrations, "FLATPAK_SYSTEM", folder / "no flatpak")
+    monkeypatch.setattr(integrations, "MAC_PROGRAMS", folder / "no applications")
+    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    return folder
+
+
+def add_program(home: Path, name: str) -> None:
+    """A program on the PATH."""
+    program = home.parent / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+
+
+def written(home: Path) -> list[str]:
+    return sorted(path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file())
+
+
+# Who is found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_program_that_is_found_gets_its_files_and_no_other_does(home: Path, name: str) -> None:
+    add_program(home, name.lower())
+    assert main.main(["--integrations"]) == 0
+    assert written(home) == sorted([*FILES[name], f".local/share/protect-face/{RECORD}"])
+
+
+def test_a_program_that_has_left_its_folder_is_found(home: Path) -> None:
+    (home / "elsewhere" / "darktable").mkdir(parents=True)
+    environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "elsewhere")}
+    found = integrations.find(places.places(None, None), System(environment, "linux"))
+    assert [each.name for each in found] == ["darktable"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "folder", "name"),
+    [
+        ("win32", "local/darktable", "darktable"),
+        ("win32", "roaming/Adobe/Lightroom", "Lightroom"),
+        ("darwin", "Applications/darktable.app", "darktable"),
+        ("darwin", "Applications/digikam.app", "digiKam"),
+    ],
+)
+def test_other_systems_have_their_own_places(home: Path, platform: str, folder: str, name: str) -> None:
+    (home / folder).mkdir(parents=True)
+    environment = {"HOME": str(home), "USERPROFILE": str(home)}
+    environment |= {"LOCALAPPDATA": str(home / "local"), "APPDATA": str(home / "roaming")}
+    found = integrations.find(places.places(None, None), System(environment, platform))
+    assert [each.name for each in found] == [name]
+
+
+def test_without_any_program_nothing_is_set_up_and_watching_is_advised(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(main, "_set_up")
+    assert main.main(["--integrations"]) == 6
+    assert "c2p watch" in capsys.readouterr().err and written(home) == []
+
+
+def test_a_program_in_a_sandbox_is_told_to_export_into_a_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / ".local/share/flatpak/app/org.darktable.Darktable").mkdir(parents=True)
+    assert main.main(["--integrations"]) == 0
+    assert "darktable from Flatpak may not start c2p" in capsys.readouterr().out and written(home) == []
+
+
+# What is written
+
+
+@POSIX
+def test_programs_of_ours_and_kdes_entry_can_be_executed(home: Path) -> None:
+    for name in FILES:
+        add_program(home, name.lower())
+    main.main(["--integrations"])
+    executable = {name for name in written(home) if os.access(home / name, os.X_OK)}
+    assert executable == {name for names in FILES.values() for name in names if not name.endswith((".lua", "luarc"))}
+
+
+def test_every_file_leads_to_the_c2p_of_the_environment_and_to_its_models(home: Path) -> None:
+    for name in FILES:
+        add_program(home, name.lower())
+    main.main(["--integrations", "--venv", str(home / 'my "venv"'), "--models", str(home / "my models")])
+    c2p = Places(home / 'my "venv"', home).c2p
+    lua = (home / FILES["darktable"][0]).read_text()
+    escaped = str(c2p).replace('"', '\\"')
+    assert f'local C2P = {{ "{escaped}", "--models", "{home / "my models"}" }}\n' in lua
+    for script in (FILES["digiKam"][0], FILES["Nautilus"][0], FILES["Dolphin"][0]):
+        assert f"c2p() {{ '{c2p}' --models '{home / 'my models'}' \"$@\"; }}\n" in (home / script).read_text()
+
+
+def test_the_usual_models_are_not_named(home: Path) -> None:
+    add_program(home, "nautilus")
+    main.main(["--integrations"])
+    assert "--models" not in (home / FILES["Nautilus"][0]).read_text()
+
+
+def test_doing_it_again_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in FILES:
+        add_program(home, name.lower())
+    main.main(["--integrations"])
+    before = {name: (home / name).read_bytes() for name in written(home)}
+    capsys.readouterr()
+    assert main.main(["--integrations"]) == 0
+    assert {name: (home / name).read_bytes() for name in written(home)} == before
+    assert "wrote" not in capsys.readouterr().out
+
+
+def test_an_older_file_of_ours_is_replaced(home: Path) -> None:
+    add_program(home, "nautilus")
+    main.main(["--integrations", "--venv", str(home / "old")])
+    main.main(["--integrations", "--venv", str(home / "new")])
+    script = home / FILES["Nautilus"][0]
+    assert str(home / "new") in script.read_text()
+    main.main(["--uninstall"])
+    assert not script.exists()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_somebody_elses_file_stays_and_is_told(home: Path, capsys: pytest.CaptureFixture[str], changed: bool) -> None:
+    add_program(home, "nautilus")
+    script = home / FILES["Nautilus"][0]
+    if changed:
+        main.main(["--integrations"])
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("mine")
+    assert main.main(["--integrations"]) == 1
+    assert script.read_text() == "mine" and f"'{script}' is somebody else's" in capsys.readouterr().out
+    assert main.main(["--uninstall"]) == 0
+    assert script.read_text() == "mine"
+
+
+def test_a_killed_run_is_taken_up_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_program(home, "nautilus")
+    main.main(["--integrations", "--venv", str(home / "old")])
+    script, record = home / FILES["Nautilus"][0], places.data_home() / RECORD
+    old = script.read_bytes()
+    main.main(["--integrations"])
+    script.write_bytes(old)  # the record was written, the file was not
+    assert len(json.loads(record.read_text())["files"][str(script)]) == 2
+    assert main.main(["--integrations"]) == 0
+    assert script.read_bytes() != old
+
+
+# darktable's start file, which is the user's
+
+
+@pytest.mark.parametrize("body", [b"", b"print('mine')\n", b"print('mine')", b"-- \xe4 not UTF-8\r\n"])
+def test_the_users_lines_of_luarc_stay(home: Path, body: bytes) -> None:
+    luarc = home / FILES["darktable"][1]
+    luarc.parent.mkdir(parents=True)
+    luarc.write_bytes(body)
+    main.main(["--integrations"])
+    kept = body if body.endswith(b"\n") or not body else body + b"\n"
+    assert luarc.read_bytes() == kept + LINE.encode()
+    main.main(["--integrations"])
+    assert luarc.read_bytes() == kept + LINE.encode()
+    main.main(["--uninstall"])
+    assert luarc.read_bytes() == kept if body else not luarc.exists()
+
+
+def test_a_luarc_that_loads_the_script_already_is_left_alone(home: Path) -> None:
+    luarc = home / FILES["darktable"][1]
+    luarc.parent.mkdir(parents=True)
+    luarc.write_text('  require "protect-face"\n')
+    assert main.main(["--integrations"]) == 0
+    assert main.main(["--uninstall"]) == 0
+    assert luarc.read_text() == '  require "protect-face"\n'
+
+
+@POSIX
+def test_a_luarc_that_is_a_link_stays_one(home: Path) -> None:
+    luarc, kept = home / FILES["darktable"][1], home / "dotfiles" / "luarc"
+    for path in (luarc, kept):
+        path.parent.mkdir(parents=True)
+    kept.write_text("")
+    luarc.symlink_to(kept)
+    main.main(["--integrations"])
+    assert luarc.is_symlink() and kept.read_text() == LINE
+    main.main(["--uninstall"])
+    assert luarc.is_symlink() and kept.read_text() == ""
+
+
+# Removal and diagnosis
+
+
+def test_uninstall_leaves_nothing_of_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in FILES:
+        add_program(home, name.lower())
+    main.main(["--integrations"])
+    waiting = home / ".cache" / "protect-face" / "digikam"
+    waiting.mkdir(parents=True)
+    (waiting / "0.jpg").touch()
+    assert main.main(["--uninstall"]) == 0
+    assert written(home) == [] and not places.data_home().exists() and not waiting.parent.exists()
+    assert str(home / FILES["Dolphin"][1]) in capsys.readouterr().out
+
+
+def test_the_diagnosis_lists_what_was_written_and_what_has_become_of_it(home: Path) -> None:
+    for name in FILES:
+        add_program(home, name.lower())
+    main.main(["--integrations"])
+    (home / FILES["Nautilus"][0]).unlink()
+    (home / FILES["digiKam"][0]).write_text("mine")
+    (home / FILES["darktable"][1]).write_text("mine")
+    said: list[str] = []
+    doctor.diagnose(places.places(None, None), said.append)
+    text = "\n".join(said)
+    assert f"~/{FILES['Dolphin'][1]}: as installed" in text
+    for name, state in (
+        (FILES["Nautilus"][0], "gone"),
+        (FILES["digiKam"][0], "changed; move it away and"),
+        (FILES["darktable"][1], "without our line"),
+    ):
+        assert f"'~/{name}' is {state}" in text
