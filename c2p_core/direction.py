@@ -121,11 +121,11 @@ def apply_direction(
     named = tuple(replace(layer, face=direction.found[layer.face].subject.face.number) for layer in built)
     usual = all(r.measured_by == "project" for r in direction.recognisers)
     more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
-    made_up = _is_generated(direction, amounts)
+    made_up = is_generated(direction, amounts)
     return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more, tuple(traces), made_up)
 
 
-def _is_generated(direction: Direction, amounts: Amounts) -> bool:
+def is_generated(direction: Direction, amounts: Amounts) -> bool:
     """Whether anything was painted; of a prior that is no painter, all of a change is made up."""
     request, (_, _, makeup) = direction.request, amounts.factors()
     if request.prior != PRIORS[0]:

@@ -14,7 +14,7 @@ from c2p_core.search import SearchSettings
 
 # A search that goes on from an earlier photo: the share of that photo's code that it starts from, and of the steps that
 # it takes. All of the code makes protected photos alike; with none, the steps don't suffice.
-_WARM_CODE, _WARM_STEPS = 0.5, 0.6
+_WARM_CODE, _WARM_STEPS = 0.5, 0.5
 
 
 @dataclass(frozen=True)

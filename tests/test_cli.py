@@ -43,6 +43,7 @@ from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, No
 from c2p_core.io import photo_files, report
 from c2p_core.io.atomic_files import check_folder
 from c2p_core.io.overlay import draw_faces
+from c2p_core.io.source_type import ENHANCED, read_source_type
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
@@ -155,6 +156,29 @@ def test_every_option_reaches_the_request(
     assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
     assert (asked.steps, asked.seed, asked.device, asked.keep_expression) == (7, 5, "cpu", False)
     assert asked.locks == ("brows", "nose")
+
+
+@pytest.mark.usefixtures("requests")
+@pytest.mark.parametrize(("words", "term"), [([], ENHANCED), (["--no-mark"], None)])
+def test_a_result_says_how_it_was_edited_unless_told_otherwise_and_the_report_has_it(
+    photo: Path, run: Run, words: list[str], term: str | None
+) -> None:
+    code, out, _ = run("protect", photo, "--json", *words)
+    packet = photo_files.read(photo.with_name("me.protected.png")).xmp
+    assert code == 0 and json.loads(out)["photos"][0]["digital_source_type"] == term
+    assert (read_source_type(packet) if packet else None) == term
+
+
+@pytest.mark.usefixtures("requests")
+def test_sidecars_come_along_into_another_folder_only(photo: Path, tmp_path: Path, run: Run) -> None:
+    sidecar = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    photo.with_name("me.png.xmp").write_bytes(sidecar)
+    assert run("protect", photo, "--no-mark")[0] == 0
+    code, out, _ = run("protect", photo, "--no-mark", "-o", f"{tmp_path / 'out'}/", "--json")
+    copy = tmp_path / "out" / "me.protected.png.xmp"
+    assert code == 0 and json.loads(out)["photos"][0]["sidecars"] == [str(copy)]
+    assert sorted(tmp_path.rglob("*.xmp")) == sorted([photo.with_name("me.png.xmp"), copy])
+    assert copy.read_bytes() == sidecar
 
 
 @pytest.mark.parametrize(

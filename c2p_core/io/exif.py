@@ -40,7 +40,13 @@ PERSONAL = {
     0xA437,  # Photographer
     0xA438,  # ImageEditor
     0xC62F,  # CameraSerialNumber
+    0xC634,  # DNGPrivateData
+    0xFDE8,  # OwnerName, as Adobe's raw converters write it
+    0xFDE9,  # SerialNumber
+    *(33550, 33922, 34264, 34735, 34736, 34737),  # places on the earth, as GeoTIFF has them
 }
+# XMP, IPTC and Photoshop's settings inside of an EXIF block, which is no place for them. In a TIFF they are cleaned.
+_FOREIGN = {700, 33723, 34377}
 
 
 class Damaged(Exception):
@@ -237,7 +243,7 @@ def strip_personal(block: bytes) -> bytes | None:
     try:
         form, _ = read_form(data)
         for pointer in (0, *SUB_DIRECTORIES):
-            for tag in PERSONAL:
+            for tag in PERSONAL | _FOREIGN:
                 directory = all_directories(data).get(pointer)
                 if directory and (entry := directory.find(tag)):
                     _erase_below(data, entry, form)

@@ -200,8 +200,8 @@ def keep_metadata(file: JpegFile, personal: bool = True) -> Kept:
         elif _is_photoshop(segment):
             if segment is resources[0]:
                 kept += _keep_resources(resources, personal, lost)
-        elif marker == COM and not personal:
-            continue
+        elif not personal and not _is_harmless(segment):
+            continue  # a comment, or what nobody here can read, such as the place and camera in a GoPro's
         elif exif.holds_picture(body) and not (marker == _APP2 and body.startswith(_ICC)):
             lost.add("pictures")
         else:
@@ -285,6 +285,12 @@ def defined_tables(file: JpegFile) -> list[int]:
             numbers.add(segment.body[at] & 15)
             at += 1 + (128 if segment.body[at] >> 4 else 64)
     return sorted(numbers)
+
+
+def _is_harmless(segment: Segment) -> bool:
+    """Whether a segment is known to say nothing of persons: a profile, and how Adobe's programs code and save."""
+    marker, body = segment.marker, segment.body
+    return (marker == _APP2 and body.startswith(_ICC)) or marker == _APP14 or body.startswith(b"Ducky")
 
 
 def _without_thumbnail(segment: Segment) -> Segment:

@@ -185,6 +185,8 @@ def keep_metadata(chunks: list[Chunk], colour_type: int, personal: bool = True) 
             lost.add("credentials")
         elif chunk.kind in (b"bKGD", b"sBIT", b"hIST", b"iDOT"):
             continue  # they describe how the original's pixels were stored
+        elif not personal:
+            continue  # nobody here can read it
         elif chunk.copied_by_strangers and not exif.holds_picture(chunk.body):
             place.append(chunk)
         else:
@@ -291,6 +293,8 @@ def _keep_raw_profile(chunk: Chunk, name: bytes, words: bytes, personal: bool) -
         wanted, lost = photoshop.clean_resources(profile, personal)
     elif exif.holds_picture(profile):
         wanted, lost = None, {"pictures"}
+    elif not personal and name not in (b"icc", b"icm"):
+        wanted = None
     if wanted == profile:
         return [chunk], lost
     return ([_raw_profile(name, wanted)] if wanted else []), lost

@@ -78,7 +78,7 @@ def keep_metadata(chunks: list[Chunk], personal: bool = True) -> tuple[list[Chun
         elif chunk.kind not in (*_PIXELS, b"VP8X"):
             if exif.holds_picture(chunk.body):
                 lost.add("pictures")
-            else:
+            elif personal:  # else nobody here can read it
                 kept.append(chunk)
     return kept, lost
 

@@ -52,8 +52,8 @@ class Carried:
 
 
 def find_turn(photo: Photo, kind: Format) -> Turn | None:
-    """How a copy in a format lies to the photo: only one of the same format, and no AVIF, is stored as the photo is."""
-    if photo.source is None or photo.source.orientation == 1 or (photo.format == kind and kind != "AVIF"):
+    """How a copy in a format is turned: one of the same format is stored as the photo is, which gives None."""
+    if photo.source is None or photo.source.orientation == 1 or photo.format == kind:
         return None
     width, height = photo.width, photo.height
     orientation = photo.source.orientation
@@ -109,7 +109,7 @@ def _find(source: Path, target: Path) -> Iterator[tuple[Path, str]]:
     for whole, copy in ((source.name, target.name), (source.stem, target.stem)):
         for ending in _ENDINGS:
             path = source.with_name(whole + ending)
-            # Takes a name that is too long for one that is not there.
+            # A name that is too long for a disk is one that is not there.
             if os.path.isfile(path):  # noqa: PTH113
                 yield path, copy + ending
                 break  # a disk that ignores case has it under both

@@ -42,19 +42,24 @@ _CAMERA = b"http://ns.google.com/photos/1.0/camera/"
 _VIDEO = rb"(?:MotionPhoto|MicroVideo)\w*"
 # What the items of a container say of themselves, by the part that they are.
 _SEMANTICS = {b"GainMap": "gain-map", b"MotionPhoto": "video", b"Depth": "depth", b"RecoveryMap": "gain-map"}
+# Face regions, and what else programs note of who is in a photo: all of these namespaces.
 _REGIONS = {b"http://www.metadataworkinggroup.com/schemas/regions/": (b"mwg-rs",), **{
+    b"http://www.metadataworkinggroup.com/schemas/keywords/": (b"mwg-kw",),
     b"http://ns.microsoft.com/photo/1.2/": (b"MP",),
     b"http://ns.microsoft.com/photo/1.2/t/RegionInfo#": (b"MPRI",),
     b"http://ns.microsoft.com/photo/1.2/t/Region#": (b"MPReg",),
     b"http://ns.apple.com/faceinfo/1.0/": (b"apple-fi",),
     b"http://ns.acdsee.com/regions/": (b"acdsee-rs",),
+    b"http://ns.acdsee.com/iptc/1.0/": (b"acdsee",),
     b"http://www.digikam.org/ns/1.0/": (b"digiKam",),
+    b"http://ns.iview-multimedia.com/mediapro/1.0/": (b"mediapro",),
 }}  # fmt: skip
 # Names of persons, owners, places and serial numbers.
 _PERSONAL = {
     b"http://iptc.org/std/Iptc4xmpExt/2008-02-29/": (
         b"Iptc4xmpExt",
-        rb"(?:PersonInImage\w*|LocationCreated|LocationShown|ImageRegion|Event\w*)",
+        rb"(?:PersonInImage\w*|OrganisationInImage\w*|AddlModelInfo|ModelAge|Location(?:Created|Shown)|ImageRegion"
+        rb"|Event\w*|Contributor)",
     ),
     b"http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/": (
         b"Iptc4xmpCore",
@@ -63,10 +68,23 @@ _PERSONAL = {
     b"http://ns.adobe.com/photoshop/1.0/": (b"photoshop", rb"(?:City|State|Country|AuthorsPosition|CaptionWriter)"),
     b"http://ns.adobe.com/exif/1.0/": (b"exif", rb"(?:GPS\w+|UserComment|MakerNote|ImageUniqueID)"),
     b"http://ns.adobe.com/exif/1.0/aux/": (b"aux", rb"(?:SerialNumber|OwnerName|LensSerialNumber)"),
-    b"http://cipa.jp/exif/1.0/": (b"exifEX", rb"(?:BodySerialNumber|LensSerialNumber|CameraOwnerName)"),
-    b"http://ns.adobe.com/tiff/1.0/": (b"tiff", rb"(?:Artist)"),
+    b"http://cipa.jp/exif/1.0/": (
+        b"exifEX",
+        rb"(?:BodySerialNumber|LensSerialNumber|CameraOwnerName|Photographer|ImageEditor|ImageTitle)",
+    ),
+    b"http://ns.adobe.com/tiff/1.0/": (b"tiff", rb"(?:Artist|HostComputer)"),
     b"http://purl.org/dc/elements/1.1/": (b"dc", rb"(?:creator|contributor|subject)"),
-    b"http://ns.adobe.com/lightroom/1.0/": (b"lr", rb"(?:hierarchicalSubject)"),
+    b"http://ns.adobe.com/lightroom/1.0/": (b"lr", rb"(?:hierarchicalSubject|weightedFlatSubject)"),
+    b"http://ns.adobe.com/xap/1.0/rights/": (b"xmpRights", rb"(?:Owner)"),
+    b"http://ns.useplus.org/ldf/xmp/1.0/": (
+        b"plus",
+        rb"(?:CopyrightOwner|ImageCreator|ImageSupplier|Licensor|Licensee|EndUser|ModelRelease)\w*",
+    ),
+    # Windows writes it without a slash, others with one.
+    b"http://ns.microsoft.com/photo/1.0": (b"MicrosoftPhoto", rb"(?:LastKeyword\w*|\w*SerialNumber)"),
+    b"http://ns.microsoft.com/photo/1.0/": (b"MicrosoftPhoto", rb"(?:LastKeyword\w*|\w*SerialNumber)"),
+    b"http://www.dji.com/drone-dji/1.0/": (b"drone-dji", rb"(?:G[Pp][Ss]\w*|\w*SerialNumber\w*|SelfData)"),
+    b"http://xmp.gettyimages.com/gift/1.0/": (b"GettyImagesGIFT", rb"(?:Personality)"),
 }
 _NUMBER = rb"-?[0-9]*\.?[0-9]+"
 

@@ -238,7 +238,7 @@ local function wait(folder, photos)
   local cancelled, told, missed, code = false, false, 0, nil
   local job
   if dt.gui then
-    local words = string.format("protecting faces in %d photos", #photos)
+    local words = string.format(#photos == 1 and "protecting faces in %d photo" or "protecting faces in %d photos", #photos)
     job = dt.gui.create_job(words, true, function() cancelled = true end)
   end
   repeat

@@ -94,8 +94,11 @@ def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = 
     dialog.add_button(_("_OK"), Gtk.ResponseType.OK)
     dialog.set_default_response(Gtk.ResponseType.OK)
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6, border_width=_GAP)
-    box.pack_start(Gtk.Label(label=_("Which is the photo before it was protected?"), xalign=0), False, False, 0)
     rows = Gtk.ComboBoxText()
+    question = Gtk.Label(
+        label=_("_Which is the photo before it was protected?"), use_underline=True, mnemonic_widget=rows, xalign=0
+    )
+    box.pack_start(question, False, False, 0)
     likely = len(choices) - 1
     for choice in choices:
         rows.append_text(choice.name)

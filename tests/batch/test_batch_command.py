@@ -64,11 +64,12 @@ def test_a_shoot_is_protected_and_told_about_in_short(shoot: Path, tmp_path: Pat
 
 
 def test_options_reach_the_engine(shoot: Path, tmp_path: Path, run: Run, jobs: list[Job]) -> None:
-    words = ["--prompt", "red lipstick", "--strength", "0.3", "--faces", "largest", "--strip-personal", "--no-report"]
+    words = ["--prompt", "red lipstick", "--strength", "0.3", "--faces", "largest", "--strip-personal", "--no-mark"]
+    words += ["--no-report"]
     assert run(shoot, "-o", tmp_path / "out", *words)[0] == 0
     (job,) = jobs
     wanted = {"prompt": "red lipstick", "strength": 0.3, "faces": "largest", "recognisers": "auto"}
-    assert wanted.items() <= job.options.items() and job.strip_personal and not job.thumbnails
+    assert wanted.items() <= job.options.items() and job.strip_personal and not job.thumbnails and not job.mark
     assert not (tmp_path / "out" / "report.html").exists()
 
 

@@ -366,7 +366,7 @@ tell(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.image_
     assert ours == pytest.approx([row["after"] for row in face["similarities"]], abs=1e-4)
     assert all(value < 0.99 for value in ours)
     assert all(value > 0.99 for value in told["faded"])
-    assert told["same"] == [True, True] and len(sentence("pictures-the-same").findall(words)) == 2
+    assert told["same"] == [True, True] and sentence("pictures-the-same").search(words)
     assert [row["after"] for row in told["file"]["faces"][0]["similarities"]] == pytest.approx(ours, abs=1e-4)
     assert told["file"]["original"] == {"name": "astronaut.png", "known": True, "layer": "Background"}
     assert told["images"] == 1, "a file that was compared is still open"

@@ -566,8 +566,16 @@ def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Windo
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
+STEPS = """
+from gi.repository import GObject
+dialog._config.set_property("steps", {})
+found["text"] = dialog._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().get_text()
+"""
+
+
 def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Window) -> None:
     window.open_dialog()
+    assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
     window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
     process = computing(window.gimp)
     process.suspend()

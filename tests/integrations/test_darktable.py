@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from c2p_core.commands.batch import batch
 from installer import integrations
 from installer.places import Places
 from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
@@ -91,6 +92,7 @@ def test_one_run_protects_all_images_and_each_result_is_imported_beside_its_orig
     assert said(happened, "print") == [["Protect Face: 3 protected"]]
     (call,) = c2p.calls()
     assert call[:3] == ["--models", str(tmp_path / "my models"), "batch"]
+    assert batch.make_context("batch", call[3:]).params["with_report"] is False
     assert all(image.read_bytes() == b"raw" for image in images)
     assert not list((tmp_path / "tmp").iterdir())
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from c2p_core.cli import protect
+from c2p_core.commands.batch import batch
 from installer import integrations
 from installer.places import Places
 from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
@@ -85,6 +87,7 @@ def test_digikams_script_protects_into_the_file_that_digikam_made(c2p: FakeC2p, 
     subprocess.run(digikam_line(script, photo, output, "--prompt 'red lipstick'"), check=True, timeout=60)
     assert output.read_text() == "protected photo" and photo.read_text() == "photo"
     (call,) = c2p.calls()
+    assert protect.make_context("protect", call[3:]).params["photos"] == (photo,)
     assert call[2:4] == ["protect", "--overwrite"] and call[-4:] == ["--prompt", "red lipstick", "--", str(photo)]
     assert not list((Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam").iterdir())
 
@@ -171,7 +174,9 @@ def test_nautilus_protects_chosen_photos_in_one_run_and_folders_beside_themselve
     assert photo.with_name(f"{ODD}.protected.jpg").read_text() == "protected photo"
     assert photo.with_name("-o b.protected.jpg").read_text() == "protected dash"
     assert (photo.parent / "day 2 protected" / "c.jpg").read_text() == "protected c"
-    assert [call[2] for call in c2p.calls()] == ["batch", "protect"]
+    for_folder, for_photos = c2p.calls()
+    assert for_folder[2] == "batch" and batch.make_context("batch", for_folder[3:])
+    assert for_photos[2] == "protect" and len(protect.make_context("protect", for_photos[3:]).params["photos"]) == 2
     assert told.read_text().splitlines()[-1] == "Done."
 
 

@@ -478,6 +478,18 @@ def test_personal_data_are_removed_if_asked(tmp_path: Path, kind: str) -> None:
     assert made is not None and made.value == b"Maker\0" and rights is not None and rights.value == b"(c) A\0"
 
 
+def test_what_nobody_here_can_read_goes_with_personal_data(tmp_path: Path) -> None:
+    gopro, ducky = (0xE6, b"GoPro\0DVIDCAM 0123"), (0xEC, b"Ducky\0\1\0\4\0\0\0\x3c\0\0")
+    block = tags((700, 1, 8, b"<x>Ann  "), (0x010F, 2, 6, b"Maker\0"), (0xFDE9, 2, 5, b"0123\0"))
+    file = with_segments(jpeg(), (0xE1, block), gopro, ducky)
+    out, said = protect(tmp_path, file, "a.jpg", personal=False)
+    assert b"0123" not in out and b"Ann" not in out and b"Ducky" in out and b"Maker" in out and said == []
+    out, _ = protect(tmp_path, file, "a.jpg")
+    assert b"CAM 0123" in out and b"Ann" in out
+    out, said = protect(tmp_path, png_with((b"prVt", b"0123")), "a.png", personal=False)
+    assert b"0123" not in out and said == []
+
+
 # Colours
 
 

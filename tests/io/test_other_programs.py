@@ -173,6 +173,48 @@ def test_exiftool_finds_no_personal_data_where_they_were_to_be_removed(
     assert {n: v for n, v in before.items() if n.partition(":")[2] in kept}.items() <= after.items()
 
 
+# Who it is, whose, where and by which camera, as cameras, archives and programs for persons write it; all say Qq1.
+TELLING = (
+    "-ExifIFD:OwnerName=Qq1",
+    "-ExifIFD:LensSerialNumber=Qq1",
+    "-IFD0:CameraSerialNumber=Qq1",
+    "-IFD0:XPKeywords=Qq1",
+    "-IFD0:HostComputer=Qq1",
+    "-XMP-aux:SerialNumber=Qq1",
+    "-XMP-aux:OwnerName=Qq1",
+    "-XMP-exifEX:LensSerialNumber=Qq1",
+    "-XMP-exif:GPSAreaInformation=Qq1",
+    "-XMP-iptcExt:PersonInImage=Qq1",
+    "-XMP-iptcExt:AdditionalModelInformation=Qq1",
+    "-XMP-iptcExt:LocationShown={City=Qq1}",
+    "-XMP-iptcCore:CreatorContactInfo={CiEmailWork=Qq1}",
+    "-XMP-xmpRights:Owner=Qq1",
+    "-XMP-plus:CopyrightOwner={CopyrightOwnerName=Qq1}",
+    "-XMP-plus:Licensor={LicensorEmail=Qq1}",
+    "-XMP-lr:HierarchicalSubject=People|Qq1",
+    "-XMP-microsoft:LastKeywordXMP=Qq1",
+    "-XMP-mediapro:People=Qq1",
+    "-XMP-digiKam:TagsList=People/Qq1",
+    "-XMP-mwg-kw:KeywordInfo={Hierarchy=[{Keyword=Qq1}]}",
+    "-XMP-MP:RegionInfoMP={Regions=[{PersonDisplayName=Qq1}]}",
+    "-XMP-acdsee:Keywords=Qq1",
+)
+TELLING_IPTC = ("-IPTC:Sub-location=Qq1", "-IPTC:Contact=Qq1", "-IPTC:Writer-Editor=Qq1", "-IPTC:Province-State=Qq1")
+
+
+@needs_exiftool
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_nothing_that_says_who_and_where_stays_where_it_was_to_be_removed(tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
+    source.write_bytes(portrait(kind))
+    write_tags(source, *TELLING, *(TELLING_IPTC if kind in WITH_IPTC else ()), "-XMP-xmp:Rating=4")
+    protect(source, target, personal=False)
+    before, after = read_tags(source, target)
+    told = [name for name, value in before.items() if "Qq1" in str(value)]
+    assert len(told) >= len(TELLING) and [name for name, value in after.items() if "Qq1" in str(value)] == []
+    assert after["XMP-xmp:Rating"] == 4 and not {name for name in after if "RegionRectangle" in name}
+
+
 @needs_exiftool
 @pytest.mark.parametrize("kind", ENDINGS)
 def test_exiftool_finds_the_same_in_another_format_but_for_what_was_named(

@@ -42,7 +42,7 @@ WINDOWS: dict[str, tuple[str, ...]] = {
     ),
     "deleting": ("_Cancel", "_Delete"),
     "check": ("Ori_ginal…", "Save _Report…", "As _Uploaded", "_Close", *METER),
-    "original": ("Original from _File…", "_Cancel", "_OK"),
+    "original": ("_Which is the photo before it was protected?", "Original from _File…", "_Cancel", "_OK"),
     "original from a file": ("_Open", "_Cancel"),
     "report": ("_Save", "_Cancel"),
     "result": ("_Close", *METER),

@@ -113,7 +113,7 @@ def test_preview_and_result_keep_the_pixels_of_locked_parts(
     code = face.start() | {"shape": torch.from_numpy(np.random.default_rng(1).normal(0, 20, 2 * SIZE)).float()}
     change = replace(face.change(code), density=torch.zeros(3, CANVAS, CANVAS))
     subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
-    found, request = FoundChange(subject, change, 1, 0.0), ProtectRequest(astronaut, locks=locks)
+    found, request = FoundChange(subject, change, code, 1, 0.0), ProtectRequest(astronaut, locks=locks)
     direction = Direction(request, (astronaut_face,), (found,), (), (), torch.device("cpu"), store, ())
     most, size = Amounts(1.2, 1.2), (astronaut.width, astronaut.height)
     _, shown = Sketch(direction).render((0, 0, *size), size, most)
