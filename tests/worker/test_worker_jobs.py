@@ -793,7 +793,7 @@ def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() ->
     similarity = Similarity("r", "f", False, 1.0, 0.1, 0.3, 0.4)
     report = FaceReport(1, (20, 20, 40, 40), 10.0, similarities=(similarity,))
     result = ProtectResult(Photo(after), (report,))
-    protected, mask = pack_result(Picture("photo", 5, 6, before), result, None, {})
+    mask, protected = pack_result(Picture("photo", 5, 6, before), result, None, {})
     assert protected.bounds == mask.bounds == (25, 26, 20, 20) and (mask.pixels == 255).all()
     assert protected.pixels[10, 10].tolist() == [0, 0, 0]
     assert pack_result(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []

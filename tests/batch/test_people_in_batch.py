@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import pytest
 
-from c2p_core import cli
-from c2p_core.batch.engine import Control, Job, Outcome
-from c2p_core.batch.layout import Item
-from c2p_core.commands import batch as command
+from c2p_core.batch.engine import Job
 from c2p_core.errors import Message
 from c2p_core.people.listing import ListedFace, Listing, write_listing
 from c2p_core.people.shoot import ShootLooks
-from tests.batch.darken import darken, save
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """What the engine was asked, which only darkens."""
-    jobs: list[Job] = []
-
-    def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-        jobs.append(job)
-        yield from darken(items, job, control)
-
-    monkeypatch.setattr(command, "pick_engine", lambda count: engine)
-    return jobs
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], asked: list[Job]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        code = cli.main(["batch", *(str(word) for word in words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+from tests.batch.conftest import Run
+from tests.batch.darken import save
 
 
 @pytest.fixture
@@ -56,7 +28,7 @@ def shoot(tmp_path: Path) -> Path:
 
 
 def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
-    shoot: Path, tmp_path: Path, run: Run, asked: list[Job], monkeypatch: pytest.MonkeyPatch
+    shoot: Path, tmp_path: Path, run: Run, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
     assert run(shoot, "-o", out, "--looks", looks)[0] == 0
@@ -69,7 +41,7 @@ def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
     code, _, err = run(shoot, "-o", out, "--looks", looks)
     assert code == 0 and known[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
     assert Message("photos-unlisted", count=1, path=str(shoot / "c.png")).text() in err
-    assert all(isinstance(job.looks, ShootLooks) for job in asked)
+    assert all(isinstance(job.looks, ShootLooks) for job in jobs)
 
 
 def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp_path: Path, run: Run) -> None:
