@@ -156,7 +156,9 @@ class ProtectDialog:
         inside = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP)
         inside.pack_start(back, False, False, 0)
         inside.pack_start(build_locks(self._dialog), False, False, 0)
-        self._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().connect("output", _show_usual)
+        steps = self._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button()
+        steps.set_numeric(False)  # else it takes no words
+        steps.connect("output", _show_usual)
         inside.pack_start(
             self._dialog.fill_box("details", ["output", "mode", "prior", "steps", "seed"]), False, False, 0
         )

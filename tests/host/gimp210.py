@@ -58,10 +58,11 @@ def shown(image, name):
     seen = pdb.gimp_layer_new_from_visible(image, plain, "")
     plain.add_layer(seen, 0)
     keep(name, seen)
+    gimp.delete(plain)
 
-def refused(call, *arguments):
+def refused(call, *arguments, **named):
     try:
-        call(*arguments)
+        call(*arguments, **named)
     except RuntimeError:
         return True
     return False

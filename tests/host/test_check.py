@@ -330,12 +330,9 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
     module = gimp.plug_in / "worker_client" / "client.py"
     right = module.read_text()
     # GIMP's Cancel is SIGKILL; here it comes when the pictures of the last job have been sent.
-    dies = 'if self._kind != "find":\n            os.kill(os.getpid(), 9)\n        events = self.events()'
-    module.write_text(
-        right.replace("events = self.events()", dies, 1).replace(
-            "job = Job(", "Job._kind = kind\n            job = Job("
-        )
-    )
+    waits = "events = self.events(lazily=lazily)"
+    dies = f'if self._kind != "find":\n            os.kill(os.getpid(), 9)\n        {waits}'
+    module.write_text(right.replace(waits, dies, 1).replace("job = Job(", "Job._kind = kind\n            job = Job("))
     try:
         told = gimp.script(f"""
             image, source = portrait()

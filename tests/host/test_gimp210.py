@@ -234,7 +234,11 @@ inside = refused(protect, image, layer, "selection")
 beside = refused(protect, image, layer)
 unmade = refused(check, image, layer)
 unnamed = refused(strengthen, image, layer, "nobody")
-unwritten = refused(check, image, layer, "layer", layer.name, False, "/nowhere/report.txt")
+other = layer.copy()
+image.add_layer(other)
+pdb.gimp_drawable_brightness_contrast(other, 0.2, 0.0)
+unwritten = refused(check, image, other, "layer", layer.name, False, "/nowhere/report.txt")
+image.remove_layer(other)
 unlisted = [refused(lambda: protect(image, layer, preset=number)) for number in (-1, 8)]
 tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, unwritten] + unlisted,
      layers=[len(image.layers), len(one.layers)], images=len(gimp.image_list()))

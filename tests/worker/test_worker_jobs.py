@@ -310,8 +310,9 @@ def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs:
     whole, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=STEPS)
     sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
     half, made, _ = run(jobs, "protect", sent, steps=STEPS)
-    x, y, width, height = made[1].bounds
-    assert (made[1].pixels <= selection[y : y + height, x : x + width]).all() and 128 in made[1].pixels
+    mask, _ = made
+    x, y, width, height = mask.bounds
+    assert (mask.pixels <= selection[y : y + height, x : x + width]).all() and 128 in mask.pixels
     shown = pasted(ASTRONAUT, made)
     assert np.array_equal(shown[:, 235:], ASTRONAUT[:, 235:])
     checked, _, _ = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(shown, 0, 0, "current")])
