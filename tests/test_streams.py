@@ -110,6 +110,7 @@ def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -
         assert len(printed.result()) > 4096 and json.loads(printed.result())
 
 
+@pytest.mark.slow
 def test_a_photo_whose_words_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
     Image.fromarray(data.astronaut()[:300, 80:380]).save(folder / "face.png")
     ended = c2p("protect face.png --steps 1 --recognisers faceres --report r.json", folder, "{} >/dev/full")

@@ -148,6 +148,7 @@ def wait_for(what: Callable[[], bool]) -> None:
     raise AssertionError("it did not come")
 
 
+@pytest.mark.slow
 def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "out"
     save(folder / "a.png", 200)

@@ -67,6 +67,7 @@ def guidance(clip: str) -> TextGuidance:
     return TextGuidance(ModelStore(offline=True), CPU, *parse_clip(clip))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
 def test_a_photo_is_protected_with_a_model_from_a_file(tiny: Path, name: str) -> None:
     photo, warm, store = Photo(skimage.data.astronaut()), WarmModels(), ModelStore(offline=True)

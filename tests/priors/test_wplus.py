@@ -292,6 +292,7 @@ def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Ne
     assert found.quality == psnr(made, picture[None], mask)
 
 
+@pytest.mark.slow
 def test_inverting_a_face_does_not_affect_the_next_one(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:

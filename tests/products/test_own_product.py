@@ -78,6 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 def test_a_prompt_names_new_products_and_layers_show_them(run: dict[str, Any]) -> None:
     assert not any(code.startswith("word-unknown") for code in run["warnings"])
     assert {"Tint", "Beauty spot"} <= run["layers"].keys()

@@ -592,6 +592,7 @@ def test_the_photo_is_shown_with_its_faces_where_that_is_wanted(jobs: Jobs) -> N
     assert np.abs(shown.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
 
 
+@pytest.mark.slow
 def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
     answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
     settings = answer["settings"]

@@ -193,6 +193,7 @@ def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call
         until(lambda: all(is_gone(process) for process in killed))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_nothing_that_stops_the_next(make_location: MakeLocation) -> None:
     location = make_location()
     for delay in (0.0, 0.05, 0.15, 0.3, 0.45, 0.6):
@@ -383,6 +384,7 @@ def test_one_that_hangs_and_can_not_be_ended_is_a_problem(
     os.kill(pid(location), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_location: MakeLocation) -> None:
     location = make_location("--slow")
     waited: list[float] = []
@@ -485,6 +487,7 @@ def test_the_log_begins_a_new_file_before_it_grows_too_large(tmp_path: Path) -> 
     assert path == tmp_path / "worker.log"
 
 
+@pytest.mark.slow
 def test_a_job_cancelled_while_models_load_does_not_end_the_process_that_loads_them(
     make_location: MakeLocation,
 ) -> None:

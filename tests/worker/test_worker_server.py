@@ -93,6 +93,7 @@ def test_a_second_job_on_the_same_connection_is_refused(worker: worker_client.Wo
     running.cancel()
 
 
+@pytest.mark.slow
 def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
     make_location: Callable[..., WorkerLocation],
 ) -> None:
