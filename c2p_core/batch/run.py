@@ -95,6 +95,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
         lock.acquire()
     except Timeout:
         raise BadRequest("batch-running", path=str(path)) from None
+    # filelock raises the second where a file system has no locks.
     except (OSError, NotImplementedError) as error:
         raise CannotWrite("folder-unusable", path=str(path), reason=str(error)) from error
     with contextlib.ExitStack() as stack:

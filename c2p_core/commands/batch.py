@@ -15,7 +15,7 @@ import click
 
 from c2p_core.api import Device, Progress
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, folder_options, read_search_options, search_options
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -44,12 +44,7 @@ _WIDEST_NAME = 48  # columns of a terminal
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
-@click.option(
-    "-o", "--output", required=True, metavar="DEST", type=click.Path(path_type=Path), help="Folder of results."
-)
-@click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
-@click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
-@mark_option
+@folder_options
 @search_options
 @click.option(
     "--looks",

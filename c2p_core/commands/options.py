@@ -77,9 +77,25 @@ mark_option = click.option(
 )
 
 
+# Of commands that fill a folder of results.
+_FOLDER: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "-o", "--output", required=True, metavar="DEST", type=click.Path(path_type=Path), help="Folder of results."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since."),
+    click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata."),
+    mark_option,
+)
+
+
 def search_options(command: _Command) -> _Command:
     """Give a command the options that determine how faces are protected; ``read_search_options`` reads them."""
     return reduce(lambda decorated, option: option(decorated), reversed(_SEARCH), command)
+
+
+def folder_options(command: _Command) -> _Command:
+    """Give a command the options of its folder of results."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_FOLDER), command)
 
 
 def read_search_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 
 from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
 from c2p_core.commands.ending import SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
+from c2p_core.commands.options import StoreMaker, check_options, folder_options, read_search_options, search_options
 from c2p_core.errors import BadRequest
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -20,12 +20,7 @@ from c2p_core.streams import Output
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, metavar="DEST", type=click.Path(path_type=Path), help="Folder of results."
-)
-@click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since.")
-@click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata.")
-@mark_option
+@folder_options
 @search_options
 @click.option(
     "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="How far other programs go first."

@@ -114,7 +114,7 @@ def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: Model
     try:
         photos = people_list()
     except NoData as missing:
-        pytest.skip(str(missing))
+        pytest.skip(f"PEOPLE ARE NOT GROUPED AS THE SHARED PHOTOS SAY: {missing}")
     recogniser = load_recogniser(store, CPU)
     seen, _ = see_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
     assert len(seen) == len(photos)
