@@ -395,13 +395,22 @@ def covered(
 @click.option("--shoot", "count", type=int, default=60, show_default=True, help="Photos of the shoot.")
 @click.option("--most", type=int, default=10, show_default=True, help="Faces of a photo: 1 to so many, in turn.")
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@click.option("--planned", type=int, default=100_000, show_default=True, help="Files of the plan.")
 @_OUT
-def batch(faces: Path | None, photos: Path | None, count: int, most: int, steps: int | None, out: Path | None) -> None:
+def batch(
+    faces: Path | None,
+    photos: Path | None,
+    count: int,
+    most: int,
+    steps: int | None,
+    planned: int,
+    out: Path | None,
+) -> None:
     """Measure a whole shoot and a large plan with c2p batch; nothing else should be running."""
     from benchmarks.suites import batch as suite
 
     chosen = _find_faces(faces, photos)
-    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, click.echo)} written.")
+    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, planned, click.echo)} written.")
 
 
 @main.command()
@@ -417,20 +426,30 @@ def fullsize(timed: int, out: Path | None) -> None:
 @main.command()
 @click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
 @click.option("--protect", "protected", type=int, default=3, show_default=True, help="Protect the first N people.")
+@click.option("--each", type=click.IntRange(min=2), help="Protect only the first N photos of each.")
+@click.option("--strangers/--no-strangers", default=True, help="Also group among the shared validation faces.")
 @click.option("--hold-out", default="arcface", show_default=True, help="Family that the search never sees.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @_WORKERS
 @_OUT
-def shoot(photos: Path | None, protected: int, workers: int, out: Path | None, **options: Any) -> None:
+def shoot(
+    photos: Path | None,
+    protected: int,
+    each: int | None,
+    strangers: bool,
+    workers: int,
+    out: Path | None,
+    **options: Any,
+) -> None:
     """Group people, and protect their photos as a shoot and each by itself."""
     from benchmarks.suites import runner
     from benchmarks.suites import shoot as suite
     from benchmarks.suites.gallery import list_candidates
 
     people = _find(lambda: people_list(photos), named=photos is not None)
-    crowd = {photo.stem: photo for photo in list_candidates(())}
+    crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     with runner.start_pool(workers) as executor:
-        path = suite.run(people, crowd, protected, options, places(out), executor, click.echo)
+        path = suite.run(people, crowd, protected, each, options, places(out), executor, click.echo)
     click.echo(f"{path} written.")

@@ -135,7 +135,9 @@ def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: P
     assert own.earlier == () and time.monotonic() - began < 5
 
 
-def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shoot, "_PATIENCE", 0.01)
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
