@@ -6,6 +6,7 @@ Each process loads them once.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 
 from c2p_core.device import pick_device
 from c2p_core.faces.align import CANVAS
-from c2p_core.models.store import ModelStore
+from c2p_core.models.manifest import read_manifest
+from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
 
 
@@ -27,14 +29,30 @@ def open_store() -> ModelStore:
     return ModelStore()
 
 
-@lru_cache(maxsize=1)
 def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
     """Load all of the product's, by name instead of "auto", so that a missing one fails the run.
 
     Raises:
         ModelUnavailable: a recogniser is missing or damaged.
     """
-    return load_recognisers(recogniser_names(models), models, pick_device("auto"))
+    return load_named_recognisers(recogniser_names(models), models)
+
+
+@lru_cache(maxsize=1)
+def load_named_recognisers(names: tuple[str, ...], models: ModelStore) -> tuple[Recogniser, ...]:
+    """Load recognisers by their names, in this order.
+
+    Raises:
+        BadRequest: there is none of that name.
+        ModelUnavailable: a recogniser is missing or damaged.
+    """
+    return load_recognisers(names, models, pick_device("auto"))
+
+
+def list_own_recognisers(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that are not of the project's manifest, with a file or files whose hash it knows."""
+    shipped = {entry.name for entry in read_manifest(bundle_dir() / "manifest.toml") if entry.files}
+    return tuple(name for name in names if name not in shipped)
 
 
 def list_families() -> tuple[str, ...]:

@@ -34,8 +34,8 @@ def write_section(path: Path) -> str:
     if len(shoot) > 1:
         alone, together = shoot.values()
         parts.append(
-            f"As a shoot, a person's later photos take {alone['seconds'] / together['seconds']:.2f} times less time, and"
-            f" {alone['steps'] / together['steps']:.2f} times fewer steps, than each by itself."
+            f"As a shoot, a person's later photos take {alone['seconds'] / together['seconds']:.2f} times less time,"
+            f" and {alone['steps'] / together['steps']:.2f} times fewer steps, than each by itself."
         )
     return "\n\n".join(part for part in parts if part)
 

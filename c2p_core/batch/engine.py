@@ -21,8 +21,8 @@ class Looks(Protocol):
     """What the faces of each photo get, where not all get the same; for `c2p people`.
 
     ``choose`` is called in the thread that searches, for one photo after the other. ``learn`` follows for each of them,
-    perhaps in another thread, when the photo is finished or has failed; ``choose`` may wait for that where it depends on
-    an earlier photo.
+    perhaps in another thread, when the photo is finished or has failed; ``choose`` may wait for that of an earlier
+    photo that it depends on.
     """
 
     def settings(self, path: str) -> Mapping[str, Any]:
