@@ -310,6 +310,7 @@ def paper(
     from benchmarks.report.paper import write_section
     from benchmarks.suites import paper as suite
     from benchmarks.suites import runner
+    from c2p_core.errors import C2PError
     from c2p_core.recognition import recogniser_names
 
     people = _find(
@@ -319,12 +320,13 @@ def paper(
     store = open_store()
     names = recogniser_names(store) if recognisers is None else tuple(recognisers.split(","))
     if out is None and (own := list_own_recognisers(names)):
-        raise click.UsageError(
-            f"{', '.join(own)}: give --out, for recognisers of your own are not in the results here."
-        )
-    families = tuple(dict.fromkeys(recogniser.family for recogniser in load_named_recognisers(names, store)))
+        raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
+    try:
+        families = tuple(dict.fromkeys(recogniser.family for recogniser in load_named_recognisers(names, store)))
+    except C2PError as error:
+        raise click.UsageError(str(error)) from error
     if len(families) < 2:
-        raise click.UsageError(f"{', '.join(names)} are of one family; leave-one-out needs two.")
+        raise click.UsageError(f"{', '.join(names)} are of one family; leaving one out takes two.")
     methods = {"impersonation": (DECOY_METHOD,), "dodging": (PRODUCT_METHOD,)}.get(mode, (DECOY_METHOD, PRODUCT_METHOD))
     wanted = suite.Plan(
         people=people,

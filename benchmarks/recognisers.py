@@ -5,6 +5,7 @@ Each process loads them once.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -50,9 +51,23 @@ def load_named_recognisers(names: tuple[str, ...], models: ModelStore) -> tuple[
 
 
 def list_own_recognisers(names: Iterable[str]) -> tuple[str, ...]:
-    """Those that are not of the project's manifest, with a file or files whose hash it knows."""
-    shipped = {entry.name for entry in read_manifest(bundle_dir() / "manifest.toml") if entry.files}
-    return tuple(name for name in names if name not in shipped)
+    """Those whose weights the project's manifest does not vouch for by their hashes: a user's own, or random ones."""
+    entries = read_manifest(bundle_dir() / "manifest.toml")
+    known = {entry.name for entry in entries if entry.files and all(file.sha256 for file in entry.files)}
+    return tuple(name for name in names if name not in known)
+
+
+def fingerprint_recognisers(recognisers: Iterable[Recogniser]) -> str:
+    """Twelve hex digits over what recognisers make of a picture of noise: other weights under a name are noticed."""
+    draw = np.random.default_rng(0)
+    noise = torch.from_numpy(draw.random((1, 3, CANVAS, CANVAS), np.float32)).to(pick_device("auto"))
+    mesh = torch.from_numpy(draw.uniform(60, 200, (1, 468, 2)).astype(np.float32)).to(noise)
+    digest = hashlib.sha256()
+    with torch.no_grad():
+        for recogniser in recognisers:
+            digest.update(recogniser.name.encode())
+            digest.update(recogniser.embed(noise, mesh).cpu().numpy().round(3).astype(np.float32).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def list_families() -> tuple[str, ...]:

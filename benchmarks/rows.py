@@ -322,6 +322,7 @@ class PaperRow:
         psnr, ssim: of the whole photo.
         people: of the folder, whose photos show a face.
         photos, code: as in `OthersRow`; face_before, face_after, steps, seconds as in `ProtectRow`.
+        weights: fingerprint of what the recognisers make of a picture.
     """
 
     setting: Setting
@@ -335,6 +336,7 @@ class PaperRow:
     seconds: float
     people: int
     photos: str
+    weights: str
     code: str
 
 

@@ -16,8 +16,14 @@ from benchmarks.report.published import PUBLISHED, RECOGNISERS
 from benchmarks.report.tables import NOTHING, number, table, thresholds
 from benchmarks.rows import PaperRow
 
-# The papers' recognisers under the product's names.
-_OWN_NAMES = {"IRSE50": "irse50", "IR152": "ir152", "FaceNet": "facenet", "MobileFace": "mobile_face"}
+# The product's names of the papers' recognisers.
+_PAPER_NAMES = {
+    "irse50": "IRSE50",
+    "ir152": "IR152",
+    "facenet": "FaceNet",
+    "facenet-amt": "FaceNet",
+    "mobileface-amt": "MobileFace",
+}
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,16 @@ def _describe(rows: Sequence[PaperRow]) -> str:
 def _own_line(rows: Sequence[PaperRow]) -> dict[str, object]:
     judged = _judge([row for row in rows if row.setting.method == DECOY_METHOD])
     setting = rows[0].setting
-    rates = {title: rate(taken_for_target(judged.by(name).searches, "far1")) for title, name in _OWN_NAMES.items()}
+    names = list(dict.fromkeys(judged.searches["recogniser"]))
+    rates = {
+        _PAPER_NAMES[name]: rate(taken_for_target(judged.by(name).searches, "far1"))
+        for name in names
+        if name in _PAPER_NAMES
+    }
     return {
         "method": f"here: {setting.prior}, towards the nearest of 16 decoys",
-        "paper": f"held out: {', '.join(dict.fromkeys(judged.searches['recogniser'])) or NOTHING}",
-        **{title: rates[title] or NOTHING for title in RECOGNISERS},
+        "paper": f"held out: {', '.join(names) or NOTHING}",
+        **{title: rates.get(title) or NOTHING for title in RECOGNISERS},
         "mean": rate_over_families(taken_for_target(judged.searches, "far1")) or NOTHING,
     }
 

@@ -26,7 +26,7 @@ from benchmarks.methods.catalogue import Made, run_product
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics import image_quality
 from benchmarks.metrics.image_quality import rgb8
-from benchmarks.recognisers import load_named_recognisers
+from benchmarks.recognisers import fingerprint_recognisers, load_named_recognisers, open_store
 from benchmarks.rows import PAPER_FILE, Change, PaperRow, PaperScore, Role, Setting
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
@@ -96,7 +96,7 @@ class Task:
         pictures: folder of the protected photos.
         known: file with the embeddings of all photos of the folder as they were.
         decoys: file with those of the synthetic identities.
-        photos, code: fingerprints that the row will carry.
+        photos, weights, code: fingerprints that the row will carry.
     """
 
     photo: Path
@@ -106,6 +106,7 @@ class Task:
     known: Path
     decoys: Path
     photos: str
+    weights: str
     code: str
 
 
@@ -244,6 +245,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
         seconds=float(made.seconds),
         people=len({person_of(name) for name in known.names}),
         photos=task.photos,
+        weights=task.weights,
         code=task.code,
     )
 
@@ -271,14 +273,16 @@ def run(
     """
     path, pictures = places.rows / PAPER_FILE, places.pictures / "paper"
     rows.drop_torn_end(path)
-    photos, seeing = fingerprint_photos(plan.people.values()), fingerprint_embedding()
+    photos = fingerprint_photos(plan.people.values())
+    weights = fingerprint_recognisers(load_named_recognisers(plan.recognisers, open_store()))
+    seeing = f"{fingerprint_embedding()} {weights}"
     known = gallery.build(plan.people, pictures, f"{seeing} {photos}", executor, say, plan.recognisers)
     decoys = find_decoys(plan.recognisers, pictures, seeing)
-    key = (plan.recognisers, photos, code)
-    there = {row.setting for row in rows.read(path, PaperRow) if (row.recognisers, row.photos, row.code) == key}
+    key = (plan.recognisers, photos, weights, code)
+    there = {r.setting for r in rows.read(path, PaperRow) if (r.recognisers, r.photos, r.weights, r.code) == key}
     wanted = plan.settings()
     todo = [
-        Task(photo, setting, plan.recognisers, pictures, known, decoys, photos, code)
+        Task(photo, setting, plan.recognisers, pictures, known, decoys, photos, weights, code)
         for setting, photo in wanted.items()
         if setting not in there
     ]
