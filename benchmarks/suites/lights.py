@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from benchmarks.metrics.image_quality import Rgb8
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
+from c2p_core.io.rgb8 import Rgb8
 
 # What each light does to red, green and blue, and whether the portrait is mirrored and cropped: daylight, a lamp, the
 # shade, a flash.
