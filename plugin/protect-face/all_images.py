@@ -6,7 +6,7 @@ from typing import Any
 
 from gi.repository import Gimp
 from worker_client.errors import Refused
-from worker_client.several_images import Outcome, Tell, check_any_done, protect_each, summary
+from worker_client.several_images import Outcome, check_any_done, protect_each, summary
 
 import run
 from layers import photo_of
@@ -51,7 +51,7 @@ def _protect_all(
     images = [front, *(image for image in Gimp.get_images() if image.get_id() != front.get_id())]
     with connect_with_progress() as worker:
 
-        def protect_one(index: int, tell: Tell) -> dict[str, Any]:
+        def protect_one(index: int, tell: run.Tell) -> dict[str, Any]:
             image = images[index]
             if not image.is_valid():
                 raise Refused("image-closed")

@@ -22,19 +22,22 @@ THREE = """
     empty = Gimp.Image.new(300, 200, Gimp.ImageBaseType.RGB)
     sky = Gimp.Layer.new(empty, "sky", 300, 200, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
     empty.insert_layer(sky, None, 0)
+    three, everywhere = (front, other, empty), {"all-images": True}
 """
-NAMES = "[names(image) for image in (front, other, empty)]"
 
 
 def test_each_open_image_gets_its_layer_and_one_without_a_face_is_named_with_the_reason(gimp: Gimp) -> None:
-    outcome = gimp.script(f"""
-        {THREE}
-        everywhere = {{"all-images": True}}
-        status, error = protect(front, source, prompt="red lipstick", **everywhere)
-        kept = [json.loads(bytes(image.get_layers()[at].get_parasite("protect-face").get_data()))["wishes"]
-                for image, at in ((front, 0), (other, 1))]
-        tell(status=status, error=error, names={NAMES}, same=kept[0] == kept[1])
-    """)
+    outcome = gimp.script(
+        THREE
+        + """
+    status, error = protect(front, source, prompt="red lipstick", **everywhere)
+    kept = [
+        json.loads(bytes(image.get_layers()[at].get_parasite("protect-face").get_data()))["wishes"]
+        for image, at in ((front, 0), (other, 1))
+    ]
+    tell(status=status, error=error, names=list(map(names, three)), same=kept[0] == kept[1])
+    """
+    )
     assert outcome.told["status"] == "success", outcome.told["error"]
     first, second, third = outcome.told["names"]
     assert first == ["red lipstick", "Background"] and second == ["cover", "red lipstick", "Background"]
@@ -48,13 +51,14 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
     last.parent.mkdir(exist_ok=True)
     last.write_text('(prompt "pink lipstick")\n(steps 2)\n(all-images yes)\n')
     try:
-        outcome = gimp.script(f"""
-            {THREE}
-            status, error, _ = call(
-                "plug-in-protect-face", front, [source], **{{"run-mode": Gimp.RunMode.WITH_LAST_VALS}}
-            )
-            tell(status=status, error=error, names={NAMES})
-        """)
+        outcome = gimp.script(
+            THREE
+            + """
+    repeat = {"run-mode": Gimp.RunMode.WITH_LAST_VALS}
+    status, error, _ = call("plug-in-protect-face", front, [source], **repeat)
+    tell(status=status, error=error, names=list(map(names, three)))
+    """
+        )
     finally:
         last.unlink()
     assert outcome.told["names"] == [["pink lipstick", "Background"], ["cover", "pink lipstick", "Background"], ["sky"]]
@@ -62,16 +66,15 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
 
 
 def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gimp) -> None:
-    told = gimp.script(f"""
-        {THREE}
-        for image in (front, other):
-            image.convert_indexed(
-                Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, ""
-            )
-        everywhere = {{"all-images": True}}
-        status, error = protect(empty, sky, **everywhere)
-        tell(status=status, error=error, names={NAMES})
-    """).told
+    told = gimp.script(
+        THREE
+        + """
+    for image in (front, other):
+        image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, "")
+    status, error = protect(empty, sky, **everywhere)
+    tell(status=status, error=error, names=list(map(names, three)))
+    """
+    ).told
     assert told["status"] == "execution-error" and told["error"].startswith("None of the open images was protected.")
     assert told["error"].count(Message("image-indexed").text()) == 2 and Message("no-face").text() in told["error"]
     assert told["names"] == [["Background"], ["cover", "Background"], ["sky"]]
@@ -83,12 +86,11 @@ def test_when_it_is_cancelled_what_is_done_stays_and_the_rest_is_as_it_was(gimp:
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(
             gimp.script,
-            f"""
-            {THREE}
-            everywhere = {{"all-images": True}}
-            status, error = protect(front, source, steps=20, **everywhere)
-            tell(status=status, names={NAMES}, images=len(Gimp.get_images()))
-            """,
+            THREE
+            + """
+    status, error = protect(front, source, steps=20, **everywhere)
+    tell(status=status, names=list(map(names, three)), images=len(Gimp.get_images()))
+    """,
         )
         # The search of the second image comes after the looks for faces in both and the search of the first.
         wait_until(lambda: run.done() or jobs_and_done(gimp) == (1, before + 3), 120)
