@@ -192,7 +192,7 @@ def wanted_stamps() -> dict[str, str]:
 def fetched_models() -> tuple[str, ...]:
     """The names that ``c2p models fetch`` creates in the folder of the models, as patterns."""
     manifest = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
-    return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*")
+    return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*", ".locks", ".pins")
 
 
 def release() -> str:
