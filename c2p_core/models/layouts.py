@@ -182,10 +182,10 @@ def _walk(value: object, name: str, found: Layout, visited: set[int]) -> None:
     if not isinstance(value, _Shell) or id(value) in visited or name.count(".") > _DEEPEST:
         return
     visited.add(id(value))
-    state = value.state
-    if isinstance(state, Mapping) and isinstance(state.get("state"), Mapping):
-        state = state["state"]
-    for kind in ("_parameters", "_buffers", "_modules") if isinstance(state, Mapping) else ():
+    state = value.state if isinstance(value.state, Mapping) else {}
+    # NVIDIA's modules have theirs within a description.
+    state = state["state"] if isinstance(state.get("state"), Mapping) else state
+    for kind in ("_parameters", "_buffers", "_modules"):
         held = state.get(kind)
         for own, child in held.items() if isinstance(held, Mapping) else ():
             _walk(child, f"{name}.{own}" if name else str(own), found, visited)
