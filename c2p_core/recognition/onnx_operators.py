@@ -248,7 +248,7 @@ def _gather(node: Node) -> Apply:
         at = axis % x.ndim
         flat = indices.reshape(-1).to(x.device).long()
         found = x.index_select(at, torch.where(flat < 0, flat + x.shape[at], flat))
-        return found.reshape(*x.shape[:at], *indices.shape, *x.shape[at + 1 :])
+        return found.reshape((*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
 
     return apply
 
