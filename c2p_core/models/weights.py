@@ -25,8 +25,8 @@ def load_weights(network: Network, path: Path) -> Network:
 
     Args:
         network: any; the file must have just its tensors.
-        path: .safetensors, which may hold half-precision tensors; or a checkpoint of torch (.pt, .pth), of which nothing
-            but tensors is read. The network computes in single precision.
+        path: .safetensors, which may hold half-precision tensors; or a checkpoint of torch (.pt, .pth), of which only
+            tensors are read. The network computes in single precision.
 
     Raises:
         ModelUnavailable: the file is missing or damaged, or its tensors are not those of the network.

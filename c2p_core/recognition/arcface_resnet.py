@@ -55,8 +55,8 @@ class _Unit(nn.Module):
             self.res_layer.append(_Attention(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.res_layer(x)
-        return change + self.shortcut_layer(x)
+        result: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return result
 
 
 class ArcFaceResnet(nn.Module):

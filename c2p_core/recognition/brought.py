@@ -106,9 +106,7 @@ def _set_options(parsed: BroughtName, text: str, known: tuple[str, ...]) -> Brou
         try:
             parsed = replace(parsed, **_READERS[key](value))  # type: ignore[arg-type]
         except ValueError as error:
-            raise BadRequest(
-                "brought-option-wrong", option=part, name=parsed.given, example=_EXAMPLES[key]
-            ) from error
+            raise BadRequest("brought-option-wrong", option=part, name=parsed.given, example=_EXAMPLES[key]) from error
     return parsed
 
 

@@ -1,4 +1,4 @@
-"""IR-152 of face.evoLVe, 512 values, one of the four recognisers of the CLIP2Protect paper. Brought by the user.
+"""IR-152 of face.evoLVe, 512 values, one of the CLIP2Protect paper's recognisers. Brought by the user.
 
 Source: Z. Jian et al., face.evoLVe; the file ``ir152.pth`` that AMT-GAN (S. Hu et al., CVPR 2022) distributes. Its
 authors state no licence for the weights, which were trained on MS-Celeb-1M.

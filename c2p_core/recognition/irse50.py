@@ -1,4 +1,4 @@
-"""IR-SE50 of InsightFace_Pytorch, 512 values, one of the four recognisers of the CLIP2Protect paper. Brought by the user.
+"""IR-SE50 of InsightFace_Pytorch, 512 values, one of the CLIP2Protect paper's recognisers. Brought by the user.
 
 Source: TreB1eN, InsightFace_Pytorch; the file ``irse50.pth`` that AMT-GAN (S. Hu et al., CVPR 2022) distributes. Its
 author states no licence for the weights, which were trained on MS-Celeb-1M.

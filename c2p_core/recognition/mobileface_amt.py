@@ -1,7 +1,7 @@
 """MobileFaceNet of InsightFace_Pytorch, 512 values, the "MobileFace" of the CLIP2Protect paper. Brought by the user.
 
-Source: S. Chen et al., MobileFaceNets, CCBR 2018; TreB1eN, InsightFace_Pytorch; the file ``mobile_face.pth`` that AMT-GAN
-(S. Hu et al., CVPR 2022) distributes. Its author states no licence for the weights, which were trained on MS-Celeb-1M.
+Source: S. Chen et al., MobileFaceNets, CCBR 2018; TreB1eN, InsightFace_Pytorch; the file ``mobile_face.pth`` that
+AMT-GAN (S. Hu et al., CVPR 2022) distributes. Its author states no licence for the weights, which were trained on MS-Celeb-1M.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ VALUES = 512
 _STEM = 64
 _FEATURES = 512
 _SIDE = 7  # rows and columns of the last feature map, for a chip of 112 x 112
-# Of each stage: name of the block that halves the picture, channels inside it and after it; name of the residual blocks,
-# channels inside them, their number.
+# Of each stage: name of the block that halves the picture, channels inside it and after it; name of the residual
+# blocks, channels inside them, their number.
 _STAGES = (
     ("conv_23", 128, 64, "conv_3", 128, 4),
     ("conv_34", 256, 128, "conv_4", 256, 6),
@@ -29,7 +29,14 @@ class _Convolution(nn.Module):
     """A convolution and its normalisation, then PReLU if ``activated``."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, pad: int = 0, activated: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        pad: int = 0,
+        activated: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, pad, groups=groups, bias=False)

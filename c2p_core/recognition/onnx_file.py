@@ -50,15 +50,14 @@ def read_onnx(path: Path) -> OnnxFile:
     """
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ModelUnavailable("extra-missing", what=path.name, package="onnx", extra="onnx") from error
     data = _read_bounded(path, LARGEST_FILE, path)
     digest = hashlib.sha256(data)
     try:
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=str(error)) from error
+    except Exception as error:  # protobuf's own, which says no more than that
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=_first_line(error)) from error
     nodes = list(_all_nodes(model))
     if not nodes or len(nodes) > _MOST_NODES:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"{len(nodes)} operators")
@@ -206,7 +205,7 @@ def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
             raise ModelUnavailable("onnx-missing", path=str(inside))
         with inside.open("rb") as file:
             file.seek(offset)
-            content = file.read(length if length >= 0 else limit + 1)
+            content: bytes = file.read(length if length >= 0 else limit + 1)
     except OSError as error:
         raise ModelUnavailable("model-unreadable", path=str(inside), reason=error.strerror) from error
     if len(content) > limit:

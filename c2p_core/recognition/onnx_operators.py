@@ -218,7 +218,7 @@ def _unsqueeze(node: Node) -> Apply:
 def _split(node: Node) -> Apply:
     axis = node.get("axis", 0)
 
-    def apply(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
+    def apply(x: Tensor, sizes: Tensor | None = None) -> Any:
         given = _ints(sizes) or node.get("split")
         return x.split(given or math.ceil(x.shape[axis] / node.outputs), axis)
 
@@ -282,7 +282,7 @@ def _constant(node: Node) -> Apply:
 
 
 def _constant_of_shape(node: Node) -> Apply:
-    value = node.get("value", torch.zeros(1))
+    value: Tensor = node.get("value", torch.zeros(1))
     if value.is_floating_point():
         raise Unsupported("fractions")  # it would not know on which device
 

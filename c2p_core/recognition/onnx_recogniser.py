@@ -78,7 +78,9 @@ class OnnxRecogniser(nn.Module):
         judged = self._judge(self._examples())
         norms = judged.norm(dim=1)
         shape = " x ".join(map(str, judged.shape[1:]))
-        if not _FEWEST_VALUES <= judged.shape[1] <= _MOST_VALUES or not bool((norms > 0).all() & norms.isfinite().all()):
+        if not _FEWEST_VALUES <= judged.shape[1] <= _MOST_VALUES or not bool(
+            (norms > 0).all() & norms.isfinite().all()
+        ):
             raise ModelUnavailable("onnx-output-wrong", path=str(file.path), shape=shape)
         self.network: OnnxNetwork | None = None
         self.judges_only: Message | None = None
@@ -182,9 +184,7 @@ def _open_session(file: OnnxFile) -> InferenceSession:
     # Threads that wait for work in a loop would take the processor from the search.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(
-            file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(file.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     # onnxruntime has a class of its own for each of a dozen failures.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,8 +1,8 @@
 """SFace of the OpenCV Zoo, 128 values, in ONNX (extra ``onnx``). Family sface, licence Apache-2.0.
 
 Source: Y. Zhong et al., SFace: sigmoid-constrained hypersphere loss for robust face recognition, 2021; the file
-``face_recognition_sface_2021dec.onnx``, as OpenCV's FaceRecognizerSF uses it: RGB in 0..255 of faces aligned to the usual
-five points.
+``face_recognition_sface_2021dec.onnx``, as OpenCV's FaceRecognizerSF uses it: RGB in 0..255 of faces aligned to the
+usual five points.
 """
 
 from __future__ import annotations

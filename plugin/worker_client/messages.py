@@ -441,7 +441,9 @@ ENGLISH = {
     ),
     "onnx-missing": N_("There is no file '{path}'; check where the model is."),
     "onnx-unreadable": N_("'{path}' can't be read as a model in ONNX ({reason}); get another copy of it."),
-    "onnx-too-large": N_("'{path}' with its data is larger than {limit} MB, as no recogniser is; choose another model."),
+    "onnx-too-large": N_(
+        "'{path}' with its data is larger than {limit} MB, as no recogniser is; choose another model."
+    ),
     "onnx-tensor-too-large": N_("'{path}' has a tensor '{name}' larger than any recogniser's; choose another model."),
     "onnx-loops": N_("'{path}' repeats parts of itself ({operator}), as no recogniser does; choose another model."),
     "onnx-data-outside": N_(

@@ -44,7 +44,9 @@ def model(
     return helper.make_model(graph, opset_imports=versions, ir_version=8)
 
 
-def recogniser(size: int = 112, shape: Sequence[int | str | None] | None = None, more: Sequence[NodeProto] = ()) -> onnx.ModelProto:
+def recogniser(
+    size: int = 112, shape: Sequence[int | str | None] | None = None, more: Sequence[NodeProto] = ()
+) -> onnx.ModelProto:
     """A tiny recogniser with 16 values; ``more`` comes before its last layer, from ``f`` to ``h``."""
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["c"], strides=[4, 4], pads=[1, 1, 1, 1]),

@@ -46,7 +46,10 @@ def positive(**shapes: Shape) -> dict[str, np.ndarray]:
 
 
 CASES = [
-    *(case(name, node(name)) for name in ("Abs", "Erf", "Exp", "HardSwish", "Identity", "Neg", "Relu", "Sigmoid", "Tanh")),
+    *(
+        case(name, node(name))
+        for name in ("Abs", "Erf", "Exp", "HardSwish", "Identity", "Neg", "Relu", "Sigmoid", "Tanh")
+    ),
     *(case(name, node(name)) for name in ("GlobalAveragePool", "GlobalMaxPool", "Softplus", "HardSigmoid", "Elu")),
     case("HardSigmoid with slope", node("HardSigmoid", alpha=0.3, beta=0.4)),
     case("Elu with slope", node("Elu", alpha=0.7)),
@@ -55,7 +58,10 @@ CASES = [
     case("Reciprocal", [helper.make_node("Exp", ["x"], ["p"]), helper.make_node("Reciprocal", ["p"], ["y"])]),
     case("Gelu", node("Gelu"), opset=20),
     case("Gelu by tanh", node("Gelu", approximate="tanh"), opset=20),
-    *(case(name, node(name, "other"), positive(other=(6, 1, 8))) for name in ("Add", "Sub", "Mul", "Div", "Max", "Min")),
+    *(
+        case(name, node(name, "other"), positive(other=(6, 1, 8)))
+        for name in ("Add", "Sub", "Mul", "Div", "Max", "Min")
+    ),
     case("Pow", node("Pow", "power"), {"power": np.array(2, np.float32)}),
     case("Conv", node("Conv", "w", "b", pads=[1, 1, 1, 1]), weights(w=(4, 6, 3, 3), b=(4,))),
     case("Conv without bias", node("Conv", "w"), weights(w=(4, 6, 1, 1))),
@@ -95,7 +101,11 @@ CASES = [
     case("InstanceNormalization", node("InstanceNormalization", "scale", "bias"), weights(scale=(6,), bias=(6,))),
     case("LayerNormalization", node("LayerNormalization", "s", "b", axis=-2), weights(s=(9, 8), b=(9, 8))),
     case("LpNormalization", node("LpNormalization", axis=1, p=2)),
-    case("Clip", node("Clip", "low", "high"), {"low": np.float32([0])[0:1].reshape(()), "high": np.array(0.5, np.float32)}),
+    case(
+        "Clip",
+        node("Clip", "low", "high"),
+        {"low": np.float32([0])[0:1].reshape(()), "high": np.array(0.5, np.float32)},
+    ),
     case("Clip from above", node("Clip", "", "high"), {"high": np.array(0.5, np.float32)}),
     case("Clip, old", node("Clip", min=0.0, max=6.0), opset=7),
     case("Gemm", node("Gemm", "m", "c", transB=1, alpha=0.5, beta=2.0), weights(m=(4, 6), c=(4,)), (3, 6)),
@@ -144,12 +154,17 @@ CASES = [
     case("Cast", [helper.make_node("Cast", ["x"], ["z"], to=7), helper.make_node("Cast", ["z"], ["y"], to=1)]),
     case("Dropout", node("Dropout")),
     case("Dropout, old", node("Dropout", ratio=0.4), opset=7),
-    case("Pad", node("Pad", "pads", "value"), ints(pads=[0, 1, 2, 0, 0, 0, 1, 3]) | {"value": np.array(0.5, np.float32)}),
+    case(
+        "Pad", node("Pad", "pads", "value"), ints(pads=[0, 1, 2, 0, 0, 0, 1, 3]) | {"value": np.array(0.5, np.float32)}
+    ),
     case("Pad, old", node("Pad", pads=[0, 0, 1, 1, 0, 0, 2, 0], value=-1.0), opset=10),
     case("Pad by the edge", node("Pad", "pads", mode="edge"), ints(pads=[0, 0, 1, 2, 0, 0, 2, 1])),
     case("Pad by reflection", node("Pad", "pads", mode="reflect"), ints(pads=[0, 0, 1, 2, 0, 0, 2, 1])),
     case("Pad of named axes", node("Pad", "pads", "", "axes"), ints(pads=[1, 2, 3, 0], axes=[3, 1]), opset=18),
-    *(case(f"{name}, old", node(name, axes=[2, 3], keepdims=0), opset=11) for name in ("ReduceMean", "ReduceL2", "ReduceSum")),
+    *(
+        case(f"{name}, old", node(name, axes=[2, 3], keepdims=0), opset=11)
+        for name in ("ReduceMean", "ReduceL2", "ReduceSum")
+    ),
     *(case(name, node(name, "axes"), ints(axes=[-1]), opset=18) for name in ("ReduceMean", "ReduceL2", "ReduceMax")),
     case("ReduceSum", node("ReduceSum", "axes", keepdims=0), ints(axes=[1])),
     case("ReduceMean of all", node("ReduceMean"), opset=18),

@@ -1,7 +1,7 @@
 """The networks whose files a user brings or fetches: the tensors that these files have, and what is computed of them.
 
-The files themselves can't be here, so the layouts are written down by rule, from the published code, and the networks are
-compared with references in double precision that share no code with them, on random weights of the real sizes.
+The files themselves can't be here, so the layouts are written down by rule, from the published code, and the networks
+are compared with references in double precision that share no code with them, on random weights of the real sizes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def inception_layout() -> Layout:
             before = width
     for at in (*(f"repeat_3.{number}" for number in range(5)), "block8"):
         found |= basic(f"{at}.branch0", 192, 1792, 1) | basic(f"{at}.branch1.0", 192, 1792, 1)
-        found |= basic(f"{at}.branch1.1", 192, 192, 1, 3) | basic(f"{at}.branch1.2", 192, 192, 3, 1) | mix(at, 1792, 384)
+        found |= (
+            basic(f"{at}.branch1.1", 192, 192, 1, 3) | basic(f"{at}.branch1.2", 192, 192, 3, 1) | mix(at, 1792, 384)
+        )
     found |= {"last_linear.weight": (512, 1792), **norm("last_bn", 512)}
     return found | {"logits.weight": (8631, 512), "logits.bias": (8631,)}
 
@@ -181,7 +183,9 @@ class Reference:
                     y = y * torch.sigmoid(self.conv(squeezed, f"{at}.res_layer.5.fc2"))
                 x, number = short + y, number + 1
         flat = self.norm(x, "output_layer.0").flatten(1)
-        return self.norm(flat @ self.state["output_layer.3.weight"].T + self.state["output_layer.3.bias"], "output_layer.4")
+        return self.norm(
+            flat @ self.state["output_layer.3.weight"].T + self.state["output_layer.3.bias"], "output_layer.4"
+        )
 
     def mobile(self, chips: Tensor) -> Tensor:
         def layer(x: Tensor, name: str, *options: int, slopes: bool = True) -> Tensor:
@@ -314,7 +318,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], {"a": 3}, {"a": torch.zeros(1, dtype=torch.complex64)}])
+@pytest.mark.parametrize(
+    "content", [{"state_dict": {}}, [1, 2], {"a": 3}, {"a": torch.zeros(1, dtype=torch.complex64)}]
+)
 def test_a_file_that_is_no_table_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
     with raising(ModelUnavailable, "checkpoint-no-network", file="other.pth"):
         load(content, tmp_path / "other.pth")
