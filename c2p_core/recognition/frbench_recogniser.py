@@ -48,10 +48,10 @@ class Frbench(nn.Module):
                 raise BadRequest("frbench-unknown", model=model, known=known)
             asset = frbench.get_asset(model)
             self.network = frbench.FR(*model.rsplit("_", 2), eager_load=True)
-        except frbench.FRBenchError as error:
-            raise ModelUnavailable("frbench-unavailable", model=model, reason=str(error)) from error
-        # Whatever a damaged file of weights or settings makes of torch and YAML.
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except BadRequest:
+            raise
+        # The package has its own, and damaged weights and settings make torch and YAML fail in any way.
+        except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise ModelUnavailable("frbench-unavailable", model=model, reason=reason) from error
         self.weights = Path(asset["path"]) / asset["contents"]["weight"]

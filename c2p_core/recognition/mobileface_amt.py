@@ -1,7 +1,8 @@
 """MobileFaceNet of InsightFace_Pytorch, 512 values, the "MobileFace" of the CLIP2Protect paper. Brought by the user.
 
 Source: S. Chen et al., MobileFaceNets, CCBR 2018; TreB1eN, InsightFace_Pytorch; the file ``mobile_face.pth`` that
-AMT-GAN (S. Hu et al., CVPR 2022) distributes. Its author states no licence for the weights, which were trained on MS-Celeb-1M.
+AMT-GAN (S. Hu et al., CVPR 2022) distributes. Its author states no licence for the weights, which were trained on
+MS-Celeb-1M.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from c2p_core import Photo, ProtectRequest, check, cli, protect
+from c2p_core.commands.options import add_recognisers
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.faces import find_faces
 from c2p_core.models.loaded import WarmModels, get_recognisers, name_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import Recogniser, load_recognisers, onnx_file
+from c2p_core.recognition import Recogniser, impostors, load_network, load_recognisers, onnx_file
 from c2p_core.recognition.impostors import Impostors, save_own_thresholds
+from c2p_core.recognition.onnx_operators import OPERATORS
 from c2p_core.recognition.onnx_recogniser import OnnxInput, OnnxRecogniser, load_onnx
 from tests.recognition.onnx_models import model, recogniser, run, save, weights
 from tests.said import raising
@@ -110,10 +114,6 @@ def test_a_model_with_an_operator_that_does_not_convert_judges_only(tmp_path: Pa
 
 
 def test_a_conversion_that_computes_something_else_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from c2p_core.recognition.onnx_operators import OPERATORS
-
     wrong = replace(OPERATORS["PRelu"], make=lambda node: lambda x, slope: x.abs())
     monkeypatch.setitem(OPERATORS, "PRelu", wrong)
     network = load_onnx(file, OnnxInput())
@@ -273,8 +273,6 @@ def test_it_is_named_by_its_file_and_what_it_takes(file: Path, store: ModelStore
 
 
 def test_thresholds_belong_to_the_content_of_the_file_and_its_use(file: Path, store: ModelStore) -> None:
-    from c2p_core.recognition import load_network
-
     loaded = load_network(f"onnx:{file}", store, CPU)
     save_own_thresholds({loaded.name: Impostors(9000, 0.4, 0.6, 0.1, 0.2)}, store, {loaded.name: loaded.key})
     moved = file.rename(file.parent / "moved.onnx")
@@ -350,12 +348,16 @@ def command(store: ModelStore, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_the_command_measures_its_thresholds_for_later_runs(file: Path, store: ModelStore, tmp_path: Path) -> None:
+def test_the_command_measures_its_thresholds_for_later_runs(
+    file: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faces = tmp_path / "faces"
     faces.mkdir()
+    Image.fromarray(astronaut().pixels).save(faces / "many.png")
+    (face,) = find_faces(astronaut(), store)
     # 630 pairs, as each face counts as another person.
-    face = np.asarray(Image.fromarray(skimage.data.astronaut()[:256, 96:352]).resize((200, 200)))
-    Image.fromarray(np.tile(face, (6, 6, 1))).save(faces / "many.png")
+    many = [replace(face, mesh=face.mesh + np.float32(at)) for at in range(36)]
+    monkeypatch.setattr(impostors, "find_faces_in", lambda view, models: many)
     name = f"onnx:{file}"
     _, output = command(store, "thresholds", "--faces", str(faces), "--recogniser", name, "--save", "--json")
     (measured,) = json.loads(output)["recognisers"].values()
@@ -389,8 +391,6 @@ def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
 
 
 def test_more_recognisers_are_added_to_those_that_are_listed(file: Path) -> None:
-    from c2p_core.commands.options import add_recognisers
-
     assert add_recognisers("auto", ()) == "auto"
     assert add_recognisers("auto", ("x",)) == ("auto", "x")
     assert add_recognisers(("a", "x"), ("x", "y")) == ("a", "x", "y")
