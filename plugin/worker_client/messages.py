@@ -429,8 +429,8 @@ ENGLISH = {
     ),
     # Recognisers that a user brings
     "extra-missing": N_(
-        "{what} needs the package {package}, which is not installed; install it with pip install"
-        " 'protect-face[{extra}]'."
+        "{what} needs the package {package}, which is not installed; install this program with its extra {extra}, as"
+        " docs/python.md shows."
     ),
     "checkpoint-no-network": N_("{file} holds no table of weights by name; choose the file of the weights themselves."),
     "brought-option-unknown": N_("{option} in '{name}' has no meaning; what can be said of the model is {known}."),
