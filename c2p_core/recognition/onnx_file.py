@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 LARGEST_FILE = 1 << 30
 """Bytes of a model with its external data. The largest recognisers have a quarter of that."""
 _MOST_NODES = 20_000
-_MOST_ELEMENTS = 1 << 28  # of one tensor, whether stored or computed
+MOST_ELEMENTS = 1 << 28
+"""Values of one tensor, whether stored or computed."""
 # What could run for ever.
 _LOOPS = {"Loop", "Scan"}
 
@@ -109,7 +110,7 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
         raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=_first_line(error)) from error
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         extents = [entry.dim_value for entry in value.type.tensor_type.shape.dim]
-        if math.prod(extents) > _MOST_ELEMENTS:
+        if math.prod(extents) > MOST_ELEMENTS:
             raise ModelUnavailable("onnx-tensor-too-large", path=str(file.path), name=value.name)
 
 
@@ -218,7 +219,7 @@ def _check_tensor(path: Path, tensor: TensorProto) -> None:
     import onnx
 
     elements = math.prod(tensor.dims)
-    if any(extent < 0 for extent in tensor.dims) or elements > _MOST_ELEMENTS:
+    if any(extent < 0 for extent in tensor.dims) or elements > MOST_ELEMENTS:
         raise ModelUnavailable("onnx-tensor-too-large", path=str(path), name=tensor.name)
     try:
         if onnx.numpy_helper.to_array(tensor).size != elements:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from c2p_core.recognition.onnx_file import OnnxFile
-from c2p_core.recognition.onnx_operators import OPERATORS, Apply, Node, Unsupported
+from c2p_core.recognition.onnx_node import Apply, Node, Unsupported
+from c2p_core.recognition.onnx_operators import OPERATORS
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, NodeProto, TensorProto
@@ -95,11 +96,16 @@ class OnnxNetwork(nn.Module):
         values: dict[str, Tensor] = {**self._integers, self._input: x}
         values |= {name: self.get_buffer(buffer) for name, buffer in self._weights.items()}
         for step in self._steps:
-            made = apply(step, [values[name] if name else None for name in step.inputs])
+            made = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
             values.update(zip(step.outputs, made if isinstance(made, tuple) else (made,), strict=False))
             for name in step.last:
                 del values[name]
         return values[self._output]
+
+
+def _move(value: Tensor, device: torch.device) -> Tensor:
+    """Fractions that were computed from extents begin where the extents are."""
+    return value.to(device) if value.is_floating_point() else value
 
 
 def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], dict[str, Tensor]]:

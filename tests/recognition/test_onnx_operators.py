@@ -287,7 +287,32 @@ def test_half_precision_is_computed_in_single(tmp_path: Path) -> None:
     assert network.rehearse(torch.full((1, 1), 0.3)).dtype == torch.float32
 
 
-def test_the_network_moves_to_another_device_and_type_with_its_weights(tmp_path: Path) -> None:
-    network = convert(model([node("Conv", "w")], weights(w=(4, 3, 3, 3))), tmp_path).double()
-    x = torch.rand(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+def test_gradients_are_exact(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("PRelu", ["c", "s"], ["y"])]
+    network = convert(model(nodes, weights(w=(4, 3, 3, 3), s=(4, 1, 1))), tmp_path).double()
+    x = torch.rand(1, 3, 6, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(network, (x,))
+
+
+def test_all_that_is_computed_moves_to_the_device_of_the_picture(tmp_path: Path) -> None:
+    """torch's device of mere shapes stands in for a graphics card: it does not mix with the processor either."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["extents"]),
+        helper.make_node("Cast", ["extents"], ["fractions"], to=1),
+        helper.make_node("ReduceMax", ["fractions"], ["most"], axes=[0]),
+        helper.make_node("ConstantOfShape", ["one"], ["zero"]),
+        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([[2.0] * 8]))),
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Div", ["c", "most"], ["d"]),
+        helper.make_node("Add", ["d", "zero"], ["e"]),
+        helper.make_node("Mul", ["e", "k"], ["f"]),
+        helper.make_node("Gather", ["extents", "one"], ["n"]),
+        helper.make_node("Concat", ["n", "rest"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["f", "shape"], ["y"]),
+    ]
+    made = model(nodes, weights(w=(4, 6, 1, 1)) | ints(one=[1], rest=[-1]), PICTURE)
+    network = convert(made, tmp_path)
+    x = np.random.default_rng(0).standard_normal(PICTURE).astype(np.float32)
+    np.testing.assert_allclose(network(torch.from_numpy(x)).numpy(), run(made, x), atol=1e-5)
+    moved = network.to("meta")(torch.empty(PICTURE, device="meta"))
+    assert (moved.device.type, moved.shape) == ("meta", run(made, x).shape)
