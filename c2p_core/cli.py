@@ -218,9 +218,9 @@ def check(
         photo_files.check_target(plot)
         check_not_input(plot, [original, protected])
         check_folder(plot)
-    store = make_store()
-    recognisers = add_recognisers("auto", more)
-    check_recognisers(store, recognisers, "auto")
+    store, recognisers = make_store(), add_recognisers("auto", more)
+    if more:
+        check_recognisers(store, recognisers, "auto")
     before, after = photo_files.read(original), photo_files.read(protected)
     from c2p_core import compare
 
