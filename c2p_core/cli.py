@@ -633,7 +633,3 @@ def _make_lines(name: str) -> Callable[[Progress], None]:
 def _describe_progress(name: str, progress: Progress) -> str:
     where = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
     return f"{name}: {STAGES.get(progress.stage, progress.stage)}{where}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
