@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +26,7 @@ from benchmarks.data import Places, person_of
 from benchmarks.fingerprint import fingerprint_code, fingerprint_embedding
 from benchmarks.metrics.grouping import adjusted_rand_index
 from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.product_colours import Colours, compare_product_colours, measure_product_colours
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import SHOOT_FILE
 from benchmarks.suites import gallery
@@ -59,6 +60,7 @@ class Protected:
         before, after: unit embeddings by recogniser.
         lips_before, lips: mean CIE L*a*b* of the lips.
         steps, seconds: of the search.
+        products: colours of the products on the protected photo.
     """
 
     before: gallery.Embeddings
@@ -67,6 +69,7 @@ class Protected:
     lips: NDArray[np.float64]
     steps: int
     seconds: float
+    products: Colours = field(default_factory=dict)
 
 
 def measure_grouping(
@@ -119,7 +122,7 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
     looks = ShootLooks(Looks(), Listing((), tuple(listed)), folder)
     made = []
     for path, photo, face in seen:
-        request = ProtectRequest(photo, faces=(face.number,), **options)
+        request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method == METHODS[1]:
             chosen = looks.choose(str(path), request, [face])
             assert chosen is not None  # nobody is skipped
@@ -128,7 +131,8 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
         looks.learn(str(path), result)
         again = faces.find_again(View(result.photo), face, store) or face
         report = next(report for report in result.faces if report.number == face.number)
-        made.append(_compare(photo, face, result.photo, again, report))
+        colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
+        made.append(_compare(photo, face, result.photo, again, report, colours))
     return made
 
 
@@ -137,7 +141,9 @@ def _read(path: Path) -> tuple[Photo, Face | None]:
     return photo, next((face for face in faces.find_faces(photo, open_store()) if not face.skipped), None)
 
 
-def _compare(photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport) -> Protected:
+def _compare(
+    photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport, products: Colours
+) -> Protected:
     return Protected(
         _embed(photo, face),
         _embed(protected, again),
@@ -145,6 +151,7 @@ def _compare(photo: Photo, face: Face, protected: Photo, again: Face, report: Fa
         _lip_colour(protected, again),
         report.steps,
         report.seconds,
+        products,
     )
 
 
@@ -167,8 +174,16 @@ def summarise(
     Returns:
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
         of protected photos with photos as they were, "others", and with protected ones, "protected". "lips" and
-        "lips_before", mean Delta E 2000 between photos of a person. "steps" and "seconds" a photo after the first.
+        "lips_before", mean Delta E 2000 between photos of a person. "products", the same of the products' colours,
+        "products_most", the largest of it, both None without any, and "products_alone", the share of a pair's products
+        that only one of the photos wears. "steps" and "seconds" a photo after the first.
+
+    Raises:
+        ValueError: nobody has two photos with a face.
     """
+    people = [photos for photos in people if len(photos) > 1]
+    if not people:
+        raise ValueError("nobody has two photos with a face")
     later = [photo for photos in people for photo in photos[1:]]
     pairs = [pair for photos in people for pair in combinations(photos, 2)]
     roles: dict[str, list[tuple[float, float]]] = {}
@@ -190,8 +205,21 @@ def summarise(
         },
         "lips": fmean(float(deltaE_ciede2000(one.lips, two.lips)) for one, two in pairs),
         "lips_before": fmean(float(deltaE_ciede2000(one.lips_before, two.lips_before)) for one, two in pairs),
+        **_summarise_products(people),
         "steps": fmean(photo.steps for photo in later),
         "seconds": fmean(photo.seconds for photo in later),
+    }
+
+
+def _summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float | None]:
+    found = [compare_product_colours([photo.products for photo in photos]) for photos in people]
+    colours = [colour for differences in found for colour in differences.colours]
+    alone = sum(differences.alone for differences in found)
+    worn = len(colours) + alone
+    return {
+        "products": fmean(colours) if colours else None,
+        "products_most": max(colours, default=None),
+        "products_alone": alone / worn if worn else None,
     }
 
 
@@ -199,6 +227,7 @@ def run(
     people: Mapping[str, Path],
     strangers: Mapping[str, Path],
     protected: int,
+    each: int | None,
     options: Mapping[str, Any],
     places: Places,
     executor: Executor,
@@ -210,6 +239,7 @@ def run(
         people: photos, by labels as `data.people_list` gives them.
         strangers: photos of further people, by name.
         protected: how many of the people are protected, in their order.
+        each: how many of a person's photos are protected, the first ones; None for all.
         options: fields of the request.
     """
     seeing = fingerprint_embedding()
@@ -229,9 +259,12 @@ def run(
     by_person: dict[str, list[Path]] = {}
     for label, photo in people.items():
         by_person.setdefault(person_of(label), []).append(photo)
-    chosen = list(by_person.values())[:protected]
+    chosen = [photos[:each] for photos in by_person.values() if len(photos[:each]) > 1][:protected]
     for method in METHODS if chosen else ():
-        made = list(executor.map(partial(protect_person, options=options, method=method), chosen))
+        made = []
+        for photos in executor.map(partial(protect_person, options=options, method=method), chosen):
+            made.append(photos)
+            say(f"{method}: {len(photos)} photos of person {len(made)} of {len(chosen)} protected")
         found["shoot"][method] = summarise(made, recognisers, options["hold_out"])
         say(f"{method}: {found['shoot'][method]}")
     path = places.rows / SHOOT_FILE
