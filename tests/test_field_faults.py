@@ -1,7 +1,8 @@
-"""Faults that people met with version 0.1.0, each asserted of the command as they ran it; every test here fails there.
+"""Faults that people met with version 0.1.0, each asserted of the command as they ran it: all of this fails there.
 
-Details are tested where they belong: files in tests/io, covers in tests/faces, toned photos in tests/test_tone_curve.py,
-streams in tests/test_streams.py, downloads in tests/models, signals and names in tests/test_cli.py.
+Details are tested where they belong: files in tests/io, covers in tests/faces, toned photos in test_tone_curve.py,
+streams in test_streams.py, signals and names in test_cli.py. Wrong network settings and relative folders of models are in
+tests/models: 0.1.0 fetched what ships today.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -23,6 +25,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from skimage import data
 
 from c2p_core.io import jpeg_blocks
+from tests.said import sentence
 
 pytestmark = [
     pytest.mark.slow,
@@ -143,7 +146,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
             (0xE1, XMP + REGION),
         ),
-        "phone.jpg": jpeg(PORTRAIT, (0xE1, XMP + b"<x><rdf:RDF>" + GAIN_MAP + b"</rdf:RDF></x>"), (0xE2, b"MPF\0II*\0")),
+        "phone.jpg": jpeg(PORTRAIT, (0xE1, XMP + b"<x>" + GAIN_MAP + b"</x>"), (0xE2, b"MPF\0II*\0")),
         "texts.png": png((b"gAMA", struct.pack(">L", 45_000)), (b"tEXt", b"Copyright\0Ann"), late=(b"iTXt", text)),
         "checksum.png": png((b"tEXt", b"Comment\0broken"), damaged=True),
         "zstandard.tif": tiff(),
@@ -250,19 +253,20 @@ def test_an_unusual_file_is_no_damaged_one(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "around", "code", "lines"),
+    ("words", "around", "code", "said"),
     [
-        ("models list", "{} >&-", 0, 0),
-        ("models list", "{} >/dev/full", 5, 1),
-        ("faces texts.png", "ulimit -v 400000; {}", 1, 1),
-        ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, 1),
+        ("models list", "{} >&-", 0, re.compile(r"\A\Z")),
+        ("models list", "{} >/dev/full", 5, sentence("output-lost")),
+        ("protect texts.png", "ulimit -v 1400000; {}", 1, sentence("memory-limited", limit=1433)),
+        ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
     ],
 )
-def test_what_is_closed_full_limited_or_gone_is_a_code_and_a_sentence(
-    folder: Path, words: str, around: str, code: int, lines: int
+def test_what_is_closed_full_limited_or_gone_is_a_code_and_at_most_a_sentence(
+    folder: Path, words: str, around: str, code: int, said: re.Pattern[str]
 ) -> None:
     ended = c2p(*words.split(), cwd=folder, around=around)
-    assert (ended.returncode, ended.stderr.count("\n")) == (code, lines), ended.stderr
+    assert ended.returncode == code and ended.stderr.count("\n") <= 1
+    assert said.search(ended.stderr), ended.stderr
 
 
 def test_a_name_as_long_as_the_disk_allows_gets_a_result(tmp_path: Path) -> None:
@@ -280,11 +284,6 @@ def test_a_disk_that_refuses_fsync_gets_the_result(tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     ended = protect("a.png", "-o", "b.png", cwd=tmp_path, PYTHONPATH=path)
     assert ended.returncode == 0 and (tmp_path / "b.png").stat().st_size > 0, ended.stderr
-
-
-def test_a_relative_folder_of_models_is_found(folder: Path) -> None:
-    (folder / "models").mkdir()
-    assert c2p("--models", "models", "faces", "texts.png", cwd=folder).returncode == 0
 
 
 def test_an_ended_batch_leaves_its_report(tmp_path: Path) -> None:
