@@ -1,8 +1,8 @@
 """Faults that people met with version 0.1.0, each asserted of the command as they ran it: all of this fails there.
 
 Details are tested where they belong: files in tests/io, covers in tests/faces, toned photos in test_tone_curve.py,
-streams in test_streams.py, signals and names in test_cli.py. Wrong network settings and relative folders of models are in
-tests/models: 0.1.0 fetched what ships today.
+streams in test_streams.py, signals and names in test_cli.py. Wrong network settings and relative folders of models are
+in tests/models: 0.1.0 fetched what ships today.
 """
 
 from __future__ import annotations
