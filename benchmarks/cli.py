@@ -498,6 +498,7 @@ def fullsize(timed: int, out: Path | None) -> None:
 @click.option("--protect", "protected", type=int, default=3, show_default=True, help="Protect the first N people.")
 @click.option("--each", type=click.IntRange(min=2), help="Protect only the first N photos of each.")
 @click.option("--strangers/--no-strangers", default=True, help="Also group among the shared validation faces.")
+@click.option("--looks", type=int, default=2, show_default=True, help="Shared portraits to paint in four lights each.")
 @click.option("--hold-out", default="arcface", show_default=True, help="Family that the search never sees.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
@@ -509,6 +510,7 @@ def shoot(
     protected: int,
     each: int | None,
     strangers: bool,
+    looks: int,
     workers: int,
     out: Path | None,
     **options: Any,
@@ -520,6 +522,7 @@ def shoot(
 
     people = _find(lambda: people_list(photos), named=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
+    portraits = spread(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:
-        path = suite.run(people, crowd, protected, each, options, places(out), executor, click.echo)
+        path = suite.run(people, crowd, protected, each, portraits, options, places(out), executor, click.echo)
     click.echo(f"{path} written.")

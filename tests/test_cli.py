@@ -831,7 +831,7 @@ def test_fetching_all_models_fetches_a_damaged_one_too(
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
     (tmp_path / "two").mkdir()
     (tmp_path / "two/two.bin").write_bytes(bytes(SIZE))
-    code, out, _ = run("models", "fetch")
+    code, out, _ = run("models", "fetch", "--accept-licences")
     assert code == 0 and fetched == ["one", "two"] and "nothing to fetch" not in out
 
 

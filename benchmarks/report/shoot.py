@@ -37,7 +37,17 @@ def write_section(path: Path) -> str:
             f"As a shoot, a person's later photos take {alone['seconds'] / together['seconds']:.2f} times less time,"
             f" and {alone['steps'] / together['steps']:.2f} times fewer steps, than each by itself."
         )
-    return "\n\n".join(part for part in parts if part)
+    looks = [
+        {
+            "one look": name,
+            "portraits in four lights": number(figures["portraits"], 0),
+            "products, Delta E between photos": number(figures["products"], 1),
+            "most": number(figures["products_most"], 1),
+            "worn on one of two": percent(figures["products_alone"]),
+        }
+        for name, figures in found.get("looks", {}).items()
+    ]
+    return "\n\n".join(part for part in (*parts, table(looks)) if part)
 
 
 def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:
@@ -49,10 +59,6 @@ def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:
     return {
         "photos protected": method,
         **lost,
-        "products, Delta E between photos": (
-            f"{number(figures.get('products'), 1)} (most {number(figures.get('products_most'), 1)})"
-        ),
-        "worn on one of two": percent(figures.get("products_alone")),
         "lips, Delta E between photos": f"{figures['lips']:.1f} (before {figures['lips_before']:.1f})",
         "steps": number(figures["steps"], 0),
         "seconds": number(figures["seconds"], 0),

