@@ -16,7 +16,16 @@ from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.models import models
-from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
+from c2p_core.commands.options import (
+    StoreMaker,
+    add_recognisers,
+    check_options,
+    check_recognisers,
+    mark_option,
+    read_search_options,
+    recogniser_option,
+    search_options,
+)
 from c2p_core.commands.showing import print_table, show_progress
 from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, NoFace
@@ -175,6 +184,7 @@ def protect(
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("protected", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@recogniser_option("Another recogniser to compare with, such as onnx:FILE; may be repeated.")
 @click.option("--survival", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
@@ -185,6 +195,7 @@ def check(
     original: Path,
     protected: Path,
     device: Device,
+    more: tuple[str, ...],
     survival: bool,
     plot: Path | None,
     as_json: bool,
@@ -197,12 +208,16 @@ def check(
         photo_files.check_target(plot)
         check_not_input(plot, [original, protected])
         check_folder(plot)
+    store, recognisers = make_store(), add_recognisers("auto", more)
+    if more:
+        check_recognisers(store, recognisers, "auto")
     before, after = photo_files.read(original), photo_files.read(protected)
-    store = make_store()
     from c2p_core import compare
 
     messages: list[Message] = []
-    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=messages)
+    faces = compare.check(
+        before, after, store=store, device=device, survival=survival, warnings=messages, recognisers=recognisers
+    )
     if plot is not None:
         from c2p_core.io.plot import page
 
@@ -333,11 +348,11 @@ def thresholds(
     check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
-    from c2p_core.recognition import impostors, recogniser_names
+    from c2p_core.recognition import impostors
 
     messages: list[Message] = []
     torch_device = pick_device(device, messages)
-    chosen = tuple(dict.fromkeys(names)) or recogniser_names(store)
+    chosen = names or ("auto",)
     with show_progress(str(folder), human=not as_json) as watch:
         embedded = impostors.embed_folder(
             folder,
@@ -348,7 +363,7 @@ def thresholds(
             lambda done, count: watch(Progress("detect", step=done, steps=count)),
         )
     measured = impostors.measure_folder(embedded)
-    saved = impostors.save_own_thresholds(measured, store) if save else None
+    saved = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
         click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))

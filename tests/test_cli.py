@@ -89,8 +89,16 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), (WARNING,))
 
     def check(
-        original: Photo, protected: Photo, *, store: Any, device: str, survival: bool, warnings: list[Message]
+        original: Photo,
+        protected: Photo,
+        *,
+        store: Any,
+        device: str,
+        survival: bool,
+        warnings: list[Message],
+        recognisers: Any,
     ) -> tuple[FaceReport, ...]:
+        assert recognisers == "auto"
         warnings.append(WARNING)
         return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
 

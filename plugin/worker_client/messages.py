@@ -459,6 +459,49 @@ ENGLISH = {
     "codes-differ": N_(
         "{encoder} gives codes of {given}, but {generator} takes codes of {taken}; choose two files of one size."
     ),
+    # Recognisers that a user brings
+    "extra-missing": N_(
+        "{what} needs the package {package}, which is not installed; install this program with its extra {extra}, as"
+        " docs/python.md shows."
+    ),
+    "checkpoint-no-network": N_("{file} holds no table of weights by name; choose the file of the weights themselves."),
+    "brought-option-unknown": N_("{option} in '{name}' has no meaning; what can be said of the model is {known}."),
+    "brought-option-wrong": N_("{option} in '{name}' has no meaning; write it as in {example}."),
+    "brought-without-threshold": N_(
+        "There is no threshold for the recogniser {name}, and without one no verdict; measure it with `c2p thresholds"
+        " --faces DIR --recogniser '{given}' --save`, or say its maker's, as in threshold=0.3."
+    ),
+    "onnx-missing": N_("There is no file '{path}'; check where the model is."),
+    "onnx-unreadable": N_("'{path}' can't be read as a model in ONNX ({reason}); get another copy of it."),
+    "onnx-too-large": N_(
+        "'{path}' with its data is larger than {limit} MB, as no recogniser is; choose another model."
+    ),
+    "onnx-tensor-too-large": N_("'{path}' has a tensor '{name}' larger than any recogniser's; choose another model."),
+    "onnx-loops": N_("'{path}' repeats parts of itself ({operator}), as no recogniser does; choose another model."),
+    "onnx-data-outside": N_(
+        "'{path}' keeps data outside of its own folder ('{location}'); put all files of the model into one folder and"
+        " save it with their names alone."
+    ),
+    "onnx-inputs-wrong": N_("'{path}' takes {count} inputs; a recogniser takes one, the picture of a face."),
+    "onnx-input-wrong": N_(
+        "'{path}' takes {shape} instead of square pictures in colour with sides of 32 to 512 pixels and fractions as"
+        " values; choose a recogniser of faces."
+    ),
+    "onnx-size-differs": N_("'{path}' takes pictures of {size} pixels, not of {given}; leave size out."),
+    "onnx-output-wrong": N_("'{path}' makes {shape} values of a face, which is no descriptor; choose a recogniser."),
+    "onnx-failed": N_("onnxruntime can't run '{path}' ({reason}); get another copy of it, or a newer onnxruntime."),
+    "onnx-not-convertible": N_("these of its operators can't be converted to torch: {operators}"),
+    "onnx-conversion-differs": N_("converted to torch it computes something else than onnxruntime"),
+    "recogniser-judges-only": N_("The recogniser {name} only judges and takes no part in the search: {why}."),
+    "nothing-to-search-with": N_(
+        "None of the recognisers {names} can take part in a search; name one more, such as auto, which means the usual"
+        " ones."
+    ),
+    "frbench-unknown": N_("frbench has no model '{model}'; its models are {known}."),
+    "frbench-unavailable": N_("frbench can't give its model {model} ({reason}); check your network and its settings."),
+    "frbench-offline": N_(
+        "The weights of frbench's model {model} are not there; run this once with a network, without --offline."
+    ),
     # Thresholds that a user measures
     "folder-without-photos": N_(
         "There is no photo in '{path}'; name a folder with one for each person, or with photos."
