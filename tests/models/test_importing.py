@@ -180,10 +180,10 @@ def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its
 def test_removing_a_model_leaves_pins_and_the_users_other_files(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
     models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
-    (tmp_path / "root/first/notes.txt").write_text("mine")
+    (tmp_path / "root/first/first.pt.txt").write_text("mine")
     assert models.remove("first") == (tmp_path / "mine/a").stat().st_size
     assert not models.is_present("first")
-    assert (tmp_path / "root/first/notes.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
+    assert (tmp_path / "root/first/first.pt.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
 
 
 def test_removing_what_is_not_there_frees_nothing(models: ModelStore) -> None:
