@@ -166,6 +166,12 @@ def test_the_table_stands_beside_the_published_figures() -> None:
     assert write_section([]).startswith("Not measured")
 
 
+def test_figures_of_models_for_research_only_say_so() -> None:
+    told = Message("research-models-used", names=["ir152"]).text()
+    assert told in write_section([row("p1/1", judge(50), "c2p", recognisers=("ir152", "facenet"))])
+    assert told not in write_section([row("p1/1", judge(50), "c2p", recognisers=("mobileface", "facenet"))])
+
+
 @pytest.mark.parametrize(
     "text",
     ["1.jpg 7\n2.png 7\n3.jpg 8\n", "file,identity,more\n1.png,7,x\n2.png,7,y\n3.png,8,z\n", '"1.jpg";"7"\n2.jpg;7'],
