@@ -24,7 +24,9 @@ def gimp() -> Iterator[Gimp]:
     try:
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
         try:
-            yield host.prepared(share)
+            gimp = host.prepared(share)
+            yield gimp
+            gimp.console.close()
         except NoRoot as reason:
             pytest.skip(f"NOT TESTED IN A REAL GIMP: {reason}")
         finally:

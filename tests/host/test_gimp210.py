@@ -34,7 +34,9 @@ def gimp210() -> Iterator[Gimp210]:
     try:
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
         try:
-            yield prepared(share)
+            gimp = prepared(share)
+            yield gimp
+            gimp.console.close()
         except NoRoot as reason:
             pytest.skip(f"NOT TESTED IN A REAL GIMP 2.10: {reason}")
         finally:
@@ -263,7 +265,7 @@ tell(refused=[indexed, nothing, masked, tiny, inside, beside, unmade, unnamed, u
 
 
 def test_refusals_are_in_the_users_language(gimp210: Gimp210) -> None:
-    _, words = gimp210.script(
+    _, words = gimp210.script_alone(
         """
 image, layer = portrait()
 refused(protect, image, layer, "selection")
