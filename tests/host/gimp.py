@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -219,6 +221,17 @@ def computing(gimp: Gimp) -> psutil.Process:
     """The worker's process that computes."""
     (process,) = psutil.Process(endpoint(gimp)["pid"]).children()
     return process
+
+
+@contextmanager
+def suspended(gimp: Gimp) -> Iterator[None]:
+    """The worker's process that computes stands still meanwhile, so that no search can win."""
+    process = computing(gimp)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 def plug_ins(folder: Path) -> list[psutil.Process]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +17,9 @@ from worker_client import settings
 from c2p_core.cli import c2p
 from installer import gimp as installing
 from installer.gimps import Program
-from tests.host.conftest import stop_worker
+from tests.host.conftest import in_a_share
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepared
-from tests.host.root import NoRoot
 from tests.said import sentence
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
@@ -30,19 +27,8 @@ pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def gimp210() -> Iterator[Gimp210]:
-    share = Path(tempfile.mkdtemp(prefix="pf-gimp210-"))
-    try:
-        Image.fromarray(data.astronaut()).save(share / "astronaut.png")
-        try:
-            gimp = prepared(share)
-            yield gimp
-            gimp.console.close()
-        except NoRoot as reason:
-            pytest.skip(f"NOT TESTED IN A REAL GIMP 2.10: {reason}")
-        finally:
-            stop_worker(share / "run")
-    finally:
-        shutil.rmtree(share)
+    with in_a_share(prepared, "GIMP 2.10") as gimp:
+        yield gimp
 
 
 def test_gimp_knows_the_filter_when_the_installer_asks(gimp210: Gimp210) -> None:

@@ -24,7 +24,7 @@ from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, computing, endpoint, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, endpoint, jobs, jobs_and_done, plug_ins, suspended
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -577,16 +577,12 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.open_dialog()
     assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
     window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with suspended(window.gimp):
         window.keys("Return")
         folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
         window.wait(60, lambda _titles: jobs(window.gimp) == 1)
         for cancelled in plug_ins(folder):
             cancelled.kill()  # as GIMP's Cancel does
-    finally:
-        process.resume()
     window.wait(30, lambda titles: "GIMP Message" in titles and not jobs(window.gimp))
     window.do("wmctrl", "-c", "GIMP Message")
     window.do("wmctrl", "-a", "astronaut")
@@ -741,6 +737,16 @@ def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(windo
     window.wait_for_layers(1)
 
 
+@contextmanager
+def searching(window: Window) -> Iterator[None]:
+    """Presses Enter in the dialog; the search, which comes after the look for faces, then stands still meanwhile."""
+    _, before = jobs_and_done(window.gimp)
+    window.keys("Return")
+    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
+    with suspended(window.gimp):
+        yield
+
+
 SLOW = """
 import run, threading, time
 
@@ -766,18 +772,11 @@ dialog._config.set_property("steps", 40)
 def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(window: Window) -> None:
     window.open_dialog()
     window.ask(SLOW)
-    _, before = jobs_and_done(window.gimp)
-    window.keys("Return")
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with searching(window):
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
         time.sleep(1)
         assert jobs(window.gimp) == 1
-    finally:
-        process.resume()
     window.wait_for_result(2)
 
 
@@ -835,19 +834,11 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
-    _, before = jobs_and_done(window.gimp)
-    window.keys("Return")
-    # The search, which comes after the look for faces, stands still meanwhile, so that it can't win.
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with searching(window):
         assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
         window.keys("ctrl+w")
         window.wait(30, lambda _titles: window.layers() == 0)
-    finally:
-        process.resume()
     window.wait(180, lambda titles: "GIMP Message" in titles)
     window.shoot("GIMP Message", "closed")
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
