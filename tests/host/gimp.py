@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ from hatch_build import compile_all
 from installer import plug_in
 from tests.fetchable import bundle_with_fetchable
 from tests.host.console import SECONDS, SERVE, Console
-from tests.host.root import GIMP3, NoRoot, inside, root_of
+from tests.host.root import GIMP3, NoRoot, beside, inside, root_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
@@ -53,12 +53,14 @@ class Gimp:
     """A GIMP 3 and a profile.
 
     Attributes:
+        root: the root folder that GIMP is in; None where it is installed.
         prefix: beginning of every command; empty where GIMP is installed.
         share: folder that GIMP and the tests both see under this name.
         plug_ins: where GIMP's own plug-ins are, as GIMP sees it.
         console: runs the scripts that need no GIMP of their own.
     """
 
+    root: Path | None
     prefix: list[str]
     share: Path
     plug_ins: Path
@@ -124,6 +126,10 @@ class Gimp:
         words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
         return subprocess.Popen([*self.prefix, *words], stdout=output, stderr=subprocess.STDOUT)
 
+    def beside(self, process: int) -> Gimp:
+        """The same GIMP, whose programs start sooner while that process of it runs."""
+        return self if self.root is None else replace(self, prefix=beside(self.root, process))
+
     def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         serve = shutil.copy(SERVE, self.share)
         batch = f"exec(open('{serve}').read()); serve(lambda: ({_CLEAN_UP}))"
@@ -167,12 +173,12 @@ def _found(share: Path) -> Gimp:
     if shutil.which("gimp-console-3.0"):
         folders = sorted(Path("/usr/lib").glob("**/gimp/3.0/plug-ins"))
         if folders:
-            return Gimp([], share, folders[0], console)
+            return Gimp(None, [], share, folders[0], console)
     root = root_of(GIMP3)
     folders = sorted((root / "usr" / "lib").glob("*/gimp/3.0/plug-ins"))
     if not folders:
         raise NoRoot(f"{root} has no GIMP 3 in it")
-    return Gimp(inside(root, share), share, Path("/") / folders[0].relative_to(root), console)
+    return Gimp(root, inside(root, share), share, Path("/") / folders[0].relative_to(root), console)
 
 
 def _write_profile(gimp: Gimp) -> None:

@@ -45,7 +45,7 @@ _run = ProtectDialog.run
 
 
 def _run_and_obey(self):
-    GLib.timeout_add(100, _obey, self)
+    GLib.timeout_add(20, _obey, self)
     return _run(self)
 
 
@@ -102,6 +102,12 @@ ADDED = {
 }
 DIALOG = "Protect Face"
 CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"
+# Menu entries: their procedure, and the key that starts them together with Ctrl and Alt.
+KEYS = {
+    "Protect Face": ("plug-in-protect-face", "1"),
+    "Check Protection": ("plug-in-protect-face-check", "2"),
+    "Protect Face Worker": ("plug-in-protect-face-worker", "3"),
+}
 # GIMP's own window for the search for actions.
 SEARCH = "Search Actions"
 # Every window that a test may leave open.
@@ -144,12 +150,19 @@ class Window:
         until = time.monotonic() + seconds
         while not wanted(self.titles()):
             assert time.monotonic() < until, self.titles()
-            time.sleep(0.3)
+            time.sleep(0.1)
 
     def keys(self, *names: str) -> None:
         self.do("xdotool", "key", *names)
 
     def choose(self, action: str, title: str) -> None:
+        """Starts a menu entry by the key that it has in these tests, and waits for its window."""
+        self.do("wmctrl", "-a", "astronaut")
+        self.keys(f"ctrl+alt+{KEYS[action][1]}")
+        self.wait(60, lambda titles: title in titles)
+        self.do("wmctrl", "-a", title)
+
+    def find(self, action: str, title: str) -> None:
         """Starts a menu entry by GIMP's search for actions, and waits for its window."""
         self.do("wmctrl", "-a", "astronaut")
         self.keys("slash")
@@ -180,7 +193,10 @@ class Window:
         share = self.gimp.share
         (share / "order.part").write_text(order)
         (share / "order.part").rename(share / "order.py")
-        self.wait(30, lambda _titles: (share / "found.json").exists())
+        until = time.monotonic() + 30
+        while not (share / "found.json").exists():
+            assert time.monotonic() < until, self.titles()
+            time.sleep(0.02)
         found: dict[str, Any] = json.loads((share / "found.json").read_text())
         (share / "found.json").unlink()
         return found
@@ -260,10 +276,13 @@ def opened_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
+    keys = "".join(f'(action "{name}" "<Primary><Alt>{key}")\n' for name, key in KEYS.values())
+    (profile / "shortcutsrc").write_text(f"(file-version 1)\n{keys}")
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         # Without "-noreset" it starts anew when its only client leaves, and the next one may die of that.
         shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-noreset")
+        shown.gimp = gimp.beside(shown.processes[0].pid)
         # On a busy machine each of them may take seconds until the next can use it.
         shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
@@ -303,7 +322,7 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
 
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
+    window.find("Protect Face", DIALOG)
     window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
@@ -312,7 +331,7 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
     window.keys("ctrl+y")
     window.wait_for_layers(2)
 
-    window.choose("Check Protection", "Check Protection")
+    window.find("Check Protection", "Check Protection")
     until = time.monotonic() + 30
     while not colours(window, "Check Protection") & BARS:
         assert time.monotonic() < until, "the window shows no bars"
@@ -673,7 +692,7 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
 
 
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
-    window.choose("Protect Face Worker", "Protect Face Worker")
+    window.find("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("It has been running for", "All models are here.")
     before = endpoint(window.gimp)["pid"]
     window.keys("alt+r")
