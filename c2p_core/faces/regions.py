@@ -40,7 +40,7 @@ def _signed_distance(points: bytes, dtype: str) -> Map:
     inside = polygon2mask((CANVAS, CANVAS), np.frombuffer(points, dtype).reshape(-1, 2)[:, ::-1] - 0.5)
     if inside.any():
         outside = distance_transform_edt(~inside) - 0.5
-        distance = np.where(inside, 0.5 - distance_transform_edt(inside), outside).astype(np.float32)
+        distance: Map = np.where(inside, 0.5 - distance_transform_edt(inside), outside).astype(np.float32)
     else:
         distance = np.full((CANVAS, CANVAS), float(CANVAS), dtype=np.float32)
     distance.setflags(write=False)

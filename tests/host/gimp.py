@@ -108,7 +108,7 @@ class Gimp:
 
     def start(self, text: str, **environment: str) -> subprocess.Popen[bytes]:
         """Starts a GIMP on a script; ``TOLD`` names another file in the share for what it tells."""
-        return self._start(f"exec(open('{self._write(text)}').read())", **environment)
+        return self._start(f"exec(open('{self._write(text)}').read())", subprocess.PIPE, environment)
 
     def program(
         self, *command: str, output: int | IO[bytes] = subprocess.PIPE, **environment: str
@@ -133,11 +133,9 @@ class Gimp:
     def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         serve = shutil.copy(SERVE, self.share)
         batch = f"exec(open('{serve}').read()); serve(lambda: ({_CLEAN_UP}))"
-        return self._start(batch, output=output, CONSOLE=str(self.console.address))
+        return self._start(batch, output, {"CONSOLE": str(self.console.address)})
 
-    def _start(
-        self, batch: str, *, output: int | IO[bytes] = subprocess.PIPE, **environment: str
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, batch: str, output: int | IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         arguments = ["--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval", "-b", batch]
         return self.program("gimp-console-3.0", *arguments, output=output, **environment)
 

@@ -112,16 +112,16 @@ class Gimp210:
     def script_alone(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
         """The same in a GIMP of its own, with ``more`` in its environment."""
         told = self._told()
-        process = self._start(f"execfile('{self._write(text)}')", **more)
+        process = self._start(f"execfile('{self._write(text)}')", subprocess.PIPE, more)
         output, _ = process.communicate(timeout=SECONDS)
         return _outcome(told, output.decode(errors="replace"))
 
     def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         serve = shutil.copy(SERVE, self.share)
         batch = f"execfile('{serve}'); serve(lambda: ({_CLEAN_UP}))"
-        return self._start(batch, output=output, CONSOLE=str(self.console.address))
+        return self._start(batch, output, {"CONSOLE": str(self.console.address)})
 
-    def _start(self, batch: str, *, output: int | IO[bytes] = subprocess.PIPE, **more: str) -> subprocess.Popen[bytes]:
+    def _start(self, batch: str, output: int | IO[bytes], more: dict[str, str]) -> subprocess.Popen[bytes]:
         options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
         command = [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
