@@ -276,8 +276,8 @@ def opened_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
-    keys = "".join(f'(action "{name}" "<Primary><Alt>{key}")\n' for name, key in KEYS.values())
-    (profile / "shortcutsrc").write_text(f"(file-version 1)\n{keys}")
+    keys = [f'(action "{name}" "<Primary><Alt>{key}")\n' for name, key in KEYS.values()]
+    (profile / "shortcutsrc").write_text("".join(keys))
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         # Without "-noreset" it starts anew when its only client leaves, and the next one may die of that.
