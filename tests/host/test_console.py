@@ -9,19 +9,20 @@ from tests.host.gimp import Gimp
 pytestmark = pytest.mark.host
 
 
+# What a script could find of another one.
+LOOK = """
+    colour = list(Gimp.context_get_foreground().get_rgba())[:3]
+    tell(images=len(Gimp.get_images()), colour=colour, names="left_over" in globals())
+"""
+
+
 def test_a_script_finds_neither_images_nor_colours_nor_names_of_an_earlier_one(gimp: Gimp) -> None:
-    look = """
-    found = [len(Gimp.get_images()), list(Gimp.context_get_foreground().get_rgba())[:3], "left_over" in globals()]
-    """
-    before = gimp.script(
-        look
-        + """
+    left = """
     left_over, _ = portrait()
     Gimp.context_set_foreground(Gegl.Color.new("red"))
-    tell(found=found)
     """
-    ).told
-    assert gimp.script(look + "    tell(found=found)").told == before == {"found": [0, [0.0, 0.0, 0.0], False]}
+    found = [gimp.script(text).told for text in (LOOK + left, LOOK)]
+    assert found == [{"images": 0, "colour": [0.0, 0.0, 0.0], "names": False}] * 2
 
 
 def test_a_script_that_raises_fails_with_its_words(gimp: Gimp) -> None:
