@@ -18,7 +18,7 @@ from tests.checkout import environment
 
 
 def c2p(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "c2p_core.cli", *map(str, words)]
+    command = [sys.executable, "-m", "c2p_core", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"))
 
 
