@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 SERVE = Path(__file__).with_name("serve.py")
-# A script may search; GIMP may have to be built into its caches.
+# The longest that a script may take, and a start.
 SECONDS = 240
 
 
@@ -46,9 +46,10 @@ class Console:
             answer = connection.recv(1)
         except TimeoutError:
             answer = b""
+        words = self._log.read_bytes()[before:].decode(errors="replace")
         if not answer:
             self.close(seconds=0)
-        words = self._log.read_bytes()[before:].decode(errors="replace")
+            words += f"GIMP ended, or the script took longer than {SECONDS} s."
         assert answer == b"+", words
         return words
 
