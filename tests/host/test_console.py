@@ -31,6 +31,6 @@ def test_a_script_that_raises_fails_with_its_words(gimp: Gimp) -> None:
 
 
 def test_after_a_script_that_ended_gimp_the_next_one_gets_another(gimp: Gimp) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="GIMP ended"):
         gimp.script("os.kill(os.getppid(), 9)")
     assert gimp.script("tell(images=len(Gimp.get_images()))").told == {"images": 0}
