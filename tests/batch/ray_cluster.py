@@ -1,0 +1,43 @@
+"""A Ray cluster of this machine, as `ray start` makes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_START = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+
+
+@contextmanager
+def start_ray(cores: int) -> Iterator[str]:
+    """A cluster of so many cores and no graphics card, with this checkout in its path; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = [str(ROOT), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
+    # The names of sockets may have 107 bytes.
+    scratch = tempfile.mkdtemp(prefix="c2p-ray-", dir=None if sys.platform == "win32" else "/tmp")
+    words = ["start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cores}"]
+    words += ["--num-gpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={scratch}"]
+    with (Path(scratch) / "said").open("w+b") as said:
+        process = subprocess.Popen([sys.executable, "-c", _START, *words], stdout=said, stderr=said, env=environment)
+        try:
+            while b"Ray runtime started" not in (Path(scratch) / "said").read_bytes():
+                if process.poll() is not None:
+                    raise RuntimeError((Path(scratch) / "said").read_text())
+                time.sleep(0.1)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+    shutil.rmtree(scratch, ignore_errors=True)
