@@ -49,6 +49,10 @@ class Store:
             return None
         if stamp[0] > largest:
             raise CannotWrite("store-unusable", url=join_url(self.url, name), reason="it is too large")
+        return self.fetch(name)
+
+    def fetch(self, name: str) -> bytes | None:
+        """An object of any size; None where there is none."""
         with self._told(name):
             try:
                 return bytes(self.system.cat_file(self._path(name)))
@@ -74,17 +78,17 @@ class Store:
         # Some stores that speak S3 don't know the condition, and would replace it.
         if self.stat(name) is not None:
             raise FileExistsError(name)
-        with self._told(name):
+        with self._told(name, missing_too=True):
             self.system.pipe_file(self._path(name), data, mode="create")
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object at once, replacing another one."""
-        with self._told(name):
+        with self._told(name, missing_too=True):
             self.system.pipe_file(self._path(name), data)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write several at a time."""
-        with self._told(""):
+        with self._told("", missing_too=True):
             self.system.pipe({self._path(name): data for name, data in objects.items()})
 
     def remove(self, name: str) -> None:
@@ -115,8 +119,10 @@ class Store:
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}".rstrip("/")
 
-    def _told(self, name: str) -> Any:
-        return _telling(lambda reason: CannotWrite("store-unusable", url=join_url(self.url, name), reason=reason))
+    def _told(self, name: str, missing_too: bool = False) -> Any:
+        """A block whose errors get a code; also that something is missing, as a bucket is that is written to."""
+        url = join_url(self.url, name)
+        return _telling(lambda reason: CannotWrite("store-unusable", url=url, reason=reason), missing_too)
 
 
 def open_store(url: str) -> Store:
@@ -152,7 +158,9 @@ def read_object(url: str) -> tuple[bytes, Stamp]:
         before = store.stat(name)
         if before is None:
             raise UnreadableImage("image-missing", path=url)
-        data = store.read(name) or b""
+        if before[0] > _LARGEST:
+            raise UnreadableImage("image-read-failed", path=url, reason="it is too large")
+        data = store.fetch(name) or b""
         if store.stat(name) != before or len(data) != before[0]:
             raise UnreadableImage("photo-changing", path=url)
     except CannotWrite as error:
@@ -168,12 +176,14 @@ def _keep_store(url: str) -> Store:
 
 
 @contextmanager
-def _telling(tell: Callable[[str], C2PError]) -> Iterator[None]:
+def _telling(tell: Callable[[str], C2PError], missing_too: bool = False) -> Iterator[None]:
     try:
         yield
-    except (C2PError, FileNotFoundError, FileExistsError):
+    except (C2PError, FileExistsError):
         raise
     except Exception as error:  # drivers raise what their libraries do, which has no common kind
+        if isinstance(error, FileNotFoundError) and not missing_too:
+            raise
         raise tell((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
 
 
