@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import os
 import signal
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
@@ -35,6 +36,7 @@ _MOST_TRIES = 3
 # Actors one after the other that die before they are there.
 _MOST_STILLBORN = 3
 _LOOK_AROUND = 10.0  # seconds between two looks at what machines there are
+_REACHED = 10.0  # seconds in which the head of a cluster must answer
 _WAIT = 0.2  # seconds after which Ctrl-C is noticed at the latest
 # Calls of an actor beside those of its photos: to say where it is, and to be cancelled.
 _OTHER_CALLS = 2
@@ -84,6 +86,7 @@ def connect(address: str | None) -> Iterator[Any]:
         import ray
     except ImportError:
         raise BadRequest("ray-missing") from None
+    _check_reachable(address)
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address, include_dashboard=None if address else False, log_to_driver=False, configure_logging=False)
@@ -97,6 +100,17 @@ def connect(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Try whether anything listens at an address, for Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # a name that Ray knows, or an address of another form
+    try:
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_REACHED).close()
+    except (OSError, OverflowError) as error:
+        raise BadRequest("ray-not-reached", address=address, reason=str(error)) from error
 
 
 @dataclass

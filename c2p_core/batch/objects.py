@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -32,11 +32,13 @@ class Store:
         url: of the folder, without a slash at its end.
         system: fsspec's file system.
         root: the folder's name in it.
+        keeps_condition: whether the store is known to refuse a second object of a name, see ``find_condition``.
     """
 
     url: str
     system: Any
     root: str
+    keeps_condition: bool = False
 
     def read(self, name: str, largest: int = _LARGEST) -> bytes | None:
         """An object; None where there is none.
@@ -76,10 +78,18 @@ class Store:
             CannotWrite: it can't be written.
         """
         # Some stores that speak S3 don't know the condition, and would replace it.
-        if self.stat(name) is not None:
+        if not self.keeps_condition and self.stat(name) is not None:
             raise FileExistsError(name)
         with self._told(name, missing_too=True):
             self.system.pipe_file(self._path(name), data, mode="create")
+
+    def find_condition(self, name: str, data: bytes) -> Store:
+        """The same store, which knows whether it keeps the condition, by writing an object once more as it is."""
+        try:
+            replace(self, keeps_condition=True).put_new(name, data)
+        except FileExistsError:
+            return replace(self, keeps_condition=True)
+        return self
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object at once, replacing another one."""

@@ -40,6 +40,7 @@ def open_store_folder(url: str) -> Iterator[Folder]:
     with lock_folder(path), contextlib.closing(SharedJournal(path / STATE_FOLDER / JOURNAL)) as journal:
         machine = read_machine(path.parent / "machine")
         with hold_store(store, machine) as lock:
+            store = lock.store
             journal.pull(store)
             tidy_store(store, journal)
             shelf = StoreShelf(store)

@@ -28,10 +28,14 @@ _LARGEST = 4096
 
 
 class StoreLock:
-    """A lock that is held."""
+    """A lock that is held.
+
+    Attributes:
+        store: whose lock it is; once it is held, it is known whether new objects of it replace others.
+    """
 
     def __init__(self, store: Store, machine: str) -> None:
-        self._store = store
+        self.store = self._store = store
         self._machine = machine
         self._token = secrets.token_hex(16)
         self._beats = 0
@@ -57,6 +61,7 @@ class StoreLock:
             self._store.put_new(LOCK, self._written())
         except FileExistsError:
             self._take_over(silence)
+        self.store = self._store.find_condition(LOCK, self._written())
         self._thread.start()
 
     def release(self) -> None:

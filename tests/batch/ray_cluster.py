@@ -1,17 +1,23 @@
-"""A Ray cluster of this machine, as `ray start` makes it."""
+"""A Ray cluster of this machine, as `ray start` makes it, and engines for its workers, which import them from here."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item
+from c2p_core.errors import ModelUnavailable
+from tests.batch.darken import darken
 
 ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
@@ -41,3 +47,23 @@ def start_ray(cores: int) -> Iterator[str]:
             process.terminate()
             process.wait()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
+    marks = Path(job.options["marks"])
+    for outcome in darken(items, job, control):
+        name = Path(outcome.item.path).stem
+        if name == "deadly" or (name == "once" and not (marks / "died").exists()):
+            (marks / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (marks / "begun").open("a") as begun:
+            begun.write(f"{os.getpid()} {name}\n")
+        time.sleep(0.05)
+        outcome.report["process"] = os.getpid()
+        yield outcome
+
+
+def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    raise ModelUnavailable("model-missing", name="mtcnn", source="x")
+    yield

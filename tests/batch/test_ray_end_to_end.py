@@ -1,4 +1,4 @@
-"""`c2p batch` with real searches from S3 into S3 on a Ray cluster of two workers, one of which is killed in the middle."""
+"""`c2p batch` with real searches from S3 into S3 on a Ray cluster of two workers, one of which is killed half-way."""
 
 from __future__ import annotations
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +12,12 @@ import pytest
 
 from c2p_core.api import CancelToken
 from c2p_core.batch.cluster import Cluster, protect_on_ray
-from c2p_core.batch.engine import Control, Job, Outcome, Reuse
+from c2p_core.batch.engine import Control, Job, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save
-from tests.batch.ray_cluster import start_ray
+from tests.batch.ray_cluster import start_ray, with_process, without_models
 
 pytestmark = pytest.mark.slow
 
@@ -28,26 +26,6 @@ pytestmark = pytest.mark.slow
 def cluster() -> Iterator[Cluster]:
     with start_ray(cores=2) as address:
         yield Cluster(address, cores=1)
-
-
-def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
-    marks = Path(job.options["marks"])
-    for outcome in darken(items, job, control):
-        name = Path(outcome.item.path).stem
-        if name == "deadly" or (name == "once" and not (marks / "died").exists()):
-            (marks / "died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        with (marks / "begun").open("a") as begun:
-            begun.write(f"{os.getpid()} {name}\n")
-        time.sleep(0.05)
-        outcome.report["process"] = os.getpid()
-        yield outcome
-
-
-def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    raise ModelUnavailable("model-missing", name="mtcnn", source="x")
-    yield
 
 
 def make_items(folder: Path, *names: str) -> list[Item]:
