@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from c2p_core.errors import BadRequest, CannotWrite, Message, ModelUnavailable
+from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore, bundle_dir
 from tests.said import raising
 
@@ -91,7 +92,8 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def left_in(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return [path.as_posix() for path in found if path.parts[0] != LOCKS]
 
 
 def test_a_bundled_file_is_used_in_place(tmp_path: Path) -> None:
@@ -248,10 +250,10 @@ def test_a_full_disk_is_not_taken_for_a_lost_network(
 
     opened = Path.open
 
-    def on_a_full_disk(path: Path, mode: str = "r", *others: Any) -> Any:
-        if "w" in mode:
+    def on_a_full_disk(path: Path, mode: str = "r", *others: Any, **named: Any) -> Any:
+        if mode != "r":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return opened(path, mode, *others)
+        return opened(path, mode, *others, **named)
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
     with raising(CannotWrite, "models-not-stored", reason="No space left on device"):
@@ -341,3 +343,86 @@ def test_wrong_network_settings_are_what_is_told(
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(address)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(f"Message\\('{code}'")):
         models.fetch("a")
+
+
+# Files whose hash nobody knows
+
+UNKNOWN = """
+[[model]]
+name = "u"
+role = "prior"
+profile = "named"
+use = "research"
+licence = "LicenseRef-unstated"
+origin = "a test"
+files = [{ name = "u.bin", at_most = 20, layout = { w = [1] } }]
+sources = []
+"""
+
+
+def test_the_first_file_without_a_known_hash_is_pinned_with_one_notice(tmp_path: Path) -> None:
+    models = store(tmp_path, UNKNOWN)
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    digest = hashlib.sha256(ONE).hexdigest()
+    assert models.path("u").read_bytes() == models.path("u").read_bytes() == ONE
+    assert models.take_notices() == [Message("model-pinned", name="u", file="u.bin", sha256=digest)]
+    assert models.take_notices() == []
+    assert (tmp_path / "root/.pins/u/u.bin.sha256").read_text() == f"{digest}  u.bin\n"
+
+
+def test_a_later_different_file_is_refused_until_its_pin_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    store(tmp_path, UNKNOWN).path("u")
+    (tmp_path / "root/u/u.bin").write_bytes(TWO)
+    pin = tmp_path / "root/.pins/u/u.bin.sha256"
+    with raising(ModelUnavailable, "model-changed", name="u", pin=str(pin)):
+        store(tmp_path, UNKNOWN).path("u")
+    pin.unlink()
+    assert store(tmp_path, UNKNOWN).path("u").read_bytes() == TWO
+
+
+def test_a_damaged_pin_is_no_pass(tmp_path: Path) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    store(tmp_path, UNKNOWN).path("u")
+    (tmp_path / "root/.pins/u/u.bin.sha256").write_text("")
+    with raising(ModelUnavailable, "model-pin-unreadable", name="u"):
+        store(tmp_path, UNKNOWN).path("u")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 21])
+def test_a_file_of_an_impossible_size_is_not_there(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(content)
+    with raising(ModelUnavailable, "model-bring-your-own", name="u"):
+        store(tmp_path, UNKNOWN).path("u")
+
+
+# What is used without being asked
+
+
+def test_only_models_of_the_embedded_profile_for_any_use_are_used_unasked(tmp_path: Path) -> None:
+    free = entry("a", {"one.bin": ONE})
+    models = store(tmp_path, free, UNKNOWN, free.replace('"a"', '"b"') + 'use = "research"\n')
+    assert [e.name for e in models.entries()] == ["a"]
+    assert [e.name for e in models.catalogue()] == ["a", "u", "b"]
+
+
+def test_what_is_only_used_when_asked_for_is_never_fetched_by_a_run(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)) + 'profile = "full"\n')
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    with raising(ModelUnavailable, "model-not-fetched", name="a"):
+        models.path("a")
+    models.fetch("a")
+    assert models.path("a").read_bytes() == ONE
+
+
+def test_a_model_of_a_package_is_there_when_that_is_installed(tmp_path: Path) -> None:
+    package = '\n[[model]]\nname = "{0}"\nrole = "collection"\nlicence = "MIT"\norigin = "a test"\nfiles = []\n'
+    package += 'sources = [{{ kind = "package", package = "{0}" }}]\n'
+    models = store(tmp_path, package.format("pytest"), package.format("no_such_package"))
+    assert models.is_present("pytest") and not models.is_present("no_such_package")
+    with raising(ModelUnavailable, "model-package-missing", name="no_such_package"):
+        models.verify("no_such_package")
