@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 
 from c2p_core.batch.objects import Stamp, open_store
 from c2p_core.batch.urls import join_url
@@ -18,7 +18,7 @@ def expand_url(url: str) -> list[str]:
         BadRequest: no driver is installed.
         CannotWrite: the store can't be used.
     """
-    if not _MAGIC & set(url):
+    if not _MAGIC & set(url) or "" in list_url(url):
         return [url]
     scheme = url.split("://", 1)[0]
     head = url[: min(url.find(sign) for sign in _MAGIC if sign in url)].rpartition("/")[0]
@@ -27,24 +27,22 @@ def expand_url(url: str) -> list[str]:
     return sorted(f"{scheme}://{path.lstrip('/')}" for path in found)
 
 
-def list_url(url: str) -> Iterator[tuple[str, Stamp]]:
-    """The object of a URL, named by an empty string, or all objects below it by their names there, and their stamps."""
+def list_url(url: str) -> dict[str, Stamp]:
+    """The object of a URL, named by an empty string, or all objects below it by their names there, and their stamps.
+
+    Raises:
+        BadRequest: no driver is installed.
+        CannotWrite: the store can't be used.
+    """
     folder, _, name = url.rpartition("/")
     if not folder.endswith(":/") and (stamp := open_store(folder).stat(name)) is not None:
-        yield "", stamp
-        return
-    yield from sorted(open_store(url).list_all().items())
+        return {"": stamp}
+    return dict(sorted(open_store(url).list_all().items()))
 
 
-def is_object(url: str) -> bool:
-    """Whether a URL is that of an object, and not of a folder."""
-    folder, _, name = url.rpartition("/")
-    return not folder.endswith(":/") and open_store(folder).stat(name) is not None
-
-
-def common_url(urls: Sequence[str]) -> str:
-    """The deepest folder that has all of them; empty where they are in different buckets."""
-    folders = {posixpath.dirname(url) if is_object(url) else url for url in urls}
+def common_url(listed: Mapping[str, Mapping[str, Stamp]]) -> str:
+    """The deepest folder that has all of some URLs, listed as above; empty where they are in different buckets."""
+    folders = {posixpath.dirname(url) if "" in objects else url for url, objects in listed.items()}
     split = [folder.split("/") for folder in folders]
     shared = []
     for parts in zip(*split, strict=False):

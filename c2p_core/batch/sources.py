@@ -7,11 +7,12 @@ import os
 import posixpath
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2p_core.batch.object_sources import common_url, expand_url, is_inside, list_url
+from c2p_core.batch.objects import Stamp
 from c2p_core.batch.urls import check_url, is_url, join_url
 from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io.raw_file import has_raw_ending
@@ -81,11 +82,12 @@ def find_sources(arguments: Sequence[str], destination: Path | str, read_input: 
     """
     # These names keep their links.
     named = [name if is_url(name) else os.path.abspath(name) for name in _expand(arguments, read_input)]
-    found = Sources(base=_common_folder(named))
+    listed = {name: list_url(name) for name in named if is_url(name)}
+    found = Sources(base=_common_folder(named, listed))
     out = str(destination) if is_url(str(destination)) else os.path.abspath(destination)
     if found.base and _same_folder(found.base, out):
         raise BadRequest("batch-into-sources", path=str(destination))
-    _Walk(found, out).take_all(named)
+    _Walk(found, out, listed).take_all(named)
     if not found.files and found.raw:
         raise BadRequest("sources-only-raw", count=found.raw)
     if not found.files and not found.unreadable:
@@ -138,11 +140,10 @@ def _parse_list(data: bytes) -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
-def _common_folder(named: Sequence[str]) -> str:
+def _common_folder(named: Sequence[str], listed: Mapping[str, Mapping[str, Stamp]]) -> str:
     """The deepest folder that has all of them; empty where there is none, as on two drives."""
-    urls = sum(map(is_url, named))
-    if urls:
-        return common_url(named) if urls == len(named) else ""
+    if listed:
+        return common_url(listed) if all(map(is_url, named)) else ""
     folders = {name if os.path.isdir(name) else os.path.dirname(name) for name in named}
     try:
         return os.path.commonpath(folders) if folders else ""
@@ -164,8 +165,12 @@ def _reason(error: Exception) -> str:
 class _Walk:
     """Lists folders; each real folder once, however many links lead to it, and links after what is really there."""
 
-    def __init__(self, found: Sources, destination: str) -> None:
+    def __init__(
+        self, found: Sources, destination: str, listed: Mapping[str, Mapping[str, Stamp]] | None = None
+    ) -> None:
+        """``listed`` has what ``list_url`` gave for each URL."""
         self._found = found
+        self._listed = listed or {}
         self._destination_url = destination
         self._destination = os.path.normcase(destination)
         self._out = _identity(destination)
@@ -193,7 +198,7 @@ class _Walk:
 
     def _take_url(self, url: str) -> None:
         """Take an object, or what lies below a folder of them."""
-        objects = dict(list_url(url))
+        objects = self._listed[url]
         results = {name.partition(f"{STATE_FOLDER}/")[0] for name in objects if f"/{STATE_FOLDER}/" in f"/{name}"} - {
             ""
         }
