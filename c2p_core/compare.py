@@ -15,6 +15,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import no_face, tolerate_small
 from c2p_core.faces.view import View
+from c2p_core.models.licences import licence_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -68,7 +69,8 @@ def check(
 
     def compare_on(where: torch.device, *messages: Message) -> tuple[FaceReport, ...]:
         loaded, _ = get_recognisers(recognisers, store, where, kept)
-        messages = (*unmeasured_warnings(loaded), *messages)
+        licences = licence_warnings(store, [r.name for r in loaded])
+        messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *messages)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)

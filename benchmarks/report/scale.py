@@ -118,8 +118,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
         f" with {rate * beside:.0f} cards, if these were limited by nothing but the core beside them."
     )
     yield (
-        f"- **A store elsewhere**: a result takes {_REQUESTS} requests, one after the other. At 30 ms a request, which was"
-        f" not measured, the writer puts {1 / (_REQUESTS * 0.03):.0f} photos a second there.{measured}"
+        f"- **A store elsewhere**: a result takes {_REQUESTS} requests, one after the other. At 30 ms a request, which"
+        f" was not measured, the writer puts {1 / (_REQUESTS * 0.03):.0f} photos a second there.{here}"
     )
     yield (
         f"- **Bandwidth**: a million of these photos are {photos:.2f} TB, their results {results:.2f} TB. Workers read"

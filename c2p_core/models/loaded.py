@@ -17,6 +17,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.models.licences import generator_warnings, licence_warnings, serving_clip
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors.inversion import OnStep
@@ -119,6 +120,8 @@ def load_models(
     guidance = warm.get(
         ("guidance", device), lambda: TextGuidance(store, device, *parse_clip(request.clip)), source=request.clip
     )
+    warnings += licence_warnings(store, [*(r.name for r in recognisers), *serving_clip(store, request.clip)])
+    warnings += [*(generator_warnings(store) if prior.name == "stylegan2" else ()), *store.take_notices()]
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 
