@@ -108,7 +108,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
         for name, rate in limits.items()
     )
     objects = found["rates"]["objects"]
-    measured = (
+    here = (
         "" if objects is None else f" The server of the tests, in Python and on the same cores, took {objects:.1f}."
     )
     first, rate = next(iter(limits.items()))
