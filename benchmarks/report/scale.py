@@ -72,7 +72,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     )
     verdict = "reached" if found["ratio"] >= AIM else "missed"
     whole = one["seconds"] / found["workers"][-1]["seconds"]
-    yield f"Two are {found['ratio']:.2f} times as fast as one (aim {AIM:g}: {verdict}), {whole:.2f} times with the start."
+    yield f"Two are {found['ratio']:.2f} times as fast as one (aim {AIM:g}: {verdict}), {whole:.2f} with the start."
     yield "## What a million photos take"
     yield "**On cores**, by arithmetic from the seconds a photo of one worker, if many are as fast as one each:"
     yield table(

@@ -5,6 +5,7 @@ Rates are of this machine; ``report.scale`` says what a million photos would tak
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from c2p_core.api import CancelToken, ProtectRequest
 from c2p_core.batch import run as batch_run
 from c2p_core.batch.cluster import Cluster, protect_on_ray
 from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.batch.shared_journal import format_row
@@ -144,9 +146,19 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
 def measure_workers(shoot: Path, out: Path, workers: int, steps: int | None) -> Workers:
     """Run the command with so many workers of one core each."""
     words = ["batch", str(shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
-    words += ["--engine", "ray", "--jobs", str(workers), "--cores", "1", *(("--steps", str(steps)) if steps else ())]
+    words += [
+        "--engine",
+        "ray",
+        "--address",
+        "local",
+        "--jobs",
+        str(workers),
+        "--cores",
+        "1",
+        *(("--steps", str(steps)) if steps else ()),
+    ]
     told = subprocess.run(
-        [sys.executable, "-m", "c2p_core.cli", *words], stdout=subprocess.PIPE, check=True, env=_environment()
+        [sys.executable, "-m", "c2p_core", *words], stdout=subprocess.PIPE, check=True, env=_environment()
     )
     summary = json.loads(told.stdout)
     with batch_run.open_folder(out) as folder:
@@ -196,13 +208,24 @@ def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
 
 def measure_rates(outcome: Outcome, folder: Path) -> Rates:
     """Measure the writer and the messages with an outcome."""
-    tiny = replace(outcome, data=b"\0")
     return Rates(
-        _time_writer(tiny, str(folder / "rows"), 500),
+        _time_rows(outcome, folder / "rows.sqlite", 200),
         _time_writer(outcome, str(folder / "results"), 100),
         _time_objects(outcome),
         _time_messages(outcome, 200),
     )
+
+
+def _time_rows(outcome: Outcome, path: Path, count: int) -> float:
+    """Rows a second that are announced in a journal and then done."""
+    row = Row("", "0" * 64, "", "", 1, 1, "announced", outcome.report, result_digest="0" * 64, result_size=1)
+    with contextlib.closing(Journal(path)) as journal:
+        began = time.perf_counter()
+        for number in range(count):
+            place = f"{number}.jpg"
+            written = replace(row, place=place, digest=f"{number:064x}", source=f"/{place}", target=place)
+            journal.finish(journal.write(written), place, 1)
+        return round(count / (time.perf_counter() - began), 1)
 
 
 def _time_writer(outcome: Outcome, destination: str, count: int) -> float:
@@ -241,7 +264,7 @@ def _time_messages(outcome: Outcome, count: int) -> float:
     assert outcome.data is not None
     items = [replace(outcome.item, number=number) for number in range(count)]
     control = Control(open_models, CancelToken())
-    engine = protect_on_ray(Cluster(jobs=2, cores=1), echo)
+    engine = protect_on_ray(Cluster("local", jobs=2, cores=1), echo)
     times = [time.perf_counter() for _ in engine(items, _JOB, control)]
     return round((count - 2) / (times[-1] - times[1]), 1)
 

@@ -47,8 +47,8 @@ class Cluster:
     """Which cluster, and how much of it.
 
     Attributes:
-        address: of its head; where None, that which Ray finds (RAY_ADDRESS, a cluster on this machine), else one of
-            this machine alone is started for the run.
+        address: of its head. Where None, that which Ray finds (RAY_ADDRESS, a cluster on this machine), else, and always
+            where it is "local", one of this machine alone is started for the run.
         jobs: actors; as many as fit when None.
         cores: of each actor without a graphics card.
     """
@@ -89,7 +89,12 @@ def connect(address: str | None) -> Iterator[Any]:
     _check_reachable(address)
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address, include_dashboard=None if address else False, log_to_driver=False, configure_logging=False)
+        ray.init(
+            address,
+            include_dashboard=False if address in (None, "local") else None,
+            log_to_driver=False,
+            configure_logging=False,
+        )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadRequest("ray-not-reached", address=address or "auto", reason=reason) from error

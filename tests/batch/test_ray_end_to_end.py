@@ -54,7 +54,7 @@ def test_every_photo_is_done_once_though_a_worker_is_killed(tmp_path: Path, monk
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin"), *sys.path])}
         with (tmp_path / "said").open("w+") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "c2p_core.cli", *words], stdout=said, stderr=subprocess.STDOUT, env=environment
+                [sys.executable, "-m", "c2p_core", *words], stdout=said, stderr=subprocess.STDOUT, env=environment
             )
             while not results(f"{bucket}/out"):
                 assert process.poll() is None, (tmp_path / "said").read_text()
