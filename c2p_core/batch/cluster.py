@@ -47,8 +47,8 @@ class Cluster:
     """Which cluster, and how much of it.
 
     Attributes:
-        address: of its head. Where None, that which Ray finds (RAY_ADDRESS, a cluster on this machine), else, and always
-            where it is "local", one of this machine alone is started for the run.
+        address: of its head. Where None, that which Ray finds (RAY_ADDRESS, a cluster on this machine), else, and
+            always where it is "local", one of this machine alone is started for the run.
         jobs: actors; as many as fit when None.
         cores: of each actor without a graphics card.
     """
@@ -95,9 +95,10 @@ def connect(address: str | None) -> Iterator[Any]:
             log_to_driver=False,
             configure_logging=False,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadRequest("ray-not-reached", address=address or "auto", reason=reason) from error
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+        raise BadRequest(
+            "ray-not-reached", address=address or "auto", reason=_describe(error.__cause__ or error)
+        ) from error
     try:
         for number, handler in ours.items():
             if signal.getsignal(number) is not handler:
@@ -314,6 +315,6 @@ class _Crew:
         return any(there["NodeID"] == node and there["Alive"] for there in self.ray.nodes())
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

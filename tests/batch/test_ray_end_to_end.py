@@ -52,17 +52,17 @@ def test_every_photo_is_done_once_though_a_worker_is_killed(tmp_path: Path, monk
         words = ["batch", f"{bucket}/shoot", "-o", f"{bucket}/out", "--steps", "2", "--json", "--no-report"]
         words += ["--engine", "ray", "--address", address, "--cores", "1"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin"), *sys.path])}
-        with (tmp_path / "said").open("w+") as said:
+        with (tmp_path / "said").open("w+") as said, (tmp_path / "told").open("w+") as told:
             process = subprocess.Popen(
-                [sys.executable, "-m", "c2p_core", *words], stdout=said, stderr=subprocess.STDOUT, env=environment
+                [sys.executable, "-m", "c2p_core", *words], stdout=said, stderr=told, env=environment
             )
             while not results(f"{bucket}/out"):
-                assert process.poll() is None, (tmp_path / "said").read_text()
+                assert process.poll() is None, (tmp_path / "told").read_text()
                 time.sleep(0.1)
             alive = workers(address)
             assert len(alive) == 2
             os.kill(alive[0].pid, signal.SIGKILL)
-            assert process.wait(120) == 0, (tmp_path / "said").read_text()
+            assert process.wait(120) == 0, (tmp_path / "told").read_text()
             summary = json.loads((tmp_path / "said").read_text())
         assert (summary["protected"], summary["faces"], summary["failed"], summary["remaining"]) == (5, 5, [], 0)
         assert sorted(results(f"{bucket}/out")) == [f"{number}.png" for number in range(5)]
