@@ -5,7 +5,6 @@ Rates are of this machine; ``report.scale`` says what a million photos would tak
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -27,7 +26,6 @@ from c2p_core.api import CancelToken, ProtectRequest
 from c2p_core.batch import run as batch_run
 from c2p_core.batch.cluster import Cluster, protect_on_ray
 from c2p_core.batch.engine import Control, Job, Outcome
-from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.batch.shared_journal import format_row
@@ -90,8 +88,8 @@ class Rates:
     """Photos a second that the parts beside the workers take.
 
     Attributes:
-        rows: rows of the journal, announced and done, with the disk waited for.
-        results: results and their rows into a folder, with the disk waited for.
+        rows: results of one byte and their rows into a folder, with the disk waited for.
+        results: the same with results as they are.
         objects: the same into a server on this machine that speaks S3, moto's, written in Python; None without it.
         messages: photos and results of these sizes to two Ray actors and back that do nothing else.
     """
@@ -209,23 +207,11 @@ def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
 def measure_rates(outcome: Outcome, folder: Path) -> Rates:
     """Measure the writer and the messages with an outcome."""
     return Rates(
-        _time_rows(outcome, folder / "rows.sqlite", 200),
+        _time_writer(replace(outcome, data=b"\0"), str(folder / "rows"), 500),
         _time_writer(outcome, str(folder / "results"), 100),
         _time_objects(outcome),
         _time_messages(outcome, 200),
     )
-
-
-def _time_rows(outcome: Outcome, path: Path, count: int) -> float:
-    """Rows a second that are announced in a journal and then done."""
-    row = Row("", "0" * 64, "", "", 1, 1, "announced", outcome.report, result_digest="0" * 64, result_size=1)
-    with contextlib.closing(Journal(path)) as journal:
-        began = time.perf_counter()
-        for number in range(count):
-            place = f"{number}.jpg"
-            written = replace(row, place=place, digest=f"{number:064x}", source=f"/{place}", target=place)
-            journal.finish(journal.write(written), place, 1)
-        return round(count / (time.perf_counter() - began), 1)
 
 
 def _time_writer(outcome: Outcome, destination: str, count: int) -> float:

@@ -87,6 +87,7 @@ def connect(address: str | None) -> Iterator[Any]:
     except ImportError:
         raise BadRequest("ray-missing") from None
     _check_reachable(address)
+    _keep_stdout_free(ray)
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
@@ -106,6 +107,14 @@ def connect(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _keep_stdout_free(ray: Any) -> None:
+    """Let Ray say on stderr that a worker died, which it says on stdout, where our JSON is; there is no setting."""
+    worker = ray._private.worker
+    tell = getattr(worker, "print_to_stdstream", None)
+    if tell is not None:
+        worker.print_to_stdstream = lambda data, ignore_prefix: tell({**data, "is_err": True}, ignore_prefix)
 
 
 def _check_reachable(address: str | None) -> None:
