@@ -16,6 +16,7 @@ MILLION = 1_000_000
 CORES = (1, 8, 64, 512)
 GPUS = (1, 8, 64)
 AIM = 1.7
+_ONE_BYTE = "the same with results of one byte"
 # What one result asks of a store that keeps the condition: to be put, and when it was.
 _REQUESTS = 2
 
@@ -34,17 +35,15 @@ def find_limits(found: Mapping[str, Any]) -> dict[str, float]:
     rates = found["rates"]
     return {
         "results and rows into a folder, by the one writer": rates["results"],
-        "the same with results of one byte": rates["rows"],
+        _ONE_BYTE: rates["rows"],
         "photos and results through Ray and the first machine": rates["messages"],
     }
 
 
 def find_first(found: Mapping[str, Any]) -> tuple[str, float]:
     """The part that breaks first: results of one byte are there to tell the disk's waits from its speed."""
-    return min(
-        ((name, rate) for name, rate in find_limits(found).items() if rate != found["rates"]["rows"]),
-        key=lambda limit: limit[1],
-    )
+    limits = find_limits(found)
+    return min(((name, rate) for name, rate in limits.items() if name != _ONE_BYTE), key=lambda limit: limit[1])
 
 
 def describe_span(seconds: float) -> str:
@@ -122,8 +121,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"- **The first to break: {first}.** It keeps up with {rate * one['between']:,.0f} workers of one core, and"
         f" with {rate * beside:.0f} cards, if these were limited by nothing but the core beside them. Results of"
-        " one byte take as long, but for what other programs did to the disk: the writer waits for the disk, three times a"
-        " result, and not for bytes."
+        " one byte take as long, but for what other programs did to the disk: the writer waits for the disk, several times"
+        " a result, and not for bytes."
     )
     yield (
         f"- **A store elsewhere**: a result takes {_REQUESTS} requests, one after the other. At 30 ms a request, which"
