@@ -121,8 +121,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"- **The first to break: {first}.** It keeps up with {rate * one['between']:,.0f} workers of one core, and"
         f" with {rate * beside:.0f} cards, if these were limited by nothing but the core beside them. Results of"
-        " one byte take as long, but for what other programs did to the disk: the writer waits for the disk, several times"
-        " a result, and not for bytes."
+        " one byte take as long, but for what other programs did to the disk: the writer waits for the disk, several"
+        " times a result, and not for bytes."
     )
     yield (
         f"- **A store elsewhere**: a result takes {_REQUESTS} requests, one after the other. At 30 ms a request, which"
