@@ -656,6 +656,11 @@ ENGLISH = {
     ),
     "no-face-selected": N_("There is no face inside the selection; select one or choose all faces, and try again."),
     "protected-faces-gone": N_("The faces that were protected are not in the photo any more; protect it again."),
+    "chosen-faces-moved": N_(
+        "The faces are not where they were when you chose them: the layer was cropped, scaled, flipped, rotated or"
+        " painted on meanwhile; open the dialog again and choose them anew."
+    ),
+    "no-image-protected": N_("None of the open images was protected. {reasons}"),
     "faces-outside-canvas": N_(
         "The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."
     ),

@@ -25,7 +25,7 @@ from tests.host.root import GIMP3, NoRoot, inside, root_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
-_LEAN = ("python-eval", "file-png", "file-tiff")
+_LEAN = ("python-eval", "file-jpeg", "file-png", "file-tiff")
 _PLUG_IN = "protect-face"
 _SECONDS = 240
 

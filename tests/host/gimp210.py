@@ -39,9 +39,9 @@ def portrait(precision=PRECISION_U8_GAMMA):
     return image, image.layers[0]
 
 def protect(image, layer, faces="all", output="layer", prompt="red lipstick", preset=0, prior="makeup", steps=2,
-            kept=True, locks=(0, 0, 0, 0)):
+            kept=True, locks=(0, 0, 0, 0), all_images=0):
     return pdb.python_fu_protect_face(image, layer, prompt, preset, 0.5, kept, faces, output, "dodge", prior, steps, 0,
-                                       100, 100, 100, 100, *locks)
+                                       100, 100, 100, 100, *(locks + (all_images,)))
 
 def check(image, layer, what="visible", original="", upload=False, report="", path=""):
     return json.loads(pdb.python_fu_protect_face_check(image, layer, what, original, path, upload, report))

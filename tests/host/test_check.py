@@ -308,6 +308,32 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     assert told["images"] == 3, "a file that was compared is still open"
 
 
+def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_other(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    def faces():
+        status, error, (figures,) = call("plug-in-protect-face-check", image, [source])
+        return [[face["skipped"], len(face["similarities"])] for face in json.loads(figures)["faces"]]
+
+    found = {"as it was": faces()}
+    for name, change in (
+        ("larger", lambda: image.scale(2200, 2200)),  # so large that faces are looked for in a smaller copy
+        ("turned", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
+        ("upside down", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
+        ("mirrored", lambda: image.flip(Gimp.OrientationType.HORIZONTAL)),
+        ("smaller", lambda: image.scale(400, 400)),
+        ("cropped", lambda: image.crop(300, 250, 50, 150)),
+    ):
+        change()
+        found[name] = faces()
+    tell(found=found, strengthened=call("plug-in-protect-face-strengthen", image, [source], steps=1)[:2])
+    """
+    ).told
+    assert told["found"] == {name: [[None, 6]] for name in told["found"]} and len(told["found"]) == 7
+    assert told["strengthened"] == ["success", ""]
+
+
 def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED

@@ -296,3 +296,16 @@ def test_a_fetched_file_without_a_known_hash_is_pinned_and_a_later_one_refused(t
     with raising(ModelUnavailable, "model-differs-from-pin", name="m", file="m.bin"):
         open_store(tmp_path, server, sha256="", size=0).fetch("m")
     assert not open_store(tmp_path, server, sha256="", size=0).is_present("m")
+
+
+def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Server) -> None:
+    leave_part(tmp_path, server, CONTENT[:3000], "")
+    assert open_store(tmp_path, server).remove("m") > 3000
+    assert kept(tmp_path) == []
+
+
+def test_what_a_killed_run_left_beside_a_part_goes_with_the_next_success(tmp_path: Path, server: Server) -> None:
+    leave_part(tmp_path, server, CONTENT[:3000], "")
+    part(tmp_path).with_name("tmp123").write_bytes(CONTENT)
+    open_store(tmp_path, server).fetch("m")
+    assert kept(tmp_path) == ["m/m.bin"]
