@@ -332,11 +332,12 @@ def paper(
     if out is None and (own := list_own_recognisers(names)):
         raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
     try:
-        families = tuple(dict.fromkeys(recogniser.family for recogniser in load_named_recognisers(names, store)))
+        loaded = load_named_recognisers(names, store)
     except C2PError as error:
         raise click.UsageError(str(error)) from error
-    if len(families) < 2:
-        raise click.UsageError(f"{', '.join(names)} are of one family; leaving one out takes two.")
+    if len({recogniser.family for recogniser in loaded if recogniser.judges_only is None}) < 2:
+        raise click.UsageError(f"{', '.join(names)}: leaving one out takes two families that can be searched.")
+    families = tuple(dict.fromkeys(recogniser.family for recogniser in loaded))
     methods = {"impersonation": (DECOY_METHOD,), "dodging": (PRODUCT_METHOD,)}.get(mode, (DECOY_METHOD, PRODUCT_METHOD))
     wanted = suite.Plan(
         people=people,

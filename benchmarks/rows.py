@@ -290,7 +290,7 @@ class PaperScore:
     """What one recogniser says of one protected photo in the papers' protocol.
 
     Attributes:
-        role: held out of the search, or used by it.
+        role: held out of the search, used by it, or "extra" if it never is and its family is not the one held out.
         others: by other photo of the person, its similarity to this photo before and after its protection; after is
             None when the protected photo shows no face.
         person_rank: place of the person, before and after, when all people of the folder are sorted by their most

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from worker_client.messages import Message
 
-from tests.host.gimp import Gimp, computing, jobs, jobs_and_done
+from tests.host.gimp import Gimp, jobs, jobs_and_done, suspended
 from tests.host.test_interruptions import kill_plug_in, wait_until
 
 pytestmark = pytest.mark.host
@@ -94,13 +94,9 @@ def test_when_it_is_cancelled_what_is_done_stays_and_the_rest_is_as_it_was(gimp:
         )
         # The search of the second image comes after the looks for faces in both and the search of the first.
         wait_until(lambda: run.done() or jobs_and_done(gimp) == (1, before + 3), 120)
-        process = computing(gimp)
-        process.suspend()
-        try:
+        with suspended(gimp):
             assert jobs(gimp) == 1, "it was over before it could be cancelled"
             kill_plug_in(gimp)  # as GIMP's Cancel does
-        finally:
-            process.resume()
         told = run.result().told
     assert told["status"] != "success" and told["images"] == 3
     assert sorted(told["names"]) == [["cover", "Background"], ["natural makeup", "Background"], ["sky"]]
