@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, paper, covered, batch, shoot and more; report, sheets and closeups show it."""
+"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more; report, sheets and closeups show it."""
 
 from __future__ import annotations
 
@@ -502,6 +502,21 @@ def fullsize(timed: int, out: Path | None) -> None:
     from benchmarks.suites import fullsize as suite
 
     click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")
+
+
+@main.command()
+@_FACES
+@click.option("--shoot", "count", type=int, default=12, show_default=True, help="Photos of the shoot.")
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@_OUT
+def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None, out: Path | None) -> None:
+    """Measure what several machines are limited by, and write SCALE.md; nothing else should be running."""
+    from benchmarks.report.scale import write_scale
+    from benchmarks.suites import scale as suite
+
+    chosen, where = _find_faces(faces, photos), places(out)
+    click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
+    click.echo(f"{write_scale(where.rows)} written.")
 
 
 @main.command()

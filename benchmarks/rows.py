@@ -33,6 +33,7 @@ INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
 SHOOT_FILE = "shoot.json"
+SCALE_FILE = "scale.json"
 PAPER_FILE = "paper.jsonl"
 
 
