@@ -22,7 +22,8 @@ def fingerprint_embedding() -> str:
     """Twelve hex digits over all that detects and embeds faces; embeddings stay valid when the search changes."""
     core = CHECKOUT / "c2p_core"
     code = [p for p in core.rglob("*.py") if p.relative_to(core).parts[0] not in _CHANGES_ONLY]
-    models = [m for m in read_manifest(CHECKOUT / "bundle" / "manifest.toml") if m.role in _EMBEDDING_ROLES]
+    listed = read_manifest(CHECKOUT / "bundle" / "manifest.toml")
+    models = [m for m in listed if m.role in _EMBEDDING_ROLES and m.profile == "embedded"]
     return _fingerprint(code, [f"{model.name} {file.sha256}" for model in models for file in model.files])
 
 

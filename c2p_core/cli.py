@@ -394,10 +394,11 @@ def models() -> None:
 def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
     """Lists all models with role, licence, size, hash, presence and source."""
     store = make_store()
+    entries = store.catalogue()
     if as_json:
         known = [
             asdict(entry) | {"size": entry.size, "source": entry.source, "present": store.is_present(entry.name)}
-            for entry in store.entries()
+            for entry in entries
         ]
         click.echo(json.dumps(known, indent=2))
         return
@@ -405,15 +406,16 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
         (
             entry.name,
             entry.role,
+            entry.profile,
+            "research only" if entry.use == "research" else "any",
             entry.licence,
-            f"{entry.size / 1e6:.1f} MB",
-            entry.files[0].sha256[:12] if entry.files else "-",
+            f"{'' if entry.is_size_known else 'up to '}{entry.size / 1e6:.1f} MB" if entry.files else "-",
             "yes" if store.is_present(entry.name) else "no",
             entry.source,
         )
-        for entry in store.entries()
+        for entry in entries
     ]
-    _print_table(("name", "role", "licence", "size", "sha256", "there", "source"), rows)
+    _print_table(("name", "role", "profile", "use", "licence", "size", "there", "source"), rows)
 
 
 @models.command()
@@ -442,7 +444,7 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     """Verifies the hashes of the models (all, or NAMES)."""
     store = make_store()
     failed = 0
-    for name in names or tuple(entry.name for entry in store.entries()):
+    for name in names or _fetched_or_usual(store):
         try:
             store.verify(name)
         except ModelUnavailable as error:
@@ -450,6 +452,12 @@ def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
         else:
             click.echo(f"{name}: good")
     return failed
+
+
+def _fetched_or_usual(store: ModelStore) -> list[str]:
+    """Names of the models that runs use without being asked, and of the others that are there."""
+    usual = set(store.entries())
+    return [entry.name for entry in store.catalogue() if entry in usual or store.is_present(entry.name)]
 
 
 @c2p.command()

@@ -199,7 +199,8 @@ def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -
     assert not unknown
 
 
-def test_every_model_is_among_the_third_parties_with_its_licence() -> None:
-    named = {name: said.partition(" ")[0] for names, _, said, *_ in rows("Weights") for name in names.split(", ")}
-    models = {entry.name: entry.licence for entry in ModelStore().entries()}
+@pytest.mark.parametrize(("title", "ships"), [("Weights", True), ("Weights that you may add", False)])
+def test_every_model_is_among_the_third_parties_with_its_licence(title: str, ships: bool) -> None:
+    named = {name: said.partition(" (")[0] for names, _, said, *_ in rows(title) for name in names.split(", ")}
+    models = {entry.name: entry.licence for entry in ModelStore().catalogue() if (entry.profile == "embedded") == ships}
     assert models and {name: named.get(name) for name in models} == models

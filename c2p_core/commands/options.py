@@ -131,11 +131,12 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) ->
 
     The pipeline checks this as well, but for every photo, and only after detection.
     """
-    known = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
+    known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
     for name in () if names == "auto" else names:
         if name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
-    chosen = known if names == "auto" else {name: known[name] for name in names}
+    usual = tuple(entry.name for entry in store.entries() if entry.name in known)
+    chosen = {name: known[name] for name in (usual if names == "auto" else names)}
     if hold_out not in {"auto", *chosen, *chosen.values()}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
 

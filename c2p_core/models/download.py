@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from c2p_core.errors import Message
-from c2p_core.models.manifest import ModelFile
+from c2p_core.models.manifest import HttpsSource, ModelFile
 
 _TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 16
@@ -31,8 +31,8 @@ class _Unreachable(Exception):
     """Nothing comes from the server; the cause says why."""
 
 
-def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
-    """Download every file from ``url``/name into ``folder``.
+def download_files(source: HttpsSource, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
+    """Download every file from a source into ``folder``.
 
     Raises:
         DownloadFailed: no connection, not found, or unexpected content.
@@ -44,6 +44,7 @@ def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress:
     pooch.get_logger().setLevel(logging.WARNING)
     done, total = 0, sum(file.size for file in files)
     for file in files:
+        url = source.address(file.name)
 
         def download(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
             for received in _write_body(address, Path(target), file.size):
@@ -51,9 +52,9 @@ def download_files(url: str, files: Sequence[ModelFile], folder: Path, progress:
                     progress(before + received, total)
 
         try:
-            pooch.retrieve(f"{url}/{file.name}", f"sha256:{file.sha256}", file.name, folder, downloader=download)
+            pooch.retrieve(url, f"sha256:{file.sha256}", file.name, folder, downloader=download)
         except (_Unreachable, _TooLarge, ValueError) as error:
-            raise DownloadFailed(Message("download-failed", url=f"{url}/{file.name}", why=_reason(error))) from error
+            raise DownloadFailed(Message("download-failed", url=url, why=_reason(error))) from error
         done += file.size
 
 

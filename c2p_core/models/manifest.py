@@ -10,7 +10,8 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from c2p_core.errors import ModelUnavailable
 
@@ -23,16 +24,30 @@ OWN_MANIFEST = "manifest.toml"
 """Name of a user's own manifest, in the folder of the fetched models."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-Role = Literal["detector", "landmarks", "recogniser", "prior", "guidance", "thresholds", "decoys"]
+_SHA256 = re.compile(r"[0-9a-f]{64}|")
+
+Role = Literal["detector", "landmarks", "recogniser", "prior", "guidance", "thresholds", "decoys", "collection"]
+Profile = Literal["embedded", "full", "named"]
+Use = Literal["any", "research"]
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file: its name, its SHA-256 in hex (empty if it has none yet) and its size in bytes."""
+    """One file.
+
+    Attributes:
+        name: without a folder.
+        sha256: in hex; empty where it is not known, for files that the user's first one pins.
+        size: in bytes; 0 where it is not known.
+        at_most: in bytes, a bound on its size; the size where that is known.
+        layout: names and shapes of some of its tensors, by which it is recognised; () where they are not known.
+    """
 
     name: str
     sha256: str
     size: int
+    at_most: int
+    layout: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,20 +59,39 @@ class BundleSource:
 
 @dataclass(frozen=True)
 class HttpsSource:
-    """Each file can be downloaded from ``url``/name."""
+    """Each file can be downloaded from ``url``/name, or the only one from ``url`` itself if that is ``exact``."""
 
     url: str
+    exact: bool = False
+
+    def address(self, file: str) -> str:
+        """The address of a file by its name."""
+        return self.url if self.exact else f"{self.url}/{file}"
 
 
-Source = BundleSource | HttpsSource
+@dataclass(frozen=True)
+class PackageSource:
+    """A Python package that brings its own files, which an optional extra of the same name installs."""
+
+    package: str
+
+
+Source = BundleSource | HttpsSource | PackageSource
 
 
 @dataclass(frozen=True)
 class Default:
-    """A threshold documented by a recogniser's vendor: the cosine similarity from which faces match, and its source."""
+    """A threshold documented by a recogniser's vendor.
+
+    Attributes:
+        threshold: the cosine similarity from which faces match.
+        says: its source.
+        far01: the one at a false accept rate of 0.1 %; None where none is documented.
+    """
 
     threshold: float
     says: str
+    far01: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +101,8 @@ class ModelEntry:
     Attributes:
         name: its name in the program and its options.
         role: its function.
+        profile: "embedded" for what runs use unasked, "full" for what the full profile brings, "named" for the rest.
+        use: "research" where its licence allows research or evaluation only.
         family: recognisers of one family are held out together; empty for everything else.
         licence: SPDX expression.
         origin: one line on its origin and training data, as far as known.
@@ -74,10 +110,13 @@ class ModelEntry:
         sources: in order of preference.
         module: of a recogniser, the Python module with its ``NETWORK`` and ``TEMPLATE`` (`c2p_core.recognition`).
         default: of a recogniser, its vendor's own threshold; None where none is documented.
+        clip: of a text model, the value of ``--clip`` that it serves.
     """
 
     name: str
     role: Role
+    profile: Profile
+    use: Use
     family: str
     licence: str
     origin: str
@@ -85,11 +124,17 @@ class ModelEntry:
     sources: tuple[Source, ...]
     module: str = ""
     default: Default | None = None
+    clip: str = ""
 
     @property
     def size(self) -> int:
-        """Size of all files in bytes."""
-        return sum(file.size for file in self.files)
+        """Size of all files in bytes; where it is not known, the most that it can be."""
+        return sum(file.at_most for file in self.files)
+
+    @property
+    def is_size_known(self) -> bool:
+        """Whether ``size`` is exact."""
+        return all(file.size for file in self.files)
 
     @property
     def source(self) -> str:
@@ -98,26 +143,56 @@ class ModelEntry:
 
 
 def _describe(source: Source) -> str:
-    return "part of this project" if isinstance(source, BundleSource) else source.url
+    if isinstance(source, BundleSource):
+        return "part of this project"
+    return urlsplit(source.url).netloc if isinstance(source, HttpsSource) else f"the package {source.package}"
 
 
-_SOURCES: dict[str, type[BundleSource] | type[HttpsSource]] = {"bundle": BundleSource, "https": HttpsSource}
+_SOURCES: dict[str, type[BundleSource] | type[HttpsSource] | type[PackageSource]] = {
+    "bundle": BundleSource,
+    "https": HttpsSource,
+    "package": PackageSource,
+}
 
 
 def _parse_file(table: dict[str, Any]) -> ModelFile:
-    file = ModelFile(table["name"], table["sha256"], table["size"])
-    if PurePosixPath(file.name).name != file.name:
-        raise ValueError(f"the file name {file.name!r} is a path")
+    size = int(table.get("size", 0))
+    file = ModelFile(
+        table["name"],
+        table.get("sha256", ""),
+        size,
+        size or int(table["at_most"]),
+        tuple((name, tuple(shape)) for name, shape in table.get("layout", {}).items()),
+    )
+    # A name with a dot in front could be one of the store's own.
+    if PurePosixPath(file.name).name != file.name or file.name.startswith("."):
+        raise ValueError(f"the file name {file.name!r} is a path or hidden")
+    if not _SHA256.fullmatch(file.sha256):
+        raise ValueError(f"{file.sha256!r} is no SHA-256")
     return file
+
+
+def _parse_default(table: dict[str, Any] | None) -> Default | None:
+    if table is None:
+        return None
+    far01 = table.get("far01")
+    return Default(float(table["threshold"]), str(table["says"]), None if far01 is None else float(far01))
+
+
+def _choose(value: Any, known: Any) -> Any:
+    if value not in get_args(known):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(known))}")
+    return value
 
 
 def _parse_entry(table: dict[str, Any]) -> ModelEntry:
     if not _NAME.fullmatch(table["name"]):
         raise ValueError(f"the name {table['name']!r} is more than letters, digits, '.', '_' and '-'")
-    default = table.get("default")
     return ModelEntry(
         name=table["name"],
-        role=table["role"],
+        role=_choose(table["role"], Role),
+        profile=_choose(table.get("profile", "embedded"), Profile),
+        use=_choose(table.get("use", "any"), Use),
         family=table.get("family", ""),
         licence=table["licence"],
         origin=table["origin"],
@@ -127,7 +202,8 @@ def _parse_entry(table: dict[str, Any]) -> ModelEntry:
             for source in table["sources"]
         ),
         module=table.get("module", ""),
-        default=None if default is None else Default(float(default["threshold"]), str(default["says"])),
+        default=_parse_default(table.get("default")),
+        clip=table.get("clip", ""),
     )
 
 

@@ -7,7 +7,7 @@ like a model.
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -16,20 +16,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models.files import ROOT_VARIABLE, cannot_write, compute_hash, fits
 from c2p_core.models.manifest import (
     BundleSource,
     HttpsSource,
     ModelEntry,
     ModelFile,
+    PackageSource,
     read_manifest,
     read_own_manifest,
 )
+from c2p_core.models.pins import pin_path, read_pin, write_pin
 from c2p_core.paths import data_folder
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
-ROOT_VARIABLE = "C2P_MODELS"
 TEMPORARY_PREFIX = ".partial-"
 _STALE_SECONDS = 3600.0
 
@@ -69,12 +71,23 @@ class ModelStore:
         self.offline = offline
         self._bundle = (bundle if bundle is not None else bundle_dir()).absolute()
         self._entries = {entry.name: entry for entry in read_manifest(self._bundle / "manifest.toml")}
+        self._shipped = frozenset(self._entries)
         self._entries |= {entry.name: entry for entry in read_own_manifest(self.root, self._entries)}
         self._checked: set[Path] = set()
+        self._notices: list[Message] = []
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """All models, in the manifest's order, the user's own last."""
+        """The models that runs use without being asked, in the manifest's order, the user's own last."""
+        return tuple(entry for entry in self.catalogue() if entry.profile == "embedded" and entry.use == "any")
+
+    def catalogue(self) -> tuple[ModelEntry, ...]:
+        """All models that can be asked for, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
+
+    def take_notices(self) -> list[Message]:
+        """What the user should know of the files used so far; each message is returned once."""
+        taken, self._notices = self._notices, []
+        return taken
 
     def entry(self, name: str) -> ModelEntry:
         """One model.
@@ -102,7 +115,10 @@ class ModelStore:
         return folder is not None
 
     def path(self, name: str) -> Path:
-        """The file of a model, or its folder when it has several files; downloads it if necessary and allowed.
+        """The file of a model, or its folder when it has several files.
+
+        One that runs use without being asked is downloaded if necessary and allowed. A file whose hash is not known
+        is pinned: from then on, it must stay the same.
 
         Raises:
             ModelUnavailable: it is missing and can't be downloaded, or a hash is wrong.
@@ -111,6 +127,9 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._find_folder(entry)
         if folder is None:
+            if can_be_fetched(entry) and entry not in self.entries():
+                # Nobody has seen its licence and size.
+                raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             self.fetch(name)
             folder = self.root / name
         self._check(entry, folder)
@@ -156,19 +175,24 @@ class ModelStore:
                 continue
             try:
                 with self._temporary_folder() as folder:
-                    download.download_files(source.url, entry.files, folder, progress)
+                    download.download_files(source, entry.files, folder, progress)
                     self._move_into_store(entry, folder)
                 return
             except download.DownloadFailed as error:
                 failures.append(error.message)
             except OSError as error:
-                raise _cannot_write(self.root, error) from error
+                raise cannot_write(self.root, error) from error
         raise ModelUnavailable("model-fetch-failed", name=name, why=failures)
 
     def _missing(self, entry: ModelEntry) -> ModelUnavailable:
         """What to say of files that can't be fetched."""
+        for source in entry.sources:
+            if isinstance(source, PackageSource):
+                return ModelUnavailable("model-package-missing", name=entry.name, package=source.package)
         if entry.sources:
             return ModelUnavailable("model-missing", name=entry.name, source=entry.source)
+        if entry.name in self._shipped:
+            return ModelUnavailable("model-bring-your-own", name=entry.name, origin=entry.origin)
         return ModelUnavailable("own-model-missing", name=entry.name, folder=str(self.root / entry.name))
 
     def _damaged(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
@@ -182,8 +206,10 @@ class ModelStore:
 
     def _find_folder(self, entry: ModelEntry) -> Path | None:
         """The first folder that has all files of the entry with the right size."""
+        if any(isinstance(source, PackageSource) and not _is_installed(source) for source in entry.sources):
+            return None
         for folder in self._candidate_folders(entry):
-            if all(_has_size(folder / file.name, file.size) for file in entry.files):
+            if all(fits(folder / file.name, file) for file in entry.files):
                 return folder
         return None
 
@@ -198,9 +224,25 @@ class ModelStore:
             path = folder / file.name
             if path in self._checked:
                 continue
-            if _compute_hash(path) != file.sha256:
-                raise self._damaged(entry, path)
+            known = file.sha256 or read_pin(self.root, entry.name, file.name)
+            found = compute_hash(path)
+            if not known:
+                self._pin(entry, file, found)
+            elif found != known:
+                raise self._damaged(entry, path) if file.sha256 else self._changed(entry, file, path)
             self._checked.add(path)
+
+    def _pin(self, entry: ModelEntry, file: ModelFile, sha256: str) -> None:
+        try:
+            write_pin(self.root, entry.name, file.name, sha256)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        self._notices.append(Message("model-pinned", name=entry.name, file=file.name, sha256=sha256))
+
+    def _changed(self, entry: ModelEntry, file: ModelFile, path: Path) -> ModelUnavailable:
+        """What to say of a file that differs from the one that was pinned."""
+        pin = pin_path(self.root, entry.name, file.name)
+        return ModelUnavailable("model-changed", name=entry.name, path=str(path), pin=str(pin))
 
     def _move_into_store(self, entry: ModelEntry, temporary: Path) -> None:
         """Move verified files from the temporary folder into the store."""
@@ -210,7 +252,7 @@ class ModelStore:
             for file in entry.files:
                 (temporary / file.name).replace(target / file.name)
         except OSError as error:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error) from error
 
     @contextmanager
     def _temporary_folder(self) -> Iterator[Path]:
@@ -222,7 +264,7 @@ class ModelStore:
                     shutil.rmtree(stale, ignore_errors=True)
             folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self.root)
         except OSError as error:
-            raise _cannot_write(self.root, error) from error
+            raise cannot_write(self.root, error) from error
         with folder as name:
             yield Path(name)
 
@@ -232,20 +274,5 @@ def can_be_fetched(entry: ModelEntry) -> bool:
     return any(isinstance(source, HttpsSource) for source in entry.sources)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def _compute_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
-    return digest.hexdigest()
-
-
-def _cannot_write(folder: Path, error: OSError) -> CannotWrite:
-    return CannotWrite("models-not-stored", folder=str(folder), reason=error.strerror, variable=ROOT_VARIABLE)
+def _is_installed(source: PackageSource) -> bool:
+    return importlib.util.find_spec(source.package) is not None

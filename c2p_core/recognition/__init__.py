@@ -68,8 +68,13 @@ class Architecture:
 
 
 def recogniser_names(store: ModelStore) -> tuple[str, ...]:
-    """Names of all recognisers; the user's own come last."""
+    """Names of the recognisers that "auto" means; the user's own come last."""
     return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
+
+
+def known_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """Names of all recognisers that can be asked for; the user's own come last."""
+    return tuple(entry.name for entry in store.catalogue() if entry.role == "recogniser")
 
 
 def load_architecture(entry: ModelEntry) -> Architecture:
@@ -106,7 +111,7 @@ def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
         BadRequest: there is no recogniser of that name.
         ModelUnavailable: its module or one of its files is missing or damaged.
     """
-    names = recogniser_names(store)
+    names = known_recognisers(store)
     if name not in names:
         raise BadRequest("recogniser-unknown", name=name, known=list(names))
     entry = store.entry(name)

@@ -55,12 +55,13 @@ def choose_limits(entry: ModelEntry, shipped: Thresholds | None, own: Thresholds
     """
     if shipped is not None:
         return Limits(shipped.far1, shipped.far01, shipped.impostor_std, "project")
-    default = None if entry.default is None else entry.default.threshold
+    default = entry.default
     if own is not None:
-        far1 = own.far1 if default is None else min(own.far1, default)
+        far1 = own.far1 if default is None else min(own.far1, default.threshold)
         return Limits(far1, max(own.far01, far1), own.impostor_std, "user")
     if default is not None:
-        return Limits(default, default, _USUAL_IMPOSTOR_STD, "vendor")
+        far01 = default.threshold if default.far01 is None else default.far01
+        return Limits(default.threshold, far01, _USUAL_IMPOSTOR_STD, "vendor")
     raise ModelUnavailable("threshold-missing", name=entry.name)
 
 

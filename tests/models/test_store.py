@@ -341,3 +341,86 @@ def test_wrong_network_settings_are_what_is_told(
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(address)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(f"Message\\('{code}'")):
         models.fetch("a")
+
+
+# Files whose hash nobody knows
+
+UNKNOWN = """
+[[model]]
+name = "u"
+role = "prior"
+profile = "named"
+use = "research"
+licence = "LicenseRef-unstated"
+origin = "a test"
+files = [{ name = "u.bin", at_most = 20, layout = { w = [1] } }]
+sources = []
+"""
+
+
+def test_the_first_file_without_a_known_hash_is_pinned_with_one_notice(tmp_path: Path) -> None:
+    models = store(tmp_path, UNKNOWN)
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    digest = hashlib.sha256(ONE).hexdigest()
+    assert models.path("u").read_bytes() == models.path("u").read_bytes() == ONE
+    assert models.take_notices() == [Message("model-pinned", name="u", file="u.bin", sha256=digest)]
+    assert models.take_notices() == []
+    assert (tmp_path / "root/.pins/u/u.bin.sha256").read_text() == f"{digest}  u.bin\n"
+
+
+def test_a_later_different_file_is_refused_until_its_pin_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    store(tmp_path, UNKNOWN).path("u")
+    (tmp_path / "root/u/u.bin").write_bytes(TWO)
+    pin = tmp_path / "root/.pins/u/u.bin.sha256"
+    with raising(ModelUnavailable, "model-changed", name="u", pin=str(pin)):
+        store(tmp_path, UNKNOWN).path("u")
+    pin.unlink()
+    assert store(tmp_path, UNKNOWN).path("u").read_bytes() == TWO
+
+
+def test_a_damaged_pin_is_no_pass(tmp_path: Path) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    store(tmp_path, UNKNOWN).path("u")
+    (tmp_path / "root/.pins/u/u.bin.sha256").write_text("")
+    with raising(ModelUnavailable, "model-pin-unreadable", name="u"):
+        store(tmp_path, UNKNOWN).path("u")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 21])
+def test_a_file_of_an_impossible_size_is_not_there(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(content)
+    with raising(ModelUnavailable, "model-bring-your-own", name="u"):
+        store(tmp_path, UNKNOWN).path("u")
+
+
+# What is used without being asked
+
+
+def test_only_models_of_the_embedded_profile_for_any_use_are_used_unasked(tmp_path: Path) -> None:
+    free = entry("a", {"one.bin": ONE})
+    models = store(tmp_path, free, UNKNOWN, free.replace('"a"', '"b"') + 'use = "research"\n')
+    assert [e.name for e in models.entries()] == ["a"]
+    assert [e.name for e in models.catalogue()] == ["a", "u", "b"]
+
+
+def test_what_is_only_used_when_asked_for_is_never_fetched_by_a_run(tmp_path: Path, server: str) -> None:
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)) + 'profile = "full"\n')
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    with raising(ModelUnavailable, "model-not-fetched", name="a"):
+        models.path("a")
+    models.fetch("a")
+    assert models.path("a").read_bytes() == ONE
+
+
+def test_a_model_of_a_package_is_there_when_that_is_installed(tmp_path: Path) -> None:
+    package = '\n[[model]]\nname = "{0}"\nrole = "collection"\nlicence = "MIT"\norigin = "a test"\nfiles = []\n'
+    package += 'sources = [{{ kind = "package", package = "{0}" }}]\n'
+    models = store(tmp_path, package.format("pytest"), package.format("no_such_package"))
+    assert models.is_present("pytest") and not models.is_present("no_such_package")
+    with raising(ModelUnavailable, "model-package-missing", name="no_such_package"):
+        models.verify("no_such_package")

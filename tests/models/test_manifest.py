@@ -1,0 +1,153 @@
+"""The project's list of models: what each entry states, and what a manifest may not hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from c2p_core.errors import ModelUnavailable
+from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, read_manifest
+from c2p_core.models.store import bundle_dir
+from tests.said import raising
+
+MANIFEST = bundle_dir() / "manifest.toml"
+ENTRIES = read_manifest(MANIFEST)
+EACH = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+
+
+def by_name(name: str) -> ModelEntry:
+    return next(entry for entry in ENTRIES if entry.name == name)
+
+
+def test_every_entry_states_role_profile_use_and_licence_itself() -> None:
+    tables = MANIFEST.read_text(encoding="utf-8").split("[[model]]")[1:]
+    assert len(tables) == len(ENTRIES)
+    for table in tables:
+        for field in ("role", "profile", "use", "licence", "origin"):
+            assert re.search(rf'^{field} = "[^"]+"$', table, re.MULTILINE), (field, table)
+
+
+def test_names_are_unique_and_none_is_that_of_a_profile() -> None:
+    names = [entry.name for entry in ENTRIES]
+    assert len(set(names)) == len(names) and not {"embedded", "full", "named"} & set(names)
+
+
+@EACH
+def test_what_is_used_unasked_ships_for_any_use_with_its_hashes(entry: ModelEntry) -> None:
+    ships = any(isinstance(source, BundleSource) for source in entry.sources)
+    assert ships == (entry.profile == "embedded")
+    if ships:
+        assert entry.use == "any" and all(file.sha256 and file.size for file in entry.files)
+
+
+@EACH
+def test_a_licence_is_spdx_and_one_that_is_not_free_is_for_research(entry: ModelEntry) -> None:
+    words = set(re.split(r" AND | OR ", entry.licence))
+    free = {"MIT", "Apache-2.0", "CC0-1.0"}
+    restricted = {"LicenseRef-NVIDIA-Source-Code", "LicenseRef-unstated"}
+    assert words <= free | restricted
+    assert (entry.use == "research") == bool(words & restricted)
+
+
+@EACH
+def test_what_is_fetched_comes_over_https_and_is_known_by_hash(entry: ModelEntry) -> None:
+    fetched = [source for source in entry.sources if isinstance(source, HttpsSource)]
+    assert all(source.url.startswith("https://") for source in fetched)
+    assert not fetched or all(file.sha256 for file in entry.files)
+    assert len(entry.files) == 1 or not any(source.exact for source in fetched)
+
+
+@EACH
+def test_every_file_that_does_not_ship_can_be_recognised_and_is_bounded(entry: ModelEntry) -> None:
+    for file in entry.files if entry.profile != "embedded" else ():
+        assert file.sha256 or file.layout
+        assert 0 < file.at_most <= 2_000_000_000 and file.size in (0, file.at_most)
+
+
+@EACH
+def test_a_recogniser_has_a_module_a_family_and_outside_the_bundle_a_threshold(entry: ModelEntry) -> None:
+    if entry.role != "recogniser":
+        assert not entry.module and not entry.family and entry.default is None
+        return
+    assert entry.module.startswith("c2p_core.recognition.") and entry.family
+    if entry.profile != "embedded":
+        assert entry.default is not None and 0 < entry.default.threshold < 1 and entry.default.says
+
+
+def test_no_two_models_have_the_same_file() -> None:
+    hashes = [file.sha256 for entry in ENTRIES for file in entry.files if file.sha256]
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    ("name", "far1", "far01"),
+    [
+        ("ir152", 0.166788, 0.227922),
+        ("irse50", 0.241045, 0.312703),
+        ("facenet", 0.409131, 0.591191),
+        ("mobileface-amt", 0.301611, 0.380878),
+    ],
+)
+def test_the_papers_recognisers_have_the_papers_thresholds(name: str, far1: float, far01: float) -> None:
+    default = by_name(name).default
+    assert default is not None and (default.threshold, default.far01) == (far1, far01)
+
+
+@pytest.mark.parametrize(
+    ("name", "sha256", "size"),
+    [
+        ("clip-openai", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 0),
+        ("e4e-ffhq", None, 1_201_649_680),
+        ("facenet", None, 111_898_327),
+        ("sface", None, 38_696_353),
+    ],
+)
+def test_sizes_and_hashes_are_the_published_ones(name: str, sha256: str | None, size: int) -> None:
+    (file,) = by_name(name).files
+    assert file.size == size and sha256 in (None, file.sha256)
+
+
+GOOD = """
+[[model]]
+name = "a"
+role = "prior"
+profile = "named"
+use = "research"
+licence = "MIT"
+origin = "a test"
+files = [{ name = "a.pt", at_most = 10, layout = { "w" = [1, 2] } }]
+sources = [{ kind = "https", url = "https://example.org/a?b=c", exact = true }]
+"""
+
+
+def test_a_file_may_lack_hash_and_size_where_it_has_a_bound(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(GOOD)
+    (entry,) = read_manifest(tmp_path / "m.toml")
+    (file,) = entry.files
+    assert (file.sha256, file.size, file.at_most, file.layout) == ("", 0, 10, (("w", (1, 2)),))
+    assert entry.size == 10 and not entry.is_size_known
+    (source,) = entry.sources
+    assert isinstance(source, HttpsSource) and source.address("a.pt") == "https://example.org/a?b=c"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ('role = "prior"', 'role = "judge"'),
+        ('profile = "named"', 'profile = "half"'),
+        ('use = "research"', 'use = "fun"'),
+        ("at_most = 10,", ""),
+        ('name = "a.pt"', 'name = "../a.pt"'),
+        ('name = "a.pt"', 'name = ".pins"'),
+        ('name = "a.pt",', 'name = "a.pt", sha256 = "beef",'),
+        ('kind = "https"', 'kind = "ftp"'),
+        ('name = "a"', 'name = "a/b"'),
+    ],
+)
+def test_a_wrong_entry_is_refused(tmp_path: Path, good: str, bad: str) -> None:
+    assert good in GOOD
+    (tmp_path / "m.toml").write_text(GOOD.replace(good, bad))
+    with raising(ModelUnavailable, "manifest-unreadable"):
+        read_manifest(tmp_path / "m.toml")
