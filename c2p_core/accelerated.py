@@ -7,7 +7,7 @@ what is reported, the similarities without gradients, is computed in single prec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,17 @@ _BFLOAT16, _FLOAT16 = (8, 0), (7, 0)
 _GRADIENT_SCALE = 1024.0
 # Batches of a size are recorded when they occur this often: recording takes as long as some dozens of steps.
 _WORTH_RECORDING = 8
-# Cosine similarity that output and gradient must have: of a replay with what it was recorded from, and of half precision
-# with single precision. A step of Adam depends on little more of a gradient than its signs.
+# Cosine similarity that output and gradient must have: of a replay with what it was recorded from, and of half
+# precision with single precision. A step of Adam depends on little more of a gradient than its signs.
 _FAITHFUL, _CLOSE = 0.999, 0.9
 
 
 def place(network: _Network, device: torch.device) -> _Network:
     """Move a network to a device, frozen, in eval mode, and in the memory layout that the device prefers."""
     placed = network.eval().requires_grad_(False).to(device)
-    return placed.to(memory_format=torch.channels_last) if device.type == "cuda" else placed
+    if device.type == "cuda":
+        placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
 
 
 def accelerate(forward: Forward, device: torch.device, recorded: bool = False) -> Forward:
@@ -118,7 +120,7 @@ def _is_faithful(fast: Forward, exact: Forward, sample: Tensor) -> bool:
 def _scale_gradient(passed: Tensor, factor: float) -> Tensor:
     if factor == 1.0:
         return passed
-    scaled: Tensor = _ScaledGradient.apply(passed, factor)
+    scaled: Tensor = _ScaledGradient.apply(passed, factor)  # type: ignore[no-untyped-call]
     return scaled
 
 
@@ -147,7 +149,6 @@ def replay_often(forward: Forward, record: Record) -> Forward:
 
 
 class _Recorder:
-
     def __init__(self, forward: Forward, record: Record) -> None:
         self._forward = forward
         self._record = record
@@ -195,5 +196,4 @@ def _are_alike(wanted: Sequence[Tensor], found: Sequence[Tensor], least: float) 
 
 
 def _record_graph(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
-    replay: Forward = torch.cuda.make_graphed_callables(forward, inputs)
-    return replay
+    return cast("Forward", torch.cuda.make_graphed_callables(forward, inputs))

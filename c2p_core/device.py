@@ -27,10 +27,12 @@ def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.de
     if kind == "cpu" or (name == "auto" and not _is_available(kind)):
         return CPU
     if not _is_available(kind):
-        raise BadRequest(f"{kind}-missing")
+        raise BadRequest("cuda-missing") if kind == "cuda" else BadRequest("mps-missing")
     why = find_gpu_problem(kind)
-    if why and name != "auto":
-        raise BadRequest(f"{kind}-unusable", reason=why)
+    if why and name == "cuda":
+        raise BadRequest("cuda-unusable", reason=why)
+    if why and name == "mps":
+        raise BadRequest("mps-unusable", reason=why)
     if why and warnings is not None:
         warnings.append(Message("gpu-unusable", reason=why))
     return CPU if why else torch.device(kind)

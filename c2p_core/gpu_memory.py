@@ -13,7 +13,5 @@ def is_out_of_gpu_memory(error: BaseException) -> bool:
     work without torch.
     """
     text = str(error).lower()
-    out_of_memory = "_status_alloc_failed" in text or (
-        "out of memory" in text and any(card in text for card in _CARDS)
-    )
+    out_of_memory = "_status_alloc_failed" in text or ("out of memory" in text and any(card in text for card in _CARDS))
     return out_of_memory or type(error).__name__ == "OutOfMemoryError"

@@ -1,17 +1,27 @@
-"""Profiles: which models a run takes where its request names none, and why."""
+"""Profiles: which models a run takes where its request leaves that open, and why.
+
+What a request names itself is taken in any profile: the text model of the full profile with the prior makeup, or
+makeup with the full profile's recognisers.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
 
-from c2p_core.api import DEFAULT_CLIP, PRIORS, Profile, ProtectRequest
+from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS, Profile, ProtectRequest
 from c2p_core.device import device_name
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
-from c2p_core.full_profile import FullModels, find_full_models
+from c2p_core.models.manifest import ModelEntry, Role
 from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import find_checkpoints
+
+PROFILE_VARIABLE = "C2P_PROFILE"
+"""Environment variable with the profile of those who name none, such as GIMP."""
+_PRIOR = "stylegan2"
 
 
 @dataclass(frozen=True)
@@ -19,41 +29,105 @@ class ChosenProfile:
     """The models of a run.
 
     Attributes:
-        name: "embedded" or "full".
-        why: for the user.
-        request: with every model named that it left to the profile.
+        request: with its profile, "embedded" or "full", and with the prior and the text model named.
+        why: why that profile, for the user.
     """
 
-    name: Profile
-    why: Message
     request: ProtectRequest
+    why: Message
+
+
+def default_profile() -> Profile:
+    """The profile that ``C2P_PROFILE`` says, else "embedded".
+
+    Raises:
+        BadRequest: there is no such profile.
+    """
+    return _check(os.environ.get(PROFILE_VARIABLE) or "embedded")
 
 
 def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device) -> ChosenProfile:
-    """Name the models of a request.
+    """Choose the models of a request.
 
-    What the request names itself is taken in any profile: the full text model with the prior makeup, or makeup with
-    the recognisers of the full profile.
+    Args:
+        request: whose profile, prior and text model may be "auto".
+        store: has the models' files.
+        device: that the run computes on.
 
     Raises:
         BadRequest: there is no such profile.
         ModelUnavailable: the request asks for "full" and one of its models is not here.
     """
-    if request.profile not in get_args(Profile):
-        raise BadRequest("profile-unknown", profile=str(request.profile)[:40], known=list(get_args(Profile)))
-    if request.profile == "embedded":
-        return ChosenProfile("embedded", Message("profile-embedded"), _name_models(request, PRIORS[0], DEFAULT_CLIP))
-    full = find_full_models(store)
-    missing = _missing(request, full)
-    if request.profile == "full":
-        if missing:
-            raise ModelUnavailable("profile-incomplete", missing=missing)
-        return ChosenProfile("full", Message("profile-full"), _take_full(request, full))
+    asked = _check(request.profile)
+    if asked == "embedded":
+        return _take_embedded(request, Message("profile-embedded"))
+    missing = _find_missing(request, store)
+    if asked == "full" and missing:
+        raise ModelUnavailable("profile-incomplete", missing=missing)
+    if asked == "full":
+        return _take_full(request, store, Message("profile-full"))
     if missing:
-        why = Message("profile-auto-incomplete", missing=missing)
-    elif device.type == "cpu":
-        why = Message("profile-auto-without-gpu")
-    else:
-        why = Message("profile-auto-full", device=device_name(device) or device.type)
-        return ChosenProfile("full", why, _take_full(request, full))
-    return ChosenProfile("embedded", why, _name_models(request, PRIORS[0], DEFAULT_CLIP))
+        return _take_embedded(request, Message("profile-auto-incomplete", missing=missing))
+    if device.type == "cpu":
+        return _take_embedded(request, Message("profile-auto-without-gpu"))
+    name = device_name(device) or device.type
+    return _take_full(request, store, Message("profile-auto-full", device=name))
+
+
+def find_generator(store: ModelStore) -> str | None:
+    """The name of the full profile's fetched generator; None without one."""
+    return next((entry.name for entry in _full(store, "prior") if store.is_present(entry.name)), None)
+
+
+def full_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """Names of the full profile's recognisers that are here, beyond those that ship."""
+    return tuple(entry.name for entry in _full(store, "recogniser") if store.is_present(entry.name))
+
+
+def _check(name: str) -> Profile:
+    known: tuple[Profile, ...] = get_args(Profile)
+    for profile in known:
+        if name == profile:
+            return profile
+    raise BadRequest("profile-unknown", profile=name[:40], known=list(known))
+
+
+def _full(store: ModelStore, role: Role) -> tuple[ModelEntry, ...]:
+    return tuple(entry for entry in store.catalogue() if entry.profile == "full" and entry.role == role)
+
+
+def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
+    """Names of models without which the full profile would be none, as far as the request leaves them to it."""
+    missing = []
+    if request.prior == AUTO and find_generator(store) is None and find_checkpoints(store.root) is None:
+        missing += [entry.name for entry in _full(store, "prior")]
+    if request.clip == AUTO and _find_clip(store) is None:
+        missing += [entry.name for entry in _full(store, "guidance")]
+    named = AUTO not in (request.prior, request.clip)
+    if named and request.recognisers == AUTO and not full_recognisers(store):
+        missing += [entry.name for entry in _full(store, "recogniser")]
+    return missing
+
+
+def _find_clip(store: ModelStore) -> str | None:
+    """The text model that is here, as a request names it: the full profile's, else another that the user fetched."""
+    entries = [entry for entry in store.catalogue() if entry.role == "guidance" and entry.clip]
+    entries.sort(key=lambda entry: entry.profile != "full")
+    return next((entry.clip for entry in entries if store.is_present(entry.name)), None)
+
+
+def _take_embedded(request: ProtectRequest, why: Message) -> ChosenProfile:
+    return ChosenProfile(_name_models(request, "embedded", PRIORS[0], DEFAULT_CLIP), why)
+
+
+def _take_full(request: ProtectRequest, store: ModelStore, why: Message) -> ChosenProfile:
+    return ChosenProfile(_name_models(request, "full", _PRIOR, _find_clip(store) or DEFAULT_CLIP), why)
+
+
+def _name_models(request: ProtectRequest, profile: Profile, prior: str, clip: str) -> ProtectRequest:
+    return replace(
+        request,
+        profile=profile,
+        prior=prior if request.prior == AUTO else request.prior,
+        clip=clip if request.clip == AUTO else request.clip,
+    )

@@ -16,7 +16,7 @@ from c2p_core.guidance.languages import to_english
 from c2p_core.io.colour_profiles import profile_warnings
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
-from c2p_core.profiles import ChosenProfile, choose_profile
+from c2p_core.profiles import choose_profile
 from c2p_core.search import SearchSettings
 from c2p_core.validate import check_request
 
@@ -29,7 +29,7 @@ class Run:
 
     Attributes:
         request: checked, with an English prompt, and with the models of its profile.
-        profile: those models, and why.
+        why: why that profile, for the user.
         plan: how the device is used.
         settings: of the search.
         progress, preview, cancel, store, warm: see ``pipeline.protect``.
@@ -37,7 +37,7 @@ class Run:
     """
 
     request: ProtectRequest
-    profile: ChosenProfile
+    why: Message
     plan: ComputePlan
     settings: SearchSettings
     progress: ProgressCallback
@@ -80,7 +80,7 @@ def begin_run(
     steps = SearchSettings().steps if request.steps is None else request.steps
     return Run(
         request,
-        profile,
+        profile.why,
         ComputePlan(device),
         SearchSettings(steps=steps),
         progress or (lambda _: None),

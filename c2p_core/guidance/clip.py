@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core import torchvision_ops
+from c2p_core.accelerated import accelerate, place
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
@@ -74,7 +75,13 @@ class TextGuidance:
     """
 
     def __init__(
-        self, store: ModelStore, device: torch.device, model: str = MINI, pretrained: str | None = None
+        self,
+        store: ModelStore,
+        device: torch.device,
+        model: str = MINI,
+        pretrained: str | None = None,
+        *,
+        recorded: bool = False,
     ) -> None:
         """Load a model.
 
@@ -83,6 +90,7 @@ class TextGuidance:
             device: to compute on.
             model: "clip-mini" or an open_clip model name.
             pretrained: for other models, open_clip's tag or a file of weights.
+            recorded: see ``accelerated.accelerate``.
 
         Raises:
             BadRequest: open_clip does not know the model, the tag or the kind of file.
@@ -91,7 +99,8 @@ class TextGuidance:
         network, self._tokenize = _load(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
-        self._model = network.eval().requires_grad_(False).to(device)
+        self._model = place(network, device)
+        self._embed_prepared = accelerate(lambda x: self._model.encode_image(x, normalize=True), device, recorded)
         preprocess = self._model.visual.preprocess_cfg
         size = self._model.visual.image_size
         self._size = (size, size) if isinstance(size, int) else tuple(size)
@@ -108,15 +117,14 @@ class TextGuidance:
         return mean_face_grid(mesh.cpu().numpy(), self._mean_face).to(self._device)
 
     def embed(self, images: Tensor, grid: Tensor) -> Tensor:
-        """Embed pictures, sampled by a grid of the face, as unit vectors (B, D)."""
+        """Embed pictures, sampled by a grid of the face or by one for each, as unit vectors (B, D)."""
         grids = grid.expand(len(images), -1, -1, -1)
         face = F.grid_sample(images, grids, padding_mode="border", align_corners=False)
         if self._size[0] < face.shape[-2]:
             face = F.interpolate(face, self._size, mode="area")
         else:
             face = F.interpolate(face, self._size, mode="bicubic", align_corners=False).clamp(0, 1)
-        embedding: Tensor = self._model.encode_image((face - self._mean) / self._std, normalize=True)
-        return embedding
+        return self._embed_prepared((face - self._mean) / self._std)
 
     def embed_text(self, prompt: str) -> Tensor:
         """Embed a prompt as a unit vector (D,), averaged over templates."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from c2p_core.accelerated import Forward, accelerate, place
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
@@ -95,7 +96,7 @@ def load_architecture(entry: ModelEntry) -> Architecture:
     return Architecture(make, template)
 
 
-def embed_with(network: nn.Module, template: Template) -> Embed:
+def embed_with(network: Forward, template: Template) -> Embed:
     """Combine alignment, network and normalisation in one function."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
@@ -104,8 +105,14 @@ def embed_with(network: nn.Module, template: Template) -> Embed:
     return embed
 
 
-def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
+def load_embed(name: str, store: ModelStore, device: torch.device, recorded: bool = False) -> Embed:
     """Load one recogniser's embedding function, frozen and in eval mode.
+
+    Args:
+        name: as in the manifest.
+        store: the store of its files.
+        device: the device that it runs on.
+        recorded: see ``accelerated.accelerate``.
 
     Raises:
         BadRequest: there is no recogniser of that name.
@@ -119,7 +126,7 @@ def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
     network = architecture.make()
     if entry.files:
         network = load_weights(network, store.path(name))
-    return embed_with(network.eval().requires_grad_(False).to(device), architecture.template)
+    return embed_with(accelerate(place(network, device), device, recorded), architecture.template)
 
 
 def load_recognisers(
@@ -127,6 +134,8 @@ def load_recognisers(
     store: ModelStore,
     device: torch.device,
     warnings: list[Message] | None = None,
+    more: Sequence[str] = (),
+    recorded: bool = False,
 ) -> tuple[Recogniser, ...]:
     """Load recognisers, fetching them where needed and allowed.
 
@@ -135,17 +144,19 @@ def load_recognisers(
         store: the store of their files.
         device: the device that they run on.
         warnings: receives a message on each recogniser that "auto" leaves out.
+        more: names that "auto" includes beyond those that runs use unasked.
+        recorded: see ``accelerated.accelerate``.
 
     Raises:
         BadRequest: an unknown name.
         ModelUnavailable: a named recogniser, the file of thresholds, or every recogniser of "auto" is unavailable.
     """
-    load = _Loader(store, device)
+    load = _Loader(store, device, recorded)
     if names != "auto":
         return tuple(load(name) for name in dict.fromkeys(names))
     loaded: list[Recogniser] = []
     missing: list[Message] = []
-    for name in recogniser_names(store):
+    for name in (*recogniser_names(store), *more):
         try:
             loaded.append(load(name))
         except ModelUnavailable as error:
@@ -171,14 +182,14 @@ def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
 class _Loader:
     """Loads recognisers with their measured thresholds."""
 
-    def __init__(self, store: ModelStore, device: torch.device) -> None:
-        self._store, self._device = store, device
+    def __init__(self, store: ModelStore, device: torch.device, recorded: bool) -> None:
+        self._store, self._device, self._recorded = store, device, recorded
         self._shipped = read_thresholds(store.path("thresholds"))
         self._own = read_own_thresholds(store.root)
         self._others: OtherPhotos = read_other_photos(store.path("other-photos"))
 
     def __call__(self, name: str) -> Recogniser:
-        embed, entry = load_embed(name, self._store, self._device), self._store.entry(name)
+        embed, entry = load_embed(name, self._store, self._device, self._recorded), self._store.entry(name)
         limits: Limits = choose_limits(entry, self._shipped.get(name), self._own.get(name))
         return Recogniser(
             name,
