@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
 from c2p_core.guidance.clip_name import MINI
-from c2p_core.guidance.clip_weights import Weights, find_weights
+from c2p_core.guidance.clip_weights import Weights, find_weights, read_torchscript
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
@@ -165,6 +166,7 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     torchvision_ops.define_missing_operators()
     import open_clip
 
+    fetched = None
     if model == MINI:
         folder = store.path(MINI)
         open_clip.add_model_config(folder / f"{MINI}.json")
@@ -172,11 +174,20 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
-        weights = find_weights(model, pretrained, store.offline)
+        fetched = _find_fetched(store, f"{model}:{pretrained}")
+        weights = find_weights(model, pretrained, store.offline, fetched)
     try:
+        # Only of a file that was fetched by us the hash is known.
+        scripted = read_torchscript(weights.file) if weights.file == fetched else None
         network = open_clip.create_model(
-            model, pretrained=str(weights.file), force_preprocess_cfg=weights.preprocessing, weights_only=True
+            model,
+            pretrained=None if scripted else str(weights.file),
+            force_quick_gelu=weights.quick_gelu,
+            force_preprocess_cfg=weights.preprocessing,
+            weights_only=True,
         )
+        if scripted:
+            network.load_state_dict(scripted)
         return network, open_clip.get_tokenizer(model)
     except Exception as error:
         # open_clip and torch raise whatever a strange file leads them to: a missing key, another shape, a bad zip.
@@ -184,3 +195,15 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         raise ModelUnavailable(
             "text-model-unreadable", model=model, path=str(weights.file), reason=reason[:160]
         ) from error
+
+
+def _find_fetched(store: ModelStore, clip: str) -> Path | None:
+    """The file of a text model in the store, by what requests call it; None where it is not there.
+
+    Raises:
+        ModelUnavailable: it is damaged.
+    """
+    serving = [
+        e.name for e in store.catalogue() if e.role == "guidance" and e.clip == clip and store.is_present(e.name)
+    ]
+    return store.path(serving[0]) if serving else None
