@@ -116,7 +116,7 @@ def compute_together(tasks: Sequence[Task]) -> list[Outcome]:
 
 def _read(losses: Sequence[Tensor]) -> list[float]:
     """Their values; a graphics card is waited for once."""
-    values: list[float] = torch.stack([loss.detach() for loss in losses]).tolist()
+    values: list[float] = torch.stack([loss.detach() for loss in losses]).cpu().tolist()
     return values
 
 

@@ -20,7 +20,12 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 _setup_privateuseone_for_python_backend("fakegpu")
 DEVICE = torch.device("fakegpu", 0)
+_RESHAPES_IN_PLACE = ("aten::squeeze_", "aten::unsqueeze_", "aten::t_", "aten::transpose_")
 _MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
+# ``torch.tensor`` and ``new_tensor`` pass by what is below; they need these.
+_LIBRARY = torch.library.Library("aten", "IMPL")
 
 
 class OnCard(torch.Tensor):
@@ -81,4 +86,22 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return known[id(leaf)]
         return OnCard(leaf) if on_card and isinstance(leaf, torch.Tensor) else leaf
 
+    if there and func._schema.name in _RESHAPES_IN_PLACE:
+        # The tensor that says it is on the card has to change its shape too.
+        with torch._C._DisableTorchDispatch():
+            func(*args, **kwargs)
     return tree_map(wrap, func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
+
+
+def _empty(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> torch.Tensor:
+    return OnCard(torch.empty_strided(size, stride, dtype=dtype))
+
+
+def _copy(target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    raw = target.raw if isinstance(target, OnCard) else target
+    raw.copy_(source.raw if isinstance(source, OnCard) else source)
+    return target
+
+
+_LIBRARY.impl("empty_strided", _empty, "PrivateUse1")
+_LIBRARY.impl("copy_", _copy, "PrivateUse1")

@@ -65,7 +65,7 @@ def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
     """
     found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
     to_image = fit_similarity(found.new_tensor(template.points), found)
-    scales: list[float] = to_image.detach()[:, :, 0].norm(dim=1).tolist()
+    scales: list[float] = to_image.detach()[:, :, 0].norm(dim=1).cpu().tolist()
     units = [_choose_unit(scale, min(images.shape[2:])) for scale in scales]
     if len(set(units)) <= 1:
         return _sample_chips(images, to_image, template.size, units[0] if units else 1)
