@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, report, sheets, closeups, gimp, inversion, covered, batch, fullsize, shoot."""
+"""`python -m benchmarks`: run, others, paper, covered, batch, shoot and more; report, sheets and closeups show it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, people_list, places, sample_portrait, spread
-from benchmarks.methods.strengths import ASIDE, CURVES, PRODUCT_METHOD
+from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
 SUITES = ("protect", "natural", "survive", "speed", "all")
@@ -66,12 +66,15 @@ _FACES = _together(
 )
 _WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
 # The fields of a plan that say how the product searches.
-_SEARCH = _together(
-    click.option("--hold-out", callback=_parse_families, help="Families to hold out in turn; all by default."),
+_SEARCHED = _together(
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True),
     click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True),
     click.option("--steps", type=int, help="Search steps; the product's default by default."),
     click.option("--seed", type=int, default=0, show_default=True),
+)
+_SEARCH = _together(
+    click.option("--hold-out", callback=_parse_families, help="Families to hold out in turn; all by default."),
+    _SEARCHED,
 )
 # Which pictures are shown.
 _SHOWN = _together(
@@ -274,6 +277,73 @@ def others(photos: Path | None, strangers: bool, workers: int, out: Path | None,
 
 
 @main.command()
+@click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
+@click.option(
+    "--identities",
+    type=_PATH,
+    help="Who is on which photo: a name and an identity a line, such as CelebA's identity_CelebA.txt. By default a"
+    " folder for each person, or names with numbers, say it.",
+)
+@click.option("--recognisers", help="Names; all of the product's by default.")
+@click.option("--hold-out", help="Families of these to hold out in turn; all by default.")
+@click.option("--mode", type=click.Choice(("both", "impersonation", "dodging")), default="both", show_default=True)
+@click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
+@_SEARCHED
+@_WORKERS
+@click.option("--limit", type=int, help="Protect only N photos, of as many people as there are.")
+@_OUT
+def paper(
+    photos: Path | None,
+    identities: Path | None,
+    recognisers: str | None,
+    hold_out: str | None,
+    mode: str,
+    workers: int,
+    out: Path | None,
+    **plan: Any,
+) -> None:
+    """Measure as papers do: impersonation and dodging, each recogniser left out in turn; targets are synthetic."""
+    from benchmarks import rows
+    from benchmarks.data import read_identities
+    from benchmarks.fingerprint import fingerprint_code
+    from benchmarks.recognisers import list_own_recognisers, load_named_recognisers, open_store
+    from benchmarks.report.paper import write_section
+    from benchmarks.suites import paper as suite
+    from benchmarks.suites import runner
+    from c2p_core.errors import C2PError
+    from c2p_core.recognition import recogniser_names
+
+    people = _find(
+        lambda: people_list(photos, None if identities is None else read_identities(identities)),
+        named=photos is not None or identities is not None,
+    )
+    store = open_store()
+    names = recogniser_names(store) if recognisers is None else tuple(recognisers.split(","))
+    if out is None and (own := list_own_recognisers(names)):
+        raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
+    try:
+        families = tuple(dict.fromkeys(recogniser.family for recogniser in load_named_recognisers(names, store)))
+    except C2PError as error:
+        raise click.UsageError(str(error)) from error
+    if len(families) < 2:
+        raise click.UsageError(f"{', '.join(names)} are of one family; leaving one out takes two.")
+    methods = {"impersonation": (DECOY_METHOD,), "dodging": (PRODUCT_METHOD,)}.get(mode, (DECOY_METHOD, PRODUCT_METHOD))
+    wanted = suite.Plan(
+        people=people,
+        recognisers=names,
+        families=families if hold_out is None else _parse_names(families, hold_out),
+        methods=methods,
+        **plan,
+    )
+    where = places(out)
+    with runner.start_pool(workers) as executor:
+        outcome = suite.run(wanted, where, fingerprint_code(), executor, click.echo)
+    click.echo(write_section(rows.read_paper(where.rows / rows.PAPER_FILE)))
+    click.echo(outcome)
+    sys.exit(1 if outcome.failed else 0)
+
+
+@main.command()
 @_OUT
 def report(out: Path | None) -> None:
     """Write REPORT.md from the rows, and contact sheets of the product's stored pictures."""
@@ -395,13 +465,22 @@ def covered(
 @click.option("--shoot", "count", type=int, default=60, show_default=True, help="Photos of the shoot.")
 @click.option("--most", type=int, default=10, show_default=True, help="Faces of a photo: 1 to so many, in turn.")
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@click.option("--planned", type=int, default=100_000, show_default=True, help="Files of the plan.")
 @_OUT
-def batch(faces: Path | None, photos: Path | None, count: int, most: int, steps: int | None, out: Path | None) -> None:
+def batch(
+    faces: Path | None,
+    photos: Path | None,
+    count: int,
+    most: int,
+    steps: int | None,
+    planned: int,
+    out: Path | None,
+) -> None:
     """Measure a whole shoot and a large plan with c2p batch; nothing else should be running."""
     from benchmarks.suites import batch as suite
 
     chosen = _find_faces(faces, photos)
-    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, click.echo)} written.")
+    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, planned, click.echo)} written.")
 
 
 @main.command()
@@ -417,20 +496,33 @@ def fullsize(timed: int, out: Path | None) -> None:
 @main.command()
 @click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
 @click.option("--protect", "protected", type=int, default=3, show_default=True, help="Protect the first N people.")
+@click.option("--each", type=click.IntRange(min=2), help="Protect only the first N photos of each.")
+@click.option("--strangers/--no-strangers", default=True, help="Also group among the shared validation faces.")
+@click.option("--looks", type=int, default=2, show_default=True, help="Shared portraits to paint in four lights each.")
 @click.option("--hold-out", default="arcface", show_default=True, help="Family that the search never sees.")
 @click.option("--prompt", default=DEFAULT_PROMPT, show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @_WORKERS
 @_OUT
-def shoot(photos: Path | None, protected: int, workers: int, out: Path | None, **options: Any) -> None:
+def shoot(
+    photos: Path | None,
+    protected: int,
+    each: int | None,
+    strangers: bool,
+    looks: int,
+    workers: int,
+    out: Path | None,
+    **options: Any,
+) -> None:
     """Group people, and protect their photos as a shoot and each by itself."""
     from benchmarks.suites import runner
     from benchmarks.suites import shoot as suite
     from benchmarks.suites.gallery import list_candidates
 
     people = _find(lambda: people_list(photos), named=photos is not None)
-    crowd = {photo.stem: photo for photo in list_candidates(())}
+    crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
+    portraits = spread(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:
-        path = suite.run(people, crowd, protected, options, places(out), executor, click.echo)
+        path = suite.run(people, crowd, protected, each, portraits, options, places(out), executor, click.echo)
     click.echo(f"{path} written.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     return tuple(available[name] for name in wanted)
 
 
-def people_list(folder: Path | None = None) -> dict[str, Path]:
+def people_list(folder: Path | None = None, identities: Mapping[str, str] | None = None) -> dict[str, Path]:
     """Several photos of several people, by number of the person and of the photo, such as "p3/2".
 
     Only the folder holds names: rows, logs and file names carry the numbers.
@@ -74,6 +74,8 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
     Args:
         folder: with a folder for each person, or with photos named after the person with a number, such as
             ``anna1.png``; the shared photos when None.
+        identities: who is on a photo, by its name without extension, in place of what names and folders say; photos
+            that are not in it are left out.
 
     Raises:
         NoData: the folder is missing or has no photo.
@@ -82,18 +84,51 @@ def people_list(folder: Path | None = None) -> dict[str, Path]:
     if not where.is_dir():
         raise NoData(f"There is no folder {where}; put the shared photos beside the checkout or give --photos.")
     people: dict[str, list[Path]] = {}
-    for photo in (p for p in where.glob("*") if p.suffix.lower() in _PHOTOS):
-        # A photo whose name is only a number shows a person of its own.
-        people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
-    for photo in (p for p in where.glob("*/*") if p.suffix.lower() in _PHOTOS):
-        people.setdefault(photo.parent.name, []).append(photo)
+    for photo in (p for pattern in ("*", "*/*") for p in where.glob(pattern) if p.suffix.lower() in _PHOTOS):
+        name = _named_person(photo, where) if identities is None else identities.get(photo.stem)
+        if name is not None:
+            people.setdefault(name, []).append(photo)
     if not people:
-        raise NoData(f"There is no photo in {where}.")
+        whose = "" if identities is None else " that the file of identities names"
+        raise NoData(f"There is no photo{whose} in {where}.")
     return {
         f"p{number}/{count}": photo
         for number, name in enumerate(sorted(people), start=1)
         for count, photo in enumerate(sorted(people[name], key=_in_order), start=1)
     }
+
+
+def _named_person(photo: Path, folder: Path) -> str:
+    if photo.parent != folder:
+        return photo.parent.name
+    # A photo whose name is only a number shows a person of its own.
+    return photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem
+
+
+def read_identities(path: Path) -> dict[str, str]:
+    """Who is on which photo, by the photo's name without extension.
+
+    Each line holds a photo's name and an identity, as in CelebA's ``identity_CelebA.txt`` or in CSV. A first line
+    without a photo's name is a heading. Further columns are ignored.
+
+    Raises:
+        NoData: the file can't be read, or another line does not begin with a photo's name and an identity.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoData(
+            f"{path} can't be read ({error}); give a text file with a photo and an identity a line."
+        ) from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        separator = r"[,;\t]" if re.search(r"[,;\t]", line) else r"\s+"
+        cells = [cell.strip().strip('"') for cell in re.split(separator, line.strip())]
+        if Path(cells[0]).suffix.lower() in _PHOTOS and len(cells) > 1 and cells[1]:
+            found[Path(cells[0]).stem] = cells[1]
+        elif line.strip() and number > 1:
+            raise NoData(f"Line {number} of {path} does not begin with the name of a photo and an identity.")
+    return found
 
 
 def person_of(label: str) -> str:

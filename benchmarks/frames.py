@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pandas import DataFrame
 
-from benchmarks.rows import OtherScore, OthersRow, ProtectedPairsRow, Score, Setting
+from benchmarks.rows import OtherScore, OthersRow, PaperRow, PaperScore, ProtectedPairsRow, Score, Setting
 
 # Lines of one variant and strength become one line of a table.
 VARIANT = ["variant", "strength"]
@@ -43,7 +43,7 @@ def score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFra
     return _frame(lines, list(Score.__annotations__)).astype(dict.fromkeys(["rank", "decoy_before", "decoy"], float))
 
 
-def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow]) -> DataFrame:
+def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow | PaperRow]) -> DataFrame:
     """A line per pair of photos and recogniser, with ``before`` and ``after``: similarities, NaN without a face."""
     columns = ["recogniser", "family", "role", "far1", "far01"]
     lines = (
@@ -79,6 +79,24 @@ def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
         _line(row, {name: getattr(s, name) for name in columns} | similarities(s)) for row in rows for s in row.scores
     )
     return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(["own", *numbers], float))
+
+
+def identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
+    """A line per photo and recogniser of the papers' protocol.
+
+    Columns: the recogniser's attributes in `PaperScore`, and its ``person_rank``, ``target`` and ``target_rank`` before
+    and after protection, such as ``target_before``; NaN where there is none, or no face.
+    """
+    columns = ["recogniser", "family", "role", "far1", "far01"]
+    changes = ("person_rank", "target", "target_rank")
+    numbers = [f"{name}_{when}" for name in changes for when in ("before", "after")]
+
+    def values(score: PaperScore) -> dict[str, float | None]:
+        found = [value for name in changes for value in getattr(score, name) or (None, None)]
+        return dict(zip(numbers, found, strict=True))
+
+    lines = (_line(row, {name: getattr(s, name) for name in columns} | values(s)) for row in rows for s in row.scores)
+    return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(numbers, float))
 
 
 def select(frame: DataFrame, **levels: object) -> DataFrame:

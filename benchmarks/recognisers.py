@@ -5,7 +5,9 @@ Each process loads them once.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 
 from c2p_core.device import pick_device
 from c2p_core.faces.align import CANVAS
-from c2p_core.models.store import ModelStore
+from c2p_core.models.manifest import read_manifest
+from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
 
 
@@ -27,14 +30,44 @@ def open_store() -> ModelStore:
     return ModelStore()
 
 
-@lru_cache(maxsize=1)
 def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
     """Load all of the product's, by name instead of "auto", so that a missing one fails the run.
 
     Raises:
         ModelUnavailable: a recogniser is missing or damaged.
     """
-    return load_recognisers(recogniser_names(models), models, pick_device("auto"))
+    return load_named_recognisers(recogniser_names(models), models)
+
+
+@lru_cache(maxsize=1)
+def load_named_recognisers(names: tuple[str, ...], models: ModelStore) -> tuple[Recogniser, ...]:
+    """Load recognisers by their names, in this order.
+
+    Raises:
+        BadRequest: there is none of that name.
+        ModelUnavailable: a recogniser is missing or damaged.
+    """
+    return load_recognisers(names, models, pick_device("auto"))
+
+
+def list_own_recognisers(names: Iterable[str]) -> tuple[str, ...]:
+    """Those whose weights the project's manifest does not vouch for by their hashes: a user's own, or random ones."""
+    entries = read_manifest(bundle_dir() / "manifest.toml")
+    known = {entry.name for entry in entries if entry.files and all(file.sha256 for file in entry.files)}
+    return tuple(name for name in names if name not in known)
+
+
+def fingerprint_recognisers(recognisers: Iterable[Recogniser]) -> str:
+    """Twelve hex digits over what recognisers make of a picture of noise: other weights under a name are noticed."""
+    draw = np.random.default_rng(0)
+    noise = torch.from_numpy(draw.random((1, 3, CANVAS, CANVAS), np.float32)).to(pick_device("auto"))
+    mesh = torch.from_numpy(draw.uniform(60, 200, (1, 468, 2)).astype(np.float32)).to(noise)
+    digest = hashlib.sha256()
+    with torch.no_grad():
+        for recogniser in recognisers:
+            digest.update(recogniser.name.encode())
+            digest.update(recogniser.embed(noise, mesh).cpu().numpy().round(3).astype(np.float32).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def list_families() -> tuple[str, ...]:

@@ -33,6 +33,7 @@ INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
 SHOOT_FILE = "shoot.json"
+PAPER_FILE = "paper.jsonl"
 
 
 @dataclass(frozen=True, order=True)
@@ -285,6 +286,61 @@ class ProtectedPairsRow:
 
 
 @dataclass(frozen=True)
+class PaperScore:
+    """What one recogniser says of one protected photo in the papers' protocol.
+
+    Attributes:
+        role: held out of the search, or used by it.
+        others: by other photo of the person, its similarity to this photo before and after its protection; after is
+            None when the protected photo shows no face.
+        person_rank: place of the person, before and after, when all people of the folder are sorted by their most
+            similar photo, this photo itself left out; None where the person has no other photo.
+        target: similarity to the decoy that the search aimed at, before and after; None when dodging.
+        target_rank: place of the decoy among all people and all decoys; None when dodging.
+    """
+
+    recogniser: str
+    family: str
+    role: Role
+    far1: float
+    far01: float
+    others: dict[str, Change]
+    person_rank: tuple[int, int | None] | None = None
+    target: Change | None = None
+    target_rank: tuple[int, int | None] | None = None
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A protected photo in the papers' protocol: leave-one-out over some recognisers, dodging or impersonating.
+
+    Attributes:
+        setting: the key; ``face`` is the number of the person and of the photo, such as "p3/2". No name is kept; the
+            method is "c2p" when dodging and "decoy" when impersonating a synthetic identity.
+        recognisers: names of all that took part, part of the key.
+        scores: one per recogniser; empty when the original shows no face.
+        psnr, ssim: of the whole photo.
+        people: of the folder, whose photos show a face.
+        photos, code: as in `OthersRow`; face_before, face_after, steps, seconds as in `ProtectRow`.
+        weights: fingerprint of what the recognisers make of a picture.
+    """
+
+    setting: Setting
+    recognisers: tuple[str, ...]
+    scores: tuple[PaperScore, ...]
+    psnr: float
+    ssim: float
+    face_before: bool
+    face_after: bool
+    steps: int
+    seconds: float
+    people: int
+    photos: str
+    weights: str
+    code: str
+
+
+@dataclass(frozen=True)
 class ExtraRow:
     """Scores of an external recogniser (``--extra-recogniser``) for a stored picture; ``scores`` as in `ProtectRow`."""
 
@@ -413,6 +469,7 @@ AnyRow = (
     | PairRow
     | OthersRow
     | ProtectedPairsRow
+    | PaperRow
     | ExtraRow
     | Person
     | CostRow
@@ -493,6 +550,11 @@ def _rounded(value: Any) -> Any:
 def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
     """One row a setting; a later one replaces an earlier one."""
     return {row.setting: row for row in rows}
+
+
+def read_paper(path: Path) -> list[PaperRow]:
+    """All whole rows of the papers' protocol, one a setting, folder of photos and set of recognisers, the latest."""
+    return list({(row.setting, row.photos, row.recognisers): row for row in read(path, PaperRow)}.values())
 
 
 def read_settings(path: Path, kind: type[SettingRow]) -> list[SettingRow]:

@@ -162,7 +162,8 @@ class ProtectRequest:
         prior: name of the generative prior, see ``priors.registry``.
         clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
             the path of a file with weights.
-        recognisers: "auto" for all that the profile has, or names.
+        recognisers: "auto" for all that the profile has, or names, among which "auto" stands for those. A name may also
+            say where a recogniser is: ``onnx:FILE?size=112`` or ``frbench:MODEL``.
         hold_out: recogniser or family that takes no part in the search, for an unbiased figure; "auto" picks one.
         steps: search steps per face, None for the default.
         seed: seeds every random draw, 0 to 2147483647.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,9 +15,20 @@ import click
 from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, mark_option, read_search_options, search_options
+from c2p_core.commands.models import models
+from c2p_core.commands.options import (
+    StoreMaker,
+    add_recognisers,
+    check_options,
+    check_recognisers,
+    mark_option,
+    read_search_options,
+    recogniser_option,
+    search_options,
+)
+from c2p_core.commands.showing import print_table, show_progress
 from c2p_core.commands.watch import watch
-from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, ModelUnavailable, NoFace
+from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, NoFace
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
@@ -31,22 +41,11 @@ from c2p_core.version import __version__
 
 # Torch, Pillow and libvips are imported where they are needed, so that `c2p --help` is fast.
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from c2p_core.models.store import ModelStore
 
 # Words for the verdicts in a check's table: on other photos of the person, and on this same one.
 OTHERS = {"lost": "lost", "may match": "may match", None: "-"}
 SAME = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
-STAGES = {
-    "load": "loading models",
-    "detect": "looking for faces",
-    "prepare": "preparing",
-    "search": "searching",
-    "paste": "pasting back",
-    "verify": "checking",
-    "fetch": "fetching",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,7 +151,7 @@ def protect(
     try:
         with handle_ending(cancel.take):
             for photo, target in zip(photos, targets, strict=True):
-                with _show_progress(str(photo), human=not as_json) as watch:
+                with show_progress(str(photo), human=not as_json) as watch:
                     reports.append(try_protect(photo, target, writing, options, store, warm, watch, cancel))
                 if "error" in reports[-1]:
                     fail(reports[-1]["error"]["text"], reports[-1]["exit_code"])
@@ -185,6 +184,7 @@ def protect(
 @click.argument("original", type=click.Path(path_type=Path))
 @click.argument("protected", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
+@recogniser_option("Another recogniser to compare with, such as onnx:FILE; may be repeated.")
 @click.option("--survival", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
@@ -195,6 +195,7 @@ def check(
     original: Path,
     protected: Path,
     device: Device,
+    more: tuple[str, ...],
     survival: bool,
     plot: Path | None,
     as_json: bool,
@@ -207,12 +208,16 @@ def check(
         photo_files.check_target(plot)
         check_not_input(plot, [original, protected])
         check_folder(plot)
+    store, recognisers = make_store(), add_recognisers("auto", more)
+    if more:
+        check_recognisers(store, recognisers, "auto")
     before, after = photo_files.read(original), photo_files.read(protected)
-    store = make_store()
     from c2p_core import compare
 
     messages: list[Message] = []
-    faces = compare.check(before, after, store=store, device=device, survival=survival, warnings=messages)
+    faces = compare.check(
+        before, after, store=store, device=device, survival=survival, warnings=messages, recognisers=recognisers
+    )
     if plot is not None:
         from c2p_core.io.plot import page
 
@@ -294,7 +299,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     messages = [*found.unreadable]
     photos = [Path(source.path) for source in found.files]
     torch_device = pick_device(device, messages)
-    with _show_progress(", ".join(sources), human=not as_json) as watch:
+    with show_progress(", ".join(sources), human=not as_json) as watch:
         there, looks = update_people(
             photos,
             folder,
@@ -310,7 +315,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
         told = [message.described() for message in messages]
         click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
         return
-    _print_table(
+    print_table(
         ("person", "photos", "faces", "look"),
         [
             (str(n), *map(str, counts[n]), describe_look(looks.people.get(n, PersonLook())))
@@ -343,12 +348,12 @@ def thresholds(
     check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
-    from c2p_core.recognition import impostors, recogniser_names
+    from c2p_core.recognition import impostors
 
     messages: list[Message] = []
     torch_device = pick_device(device, messages)
-    chosen = tuple(dict.fromkeys(names)) or recogniser_names(store)
-    with _show_progress(str(folder), human=not as_json) as watch:
+    chosen = names or ("auto",)
+    with show_progress(str(folder), human=not as_json) as watch:
         embedded = impostors.embed_folder(
             folder,
             chosen,
@@ -358,7 +363,7 @@ def thresholds(
             lambda done, count: watch(Progress("detect", step=done, steps=count)),
         )
     measured = impostors.measure_folder(embedded)
-    saved = impostors.save_own_thresholds(measured, store) if save else None
+    saved = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
         click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))
@@ -367,7 +372,7 @@ def thresholds(
         (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")
         for name, m in measured.items()
     ]
-    _print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
+    print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
     pairs = next(iter(measured.values())).pairs
     people_note = f"{len(set(embedded.people))} people" if embedded.known else "each counted as another person"
     click.echo(f"{pairs} pairs of different people from {len(embedded.people)} faces ({people_note}).")
@@ -381,83 +386,7 @@ def thresholds(
 
 c2p.add_command(batch)
 c2p.add_command(watch)
-
-
-@c2p.group()
-def models() -> None:
-    """Lists, fetches and verifies the models."""
-
-
-@models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print all details, with full hashes.")
-@click.pass_obj
-def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
-    """Lists all models with role, licence, size, hash, presence and source."""
-    store = make_store()
-    entries = store.catalogue()
-    if as_json:
-        known = [
-            asdict(entry) | {"size": entry.size, "source": entry.source, "present": store.is_present(entry.name)}
-            for entry in entries
-        ]
-        click.echo(json.dumps(known, indent=2))
-        return
-    rows = [
-        (
-            entry.name,
-            entry.role,
-            entry.profile,
-            "research only" if entry.use == "research" else "any",
-            entry.licence,
-            f"{'' if entry.is_size_known else 'up to '}{entry.size / 1e6:.1f} MB" if entry.files else "-",
-            "yes" if store.is_present(entry.name) else "no",
-            entry.source,
-        )
-        for entry in entries
-    ]
-    _print_table(("name", "role", "profile", "use", "licence", "size", "there", "source"), rows)
-
-
-@models.command()
-@click.argument("names", nargs=-1)
-@click.pass_obj
-def fetch(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
-    """Fetches missing and damaged models (all, or NAMES) that did not come with the installation."""
-    store = make_store()
-    wanted = [name for name in names or (entry.name for entry in store.entries()) if not store.is_intact(name)]
-    if not wanted:
-        click.echo("There is nothing to fetch: the models are here.")
-    failed = 0
-    for name in wanted:
-        try:
-            with _show_progress(name, human=True) as watch:
-                store.fetch(name, _watch_bytes(watch))
-        except ModelUnavailable as error:
-            failed = fail(str(error), error.exit_code)
-    return failed
-
-
-@models.command()
-@click.argument("names", nargs=-1)
-@click.pass_obj
-def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
-    """Verifies the hashes of the models (all, or NAMES)."""
-    store = make_store()
-    failed = 0
-    for name in names or _fetched_or_usual(store):
-        try:
-            store.verify(name)
-        except ModelUnavailable as error:
-            failed = fail(str(error), error.exit_code)
-        else:
-            click.echo(f"{name}: good")
-    return failed
-
-
-def _fetched_or_usual(store: ModelStore) -> list[str]:
-    """Names of the models that runs use without being asked, and of the others that are there."""
-    usual = set(store.entries())
-    return [entry.name for entry in store.catalogue() if entry in usual or store.is_present(entry.name)]
+c2p.add_command(models)
 
 
 @c2p.command()
@@ -508,7 +437,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(state, indent=2))
         return
-    _print_table(("", ""), [(name, str(value)) for name, value in state.items() if name not in ("kind", "job")])
+    print_table(("", ""), [(name, str(value)) for name, value in state.items() if name not in ("kind", "job")])
 
 
 @worker.command()
@@ -517,10 +446,6 @@ def stop() -> None:
     from c2p_core.worker import control
 
     click.echo(control.stop().words)
-
-
-def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
-    return lambda done, size: watch(Progress("fetch", step=done, steps=size))
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
@@ -561,7 +486,7 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
     ]
     # Two lines, so that a terminal of 80 columns need not cut the names.
     head = ("face", "recogniser", "similarity", "other\nphotos", "same\nphoto", "FAR 1 %", "FAR 0.1 %")
-    _print_table(head, rows)
+    print_table(head, rows)
 
 
 def _print_survival(faces: Sequence[FaceReport]) -> None:
@@ -580,70 +505,7 @@ def _print_survival(faces: Sequence[FaceReport]) -> None:
             "again, FAR 1 %):"
         )
         names = [f"{s.recogniser} ({s.far1:.3f})" for s in face.similarities]
-        _print_table(("", *names, "lose it"), rows)
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    # A pipe or file has no width, and nothing in it may be cut.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    with console.capture() as printed:
-        console.print(table)
-    for line in printed.get().strip("\n").splitlines():
-        click.echo(line.rstrip())
-
-
-@contextmanager
-def _show_progress(name: str, human: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows the progress of one photo or model.
-
-    It draws a bar on stderr if that is a terminal; else it prints a line per stage on stdout, or nothing when stdout is
-    for JSON. Nothing else may be printed before the bar is removed at the end.
-    """
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress as Bars
-
-        with Bars(console=Console(stderr=True), transient=True) as bars:
-            yield _make_bar(bars, name)
-    else:
-        yield _make_lines(name) if human else lambda progress: None
-
-
-def _make_bar(bars: Bars, name: str) -> Callable[[Progress], None]:
-    from rich.markup import escape
-
-    task = bars.add_task(escape(name))
-
-    def watch(progress: Progress) -> None:
-        words = escape(_describe_progress(name, progress))
-        bars.update(task, description=words, completed=progress.step, total=progress.steps or None)
-
-    return watch
-
-
-def _make_lines(name: str) -> Callable[[Progress], None]:
-    last = ""
-
-    def watch(progress: Progress) -> None:
-        nonlocal last
-        words = _describe_progress(name, progress)
-        if words != last:
-            click.echo(words)
-            last = words
-
-    return watch
-
-
-def _describe_progress(name: str, progress: Progress) -> str:
-    where = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
-    return f"{name}: {STAGES.get(progress.stage, progress.stage)}{where}"
+        print_table(("", *names, "lose it"), rows)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -32,8 +33,9 @@ def check(
     warm: WarmModels | None = None,
     survival: bool = False,
     warnings: list[Message] | None = None,
+    recognisers: Literal["auto"] | tuple[str, ...] = "auto",
 ) -> tuple[FaceReport, ...]:
-    """Compare every face of a photo with the same face in its protected copy, by all available recognisers.
+    """Compare every face of a photo with the same face in its protected copy.
 
     Args:
         original: the unchanged photo.
@@ -43,12 +45,13 @@ def check(
         warm: keeps models loaded between calls; loaded for this call only when None.
         survival: also measure the similarities after degradations (``robustness``).
         warnings: messages for the user are appended here.
+        recognisers: "auto" for all available ones, or names as those of `c2p_core.api.ProtectRequest`.
 
     Returns:
         one report per face of ``original``, in number order; what is not found there again is no face.
 
     Raises:
-        BadRequest: the pictures have different proportions.
+        BadRequest: the pictures have different proportions, or a recogniser is unknown.
         NoFace: the original has no face that can be compared.
         ModelUnavailable: a model is missing and could not be fetched.
     """
@@ -65,8 +68,8 @@ def check(
 
     def compare_on(attempt: Attempt) -> tuple[FaceReport, ...]:
         where = attempt.plan.device
-        recognisers, _ = get_recognisers("auto", store, where, kept)
-        messages = (*unmeasured_warnings(recognisers), *([] if attempt.said is None else [attempt.said]))
+        loaded, _ = get_recognisers(recognisers, store, where, kept)
+        messages = (*unmeasured_warnings(loaded), *([] if attempt.said is None else [attempt.said]))
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -78,13 +81,13 @@ def check(
                 if match is None:
                     report = replace(report, skipped=Message("no-face-in-its-place"))
                 else:
-                    names = [r.name for r in recognisers]
+                    names = [r.name for r in loaded]
                     similarities = verify.measure_similarities(
-                        verify.crop_face(first, face), verify.crop_face(second, match), recognisers, names, where
+                        verify.crop_face(first, face), verify.crop_face(second, match), loaded, names, where
                     )
                     report = replace(report, similarities=similarities)
                     if survival:
-                        rows = measure_robustness(original, face, protected, match, recognisers, store, where)
+                        rows = measure_robustness(original, face, protected, match, loaded, store, where)
                         report = replace(report, survival=rows)
             reports.append(report)
         if not reports:

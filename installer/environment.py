@@ -50,7 +50,7 @@ NEEDED_BYTES = 2_500_000_000
 _EXAMINATION = """
 import importlib.metadata as m, sys, torch
 from c2p_core.errors import ModelUnavailable
-from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.models.store import ModelStore
 try: print("GPU", torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that PyTorch can use")
 except RuntimeError as error: print("GPU", error)  # a driver's fault, which no new environment mends
 wrong = []
@@ -59,7 +59,7 @@ for name in ("protect-face", "torch", "torchvision", "numpy", "pillow", "open_cl
     except m.PackageNotFoundError: wrong.append(f"{name} is missing")
 store = ModelStore(offline=True)
 for entry in store.entries():
-    try: can_be_fetched(entry) or store.verify(entry.name)
+    try: entry.fetchable or store.verify(entry.name)
     except ModelUnavailable as error: wrong.append(str(error).rstrip("."))
 print(*wrong, sep="\\n")
 sys.exit(bool(wrong))
@@ -192,7 +192,7 @@ def wanted_stamps() -> dict[str, str]:
 def fetched_models() -> tuple[str, ...]:
     """The names that ``c2p models fetch`` creates in the folder of the models, as patterns."""
     manifest = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
-    return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*")
+    return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*", ".locks", ".pins")
 
 
 def release() -> str:

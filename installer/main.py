@@ -40,7 +40,10 @@ PASSED_ON = (
     ("--device", "auto, cpu or cuda"),
 )
 # The same, each as often as it is given.
-REPEATABLE_PASSED_ON = (("--lock", "part of the face that does not move: brows, mouth, nose or jaw; may be repeated"),)
+REPEATABLE_PASSED_ON = (
+    ("--lock", "part of the face that does not move: brows, mouth, nose or jaw; may be repeated"),
+    ("--recogniser", "another recogniser to protect from, such as onnx:FILE; may be repeated"),
+)
 # The same, without a value.
 SWITCHES_PASSED_ON = (("--no-keep-expression", "keep the shape of the eyes only, not of brows, lips, nose and jaw"),)
 # What `--test quick` leaves out, as pytest's markers: searches, a real GIMP, and Node.js.

@@ -89,8 +89,16 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         return ProtectResult(request.photo.with_pixels(request.photo.pixels // 2), (FACE,), (WARNING,))
 
     def check(
-        original: Photo, protected: Photo, *, store: Any, device: str, survival: bool, warnings: list[Message]
+        original: Photo,
+        protected: Photo,
+        *,
+        store: Any,
+        device: str,
+        survival: bool,
+        warnings: list[Message],
+        recognisers: Any,
     ) -> tuple[FaceReport, ...]:
+        assert recognisers == "auto"
         warnings.append(WARNING)
         return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
 
@@ -831,7 +839,7 @@ def test_fetching_all_models_fetches_a_damaged_one_too(
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
     (tmp_path / "two").mkdir()
     (tmp_path / "two/two.bin").write_bytes(bytes(SIZE))
-    code, out, _ = run("models", "fetch")
+    code, out, _ = run("models", "fetch", "--accept-licences")
     assert code == 0 and fetched == ["one", "two"] and "nothing to fetch" not in out
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import platformdirs
 import pytest
 
-from c2p_core.models import store
+from c2p_core.models import files
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import checkpoint_files, inversion_cache
 from installer import environment, gimps, main, places, problems
@@ -503,8 +503,11 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
 
 
 def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
-    assert set(environment.fetched_models()) == {entry.name for entry in ModelStore().entries()} | {
-        f"{store.TEMPORARY_PREFIX}*"
+    assert set(environment.fetched_models()) == {
+        *(entry.name for entry in ModelStore().catalogue()),
+        f"{files.PARTIAL_PREFIX}*",
+        files.LOCKS,
+        files.PINS,
     }
 
 

@@ -47,6 +47,7 @@ LICENCES = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
+OPTIONAL = ("frbench", "full", "heif", "onnx")
 # Conditions that ask something of whoever passes the program on: THIRD_PARTY.md names each package that has them.
 NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 
@@ -146,8 +147,9 @@ def table() -> dict[str, str]:
 
 def test_what_the_product_imports_is_what_it_declares() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
-    # HEIF is read where somebody has installed what reads it.
-    assert imported("c2p_core") | {"torchvision"} == names([*declared(), *declared("heif")])
+    # HEIF and recognisers that a user adds are read where somebody has installed what reads them.
+    optional = [wanted for extra in OPTIONAL for wanted in declared(extra)]
+    assert imported("c2p_core") | {"torchvision"} == names([*declared(), *optional])
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:
@@ -189,7 +191,8 @@ def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> Non
 def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -> None:
     named = table()
     unknown = []
-    wanted_first = [*declared(), *declared("full"), *BUILD_TOOLS]
+    added = [wanted for extra in OPTIONAL if extra != "heif" for wanted in declared(extra)]
+    wanted_first = [*declared(), *added, *BUILD_TOOLS]
     for name in brought(wanted_first):
         for licence in licences(name):
             if licence not in named:

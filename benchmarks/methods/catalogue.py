@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,15 +45,23 @@ class Made:
 
 def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     """The product, on the largest face."""
-    return _product(photo, face, setting, store, "dodge")
+    return run_product(photo, face, setting, store, "dodge")
 
 
 def decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     """The product, towards a made-up person."""
-    return _product(photo, face, setting, store, "decoy")
+    return run_product(photo, face, setting, store, "decoy")
 
 
-def _product(photo: Photo, face: Face, setting: Setting, store: ModelStore, mode: Mode) -> Made:
+def run_product(
+    photo: Photo,
+    face: Face,
+    setting: Setting,
+    store: ModelStore,
+    mode: Mode,
+    recognisers: Literal["auto"] | tuple[str, ...] = "auto",
+) -> Made:
+    """The product in one of its modes, with these recognisers."""
     from c2p_core.pipeline import protect
 
     request = ProtectRequest(
@@ -62,6 +71,7 @@ def _product(photo: Photo, face: Face, setting: Setting, store: ModelStore, mode
         mode=mode,
         faces=(face.number,),
         prior=setting.prior,
+        recognisers=recognisers,
         hold_out=setting.hold_out,
         steps=setting.steps,
         seed=setting.seed,

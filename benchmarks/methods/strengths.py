@@ -5,6 +5,7 @@ from __future__ import annotations
 from c2p_core.api import DEFAULT_STRENGTH
 
 PRODUCT_METHOD = "c2p"
+DECOY_METHOD = "decoy"
 
 CURVES: dict[str, tuple[float, ...]] = {
     PRODUCT_METHOD: (0.15, 0.3, DEFAULT_STRENGTH, 0.7, 1.0),
@@ -18,7 +19,7 @@ CURVES: dict[str, tuple[float, ...]] = {
 }
 
 # Not part of the comparison: towards a decoy, and the two whose outcome is known.
-ASIDE: dict[str, tuple[float, ...]] = dict.fromkeys(("decoy", "nothing", "blackout"), (DEFAULT_STRENGTH,))
+ASIDE: dict[str, tuple[float, ...]] = dict.fromkeys((DECOY_METHOD, "nothing", "blackout"), (DEFAULT_STRENGTH,))
 
 # Robustness is measured of all methods that run on every face, and of these curves at one strength.
 SURVIVE: dict[str, float] = {

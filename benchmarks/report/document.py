@@ -20,6 +20,7 @@ from benchmarks.report import (
     identification,
     inversion,
     other_photos,
+    paper,
     plots,
     priors,
     protection,
@@ -70,6 +71,7 @@ def write_report(places: Places) -> Path:
     pairs = rows.read_settings(folder / rows.PAIRS_FILE, rows.PairRow)
     others = rows.read_settings(folder / rows.OTHERS_FILE, rows.OthersRow)
     protected = rows.read_settings(folder / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
+    judged = rows.read_paper(folder / rows.PAPER_FILE)
     extra = rows.read(folder / rows.EXTRA_FILE, rows.ExtraRow)
     people = {person.face: person for person in rows.read(folder / rows.PEOPLE_FILE, rows.Person)}
     inverted = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
@@ -105,6 +107,7 @@ def write_report(places: Places) -> Path:
         "Against another photo of the same person": identification.write_pairs_section(pairs),
         "Searched for in a gallery": identification.write_identification_section(protect, escaped),
         "Towards a decoy": identification.write_decoy_section(protect),
+        "As papers measure": paper.write_section(judged) if judged else "",
         "Recognisers from outside": identification.write_extra_section(extra),
         "Beside other methods, at equal visibility": pictures.get("curves", "") + visibility.write_section(curves),
         "What survives": pictures.get("robustness", "") + robustness.write_section(survive, recognisers),
@@ -126,7 +129,7 @@ def write_report(places: Places) -> Path:
         "Faces to look at first": protection.list_worst_faces(natural, escaped, main),
         "How to read this": _NOTES.read_text(encoding="utf-8").rstrip("\n"),
     }
-    codes = sorted({row.code for measured in (protect, looks, survive, pairs, others) for row in measured})
+    codes = sorted({row.code for measured in (protect, looks, survive, pairs, others, judged) for row in measured})
     mixed = " — rows of different code are mixed here" if len(codes) > 1 else ""
     text = "# Benchmark report\n\nMade by `python -m benchmarks report` from the rows in this folder"
     text += f" ({len(protect)} protected pictures, code {', '.join(codes) or '–'}{mixed}).\n"

@@ -29,7 +29,25 @@ def write_section(path: Path) -> str:
         f"5,000 made-up faces of 150 people are grouped in {took['of_150_people']:.1f} s, of people who all resemble"
     )
     parts = [head, table(grouped), f"{speed} each other in {took['alike']:.1f} s. Code {found['code']}."]
-    return "\n\n".join([*parts, table([_line(name, figures) for name, figures in found["shoot"].items()])]).rstrip()
+    shoot = found["shoot"]
+    parts.append(table([_line(name, figures) for name, figures in shoot.items()]))
+    if len(shoot) > 1:
+        alone, together = shoot.values()
+        parts.append(
+            f"As a shoot, a person's later photos take {alone['seconds'] / together['seconds']:.2f} times less time,"
+            f" and {alone['steps'] / together['steps']:.2f} times fewer steps, than each by itself."
+        )
+    looks = [
+        {
+            "one look": name,
+            "portraits in four lights": number(figures["portraits"], 0),
+            "products, Delta E between photos": number(figures["products"], 1),
+            "most": number(figures["products_most"], 1),
+            "worn on one of two": percent(figures["products_alone"]),
+        }
+        for name, figures in found.get("looks", {}).items()
+    ]
+    return "\n\n".join(part for part in (*parts, table(looks)) if part)
 
 
 def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:

@@ -20,8 +20,7 @@ import psutil
 from benchmarks.data import CHECKOUT
 from benchmarks.suites.cost import group_photo
 
-PHOTOS, MOST_FACES, MEGAPIXELS = 60, 10, 6.0
-PLANNED = 100_000
+MEGAPIXELS = 6.0
 _FILE = "batch.json"
 _SAMPLED = 0.5  # seconds between two looks at the memory
 
@@ -61,7 +60,13 @@ class Planning:
 
 
 def run(
-    faces: Sequence[Path], rows: Path, photos: int, most: int, steps: int | None, say: Callable[[str], None]
+    faces: Sequence[Path],
+    rows: Path,
+    photos: int,
+    most: int,
+    steps: int | None,
+    planned: int,
+    say: Callable[[str], None],
 ) -> Path:
     """Measure, and write the figures.
 
@@ -71,11 +76,12 @@ def run(
         photos: of the shoot; of 6 megapixels, with 1 to ``most`` faces each in turn.
         most: see ``photos``.
         steps: of the search a face, None for the default.
+        planned: files of the folder that is planned.
         say: told each figure.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        planning = measure_planning(folder / "many", folder / "none")
+        planning = measure_planning(folder / "many", folder / "none", planned)
         say(str(planning))
         make_shoot(faces, folder / "shoot", photos, most)
         shoot = measure_shoot(folder / "shoot", folder / "out", steps)
@@ -115,7 +121,7 @@ def measure_shoot(shoot: Path, out: Path, steps: int | None) -> Shoot:
     )
 
 
-def measure_planning(folder: Path, out: Path, count: int = PLANNED) -> Planning:
+def measure_planning(folder: Path, out: Path, count: int) -> Planning:
     """Plan a folder of empty files."""
     for number in range(count):
         if number % 1000 == 0:

@@ -7,17 +7,19 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data import SHARED_FACES
-from benchmarks.recognisers import load_every_recogniser, open_store
+from benchmarks.recognisers import load_named_recognisers, open_store
 from c2p_core import faces, verify
 from c2p_core.device import pick_device
 from c2p_core.faces.view import View
 from c2p_core.io import photo_files
+from c2p_core.recognition import recogniser_names
 
 Embeddings = dict[str, NDArray[np.float32]]
 
@@ -64,20 +66,30 @@ def load(path: Path) -> Gallery:
     return Gallery(names, people, _near_duplicates())
 
 
-def build(photos: Mapping[str, Path], folder: Path, code: str, executor: Executor, say: Callable[[str], None]) -> Path:
+def build(
+    photos: Mapping[str, Path],
+    folder: Path,
+    code: str,
+    executor: Executor,
+    say: Callable[[str], None],
+    recognisers: tuple[str, ...] | None = None,
+) -> Path:
     """Embed photos, unless a file in ``folder`` holds them, and return the file; those without a face are left out.
 
     Args:
         photos: by the name that they have in the gallery.
         code: fingerprint of what finds and embeds faces; another one embeds anew.
+        recognisers: names; all of the product's when None.
     """
-    listed = [f"{name} {path}" for name, path in photos.items()]
+    listed = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]
     key = hashlib.sha256("\n".join([code, *listed]).encode()).hexdigest()[:12]
     path = folder / f"gallery-{key}.npz"
     if path.exists():
         return path
     say(f"Embedding a gallery of {len(photos)} photos, once.")
-    found = dict(zip(photos, executor.map(embed, photos.values(), chunksize=4), strict=True))
+    found = dict(
+        zip(photos, executor.map(partial(embed, recognisers=recognisers), photos.values(), chunksize=4), strict=True)
+    )
     seen = {name: embedded for name, embedded in found.items() if embedded is not None}
     names = next(iter(seen.values()), {})
     arrays = {name: np.stack([embedded[name] for embedded in seen.values()]) for name in names}
@@ -88,14 +100,15 @@ def build(photos: Mapping[str, Path], folder: Path, code: str, executor: Executo
     return path
 
 
-def embed(photo: Path) -> Embeddings | None:
+def embed(photo: Path, recognisers: tuple[str, ...] | None = None) -> Embeddings | None:
     """Unit embeddings of the largest face of a photo, by recogniser; None when it shows none."""
     store, device = open_store(), pick_device("auto")
     view = View(photo_files.read(photo))
     face = next((f for f in faces.find_faces_in(view, store) if not f.skipped), None)
     if face is None:
         return None
-    embeddings = verify.embed_face(verify.crop_face(view, face), load_every_recogniser(store), device)
+    loaded = load_named_recognisers(recognisers or recogniser_names(store), store)
+    embeddings = verify.embed_face(verify.crop_face(view, face), loaded, device)
     return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 
 

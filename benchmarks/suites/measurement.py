@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmarks.data import Places
-from benchmarks.methods.catalogue import METHODS, SEARCHED, Made
+from benchmarks.methods.catalogue import METHODS, SEARCHED, Made, Method
+from benchmarks.methods.strengths import DECOY_METHOD
 from benchmarks.metrics import expression, image_quality, patchiness, skin
 from benchmarks.metrics.image_quality import rgb8
 from benchmarks.metrics.memory import peak_mib
@@ -32,8 +33,6 @@ from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 from c2p_core.robustness import measure_robustness
-
-DECOY_METHOD = "decoy"
 
 
 @dataclass(frozen=True)
@@ -149,19 +148,20 @@ def measure(task: Task, store: ModelStore) -> Done:
 
 
 def make_picture(
-    photo: Path, setting: Setting, pictures: Path, again: bool, store: ModelStore
+    photo: Path, setting: Setting, pictures: Path, again: bool, store: ModelStore, method: Method | None = None
 ) -> tuple[Seen, Made, float]:
     """The face before and after, what it took to make the picture, and the wall time of the method's call.
 
     Args:
         pictures: folder in which the picture is kept.
         again: make it even if it is there; one that is not made again took no steps and no time.
+        method: that makes it; the setting's when None.
     """
     original, face = read_original(photo, store)
     picture = pictures / setting.picture
     if again or not picture.exists():
         started = time.perf_counter()
-        made = Made(original) if face is None else METHODS[setting.method](original, face, setting, store)
+        made = Made(original) if face is None else (method or METHODS[setting.method])(original, face, setting, store)
         wall = time.perf_counter() - started
         _write_picture(picture, made.photo)
     else:

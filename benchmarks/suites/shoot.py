@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -26,9 +26,11 @@ from benchmarks.data import Places, person_of
 from benchmarks.fingerprint import fingerprint_code, fingerprint_embedding
 from benchmarks.metrics.grouping import adjusted_rand_index
 from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.product_colours import Colours, compare_product_colours, measure_product_colours
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import SHOOT_FILE
 from benchmarks.suites import gallery
+from benchmarks.suites.lights import photograph_in_lights
 from c2p_core import faces
 from c2p_core.api import Face, FaceReport, ProtectRequest
 from c2p_core.device import pick_device
@@ -48,6 +50,8 @@ from c2p_core.recognition import Recogniser
 from c2p_core.verify import crop_face, embed_face
 
 METHODS = ("each by itself", "as a shoot")
+# The default prompt paints next to nothing.
+LOOK = "red lipstick and smoky eyes"
 _MANY = 5000
 
 
@@ -59,6 +63,7 @@ class Protected:
         before, after: unit embeddings by recogniser.
         lips_before, lips: mean CIE L*a*b* of the lips.
         steps, seconds: of the search.
+        products: colours of the products on the protected photo.
     """
 
     before: gallery.Embeddings
@@ -67,6 +72,7 @@ class Protected:
     lips: NDArray[np.float64]
     steps: int
     seconds: float
+    products: Colours = field(default_factory=dict)
 
 
 def measure_grouping(
@@ -119,7 +125,7 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
     looks = ShootLooks(Looks(), Listing((), tuple(listed)), folder)
     made = []
     for path, photo, face in seen:
-        request = ProtectRequest(photo, faces=(face.number,), **options)
+        request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method == METHODS[1]:
             chosen = looks.choose(str(path), request, [face])
             assert chosen is not None  # nobody is skipped
@@ -128,7 +134,8 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
         looks.learn(str(path), result)
         again = faces.find_again(View(result.photo), face, store) or face
         report = next(report for report in result.faces if report.number == face.number)
-        made.append(_compare(photo, face, result.photo, again, report))
+        colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
+        made.append(_compare(photo, face, result.photo, again, report, colours))
     return made
 
 
@@ -137,7 +144,9 @@ def _read(path: Path) -> tuple[Photo, Face | None]:
     return photo, next((face for face in faces.find_faces(photo, open_store()) if not face.skipped), None)
 
 
-def _compare(photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport) -> Protected:
+def _compare(
+    photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport, products: Colours
+) -> Protected:
     return Protected(
         _embed(photo, face),
         _embed(protected, again),
@@ -145,6 +154,7 @@ def _compare(photo: Photo, face: Face, protected: Photo, again: Face, report: Fa
         _lip_colour(protected, again),
         report.steps,
         report.seconds,
+        products,
     )
 
 
@@ -168,7 +178,13 @@ def summarise(
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
         of protected photos with photos as they were, "others", and with protected ones, "protected". "lips" and
         "lips_before", mean Delta E 2000 between photos of a person. "steps" and "seconds" a photo after the first.
+
+    Raises:
+        ValueError: nobody has two photos with a face.
     """
+    people = [photos for photos in people if len(photos) > 1]
+    if not people:
+        raise ValueError("nobody has two photos with a face")
     later = [photo for photos in people for photo in photos[1:]]
     pairs = [pair for photos in people for pair in combinations(photos, 2)]
     roles: dict[str, list[tuple[float, float]]] = {}
@@ -195,10 +211,43 @@ def summarise(
     }
 
 
+def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float | None]:
+    """How the products of a person's photos differ.
+
+    Returns:
+        "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
+        without any; "products_alone", the share of a pair's products that only one of the photos wears.
+    """
+    found = [compare_product_colours([photo.products for photo in photos]) for photos in people]
+    colours = [colour for differences in found for colour in differences.colours]
+    alone = sum(differences.alone for differences in found)
+    worn = len(colours) + alone
+    return {
+        "products": fmean(colours) if colours else None,
+        "products_most": max(colours, default=None),
+        "products_alone": alone / worn if worn else None,
+    }
+
+
+def _measure_looks(
+    portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, say: Callable[[str], None]
+) -> dict[str, dict[str, float | None]]:
+    """By method, how products differ between the photos of a portrait; see `summarise`."""
+    taken = [photograph_in_lights(portrait, folder / portrait.stem) for portrait in portraits]
+    found = {}
+    for method in METHODS if taken else ():
+        work = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
+        found[method] = {"portraits": float(len(taken)), **summarise_products(list(executor.map(work, taken)))}
+        say(f"{method}: {found[method]}")
+    return found
+
+
 def run(
     people: Mapping[str, Path],
     strangers: Mapping[str, Path],
     protected: int,
+    each: int | None,
+    portraits: Sequence[Path],
     options: Mapping[str, Any],
     places: Places,
     executor: Executor,
@@ -210,6 +259,8 @@ def run(
         people: photos, by labels as `data.people_list` gives them.
         strangers: photos of further people, by name.
         protected: how many of the people are protected, in their order.
+        each: how many of a person's photos are protected, the first ones; None for all.
+        portraits: in colour, each of which is protected with `LOOK` as if taken in several lights.
         options: fields of the request.
     """
     seeing = fingerprint_embedding()
@@ -229,11 +280,15 @@ def run(
     by_person: dict[str, list[Path]] = {}
     for label, photo in people.items():
         by_person.setdefault(person_of(label), []).append(photo)
-    chosen = list(by_person.values())[:protected]
+    chosen = [photos[:each] for photos in by_person.values() if len(photos[:each]) > 1][:protected]
     for method in METHODS if chosen else ():
-        made = list(executor.map(partial(protect_person, options=options, method=method), chosen))
+        made = []
+        for photos in executor.map(partial(protect_person, options=options, method=method), chosen):
+            made.append(photos)
+            say(f"{method}: {len(photos)} photos of person {len(made)} of {len(chosen)} protected")
         found["shoot"][method] = summarise(made, recognisers, options["hold_out"])
         say(f"{method}: {found['shoot'][method]}")
+    found["looks"] = _measure_looks(portraits, options, places.pictures / "lights", executor, say)
     path = places.rows / SHOOT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())

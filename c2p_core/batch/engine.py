@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Looks(Protocol):
     """What the faces of each photo get, where not all get the same; for `c2p people`.
 
-    ``choose`` is called in the thread that searches, for one photo after the other, and ``learn`` in another one, when
-    the photo is finished. ``choose`` may wait until ``learn`` was called for an earlier photo that it depends on.
+    ``choose`` is called in the thread that searches, for one photo after the other. ``learn`` follows for each of them,
+    perhaps in another thread, when the photo is finished or has failed; ``choose`` may wait for that of an earlier
+    photo that it depends on.
     """
 
     def settings(self, path: str) -> Mapping[str, Any]:
@@ -32,8 +33,8 @@ class Looks(Protocol):
         """The request for a photo in which these faces were found; None where none of them is to be protected."""
         ...
 
-    def learn(self, path: str, result: ProtectResult) -> None:
-        """Called with every result, before it is written."""
+    def learn(self, path: str, result: ProtectResult | None) -> None:
+        """Called with every result, before it is written, and with None for a photo of which there will be none."""
         ...
 
 

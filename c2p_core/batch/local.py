@@ -187,6 +187,8 @@ class _Line:
                 searched = self._attempt(read.item, partial(self._search_one, read), read.digest, read.stamp)
             except Cancelled:
                 continue
+            if isinstance(searched, Outcome):
+                self._learn(read.item, None)
             self._put(self._outcomes if isinstance(searched, Outcome) else self._searched, searched)
         self._put(self._searched, _ENDED)
 
@@ -220,9 +222,12 @@ class _Line:
 
     def _finish_one(self, searched: _Searched) -> Outcome:
         read, direction = searched.read, searched.direction
-        result = _apply(direction)
-        if self._job.looks is not None:
-            self._job.looks.learn(read.item.path, result)
+        try:
+            result = _apply(direction)
+        except Exception:
+            self._learn(read.item, None)
+            raise
+        self._learn(read.item, result)
         place = Path(read.item.place)
         term = choose_source_type(result.generated) if self._job.mark else None
         encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal, source_type=term)
@@ -239,6 +244,10 @@ class _Line:
         )
         seconds = sum(face.seconds for face in protected)
         return Outcome(read.item, "done", read.digest, read.stamp, told, encoded.data, small, len(protected), seconds)
+
+    def _learn(self, item: Item, result: ProtectResult | None) -> None:
+        if self._job.looks is not None:
+            self._job.looks.learn(item.path, result)
 
     def _request(self, photo: Photo) -> ProtectRequest:
         return ProtectRequest(photo, **self._job.options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 import numpy as np
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 StoreMaker = Callable[[], "ModelStore"]
 """Opens the store of models, which takes a while to import; what commands get as their object."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def recogniser_option(says: str) -> Callable[[Any], Any]:
+    """The option that names one more recogniser, whose name may hold a comma."""
+    return click.option("--recogniser", "more", multiple=True, metavar="NAME", help=says)
+
 
 _SEARCH: tuple[Callable[[Any], Any], ...] = (
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words."),
@@ -68,6 +74,7 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
     ),
+    recogniser_option("Another recogniser to protect from, such as onnx:FILE; may be repeated."),
     click.option(
         "--hold-out", default="auto", show_default=True, metavar="NAME", help="Recogniser that only verifies."
     ),
@@ -121,9 +128,19 @@ def read_search_options(options: dict[str, Any]) -> dict[str, Any]:
         BadRequest: the faces are not named in a way that is understood.
     """
     names = options["recognisers"]
-    chosen = "auto" if names == "auto" else tuple(name.strip() for name in names.split(","))
+    chosen = add_recognisers("auto" if names == "auto" else tuple(map(str.strip, names.split(","))), options["more"])
     locks = tuple(part for part in get_args(Part) if part in options["locks"])
-    return options | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
+    given = {name: value for name, value in options.items() if name != "more"}
+    return given | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
+
+
+def add_recognisers(
+    names: Literal["auto"] | tuple[str, ...], more: tuple[str, ...]
+) -> Literal["auto"] | tuple[str, ...]:
+    """The recognisers named by ``--recognisers`` and by ``--recogniser``."""
+    if not more:
+        return names
+    return tuple(dict.fromkeys((*(("auto",) if names == "auto" else names), *more)))
 
 
 def parse_faces(text: str) -> FaceChoice:
@@ -153,13 +170,19 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, mo
         hold_out: what is to be held out.
         more: names that "auto" includes beyond those that runs use unasked.
     """
+    from c2p_core.recognition.brought import is_brought, parse_brought
+
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
-    for name in () if names == "auto" else names:
-        if name not in known:
+    usual = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
+    usual |= {name: known[name] for name in more}
+    chosen: dict[str, str] = {}
+    for name in ("auto",) if names == "auto" else names:
+        if name != "auto" and not is_brought(name) and name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
-    usual = tuple(entry.name for entry in store.entries() if entry.name in known)
-    chosen = {name: known[name] for name in (usual + tuple(more) if names == "auto" else names)}
-    if hold_out not in {"auto", *chosen, *chosen.values()}:
+        chosen |= usual if name == "auto" else {name: parse_brought(name).family if is_brought(name) else known[name]}
+    if is_brought(hold_out):
+        parse_brought(hold_out)
+    elif hold_out not in {"auto", *chosen, *chosen.values()}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
 
 

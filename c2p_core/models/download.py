@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from c2p_core.errors import Message
 from c2p_core.models.manifest import HttpsSource, ModelFile
-
-_TIMEOUT_SECONDS = 30.0
-_CHUNK_BYTES = 1 << 16
+from c2p_core.models.resume import NotReceived, Part, receive
 
 Progress = Callable[[int, int], None] | None
+PART = ".part"
+"""What the name of an incomplete file ends in."""
 
 
 class DownloadFailed(Exception):
@@ -23,89 +23,53 @@ class DownloadFailed(Exception):
         self.message = message
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _Unreachable(Exception):
-    """Nothing comes from the server; the cause says why."""
-
-
 def download_files(source: HttpsSource, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
-    """Download every file from a source into ``folder``.
+    """Download every file from a source into ``folder``, continuing what an earlier call left there.
 
     Raises:
-        DownloadFailed: no connection, not found, or unexpected content.
+        DownloadFailed: no connection, not found, or unexpected content; incomplete files stay, wrong ones don't.
         OSError: a file could not be written.
     """
-    # Imported here: commands that download nothing should not wait for these modules.
+    done, total = 0, sum(file.at_most for file in files)
+    for file in files:
+
+        def watch(received: int, before: int = done) -> None:
+            if progress:
+                progress(before + received, total)
+
+        url = source.address(file.name)
+        try:
+            # Pieces of two versions of a file have the hash of neither.
+            if _download(url, file, folder, watch) and not _is_there(file, folder):
+                _download(url, file, folder, watch)
+        except NotReceived as error:
+            raise DownloadFailed(Message("download-failed", url=url, why=error.message)) from error
+        if not _is_there(file, folder):
+            raise DownloadFailed(Message("download-failed", url=url, why=Message("download-wrong")))
+        done += file.at_most
+
+
+def _is_there(file: ModelFile, folder: Path) -> bool:
+    return (folder / file.name).is_file()
+
+
+def _download(url: str, file: ModelFile, folder: Path, watch: Callable[[int], None]) -> bool:
+    """Download a file, which is there afterwards if its hash is right; returns whether pieces were put together."""
+    # Imported here: commands that download nothing should not wait for it.
     import pooch  # type: ignore[import-untyped]
 
     pooch.get_logger().setLevel(logging.WARNING)
-    done, total = 0, sum(file.size for file in files)
-    for file in files:
-        url = source.address(file.name)
+    part, joined = Part(folder / f"{file.name}{PART}"), False
 
-        def download(address: str, target: str, _: object, file: ModelFile = file, before: int = done) -> None:
-            for received in _write_body(address, Path(target), file.size):
-                if progress:
-                    progress(before + received, total)
+    def fetch(address: str, target: str, _: object) -> None:
+        nonlocal joined
+        joined = receive(address, part, file, watch)
+        part.finish(Path(target))
 
-        try:
-            pooch.retrieve(url, f"sha256:{file.sha256}", file.name, folder, downloader=download)
-        except (_Unreachable, _TooLarge, ValueError) as error:
-            raise DownloadFailed(Message("download-failed", url=url, why=_reason(error))) from error
-        done += file.size
-
-
-def _write_body(address: str, target: Path, size: int) -> Iterator[int]:
-    """Write the response body to a file, and yield the number of bytes received so far.
-
-    Raises:
-        _Unreachable: something between here and the server, or its answer, is wrong.
-        _TooLarge: the body is larger than ``size`` bytes; a server must not be able to fill the disk.
-        OSError: the file could not be written.
-    """
-    received = 0
-    with target.open("wb") as file:
-        for chunk in _receive(address):
-            received += len(chunk)
-            if received > size:
-                raise _TooLarge
-            file.write(chunk)
-            yield received
-
-
-def _receive(address: str) -> Iterator[bytes]:
-    """Yield the response body in parts; every error of the network, its settings included, is ``_Unreachable``."""
-    import requests
-
+    known = f"sha256:{file.sha256}" if file.sha256 else None
     try:
-        with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response:
-            response.raise_for_status()
-            yield from response.iter_content(_CHUNK_BYTES)
-    # Settings that make no sense raise OSError (a file of certificates that is not there) or ValueError (addresses).
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise _Unreachable from error
-
-
-def _reason(error: Exception) -> Message:
-    import requests
-
-    if isinstance(error, _TooLarge):
-        return Message("download-too-large")
-    cause = error.__cause__
-    if not isinstance(error, _Unreachable) or cause is None:
-        return Message("download-wrong")
-    if isinstance(cause, requests.Timeout):
-        return Message("download-timeout")
-    if isinstance(cause, requests.HTTPError) and cause.response is not None:
-        return Message("download-refused", status=cause.response.status_code)
-    said = (str(cause).strip() or type(cause).__name__).splitlines()[0].removesuffix(".")
-    if isinstance(cause, requests.exceptions.InvalidSchema) and "SOCKS" in said:
-        return Message("download-proxy-socks")
-    if isinstance(cause, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-        return Message("download-proxy", reason=said)
-    if isinstance(cause, requests.exceptions.SSLError) or not isinstance(cause, requests.RequestException | ValueError):
-        return Message("download-insecure", reason=said)
-    return Message("download-unreachable", reason=said)
+        pooch.retrieve(url, known, file.name, folder, downloader=fetch)
+    except ValueError:
+        # The hash is wrong, and the file is gone.
+        (folder / file.name).unlink(missing_ok=True)
+    return joined

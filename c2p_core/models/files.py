@@ -10,6 +10,12 @@ from c2p_core.models.manifest import ModelFile
 
 ROOT_VARIABLE = "C2P_MODELS"
 """The environment variable that names the folder of fetched models."""
+PARTIAL_PREFIX = ".partial-"
+"""With the name of a model, the folder of what is incomplete of it, beside the models."""
+LOCKS = ".locks"
+"""Name of the folder of locks, beside the models."""
+PINS = ".pins"
+"""Name of the folder of pins, beside the models."""
 
 
 def fits(path: Path, file: ModelFile) -> bool:

@@ -25,7 +25,8 @@ from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.prior import Prior, Resources
 from c2p_core.priors.registry import MODULES
 from c2p_core.profiles import choose_profile, default_profile, find_generator, full_recognisers
-from c2p_core.recognition import Recogniser, load_recognisers, unmeasured_warnings
+from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
+from c2p_core.recognition.brought import is_brought
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys
 
 _Loaded = TypeVar("_Loaded")
@@ -109,8 +110,8 @@ def load_models(
         ModelUnavailable: a model is missing and could not be fetched.
     """
     full = request.profile == "full"
-    recognisers, missing = get_recognisers(request.recognisers, store, device, warm, full, recorded)
-    warnings += missing + unmeasured_warnings(recognisers)
+    recognisers, missing = get_recognisers(name_recognisers(request), store, device, warm, full, recorded)
+    warnings += missing + unmeasured_warnings(recognisers) + judge_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
     prior = load_prior(
         request.prior,
@@ -147,6 +148,14 @@ def load_prior(name: str, resources: Resources) -> Prior:
     return prior
 
 
+def name_recognisers(request: ProtectRequest) -> Literal["auto"] | tuple[str, ...]:
+    """The recognisers of a request, with the one to hold out where the user brings that one too."""
+    if not is_brought(request.hold_out):
+        return request.recognisers
+    named = ("auto",) if request.recognisers == "auto" else request.recognisers
+    return tuple(dict.fromkeys((*named, request.hold_out)))
+
+
 def get_recognisers(
     names: Literal["auto"] | tuple[str, ...],
     store: ModelStore,
@@ -163,7 +172,7 @@ def get_recognisers(
         full: whether "auto" includes the full profile's.
         recorded: see ``load_models``.
     """
-    more = full_recognisers(store) if full and names == "auto" else ()
+    more = full_recognisers(store) if full and "auto" in (names, *names) else ()
 
     def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
         missing: list[Message] = []
@@ -180,24 +189,28 @@ def get_recognisers(
 def split_hold_out(
     recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[Message]
 ) -> tuple[Recogniser, ...]:
-    """Choose the recognisers to optimise against: all but the held-out family.
+    """Choose the recognisers to optimise against: all but the held-out family, and but those that only judge.
 
     Raises:
-        BadRequest: there is no recogniser or family of the name to hold out.
+        BadRequest: there is no recogniser or family of the name to hold out, or none is left that can be searched.
     """
     hold_out = request.hold_out
-    families = {r.family for r in recognisers}
-    names = families | {r.name for r in recognisers}
-    if hold_out != "auto" and hold_out not in names:
+    searchable = tuple(r for r in recognisers if r.judges_only is None)
+    families = {r.family for r in searchable}
+    names = {name for r in recognisers for name in (r.family, r.name)}
+    if hold_out != "auto" and hold_out not in names | {r.given for r in recognisers}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=sorted(names))
+    if not searchable:
+        raise BadRequest("nothing-to-search-with", names=[r.name for r in recognisers])
     if len(families) == 1:
-        named = request.recognisers != "auto"
-        warnings.append(Message("nothing-left-to-hold-out") if named else Message("nothing-held-out"))
-        return recognisers
+        if len(searchable) == len(recognisers):
+            named = request.recognisers != "auto"
+            warnings.append(Message("nothing-left-to-hold-out") if named else Message("nothing-held-out"))
+        return searchable
     if hold_out == "auto":
-        hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else recognisers[-1].family
-    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name))
-    return tuple(r for r in recognisers if r.family != held_family)
+        hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else searchable[-1].family
+    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name, r.given))
+    return tuple(r for r in searchable if r.family != held_family)
 
 
 def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:

@@ -137,6 +137,11 @@ class ModelEntry:
         return all(file.size for file in self.files)
 
     @property
+    def fetchable(self) -> bool:
+        """Whether it can be downloaded, rather than coming with the program, a package or the user."""
+        return any(isinstance(source, HttpsSource) for source in self.sources)
+
+    @property
     def source(self) -> str:
         """Its sources as text for the user."""
         return ", else ".join(_describe(source) for source in self.sources) or "put there by you"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from c2p_core.errors import ModelUnavailable
 from c2p_core.io.atomic_files import write_whole
+from c2p_core.models.files import PINS
 
-FOLDER = ".pins"
 _LINE = re.compile(r"([0-9a-f]{64})  .+\n")
 
 
 def pin_path(root: Path, model: str, file: str) -> Path:
     """Where the pin of a model's file is."""
-    return root / FOLDER / model / f"{file}.sha256"
+    return root / PINS / model / f"{file}.sha256"
 
 
 def read_pin(root: Path, model: str, file: str) -> str:

@@ -1,26 +1,21 @@
 """Maps the names of models to local files with verified hashes.
 
-Models that ship with the project are used in place. The others are downloaded once into a folder of the user's. Files
-are written to a temporary folder and moved once their hash is verified, so a killed download leaves nothing that looks
-like a model.
+Models that ship with the project are used in place. The others are downloaded (`models.fetching`) or copied
+(`models.importing`) once into a folder of the user's.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.files import ROOT_VARIABLE, cannot_write, compute_hash, fits
 from c2p_core.models.manifest import (
     BundleSource,
-    HttpsSource,
     ModelEntry,
     ModelFile,
     PackageSource,
@@ -30,10 +25,10 @@ from c2p_core.models.manifest import (
 from c2p_core.models.pins import pin_path, read_pin, write_pin
 from c2p_core.paths import data_folder
 
-__all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
+if TYPE_CHECKING:
+    from c2p_core.models.importing import Found
 
-TEMPORARY_PREFIX = ".partial-"
-_STALE_SECONDS = 3600.0
+__all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
 # Called with the bytes received so far and the total.
 FetchProgress = Callable[[int, int], None]
@@ -127,7 +122,7 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._find_folder(entry)
         if folder is None:
-            if can_be_fetched(entry) and entry not in self.entries():
+            if entry.fetchable and entry not in self.entries():
                 # Nobody has seen its licence and size.
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             self.fetch(name)
@@ -144,10 +139,10 @@ class ModelStore:
         entry = self.entry(name)
         folder = self._find_folder(entry)
         if folder is None:
-            if can_be_fetched(entry):
+            if entry.fetchable:
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             raise self._missing(entry)
-        self._checked.difference_update(folder / file.name for file in entry.files)
+        self._forget_checks(entry)
         self._check(entry, folder)
 
     def fetch(self, name: str, progress: FetchProgress | None = None) -> None:
@@ -160,43 +155,82 @@ class ModelStore:
         entry = self.entry(name)
         if self.is_intact(name):
             return
-        if not can_be_fetched(entry):
+        if not entry.fetchable:
             if folder := self._find_folder(entry):
                 self._check(entry, folder)
             raise self._missing(entry)
         if self.offline:
             raise ModelUnavailable("model-offline", name=name, source=entry.source)
-        # Imported here: commands that download nothing should not wait for the networking modules.
-        from c2p_core.models import download
+        # Imported here: commands that download nothing should not wait for it.
+        from c2p_core.models.fetching import fetch_model
 
-        failures = []
+        self._notices += fetch_model(entry, self.root, lambda: self.is_intact(name), progress)
+
+    def find_in(self, folder: Path, names: Sequence[str]) -> tuple[list[Found], list[Message]]:
+        """Find models among the user's files; see ``importing.find_models``.
+
+        Args:
+            folder: the files.
+            names: models to look for.
+        """
+        from c2p_core.models.importing import find_models
+
+        return find_models(folder, [self.entry(name) for name in names])
+
+    def bring(self, found: Found, progress: FetchProgress | None = None) -> None:
+        """Copy a model that ``find_in`` found into the store.
+
+        Raises:
+            ModelUnavailable: a file differs from the one that was pinned.
+            CannotWrite: a file could not be written.
+        """
+        from c2p_core.models.importing import import_model
+
+        self._forget_checks(found.entry)
+        self._notices += import_model(found, self.root, progress)
+
+    def remove(self, name: str) -> int:
+        """Remove a fetched model; returns the number of bytes that were removed, 0 where there were none.
+
+        Raises:
+            BadRequest: there is no model of that name, or it ships with the program.
+            CannotWrite: a file can't be removed.
+        """
+        entry = self.entry(name)
+        if any(isinstance(source, BundleSource) for source in entry.sources):
+            raise BadRequest("model-ships", name=name)
         for source in entry.sources:
-            if not isinstance(source, HttpsSource):
-                continue
-            try:
-                with self._temporary_folder() as folder:
-                    download.download_files(source, entry.files, folder, progress)
-                    self._move_into_store(entry, folder)
-                return
-            except download.DownloadFailed as error:
-                failures.append(error.message)
-            except OSError as error:
-                raise cannot_write(self.root, error) from error
-        raise ModelUnavailable("model-fetch-failed", name=name, why=failures)
+            if isinstance(source, PackageSource):
+                raise BadRequest("model-of-package", name=name, package=source.package)
+        if not self.root.is_dir():
+            return 0
+        from c2p_core.models.fetching import remove_model
+
+        self._forget_checks(entry)
+        return remove_model(entry, self.root)
+
+    def _forget_checks(self, entry: ModelEntry) -> None:
+        self._checked.difference_update(
+            folder / file.name for folder in self._candidate_folders(entry) for file in entry.files
+        )
+
+    def missing(self, name: str) -> Message:
+        """What to say of a model that is not here and can't be fetched."""
+        return self._missing(self.entry(name)).message
 
     def _missing(self, entry: ModelEntry) -> ModelUnavailable:
-        """What to say of files that can't be fetched."""
         for source in entry.sources:
             if isinstance(source, PackageSource):
                 return ModelUnavailable("model-package-missing", name=entry.name, package=source.package)
         if entry.sources:
             return ModelUnavailable("model-missing", name=entry.name, source=entry.source)
         if entry.name in self._shipped:
-            return ModelUnavailable("model-bring-your-own", name=entry.name, origin=entry.origin)
+            files = [file.name for file in entry.files]
+            return ModelUnavailable("model-bring-your-own", name=entry.name, files=files)
         return ModelUnavailable("own-model-missing", name=entry.name, folder=str(self.root / entry.name))
 
     def _damaged(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
-        if can_be_fetched(entry):
+        if entry.fetchable:
             return ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
         if entry.sources:
             return ModelUnavailable("model-damaged", name=entry.name, path=str(path))
@@ -243,35 +277,6 @@ class ModelStore:
         """What to say of a file that differs from the one that was pinned."""
         pin = pin_path(self.root, entry.name, file.name)
         return ModelUnavailable("model-changed", name=entry.name, path=str(path), pin=str(pin))
-
-    def _move_into_store(self, entry: ModelEntry, temporary: Path) -> None:
-        """Move verified files from the temporary folder into the store."""
-        target = self.root / entry.name
-        try:
-            target.mkdir(exist_ok=True)
-            for file in entry.files:
-                (temporary / file.name).replace(target / file.name)
-        except OSError as error:
-            raise cannot_write(target, error) from error
-
-    @contextmanager
-    def _temporary_folder(self) -> Iterator[Path]:
-        """A temporary folder beside the models; also removes stale ones that killed runs left."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            for stale in self.root.glob(f"{TEMPORARY_PREFIX}*"):
-                if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(stale, ignore_errors=True)
-            folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self.root)
-        except OSError as error:
-            raise cannot_write(self.root, error) from error
-        with folder as name:
-            yield Path(name)
-
-
-def can_be_fetched(entry: ModelEntry) -> bool:
-    """Whether a model can be downloaded, rather than shipping with the program only."""
-    return any(isinstance(source, HttpsSource) for source in entry.sources)
 
 
 def _is_installed(source: PackageSource) -> bool:

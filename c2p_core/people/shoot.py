@@ -18,7 +18,7 @@ from c2p_core.people.listing import ListedFace, Listing, find_labelled, name_pho
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
-# Seconds that a photo waits for an earlier one of the same person: one that fails after its search never comes.
+# Seconds that a photo waits for an earlier one of the same person: where a run ends, nobody says what became of that.
 _PATIENCE = 30.0
 # Latest protected faces of a person that a further one is led away from.
 _REMEMBERED = 20
@@ -122,11 +122,11 @@ class ShootLooks:
             request, faces=request.faces if len(wanted) == len(usable) else tuple(wanted), looks=tuple(looks)
         )
 
-    def learn(self, path: str, result: ProtectResult) -> None:
-        """Remember what a finished photo leaves of its people."""
+    def learn(self, path: str, result: ProtectResult | None) -> None:
+        """Remember what a finished photo leaves of its people: nothing where it failed, ``result`` None."""
         with self._changed:
             people = self._unfinished.pop(path, {})
-            for trace in result.traces:
+            for trace in () if result is None else result.traces:
                 if trace.number in people:
                     self._remember(people[trace.number], trace)
             self._changed.notify_all()
@@ -139,8 +139,8 @@ class ShootLooks:
 
         with self._changed:
             self._changed.wait_for(lambda: not find_pending(), _PATIENCE)
-            for failed in find_pending():
-                del self._unfinished[failed]
+            for given_up in find_pending():
+                del self._unfinished[given_up]
             self._unfinished[path] = people
             for person in own - set(self._traces):
                 self._traces[person] = self._recall(person)

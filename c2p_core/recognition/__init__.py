@@ -4,8 +4,12 @@ Each is one module, in this package or any installed one, and one entry of a man
 the module. The module defines two names:
 
 - ``NETWORK``: makes an ``nn.Module`` that maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D) of
-  any length. Its weights are read from the entry's .safetensors file; without a file it must load its own.
+  any length. Its weights are read from the entry's file (``models.weights``); without a file it must load its own. Or
+  ``LOAD``, which makes such a module of the path of the file, for files in a form of their own. If the module has no
+  gradients, its attribute ``judges_only`` is a ``Message`` that says why.
 - ``TEMPLATE``: the alignment of its input faces (``alignment.Template``).
+
+Others a user names by where they are (``brought``).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -25,6 +30,8 @@ from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
+from c2p_core.recognition.brought import is_brought
+from c2p_core.recognition.brought_recogniser import Loaded, load_brought
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
 
@@ -37,7 +44,7 @@ class Recogniser:
     """One face recogniser.
 
     Attributes:
-        name: as in the manifest.
+        name: as in the manifest; of one that the user brought, it tells which file and use of it.
         family: recognisers of one family are held out together.
         licence: SPDX expression of its weights.
         far1: cosine similarity above which two faces match at a false accept rate of 1 %.
@@ -47,6 +54,8 @@ class Recogniser:
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
         measured_by: source of the thresholds: this project, the user, or the vendor's default.
+        given: as the user names it.
+        judges_only: why it has no gradients and can take no part in a search; None if it can.
     """
 
     name: str
@@ -58,14 +67,23 @@ class Recogniser:
     embed: Embed
     other_photos_up_to: float | None = None
     measured_by: Literal["project", "user", "vendor"] = "project"
+    given: str = ""
+    judges_only: Message | None = None
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a recogniser's module defines: a factory of its network, without weights, and its alignment template."""
+    """What a recogniser's module defines.
 
-    make: Callable[[], nn.Module]
+    Attributes:
+        make: makes its network without weights; None where ``load`` does all.
+        template: its alignment.
+        load: makes its network of its file; None where ``make`` and a file of weights do.
+    """
+
+    make: Callable[[], nn.Module] | None
     template: Template
+    load: Callable[[Path], nn.Module] | None = None
 
 
 def recogniser_names(store: ModelStore) -> tuple[str, ...]:
@@ -90,10 +108,10 @@ def load_architecture(entry: ModelEntry) -> Architecture:
         raise ModelUnavailable(
             "recogniser-module-missing", name=entry.name, module=entry.module, reason=str(error)
         ) from error
-    make, template = getattr(module, "NETWORK", None), getattr(module, "TEMPLATE", None)
-    if not callable(make) or not isinstance(template, Template):
+    make, load, template = (getattr(module, name, None) for name in ("NETWORK", "LOAD", "TEMPLATE"))
+    if not (callable(make) or callable(load)) or not isinstance(template, Template):
         raise ModelUnavailable("recogniser-module-incomplete", name=entry.name, module=entry.module)
-    return Architecture(make, template)
+    return Architecture(make, template, load)
 
 
 def embed_with(network: Forward, template: Template) -> Embed:
@@ -105,28 +123,49 @@ def embed_with(network: Forward, template: Template) -> Embed:
     return embed
 
 
-def load_embed(name: str, store: ModelStore, device: torch.device, recorded: bool = False) -> Embed:
-    """Load one recogniser's embedding function, frozen and in eval mode.
+def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
+    """Load one recogniser's network, frozen and in eval mode, with what is known of it.
 
     Args:
-        name: as in the manifest.
+        name: as in a manifest, or one for which ``brought.is_brought`` holds.
         store: the store of its files.
         device: the device that it runs on.
-        recorded: see ``accelerated.accelerate``.
 
     Raises:
         BadRequest: there is no recogniser of that name.
         ModelUnavailable: its module or one of its files is missing or damaged.
     """
+    if is_brought(name):
+        return load_brought(name, store.offline, device)
     names = known_recognisers(store)
     if name not in names:
         raise BadRequest("recogniser-unknown", name=name, known=list(names))
     entry = store.entry(name)
     architecture = load_architecture(entry)
-    network = architecture.make()
-    if entry.files:
-        network = load_weights(network, store.path(name))
-    return embed_with(accelerate(place(network, device), device, recorded), architecture.template)
+    if architecture.load is not None:
+        network = architecture.load(store.path(name))
+    else:
+        assert architecture.make is not None
+        network = architecture.make()
+        if entry.files:
+            network = load_weights(network, store.path(name))
+    return Loaded(
+        name,
+        name,
+        entry.family,
+        entry.licence,
+        place(network, device),
+        architecture.template,
+        name,
+        entry.default,
+        getattr(network, "judges_only", None),
+    )
+
+
+def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
+    """Load one recogniser's embedding function; arguments and errors are those of ``load_network``."""
+    loaded = load_network(name, store, device)
+    return embed_with(loaded.network, loaded.template)
 
 
 def load_recognisers(
@@ -140,7 +179,8 @@ def load_recognisers(
     """Load recognisers, fetching them where needed and allowed.
 
     Args:
-        names: "auto" for all that are available, or names, all of which must be available.
+        names: "auto" for the usual ones that are available, or names, all of which must be available; "auto" among
+            them stands for the usual ones.
         store: the store of their files.
         device: the device that they run on.
         warnings: receives a message on each recogniser that "auto" leaves out.
@@ -152,20 +192,23 @@ def load_recognisers(
         ModelUnavailable: a named recogniser, the file of thresholds, or every recogniser of "auto" is unavailable.
     """
     load = _Loader(store, device, recorded)
-    if names != "auto":
-        return tuple(load(name) for name in dict.fromkeys(names))
-    loaded: list[Recogniser] = []
+    loaded: dict[str, Recogniser] = {}
     missing: list[Message] = []
-    for name in (*recogniser_names(store), *more):
-        try:
-            loaded.append(load(name))
-        except ModelUnavailable as error:
-            missing.append(Message("recogniser-left-out", name=name, why=error.message))
+    for name in ("auto",) if names == "auto" else names:
+        for wanted in (*recogniser_names(store), *more) if name == "auto" else (name,):
+            try:
+                found = load(wanted)
+            except ModelUnavailable as error:
+                if name != "auto":
+                    raise
+                missing.append(Message("recogniser-left-out", name=wanted, why=error.message))
+            else:
+                loaded.setdefault(found.name, found)
     if not loaded:
         raise ModelUnavailable("no-recogniser", why=missing[0].fields["why"])
     if warnings is not None:
         warnings += missing
-    return tuple(loaded)
+    return tuple(loaded.values())
 
 
 def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
@@ -179,6 +222,11 @@ def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
     ]
 
 
+def judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+    """A message on each recogniser that takes no part in a search, with the reason."""
+    return [Message("recogniser-judges-only", name=r.name, why=r.judges_only) for r in recognisers if r.judges_only]
+
+
 class _Loader:
     """Loads recognisers with their measured thresholds."""
 
@@ -189,16 +237,21 @@ class _Loader:
         self._others: OtherPhotos = read_other_photos(store.path("other-photos"))
 
     def __call__(self, name: str) -> Recogniser:
-        embed, entry = load_embed(name, self._store, self._device, self._recorded), self._store.entry(name)
-        limits: Limits = choose_limits(entry, self._shipped.get(name), self._own.get(name))
+        loaded = load_network(name, self._store, self._device)
+        shipped, own = self._shipped.get(loaded.name), self._own.get(loaded.key)
+        if is_brought(name) and own is None and loaded.default is None:
+            raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.given)
+        limits: Limits = choose_limits(loaded.name, loaded.default, shipped, own)
         return Recogniser(
-            name,
-            entry.family,
-            entry.licence,
+            loaded.name,
+            loaded.family,
+            loaded.licence,
             limits.far1,
             limits.far01,
             limits.impostor_std,
-            embed,
-            self._others.up_to.get(name),
+            embed_with(accelerate(loaded.network, self._device, self._recorded), loaded.template),
+            self._others.up_to.get(loaded.name),
             limits.measured_by,
+            loaded.given,
+            loaded.judges_only,
         )

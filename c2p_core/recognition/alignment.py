@@ -11,7 +11,7 @@ from torch import Tensor
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE, fit_similarity
 
 # Face-mesh indices, MediaPipe numbering, image left before image right.
-_FIVE = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
+FIVE_POINTS = (LEFT_EYE, RIGHT_EYE, (4,), (61,), (291,))
 # Picture pixels per chip pixel up to which bilinear sampling needs no downscaling first.
 _LARGEST_STEP = 1.5
 
@@ -45,7 +45,7 @@ def five_point_template(size: int, zoom: float) -> Template:
     # The template's coordinates have pixel centres at integers.
     unit = [((x + 0.5) / 112 - 0.5, (y + 0.5) / 112 - 0.5) for x, y in reference]
     points = tuple(((0.5 + zoom * x) * size, (0.5 + zoom * y) * size) for x, y in unit)
-    return Template(size, points, _FIVE)
+    return Template(size, points, FIVE_POINTS)
 
 
 def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:

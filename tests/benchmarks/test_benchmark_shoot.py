@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.color import rgb2lab
 
 from benchmarks.metrics.grouping import adjusted_rand_index
+from benchmarks.metrics.product_colours import Differences, compare_product_colours, measure_product_colours
 from benchmarks.report.shoot import write_section
 from benchmarks.rows import SHOOT_FILE
 from benchmarks.suites.gallery import Gallery
-from benchmarks.suites.shoot import METHODS, Protected, measure_grouping, summarise
+from benchmarks.suites.lights import photograph_in_lights
+from benchmarks.suites.shoot import METHODS, Protected, measure_grouping, summarise, summarise_products
+from c2p_core.photo import Layer
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ def photo(before: tuple[float, float], after: tuple[float, float], red: float) -
         vector = np.array(values, np.float32) / np.hypot(*values)
         return {"a": vector, "b": vector}
 
-    return Protected(unit(before), unit(after), np.array([50.0, 0, 0]), np.array([50.0, red, 0]), 100, 10.0)
+    lips = np.array([50.0, red, 0])
+    return Protected(unit(before), unit(after), np.array([50.0, 0, 0]), lips, 100, 10.0, {"Lipstick": lips})
 
 
 def test_matches_with_others_and_between_protected_photos_are_counted_apart() -> None:
@@ -58,6 +64,54 @@ def test_matches_with_others_and_between_protected_photos_are_counted_apart() ->
     assert found["lips"] == pytest.approx(0.0) and found["steps"] == 100
     apart = summarise([[same[0], photo((1, 0.1), (0, -1), 40.0)]], recognisers, "held")  # type: ignore[arg-type]
     assert apart["held-out"] == {"others": 1.0, "protected": 1.0} and apart["lips"] > 5
+    colours = summarise_products([[same[0], photo((1, 0.1), (0, -1), 40.0)], same])
+    assert colours["products_most"] == apart["lips"] and colours["products"] == apart["lips"] / 2
+    assert (colours["products_alone"], summarise_products([])["products"]) == (0.0, None)
+
+
+def test_somebody_with_one_photo_is_left_out_and_nobody_with_two_is_an_error() -> None:
+    alone, recognisers = photo((1, 0), (0, 1), 20.0), (Recogniser("a", "held"),)
+    pair = [alone, photo((1, 0.1), (0.1, 1), 20.0)]
+    assert summarise([[alone], pair], recognisers, "held") == summarise([pair], recognisers, "held")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="two photos"):
+        summarise([[alone]], recognisers, "held")  # type: ignore[arg-type]
+
+
+def test_one_portrait_becomes_photos_in_several_lights(tmp_path: Path) -> None:
+    grey = np.full((100, 80, 3), 128, np.uint8)
+    grey[:, :20] = 0
+    Image.fromarray(grey).save(tmp_path / "p.png")
+    taken = {
+        path.stem: np.asarray(Image.open(path)) for path in photograph_in_lights(tmp_path / "p.png", tmp_path / "p")
+    }
+    np.testing.assert_array_equal(taken["daylight"], grey)
+    red, green, blue = taken["lamp"][50, 10]
+    assert red > green > blue > 0 and not taken["lamp"][:, -20:].any()
+    assert taken["shade"].shape == (90, 70, 3) and taken["flash"].max() > 128
+
+
+def layer(name: str, grey: int, alpha: int) -> Layer:
+    """Hard light of one grey, a pixel of it much fainter."""
+    pixels = np.full((4, 4, 4), grey, np.uint8)
+    pixels[..., 3] = alpha
+    pixels[0, 0] = 255, 255, 255, 1
+    return Layer(name, 1, "hard-light", 0, 0, pixels)
+
+
+def test_a_products_colour_is_what_it_gives_to_one_and_the_same_skin() -> None:
+    half = measure_product_colours([layer("Lipstick", 128, 255), layer("Foundation", 0, 255)])
+    assert set(half) == {"Lipstick"}
+    np.testing.assert_allclose(half["Lipstick"], rgb2lab(np.array([0.78, 0.60, 0.50])), atol=0.5)
+    black = measure_product_colours([layer("Lipstick", 0, 255), layer("Blush", 0, 127)])
+    assert black["Lipstick"][0] < 0.1 < black["Blush"][0] < half["Lipstick"][0] - 20
+
+
+def test_products_are_compared_where_both_photos_wear_them() -> None:
+    one, two = {"Lipstick": np.array([50.0, 20, 0])}, {"Lipstick": np.array([50.0, 60, 0])}
+    with_blush = {**one, "Blush": np.array([60.0, 0, 0])}
+    assert compare_product_colours([one, with_blush]) == Differences((0.0,), 1)
+    found = compare_product_colours([one, two, with_blush])
+    assert len(found.colours) == 3 and found.alone == 2 and max(found.colours) > 5
 
 
 def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_path: Path) -> None:
@@ -77,11 +131,13 @@ def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_pa
         "strangers": 0,
         "grouping": {"a": {"ari": 0.95}, "b": {"ari": 0.5, "with_strangers": 0.4, "joined": 0.25}},
         "seconds_for_5000": {"of_150_people": 0.2, "alike": 1.5},
-        "shoot": dict.fromkeys(METHODS, figures),
+        "looks": {METHODS[1]: {"portraits": 2.0, "products": 1.54, "products_most": 4.0, "products_alone": 0.25}},
+        "shoot": {METHODS[0]: {**figures, "seconds": 18.0, "steps": 150.0}, METHODS[1]: figures},
     }
     (tmp_path / SHOOT_FILE).write_text(json.dumps(found))
     section = write_section(tmp_path / SHOOT_FILE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
     assert ["a", "0.95", "–", "–"] in rows and ["b", "0.50", "0.40", "25 %"] in rows
     shoot = ["as a shoot", "79 %", "93 %", "67 %", "86 %", "2.0 (before 3.0)", "75", "9"]
-    assert shoot in rows and ["each by itself", *shoot[1:]] in rows
+    assert shoot in rows and ["each by itself", *shoot[1:-2], "150", "18"] in rows
+    assert "2.00 times less time" in section and ["as a shoot", "2", "1.5", "4.0", "25 %"] in rows

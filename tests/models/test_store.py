@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from c2p_core.errors import BadRequest, CannotWrite, Message, ModelUnavailable
+from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore, bundle_dir
 from tests.said import raising
 
@@ -91,7 +92,8 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def left_in(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return [path.as_posix() for path in found if path.parts[0] != LOCKS]
 
 
 def test_a_bundled_file_is_used_in_place(tmp_path: Path) -> None:
@@ -248,10 +250,10 @@ def test_a_full_disk_is_not_taken_for_a_lost_network(
 
     opened = Path.open
 
-    def on_a_full_disk(path: Path, mode: str = "r", *others: Any) -> Any:
-        if "w" in mode:
+    def on_a_full_disk(path: Path, mode: str = "r", *others: Any, **named: Any) -> Any:
+        if mode != "r":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return opened(path, mode, *others)
+        return opened(path, mode, *others, **named)
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
     with raising(CannotWrite, "models-not-stored", reason="No space left on device"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,18 @@ def test_a_photo_waits_for_an_earlier_one_of_the_same_person_but_not_for_others(
     assert found[0] is not None and len(found[0].looks[0].earlier) == 1
 
 
-def test_a_photo_that_failed_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    looks = make(tmp_path)
+    choose(looks, "a.jpg", tmp_path, 1)
+    looks.learn(str(tmp_path / "a.jpg"), None)
+    began = time.monotonic()
+    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert own.earlier == () and time.monotonic() - began < 5
+
+
+def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shoot, "_PATIENCE", 0.01)
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)

@@ -39,6 +39,7 @@ class NETWORK(nn.Module):
     def forward(self, chips):
         return self.layers(chips - 0.5)
 """
+KEYS = {"toy": "toy"}
 DEFAULT = 'default = { threshold = 0.9, says = "made up" }'
 
 
@@ -189,7 +190,7 @@ def impostors(far1: float | None, far01: float | None = None) -> dict[str, Impos
 def test_the_lower_of_saved_and_default_thresholds_is_used(models: Path) -> None:
     store = ModelStore(models, offline=True)
     for measured, expected in ((0.7, (0.7, 0.8)), (0.95, (0.9, 0.9))):
-        save_own_thresholds(impostors(measured, 0.8), store)
+        save_own_thresholds(impostors(measured, 0.8), store, KEYS)
         (toy,) = load_recognisers(["toy"], store, CPU)
         assert (toy.far1, toy.far01) == expected
         assert (toy.impostor_std, toy.measured_by) == (0.2, "user")
@@ -197,7 +198,7 @@ def test_the_lower_of_saved_and_default_thresholds_is_used(models: Path) -> None
 
 def test_with_too_few_pairs_for_far01_far1_is_saved_for_both(models: Path) -> None:
     store = ModelStore(models, offline=True)
-    save_own_thresholds(impostors(0.7), store)
+    save_own_thresholds(impostors(0.7), store, KEYS)
     (toy,) = load_recognisers(["toy"], store, CPU)
     assert (toy.far1, toy.far01) == (0.7, 0.7)
 
@@ -205,9 +206,9 @@ def test_with_too_few_pairs_for_far01_far1_is_saved_for_both(models: Path) -> No
 def test_thresholds_of_too_few_pairs_or_of_shipped_recognisers_are_not_saved(models: Path) -> None:
     store = ModelStore(models, offline=True)
     with raising(BadRequest, "pairs-too-few", count=900, least=500):
-        save_own_thresholds(impostors(None), store)
+        save_own_thresholds(impostors(None), store, KEYS)
     with raising(BadRequest, "thresholds-ship", name="faceres"):
-        save_own_thresholds({"faceres": Impostors(900, 0.5, None, 0.1, 0.2)}, store)
+        save_own_thresholds({"faceres": Impostors(900, 0.5, None, 0.1, 0.2)}, store, {})
     assert not (models / "thresholds.json").exists()
 
 

@@ -18,7 +18,7 @@ from c2p_core.faces.landmarks import to_tensor
 from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
-from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
+from c2p_core.recognition import Recogniser, known_recognisers, load_recognisers, recogniser_names
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest_decoy
 from c2p_core.recognition.thresholds import read_thresholds
 from tests.said import raising
@@ -114,7 +114,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
 
 
 def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
-    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(RECOGNISERS)):
+    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(known_recognisers(bare))):
         load_recognisers(["arcface"], bare, CPU)
 
 

@@ -1,0 +1,91 @@
+"""The synthetic identities that impersonation aims at, as any recogniser sees them.
+
+Targets are never real people, other than in the papers. The product ships embeddings of its decoys by its own
+recognisers alone, without pictures; for others, the project's own generator makes people who do not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save
+
+from benchmarks.recognisers import load_named_recognisers, open_store
+from c2p_core import faces, verify
+from c2p_core.device import pick_device
+from c2p_core.faces.view import View
+from c2p_core.io.atomic_files import write_whole
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+from c2p_core.priors.checkpoints import load_generator
+
+COUNT = 16  # as many as the product ships
+_MOST_DRAWS = 200
+_TRUNCATION = 0.7
+_SIDE = 320  # pixels of a face: the generator's own are too few for the detector
+
+
+class StoreWithDecoys(ModelStore):
+    """The usual store, but for the decoys' file."""
+
+    def __init__(self, decoys: Path) -> None:
+        super().__init__()
+        self._decoys = decoys
+
+    def path(self, name: str) -> Path:
+        return self._decoys if name == "decoys" else super().path(name)
+
+
+@lru_cache(maxsize=1)
+def open_store_with(decoys: Path) -> ModelStore:
+    """Open the store once per process, as `benchmarks.recognisers.open_store` does."""
+    return StoreWithDecoys(decoys)
+
+
+def find_decoys(recognisers: tuple[str, ...], folder: Path, code: str) -> Path:
+    """The file of decoys as these recognisers see them: the product's if it knows all of them, else one in ``folder``.
+
+    Args:
+        recognisers: names.
+        folder: in which decoys that are made are kept.
+        code: fingerprint of what finds and embeds faces; another one makes them anew.
+
+    Raises:
+        ModelUnavailable: a recogniser or the generator can't be had.
+    """
+    shipped = open_store().path("decoys")
+    with safe_open(shipped, "pt") as decoys:
+        if set(recognisers) <= set(decoys.keys()):
+            return shipped
+    key = hashlib.sha256("\n".join([code, *recognisers]).encode()).hexdigest()[:12]
+    path = folder / f"decoys-{key}.safetensors"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, save(_make_decoys(recognisers)))
+    return path
+
+
+def _make_decoys(names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """(COUNT, D) unit embeddings by recogniser of the first generated people whose face is found."""
+    store, device = open_store(), pick_device("auto")
+    recognisers = load_named_recognisers(names, store)
+    generator = load_generator(store.path("stylegan2-mini")).eval()
+    found: list[verify.Embeddings] = []
+    for seed in range(_MOST_DRAWS):
+        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            picture = generator(generator.map(draw, _TRUNCATION))[0].clamp(-1, 1).add(1).mul(127.5).byte()
+        image = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        view = View(Photo(np.asarray(image)))
+        face = next((face for face in faces.find_faces_in(view, store) if not face.skipped), None)
+        if face is not None:
+            found.append(verify.embed_face(verify.crop_face(view, face), recognisers, device))
+        if len(found) == COUNT:
+            break
+    return {name: torch.stack([embedded[name] for embedded in found]).cpu().contiguous() for name in names}

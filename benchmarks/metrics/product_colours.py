@@ -1,0 +1,63 @@
+"""The colours of makeup products on the photos of one person: whether they wear one look."""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from c2p_core.faces.layers import hard_light
+from c2p_core.faces.paste import to_unit
+from c2p_core.photo import Layer
+from c2p_core.products.catalogue import CATALOGUE
+
+Colours = Mapping[str, NDArray[np.float64]]
+"""(3,) CIE L*a*b* by the product's title."""
+
+# What products are compared on, in sRGB 0..1: the same for all photos, which differ in their light and skin.
+_SKIN = np.array([0.78, 0.60, 0.50], np.float32)
+_TITLES = frozenset(product.title for product in CATALOGUE.values())
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How the products of a person's photos differ, over all pairs of photos.
+
+    Attributes:
+        colours: Delta E 2000 of each product that both photos of a pair wear.
+        alone: how many products only one photo of a pair wears.
+    """
+
+    colours: tuple[float, ...]
+    alone: int
+
+
+def measure_product_colours(layers: Iterable[Layer]) -> Colours:
+    """The colour that each product's layer gives to one and the same skin, over the half of its area that covers most.
+
+    Args:
+        layers: of one face.
+    """
+    return {layer.name: _tint_skin(layer) for layer in layers if layer.name in _TITLES}
+
+
+def _tint_skin(layer: Layer) -> NDArray[np.float64]:
+    values = to_unit(layer.pixels).reshape(-1, layer.pixels.shape[2])
+    alpha = values[:, -1:]
+    covers = alpha[:, 0] >= np.median(alpha[alpha > 0])
+    colours = np.broadcast_to(values[covers, :-1], (int(covers.sum()), 3))
+    tinted = hard_light(np.broadcast_to(_SKIN, colours.shape), colours, alpha[covers])
+    return np.asarray(rgb2lab(tinted).mean(0), dtype=np.float64)
+
+
+def compare_product_colours(photos: Sequence[Colours]) -> Differences:
+    """Compare the products of a person's photos pair by pair."""
+    pairs = list(combinations(photos, 2))
+    both = [(one[name], two[name]) for one, two in pairs for name in one.keys() & two.keys()]
+    alone = sum(len(one.keys() ^ two.keys()) for one, two in pairs)
+    return Differences(tuple(float(deltaE_ciede2000(a, b)) for a, b in both), alone)

@@ -1,0 +1,221 @@
+"""``c2p models``: lists, fetches, verifies and removes the models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from c2p_core.api import Progress
+from c2p_core.commands.ending import fail
+from c2p_core.commands.options import StoreMaker
+from c2p_core.commands.showing import print_table, show_progress
+from c2p_core.errors import BadRequest, ModelUnavailable
+
+# The store's own modules are imported where they are needed, so that `c2p --help` is fast.
+if TYPE_CHECKING:
+    from c2p_core.models.manifest import ModelEntry
+    from c2p_core.models.store import ModelStore
+
+_USES = {"any": "any", "research": "research only"}
+
+
+@click.group()
+def models() -> None:
+    """Lists, fetches, verifies and removes the models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print all details, with full hashes.")
+@click.pass_obj
+def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
+    """Lists all models: what for, in which profile, what their licence allows, size, presence and source."""
+    store = make_store()
+    entries = store.catalogue()
+    if as_json:
+        known = [
+            asdict(entry) | {"size": entry.size, "source": entry.source, "present": store.is_present(entry.name)}
+            for entry in entries
+        ]
+        click.echo(json.dumps(known, indent=2))
+        return
+    rows = [
+        (
+            entry.name,
+            entry.role,
+            entry.profile,
+            _USES[entry.use],
+            entry.licence,
+            _describe_size(entry),
+            "yes" if store.is_present(entry.name) else "no",
+            entry.source,
+        )
+        for entry in entries
+    ]
+    print_table(("name", "role", "profile", "use", "licence", "size", "there", "source"), rows)
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take them from the files in DIR, whatever these are called.",
+)
+@click.option("--accept-licences", is_flag=True, help="Accept the licences without being asked.")
+@click.pass_obj
+def fetch(make_store: StoreMaker, /, names: tuple[str, ...], folder: Path | None, accept_licences: bool) -> int:
+    """Fetches missing and damaged models: NAMES, or a profile such as full.
+
+    Without NAMES it fetches what belongs to the installation and is missing or, with --from, takes whatever it
+    recognises.
+    """
+    store = make_store()
+    if folder is not None:
+        return _take_from(folder, names, store, accept_licences)
+    named = [name for name in names if name not in _profiles()]
+    wanted = [e for e in _choose(names, store, store.entries()) if not store.is_intact(e.name)]
+    # A profile may have models that only the user can bring, which is no failure.
+    fetched = [e for e in wanted if e.name in named or e.fetchable or e.profile == "embedded"]
+    for entry in wanted:
+        if entry not in fetched:
+            click.echo(store.missing(entry.name))
+    if not wanted:
+        click.echo("There is nothing to fetch: the models are here.")
+    coming = [entry for entry in fetched if entry.fetchable]
+    if coming and not store.offline and not _accept(coming, accept_licences):
+        return 0
+    failed = 0
+    for entry in fetched:
+        try:
+            with show_progress(entry.name, human=True) as watch:
+                store.fetch(entry.name, _watch_bytes(watch))
+        except ModelUnavailable as error:
+            failed = fail(str(error), error.exit_code)
+    _tell_notices(store)
+    return failed
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
+    """Verifies the hashes of the models: NAMES, a profile, or all that are here."""
+    store = make_store()
+    usual = store.entries()
+    here = [entry for entry in store.catalogue() if entry in usual or store.is_present(entry.name)]
+    failed = 0
+    for entry in _choose(names, store, here):
+        try:
+            store.verify(entry.name)
+        except ModelUnavailable as error:
+            failed = fail(str(error), error.exit_code)
+        else:
+            click.echo(f"{entry.name}: good")
+    _tell_notices(store)
+    return failed
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+@click.pass_obj
+def remove(make_store: StoreMaker, /, names: tuple[str, ...]) -> None:
+    """Removes models that were fetched or taken from your files: NAMES, or a profile such as full."""
+    store = make_store()
+    for entry in _choose(names, store, ()):
+        freed = store.remove(entry.name)
+        click.echo(f"{entry.name}: {f'{freed / 1e6:.1f} MB removed' if freed else 'was not here'}")
+
+
+def _profiles() -> tuple[str, ...]:
+    from c2p_core.models.manifest import Profile
+
+    return get_args(Profile)
+
+
+def _choose(names: Sequence[str], store: ModelStore, usual: Iterable[ModelEntry]) -> list[ModelEntry]:
+    """The models of these names and profiles, each once; the usual ones without names."""
+    chosen: dict[str, ModelEntry] = {} if names else {entry.name: entry for entry in usual}
+    for name in names:
+        if name in _profiles():
+            chosen |= {entry.name: entry for entry in store.catalogue() if entry.profile == name}
+        else:
+            chosen[name] = store.entry(name)
+    return list(chosen.values())
+
+
+def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: bool) -> int:
+    """Take models from the user's files; returns the exit code."""
+    searched = [e for e in _choose(names, store, store.catalogue()) if e.profile != "embedded"]
+    with show_progress(str(folder), human=True) as watch:
+        watch(Progress("find"))
+        found, others = store.find_in(folder, [entry.name for entry in searched])
+    for message in others:
+        click.echo(message)
+    here = [model for model in found if store.is_intact(model.entry.name)]
+    for model in here:
+        click.echo(f"{model.entry.name}: is here already")
+    coming = [model for model in found if model not in here]
+    if not found:
+        raise ModelUnavailable("models-not-in-folder", path=str(folder), names=[entry.name for entry in searched])
+    if not coming or not _accept([model.entry for model in coming], accepted, [m.paths[0] for m in coming]):
+        return 0
+    failed = 0
+    for model in coming:
+        try:
+            with show_progress(model.entry.name, human=True) as watch:
+                store.bring(model, _watch_bytes(watch))
+        except ModelUnavailable as error:
+            failed = fail(str(error), error.exit_code)
+    _tell_notices(store)
+    return failed
+
+
+def _accept(entries: Sequence[ModelEntry], accepted: bool, paths: Sequence[Path] = ()) -> bool:
+    """Show sizes and licences, and ask once.
+
+    Raises:
+        BadRequest: there is nobody to ask.
+    """
+    sources = [str(path) for path in paths] or [entry.source for entry in entries]
+    rows = [
+        (entry.name, _describe_size(entry), _USES[entry.use], entry.licence, source)
+        for entry, source in zip(entries, sources, strict=True)
+    ]
+    print_table(("name", "size", "use", "licence", "from"), rows)
+    if accepted:
+        return True
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadRequest("licences-not-accepted", names=[entry.name for entry in entries])
+    research = (
+        " For research or evaluation only, where it says so." if any(e.use == "research" for e in entries) else ""
+    )
+    total = sum(entry.size for entry in entries) / 1e6
+    # Python's own prompt is written by a library, whose words are dropped (`c2p_core.streams`).
+    click.echo(f"{len(entries)} models, {total:.0f} MB.{research} Do you accept these licences? [y/N] ", nl=False)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    click.echo("Nothing was fetched.")
+    return False
+
+
+def _describe_size(entry: ModelEntry) -> str:
+    if not entry.files:
+        return "-"
+    return f"{'' if entry.is_size_known else 'up to '}{entry.size / 1e6:.1f} MB"
+
+
+def _tell_notices(store: ModelStore) -> None:
+    for notice in store.take_notices():
+        click.echo(notice)
+
+
+def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
+    return lambda done, size: watch(Progress("fetch", step=done, steps=size))

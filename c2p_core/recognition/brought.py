@@ -1,0 +1,146 @@
+"""Recognisers that a user names instead of listing: ``onnx:FILE?size=112&range=-1..1&order=rgb``, ``frbench:MODEL``.
+
+Imports no torch, so that names are checked before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from c2p_core.errors import BadRequest
+
+_ONNX, _FRBENCH = "onnx:", "frbench:"
+_OPTIONS = ("size", "range", "order", "zoom", "threshold")
+_LARGEST_VALUE = 1e4  # of a pixel
+_EXAMPLES = {
+    "size": "size=112",
+    "range": "range=-1..1",
+    "order": "order=rgb",
+    "zoom": "zoom=1",
+    "threshold": "threshold=0.3",
+}
+
+
+@dataclass(frozen=True)
+class OnnxName:
+    """A file in ONNX and what its network takes.
+
+    Attributes:
+        given: as the user wrote it.
+        file: the path of the file.
+        size: side of the square chip in pixels; None for what the file says.
+        low, high: values of black and white.
+        order: of the colours.
+        zoom: of the five-point template, see ``alignment.five_point_template``.
+        threshold: the cosine similarity from which its maker says that two faces match; None where the user gave none.
+    """
+
+    given: str
+    file: Path
+    size: int | None = None
+    low: float = -1.0
+    high: float = 1.0
+    order: Literal["rgb", "bgr"] = "rgb"
+    zoom: float = 1.0
+    threshold: float | None = None
+
+    @property
+    def family(self) -> str:
+        """The file's name: what a user would call it to hold it out."""
+        return self.file.stem
+
+
+@dataclass(frozen=True)
+class FrbenchName:
+    """A model of the package frbench.
+
+    Attributes:
+        given: as the user wrote it.
+        model: its key there: kind of network, loss and data, such as ``irse-50_arcface_ms1m``.
+        threshold: as of ``OnnxName``.
+    """
+
+    given: str
+    model: str
+    threshold: float | None = None
+
+    @property
+    def family(self) -> str:
+        """The kind of network, such as ``irse``: those of other sizes are alike."""
+        return self.model.partition("_")[0].partition("-")[0]
+
+
+BroughtName = OnnxName | FrbenchName
+
+
+def is_brought(name: str) -> bool:
+    """Whether a recogniser's name says where to find it, rather than which entry of a manifest it is."""
+    return name.startswith((_ONNX, _FRBENCH))
+
+
+def parse_brought(name: str) -> BroughtName:
+    """Parse a name for which ``is_brought`` holds.
+
+    Raises:
+        BadRequest: there is no such file, or an option is unknown or has no meaning.
+    """
+    kind, rest = (_ONNX, name[len(_ONNX) :]) if name.startswith(_ONNX) else (_FRBENCH, name[len(_FRBENCH) :])
+    where, _, options = rest.rpartition("?") if "?" in rest else (rest, "", "")
+    if kind == _FRBENCH:
+        return _set_options(FrbenchName(name, where), options, ("threshold",))
+    file = Path(where).expanduser()
+    if not file.is_file():
+        raise BadRequest("onnx-missing", path=where)
+    return _set_options(OnnxName(name, file), options, _OPTIONS)
+
+
+def _set_options(parsed: BroughtName, text: str, known: tuple[str, ...]) -> BroughtName:
+    for part in filter(None, text.split("&")):
+        key, _, value = part.partition("=")
+        if key not in known:
+            raise BadRequest("brought-option-unknown", option=key, name=parsed.given, known=list(known))
+        try:
+            parsed = replace(parsed, **_READERS[key](value))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise BadRequest("brought-option-wrong", option=part, name=parsed.given, example=_EXAMPLES[key]) from error
+    return parsed
+
+
+def _number(text: str, low: float, high: float) -> float:
+    value = float(text)
+    if not low <= value <= high:
+        raise ValueError(text)
+    return value
+
+
+def _read_size(text: str) -> dict[str, object]:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError(text)
+    return {"size": int(_number(text, 32, 512))}
+
+
+def _read_range(text: str) -> dict[str, object]:
+    low, dots, high = text.partition("..")
+    ends = [_number(end, -_LARGEST_VALUE, _LARGEST_VALUE) for end in (low, high)]
+    if not dots or ends[0] >= ends[1]:
+        raise ValueError(text)
+    return {"low": ends[0], "high": ends[1]}
+
+
+def _read_order(text: str) -> dict[str, object]:
+    if text not in ("rgb", "bgr"):
+        raise ValueError(text)
+    return {"order": text}
+
+
+_READERS: dict[str, Callable[[str], dict[str, object]]] = {
+    "size": _read_size,
+    "range": _read_range,
+    "order": _read_order,
+    "zoom": lambda text: {"zoom": _number(text, 0.5, 2.0)},
+    "threshold": lambda text: {"threshold": _number(text, -0.999, 0.999)},
+}

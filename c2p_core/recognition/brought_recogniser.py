@@ -1,0 +1,100 @@
+"""Loads the recognisers that a user names by where they are (``brought``)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from c2p_core.errors import Message
+from c2p_core.models.files import compute_hash
+from c2p_core.models.manifest import Default
+from c2p_core.recognition.alignment import Template, five_point_template
+from c2p_core.recognition.brought import FrbenchName, OnnxName, parse_brought
+
+_DIGITS = 8  # of a hash, in a name
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recogniser's network and what is known of it.
+
+    Attributes:
+        name: what it is called in results; of one that is brought, it ends with a hash of the file and its use.
+        given: as the user names it.
+        family: recognisers of one family are held out together.
+        licence: SPDX expression of its weights; empty where it is not known.
+        network: maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D); frozen and in eval mode.
+        template: its alignment.
+        key: under which its thresholds are kept: another file, or another use of the same one, has others.
+        default: its vendor's thresholds.
+        judges_only: why it has no gradients; None if it has.
+    """
+
+    name: str
+    given: str
+    family: str
+    licence: str
+    network: nn.Module
+    template: Template
+    key: str
+    default: Default | None
+    judges_only: Message | None = None
+
+
+def load_brought(name: str, offline: bool, device: torch.device) -> Loaded:
+    """Load a recogniser by a name for which ``brought.is_brought`` holds.
+
+    Args:
+        name: of the recogniser.
+        offline: never use the network.
+        device: the device that it runs on.
+
+    Raises:
+        BadRequest: there is no such file or model, or an option has no meaning.
+        ModelUnavailable: a package is missing, or the file can't be read or is no recogniser.
+    """
+    parsed = parse_brought(name)
+    return _load_onnx(parsed, device) if isinstance(parsed, OnnxName) else _load_frbench(parsed, offline, device)
+
+
+def _load_onnx(name: OnnxName, device: torch.device) -> Loaded:
+    from c2p_core.recognition.onnx_recogniser import OnnxInput, load_onnx
+
+    network = load_onnx(name.file, OnnxInput(name.size, name.low, name.high, name.order))
+    use = f"size={network.size}&range={name.low:g}..{name.high:g}&order={name.order}&zoom={name.zoom:g}"
+    key = f"onnx:{network.sha256}?{use}"
+    digits = hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
+    return Loaded(
+        f"onnx:{name.family}-{digits}",
+        name.given,
+        name.family,
+        "",
+        network.to(device),
+        five_point_template(network.size, name.zoom),
+        key,
+        _make_default(name.threshold),
+        network.judges_only,
+    )
+
+
+def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> Loaded:
+    from c2p_core.recognition.frbench_recogniser import Frbench
+
+    network = Frbench(name.model, offline)
+    return Loaded(
+        f"frbench:{name.model}",
+        name.given,
+        name.family,
+        "MIT",
+        network.eval().requires_grad_(False).to(device),
+        network.template,
+        f"frbench:{name.model}@{compute_hash(network.weights)}",
+        _make_default(name.threshold),
+    )
+
+
+def _make_default(threshold: float | None) -> Default | None:
+    return None if threshold is None else Default(threshold, "given by the user")

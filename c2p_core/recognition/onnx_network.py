@@ -1,0 +1,201 @@
+"""A model in ONNX as a network of torch, through which gradients flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from c2p_core.recognition.onnx_file import OnnxFile
+from c2p_core.recognition.onnx_node import Apply, Node, Unsupported
+from c2p_core.recognition.onnx_operators import OPERATORS
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, NodeProto, TensorProto
+
+_OLDEST_OPSET = 7  # before it, operators broadcast otherwise
+_ONNX_DOMAINS = ("", "ai.onnx")
+
+
+class Unconvertible(Exception):
+    """Some operators of a model have no function here.
+
+    Attributes:
+        operators: their names, each with what it is about them where only that can't be done.
+    """
+
+    def __init__(self, operators: Sequence[str]) -> None:
+        super().__init__(", ".join(operators))
+        self.operators = tuple(operators)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operator: its function, and the names of what it takes and makes; names in ``last`` are used no more."""
+
+    operator: str
+    apply: Apply
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    last: tuple[str, ...]
+
+
+class OnnxNetwork(nn.Module):
+    """Maps the input of a model to its first output; weights are buffers in single precision."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        """Convert a model.
+
+        Raises:
+            Unconvertible: it has operators that ``onnx_operators`` does not know.
+        """
+        super().__init__()
+        graph = file.model.graph
+        if graph.sparse_initializer:
+            raise Unconvertible(["sparse weights"])
+        stored = {tensor.name: _to_torch(tensor) for tensor in graph.initializer}
+        self._steps, constants = _build_steps(file, set(stored))
+        self._input, self._output = file.input, graph.output[0].name
+        # Extents and axes stay where they can be read without waiting for a graphics card.
+        self._integers: dict[str, Tensor] = {}
+        self._weights: dict[str, str] = {}
+        for number, (name, value) in enumerate((stored | constants).items()):
+            if value.is_floating_point():
+                self._weights[name] = f"weight{number}"
+                self.register_buffer(f"weight{number}", value)
+            else:
+                self._integers[name] = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(x, lambda step, inputs: step.apply(*inputs))
+
+    def rehearse(self, x: Tensor) -> Tensor:
+        """As ``forward``, for the first time: operators may turn out not to be convertible for what they get.
+
+        Raises:
+            Unconvertible: names the operator that fails.
+        """
+
+        def apply(step: _Step, inputs: list[Tensor | None]) -> Any:
+            try:
+                return step.apply(*inputs)
+            except Unsupported as error:
+                raise Unconvertible([f"{step.operator} ({error})"]) from error
+            # What a hostile or unusual model gives its operators may fail in any way.
+            except Exception as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                raise Unconvertible([f"{step.operator} ({(str(error).splitlines() or [''])[0][:100]})"]) from error
+
+        return self._run(x, apply)
+
+    def _run(self, x: Tensor, apply: Callable[[_Step, list[Tensor | None]], Any]) -> Tensor:
+        values: dict[str, Tensor] = {**self._integers, self._input: x}
+        values |= {name: self.get_buffer(buffer) for name, buffer in self._weights.items()}
+        for step in self._steps:
+            made = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
+            values.update(zip(step.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+            for name in step.last:
+                del values[name]
+        return values[self._output]
+
+
+def _move(value: Tensor, device: torch.device) -> Tensor:
+    """Fractions that were computed from extents begin where the extents are."""
+    return value.to(device) if value.is_floating_point() else value
+
+
+def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], dict[str, Tensor]]:
+    """The operators in their order, and the values of those that are constants.
+
+    Args:
+        file: the model.
+        stored: names of its weights.
+
+    Raises:
+        Unconvertible: names all operators that have no function.
+    """
+    graph = file.model.graph
+    opset = next((entry.version for entry in file.model.opset_import if entry.domain in _ONNX_DOMAINS), 0)
+    if opset < _OLDEST_OPSET:
+        raise Unconvertible([f"opset {opset}"])
+    refused: dict[str, None] = {}
+    made: list[tuple[NodeProto, Apply]] = []
+    constants: dict[str, Tensor] = {}
+    for node in graph.node:
+        try:
+            apply = _make(node, opset)
+        except Unsupported as error:
+            refused[str(error)] = None
+            continue
+        if node.op_type == "Constant":
+            constants[node.output[0]] = apply()
+        else:
+            made.append((node, apply))
+    if refused:
+        raise Unconvertible(list(refused))
+    output = graph.output[0].name
+    known = {file.input, "", *stored, *constants}
+    last_use = {name: at for at, (node, _) in enumerate(made) for name in node.input if name not in ("", output)}
+    steps = []
+    for at, (node, apply) in enumerate(made):
+        if strange := [name for name in node.input if name not in known]:
+            raise Unconvertible([f"{node.op_type} ({strange[0]})"])
+        known.update(node.output)
+        last = tuple(dict.fromkeys(name for name in node.input if last_use.get(name) == at))
+        steps.append(_Step(node.op_type, apply, tuple(node.input), tuple(node.output), last))
+    if output not in known:
+        raise Unconvertible([output])
+    return tuple(steps), constants
+
+
+def _make(node: NodeProto, opset: int) -> Apply:
+    """The function of a node.
+
+    Raises:
+        Unsupported: names the operator.
+    """
+    from onnx import defs
+
+    if node.domain not in _ONNX_DOMAINS:
+        raise Unsupported(f"{node.domain}.{node.op_type}")
+    operator = OPERATORS.get(node.op_type)
+    if operator is None:
+        raise Unsupported(node.op_type)
+    try:
+        version = defs.get_schema(node.op_type, opset, "").since_version
+    except defs.SchemaError as error:
+        raise Unsupported(f"{node.op_type} of opset {opset}") from error
+    if version > operator.newest:
+        raise Unsupported(f"{node.op_type} of version {version}")
+    outputs = len([name for name in node.output if name])
+    try:
+        return operator.make(Node({entry.name: _value(entry) for entry in node.attribute}, outputs, opset))
+    except Unsupported as error:
+        raise Unsupported(f"{node.op_type} ({error})") from error
+
+
+def _value(attribute: AttributeProto) -> Any:
+    """An attribute as a value of Python or torch."""
+    from onnx import helper
+
+    value = helper.get_attribute_value(attribute)
+    if attribute.HasField("t"):
+        return _to_torch(attribute.t)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value
+
+
+def _to_torch(stored: TensorProto) -> Tensor:
+    """A stored tensor; what has fractions in single precision."""
+    from onnx import numpy_helper
+
+    try:
+        value = torch.from_numpy(numpy_helper.to_array(stored).copy())
+    except TypeError as error:
+        raise Unconvertible([f"values of type {stored.data_type}"]) from error
+    return value.float() if value.is_floating_point() else value

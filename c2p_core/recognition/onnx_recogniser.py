@@ -1,0 +1,191 @@
+"""A recogniser in ONNX: onnxruntime judges with it, and torch gives its gradients where its operators convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from c2p_core.errors import Message, ModelUnavailable
+from c2p_core.recognition.onnx_file import OnnxFile, check_sizes, read_onnx
+from c2p_core.recognition.onnx_network import OnnxNetwork, Unconvertible
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+USUAL_SIZE = 112
+SMALLEST, LARGEST = 32, 512
+"""Limits of the side of a chip in pixels."""
+_FEWEST_VALUES, _MOST_VALUES = 8, 65_536
+# Least cosine between what onnxruntime and torch make of the same picture; they differ by rounding alone.
+_SAME = 0.9999
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_ERRORS = 3  # of onnxruntime's log: 3 is errors only
+
+
+@dataclass(frozen=True)
+class OnnxInput:
+    """What a model takes.
+
+    Attributes:
+        size: side of the square chip in pixels; None for what the model says, else 112.
+        low, high: values of black and white.
+        order: of the channels.
+    """
+
+    size: int | None = None
+    low: float = -1.0
+    high: float = 1.0
+    order: Literal["rgb", "bgr"] = "rgb"
+
+
+class OnnxRecogniser(nn.Module):
+    """Maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D) of any length.
+
+    Where gradients are asked for, torch computes; else onnxruntime does, which is what others would run.
+
+    Attributes:
+        size: side of a chip in pixels.
+        sha256: of the file and its external data, in hex.
+        judges_only: why there are no gradients; None if there are.
+    """
+
+    def __init__(self, file: OnnxFile, wanted: OnnxInput) -> None:
+        """Build and try it.
+
+        Raises:
+            ModelUnavailable: it is no recogniser for faces, or onnxruntime can't run it.
+        """
+        super().__init__()
+        self.sha256 = file.sha256
+        self._path, self._wanted = file.path, wanted
+        self.size, self._channels_last = _read_input(file, wanted)
+        fixed = file.shape[0] is not None
+        check_sizes(file, self._shape(file.shape[0] or 2))
+        self._session = _open_session(file)
+        self._output = self._session.get_outputs()[0].name
+        self._input = self._session.get_inputs()[0]
+        if self._input.type not in _TYPES:
+            raise ModelUnavailable("onnx-input-wrong", path=str(file.path), shape=self._input.type)
+        # Models that take one picture alone, or whose shapes inside were fixed for one, get them one by one.
+        self._together = not fixed and self._takes_two()
+        judged = self._judge(self._examples())
+        norms = judged.norm(dim=1)
+        shape = " x ".join(map(str, judged.shape[1:]))
+        if not _FEWEST_VALUES <= judged.shape[1] <= _MOST_VALUES or not bool(
+            (norms > 0).all() & norms.isfinite().all()
+        ):
+            raise ModelUnavailable("onnx-output-wrong", path=str(file.path), shape=shape)
+        self.network: OnnxNetwork | None = None
+        self.judges_only: Message | None = None
+        try:
+            network = OnnxNetwork(file)
+            with torch.no_grad():
+                made = self._describe(network.rehearse, self._examples())
+        except Unconvertible as error:
+            self.judges_only = Message("onnx-not-convertible", operators=list(error.operators))
+            return
+        if made.shape == judged.shape and float(F.cosine_similarity(made, judged).min()) >= _SAME:
+            self.network = network
+        else:
+            self.judges_only = Message("onnx-conversion-differs")
+
+    def forward(self, chips: Tensor) -> Tensor:
+        if self.network is not None and torch.is_grad_enabled():
+            return self._describe(self.network, chips)
+        return self._judge(chips.detach())
+
+    def _shape(self, count: int) -> tuple[int, int, int, int]:
+        side = self.size
+        return (count, side, side, 3) if self._channels_last else (count, 3, side, side)
+
+    def _prepare(self, chips: Tensor) -> Tensor:
+        ordered = chips.flip(1) if self._wanted.order == "bgr" else chips
+        scaled = ordered * (self._wanted.high - self._wanted.low) + self._wanted.low
+        return scaled.permute(0, 2, 3, 1) if self._channels_last else scaled
+
+    def _describe(self, network: Callable[[Tensor], Tensor], chips: Tensor) -> Tensor:
+        """Descriptors by torch."""
+        pictures = self._prepare(chips)
+        parts = [pictures] if self._together else list(pictures.split(1))
+        made: Tensor = torch.cat([network(part).flatten().reshape(len(part), -1) for part in parts])
+        return made
+
+    def _judge(self, chips: Tensor) -> Tensor:
+        """Descriptors by onnxruntime, on the chips' device; without gradients."""
+        pictures = self._prepare(chips).cpu().numpy().astype(_TYPES[self._input.type])
+        parts = [pictures] if self._together else [pictures[at : at + 1] for at in range(len(pictures))]
+        made = np.concatenate([np.asarray(self._run(part)).reshape(len(part), -1) for part in parts])
+        return torch.from_numpy(made.astype(np.float32)).to(chips.device)
+
+    def _run(self, pictures: np.ndarray) -> object:
+        try:
+            return self._session.run([self._output], {self._input.name: np.ascontiguousarray(pictures)})[0]
+        # onnxruntime has a class of its own for each of a dozen failures.
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise ModelUnavailable("onnx-failed", path=str(self._path), reason=reason) from error
+
+    def _examples(self) -> Tensor:
+        return torch.rand(2, 3, self.size, self.size, generator=torch.Generator().manual_seed(0))
+
+    def _takes_two(self) -> bool:
+        """Whether two pictures at once give one descriptor each."""
+        try:
+            made = np.asarray(self._run(self._prepare(self._examples()).numpy().astype(_TYPES[self._input.type])))
+        except ModelUnavailable:
+            return False
+        return made.ndim > 1 and made.shape[0] == 2
+
+
+def load_onnx(path: Path, wanted: OnnxInput) -> OnnxRecogniser:
+    """Load a recogniser from a file in ONNX, frozen and in eval mode.
+
+    Args:
+        path: of the file; external data must lie in its folder.
+        wanted: what the model takes.
+
+    Raises:
+        ModelUnavailable: onnx or onnxruntime is not installed; the file can't be read, is too large or is no recogniser
+            for faces; onnxruntime can't run it.
+    """
+    return OnnxRecogniser(read_onnx(path), wanted).eval().requires_grad_(False)
+
+
+def _read_input(file: OnnxFile, wanted: OnnxInput) -> tuple[int, bool]:
+    """The side of the chips, and whether the channels are the last axis."""
+    path, shape = str(file.path), file.shape
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        raise ModelUnavailable("onnx-input-wrong", path=path, shape=" x ".join(str(extent or "?") for extent in shape))
+    channels_last = shape[1] != 3
+    sides = {extent for extent in (shape[1:3] if channels_last else shape[2:]) if extent is not None}
+    if len(sides) > 1 or any(not SMALLEST <= side <= LARGEST for side in sides):
+        raise ModelUnavailable("onnx-input-wrong", path=path, shape=" x ".join(str(extent or "?") for extent in shape))
+    own = next(iter(sides), None)
+    if own is not None and wanted.size not in (None, own):
+        raise ModelUnavailable("onnx-size-differs", path=path, size=own, given=wanted.size)
+    return own or wanted.size or USUAL_SIZE, channels_last
+
+
+def _open_session(file: OnnxFile) -> InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelUnavailable("extra-missing", what=file.path.name, package="onnxruntime", extra="onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait for work in a loop would take the processor from the search.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(file.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    # onnxruntime has a class of its own for each of a dozen failures.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelUnavailable("onnx-failed", path=str(file.path), reason=reason) from error

@@ -1,0 +1,280 @@
+"""The papers' protocol on embeddings whose answers can be worked out by hand, and once with random networks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image, ImageEnhance, ImageOps
+from safetensors.torch import load_file, save_file
+from synthetic import setting
+
+from benchmarks import decoys, rows
+from benchmarks.__main__ import main
+from benchmarks.data import NoData, Places, people_list, read_identities
+from benchmarks.frames import identification_frame, pair_frame
+from benchmarks.metrics.other_photos import rate
+from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
+from benchmarks.metrics.psr import Rate
+from benchmarks.recognisers import load_named_recognisers, open_store
+from benchmarks.report.document import write_report
+from benchmarks.report.paper import write_section
+from benchmarks.rows import PaperRow, PaperScore
+from benchmarks.suites import paper
+from benchmarks.suites.gallery import Gallery
+from benchmarks.suites.paper import Decoys, Plan, Task
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoints import load_generator
+
+STAND_INS = ("random-a", "random-b", "random-c")
+MODULE = """
+from torch import nn
+from c2p_core.recognition.alignment import five_point_template
+
+TEMPLATE = five_point_template(32, 1.0)
+
+
+def NETWORK():
+    return nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 7 * 7, 16))
+"""
+ENTRY = """
+[[model]]
+name = "{name}"
+role = "recogniser"
+module = "random_network"
+family = "{name}"
+licence = "MIT"
+origin = "random numbers"
+default = {{ threshold = 0.9, says = "made up" }}
+files = [{{ name = "weights.safetensors", sha256 = "{digest}", size = {size} }}]
+sources = []
+"""
+
+
+class Judge:
+    """A recogniser as comparisons need it."""
+
+    name, family, far1, far01 = "one", "first", 0.8, 0.95
+
+
+def at(*degrees: float) -> np.ndarray:
+    """Unit vectors in the plane."""
+    angle = np.radians(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+
+
+def cosine(degrees: float) -> object:
+    return pytest.approx(np.cos(np.radians(degrees)), abs=1e-6)
+
+
+KNOWN = Gallery(("p1/1", "p1/2", "p2/1", "p2/2", "p3/1"), {"one": at(0, 20, 90, 40, 200)}, {})
+TARGETS = Decoys({"one": at(120, 70)}, aim=1)
+
+
+def judge(probe: float | None, aims: Decoys | None = None, label: str = "p1/1") -> PaperScore:
+    vectors = None if probe is None else {"one": at(probe)[0]}
+    (score,) = paper.judge(label, vectors, KNOWN, aims, [Judge()], "first")
+    return score
+
+
+def test_a_photo_is_searched_for_among_people_not_photos() -> None:
+    score = judge(60)
+    assert score.role == "held-out" and score.others == {"p1/2": (cosine(20), cosine(40))}
+    # Both photos of the second person are nearer than the first one's other photo, and count once.
+    assert score.person_rank == (1, 2) and score.target is None and score.target_rank is None
+
+
+def test_the_target_competes_with_everybody_and_with_the_other_decoys() -> None:
+    score = judge(96, TARGETS)
+    assert score.target == (cosine(70), cosine(26))
+    # Nearer are the other photo of the person and the second person; after that the second person and the other decoy.
+    assert score.target_rank == (3, 3)
+    assert judge(75, TARGETS).target_rank == (3, 1)
+
+
+def test_without_a_face_only_what_was_before_is_known() -> None:
+    score = judge(None, TARGETS)
+    assert score.others["p1/2"][1] is None
+    assert (score.person_rank, score.target_rank) == ((1, None), (3, None)) and score.target == (cosine(70), None)
+
+
+def test_who_has_no_other_photo_has_no_place_and_who_has_no_face_no_score() -> None:
+    assert judge(60, label="p3/1").person_rank is None
+    assert paper.judge("p9/1", None, KNOWN, None, [Judge()], "first") == ()
+
+
+def row(label: str, score: PaperScore, method: str, **changes: object) -> PaperRow:
+    fields: dict[str, object] = {
+        "setting": setting(label, "first", method=method), "recognisers": ("one",), "scores": (score,), "psnr": 30.0,
+        "ssim": 0.95, "face_before": True, "face_after": True, "steps": 40, "seconds": 12.0, "people": 3, "photos": "f",
+        "weights": "w", "code": "abc",
+    }  # fmt: skip
+    return PaperRow(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_impersonation_counts_photos_that_match_the_target() -> None:
+    scores = [judge(probe, TARGETS) for probe in (75, 110, 10, None)]
+    found = identification_frame([row(f"p1/{n}", score, "decoy") for n, score in enumerate(scores)])
+    assert rate(taken_for_target(found, "far1")) == Rate(1 / 4, 4)
+    assert rate(taken_for_target(found, "far1", "before")) == Rate(0.0, 4)
+    assert rate(among_first(found, "target", 1)) == Rate(1 / 4, 4)
+    assert rate(among_first(found, "target", 5)) == Rate(3 / 4, 4)
+    assert rate(taken_for_target(identification_frame([row("p1/1", judge(75), "c2p")]), "far1")) is None
+
+
+def test_dodging_counts_pairs_that_do_not_match_whether_they_did_before_or_not() -> None:
+    scores = [judge(probe) for probe in (50, 70, None)] + [judge(100, label="p2/1")]
+    found = [row(f"p1/{n}", score, "c2p") for n, score in enumerate(scores)]
+    pairs, searches = pair_frame(found), identification_frame(found)
+    # 30 and 50 degrees from the other photo, and no face; the second person's two photos never matched.
+    assert rate(dodged_pairs(pairs, "far1")) == Rate(3 / 4, 4)
+    assert rate(dodged_pairs(pairs, "far1", "before")) == Rate(1 / 4, 4)
+    assert rate(missed_by_first(searches, 1)) == Rate(3 / 4, 4)
+    assert rate(missed_by_first(searches, 5)) == Rate(1 / 4, 4)
+
+
+def test_the_table_stands_beside_the_published_figures() -> None:
+    aimed, dodged = row("p1/1", judge(75, TARGETS), "decoy"), row("p1/1", judge(50), "c2p")
+    section = write_section([aimed, dodged])
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
+    assert ["CLIP2Protect", "Shamshad et al., CVPR 2023", "81 %", "48 %", "42 %", "75 %", "62 %"] in lines
+    (own,) = (line for line in lines if line[0].startswith("here"))
+    # No recogniser of the papers has judged.
+    assert own[2:] == ["–"] * 4 + ["100 % (21–100)"]
+    named = write_section([replace(aimed, scores=tuple(replace(s, recogniser="irse50") for s in aimed.scores))])
+    assert "| 100 % (21–100) | – | – | – | 100 % (21–100) |" in " ".join(named.split())
+    assert write_section([]).startswith("Not measured")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.jpg 7\n2.png 7\n3.jpg 8\n", "file,identity,more\n1.png,7,x\n2.png,7,y\n3.png,8,z\n", '"1.jpg";"7"\n2.jpg;7'],
+)
+def test_a_file_says_who_is_on_which_photo(tmp_path: Path, text: str) -> None:
+    for name in ("1.png", "2.png", "9.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "identities.txt").write_text(text)
+    identities = read_identities(tmp_path / "identities.txt")
+    assert (identities["1"], identities["2"]) == ("7", "7")
+    assert {label: photo.name for label, photo in people_list(tmp_path, identities).items()} == {
+        "p1/1": "1.png",
+        "p1/2": "2.png",
+    }
+
+
+def test_a_line_without_an_identity_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "identities.txt"
+    path.write_text("1.jpg 7\n2.jpg\n")
+    with pytest.raises(NoData, match="Line 2"):
+        read_identities(path)
+    path.write_text("1.jpg 7\n")
+    with pytest.raises(NoData, match="names"):
+        people_list(tmp_path, read_identities(path))
+
+
+def test_recognisers_without_a_known_hash_are_measured_into_a_folder_of_ones_own_alone(tmp_path: Path) -> None:
+    (tmp_path / "1.png").touch()
+    said = CliRunner().invoke(main, ["paper", "--photos", str(tmp_path), "--recognisers", "dlib-resnet,ir152,irse50"])
+    assert said.exit_code == 2 and "ir152, irse50" in said.output and "--out" in said.output
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of models with three recognisers of random weights."""
+    packages, models = tmp_path / "packages", tmp_path / "models"
+    packages.mkdir()
+    (packages / "random_network.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(packages))
+    from random_network import NETWORK  # type: ignore[import-not-found]
+
+    manifest = ""
+    for seed, name in enumerate(STAND_INS):
+        torch.manual_seed(seed)
+        file = models / name / "weights.safetensors"
+        file.parent.mkdir(parents=True)
+        save_file(NETWORK().state_dict(), file)
+        data = file.read_bytes()
+        manifest += ENTRY.format(name=name, digest=hashlib.sha256(data).hexdigest(), size=len(data))
+    (models / "manifest.toml").write_text(manifest)
+    monkeypatch.setenv("C2P_MODELS", str(models))
+    caches = (open_store, load_named_recognisers, decoys.open_store_with)
+    for cache in caches:
+        cache.cache_clear()
+    yield models
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> dict[str, Path]:
+    """Two made-up people with two photos each."""
+    generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, seed in (("a", 0), ("b", 2)):
+        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            picture = generator(generator.map(draw, 0.6))[0].clamp(-1, 1).add(1).mul(127.5).byte().permute(1, 2, 0)
+        photo = Image.fromarray(picture.numpy()).resize((320, 320), Image.Resampling.LANCZOS)
+        photo.save(folder / f"{name}1.png")
+        ImageEnhance.Brightness(ImageOps.mirror(photo)).enhance(0.8).save(folder / f"{name}2.png")
+    return people_list(folder)
+
+
+def test_photos_of_different_people_come_first_and_a_photos_settings_together(people: dict[str, Path]) -> None:
+    plan = Plan(people, STAND_INS, STAND_INS[:2], ("decoy", "c2p"), 0.5, "natural makeup", "makeup", limit=3)
+    settings = list(plan.settings())
+    assert [s.face for s in settings] == ["p1/1"] * 4 + ["p2/1"] * 4 + ["p1/2"] * 4
+    assert [(s.hold_out, s.method) for s in settings[:4]] == [
+        (family, method) for family in STAND_INS[:2] for method in ("decoy", "c2p")
+    ]
+
+
+@pytest.mark.slow
+def test_any_registered_recogniser_takes_part_random_ones_too(
+    tmp_path: Path, stand_ins: Path, people: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoys, "COUNT", 3)
+    places = Places(tmp_path / "rows", tmp_path / "pictures")
+    plan = Plan(people, STAND_INS, STAND_INS[:1], ("decoy", "c2p"), 0.5, "natural makeup", "makeup", steps=2, limit=1)
+
+    def go(plan: Plan, work: object = None) -> paper.Outcome:
+        extra = {} if work is None else {"work": work}
+        with ThreadPoolExecutor(1) as executor:
+            return paper.run(plan, places, "abc", executor, lambda _line: None, **extra)  # type: ignore[arg-type]
+
+    assert (go(plan).measured, go(plan).kept) == (2, 2)
+    aimed, dodged = rows.read_paper(places.rows / rows.PAPER_FILE)
+    assert (aimed.setting.method, dodged.setting.method, aimed.people) == ("decoy", "c2p", 2)
+    for found in (aimed, dodged):
+        assert {s.recogniser: s.role for s in found.scores} == dict.fromkeys(STAND_INS, "white-box") | {
+            STAND_INS[0]: "held-out"
+        }
+        assert found.steps == 2 and 20 < found.psnr < 60 and set(found.scores[0].others) == {"p1/2"}
+    assert all(s.target is not None and s.target_rank is not None for s in aimed.scores)
+    assert all(s.target is None and s.person_rank is not None for s in dodged.scores)
+    (made,) = (places.pictures / "paper").glob("decoys-*.safetensors")
+    assert {name: people.shape for name, people in load_file(made).items()} == dict.fromkeys(STAND_INS, (3, 16))
+    assert "## As papers measure" in write_report(places).read_text()
+
+    def fail(task: Task) -> PaperRow:
+        raise AssertionError(task)
+
+    # Without one of them, and with other weights, everything is new; here it fails at once.
+    assert go(replace(plan, recognisers=STAND_INS[:2]), fail).failed == 2
+    for name in STAND_INS[:1]:
+        weights = stand_ins / name / "weights.safetensors"
+        weights.write_bytes((stand_ins / STAND_INS[1] / "weights.safetensors").read_bytes())
+        text = (stand_ins / "manifest.toml").read_text()
+        old, new = (text.split('sha256 = "')[n].split('"')[0] for n in (1, 2))
+        (stand_ins / "manifest.toml").write_text(text.replace(old, new))
+    open_store.cache_clear()
+    load_named_recognisers.cache_clear()
+    assert go(plan, fail).failed == 2

@@ -1,0 +1,182 @@
+"""Models among the user's own files: recognised by content, copied, checked and pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models.store import ModelStore
+from tests.said import raising
+
+KNOWN = b"content with a published hash"
+NETWORK = {"first": nn.Linear(3, 5), "second": nn.Linear(5, 3)}
+
+
+def entry(name: str, files: str) -> str:
+    return f"""
+        [[model]]
+        name = "{name}"
+        role = "prior"
+        profile = "named"
+        use = "research"
+        licence = "LicenseRef-unstated"
+        origin = "a test"
+        files = [{files}]
+        sources = []
+    """
+
+
+def known(name: str, content: bytes) -> str:
+    return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelStore:
+    """Knows a model by hash, two by layout, and one of two files."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    text = entry("hashed", known("h.bin", KNOWN))
+    for name, network in NETWORK.items():
+        shape = list(network.weight.shape)
+        text += entry(name, f'{{ name = "{name}.pt", at_most = 9_000, layout = {{ weight = {shape} }} }}')
+    text += entry("both", f"{known('b.bin', b'one')}, {known('c.bin', b'two')}")
+    (bundle / "manifest.toml").write_text(text)
+    (tmp_path / "mine/deep").mkdir(parents=True)
+    return ModelStore(tmp_path / "root", bundle=bundle)
+
+
+def names(models: ModelStore) -> list[str]:
+    return [model.name for model in models.catalogue()]
+
+
+def test_files_are_recognised_by_content_whatever_they_are_called(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/second.pt").write_bytes(KNOWN)
+    torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/deep/first.pt")
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/notes.txt")
+    (tmp_path / "mine/picture.jpg").write_bytes(b"something else")
+    found, other = models.find_in(tmp_path / "mine", names(models))
+    assert {f.entry.name: [path.name for path in f.paths] for f in found} == {
+        "hashed": ["second.pt"],
+        "first": ["notes.txt"],
+        "second": ["first.pt"],
+    }
+    assert other == []
+
+
+def test_only_models_that_are_asked_for_are_looked_for(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/a").write_bytes(KNOWN)
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
+    assert [found.entry.name for found in models.find_in(tmp_path / "mine", ["first"])[0]] == ["first"]
+
+
+def test_a_model_of_two_files_needs_both(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/x").write_bytes(b"one")
+    assert models.find_in(tmp_path / "mine", ["both"])[0] == []
+    (tmp_path / "mine/y").write_bytes(b"two")
+    (found,) = models.find_in(tmp_path / "mine", ["both"])[0]
+    models.bring(found)
+    assert sorted(path.name for path in models.path("both").iterdir()) == ["b.bin", "c.bin"]
+
+
+def test_what_is_brought_is_a_checked_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/a").write_bytes(KNOWN)
+    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
+    seen: list[tuple[int, int]] = []
+    models.bring(found, lambda done, total: seen.append((done, total)))
+    assert models.path("hashed") == tmp_path / "root/hashed/h.bin"
+    assert (tmp_path / "mine/a").read_bytes() == models.path("hashed").read_bytes() == KNOWN
+    assert seen[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
+
+
+def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, models: ModelStore) -> None:
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
+    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    digest = hashlib.sha256((tmp_path / "mine/a").read_bytes()).hexdigest()
+    assert models.take_notices() == [Message("model-pinned", name="first", file="first.pt", sha256=digest)]
+    models.verify("first")
+
+
+def test_another_file_than_the_pinned_one_is_refused_and_the_old_one_stays(tmp_path: Path, models: ModelStore) -> None:
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
+    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    before = models.path("first").read_bytes()
+    torch.save({name: value + 1 for name, value in NETWORK["first"].state_dict().items()}, tmp_path / "mine/a")
+    pin = str(tmp_path / "root/.pins/first/first.pt.sha256")
+    with raising(ModelUnavailable, "model-differs-from-pin", name="first", pin=pin):
+        models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    assert models.path("first").read_bytes() == before
+
+
+def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/a").write_bytes(KNOWN)
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
+    first, hashed = sorted(models.find_in(tmp_path / "mine", ["hashed", "first"])[0], key=lambda f: f.entry.name)
+    (tmp_path / "mine/a").write_bytes(KNOWN[::-1])
+    torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/b")
+    with raising(ModelUnavailable, "model-file-altered", name="hashed"):
+        models.bring(hashed)
+    with raising(ModelUnavailable, "model-without-layout", name="first"):
+        models.bring(first)
+    assert not models.is_present("hashed") and not models.is_present("first")
+
+
+def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Path) -> None:
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "a")
+    content = (tmp_path / "a").read_bytes()
+    listed = known("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/manifest.toml").write_text(entry("hashed", listed))
+    models = ModelStore(tmp_path / "root", bundle=tmp_path / "bundle")
+    found, other = models.find_in(tmp_path, ["hashed"])
+    assert found == [] and other == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
+
+
+def test_what_is_no_file_or_cant_be_read_is_passed_over(tmp_path: Path, models: ModelStore) -> None:
+    os.mkfifo(tmp_path / "mine/pipe")
+    (tmp_path / "mine/link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "mine/z").write_bytes(KNOWN)
+    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
+    assert found.paths[0].name == "z"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, models: ModelStore) -> None:
+    with raising(BadRequest, "folder-of-models-missing", path=str(tmp_path / "none")):
+        models.find_in(tmp_path / "none", ["hashed"])
+
+
+def test_a_folder_with_far_too_many_files_is_refused(
+    tmp_path: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("c2p_core.models.importing.MOST_FILES", 3)
+    for number in range(4):
+        (tmp_path / f"mine/{number}").touch()
+    with raising(BadRequest, "folder-of-models-large", limit=3):
+        models.find_in(tmp_path / "mine", ["hashed"])
+
+
+# Removing
+
+
+def test_removing_a_model_leaves_pins_and_the_users_other_files(tmp_path: Path, models: ModelStore) -> None:
+    torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
+    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    (tmp_path / "root/first/notes.txt").write_text("mine")
+    assert models.remove("first") == (tmp_path / "mine/a").stat().st_size
+    assert not models.is_present("first")
+    assert (tmp_path / "root/first/notes.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
+
+
+def test_removing_what_is_not_there_frees_nothing(models: ModelStore) -> None:
+    assert models.remove("first") == 0
+
+
+def test_what_ships_and_what_a_package_brings_cant_be_removed() -> None:
+    for name, code in (("faceres", "model-ships"), ("frbench", "model-of-package")):
+        with raising(BadRequest, code, name=name):
+            ModelStore().remove(name)

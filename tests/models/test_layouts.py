@@ -1,0 +1,170 @@
+"""Names and shapes in files of weights, read without running anything in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from c2p_core import torchvision_ops
+from c2p_core.models.layouts import has_layout, read_layout
+from c2p_core.models.manifest import read_manifest
+from c2p_core.models.store import bundle_dir
+
+PUBLISHED = Path(__file__).parents[1] / "priors" / "layouts"
+NETWORK = nn.Sequential(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Linear(8, 4))
+SHAPES = {name: tuple(value.shape) for name, value in NETWORK.state_dict().items()}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("within", [None, "g_ema", "state_dict"])
+def test_what_torch_saves_has_the_networks_names_and_shapes(tmp_path: Path, zipped: bool, within: str | None) -> None:
+    content: Any = NETWORK.state_dict()
+    if within:
+        content = {"opts": {"lr": 0.1}, "latent_avg": torch.zeros(3), within: content}
+    torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=zipped)
+    assert read_layout(tmp_path / "a") == SHAPES
+
+
+def test_a_whole_module_is_read_as_its_weights(tmp_path: Path) -> None:
+    torch.save(NETWORK, tmp_path / "a")
+    assert read_layout(tmp_path / "a") == SHAPES
+
+
+def test_safetensors_have_names_and_shapes(tmp_path: Path) -> None:
+    save_file(dict(NETWORK.state_dict()), tmp_path / "a", {"licence": "MIT"})
+    assert read_layout(tmp_path / "a") == SHAPES
+
+
+class Hostile:
+    """Would write a file if a pickle were obeyed."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.trace, "x")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_a_file_asks_for_is_not_done(tmp_path: Path, zipped: bool) -> None:
+    content = OrderedDict(NETWORK.state_dict(), evil=Hostile(tmp_path / "trace"))
+    torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=zipped)
+    assert read_layout(tmp_path / "a") == SHAPES
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02cc2p_core.models.layouts\n_Shell\nN}X\x01\x00\x00\x00xK\x01s\x86b.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x05\x00\x00\x00_makeNs\x86b.",
+        b"\x80\x02ccollections\nOrderedDict\n}X\x04\x00\x00\x00keysNsb.",
+    ],
+    ids=["shell", "builder", "dictionary"],
+)
+def test_a_file_cant_change_its_reader(tmp_path: Path, program: bytes) -> None:
+    (tmp_path / "a").write_bytes(program)
+    assert read_layout(tmp_path / "a") == {}
+    torch.save(NETWORK.state_dict(), tmp_path / "b")
+    assert read_layout(tmp_path / "b") == SHAPES
+
+
+def test_a_number_that_a_file_names_reserves_no_memory(tmp_path: Path) -> None:
+    # "Remember this as number 2^31": the reader in C makes a table of that length.
+    (tmp_path / "a").write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
+    assert read_layout(tmp_path / "a") == {}
+
+
+def packed(content: bytes, name: str = "a/data.pkl") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK",
+        b"\x80",
+        b"\x80\x02.",
+        b"text that is no model",
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 9) + b'{"a": {}}',
+        packed(b"\x80\x02}."),
+        packed(b"not a pickle"),
+        packed(bytes(100 << 20)),
+        packed(b"", "a/other"),
+        pickle.dumps({"w": [1, 2]}),
+        pickle.dumps(3),
+    ],
+    ids=range(14),
+)
+def test_any_other_file_has_no_layout(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert read_layout(tmp_path / "a") == {}
+    assert not has_layout(tmp_path / "a", (("w", (1,)),))
+
+
+def test_objects_that_hold_each_other_are_visited_once(tmp_path: Path) -> None:
+    outer, inner = nn.Module(), nn.Module()
+    outer.inner, inner.outer = inner, outer  # type: ignore[assignment]
+    inner.register_buffer("w", torch.zeros(2))
+    with (tmp_path / "a").open("wb") as file:
+        torch.save(outer, file)
+    assert read_layout(tmp_path / "a") == {"inner.w": (2,)}
+
+
+def published(name: str) -> dict[str, tuple[int, ...]]:
+    lines = (PUBLISHED / name).read_text(encoding="utf-8").splitlines()[1:]
+    split = [line.split(" ") for line in lines]
+    return {name: () if shape == "-" else tuple(map(int, shape.split(","))) for name, shape, _ in split}
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "prefix"),
+    [
+        ("stylegan2-ffhq", "rosinality-1024.txt", ""),
+        ("stylegan2-ffhq-nvidia", "nvidia-1024.txt", ""),
+        ("e4e-ffhq", "e4e-encoder.txt", "encoder."),
+        ("e4e-ffhq", "rosinality-1024.txt", "decoder."),
+    ],
+)
+def test_the_manifests_layouts_are_those_of_the_published_files(model: str, file: str, prefix: str) -> None:
+    (entry,) = (e for e in read_manifest(bundle_dir() / "manifest.toml") if e.name == model)
+    known = {f"{prefix}{name.removeprefix(prefix)}": shape for name, shape in published(file).items()}
+    wanted = {name: shape for name, shape in entry.files[0].layout if name.startswith(prefix)}
+    assert wanted and wanted == {name: known.get(name) for name in wanted}
+
+
+def test_the_manifests_layout_of_facenet_is_that_of_its_package() -> None:
+    torchvision_ops.define_missing_operators()
+    from facenet_pytorch import InceptionResnetV1
+
+    with torch.device("meta"):
+        network = InceptionResnetV1(classify=True, num_classes=8631)
+    known = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    for entry in read_manifest(bundle_dir() / "manifest.toml"):
+        if entry.family == "facenet":
+            wanted = dict(entry.files[0].layout)
+            assert wanted == {name: known.get(name) for name in wanted}
+
+
+def test_the_header_of_safetensors_is_bounded(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"shape": [1]}}).encode()
+    header += b" " * ((32 << 20) + 1 - len(header))
+    (tmp_path / "a").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert read_layout(tmp_path / "a") == {}

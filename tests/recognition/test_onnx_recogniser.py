@@ -1,0 +1,396 @@
+"""Recognisers that a user brings in ONNX: what is read, what is refused, who computes, and whole runs with them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import skimage.data
+import torch
+from click.testing import CliRunner
+from onnx import helper, numpy_helper
+from PIL import Image
+
+from c2p_core import Photo, ProtectRequest, check, cli, protect
+from c2p_core.commands.options import add_recognisers
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.faces import find_faces
+from c2p_core.models.loaded import WarmModels, get_recognisers, name_recognisers, split_hold_out
+from c2p_core.models.store import ModelStore
+from c2p_core.recognition import Recogniser, impostors, load_network, load_recognisers, onnx_file
+from c2p_core.recognition.impostors import Impostors, save_own_thresholds
+from c2p_core.recognition.onnx_operators import OPERATORS
+from c2p_core.recognition.onnx_recogniser import OnnxInput, OnnxRecogniser, load_onnx
+from tests.recognition.onnx_models import model, recogniser, run, save, weights
+from tests.said import raising
+
+CPU = torch.device("cpu")
+# It compares greatest with the rest, which torch has no such function for.
+STRANGE = [helper.make_node("Hardmax", ["f"], ["e"]), helper.make_node("Add", ["f", "e"], ["h"])]
+
+
+def chips(count: int = 2, side: int = 112) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(3))
+
+
+def no_gradients(network: OnnxRecogniser, pictures: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        made: torch.Tensor = network(pictures)
+    return made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return save(recogniser(), tmp_path / "tiny.onnx")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models", offline=True)
+
+
+def test_onnxruntime_judges_and_torch_has_the_gradients(file: Path) -> None:
+    network = load_onnx(file, OnnxInput())
+    pictures = chips().requires_grad_()
+    judged, made = no_gradients(network, pictures), network(pictures)
+    np.testing.assert_array_equal(judged.numpy(), run(onnx.load(file), (pictures.detach() * 2 - 1).numpy()))
+    torch.testing.assert_close(made, judged, atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(made.square().sum(), pictures)
+    assert float(gradient.abs().min(1).values.mean()) > 0 and network.judges_only is None
+
+
+def test_values_and_order_of_the_colours_are_what_the_name_says(file: Path) -> None:
+    network = load_onnx(file, OnnxInput(low=0.0, high=255.0, order="bgr"))
+    expected = run(onnx.load(file), chips().flip(1).numpy() * np.float32(255))
+    np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
+
+
+def test_a_model_with_the_colours_last_gets_them_last(tmp_path: Path) -> None:
+    made = recogniser(shape=("n", 112, 112, 3))
+    made.graph.node[0].input[0] = "t"
+    made.graph.node.insert(0, helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]))
+    network = load_onnx(save(made, tmp_path / "last.onnx"), OnnxInput())
+    assert network.judges_only is None
+    expected = run(made, (chips().permute(0, 2, 3, 1).contiguous() * 2 - 1).numpy())
+    np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["said by the input", "only inside"])
+def test_a_model_for_one_picture_gets_a_batch_one_by_one(fixed: bool, tmp_path: Path) -> None:
+    made = recogniser(shape=(1 if fixed else "n", 3, 112, 112))
+    flatten = next(node for node in made.graph.node if node.op_type == "Flatten")
+    flatten.op_type = "Reshape"
+    flatten.input.append("one")
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "one"))
+    network = load_onnx(save(made, tmp_path / "one.onnx"), OnnxInput())
+    assert network.judges_only is None
+    each = torch.cat([no_gradients(network, chip[None]) for chip in chips(3)])
+    torch.testing.assert_close(no_gradients(network, chips(3)), each)
+    torch.testing.assert_close(network(chips(3).requires_grad_()), each, atol=1e-4, rtol=1e-4)
+
+
+def test_the_size_is_the_models_the_users_or_the_usual_one(tmp_path: Path) -> None:
+    assert load_onnx(save(recogniser(96), tmp_path / "a.onnx"), OnnxInput()).size == 96
+    free = save(recogniser(112, ("n", 3, "h", "w")), tmp_path / "b.onnx")
+    assert load_onnx(free, OnnxInput()).size == 112
+    free = save(recogniser(96, ("n", 3, "h", "w")), tmp_path / "c.onnx")
+    assert load_onnx(free, OnnxInput(96)).size == 96
+    with raising(ModelUnavailable, "onnx-size-differs", size=96, given=112):
+        load_onnx(tmp_path / "a.onnx", OnnxInput(112))
+
+
+def test_a_model_with_an_operator_that_does_not_convert_judges_only(tmp_path: Path) -> None:
+    made = recogniser(more=STRANGE)
+    network = load_onnx(save(made, tmp_path / "strange.onnx"), OnnxInput())
+    assert network.judges_only == Message("onnx-not-convertible", operators=["Hardmax"])
+    pictures = chips().requires_grad_()
+    np.testing.assert_array_equal(network(pictures).numpy(), run(made, (pictures.detach() * 2 - 1).numpy()))
+
+
+def test_a_conversion_that_computes_something_else_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = replace(OPERATORS["PRelu"], make=lambda node: lambda x, slope: x.abs())
+    monkeypatch.setitem(OPERATORS, "PRelu", wrong)
+    network = load_onnx(file, OnnxInput())
+    assert network.judges_only == Message("onnx-conversion-differs") and network.network is None
+
+
+def external(made: onnx.ModelProto, location: str, **more: str) -> onnx.ModelProto:
+    """The model with its largest weights in another file, as its entry says."""
+    tensor = next(tensor for tensor in made.graph.initializer if tensor.name == "m")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    return made
+
+
+def test_data_in_other_files_of_the_folder_is_read_and_counts_for_the_hash(tmp_path: Path) -> None:
+    content = next(tensor for tensor in recogniser().graph.initializer if tensor.name == "m").raw_data
+    made = external(recogniser(), "data.bin", offset="8", length=str(len(content)))
+    path = save(made, tmp_path / "two.onnx")
+    (tmp_path / "data.bin").write_bytes(b"before.." + content + b"after")
+    network = load_onnx(path, OnnxInput())
+    expected = run(recogniser(), (chips() * 2 - 1).numpy())
+    np.testing.assert_array_equal(no_gradients(network, chips()).numpy(), expected)
+    (tmp_path / "data.bin").write_bytes(b"before.." + content[::-1])
+    other = onnx_file.read_onnx(path)
+    assert other.sha256 != network.sha256
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "link", "sub/../../secret", ""])
+def test_data_outside_of_the_folder_is_refused(location: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(1 << 16))
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    path = save(external(recogniser(), location), folder / "m.onnx")
+    with raising(ModelUnavailable, "onnx-data-outside", location=location):
+        load_onnx(path, OnnxInput())
+
+
+def test_external_data_that_is_missing_or_of_another_length_is_refused(tmp_path: Path) -> None:
+    path = save(external(recogniser(), "data.bin"), tmp_path / "m.onnx")
+    with raising(ModelUnavailable, "onnx-missing", path=str(tmp_path / "data.bin")):
+        load_onnx(path, OnnxInput())
+    (tmp_path / "data.bin").write_bytes(b"short")
+    with raising(ModelUnavailable, "onnx-unreadable", path=str(path)):
+        load_onnx(path, OnnxInput())
+
+
+def test_a_file_and_its_data_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(external(recogniser(), "data.bin"), tmp_path / "m.onnx")
+    (tmp_path / "data.bin").write_bytes(bytes(1 << 14))
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", path.stat().st_size + 100)
+    with raising(ModelUnavailable, "onnx-too-large", path=str(path)):
+        load_onnx(path, OnnxInput())
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", path.stat().st_size - 1)
+    with raising(ModelUnavailable, "onnx-too-large", path=str(path)):
+        load_onnx(path, OnnxInput())
+
+
+def grown(extents: list[int]) -> onnx.ModelProto:
+    """A recogniser that makes a tensor of these extents on its way."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["extents"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["most"], keepdims=0),
+        helper.make_node("Add", ["f", "most"], ["h"]),
+    ]
+    made = recogniser(more=nodes)
+    made.graph.initializer.append(numpy_helper.from_array(np.array(extents), "extents"))
+    return made
+
+
+def test_tensors_that_would_become_too_large_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with raising(ModelUnavailable, "onnx-tensor-too-large", name="large"):
+        load_onnx(save(grown([1 << 20, 1 << 20]), tmp_path / "m.onnx"), OnnxInput())
+    assert load_onnx(save(grown([4, 4]), tmp_path / "n.onnx"), OnnxInput()).judges_only is None
+
+
+def test_a_stored_tensor_that_claims_more_than_it_has_is_refused(tmp_path: Path) -> None:
+    made = recogniser()
+    made.graph.initializer[0].dims[0] = 1 << 40
+    with raising(ModelUnavailable, "onnx-tensor-too-large", name="w"):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+def test_a_loop_is_refused(tmp_path: Path) -> None:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, [])],
+        [helper.make_tensor_value_info("on", 9, [])],
+    )
+    made = recogniser(
+        more=[helper.make_node("Loop", ["", ""], [], body=body), helper.make_node("Identity", ["f"], ["h"])]
+    )
+    with raising(ModelUnavailable, "onnx-loops", operator="Loop"):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", os.urandom(1000), b"\x0a\xff\xff\xff\xff\x0f"])
+def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(data)
+    with raising(ModelUnavailable, "onnx-unreadable", path=str(tmp_path / "m.onnx")):
+        load_onnx(tmp_path / "m.onnx", OnnxInput())
+
+
+@pytest.mark.parametrize(
+    "shape", [("n", 1, 112, 112), ("n", 3, 112, 96), (3, 112, 112), ("n", 3, 8, 8), ("n", 3, 4096, 4096)]
+)
+def test_a_model_that_takes_no_square_picture_in_colour_is_refused(shape: tuple[Any, ...], tmp_path: Path) -> None:
+    made = model([helper.make_node("Flatten", ["x"], ["y"])], {}, shape)
+    with raising(ModelUnavailable, "onnx-input-wrong"):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+def test_a_model_of_two_inputs_is_refused(tmp_path: Path) -> None:
+    made = recogniser()
+    made.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
+    with raising(ModelUnavailable, "onnx-inputs-wrong", count=2):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+def test_a_model_without_a_descriptor_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("GlobalAveragePool", ["c"], ["g"])]
+    made = model([*nodes, helper.make_node("Flatten", ["g"], ["y"])], weights(w=(2, 3, 1, 1)))
+    with raising(ModelUnavailable, "onnx-output-wrong", shape="2"):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+def test_what_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
+    made = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
+    with raising(ModelUnavailable, "onnx-failed", path=str(tmp_path / "m.onnx")):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+# With thresholds, in the program
+
+
+def load(store: ModelStore, *names: str) -> tuple[Recogniser, ...]:
+    return load_recognisers(names, store, CPU)
+
+
+def test_without_a_threshold_it_is_refused_with_what_to_do(file: Path, store: ModelStore) -> None:
+    name = f"onnx:{file}"
+    with raising(ModelUnavailable, "brought-without-threshold", given=name):
+        load(store, name)
+
+
+def test_it_is_named_by_its_file_and_what_it_takes(file: Path, store: ModelStore) -> None:
+    one, other = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
+    assert one.name.startswith("onnx:tiny-") and other.name.startswith("onnx:tiny-") and one.name != other.name
+    assert (one.family, one.far1, one.far01, one.measured_by) == ("tiny", 0.3, 0.3, "vendor")
+    assert (other.far1, other.given) == (0.4, f"onnx:{file}?order=bgr&threshold=0.4")
+    (same,) = load(store, f"onnx:{file}?size=112&range=-1..1&threshold=0.3")
+    assert same.name == one.name
+
+
+def test_thresholds_belong_to_the_content_of_the_file_and_its_use(file: Path, store: ModelStore) -> None:
+    loaded = load_network(f"onnx:{file}", store, CPU)
+    save_own_thresholds({loaded.name: Impostors(9000, 0.4, 0.6, 0.1, 0.2)}, store, {loaded.name: loaded.key})
+    moved = file.rename(file.parent / "moved.onnx")
+    (found,) = load(store, f"onnx:{moved}")
+    assert (found.far1, found.far01, found.impostor_std, found.measured_by) == (0.4, 0.6, 0.2, "user")
+    (lower,) = load(store, f"onnx:{moved}?threshold=0.3")
+    assert lower.far1 == 0.3
+    with raising(ModelUnavailable, "brought-without-threshold"):
+        load(store, f"onnx:{moved}?range=0..255")
+    save(recogniser(more=STRANGE), moved)
+    with raising(ModelUnavailable, "brought-without-threshold"):
+        load(store, f"onnx:{moved}")
+
+
+def test_auto_among_the_names_means_the_usual_ones(file: Path, store: ModelStore) -> None:
+    names = [r.name for r in load(store, "auto", f"onnx:{file}?threshold=0.3")]
+    assert names[:-1] == [r.name for r in load_recognisers("auto", store, CPU)] and names[-1].startswith("onnx:tiny-")
+
+
+def astronaut() -> Photo:
+    return Photo(skimage.data.astronaut()[:256, 96:352])
+
+
+def test_a_photo_is_protected_from_it_and_another_one_judges(file: Path, store: ModelStore) -> None:
+    judge = save(recogniser(more=STRANGE), file.parent / "judge.onnx")
+    names = (f"onnx:{file}?threshold=0.9", f"onnx:{judge}?threshold=0.9&range=0..255")
+    result = protect(ProtectRequest(astronaut(), recognisers=names, steps=4, device="cpu"), store=store)
+    searched, judged = result.faces[0].similarities
+    assert (searched.held_out, judged.held_out) == (False, True)
+    assert 1 - searched.after > 5 * (1 - searched.before)
+    why = Message("onnx-not-convertible", operators=["Hardmax"])
+    assert Message("recogniser-judges-only", name=judged.recogniser, why=why) in result.warnings
+    assert "nothing-left-to-hold-out" not in {warning.code for warning in result.warnings}
+
+
+def test_the_one_to_hold_out_may_be_brought_too(file: Path, store: ModelStore) -> None:
+    held = f"onnx:{file}?threshold=0.9"
+    request = ProtectRequest(astronaut(), recognisers=("mobileface",), hold_out=held)
+    both, _ = get_recognisers(name_recognisers(request), store, CPU, WarmModels())
+    assert [r.family for r in both] == ["mobileface", "tiny"]
+    assert [r.family for r in split_hold_out(both, request, [])] == ["mobileface"]
+    by_file = ProtectRequest(astronaut(), recognisers=("mobileface", held), hold_out="tiny")
+    assert [r.family for r in split_hold_out(both, by_file, [])] == ["mobileface"]
+
+
+def test_a_judge_leaves_the_usual_recogniser_held_out_too(tmp_path: Path, store: ModelStore) -> None:
+    judge = save(recogniser(more=STRANGE), tmp_path / "judge.onnx")
+    names = ("mobilenet", "mobileface", f"onnx:{judge}?threshold=0.9")
+    recognisers = load(store, *names)
+    request = ProtectRequest(astronaut(), recognisers=names)
+    assert [r.name for r in split_hold_out(recognisers, request, [])] == ["mobilenet"]
+
+
+def test_judges_alone_can_not_be_searched(tmp_path: Path, store: ModelStore) -> None:
+    judge = save(recogniser(more=STRANGE), tmp_path / "judge.onnx")
+    request = ProtectRequest(astronaut(), recognisers=(f"onnx:{judge}?threshold=0.9",))
+    recognisers = load(store, *request.recognisers)
+    with raising(BadRequest, "nothing-to-search-with", names=[recognisers[0].name]):
+        split_hold_out(recognisers, request, [])
+
+
+def test_check_compares_with_it_too(file: Path, store: ModelStore) -> None:
+    names = ("mobileface", f"onnx:{file}?threshold=0.9")
+    (face,) = check(astronaut(), astronaut(), store=store, device="cpu", recognisers=names)
+    assert [s.family for s in face.similarities] == ["mobileface", "tiny"]
+    assert face.similarities[1].after == pytest.approx(1)
+
+
+def command(store: ModelStore, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.c2p, ["--models", str(store.root), *arguments], standalone_mode=False)
+    if done.exception:
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def test_the_command_measures_its_thresholds_for_later_runs(
+    file: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    Image.fromarray(astronaut().pixels).save(faces / "many.png")
+    (face,) = find_faces(astronaut(), store)
+    # 630 pairs, as each face counts as another person.
+    many = [replace(face, mesh=face.mesh + np.float32(at)) for at in range(36)]
+    monkeypatch.setattr(impostors, "find_faces_in", lambda view, models: many)
+    name = f"onnx:{file}"
+    _, output = command(store, "thresholds", "--faces", str(faces), "--recogniser", name, "--save", "--json")
+    (measured,) = json.loads(output)["recognisers"].values()
+    (found,) = load(store, name)
+    assert (found.far1, found.measured_by) == (measured["far1"], "user")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("onnx:{}.not", "onnx-missing"),
+        ("onnx:{}?sise=112", "brought-option-unknown"),
+        ("onnx:{}?size=0", "brought-option-wrong"),
+        ("onnx:{}?size=1e2", "brought-option-wrong"),
+        ("onnx:{}?range=1..-1", "brought-option-wrong"),
+        ("onnx:{}?range=0", "brought-option-wrong"),
+        ("onnx:{}?range=nan..1", "brought-option-wrong"),
+        ("onnx:{}?order=gbr", "brought-option-wrong"),
+        ("onnx:{}?zoom=9", "brought-option-wrong"),
+        ("onnx:{}?threshold=1", "brought-option-wrong"),
+        ("frbench:irse-50_arcface_ms1m?size=112", "brought-option-unknown"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--recogniser", "--hold-out"])
+def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
+    name: str, code: str, option: str, file: Path, store: ModelStore, tmp_path: Path
+) -> None:
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "a.png")
+    with raising(BadRequest, code):
+        command(store, "protect", str(tmp_path / "a.png"), option, name.format(file))
+
+
+def test_more_recognisers_are_added_to_those_that_are_listed(file: Path) -> None:
+    assert add_recognisers("auto", ()) == "auto"
+    assert add_recognisers("auto", ("x",)) == ("auto", "x")
+    assert add_recognisers(("a", "x"), ("x", "y")) == ("a", "x", "y")
