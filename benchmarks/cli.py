@@ -259,9 +259,17 @@ def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path 
 @_SEARCH
 @click.option("--strangers/--no-strangers", default=True, help="Also search among the shared validation faces.")
 @_WORKERS
+@click.option(
+    "--made",
+    type=(str, _PATH),
+    metavar="NAME FOLDER",
+    help="Compare photos that something else protected, named as the photos, instead of protecting them.",
+)
 @click.option("--limit", type=int, help="Protect only the first N photos.")
 @_OUT
-def others(photos: Path | None, strangers: bool, workers: int, out: Path | None, **plan: Any) -> None:
+def others(
+    photos: Path | None, strangers: bool, workers: int, made: tuple[str, Path] | None, out: Path | None, **plan: Any
+) -> None:
     """Protect photos of people, and search for the people in their other photos."""
     from benchmarks.fingerprint import fingerprint_code
     from benchmarks.suites import other_photos, runner
@@ -269,6 +277,8 @@ def others(photos: Path | None, strangers: bool, workers: int, out: Path | None,
 
     people = _find(lambda: people_list(photos), named=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
+    if made is not None:
+        plan |= {"maker": made[0], "made": {picture.stem: picture for picture in made[1].iterdir()}}
     with runner.start_pool(workers) as executor:
         wanted = other_photos.Plan(people=people, strangers=crowd, **plan)
         outcome = other_photos.run(wanted, places(out), fingerprint_code(), executor, click.echo)

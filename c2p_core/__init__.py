@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult, Similarity
-from c2p_core.photo import Photo
 from c2p_core.version import __version__
 
 # Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as
@@ -18,7 +17,9 @@ if sys.platform == "darwin":
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
+    from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult, Similarity
     from c2p_core.compare import check
+    from c2p_core.photo import Photo
     from c2p_core.pipeline import protect
 
 __all__ = [
@@ -35,15 +36,12 @@ __all__ = [
     "protect",
 ]
 
+_ELSEWHERE = {"Photo": "photo", "check": "compare", "protect": "pipeline"}
+
 
 def __getattr__(name: str) -> Any:
-    # Torch takes seconds to import; whoever only needs the types does not wait for it.
-    if name == "check":
-        from c2p_core.compare import check
-
-        return check
-    if name == "protect":
-        from c2p_core.pipeline import protect
-
-        return protect
+    # Torch takes seconds to import; whoever only needs the types does not wait for it. Nor does the command import
+    # NumPy before it knows that there is memory for it.
+    if name in __all__:
+        return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

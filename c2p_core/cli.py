@@ -506,7 +506,3 @@ def _print_survival(faces: Sequence[FaceReport]) -> None:
         )
         names = [f"{s.recogniser} ({s.far1:.3f})" for s in face.similarities]
         print_table(("", *names, "lose it"), rows)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

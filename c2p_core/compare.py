@@ -15,6 +15,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import no_face, tolerate_small
 from c2p_core.faces.view import View
+from c2p_core.models.licences import licence_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -69,7 +70,9 @@ def check(
     def compare_on(attempt: Attempt) -> tuple[FaceReport, ...]:
         where = attempt.plan.device
         loaded, _ = get_recognisers(recognisers, store, where, kept)
-        messages = (*unmeasured_warnings(loaded), *([] if attempt.said is None else [attempt.said]))
+        licences = licence_warnings(store, [r.name for r in loaded])
+        said = [] if attempt.said is None else [attempt.said]
+        messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *said)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)

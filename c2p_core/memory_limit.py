@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
+from typing import NamedTuple
 
 from c2p_core.errors import C2PError
 
-# Address space in bytes that commands take for a small photo, as measured with PyTorch's build for processors: to find
-# faces, to compare them, to search.
-FIND, COMPARE, SEARCH = 1_150_000_000, 1_300_000_000, 1_600_000_000
-_PRIVATE = 0.35  # share of it that is no file's
+
+class Need(NamedTuple):
+    """What a command takes for a small photo, in bytes, as measured with PyTorch's build for processors."""
+
+    address_space: int
+    private: int  # the part of it that is no file's
 
 
-def check_memory_limit(needed: int) -> None:
+# To start any command, to find faces, to compare them, to search.
+COMMAND = Need(200_000_000, 115_000_000)
+FIND = Need(1_150_000_000, 402_000_000)
+COMPARE = Need(1_300_000_000, 455_000_000)
+SEARCH = Need(1_600_000_000, 560_000_000)
+
+
+def check_memory_limit(needed: Need) -> None:
     """Fail before anything is loaded: without enough memory, native libraries end the process without a word.
 
     Args:
@@ -25,7 +35,7 @@ def check_memory_limit(needed: int) -> None:
         return
     import resource
 
-    for kind, share in ((resource.RLIMIT_AS, 1.0), (resource.RLIMIT_DATA, _PRIVATE)):
-        limit, least = resource.getrlimit(kind)[0], needed * share
+    for kind, least in ((resource.RLIMIT_AS, needed.address_space), (resource.RLIMIT_DATA, needed.private)):
+        limit, _ = resource.getrlimit(kind)
         if limit != resource.RLIM_INFINITY and limit < least:
-            raise C2PError("memory-limited", limit=limit // 10**6, needed=round(least / 10**6))
+            raise C2PError("memory-limited", limit=limit // 10**6, needed=least // 10**6)

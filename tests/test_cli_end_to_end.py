@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def c2p(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "c2p_core.cli", *map(str, words)]
+    command = [sys.executable, "-m", "c2p_core", *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 

@@ -28,7 +28,7 @@ def c2p(
     words: str, folder: Path, around: str = "{}", stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``c2p`` with words in a folder, from a shell that prepares what is around it."""
-    command = f"{sys.executable} -m c2p_core.cli {words}"
+    command = f"{sys.executable} -m c2p_core {words}"
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
     # One thread: what others would reserve counts where memory is limited.
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -59,6 +59,10 @@ def folder(tmp_path: Path) -> Path:
         ("models verify nobody", "{} <&- >&- 2>&-", 2, NOTHING),
         ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
         ("protect {folder}/black.png", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
+        ("--help", "ulimit -v 40000; {}", 1, sentence("memory-limited", limit=40, needed=200)),
+        ("models list", "ulimit -v 150000; {}", 1, sentence("memory-limited", limit=153, needed=200)),
+        ("models list", "ulimit -d 60000; {}", 1, sentence("memory-limited", limit=61, needed=115)),
+        ("models list", "ulimit -v 200000; {}", 0, NOTHING),
         ("faces black.png", "ulimit -v 400000; {}", 1, sentence("memory-limited", limit=409, needed=1150)),
         ("protect black.png", "ulimit -v 1200000; {}", 1, sentence("memory-limited", needed=1600)),
         ("check black.png black.png", "ulimit -d 400000; {}", 1, sentence("memory-limited", needed=455)),

@@ -12,9 +12,11 @@ from benchmarks.frames import identification_frame, pair_frame
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics.other_photos import rate, rate_over_families
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
+from benchmarks.recognisers import open_store
 from benchmarks.report.published import PUBLISHED, RECOGNISERS
 from benchmarks.report.tables import NOTHING, number, table, thresholds
 from benchmarks.rows import PaperRow
+from c2p_core.models.licences import licence_warnings
 
 # The product's names of the papers' recognisers.
 _PAPER_NAMES = {
@@ -66,6 +68,8 @@ def write_section(rows: Sequence[PaperRow]) -> str:
     parts = [part for run in runs.values() for part in _write_run(run)]
     parts.append("Impersonation at FAR 1 % by recogniser held out, beside published figures on CelebA-HQ:")
     parts.append(table([*(_own_line(run) for run in runs.values()), *_PUBLISHED_LINES]))
+    used = {name for row in rows for name in row.recognisers}
+    parts += [message.text() for message in licence_warnings(open_store(), used)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -137,7 +137,7 @@ def _run(words: list[str]) -> tuple[str, float, list[float]]:
     search = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin")))
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": search}
     with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen([sys.executable, "-m", "c2p_core.cli", *words], stdout=told, env=environment)
+        process = subprocess.Popen([sys.executable, "-m", "c2p_core", *words], stdout=told, env=environment)
         watched, memory = psutil.Process(process.pid), [0.0]
         while process.poll() is None:
             try:

@@ -169,6 +169,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
         # More than there are cores: other processes used them, too, so the times are too long.
         "load": round(os.getloadavg()[1], 1),
     }
+    results.mkdir(parents=True, exist_ok=True)
     path = results / FILE
     path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return path
@@ -206,7 +207,7 @@ def _dialog_figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
             window.choose("Protect Face", test_window.DIALOG)
             shown = window.ask_until(_FOUND, lambda found: bool(found["shown"]))["shown"]
             (process,) = _plug_ins_of(window)
-            opened.append(shown - process.create_time())
+            opened.append(shown - _started(process.pid))
             if len(opened) <= _RUNS:
                 window.dismiss()
         # The first time GIMP and GTK read what they keep from then on.
@@ -238,6 +239,13 @@ def _dialog_figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
         )
         yield Figure(f"worker meanwhile, {words}", "MB", 1400, (max(worker) / 1e6,))
     (gimp.share / "notes.jsonl").unlink(missing_ok=True)
+
+
+def _started(pid: int) -> float:
+    """When a process started, in seconds since the epoch; psutil's time is off by up to a second."""
+    clock_ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - clock_ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
 
 
 def _plug_ins_of(window: test_window.Window) -> list[psutil.Process]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,17 +19,30 @@ import numpy as np
 from benchmarks import rows
 from benchmarks.data import Places, fingerprint_photos, person_of
 from benchmarks.fingerprint import fingerprint_embedding
+from benchmarks.methods.catalogue import Made
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.recognisers import load_every_recogniser, open_store
-from benchmarks.rows import OTHERS_FILE, PROTECTED_PAIRS_FILE, Change, OtherScore, OthersRow, ProtectedPairsRow, Setting
+from benchmarks.rows import (
+    NO_FAMILY,
+    OTHERS_FILE,
+    PROTECTED_PAIRS_FILE,
+    Change,
+    OtherScore,
+    OthersRow,
+    ProtectedPairsRow,
+    Setting,
+)
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import find_role, make_picture, measure_naturalness
 from benchmarks.suites.runner import Outcome, name_setting, run_tasks
 from c2p_core import verify
+from c2p_core.api import Face
 from c2p_core.device import pick_device
 from c2p_core.faces.view import View
+from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 
 
 class Compared(Protocol):
@@ -52,6 +66,9 @@ class Plan:
         people: all photos of the folder, as `data.people_list` numbers them.
         limit: protects the first so many of them alone; None for all.
         strangers: photos of further people, by name.
+        made: protected photos that are compared instead, by the name of the photo without extension; all recognisers
+            are held out of them, because what made them is not known.
+        maker: name of what made them, for the rows.
     """
 
     people: Mapping[str, Path]
@@ -63,13 +80,17 @@ class Plan:
     seed: int = 0
     limit: int | None = None
     strangers: Mapping[str, Path] | None = None
+    made: Mapping[str, Path] | None = None
+    maker: str = PRODUCT_METHOD
 
     def settings(self) -> dict[Setting, Path]:
         """All settings with their photos; a photo's families follow each other, so that a cut run holds whole ones."""
+        families = self.hold_out if self.made is None else (NO_FAMILY,)
         return {
-            Setting(label, PRODUCT_METHOD, self.strength, family, self.prompt, self.prior, self.steps, self.seed): photo
+            Setting(label, self.maker, self.strength, family, self.prompt, self.prior, self.steps, self.seed): photo
             for label, photo in list(self.people.items())[: self.limit]
-            for family in self.hold_out
+            for family in families
+            if self.made is None or photo.stem in self.made
         }
 
 
@@ -82,6 +103,7 @@ class Task:
         known: file with the embeddings of all photos of the folder as they were.
         strangers: the same of further people; None without any.
         photos, code: fingerprints that the row will carry.
+        made: the protected photo, where another program made it.
     """
 
     photo: Path
@@ -91,6 +113,7 @@ class Task:
     strangers: Path | None
     photos: str
     code: str
+    made: Path | None = None
 
 
 def compare_probe(names: Iterable[str], known: Gallery, recogniser: str, probe: Embeddings) -> dict[str, float]:
@@ -139,7 +162,7 @@ def compare(
         OtherScore(
             recogniser=r.name,
             family=r.family,
-            role=find_role(r.family, hold_out, searched=True),
+            role=find_role(r.family, hold_out, searched=hold_out != NO_FAMILY),
             far1=r.far1,
             far01=r.far01,
             others=to(own, known, r.name),
@@ -183,7 +206,7 @@ def compare_protected(
         OtherScore(
             recogniser=r.name,
             family=r.family,
-            role=find_role(r.family, hold_out, searched=True),
+            role=find_role(r.family, hold_out, searched=hold_out != NO_FAMILY),
             far1=r.far1,
             far01=r.far01,
             others={name: (before(r.name, name), after(r.name, name)) for name in later},
@@ -199,7 +222,8 @@ def measure(task: Task, store: ModelStore) -> OthersRow:
         ModelUnavailable: a recogniser or another model can't be had.
     """
     setting = task.setting
-    seen, made, wall = make_picture(task.photo, setting, task.pictures, True, store)
+    method = None if task.made is None else partial(_read_made, task.made)
+    seen, made, wall = make_picture(task.photo, setting, task.pictures, True, store, method)
     recognisers = load_every_recogniser(store)
     probe: Embeddings | None = None
     if seen.after is not None:
@@ -225,6 +249,10 @@ def measure(task: Task, store: ModelStore) -> OthersRow:
         photos=task.photos,
         code=task.code,
     )
+
+
+def _read_made(path: Path, _photo: Photo, _face: Face, _setting: Setting, _store: ModelStore) -> Made:
+    return Made(photo_files.read(path))
 
 
 def _work(task: Task) -> OthersRow:
@@ -268,7 +296,10 @@ def run(
     strangers = gallery.build(plan.strangers, places.pictures, seeing, executor, say) if plan.strangers else None
     wanted, there = plan.settings(), _read_measured(places, photos, code)
     todo = [
-        Task(photo, setting, places.pictures, known, strangers, photos, code)
+        Task(
+            *(photo, setting, places.pictures, known, strangers, photos, code),
+            made=None if plan.made is None else plan.made[photo.stem],
+        )
         for setting, photo in wanted.items()
         if setting not in there
     ]
@@ -295,7 +326,7 @@ def _compare_protected(found: Iterable[OthersRow], known: Gallery, places: Place
     groups: dict[tuple[object, ...], dict[str, OthersRow]] = {}
     for row in found:
         s = row.setting
-        groups.setdefault((s.strength, s.hold_out, s.prompt, s.prior, s.steps, s.seed), {})[s.face] = row
+        groups.setdefault((s.method, s.strength, s.hold_out, s.prompt, s.prior, s.steps, s.seed), {})[s.face] = row
     for group in groups.values():
         probes: dict[str, Embeddings | None] = {}
         for label, row in group.items():

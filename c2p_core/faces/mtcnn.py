@@ -23,6 +23,9 @@ _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 _BATCH = 512
 # Larger than what a photo of 12 megapixels is looked through at.
 _STRIP_PIXELS = 1 << 20
+# Of a larger picture the levels of the pyramid are made from halves of it, because averaging all of its pixels for each
+# level takes as long as P-Net; before a level is shrunk further than the first is.
+_LARGE, _HALVED_AT = 1_650_000, 0.31
 
 
 class PNet(nn.Module):
@@ -137,8 +140,11 @@ class Mtcnn(nn.Module):
         boxes, probabilities, offsets = [pictures.new_zeros(0, 4)], [pictures.new_zeros(0)], [pictures.new_zeros(0, 4)]
         scale = _CELL / SMALLEST_FACE
         side = min(rows, columns) * scale
+        source, source_scale = pictures, 1.0
         while side >= _CELL:
-            small = _resize(pictures, int(rows * scale + 1), int(columns * scale + 1))
+            if rows * columns > _LARGE and scale <= _HALVED_AT * source_scale:
+                source, source_scale = F.avg_pool2d(source, 2, ceil_mode=True), source_scale / 2
+            small = _resize(source, int(rows * scale + 1), int(columns * scale + 1))
             probability, offset = self._scan(small)
             is_face = probability[0] >= _THRESHOLDS[0]
             cells = is_face.nonzero().flip(1).to(pictures.dtype)

@@ -345,9 +345,14 @@ def _read_heif(data: bytes) -> _Decoded:
     except RuntimeError as error:
         # What libheif says of damaged files that it calls unsupported.
         raise ValueError(str(error)) from error
-    pixels = _channels(image.to_pillow().convert("RGBA")) if image.premultiplied_alpha else np.asarray(image)
+    if image.premultiplied_alpha:
+        pixels = _channels(image.to_pillow().convert("RGBA"))
+    else:
+        # A copy: what pi-heif lends is freed with the image. Its rows may be longer than the picture is wide.
+        lent = np.asarray(image)[:, : image.size[0]]
+        pixels = np.array(lent[..., None] if lent.ndim == 2 else lent)
     return _Decoded(
-        pixels[..., None] if pixels.ndim == 2 else pixels,
+        pixels,
         image.info.get("icc_profile") or _profile_by_boxes(boxes),
         image.info.get("exif"),
         image.info.get("xmp"),

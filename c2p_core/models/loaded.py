@@ -18,6 +18,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.models.licences import generator_warnings, licence_warnings, serving_clip
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors.inversion import OnStep
@@ -110,6 +111,7 @@ def load_models(
         ModelUnavailable: a model is missing and could not be fetched.
     """
     full = request.profile == "full"
+    generator = find_generator(store) if full else None
     recognisers, missing = get_recognisers(name_recognisers(request), store, device, warm, full, recorded)
     warnings += missing + unmeasured_warnings(recognisers) + judge_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
@@ -123,7 +125,7 @@ def load_models(
             request.free_noise,
             warnings.append,
             on_inversion_step,
-            find_generator(store) if full else None,
+            generator,
         ),
     )
     decoys: tuple[dict[str, Tensor], ...] = ()
@@ -135,6 +137,12 @@ def load_models(
         lambda: TextGuidance(store, device, *parse_clip(request.clip), recorded=recorded),
         source=(request.clip, recorded),
     )
+    used = [*(r.name for r in recognisers), *serving_clip(store, request.clip)]
+    if prior.name == "stylegan2":
+        own = generator_warnings(store)
+        warnings += own
+        used += [generator] if generator and not own else []
+    warnings += [*licence_warnings(store, used), *store.take_notices()]
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 

@@ -114,7 +114,7 @@ class OnnxRecogniser(nn.Module):
         """Descriptors by torch."""
         pictures = self._prepare(chips)
         parts = [pictures] if self._together else list(pictures.split(1))
-        made: Tensor = torch.cat([network(part).flatten().reshape(len(part), -1) for part in parts])
+        made: Tensor = torch.cat([network(part).reshape(len(part), -1) for part in parts])
         return made
 
     def _judge(self, chips: Tensor) -> Tensor:

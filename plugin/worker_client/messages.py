@@ -385,6 +385,12 @@ ENGLISH = {
         "The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {name}`."
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
+    "research-models-used": N_(
+        "This was made with {names}, whose licences allow research or evaluation only; use it for nothing else."
+    ),
+    "own-generator-used": N_(
+        "This was made with a generator of your own ({files}); its licence decides what you may use it for."
+    ),
     "model-bring-your-own": N_(
         "The model {name} can't be fetched; get its file (published as {files}), put it into a folder and run"
         " `c2p models fetch {name} --from FOLDER`."

@@ -29,7 +29,7 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     portrait.save(shoot / "a.jpg", quality=92)
     portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(shoot / "day 1" / "b.png")
     portrait.crop((0, 0, 400, 400)).save(shoot / "day 1" / "c.webp")
-    command = [sys.executable, "-m", "c2p_core.cli", "batch", str(shoot), "-o", str(out), "--steps", "3", "--json"]
+    command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -339,3 +340,11 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
     (pair,) = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
     assert set(pair.scores[0].others) == {"p1/2"}
     assert "## Other photos of the person" in write_report(places).read_text()
+    made = replace(plan, made={photo.stem: photo for photo in folder.iterdir()}, maker="elsewhere")
+    with ThreadPoolExecutor(1) as executor:
+        other_photos.run(made, places, "abc", executor, lambda _line: None)
+    as_they_were = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)[2:]
+    assert [row.setting.method for row in as_they_were] == ["elsewhere"] * 2
+    for s in (s for row in as_they_were for s in row.scores):
+        ((before, after),) = s.others.values()
+        assert s.role == "held-out" and after == pytest.approx(before, abs=1e-3)

@@ -30,6 +30,7 @@ from benchmarks.rows import PaperRow, PaperScore
 from benchmarks.suites import paper
 from benchmarks.suites.gallery import Gallery
 from benchmarks.suites.paper import Decoys, Plan, Task
+from c2p_core.errors import Message
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoints import load_generator
 
@@ -151,6 +152,12 @@ def test_the_table_stands_beside_the_published_figures() -> None:
     named = write_section([replace(aimed, scores=tuple(replace(s, recogniser="irse50") for s in aimed.scores))])
     assert "| 100 % (21–100) | – | – | – | 100 % (21–100) |" in " ".join(named.split())
     assert write_section([]).startswith("Not measured")
+
+
+def test_figures_of_models_for_research_only_say_so() -> None:
+    told = Message("research-models-used", names=["ir152"]).text()
+    assert told in write_section([row("p1/1", judge(50), "c2p", recognisers=("ir152", "facenet"))])
+    assert told not in write_section([row("p1/1", judge(50), "c2p", recognisers=("mobileface", "facenet"))])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage import data
 
+from c2p_core.faces import mtcnn
 from c2p_core.faces.mtcnn import SMALLEST_FACE, Mtcnn, suppress
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
@@ -48,3 +51,15 @@ def test_the_input_is_not_modified() -> None:
     before = picture.clone()
     network(picture)
     assert torch.equal(picture, before)
+
+
+def test_a_large_picture_shrunk_by_way_of_its_half_gives_the_same_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    portrait = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float()
+    group = F.interpolate(portrait[None], 433, mode="bilinear", antialias=True)[0].repeat(1, 3, 3)
+    directly, _ = network(group)
+    monkeypatch.setattr(mtcnn, "_LARGE", 0)
+    by_halves, _ = network(group)
+    assert len(by_halves) == len(directly) == 9
+    nearest = torch.cdist(by_halves.flatten(1), directly.flatten(1)).argmin(1)
+    assert (by_halves - directly[nearest]).abs().max() <= 2.0  # px

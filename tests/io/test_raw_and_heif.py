@@ -68,6 +68,15 @@ def test_a_heif_is_read_upright_with_its_metadata(tmp_path: Path) -> None:
     assert photo.xmp is not None and b"no AI training" in photo.xmp
 
 
+def test_the_pixels_of_a_heif_outlive_its_decoder(tmp_path: Path) -> None:
+    """What it lends is freed with it: large photos ended the process."""
+    pytest.importorskip("pi_heif")
+    pixels = read(tmp_path, HEIC).pixels
+    while isinstance(pixels.base, np.ndarray):
+        pixels = pixels.base
+    assert pixels.flags.owndata
+
+
 def test_a_heif_becomes_a_jpeg_with_its_metadata(tmp_path: Path) -> None:
     pytest.importorskip("pi_heif")
     assert photo_files.ending_for(tmp_path / "IMG_1.HEIC") == ".jpg"

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from c2p_core import Photo, ProtectRequest, check, cli, protect
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
-from c2p_core.models.loaded import WarmModels
+from c2p_core.io.report import photo_report
+from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
@@ -107,6 +108,31 @@ def test_check_uses_it(models: Path) -> None:
     (face,) = check(photo, photo, store=ModelStore(models, offline=True), device="cpu", warnings=messages)
     assert face.similarities[-1].recogniser == "toy"
     assert messages == [Message("recogniser-measured-by-vendor", name="toy")]
+
+
+RESEARCH = f'{DEFAULT}\nuse = "research"'
+
+
+def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) -> None:
+    list_toy(models, extra=RESEARCH)
+    photo, messages = Photo(skimage.data.astronaut()), list[Message]()
+    store, warm = ModelStore(models, offline=True), WarmModels()
+    assert "toy" not in recogniser_names(store)
+    (face,) = check(photo, photo, store=store, device="cpu", warnings=messages)
+    assert "toy" not in {s.recogniser for s in face.similarities} and messages == []
+    loaded = load_models(ProtectRequest(photo), store, CPU, messages, warm)
+    assert "toy" not in {r.name for r in loaded.recognisers} and messages == []
+
+
+@pytest.mark.parametrize(("extra", "told"), [(RESEARCH, True), (DEFAULT, False)])
+def test_a_report_on_a_result_of_one_for_research_only_says_so(models: Path, extra: str, told: bool) -> None:
+    list_toy(models, extra=extra)
+    request = ProtectRequest(Photo(skimage.data.astronaut()), recognisers=("mobileface", "toy"), hold_out="mobileface")
+    messages: list[Message] = []
+    load_models(request, ModelStore(models, offline=True), CPU, messages, WarmModels())
+    assert (Message("research-models-used", names=["toy"]) in messages) == told
+    written = photo_report(Path("a.png"), Path("b.png"), [], messages)["warnings"]
+    assert ("research-models-used" in {warning["code"] for warning in written}) == told
 
 
 def test_it_is_listed_last_by_library_and_command(models: Path) -> None:

@@ -1,0 +1,36 @@
+"""What a report has to say of the licences of the models that a result was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from c2p_core.errors import Message
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import find_checkpoints
+
+
+def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
+    """A message on the models whose licences allow research or evaluation only; [] without such models.
+
+    Args:
+        store: has the manifest.
+        names: of models; what the manifest does not list, such as a file of the user's, counts for nothing.
+    """
+    used = set(names)
+    research = [e.name for e in store.catalogue() if e.name in used and e.use == "research"]
+    return [Message("research-models-used", names=research)] if research else []
+
+
+def serving_clip(store: ModelStore, clip: str) -> list[str]:
+    """Names of the models that a value of ``--clip`` takes."""
+    return [entry.name for entry in store.catalogue() if entry.clip == clip]
+
+
+def generator_warnings(store: ModelStore) -> list[Message]:
+    """A message on a generator that the user put into the folder of models; [] without one.
+
+    Raises:
+        ModelUnavailable: there is a generator without an encoder, or the other way round.
+    """
+    own = find_checkpoints(store.root)
+    return [Message("own-generator-used", files=sorted({path.name for path in own}))] if own else []

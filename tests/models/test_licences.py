@@ -1,0 +1,35 @@
+"""What is said of the licences of the models that a result was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from c2p_core.errors import Message
+from c2p_core.models.licences import generator_warnings, licence_warnings, serving_clip
+from c2p_core.models.store import ModelStore
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path)
+
+
+def test_models_for_research_only_are_named_and_no_others(models: ModelStore) -> None:
+    used = ["mobileface", "irse50", "onnx:file.onnx", "e4e-ffhq", "facenet"]
+    assert licence_warnings(models, used) == [Message("research-models-used", names=["e4e-ffhq", "irse50"])]
+    assert licence_warnings(models, ["mobileface", "facenet", "onnx:file.onnx"]) == []
+
+
+def test_the_manifest_says_which_model_serves_a_value_of_clip(models: ModelStore) -> None:
+    assert serving_clip(models, "ViT-B-32:openai") == ["clip-openai"]
+    assert serving_clip(models, "clip-mini") == serving_clip(models, "ViT-L-14:openai") == []
+
+
+def test_of_a_generator_of_the_users_own_the_licence_is_theirs_to_know(models: ModelStore, tmp_path: Path) -> None:
+    assert generator_warnings(models) == []
+    (tmp_path / "stylegan2").mkdir()
+    for name in ("generator.pt", "encoder.pt"):
+        (tmp_path / "stylegan2" / name).touch()
+    assert generator_warnings(models) == [Message("own-generator-used", files=["encoder.pt", "generator.pt"])]
