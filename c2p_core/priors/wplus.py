@@ -219,6 +219,7 @@ class WPlusPrior:
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
+            self._warn(Message("inversion-in-main-memory"))
         release_memory()
         try:
             with keep_in_main_memory():

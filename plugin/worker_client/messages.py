@@ -274,6 +274,9 @@ ENGLISH = {
     "search-in-turns": N_("The graphics card has too little memory; the search asks one recogniser at a time."),
     "photo-on-processor": N_("The graphics card has too little memory for this photo; the processor protected it."),
     "check-on-processor": N_("The graphics card has too little memory for this check; the processor did it."),
+    "inversion-in-main-memory": N_(
+        "The graphics card has too little memory for the inversion; part of it waits in the computer's memory."
+    ),
     "inversion-without-tuning": N_(
         "The graphics card has too little memory for the whole inversion; it is done without tuning."
     ),
