@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, paper, covered, batch, shoot and more; report, sheets and closeups show it."""
+"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more; report, sheets and closeups show it."""
 
 from __future__ import annotations
 
@@ -332,11 +332,12 @@ def paper(
     if out is None and (own := list_own_recognisers(names)):
         raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
     try:
-        families = tuple(dict.fromkeys(recogniser.family for recogniser in load_named_recognisers(names, store)))
+        loaded = load_named_recognisers(names, store)
     except C2PError as error:
         raise click.UsageError(str(error)) from error
-    if len(families) < 2:
-        raise click.UsageError(f"{', '.join(names)} are of one family; leaving one out takes two.")
+    if len({recogniser.family for recogniser in loaded if recogniser.judges_only is None}) < 2:
+        raise click.UsageError(f"{', '.join(names)}: leaving one out takes two families that can be searched.")
+    families = tuple(dict.fromkeys(recogniser.family for recogniser in loaded))
     methods = {"impersonation": (DECOY_METHOD,), "dodging": (PRODUCT_METHOD,)}.get(mode, (DECOY_METHOD, PRODUCT_METHOD))
     wanted = suite.Plan(
         people=people,
@@ -501,6 +502,21 @@ def fullsize(timed: int, out: Path | None) -> None:
     from benchmarks.suites import fullsize as suite
 
     click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")
+
+
+@main.command()
+@_FACES
+@click.option("--shoot", "count", type=int, default=12, show_default=True, help="Photos of the shoot.")
+@click.option("--steps", type=int, help="Search steps; the product's default by default.")
+@_OUT
+def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None, out: Path | None) -> None:
+    """Measure what several machines are limited by, and write SCALE.md; nothing else should be running."""
+    from benchmarks.report.scale import write_scale
+    from benchmarks.suites import scale as suite
+
+    chosen, where = _find_faces(faces, photos), places(out)
+    click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
+    click.echo(f"{write_scale(where.rows)} written.")
 
 
 @main.command()

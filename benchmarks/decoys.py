@@ -88,4 +88,4 @@ def _make_decoys(names: tuple[str, ...]) -> dict[str, torch.Tensor]:
             found.append(verify.embed_face(verify.crop_face(view, face), recognisers, device))
         if len(found) == COUNT:
             break
-    return {name: torch.stack([embedded[name] for embedded in found]).cpu().contiguous() for name in names}
+    return {r.name: torch.stack([embedded[r.name] for embedded in found]).cpu().contiguous() for r in recognisers}

@@ -33,6 +33,7 @@ INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
 SHOOT_FILE = "shoot.json"
+SCALE_FILE = "scale.json"
 PAPER_FILE = "paper.jsonl"
 
 
@@ -290,7 +291,7 @@ class PaperScore:
     """What one recogniser says of one protected photo in the papers' protocol.
 
     Attributes:
-        role: held out of the search, or used by it.
+        role: held out of the search, used by it, or "extra" if it never is and its family is not the one held out.
         others: by other photo of the person, its similarity to this photo before and after its protection; after is
             None when the protected photo shows no face.
         person_rank: place of the person, before and after, when all people of the folder are sorted by their most

@@ -287,8 +287,11 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     """
     check_memory_limit(COMPARE)
     from c2p_core.batch.sources import find_sources
+    from c2p_core.batch.urls import is_url
 
     found = find_sources(sources, folder, sys.stdin.buffer.read)
+    if url := next((source.path for source in found.files if is_url(source.path)), None):
+        raise BadRequest("store-not-here", url=url)
     store = make_store()
     from c2p_core.device import pick_device
     from c2p_core.people.listing import count_photos

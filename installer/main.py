@@ -152,8 +152,8 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
     # One thread per worker: more would compete for the cores. A file is one piece: what is tested in
-    # GIMP's window builds on what was done there before.
-    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
+    # GIMP's window builds on what was done there before; tests/conftest.py puts files in order.
+    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     if quick:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")

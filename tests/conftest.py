@@ -18,6 +18,12 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: at the end, short ones keep every process of pytest's busy."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("host")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread_a_worker() -> None:
     """Workers run side by side; more threads than cores would only wait for each other."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +14,12 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.io import photo_files
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.checkout import environment
 
 
 def c2p(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "c2p_core", *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"))
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from installer import doctor, gimp, gimps, main, places, plug_in, worker, zips
 from installer.gimps import Profile, Program
 from installer.places import MARKER, Places
 from installer.problems import Stop
+from tests.checkout import ROOT, environment
 from tests.own_home import lock, move_into
 
-ROOT = Path(__file__).resolve().parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and programs as on Unix")
 # What the installed package has, as far as the installer knows it: bytes in a place.
 GERMAN = {"locale/de/LC_MESSAGES/protect-face.mo": b"Gesicht"}
@@ -723,9 +723,8 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 @POSIX
 def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment
+        [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment()
     )
     try:
         until = time.monotonic() + 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.models.store import ModelStore
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.checkout import ROOT, environment
 
 
 @pytest.mark.slow
@@ -31,8 +29,9 @@ def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_pa
     assert person.count(", looks=") == 2
     example += "other = photo\n" + person.replace(", looks=", ", steps=2, looks=")
     Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugin'}"}
-    run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, env=environment()
+    )
     assert run.returncode == 0, run.stderr
     *lines, last = run.stdout.splitlines()
     recognisers = {entry.name for entry in ModelStore().entries() if entry.role == "recogniser"}

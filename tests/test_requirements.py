@@ -45,9 +45,10 @@ LICENCES = {
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
-OPTIONAL = ("frbench", "full", "heif", "onnx")
+OPTIONAL = ("frbench", "full", "heif", "onnx", "ray", "remote")
 # Conditions that ask something of whoever passes the program on: THIRD_PARTY.md names each package that has them.
 NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 
@@ -149,7 +150,8 @@ def test_what_the_product_imports_is_what_it_declares() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
     # HEIF and recognisers that a user adds are read where somebody has installed what reads them.
     optional = [wanted for extra in OPTIONAL for wanted in declared(extra)]
-    assert imported("c2p_core") | {"torchvision"} == names([*declared(), *optional])
+    # fsspec imports s3fs for URLs of S3.
+    assert imported("c2p_core") | {"torchvision", "s3fs"} == names([*declared(), *optional])
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:

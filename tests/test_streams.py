@@ -15,11 +15,11 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.io import photo_files
+from tests.checkout import environment
 from tests.said import sentence
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 
-ROOT = Path(__file__).resolve().parent.parent
 UNKNOWN = sentence("model-unknown")
 NOTHING = re.compile(r"\A\Z")
 
@@ -29,12 +29,11 @@ def c2p(
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``c2p`` with words in a folder, from a shell that prepares what is around it."""
     command = f"{sys.executable} -m c2p_core {words}"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
     # One thread: what others would reserve counts where memory is limited.
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    variables = environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     shell = ["sh", "-c", around.replace("{}", command)]
     return subprocess.run(
-        shell, cwd=folder, env=environment, text=True, timeout=400, stdout=stdout, stderr=subprocess.PIPE
+        shell, cwd=folder, env=variables, text=True, timeout=400, stdout=stdout, stderr=subprocess.PIPE
     )
 
 
@@ -94,8 +93,9 @@ def test_what_libraries_log_is_not_printed() -> None:
         " logging.warning('the root says'); logging.getLogger('pyvips').warning('libvips says')\n"
         " print('ours', file=sys.stderr)"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin")])}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, text=True, capture_output=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), text=True, capture_output=True, timeout=60
+    )
     assert (ended.returncode, ended.stderr) == (0, "ours\n")
 
 

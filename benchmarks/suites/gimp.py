@@ -298,7 +298,7 @@ def _one_run(
     """Seconds to the first progress, seconds outside of the search, and the plug-in's and the worker's peaks in MB."""
     script = "    import time\n" + _RUN.format(prepare=prepare, steps=_STEPS, photo=photo)
     with _watched(partial(plug_ins, gimp.plug_in)) as peaks, _watched_worker(location) as worker:
-        told = gimp.script(script).told
+        told = gimp.script_alone(script).told
     if told["status"] != "success":
         raise RuntimeError(told["error"])
     return *_times(gimp.share, told), max(peaks.values()) / 1e6, max(worker) / 1e6
@@ -307,7 +307,7 @@ def _one_run(
 def _one_run_210(gimp: Gimp210) -> tuple[float, float, float]:
     """The same in GIMP 2.10."""
     with _watched(partial(plug_ins, gimp.plug_in)) as peaks:
-        told, _ = gimp.script(_RUN_210.format(steps=_STEPS))
+        told, _ = gimp.script_alone(_RUN_210.format(steps=_STEPS))
     return *_times(gimp.share, told), max(peaks.values()) / 1e6
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,13 @@ from benchmarks.recognisers import fingerprint_recognisers, load_named_recognise
 from benchmarks.rows import PAPER_FILE, Change, PaperRow, PaperScore, Role, Setting
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
-from benchmarks.suites.measurement import find_role, make_picture
+from benchmarks.suites.measurement import make_picture
 from benchmarks.suites.other_photos import Compared
 from benchmarks.suites.runner import Outcome, name_setting, run_tasks
 from c2p_core import verify
 from c2p_core.api import Face, Mode
 from c2p_core.device import pick_device
+from c2p_core.errors import Message
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -46,13 +48,20 @@ _MODES: dict[str, Mode] = {DECOY_METHOD: "decoy", PRODUCT_METHOD: "dodge"}
 _load_gallery = lru_cache(maxsize=1)(gallery.load)
 
 
+class Judge(Compared, Protocol):
+    """What a comparison needs of a `c2p_core.recognition.Recogniser`."""
+
+    @property
+    def judges_only(self) -> Message | None: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run covers; see `rows.Setting` for the fields of the same name.
 
     Attributes:
         people: all photos of the folder, as `data.people_list` numbers them.
-        recognisers: names of those that search or judge.
+        recognisers: those that search or judge, as a user names them.
         families: of these recognisers, to be held out in turn.
         methods: `DECOY_METHOD` to impersonate, `PRODUCT_METHOD` to dodge, or both.
         limit: protects so many of the photos alone, those of different people first; None for all.
@@ -92,7 +101,7 @@ class Task:
     """One photo to be protected and judged.
 
     Attributes:
-        recognisers: names.
+        recognisers: as in `Plan`.
         pictures: folder of the protected photos.
         known: file with the embeddings of all photos of the folder as they were.
         decoys: file with those of the synthetic identities.
@@ -128,7 +137,7 @@ def judge(
     probe: Embeddings | None,
     known: Gallery,
     decoys: Decoys | None,
-    recognisers: Sequence[Compared],
+    recognisers: Sequence[Judge],
     hold_out: str,
 ) -> tuple[PaperScore, ...]:
     """Compare a protected photo, and its original, with everybody's photos as they were, and with the decoys.
@@ -147,7 +156,7 @@ def judge(
     for r in recognisers:
         before = _search(known.people[r.name][at], r.name, label, known, decoys)
         after = _NOBODY if probe is None else _search(probe[r.name], r.name, label, known, decoys)
-        scores.append(_score(r, find_role(r.family, hold_out, searched=True), before, after))
+        scores.append(_score(r, _find_role(r, hold_out), before, after))
     return tuple(scores)
 
 
@@ -190,6 +199,13 @@ def _place(own: float, rivals: Sequence[float]) -> int:
     return 1 + sum(rival >= own for rival in rivals)
 
 
+def _find_role(recogniser: Judge, hold_out: str) -> Role:
+    """What a recogniser was to a run: one that only judges is not searched in any, and held out in its own alone."""
+    if recogniser.family == hold_out:
+        return "held-out"
+    return "white-box" if recogniser.judges_only is None else "extra"
+
+
 def _score(recogniser: Compared, role: Role, before: _Found, after: _Found) -> PaperScore:
     return PaperScore(
         recogniser=recogniser.name,
@@ -225,7 +241,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     decoys = None
     if own is not None and _MODES[setting.method] == "decoy":
         people = load_decoys(store.path("decoys"), recognisers, device)
-        optimised = {r.name: own[r.name] for r in recognisers if r.family != setting.hold_out}
+        optimised = {r.name: own[r.name] for r in recognisers if _find_role(r, setting.hold_out) == "white-box"}
         nearest = nearest_decoy(optimised, people)
         aim = next(at for at, decoy in enumerate(people) if decoy is nearest)
         decoys = Decoys({r.name: np.stack([decoy[r.name].cpu().numpy() for decoy in people]) for r in recognisers}, aim)
@@ -235,7 +251,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     before, after = rgb8(seen.original), rgb8(seen.protected)
     return PaperRow(
         setting=setting,
-        recognisers=task.recognisers,
+        recognisers=tuple(r.name for r in recognisers),
         scores=scores,
         psnr=image_quality.psnr(before, after),
         ssim=image_quality.ssim(before, after),
@@ -274,11 +290,12 @@ def run(
     path, pictures = places.rows / PAPER_FILE, places.pictures / "paper"
     rows.drop_torn_end(path)
     photos = fingerprint_photos(plan.people.values())
-    weights = fingerprint_recognisers(load_named_recognisers(plan.recognisers, open_store()))
+    recognisers = load_named_recognisers(plan.recognisers, open_store())
+    weights = fingerprint_recognisers(recognisers)
     seeing = f"{fingerprint_embedding()} {weights}"
     known = gallery.build(plan.people, pictures, f"{seeing} {photos}", executor, say, plan.recognisers)
     decoys = find_decoys(plan.recognisers, pictures, seeing)
-    key = (plan.recognisers, photos, weights, code)
+    key = (tuple(r.name for r in recognisers), photos, weights, code)
     there = {r.setting for r in rows.read(path, PaperRow) if (r.recognisers, r.photos, r.weights, r.code) == key}
     wanted = plan.settings()
     todo = [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.layout import Item
+from c2p_core.batch.reading import read_photo
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -108,12 +109,14 @@ class Control:
         cancel: once set, no further photo is begun, and a search ends within a step; what was searched is finished.
         tell: called with the progress of a photo, from any thread.
         reuse: finds an earlier result for a photo and the digest of its file, from any thread; None without one.
+        read: reads the file of a photo, from any thread, see ``reading.read_photo``.
     """
 
     store: Callable[[], ModelStore]
     cancel: CancelToken
     tell: Callable[[Item, Progress], None] = lambda item, progress: None
     reuse: Callable[[Item, str], Reuse | None] = lambda item, digest: None
+    read: Callable[[Item], tuple[bytes, tuple[int, int]]] = lambda item: read_photo(item.path)
 
 
 Engine = Callable[[Iterable[Item], Job, Control], Generator[Outcome, None, None]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,8 @@ from c2p_core.batch.engine import Job, Looks
 from c2p_core.batch.journal import Journal, Pace
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Plan, Results
+from c2p_core.batch.reading import read_photo
+from c2p_core.batch.shelves import FolderShelf, Shelf
 from c2p_core.batch.sources import STATE_FOLDER
 from c2p_core.errors import C2PError, UnreadableImage
 
@@ -38,7 +41,7 @@ class Estimate:
         unreadable: photos that can't be read.
         seconds_a_face: measured here, in earlier results of these settings or in a short search; None without either.
         seconds: that all will take; None where it is not known.
-        disk: bytes that the results and the report need; ``free`` are there.
+        disk: bytes that the results and the report need; ``free`` are there, None in a store of objects.
     """
 
     faces: int | None
@@ -47,7 +50,7 @@ class Estimate:
     seconds_a_face: float | None
     seconds: float | None
     disk: int
-    free: int
+    free: int | None
 
     def described(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -56,7 +59,7 @@ class Estimate:
 
 def plan_only(
     items: Sequence[Item],
-    folder: Path,
+    destination: Path | str,
     options: Mapping[str, Any],
     strip_personal: bool,
     jobs: int,
@@ -69,7 +72,7 @@ def plan_only(
 
     Args:
         items: all photos.
-        folder: of the results; need not exist.
+        destination: folder of the results, or its URL; need not exist.
         options: fields of the request.
         strip_personal: as in ``engine.Job``.
         jobs: processes side by side.
@@ -81,11 +84,14 @@ def plan_only(
         Cancelled: ``cancel`` was set.
         ModelUnavailable: a model is missing.
     """
-    from c2p_core.batch.run import JOURNAL, choose_settings
+    from c2p_core.batch.run import choose_settings
 
     settings = choose_settings(Job(options, strip_personal, looks=looks, mark=mark))
-    known, pace, growth = _read_journal(folder / STATE_FOLDER / JOURNAL, settings(""))
-    plan = Results(folder, known, settings).plan(items)
+    with _open_journal(destination) as (journal, shelf):
+        known = [] if journal is None else list(journal.known())
+        pace = Pace() if journal is None else journal.pace(settings(""))
+        growth = (None if journal is None else journal.average_growth()) or 1.0
+    plan = Results(shelf, known, settings).plan(items)
     disk = round(plan.bytes * growth) + _BESIDE_A_RESULT * len(plan.pending)
     faces, without, unreadable, measured = None, 0, 0, None
     if store is not None:
@@ -95,7 +101,7 @@ def plan_only(
     if expected is None and pace.photos:
         expected = round(len(plan.pending) * pace.faces / pace.photos)
     seconds = None if a_face is None or expected is None else a_face * expected / jobs
-    return plan, Estimate(faces, without, unreadable, a_face, seconds, disk, find_free_space(folder))
+    return plan, Estimate(faces, without, unreadable, a_face, seconds, disk, _find_free(destination))
 
 
 def find_free_space(folder: Path) -> int:
@@ -118,18 +124,34 @@ def describe_estimate(estimate: Estimate, photos: int) -> Iterator[str]:
         yield f"Time expected: {spent} ({estimate.seconds_a_face:.0f} s a face, measured here)."
     else:
         yield "Time expected: not known before faces are looked for."
+    if estimate.free is None:
+        yield f"Storage needed: {describe_size(estimate.disk)}."
+        return
     short = " That is too little." if estimate.disk > estimate.free else ""
     yield f"Disk needed: {describe_size(estimate.disk)}; {describe_size(estimate.free)} are free.{short}"
 
 
-def _read_journal(path: Path, settings: str) -> tuple[list[Any], Pace, float]:
+@contextmanager
+def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, Shelf]]:
+    """The journal, None where there is none yet, and where its results are."""
+    from c2p_core.batch.run import JOURNAL
+
+    if isinstance(destination, str):
+        from c2p_core.batch.store_folder import peek_store_folder
+
+        with peek_store_folder(destination) as found:
+            yield found
+        return
+    path, shelf = destination / STATE_FOLDER / JOURNAL, FolderShelf(destination)
     if not path.exists():
-        return [], Pace(), 1.0
-    journal = Journal(path)
-    try:
-        return list(journal.known()), journal.pace(settings), journal.average_growth() or 1.0
-    finally:
-        journal.close()
+        yield None, shelf
+        return
+    with closing(Journal(path)) as journal:
+        yield journal, shelf
+
+
+def _find_free(destination: Path | str) -> int | None:
+    return None if isinstance(destination, str) else find_free_space(destination)
 
 
 def _look(
@@ -144,7 +166,7 @@ def _look(
     for item in items:
         cancel.raise_if_cancelled()
         try:
-            photo = photo_files.read(Path(item.path))
+            photo = photo_files.parse(Path(item.path), read_photo(item.path)[0])
         except UnreadableImage:
             unreadable += 1
             continue

@@ -6,6 +6,7 @@ whatever ends the program in between, the next run finds out what happened.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -156,6 +157,18 @@ class Journal:
         """Close it; what was written is on the disk already."""
         self._base.close()
 
+    def copy_to(self, path: Path) -> None:
+        """Copy it to a new file.
+
+        Raises:
+            CannotWrite: it can't be written.
+        """
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as copy:
+                self._base.backup(copy)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
     def known(self) -> Iterator[Known]:
         """What is done, or was found by this version of the program to have no face; the latest last."""
         found = self._query(
@@ -218,30 +231,37 @@ class Journal:
                 "DELETE FROM photos WHERE place = ?1 AND settings = ?2 AND (digest = ?3 OR state = 'failed')",
                 (_encode(row.place), row.settings, row.digest),
             )
-            cursor = self._base.execute(
-                f"INSERT INTO photos ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",
-                (
-                    None,
-                    _encode(row.place),
-                    row.settings,
-                    row.digest,
-                    _encode(row.source),
-                    row.size,
-                    row.mtime_ns,
-                    row.state,
-                    None if row.target is None else _encode(row.target),
-                    row.result_digest,
-                    row.result_size,
-                    row.result_mtime_ns,
-                    row.thumbnails,
-                    json.dumps(row.report),
-                    row.faces,
-                    row.seconds,
-                    row.program,
-                    row.finished,
-                ),
-            )
+            return self._insert(row)
+
+    def _insert(self, row: Row) -> int:
+        values = (
+            _encode(row.place),
+            row.settings,
+            row.digest,
+            _encode(row.source),
+            row.size,
+            row.mtime_ns,
+            row.state,
+            None if row.target is None else _encode(row.target),
+            row.result_digest,
+            row.result_size,
+            row.result_mtime_ns,
+            row.thumbnails,
+            json.dumps(row.report),
+            row.faces,
+            row.seconds,
+            row.program,
+            row.finished,
+        )
+        cursor = self._base.execute(
+            f"INSERT INTO photos ({_COLUMNS}) VALUES (NULL, {', '.join('?' * len(values))})", values
+        )
         return int(cursor.lastrowid or 0)
+
+    @staticmethod
+    def _key(row: Row) -> tuple[object, ...]:
+        """What tells a row from others: its place, settings and content; and where its result is."""
+        return _encode(row.place), row.settings, row.digest, None if row.target is None else _encode(row.target)
 
     def finish(self, number: int, target: str, mtime_ns: int) -> None:
         """Note that an announced result is in its place; rows of what it replaced go."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from c2p_core.batch.sources import ENDINGS, Source, Sources
+from c2p_core.batch.urls import is_url, relative_name
 from c2p_core.io.atomic_files import fit_name
 
 # As `io.photo_files.ending_for`, which would load the image libraries only to name files.
@@ -57,6 +58,8 @@ def place_with_whole_name(path: str, base: str) -> str:
 
 
 def _relative(path: str, base: str) -> str:
+    if is_url(path):
+        return relative_name(path, base).replace("/", os.sep)
     if base:
         return os.path.relpath(path, base)
     # On two drives, the drive becomes a folder.

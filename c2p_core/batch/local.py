@@ -21,11 +21,10 @@ from c2p_core import pipeline
 from c2p_core.api import Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.engine import Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
-from c2p_core.batch.sources import read_stamp
 from c2p_core.batch.thumbnails import make_thumbnails
 from c2p_core.device import release_memory
 from c2p_core.direction import Direction, apply_direction
-from c2p_core.errors import Cancelled, Message, NoFace, UnreadableImage
+from c2p_core.errors import Cancelled, Message, NoFace
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.select import choose_faces
 from c2p_core.gpu_memory import is_out_of_gpu_memory
@@ -38,7 +37,6 @@ from c2p_core.signals import Interrupted
 from c2p_core.subjects import Found, find_subjects
 
 _ENDED = object()
-_READING_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class _Line:
         self._put(self._read, _ENDED)
 
     def _read_one(self, item: Item) -> _Read | Outcome:
-        data, stamp = read_settled(Path(item.path))
+        data, stamp = self._control.read(item)
         digest = hashlib.sha256(data).hexdigest()
         reuse = self._control.reuse(item, digest)
         if reuse is not None:
@@ -231,9 +229,9 @@ class _Line:
         place = Path(read.item.place)
         term = choose_source_type(result.generated) if self._job.mark else None
         encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal, source_type=term)
-        source, warnings = Path(read.item.path), result.warnings + encoded.warnings
+        warnings = result.warnings + encoded.warnings
         told = report.photo_report(
-            source, None, result.faces, warnings, direction.request, result.stronger, result.computation
+            read.item.path, None, result.faces, warnings, direction.request, result.stronger, result.computation
         )
         told |= report.describe_metadata(encoded.source_type, ())
         protected = [face for face in result.faces if face.similarities]
@@ -261,10 +259,13 @@ class _Line:
 
     def _failed(self, item: Item, error: Exception, digest: str, stamp: tuple[int, int]) -> Outcome:
         if isinstance(error, NoFace):
-            told = report.failure_report(Path(item.path), error.message, error.exit_code)
+            told = report.failure_report(item.path, error.message, error.exit_code)
             return Outcome(item, "without-face", digest, stamp, told)
         message, code = describe_failure(error)
-        return Outcome(item, "failed", digest, stamp, report.failure_report(Path(item.path), message, code))
+        if message.fields.get("path") == str(Path(item.path)):
+            # As a path, a URL has lost a slash.
+            message = Message(message.code, **message.fields | {"path": item.path})
+        return Outcome(item, "failed", digest, stamp, report.failure_report(item.path, message, code))
 
 
 def _use_cores(count: int) -> None:
@@ -272,20 +273,6 @@ def _use_cores(count: int) -> None:
     # Asking makes it take the number that another thread set last, which it would else do later.
     torch.get_num_threads()
     torch.set_num_threads(count)
-
-
-def read_settled(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a file, and its size and time of change, which did not change while it was read.
-
-    Raises:
-        UnreadableImage: it can't be read, or it changes all the time.
-    """
-    for _ in range(_READING_TRIES):
-        before = read_stamp(str(path)) if path.exists() else None
-        data = photo_files.read_bytes(path)
-        if before == read_stamp(str(path)) and before is not None and before[0] == len(data):
-            return data, before
-    raise UnreadableImage("photo-changing", path=str(path))
 
 
 def _apply(direction: Direction) -> ProtectResult:

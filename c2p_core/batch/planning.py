@@ -8,13 +8,13 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS
 from c2p_core.batch.engine import Reuse
 from c2p_core.batch.journal import Known
 from c2p_core.batch.layout import Item
+from c2p_core.batch.shelves import Shelf
 
 # Options that say where and for whom is computed, not what comes out.
 _WITHOUT_EFFECT = ("device",)
@@ -72,14 +72,14 @@ def _plain(value: object) -> object:
 
 
 class Results:
-    """The results that a folder has for photos with certain settings, by what the journal and the disk say.
+    """The results that there are for photos with certain settings, by what the journal and the disk say.
 
     ``find`` may be called from any thread.
     """
 
-    def __init__(self, folder: Path, known: Iterable[Known], settings: Callable[[str], str]) -> None:
+    def __init__(self, shelf: Shelf, known: Iterable[Known], settings: Callable[[str], str]) -> None:
         """``settings`` is the digest of the settings for a photo, by its path."""
-        self._folder = folder
+        self._shelf = shelf
         self._settings = settings
         self._by_place: dict[tuple[str, str], Known] = {}
         self._by_source: dict[tuple[str, str], Known] = {}
@@ -134,18 +134,14 @@ class Results:
 
     def _look(self, known: Known) -> str:
         """Whether a result is "there", "changed" by somebody, or "gone"."""
-        try:
-            status = os.stat(self._folder / (known.target or ""))
-        except OSError:
+        stamp = self._shelf.stat(known.target or "")
+        if stamp is None:
             return "gone"
-        if (status.st_size, status.st_mtime_ns) == (known.result_size, known.result_mtime_ns):
+        if stamp == (known.result_size, known.result_mtime_ns):
             return "there"
         return "there" if self._read(known) is not None else "changed"
 
     def _read(self, known: Known) -> bytes | None:
         """The file of a result, unless it was changed."""
-        try:
-            data = (self._folder / (known.target or "")).read_bytes()
-        except OSError:
-            return None
-        return data if hashlib.sha256(data).hexdigest() == known.result_digest else None
+        data = self._shelf.read(known.target or "")
+        return data if data is not None and hashlib.sha256(data).hexdigest() == known.result_digest else None

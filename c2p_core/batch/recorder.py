@@ -14,6 +14,7 @@ from pathlib import Path
 
 from c2p_core.batch.engine import Outcome
 from c2p_core.batch.journal import Journal, Row
+from c2p_core.batch.sidecar_sources import beside_sidecars
 from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io import report
@@ -114,21 +115,26 @@ class Recorder:
 
     def _try_place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
         try:
-            return self._place(row, data, thumbnails)
+            return self.place(row, data, thumbnails)
         except CannotWrite as error:
-            if _is_full(error):
+            if _ends_all(error):
                 raise
             message = error.message
-            told = report.failure_report(Path(row.source), message, error.exit_code)
+            told = report.failure_report(row.source, message, error.exit_code)
             failed = replace(row, state="failed", report=told, faces=0, seconds=0.0, target=None, thumbnails=None)
             return replace(failed, number=self.journal.write(failed))
 
-    def _place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+    def place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+        """Put a result into its place; returns its row.
+
+        Raises:
+            CannotWrite: it can't be written.
+        """
         wanted = self.folder / row.place
         row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
         try:
             if thumbnails is not None:
-                row = replace(row, thumbnails=self._write_thumbnails(row, thumbnails))
+                row = replace(row, thumbnails=self.write_thumbnails(row, thumbnails))
             wanted.parent.mkdir(parents=True, exist_ok=True)
             placed = None
             while placed is None:
@@ -164,13 +170,14 @@ class Recorder:
         return replace(row, number=number, state="done", result_mtime_ns=changed)
 
     def _carry_sidecars(self, row: Row, target: Path) -> Carried:
-        return carry_sidecars(
-            Path(row.source),
-            target,
-            personal=not self.strip_personal,
-            source_type=row.report.get("digital_source_type"),
-            parts=self._parts_folder(target.parent),
-        )
+        with beside_sidecars(row.source) as source:
+            return carry_sidecars(
+                source,
+                target,
+                personal=not self.strip_personal,
+                source_type=row.report.get("digital_source_type"),
+                parts=self._parts_folder(target.parent),
+            )
 
     def _choose_target(self, wanted: Path) -> tuple[Path, bool]:
         """The file of a result, and whether it takes the place of an earlier one."""
@@ -190,7 +197,8 @@ class Recorder:
         own = self.folder / STATE_FOLDER
         return own if own.stat().st_dev == folder.stat().st_dev else folder
 
-    def _write_thumbnails(self, row: Row, thumbnails: tuple[bytes, bytes]) -> str:
+    def write_thumbnails(self, row: Row, thumbnails: tuple[bytes, bytes]) -> str:
+        """Write the small pictures of a result; returns their name."""
         (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         key = "\0".join((row.settings, row.digest, row.place))
         name = hashlib.sha256(os.fsencode(key)).hexdigest()[:20]
@@ -199,5 +207,6 @@ class Recorder:
         return name
 
 
-def _is_full(error: CannotWrite) -> bool:
-    return error.fields.get("why") == Message("no-space")
+def _ends_all(error: CannotWrite) -> bool:
+    """Whether no other result could be written either: the disk is full, or the store can't be used."""
+    return error.fields.get("why") == Message("no-space") or error.code == "store-unusable"

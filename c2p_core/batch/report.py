@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader
 
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.recorder import AFTER, BEFORE, thumbnail_name
+from c2p_core.batch.shelves import Shelf
 from c2p_core.batch.sources import PAGE, REPORT_FOLDER, TABLE
 from c2p_core.batch.words import count, describe_time
 from c2p_core.io.atomic_files import write_whole
@@ -101,8 +102,13 @@ class _Shown:
     faces: int
 
 
-def write_report(folder: Path, journal: Journal) -> Path:
+def write_report(folder: Path, journal: Journal, shelf: Shelf) -> Path:
     """Write both forms of the report on all that the journal knows; returns the page's path.
+
+    Args:
+        folder: of the report.
+        journal: what it tells of.
+        shelf: where the results are, and small pictures that are not in the folder.
 
     Raises:
         CannotWrite: it can't be written.
@@ -116,7 +122,7 @@ def write_report(folder: Path, journal: Journal) -> Path:
         counted.add(row)
         table.add(row)
         if row.state == "done":
-            shown.append(_show(folder, row))
+            shown.append(_show(folder, row, shelf))
             used |= {thumbnail_name(row.thumbnails, which) for which in (BEFORE, AFTER) if row.thumbnails}
         elif row.state == "failed":
             failed.append((_printable(row.place), _printable(row.report["error"]["text"])))
@@ -156,20 +162,24 @@ def _remove_unused(folder: Path, used: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _show(folder: Path, row: Row) -> _Shown:
+def _show(folder: Path, row: Row, shelf: Shelf) -> _Shown:
     target = row.target or row.place
     pictures = [thumbnail_name(row.thumbnails, which) if row.thumbnails else "" for which in (BEFORE, AFTER)]
     before, after = (
-        f"{REPORT_FOLDER}/{name}" if name and (folder / REPORT_FOLDER / name).exists() else None for name in pictures
+        f"{REPORT_FOLDER}/{name}" if name and _is_there(folder, name, shelf) else None for name in pictures
     )
     sentences = [face["sentence"] for face in row.report["faces"]]
     sentences += [warning["text"] for warning in row.report["warnings"]]
-    if not (folder / target).exists():
+    if shelf.stat(target) is None:
         sentences.append("The result is not in its place any more; the next run makes it again.")
     link = "/".join(quote(os.fsencode(part)) for part in Path(target).parts)
     return _Shown(
         _printable(target), _printable(row.source), link, before, after, tuple(map(_printable, sentences)), row.faces
     )
+
+
+def _is_there(folder: Path, picture: str, shelf: Shelf) -> bool:
+    return (folder / REPORT_FOLDER / picture).exists() or shelf.stat(f"{REPORT_FOLDER}{os.sep}{picture}") is not None
 
 
 class _Table:

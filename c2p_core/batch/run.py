@@ -17,6 +17,7 @@ from c2p_core.batch.journal import Journal, Row, known_of
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Results, settings_digest
 from c2p_core.batch.recorder import Recorder, tidy
+from c2p_core.batch.shelves import FolderShelf, Shelf
 from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import BadRequest, CannotWrite
 from c2p_core.io.atomic_files import make_folder
@@ -27,10 +28,21 @@ _LOCK = "lock"
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of results that nobody else writes to meanwhile."""
+    """A folder of results that nobody else writes to meanwhile.
+
+    Attributes:
+        path: where its journal and its report are; those of a store of objects are in the user's data folder.
+        journal: the open journal.
+        shelf: where its results are.
+        make_recorder: makes what writes them; takes the arguments of ``Recorder``.
+        publish: puts the report beside the results, where it is not.
+    """
 
     path: Path
     journal: Journal
+    shelf: Shelf
+    make_recorder: Callable[..., Recorder] = Recorder
+    publish: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -87,6 +99,19 @@ def open_folder(path: Path) -> Iterator[Folder]:
         BadRequest: another batch is writing there, or a newer version of the program did.
         CannotWrite: it can't be used.
     """
+    with lock_folder(path), contextlib.closing(Journal(path / STATE_FOLDER / JOURNAL)) as journal:
+        tidy(path, journal)
+        yield Folder(path, journal, FolderShelf(path))
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Make the folder of a journal and a report, and keep other batches of this machine out.
+
+    Raises:
+        BadRequest: another batch is writing there.
+        CannotWrite: it can't be used.
+    """
     make_folder(path)
     for name in (STATE_FOLDER, REPORT_FOLDER):
         make_folder(path / name)
@@ -98,12 +123,10 @@ def open_folder(path: Path) -> Iterator[Folder]:
     # filelock raises the second where a file system has no locks.
     except (OSError, NotImplementedError) as error:
         raise CannotWrite("folder-unusable", path=str(path), reason=str(error)) from error
-    with contextlib.ExitStack() as stack:
-        stack.callback(lock.release)
-        journal = Journal(path / STATE_FOLDER / JOURNAL)
-        stack.callback(journal.close)
-        tidy(path, journal)
-        yield Folder(path, journal)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def choose_settings(job: Job) -> Callable[[str], str]:
@@ -117,7 +140,7 @@ def choose_settings(job: Job) -> Callable[[str], str]:
 
 def read_results(folder: Folder, settings: Callable[[str], str]) -> Results:
     """What the folder has."""
-    return Results(folder.path, folder.journal.known(), settings)
+    return Results(folder.shelf, folder.journal.known(), settings)
 
 
 def run(
@@ -150,7 +173,7 @@ def run(
         ModelUnavailable: no photo can be protected.
     """
     began = time.monotonic()
-    recorder = Recorder(folder.path, folder.journal, choose_settings(job), overwrite, job.strip_personal)
+    recorder = folder.make_recorder(folder.path, folder.journal, choose_settings(job), overwrite, job.strip_personal)
     with contextlib.closing(engine(items, job, replace(control, reuse=results.find))) as outcomes:
         for outcome in outcomes:
             row = recorder.record(outcome)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+import posixpath
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2p_core.batch.object_sources import common_url, expand_url, is_inside, list_url
+from c2p_core.batch.objects import Stamp
+from c2p_core.batch.urls import check_url, is_url, join_url
 from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io.raw_file import has_raw_ending
 
@@ -62,26 +66,28 @@ class Sources:
         return sum(number for ending, number in self.left_out.items() if has_raw_ending(f"photo{ending}"))
 
 
-def find_sources(arguments: Sequence[str], destination: Path, read_input: Callable[[], bytes]) -> Sources:
+def find_sources(arguments: Sequence[str], destination: Path | str, read_input: Callable[[], bytes]) -> Sources:
     """Find the photos that the arguments name.
 
     Args:
         arguments: files, folders, patterns, lists (``@FILE``), or ``-`` for a list on standard input. Lists have a
-            name a line, or names that end with a zero byte. What exists is never taken for a pattern or a list.
-        destination: folder of the results, which is left out where it lies in a source.
+            name a line, or names that end with a zero byte. What exists is never taken for a pattern or a list. URLs of
+            stores of objects are as good as paths.
+        destination: folder of the results, or its URL, which is left out where it lies in a source.
         read_input: reads standard input.
 
     Raises:
         BadRequest: nothing was found, or nothing but camera raw; results would come to lie among the photos; a list
-            can't be read.
+            can't be read; a URL is of no store that can be used.
     """
     # These names keep their links.
-    named = [os.path.abspath(name) for name in _expand(arguments, read_input)]
-    found = Sources(base=_common_folder(named))
-    out = os.path.abspath(destination)
+    named = [name if is_url(name) else os.path.abspath(name) for name in _expand(arguments, read_input)]
+    listed = {name: list_url(name) for name in named if is_url(name)}
+    found = Sources(base=_common_folder(named, listed))
+    out = str(destination) if is_url(str(destination)) else os.path.abspath(destination)
     if found.base and _same_folder(found.base, out):
         raise BadRequest("batch-into-sources", path=str(destination))
-    _Walk(found, out).take_all(named)
+    _Walk(found, out, listed).take_all(named)
     if not found.files and found.raw:
         raise BadRequest("sources-only-raw", count=found.raw)
     if not found.files and not found.unreadable:
@@ -107,7 +113,9 @@ def is_picture(name: str) -> bool:
 def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterator[str]:
     for argument in arguments:
         if argument == "-":
-            yield from _parse_list(read_input())
+            yield from _named_in(read_input())
+        elif is_url(argument):
+            yield from expand_url(check_url(argument))
         elif os.path.lexists(argument):
             yield argument
         elif argument.startswith("@"):
@@ -115,11 +123,16 @@ def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterat
                 data = Path(argument[1:]).read_bytes()
             except (OSError, ValueError) as error:
                 raise BadRequest("list-unreadable", path=argument[1:], reason=_reason(error)) from error
-            yield from _parse_list(data)
+            yield from _named_in(data)
         elif glob.has_magic(argument):
             yield from sorted(glob.glob(argument, recursive=True))
         else:
             yield argument  # it is told that it is missing, as any other file that can't be read
+
+
+def _named_in(data: bytes) -> Iterator[str]:
+    """The names in a list, which are no patterns."""
+    return (check_url(name) if is_url(name) else name for name in _parse_list(data))
 
 
 def _parse_list(data: bytes) -> list[str]:
@@ -127,8 +140,10 @@ def _parse_list(data: bytes) -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
-def _common_folder(named: Sequence[str]) -> str:
+def _common_folder(named: Sequence[str], listed: Mapping[str, Mapping[str, Stamp]]) -> str:
     """The deepest folder that has all of them; empty where there is none, as on two drives."""
+    if listed:
+        return common_url(listed) if all(map(is_url, named)) else ""
     folders = {name if os.path.isdir(name) else os.path.dirname(name) for name in named}
     try:
         return os.path.commonpath(folders) if folders else ""
@@ -150,8 +165,13 @@ def _reason(error: Exception) -> str:
 class _Walk:
     """Lists folders; each real folder once, however many links lead to it, and links after what is really there."""
 
-    def __init__(self, found: Sources, destination: str) -> None:
+    def __init__(
+        self, found: Sources, destination: str, listed: Mapping[str, Mapping[str, Stamp]] | None = None
+    ) -> None:
+        """``listed`` has what ``list_url`` gave for each URL."""
         self._found = found
+        self._listed = listed or {}
+        self._destination_url = destination
         self._destination = os.path.normcase(destination)
         self._out = _identity(destination)
         self._folders: set[tuple[int, int]] = set()
@@ -161,7 +181,9 @@ class _Walk:
 
     def take_all(self, named: Iterable[str]) -> None:
         for path in named:
-            if os.path.isdir(path):
+            if is_url(path):
+                self._take_url(path)
+            elif os.path.isdir(path):
                 self._take_folder(path, root=True)
             elif has_raw_ending(path):
                 self._leave_out(path)
@@ -173,6 +195,26 @@ class _Walk:
                 self._take_folder(path)
             elif _identity(path) not in self._files:
                 self._take_file(path)
+
+    def _take_url(self, url: str) -> None:
+        """Take an object, or what lies below a folder of them."""
+        objects = self._listed[url]
+        results = {name.partition(f"{STATE_FOLDER}/")[0] for name in objects if f"/{STATE_FOLDER}/" in f"/{name}"} - {
+            ""
+        }
+        for name, (size, mtime_ns) in objects.items():
+            path, last = join_url(url, name) if name else url, posixpath.basename(name or url)
+            own = not results.isdisjoint(f"{folder}/" for folder in _parents(name))
+            if own or is_inside(path, self._destination_url) or any(map(is_hidden, name.split("/"))):
+                continue
+            if has_raw_ending(path) or (name and not is_picture(last)):
+                self._leave_out(path)
+            elif path not in self._names:
+                self._names.add(path)
+                self._found.files.append(Source(path, size, mtime_ns))
+        if not objects:
+            self._found.files.append(Source(url))  # it is told that it is missing
+        self._found.results += [join_url(url, folder.rstrip("/")) for folder in sorted(results)]
 
     def _take_folder(self, path: str, root: bool = False) -> None:
         waiting = [(path, root)]
@@ -230,6 +272,11 @@ class _Walk:
             return
         self._files.add((status.st_dev, status.st_ino))
         self._found.files.append(Source(path, status.st_size, status.st_mtime_ns))
+
+
+def _parents(name: str) -> Iterator[str]:
+    while name := posixpath.dirname(name):
+        yield name
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from c2p_core.api import AUTO, Device, Progress
+from c2p_core.batch.urls import is_url, place_named
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
@@ -63,7 +64,26 @@ _WIDEST_NAME = 48  # columns of a terminal
 @click.option("--only-people", default="", metavar="N,M", help="With --looks: protect only these people.")
 @click.option("--skip-people", default="", metavar="N,M", help="With --looks: leave these people as they are.")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; each loads the models once."
+    "--jobs",
+    type=click.IntRange(min=1),
+    show_default="1; with Ray as many as fit",
+    help="Processes; each loads the models once.",
+)
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="Compute on this machine, or on a Ray cluster.",
+)
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: of the cluster, which Ray else finds itself.")
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="With --engine ray: of each process that has no graphics card.",
 )
 @click.option(
     "--nice", type=click.IntRange(0, _NICEST), default=0, show_default=True, help="How far other programs go first."
@@ -77,14 +97,17 @@ def batch(
     make_store: StoreMaker,
     /,
     sources: tuple[str, ...],
-    output: Path,
+    output: str,
     overwrite: bool,
     strip_personal: bool,
     mark: bool,
     looks_file: Path | None,
     only_people: str,
     skip_people: str,
-    jobs: int,
+    jobs: int | None,
+    engine_name: str,
+    address: str | None,
+    cores: int,
     nice: int,
     dry_run: bool,
     no_detect: bool,
@@ -99,6 +122,8 @@ def batch(
     """
     if no_detect and not dry_run:
         raise click.UsageError("--no-detect goes with --dry-run")
+    if address is not None and engine_name != "ray":
+        raise click.UsageError("--address goes with --engine ray")
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
     check_memory_limit(SEARCH)
@@ -110,13 +135,16 @@ def batch(
     from c2p_core.batch.layout import plan_items
     from c2p_core.batch.sources import find_sources
 
-    found = find_sources(sources, output, read_standard_input)
+    destination = place_named(output)
+    found = find_sources(sources, destination, read_standard_input)
     items = plan_items(found)
+    if looks is not None and (url := next(filter(is_url, (output, *(item.path for item in items))), None)):
+        raise BadRequest("store-not-here", url=url)
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
         click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
     if dry_run:
         return _plan_only(
-            make_store, found, items, output, strip_personal, jobs, no_detect, as_json, options, looks, mark
+            make_store, found, items, destination, strip_personal, jobs or 1, no_detect, as_json, options, looks, mark
         )
     store = make_store()
     options = check_options(settle_profile(options, store), store)
@@ -126,13 +154,14 @@ def batch(
     job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark)
     settings = run.choose_settings(job)
     cancel = SignalToken()
-    with run.open_folder(output) as folder:
+    with open_destination(destination) as folder:
         results = run.read_results(folder, settings)
         plan = results.plan(items)
         if looks is not None:
             looks.go_on_from(_find_finished(folder, plan, make_store().root, options["device"]))
         _tell_plan(found, plan, as_json)
-        warn_of_space(folder.path, plan.bytes)
+        if isinstance(destination, Path):
+            warn_of_space(destination, plan.bytes)
         summary = run.Summary()
         stopped = None
         try:
@@ -143,7 +172,7 @@ def batch(
                         folder,
                         plan.pending,
                         job,
-                        pick_engine(jobs),
+                        pick_engine(jobs or 1) if engine_name == "local" else pick_cluster(address, jobs, cores),
                         Control(make_store, cancel, shown.tell),
                         results,
                         summary=summary,
@@ -157,7 +186,8 @@ def batch(
             stopped = error
         if with_report:
             write_batch_report(folder)
-        return _end(summary, plan, found, cancel, stopped, output, with_report, as_json)
+        report = str(destination) if with_report else None
+        return _end(summary, plan, found, cancel, stopped, report, as_json)
 
 
 def _read_looks(path: Path | None, only: str, skip: str) -> ShootLooks | None:
@@ -208,6 +238,28 @@ def pick_engine(jobs: int) -> Engine:
     return protect_in_processes(jobs)
 
 
+def pick_cluster(address: str | None, jobs: int | None, cores: int) -> Engine:
+    """The engine of a Ray cluster."""
+    from c2p_core.batch.cluster import Cluster, protect_on_ray
+
+    return protect_on_ray(Cluster(address, jobs, cores))
+
+
+@contextmanager
+def open_destination(destination: Path | str) -> Iterator[Folder]:
+    """Open a folder of results, or that of a URL."""
+    if isinstance(destination, str):
+        from c2p_core.batch.store_folder import open_store_folder
+
+        with open_store_folder(destination) as folder:
+            yield folder
+        return
+    from c2p_core.batch.run import open_folder
+
+    with open_folder(destination) as folder:
+        yield folder
+
+
 def set_nice(nice: int) -> None:
     """Let other programs go first, from 0 not at all to 19."""
     if not nice:
@@ -250,7 +302,8 @@ def write_batch_report(folder: Any) -> None:
     from c2p_core.batch.report import write_report
 
     try:
-        write_report(folder.path, folder.journal)
+        write_report(folder.path, folder.journal, folder.shelf)
+        folder.publish()
     except CannotWrite as error:
         fail(str(error), error.exit_code)
 
@@ -290,8 +343,7 @@ def _end(
     found: Sources,
     cancel: SignalToken,
     stopped: CannotWrite | None,
-    output: Path,
-    with_report: bool,
+    report: str | None,
     as_json: bool,
 ) -> int:
     """Print what came of the run; returns the exit code."""
@@ -313,7 +365,7 @@ def _end(
             "seconds": round(summary.seconds, 1),
             "search_seconds": round(summary.search_seconds, 1),
             "unreadable_folders": [message.described() for message in found.unreadable],
-            "report": str(output / PAGE) if with_report else None,
+            "report": None if report is None else f"{report}/{PAGE}",
         }
         click.echo(json.dumps(told, indent=2))
     else:
@@ -324,8 +376,8 @@ def _end(
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
         parts += [f"{len(summary.failed)} failed"] if summary.failed else []
         click.echo(f"{', '.join(parts)}.")
-        if with_report:
-            click.echo(f"The report: {output / PAGE}")
+        if report is not None:
+            click.echo(f"The report: {report}/{PAGE}")
         if summary.protected:
             from c2p_core.io.report import NO_PROMISE
 
@@ -345,7 +397,7 @@ def _plan_only(
     make_store: StoreMaker,
     found: Sources,
     items: Sequence[Item],
-    output: Path,
+    destination: Path | str,
     strip_personal: bool,
     jobs: int,
     no_detect: bool,
@@ -363,7 +415,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, output, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
+            items, destination, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
         )
     if as_json:
         told = {

@@ -82,11 +82,12 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...], folder: Path | None
         return _take_from(folder, names, store, accept_licences)
     named = [name for name in names if name not in _profiles()]
     wanted = [e for e in _choose(names, store, store.entries()) if not store.is_intact(e.name)]
+    _tell_notices(store)
     # A profile may have models that only the user can bring, which is no failure.
     fetched = [e for e in wanted if e.name in named or e.fetchable or e.profile == "embedded"]
     for entry in wanted:
         if entry not in fetched:
-            click.echo(store.missing(entry.name))
+            click.echo(store.describe_missing(entry.name))
     if not wanted:
         click.echo("There is nothing to fetch: the models are here.")
     coming = [entry for entry in fetched if entry.fetchable]
@@ -160,6 +161,7 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: 
     for message in others:
         click.echo(message)
     here = [model for model in found if store.is_intact(model.entry.name)]
+    _tell_notices(store)
     for model in here:
         click.echo(f"{model.entry.name}: is here already")
     coming = [model for model in found if model not in here]

@@ -102,9 +102,7 @@ mark_option = click.option(
 
 # Of commands that fill a folder of results.
 _FOLDER: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "-o", "--output", required=True, metavar="DEST", type=click.Path(path_type=Path), help="Folder of results."
-    ),
+    click.option("-o", "--output", required=True, metavar="DEST", help="Folder of results."),
     click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since."),
     click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata."),
     mark_option,

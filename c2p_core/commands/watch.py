@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from c2p_core.batch.urls import place_named
 from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
 from c2p_core.commands.ending import SignalToken, fail
 from c2p_core.commands.options import (
@@ -46,7 +47,7 @@ def watch(
     make_store: StoreMaker,
     /,
     folder: Path,
-    output: Path,
+    output: str,
     overwrite: bool,
     strip_personal: bool,
     mark: bool,
@@ -68,8 +69,11 @@ def watch(
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
     if not folder.is_dir():
         raise BadRequest("watch-no-folder", path=str(folder))
-    if output.exists() and output.samefile(folder):
-        raise BadRequest("batch-into-sources", path=str(output))
+    destination = place_named(output)
+    if isinstance(destination, str):
+        raise BadRequest("store-not-here", url=destination)
+    if destination.exists() and destination.samefile(folder):
+        raise BadRequest("batch-into-sources", path=output)
     set_nice(nice)
     store = make_store()
     options = check_options(settle_profile(options, store), store)
@@ -80,13 +84,13 @@ def watch(
     job = Job(options, strip_personal, thumbnails=with_report, mark=mark)
     settings, engine = run.choose_settings(job), keep_models()
     cancel, summary = SignalToken(), run.Summary()
-    there = arrivals.Arrivals(str(folder.absolute()), str(output.absolute()), settle)
+    there = arrivals.Arrivals(str(folder.absolute()), str(destination.absolute()), settle)
 
     def stop(number: int) -> None:
         cancel.take(number)
         there.wake()
 
-    with run.open_folder(output) as opened:
+    with run.open_folder(destination) as opened:
         results = run.read_results(opened, settings)
         try:
             with handle_ending(stop), arrivals.watch(there, poll):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -27,12 +29,22 @@ Map = NDArray[np.float32]
 
 
 def signed_distance(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> Map:
-    """(CANVAS, CANVAS) distance in canvas pixels to the outline, negative inside."""
-    inside = polygon2mask((CANVAS, CANVAS), mesh[list(outline)][:, ::-1] - 0.5)
-    if not inside.any():
-        return np.full((CANVAS, CANVAS), float(CANVAS), dtype=np.float32)
-    outside = distance_transform_edt(~inside) - 0.5
-    return np.asarray(np.where(inside, 0.5 - distance_transform_edt(inside), outside), dtype=np.float32)
+    """(CANVAS, CANVAS) distance in canvas pixels to the outline, negative inside; not to be written to."""
+    points = np.ascontiguousarray(mesh[list(outline)])
+    return _signed_distance(points.tobytes(), points.dtype.str)
+
+
+# The maps of one face ask for the same few outlines again and again.
+@lru_cache(maxsize=16)
+def _signed_distance(points: bytes, dtype: str) -> Map:
+    inside = polygon2mask((CANVAS, CANVAS), np.frombuffer(points, dtype).reshape(-1, 2)[:, ::-1] - 0.5)
+    if inside.any():
+        outside = distance_transform_edt(~inside) - 0.5
+        distance: Map = np.where(inside, 0.5 - distance_transform_edt(inside), outside).astype(np.float32)
+    else:
+        distance = np.full((CANVAS, CANVAS), float(CANVAS), dtype=np.float32)
+    distance.setflags(write=False)
+    return distance
 
 
 def ramp(distance: Map, start: float, end: float) -> Map:

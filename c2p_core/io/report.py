@@ -90,7 +90,7 @@ def _describe_similarity(similarity: Similarity) -> str:
 
 
 def photo_report(
-    source: Path,
+    source: Path | str,
     target: Path | None,
     faces: Sequence[FaceReport],
     warnings: Sequence[Message] = (),
@@ -101,7 +101,7 @@ def photo_report(
     """One photo's part of the report, ready for ``json.dumps``.
 
     Args:
-        source: the photo that was read.
+        source: path or URL of the photo that was read.
         target: the protected photo.
         faces: the measurements.
         warnings: what the user should know about the run.
@@ -137,7 +137,7 @@ def describe_metadata(source_type: str | None, sidecars: Sequence[Path]) -> dict
     return {"digital_source_type": source_type, "sidecars": [str(path) for path in sidecars]}
 
 
-def failure_report(source: Path, message: Message, exit_code: int) -> dict[str, Any]:
+def failure_report(source: Path | str, message: Message, exit_code: int) -> dict[str, Any]:
     """The report's part on a photo that could not be protected."""
     return {"photo": str(source), "error": message.described(), "exit_code": exit_code}
 

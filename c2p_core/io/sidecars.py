@@ -20,7 +20,7 @@ from c2p_core.photo import Format, Photo
 
 _ENDINGS = (".xmp", ".XMP")
 # Bytes; masks of darktable take up to a few millions.
-_LARGEST = 64 << 20
+LARGEST = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def carry_sidecars(
     for path, name in _find(source, target):
         place = target.with_name(name)
         try:
-            data = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+            data = path.read_bytes() if path.stat().st_size <= LARGEST else b""
             packet = _prepare(data, path.stem == source.stem, personal, source_type, turn)
             if packet is None:
                 warnings.append(Message("parts-not-kept", parts=[Message("part-sidecar", name=path.name)]))
@@ -102,6 +102,11 @@ def carry_sidecars(
             why = cannot_write(place, error).fields["why"]
             warnings.append(Message("sidecar-not-written", path=str(place), why=why))
     return Carried(tuple(there), tuple(made), tuple(warnings))
+
+
+def sidecar_names(name: str) -> list[str]:
+    """The names that a sidecar of a photo of this name may have."""
+    return [stem + ending for stem in (name, os.path.splitext(name)[0]) for ending in _ENDINGS]  # noqa: PTH122
 
 
 def _find(source: Path, target: Path) -> Iterator[tuple[Path, str]]:

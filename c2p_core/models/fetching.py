@@ -99,17 +99,19 @@ def remove_model(entry: ModelEntry, root: Path) -> int:
         CannotWrite: a file can't be removed.
     """
     with lock_model(entry.name, root, None):
-        removed = 0
-        for folder in (root / entry.name, root / f"{PARTIAL_PREFIX}{entry.name}"):
-            # Only what the store itself put there: other files in the folder are the user's.
-            for path in [path for file in entry.files for path in sorted(folder.glob(f"{file.name}*"))]:
-                try:
+        removed, folder = 0, root / entry.name
+        partial = root / f"{PARTIAL_PREFIX}{entry.name}"
+        # Other files in the model's folder are the user's.
+        for path in [*(folder / file.name for file in entry.files), *partial.glob("*")]:
+            try:
+                if path.is_file():
                     removed += path.stat().st_size
                     path.unlink()
-                except OSError as error:
-                    raise cannot_write(folder, error) from error
+            except OSError as error:
+                raise cannot_write(folder, error) from error
+        for empty in (folder, partial):
             with contextlib.suppress(OSError):  # it has other files, or was never there
-                folder.rmdir()
+                empty.rmdir()
         return removed
 
 
@@ -142,7 +144,7 @@ def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def partial_folder(name: str, root: Path) -> Iterator[Path]:
-    """The folder of what is incomplete of a model, kept afterwards unless it is empty; removes abandoned ones.
+    """The folder of what is incomplete of a model, kept after an error unless it is empty; removes abandoned ones.
 
     Raises:
         OSError: it can't be made.
@@ -154,9 +156,12 @@ def partial_folder(name: str, root: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    finally:
+    except BaseException:
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
+        raise
+    # What killed runs left beside the parts has no use any more.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _accept(entry: ModelEntry, file: ModelFile, path: Path, root: Path) -> str:

@@ -116,22 +116,21 @@ def receive(url: str, part: Part, file: ModelFile, watch: Callable[[int], None])
         watch: called with the number of bytes that are there.
 
     Returns:
-        whether it was put together from several answers, so that a second try from the beginning may help.
+        whether it may have been put together from several answers, so that another try from the beginning may help.
 
     Raises:
         NotReceived: the server can't be reached, refuses, or has something else.
         OSError: it could not be written.
     """
-    pieces, most, fruitless = int(part.size > 0), part.size, 0
+    joined, most, fruitless = part.size > 0, part.size, 0
     for _ in range(_ATTEMPTS):
-        before = part.size
         try:
             _attempt(url, part, file, watch)
         except _Broken as broken:
             stopped = broken
         else:
-            return pieces + (part.size > before or not pieces) > 1
-        pieces += part.size > 0
+            return joined
+        joined = joined or part.size > 0
         fruitless = 0 if part.size > most else fruitless + 1
         most = max(most, part.size)
         # A server that was never reached has no reason to be there a second later.

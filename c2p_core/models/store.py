@@ -214,7 +214,7 @@ class ModelStore:
             folder / file.name for folder in self._candidate_folders(entry) for file in entry.files
         )
 
-    def missing(self, name: str) -> Message:
+    def describe_missing(self, name: str) -> Message:
         """What to say of a model that is not here and can't be fetched."""
         return self._missing(self.entry(name)).message
 

@@ -141,6 +141,11 @@ def _find_surfaces(regions: Regions, skin: Tensor) -> Tensor:
     lid_like = torch.exp(-((difference - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
 
     lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
+    # Lenses in a face that lies in shadow are no darker than deep-set eyes, but eyes have lashes, whites and light.
+    own_lid = _weighted_mean(dark, lid)
+    spread = _weighted_mean((dark - own_lid).square(), lid).sqrt()
+    lens = ((own_lid - own_dark - 0.8) / 0.3).clamp(0.0, 1.0) * ((0.3 - spread) / 0.1).clamp(0.0, 1.0)
+    lid_like = lid_like * (1.0 - lens)
     eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
     brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
     hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)

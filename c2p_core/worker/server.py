@@ -46,6 +46,8 @@ from c2p_core.worker.transport import ClientStream, Listener, listen
 
 _CONNECTIONS = 32
 _HANDSHAKE_SECONDS = 10.0
+# The longest that a client may pause within a message. It may be busy, but the others wait for it.
+_PAUSE_SECONDS = 600.0
 # A cancelled job that takes longer than this to stop is killed.
 _STOP_SECONDS = 10.0
 # Limit of the pixels in queued jobs, for all clients together.
@@ -297,6 +299,7 @@ class Server:
             raise _Refused("wrong-token")
         client.trusted = True
         client.stream.limit(None)
+        client.stream.allow_pauses(_PAUSE_SECONDS)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
         about = self._wait_for_compute() if hello.get("wants") == WORK else {}
         answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}

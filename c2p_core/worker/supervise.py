@@ -21,7 +21,8 @@ from c2p_core.worker.transport import FileStream
 
 _CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
 _LINE_LIMIT = 2000
-_START_SECONDS = 120.0
+# Loading takes seconds, but minutes where memory is short.
+_START_SECONDS = 600.0
 _CREATE_NO_WINDOW = 0x08000000
 
 

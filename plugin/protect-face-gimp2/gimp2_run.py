@@ -50,7 +50,7 @@ _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
@@ -66,14 +66,22 @@ def protect(image, drawable, settings):
     Raises:
         WorkerProblem: with nothing changed.
     """
+    layer, result = protect_quietly(image, drawable, settings, show_progress)
+    gimp.message(native(summary(result)))
+    return layer
+
+
+def protect_quietly(image, drawable, settings, tell):
+    # type: (Image, Drawable, dict[str, Any], Callable[[Event], None]) -> tuple[Layer, dict[str, Any]]
+    """The same, which tells of its events only, and returns the header of its result, too."""
     photo, above = _photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
-        detection = _find(worker, source, settings["faces"])
+        detection = _find(worker, source, settings["faces"], tell)
         rects = get_region_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
         pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures)
+        result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures, tell)
         name = name_layer(settings)
         if settings["output"] == PRODUCTS:
             layer = source.product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
@@ -81,10 +89,8 @@ def protect(image, drawable, settings):
             layer = source.whole_layer(name, pair_with_masks(result.pictures))
         else:
             layer = source.result_layer(name, pair_with_masks(result.pictures))
-        words = native(summary(result.header))
         source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels))
-        gimp.message(words)
-        return layer
+        return layer, result.header
 
 
 def strengthen(image, drawable, named, steps):
@@ -105,15 +111,15 @@ def strengthen(image, drawable, named, steps):
     settings = dict(_DEFAULTS, **(record or {}).get("wishes", {}))
     settings.update(output=ONE_LAYER, steps=steps)
     with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
-        detection = _find(worker, source, list_protected_faces(_list_run_records(image), source.tattoo, source.size))
+        faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
+        detection = _find(worker, source, faces, show_progress)
         source.take()
         seen = source.as_seen(image)
         rects = _common(source, seen, source.offset, get_region_rects(detection))
         pixels = _pack_photo(source, rects)
         pictures = _pairs(source, seen, source.offset, rects, "photo")
-        result = _searched(
-            worker, source, settings, keep_faces_inside(get_chosen_faces(detection), rects), rects, pictures
-        )
+        inside = keep_faces_inside(get_chosen_faces(detection), rects)
+        result = _searched(worker, source, settings, inside, rects, pictures, show_progress)
         layer = source.result_layer(
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
@@ -149,7 +155,7 @@ def check(image, drawable, what, named, path, upload, report):
     with _open_original(image, drawable, named, path) as source, connect_with_progress() as worker:
         detection = None
         if source.size[0] * source.size[1] > WHOLE_PIXELS:
-            detection = _find(worker, source, ALL, with_selection=False)
+            detection = _find(worker, source, ALL, show_progress, with_selection=False)
         source.drop()
         job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
         figures = job.result(show_progress).header
@@ -235,8 +241,8 @@ def _find_by_pixels(image, record):
     return None
 
 
-def _find(worker, source, faces, with_selection=True):
-    # type: (Worker, Source, str | list[int], bool) -> dict[str, Any]
+def _find(worker, source, faces, tell, with_selection=True):
+    # type: (Worker, Source, str | list[int], Callable[[Event], None], bool) -> dict[str, Any]
     width, height = worker_client.choose_detection_size(*source.size)
 
     def ask(header):
@@ -250,11 +256,11 @@ def _find(worker, source, faces, with_selection=True):
         source.drop()
         return job
 
-    return detect_faces(ask, source.size, faces, source.selected, show_progress)
+    return detect_faces(ask, source.size, faces, source.selected, tell)
 
 
-def _searched(worker, source, settings, faces, rects, pictures):
-    # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture]) -> Event
+def _searched(worker, source, settings, faces, rects, pictures, tell):
+    # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture], Callable[[Event], None]) -> Event
     """The result of "protect"; drops what was taken once it is sent.
 
     Args:
@@ -264,12 +270,13 @@ def _searched(worker, source, settings, faces, rects, pictures):
         faces: as "find" gave them.
         rects: of the pictures.
         pictures: without the selection.
+        tell: gets the events.
     """
     header = dict(job_header(settings), faces=faces, full=list(source.size))
     source.note_limits(rects)
     job = worker.submit("protect", header, pictures + _selections(source, rects))
     source.drop()
-    return job.result(show_progress)
+    return job.result(tell)
 
 
 def _pack_photo(source, rects):

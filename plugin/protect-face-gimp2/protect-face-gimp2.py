@@ -27,6 +27,7 @@ from worker_client import service, settings
 from worker_client.errors import Refused
 from worker_client.texts import DOMAIN, LOCALE, as_text
 
+import gimp2_images
 import gimp2_run
 from gimp2_procedures import connect_with_progress, run_guarded, show_progress
 from gimp2_texts import N_, _, native
@@ -52,7 +53,8 @@ def protect_face(
     # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int, *float) -> Layer
     """Adds the protected layer and returns it.
 
-    ``preset`` 0 takes the prompt, others one from the list; ``more`` are the amounts and the locks.
+    ``preset`` 0 takes the prompt, others one from the list; ``more`` are the amounts, the locks, and whether to protect
+    every open image.
     """
 
     def run():
@@ -69,8 +71,10 @@ def protect_face(
             "seed": int(seed),
         }
         wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
-        locks = more[len(settings.AMOUNTS) :]
+        locks = more[len(settings.AMOUNTS) : -1]
         wanted.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
+        if more[-1] and len(gimp.image_list()) > 1:
+            return gimp2_images.protect_all(image, drawable, wanted)
         return gimp2_run.protect(image, drawable, wanted)
 
     return run_guarded(run)
@@ -164,7 +168,8 @@ _add(
         (PF_SLIDER, name, native(blurb), settings.FULL_AMOUNT, (0, settings.MOST_AMOUNT, 1))
         for name, _label, blurb in settings.AMOUNTS
     ]
-    + [(PF_TOGGLE, name, native(label), False) for name, _part, label in settings.LOCKS],
+    + [(PF_TOGGLE, name, native(label), False) for name, _part, label in settings.LOCKS]
+    + [(PF_TOGGLE, "all_images", _("All o_pen images, each with its active layer (for folders: c2p batch)"), False)],
     [(PF_LAYER, "layer", _("The new layer"))],
     protect_face,
 )

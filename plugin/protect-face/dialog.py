@@ -41,7 +41,7 @@ from meter import Meter  # noqa: E402
 from pixels import Rect  # noqa: E402
 from reading import LayerReader  # noqa: E402
 from run import Choice  # noqa: E402
-from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_config  # noqa: E402
+from run_settings import ALL_IMAGES, ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_config  # noqa: E402
 
 _QUICK_STEPS = 12
 _SEVERAL = 3
@@ -57,6 +57,7 @@ _USUAL, _MORE = "usual", "more"
 def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> Choice | None:
     """Shows the dialog; what the user chose there, or None when they cancelled. The settings are in ``config``."""
     GimpUi.init("protect-face")
+    config.set_property(ALL_IMAGES, False)  # images that nobody thinks of now are left alone
     asked = ProtectDialog(procedure, config, source)
     wanted = asked.run()
     if wanted is not None:
@@ -97,7 +98,7 @@ class ProtectDialog:
         self._meter.clear()
         self._focus_row.set_visible(False)
         config.connect("notify::faces", lambda *_: self._choose_by_setting())
-        for name in (*_ASKED, "faces"):
+        for name in (*_ASKED, "faces", ALL_IMAGES):
             config.connect(f"notify::{name}", lambda *_: self._settings_changed())
         for name, _label, _blurb in AMOUNTS:
             config.connect(f"notify::{name}", lambda *_: self._refresh())
@@ -139,7 +140,10 @@ class ProtectDialog:
         top.pack_start(prompt, False, False, 0)
         box.pack_start(top, False, False, 0)
         self._dialog.get_scale_entry("strength", 1.0)
-        box.pack_start(self._dialog.fill_box("main", ["strength", "faces"]), False, False, 0)
+        box.pack_start(self._dialog.fill_box("main", ["strength", "faces", "all-images"]), False, False, 0)
+        folders = Gtk.Label(label=_("For folders there is the command c2p batch."), xalign=0)
+        folders.get_style_context().add_class("dim-label")
+        box.pack_start(folders, False, False, 0)
         more, back = (
             Gtk.Button(label=text, use_underline=True, halign=Gtk.Align.START) for text in (_("_More"), _("Bac_k"))
         )
@@ -232,7 +236,7 @@ class ProtectDialog:
             button.set_sensitive(False)
             buttons.pack_start(button, True, True, 0)
         self._bar = Gtk.ProgressBar(show_text=True, text="", valign=Gtk.Align.CENTER)
-        stop = Gtk.Button(label=_("_Stop"), use_underline=True)
+        stop = Gtk.Button(label=_("Stop search_ing"), use_underline=True)
         stop.connect("clicked", lambda _button: self._background.cancel())
         working = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
         working.pack_start(self._bar, True, True, 0)
@@ -552,6 +556,8 @@ class ProtectDialog:
         if not self._hello:
             return
         words = [self._faces_and_time()] if self._detection else []
+        if self._config.get_property(ALL_IMAGES):
+            words.append(_count_other_images())
         words.append(_("Computes on {device}.").format(device=device_name(self._hello)))
         self._status.set_text(" ".join(words))
         missing = [model for model in self._hello["models"]["missing"] if model["can_be_fetched"]]
@@ -591,7 +597,7 @@ class ProtectDialog:
         faces = None if self._chosen == self._named_by_setting() else sorted(self._chosen)
         current = self._current
         if current is None or current.quick or self._is_stale():
-            return Choice(faces, None, "", {})
+            return Choice(faces, None, "", self._detection)
         return Choice(faces, current.search, current.digest, current.detection)
 
 
@@ -601,6 +607,15 @@ def _show_usual(steps: Gtk.SpinButton) -> bool:
         return False
     steps.set_text(_("usual"))
     return True
+
+
+def _count_other_images() -> str:
+    """How many images come after the one in front, of which alone the dialog shows anything."""
+    others = len(Gimp.get_images()) - 1
+    words = ngettext(
+        "{} other open image follows, without a preview.", "{} other open images follow, without a preview.", others
+    )
+    return words.format(others) if others else _("No other image is open.")
 
 
 def _hide_saved_settings(dialog: GimpUi.ProcedureDialog) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gi.repository import Gimp
 
-from run_settings import read_config
+from run_settings import ALL_IMAGES, read_config
 
 
 def keep_as_last(config: Gimp.ProcedureConfig, image: Gimp.Image) -> None:
@@ -17,8 +17,8 @@ def keep_as_last(config: Gimp.ProcedureConfig, image: Gimp.Image) -> None:
     They are written as GIMP writes them, because Python can't see that their object is one that GIMP can write.
     """
     name = config.__gtype__.name
-    values = asdict(read_config(config)).items()
-    lines = [f"({argument.replace('_', '-')} {_quote(value)})\n" for argument, value in values]
+    values = asdict(read_config(config)) | {ALL_IMAGES: config.get_property(ALL_IMAGES)}
+    lines = [f"({argument.replace('_', '-')} {_quote(value)})\n" for argument, value in values.items()]
     words = "".join(["# settings\n\n", *lines, "\n# end of settings\n"])
     folder = Path(Gimp.directory()) / "plug-in-settings"
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from gi.repository import Gimp, GLib
@@ -91,9 +93,7 @@ def show_result(
     Returns:
         what the user wants done about it, see ``run_settings.grant``; None when they are content.
     """
-    try:
-        Gimp.progress_end()
-        Gimp.displays_flush()
+    with showing_result():
         words = summary(result)
         if mode == Gimp.RunMode.INTERACTIVE:
             import result_dialog  # GTK is only loaded where there is a window
@@ -101,9 +101,18 @@ def show_result(
             return result_dialog.show(result, offers)
         if mode == Gimp.RunMode.WITH_LAST_VALS:
             Gimp.message(words)
+    return None
+
+
+@contextmanager
+def showing_result() -> Iterator[None]:
+    """Ends the progress; what goes wrong while a result is told does not mean that there is none."""
+    try:
+        Gimp.progress_end()
+        Gimp.displays_flush()
+        yield
     except Exception as error:
         raise _ResultNotShown from error
-    return None
 
 
 def run_and_show(
@@ -125,7 +134,7 @@ def run_and_show(
         if wish is None:
             return
         settings = grant(settings, wish)
-        choice = None if choice is None else run.Choice(choice.faces, None, "", {})
+        choice = None if choice is None else replace(choice, search=None)
         source = layers.photo_of(source.image, before)
 
 

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from worker_client.texts import _  # noqa: E402
 
+import all_images  # noqa: E402
 import check  # noqa: E402
 import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
@@ -116,17 +117,20 @@ def _run_protect(
     config: Gimp.ProcedureConfig,
     _data: object,
 ) -> list[GObject.Value] | None:
-    source = photo_of(image, drawables)
     choice = None
     if mode == Gimp.RunMode.INTERACTIVE:
         import dialog  # GTK is only loaded where there is a window
 
-        choice = dialog.ask(procedure, config, source)
+        choice = dialog.ask(procedure, config, photo_of(image, drawables))
         if choice is None:
             return None
         keep_as_last(config, image)
-        source = photo_of(image, drawables)  # the image could be edited while the dialog was open
-    run_and_show(mode, source, run_settings.read_config(config), choice)
+    settings = run_settings.read_config(config)
+    if config.get_property(run_settings.ALL_IMAGES) and len(Gimp.get_images()) > 1:
+        all_images.run_and_show(mode, image, drawables, settings, choice)
+    else:
+        # Looked up again, because the image could be edited while the dialog was open.
+        run_and_show(mode, photo_of(image, drawables), settings, choice)
     return []
 
 

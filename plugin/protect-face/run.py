@@ -23,7 +23,6 @@ from worker_client.settings import (
     pack_pixels,
     pack_run_record,
 )
-from worker_client.texts import _
 
 import layers
 from layers import ChangedArea, Source
@@ -43,7 +42,7 @@ class Choice:
         faces: numbers of the faces; None for those that the settings name.
         search: a finished search that the worker keeps, to be applied instead of a new one; None for a new one.
         digest: of the pixels that were searched, see ``PixelDigest``.
-        detection: result of "find" for its faces.
+        detection: result of "find" for its faces, or for those that could be chosen.
     """
 
     faces: list[int] | None
@@ -78,21 +77,34 @@ def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection:
 
 
 def detect(
-    worker: Worker, source: Source, faces: str | list[int], tell: Tell, with_selection: bool = True
+    worker: Worker,
+    source: Source,
+    faces: str | list[int],
+    tell: Tell,
+    with_selection: bool = True,
+    known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the worker found, as ``worker_client.faces.find`` gives it.
+    """What the worker found, as ``worker_client.faces.detect_faces`` gives it.
+
+    Args:
+        worker: to ask.
+        source: the layer.
+        faces: which ones, or the numbers that they have among ``known``.
+        tell: gets the events.
+        with_selection: whether the selection counts.
+        known: faces that the user chose from.
 
     Raises:
-        WorkerProblem: there is no face, or none in the selection.
+        WorkerProblem: there is no face, or none in the selection, or those that were chosen are not in their places.
     """
-    Gimp.progress_set_text(_("Looking for faces…"))
+    tell(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
     selecting = not Gimp.Selection.is_empty(source.image)
 
     def ask(header: dict[str, Any]) -> Job:
         with layers.as_shown(source.layer) as buffer:
             return worker.submit("find", header, read_detection_pictures(source, buffer, with_selection))
 
-    return detect_faces(ask, source.area.size, faces, selecting, tell)
+    return detect_faces(ask, source.area.size, faces, selecting, tell, known)
 
 
 def protect(
@@ -108,8 +120,10 @@ def protect(
         rects = get_rects(choice.detection)
         applied = _apply(worker, source, settings, tell, choice, rects)
     if applied is None or rects is None:
-        faces = settings.faces if choice is None or choice.faces is None else choice.faces
-        detection = detect(worker, source, faces, tell)
+        if choice is None or choice.faces is None:
+            detection = detect(worker, source, settings.faces, tell)
+        else:
+            detection = detect(worker, source, choice.faces, tell, known=choice.detection["faces"])
         layers.check_there(source)
         rects = get_rects(detection)
         header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}

@@ -25,6 +25,8 @@ from worker_client.texts import _
 # What a verdict that is not good offers.
 STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
 FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
+# An argument, and no setting of a run: every image is protected by the same settings.
+ALL_IMAGES = "all-images"
 _MORE_STRENGTH = 0.15
 _FLAGS = GObject.ParamFlags.READWRITE
 
@@ -85,6 +87,9 @@ def declare(procedure: Gimp.Procedure) -> None:
     )
     for name, label, blurb in AMOUNTS:
         procedure.add_int_argument(name, label, blurb, 0, MOST_AMOUNT, FULL_AMOUNT, _FLAGS)
+    procedure.add_boolean_argument(
+        ALL_IMAGES, _("All open image_s"), _("Every open image, each with its selected layer"), False, _FLAGS
+    )
 
 
 def declare_steps(procedure: Gimp.Procedure) -> None:

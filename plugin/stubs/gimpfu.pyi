@@ -85,6 +85,8 @@ class Layer(Drawable):
     def set_offsets(self, x: int, y: int) -> None: ...
 
 class Image:
+    ID: int
+    active_layer: Layer
     floating_selection: Layer | None
     height: int
     layers: Sequence[Layer]
@@ -104,6 +106,7 @@ class _Gimp:
     directory: str
     Layer: type[Layer]
     Parasite: type[Parasite]
+    def image_list(self) -> list[Image]: ...
     def message(self, text: str) -> None: ...
     def progress_init(self, text: str) -> None: ...
     def progress_update(self, fraction: float) -> None: ...

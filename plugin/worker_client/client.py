@@ -38,8 +38,10 @@ from worker_client.protocol import (
 from worker_client.start import end, start
 from worker_client.transport import Silent, open_stream
 
-# The longest that a worker may take from its start to its first answer.
+# The longest that a worker may be silent that somebody else has started.
 START_SECONDS = 90.0
+# The longest that one may take to start and to load its models: seconds, but minutes where memory is short.
+READY_SECONDS = 660.0
 # A worker that runs greets, and answers what needs no models, at once, whatever it computes.
 ANSWER_SECONDS = 10.0
 # The longest that a cancelled job may take to end before the client turns away.
@@ -385,7 +387,7 @@ def _connect(location, client, on_waiting):
         return connection
     process = start(location)
     _started.append(process)
-    while waited() < START_SECONDS:
+    while waited() < (READY_SECONDS if process.poll() is None else START_SECONDS):
         time.sleep(_POLL)
         connection = reach()
         if connection is not None:
@@ -393,7 +395,7 @@ def _connect(location, client, on_waiting):
         # 0 means that another one was faster and has the lock.
         if process.poll() not in (None, 0):
             raise WorkerProblem("worker-not-started", why=_last_log_line(location))
-    raise WorkerProblem("worker-start-too-long", seconds=int(START_SECONDS), why=_last_log_line(location))
+    raise WorkerProblem("worker-start-too-long", seconds=int(waited()), why=_last_log_line(location))
 
 
 # Kept so that Python does not complain of a process that is meant to outlive it.
@@ -458,7 +460,7 @@ def _shake_hands(stream, token, client, wants, waited):
     write_message(
         stream, {"kind": HELLO, "client": client, "wants": wants, "challenge": own_challenge, "proof": own_proof}
     )
-    if not _comes(stream, START_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
+    if not _comes(stream, READY_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
         if wants != WORK:
             raise Silent("it does not say hello")
         raise WorkerProblem("worker-not-ready")
@@ -470,6 +472,9 @@ def _shake_hands(stream, token, client, wants, waited):
         raise ProtocolError("it does not say hello")
     if not same_secret(worker_proof, proof(token, WORKER, own_challenge, challenge)):
         raise ProtocolError("it does not know the token")
+    if wants == WORK:
+        # The user can cancel or restart the worker; nothing else tells one that hangs from one that is busy.
+        stream.allow_pauses(None)
     return hello
 
 

@@ -39,7 +39,7 @@ CLIENT, WORKER = "client", "worker"
 
 UNIX, PIPE, TCP = "unix", "pipe", "tcp"
 LOOPBACK = "127.0.0.1"
-# The longest that the other side may pause within a message, in seconds.
+# The longest that the other side may pause within a message while it has not proved who it is, in seconds.
 STALL_SECONDS = 30.0
 # Bytes that are sent or taken at once; of a Windows pipe a message must not be longer.
 CHUNK = 1 << 20

@@ -6,6 +6,9 @@ from __future__ import unicode_literals
 from worker_client.errors import Refused
 from worker_client.settings import LARGEST, SELECTED
 
+# Intersection over union from which two boxes are of the same face, as in ``c2p_core.faces.boxes``.
+_SAME_FACE_IOU = 0.3
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
     from collections.abc import Callable, Sequence
@@ -14,8 +17,8 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event, Job
 
 
-def detect_faces(submit_find, full, faces, selecting, on_event):
-    # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object]) -> dict[str, Any]
+def detect_faces(submit_find, full, faces, selecting, on_event, known=()):
+    # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object], Sequence[dict[str, Any]]) -> dict[str, Any]
     """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
 
     Faces of which nothing is selected are not chosen: nothing would be seen of what is done to them.
@@ -26,6 +29,7 @@ def detect_faces(submit_find, full, faces, selecting, on_event):
         faces: which ones, as the user chose, or the numbers that an earlier look gave.
         selecting: whether anything is selected.
         on_event: gets the events.
+        known: the faces of that look; those of the numbers have to be where they were.
 
     Raises:
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
@@ -34,6 +38,8 @@ def detect_faces(submit_find, full, faces, selecting, on_event):
         raise Refused("nothing-selected")
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     detection = submit_find(header).result(on_event).header
+    if known and isinstance(faces, list):
+        _check_places(faces, known, detection["faces"])
     if not detection["chosen"]:
         raise _explain_no_face(detection["faces"], faces)
     touched = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
@@ -66,6 +72,31 @@ def keep_faces_inside(faces, rects):
     if not inside:
         raise Refused("faces-outside-canvas")
     return inside
+
+
+def _check_places(numbers, known, found):
+    # type: (Sequence[int], Sequence[dict[str, Any]], Sequence[dict[str, Any]]) -> None
+    """Whether numbers still stand for the same faces: in a layer that was cropped or turned they may be others'.
+
+    Raises:
+        Refused: one of the faces is not where it was.
+    """
+    before, now = ({face["number"]: face["box"] for face in faces} for faces in (known, found))
+    if not all(number in now and _box_iou(before[number], now[number]) >= _SAME_FACE_IOU for number in numbers):
+        raise Refused("chosen-faces-moved")
+
+
+def _box_iou(first, second):
+    # type: (Sequence[float], Sequence[float]) -> float
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / (_area(first) + _area(second) - both)
+
+
+def _area(box):
+    # type: (Sequence[float]) -> float
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _contains(rect, box):

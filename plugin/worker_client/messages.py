@@ -157,6 +157,40 @@ ENGLISH = {
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."
     ),
+    "store-unknown": N_(
+        "'{url}' is in no store that can be used; the stores are {known}, each with a bucket. Mount anything else,"
+        " and name its folder."
+    ),
+    "store-not-installed": N_(
+        "What reads and writes '{url}' is not installed ({reason}); install the program with its extra `remote`."
+    ),
+    "store-unusable": N_(
+        "Could not use '{url}' ({reason}); check the name, the network and your access, and run the batch again."
+    ),
+    "store-not-here": N_("'{url}' is in a store of objects, which can't be used here; name a folder."),
+    "store-lock-lost": N_(
+        "Another machine has taken over the batch into '{url}', for this one was silent for a while; let that one"
+        " go on."
+    ),
+    "batch-elsewhere": N_(
+        "A batch on the machine {host} is writing to '{url}'; wait until it ends, or choose another folder."
+    ),
+    "ray-missing": N_("Ray is not installed; install the program with its extra `ray`."),
+    "ray-not-reached": N_(
+        "The Ray cluster '{address}' can't be reached ({reason}); check its address, and that its version of Ray"
+        " is yours."
+    ),
+    "ray-no-room": N_(
+        "No machine of the Ray cluster has room for a process of {cores} cores; choose fewer, or wait until"
+        " machines are there."
+    ),
+    "ray-other-version": N_(
+        "A machine of the Ray cluster ({node}) has version {there} of the program, and this one {here}; install"
+        " the same everywhere."
+    ),
+    "ray-actors-die": N_(
+        "The processes on the Ray cluster end before they begin ({reason}); install the program on every machine of it."
+    ),
     "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
     "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
     "space-short": N_("The results need about {needed} and {free} are free; free some space in time."),
@@ -682,6 +716,11 @@ ENGLISH = {
     ),
     "no-face-selected": N_("There is no face inside the selection; select one or choose all faces, and try again."),
     "protected-faces-gone": N_("The faces that were protected are not in the photo any more; protect it again."),
+    "chosen-faces-moved": N_(
+        "The faces are not where they were when you chose them: the layer was cropped, scaled, flipped, rotated or"
+        " painted on meanwhile; open the dialog again and choose them anew."
+    ),
+    "no-image-protected": N_("None of the open images was protected. {reasons}"),
     "faces-outside-canvas": N_(
         "The faces lie outside of the canvas; choose Image > Fit Canvas to Layers and try again."
     ),

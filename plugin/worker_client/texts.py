@@ -51,7 +51,15 @@ def profile(hello):
 
 def stage(header):
     # type: (dict[str, Any]) -> str
-    """What the worker is doing, from the header of a "progress" or "queued" event."""
+    """What the worker is doing, from the header of a "progress" or "queued" event, and to which of several images."""
+    words = _stage(header)
+    if header.get("images", 1) > 1:
+        return _("Image {image} of {images}: {what}").format(what=words, image=header["image"], images=header["images"])
+    return words
+
+
+def _stage(header):
+    # type: (dict[str, Any]) -> str
     if header.get("kind") == "queued" and header["position"]:
         ahead = header["position"]
         return ngettext("Waiting for {} other job…", "Waiting for {} other jobs…", ahead).format(ahead)

@@ -48,18 +48,50 @@ def open_stream(transport, address):
     return SocketStream(sock)
 
 
-class SocketStream(object):
-    """A connected socket."""
+class _Patience(object):
+    """How long a stream waits for the other side within a message.
 
-    def __init__(self, sock):
-        # type: (socket.socket) -> None
-        self._socket = sock
+    No silence proves that a process has ended: one that is short of memory or of processor time may pause for minutes.
+    What has ended closes its connection.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._pause = STALL_SECONDS  # type: float | None
         self._deadline = None  # type: float | None
 
     def limit(self, seconds):
         # type: (float | None) -> None
         """Everything until the next call of this must be over within ``seconds``; None for no limit."""
         self._deadline = _deadline(seconds)
+
+    def allow_pauses(self, seconds):
+        # type: (float | None) -> None
+        """The other side has proved who it is, and may pause for ``seconds``; None for as long as it is there."""
+        self._pause = seconds
+
+    def _seconds_left(self):
+        # type: () -> float | None
+        """How long to wait for the next bytes; None for as long as it takes.
+
+        Raises:
+            StreamClosed: the deadline has passed.
+        """
+        if self._deadline is None:
+            return self._pause
+        left = self._deadline - _now()
+        if left <= 0:
+            raise StreamClosed("the other side is too slow")
+        return left if self._pause is None else min(self._pause, left)
+
+
+class SocketStream(_Patience):
+    """A connected socket."""
+
+    def __init__(self, sock):
+        # type: (socket.socket) -> None
+        _Patience.__init__(self)
+        self._socket = sock
 
     def read(self, count):
         # type: (int) -> bytearray
@@ -101,7 +133,7 @@ class SocketStream(object):
         # type: (Any) -> int
         while True:
             try:
-                self._socket.settimeout(_seconds_left(self._deadline))
+                self._socket.settimeout(self._seconds_left())
                 done = call()
             except socket.timeout:
                 raise StreamClosed("the other side does not answer")
@@ -112,25 +144,20 @@ class SocketStream(object):
                 return int(done)
 
 
-class PipeStream(object):
+class PipeStream(_Patience):
     """A Windows named pipe by ``multiprocessing``: raw bytes only, nothing is pickled."""
 
     def __init__(self, connection):
         # type: (Any) -> None
+        _Patience.__init__(self)
         self._connection = connection
         self._received = bytearray()
-        self._deadline = None  # type: float | None
-
-    def limit(self, seconds):
-        # type: (float | None) -> None
-        """Everything until the next call of this must be over within ``seconds``; None for no limit."""
-        self._deadline = _deadline(seconds)
 
     def read(self, count):
         # type: (int) -> bytearray
         data = self._received
         while len(data) < count:
-            if not self.poll(_seconds_left(self._deadline)):
+            if not self.poll(self._seconds_left()):
                 raise StreamClosed("the other side does not answer")
             try:
                 data += self._connection.recv_bytes(CHUNK)
@@ -170,16 +197,3 @@ class PipeStream(object):
 def _deadline(seconds):
     # type: (float | None) -> float | None
     return None if seconds is None else _now() + seconds
-
-
-def _seconds_left(deadline):
-    # type: (float | None) -> float
-    """How long to wait for the next bytes.
-
-    Raises:
-        StreamClosed: the deadline has passed.
-    """
-    seconds = STALL_SECONDS if deadline is None else min(STALL_SECONDS, deadline - _now())
-    if seconds <= 0:
-        raise StreamClosed("the other side is too slow")
-    return float(seconds)

@@ -51,9 +51,8 @@ def darken(items: Iterable[Item], job: Job, control: Control) -> Generator[Outco
 
 def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     try:
-        data = photo_files.read_bytes(Path(item.path))
-        status = Path(item.path).stat()
-        stamp, digest = (status.st_size, status.st_mtime_ns), hashlib.sha256(data).hexdigest()
+        data, stamp = control.read(item)
+        digest = hashlib.sha256(data).hexdigest()
         if (reuse := control.reuse(item, digest)) is not None:
             return Outcome(item, "known", digest, stamp, reuse=reuse)
         photo = photo_files.parse(Path(item.path), data)

@@ -16,8 +16,7 @@ import pytest
 from c2p_core.batch.arrivals import Arrivals, watch
 from c2p_core.batch.layout import Item
 from tests.batch.darken import results_of, save
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT, environment
 
 
 class Clock:
@@ -152,13 +151,12 @@ def wait_for(what: Callable[[], bool]) -> None:
 def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "out"
     save(folder / "a.png", 200)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))}
     process = subprocess.Popen(
         [sys.executable, "-c", _WATCH, "watch", str(folder), "-o", str(out), "--settle", "0.3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(),
         cwd=ROOT,
     )
     try:

@@ -16,8 +16,7 @@ from c2p_core.batch.engine import Job
 from c2p_core.commands import batch as command
 from tests.batch.conftest import Run
 from tests.batch.darken import results_of, save
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT, environment
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Pat
 def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) -> None:
     words = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
     code = f"import os; from c2p_core import cli; done = cli.main({words}); print(os.nice(0), done)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
     assert ended.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
 
 
@@ -120,17 +119,13 @@ def test_many_photos_are_planned_in_little_time_and_memory(tmp_path: Path) -> No
         f"import time; from c2p_core.cli import main; main({words});"
         " print(time.process_time(), open('/proc/self/status').read())"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
     told, end, rest = ended.stdout.partition("\n}\n")
     assert json.loads(told + end)["photos"] == 10_000
     seconds, *_ = rest.split()
     (memory,) = (int(line.split()[1]) for line in rest.splitlines() if line.startswith("VmHWM"))
     # A tenth of the photos, in a tenth of the time and memory beside that of the program itself.
     assert float(seconds) < 4 and memory < 120_000
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
 
 
 _STOPPED = """
@@ -164,7 +159,7 @@ def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(),
+        env=environment(),
         cwd=ROOT,
     )
     assert process.stdout is not None

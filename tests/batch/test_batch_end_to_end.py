@@ -17,8 +17,7 @@ from skimage import data
 from c2p_core.batch import run
 from c2p_core.batch.journal import Journal
 from tests.batch.darken import results_of
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import environment
 
 
 @pytest.mark.slow
@@ -30,8 +29,7 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(shoot / "day 1" / "b.png")
     portrait.crop((0, 0, 400, 400)).save(shoot / "day 1" / "c.webp")
     command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3", "--json"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
         while not (out / "a.jpg").exists():
             assert process.poll() is None
@@ -43,7 +41,7 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
     assert "a.jpg" in first and len(first) < 3
 
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     summary = json.loads(ended.stdout)
     assert summary["done_before"] == len(first) and summary["protected"] == 3 - len(first)
     assert sorted(results_of(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]

@@ -23,8 +23,7 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from tests.batch.darken import JOB, darken, results_of, run_batch, save
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT, environment
 
 
 @pytest.fixture
@@ -357,8 +356,7 @@ def test_a_file_that_comes_at_the_very_moment_stays(
 def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     """Whether a batch was killed at that moment; it then agreed with itself and the next run finished it."""
     command = [sys.executable, "-m", "tests.batch.darken", str(shoot), str(out)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugin")))}
-    ended = subprocess.run([*command, str(moment)], cwd=ROOT, env=environment, check=False)
+    ended = subprocess.run([*command, str(moment)], cwd=ROOT, env=environment(), check=False)
     assert ended.returncode in (0, -9)
     whole = {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
     with run.open_folder(out):

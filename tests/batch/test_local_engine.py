@@ -18,7 +18,8 @@ from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest
 from c2p_core.batch import local
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
-from c2p_core.batch.local import protect_here, read_settled
+from c2p_core.batch.local import protect_here
+from c2p_core.batch.reading import read_settled
 from c2p_core.errors import UnreadableImage
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +59,15 @@ sources = []
 """
 
 
+@dataclass(frozen=True)
 class Judge:
     """A recogniser as comparisons need it."""
 
-    name, family, far1, far01 = "one", "first", 0.8, 0.95
+    name: str = "one"
+    family: str = "first"
+    far1: float = 0.8
+    far01: float = 0.95
+    judges_only: Message | None = None
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -109,6 +114,13 @@ def test_without_a_face_only_what_was_before_is_known() -> None:
 def test_who_has_no_other_photo_has_no_place_and_who_has_no_face_no_score() -> None:
     assert judge(60, label="p3/1").person_rank is None
     assert paper.judge("p9/1", None, KNOWN, None, [Judge()], "first") == ()
+
+
+def test_one_that_only_judges_is_held_out_where_its_own_family_is() -> None:
+    judges = [Judge(), Judge(judges_only=Message("onnx-conversion-differs"))]
+    for hold_out, roles in (("first", ["held-out", "held-out"]), ("second", ["white-box", "extra"])):
+        scores = paper.judge("p1/1", {"one": at(60)[0]}, KNOWN, None, judges, hold_out)
+        assert [score.role for score in scores] == roles
 
 
 def row(label: str, score: PaperScore, method: str, **changes: object) -> PaperRow:

@@ -1,11 +1,13 @@
-"""A real GIMP 3 and a worker of its own for the tests in this folder."""
+"""A real GIMP and a worker of its own for the tests in this folder."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import worker_client
@@ -15,19 +17,32 @@ from worker_client.location import WorkerLocation
 
 from tests.host import gimp as host
 from tests.host.gimp import Gimp
+from tests.host.gimp210 import Gimp210
 from tests.host.root import NoRoot
+
+Host = TypeVar("Host", Gimp, Gimp210)
 
 
 @pytest.fixture(scope="session")
 def gimp() -> Iterator[Gimp]:
+    with in_a_share(host.prepared, "GIMP") as prepared:
+        yield prepared
+
+
+@contextmanager
+def in_a_share(prepare: Callable[[Path], Host], name: str) -> Iterator[Host]:
+    """A GIMP in a folder of its own with the astronaut in it; ends it, and the worker that it started."""
     share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
     try:
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
         try:
-            yield host.prepared(share)
+            gimp = prepare(share)
         except NoRoot as reason:
-            pytest.skip(f"NOT TESTED IN A REAL GIMP: {reason}")
+            pytest.skip(f"NOT TESTED IN A REAL {name}: {reason}")
+        try:
+            yield gimp
         finally:
+            gimp.console.close()
             stop_worker(share / "run")
     finally:
         shutil.rmtree(share)

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import worker_client
@@ -21,13 +23,16 @@ from c2p_core.models.store import default_root
 from hatch_build import compile_all
 from installer import plug_in
 from tests.fetchable import bundle_with_fetchable
-from tests.host.root import GIMP3, NoRoot, inside, root_of
+from tests.host.console import SECONDS, SERVE, Console
+from tests.host.root import GIMP3, NoRoot, beside, inside, root_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
-_LEAN = ("python-eval", "file-png", "file-tiff")
+_LEAN = ("python-eval", "file-jpeg", "file-png", "file-tiff")
 _PLUG_IN = "protect-face"
-_SECONDS = 240
+_PRELUDE = Path(__file__).with_name("prelude.py")
+# Of the console that stays, after each script.
+_CLEAN_UP = "[image.delete() for image in Gimp.get_images()], Gimp.context_set_defaults()"
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,18 @@ class Gimp:
     """A GIMP 3 and a profile.
 
     Attributes:
+        root: the root folder that GIMP is in; None where it is installed.
         prefix: beginning of every command; empty where GIMP is installed.
         share: folder that GIMP and the tests both see under this name.
         plug_ins: where GIMP's own plug-ins are, as GIMP sees it.
+        console: runs the scripts that need no GIMP of their own.
     """
 
+    root: Path | None
     prefix: list[str]
     share: Path
     plug_ins: Path
+    console: Console
 
     @property
     def run_folder(self) -> Path:
@@ -66,19 +75,24 @@ class Gimp:
     def plug_in(self) -> Path:
         return self.share / "profile" / "plug-ins" / _PLUG_IN
 
-    def script(self, text: str, **environment: str) -> Outcome:
-        """Runs Python in GIMP's console, after ``tests/host/prelude.py``.
+    def script(self, text: str) -> Outcome:
+        """Runs Python, after ``tests/host/prelude.py``, in a GIMP in which other scripts ran before.
 
         Raises:
             AssertionError: the script raised; with what GIMP printed.
         """
-        told = self.share / "told.json"
-        told.unlink(missing_ok=True)
-        process = self.start(text, **environment)
-        output, _ = process.communicate(timeout=_SECONDS)
+        told = self._told()
+        words = self.console.run(self._write(text), self._start_console)
+        return _outcome(told, words)
+
+    def script_alone(self, text: str) -> Outcome:
+        """The same in a GIMP of its own, which is started for it."""
+        told = self._told()
+        process = self.start(text)
+        output, _ = process.communicate(timeout=SECONDS)
         words = output.decode(errors="replace")
         assert process.returncode == 0, words
-        return Outcome(json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}, words)
+        return _outcome(told, words)
 
     def script_fu(self, command: str) -> str:
         """Runs Script-Fu in GIMP's console; what it printed."""
@@ -89,18 +103,16 @@ class Gimp:
         gimprc.write_text((self.share / "profile" / "gimprc").read_text().replace('path "', f'path "{folder}:'))
         arguments = ["--no-data", "--no-fonts", "--quit", f"--gimprc={gimprc}", "-b", command]
         interpreter = "--batch-interpreter=plug-in-script-fu-eval"
-        output, _ = self.program("gimp-console-3.0", interpreter, *arguments).communicate(timeout=_SECONDS)
+        output, _ = self.program("gimp-console-3.0", interpreter, *arguments).communicate(timeout=SECONDS)
         return output.decode(errors="replace")
 
     def start(self, text: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts GIMP's console on a script; ``TOLD`` names another file in the share for what it tells."""
-        (self.share / "script.py").write_text(textwrap.dedent(text), encoding="utf-8")
-        prelude = self.share / "prelude.py"
-        batch = f"exec(open('{prelude}').read()); exec(open('{self.share}/script.py').read())"
-        arguments = ["--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval", "-b", batch]
-        return self.program("gimp-console-3.0", *arguments, **environment)
+        """Starts a GIMP on a script; ``TOLD`` names another file in the share for what it tells."""
+        return self._start(f"exec(open('{self._write(text)}').read())", subprocess.PIPE, environment)
 
-    def program(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+    def program(
+        self, *command: str, output: int | IO[bytes] = subprocess.PIPE, **environment: str
+    ) -> subprocess.Popen[bytes]:
         """Starts a program where GIMP is, in a clean environment."""
         variables = {
             "HOME": str(self.share),
@@ -112,7 +124,34 @@ class Gimp:
             **environment,
         }
         words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
-        return subprocess.Popen([*self.prefix, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen([*self.prefix, *words], stdout=output, stderr=subprocess.STDOUT)
+
+    def beside(self, process: int) -> Gimp:
+        """The same GIMP, whose programs start sooner while that process of it runs."""
+        return self if self.root is None else replace(self, prefix=beside(self.root, process))
+
+    def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        serve = shutil.copy(SERVE, self.share)
+        batch = f"exec(open('{serve}').read()); serve(lambda: ({_CLEAN_UP}))"
+        return self._start(batch, output, {"CONSOLE": str(self.console.address)})
+
+    def _start(self, batch: str, output: int | IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        arguments = ["--no-data", "--no-fonts", "--quit", "--batch-interpreter=python-fu-eval", "-b", batch]
+        return self.program("gimp-console-3.0", *arguments, output=output, **environment)
+
+    def _write(self, text: str) -> Path:
+        script = self.share / "script.py"
+        script.write_text(_PRELUDE.read_text(encoding="utf-8") + textwrap.dedent(text), encoding="utf-8")
+        return script
+
+    def _told(self) -> Path:
+        told = self.share / "told.json"
+        told.unlink(missing_ok=True)
+        return told
+
+
+def _outcome(told: Path, words: str) -> Outcome:
+    return Outcome(json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}, words)
 
 
 def prepared(share: Path) -> Gimp:
@@ -122,22 +161,22 @@ def prepared(share: Path) -> Gimp:
         NoRoot: there is no GIMP 3 here and none can be had.
     """
     gimp = _found(share)
-    shutil.copy(CHECKOUT / "tests" / "host" / "prelude.py", share)
     _write_profile(gimp)
     _install(gimp)
     return gimp
 
 
 def _found(share: Path) -> Gimp:
+    console = Console(share, "gimp3")
     if shutil.which("gimp-console-3.0"):
         folders = sorted(Path("/usr/lib").glob("**/gimp/3.0/plug-ins"))
         if folders:
-            return Gimp([], share, folders[0])
+            return Gimp(None, [], share, folders[0], console)
     root = root_of(GIMP3)
     folders = sorted((root / "usr" / "lib").glob("*/gimp/3.0/plug-ins"))
     if not folders:
         raise NoRoot(f"{root} has no GIMP 3 in it")
-    return Gimp(inside(root, share), share, Path("/") / folders[0].relative_to(root))
+    return Gimp(root, inside(root, share), share, Path("/") / folders[0].relative_to(root), console)
 
 
 def _write_profile(gimp: Gimp) -> None:
@@ -154,7 +193,8 @@ def _write_profile(gimp: Gimp) -> None:
 
 
 def add_saboteur(gimp: Gimp) -> None:
-    """Adds the plug-in that does things to the image during a run."""
+    """Adds the plug-in that does things to the image during a run; GIMP looks for plug-ins when it starts."""
+    gimp.console.close()
     folder = gimp.share / "profile" / "plug-ins" / "saboteur"
     folder.mkdir(exist_ok=True)
     shutil.copy(CHECKOUT / "tests" / "host" / "saboteur.py", folder)
@@ -185,6 +225,17 @@ def computing(gimp: Gimp) -> psutil.Process:
     """The worker's process that computes."""
     (process,) = psutil.Process(endpoint(gimp)["pid"]).children()
     return process
+
+
+@contextmanager
+def suspended(gimp: Gimp) -> Iterator[None]:
+    """The worker's process that computes stands still meanwhile, so that no search can win."""
+    process = computing(gimp)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 def plug_ins(folder: Path) -> list[psutil.Process]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from hatch_build import compile_all
 from installer import plug_in
 from installer.gimps import Profile
 from tests.host import gimp as host
+from tests.host.console import SECONDS, SERVE, Console
 from tests.host.root import GIMP210, inside, root_of
 
 PRELUDE = """
@@ -39,9 +41,9 @@ def portrait(precision=PRECISION_U8_GAMMA):
     return image, image.layers[0]
 
 def protect(image, layer, faces="all", output="layer", prompt="red lipstick", preset=0, prior="makeup", steps=2,
-            kept=True, locks=(0, 0, 0, 0)):
+            kept=True, locks=(0, 0, 0, 0), all_images=0):
     return pdb.python_fu_protect_face(image, layer, prompt, preset, 0.5, kept, faces, output, "dodge", prior, steps, 0,
-                                       100, 100, 100, 100, *locks)
+                                       100, 100, 100, 100, *(locks + (all_images,)))
 
 def check(image, layer, what="visible", original="", upload=False, report="", path=""):
     return json.loads(pdb.python_fu_protect_face_check(image, layer, what, original, path, upload, report))
@@ -67,14 +69,23 @@ def refused(call, *arguments, **named):
         return True
     return False
 """
+# Of the console that stays, after each script.
+_CLEAN_UP = "[gimp.delete(image) for image in gimp.image_list()], pdb.gimp_context_set_defaults()"
 
 
 @dataclass
 class Gimp210:
-    """A GIMP 2.10 in its root folder, with the plug-in installed by the installer."""
+    """A GIMP 2.10 in its root folder, with the plug-in installed by the installer.
+
+    Attributes:
+        prefix: beginning of every command.
+        share: folder that GIMP and the tests both see under this name.
+        console: runs the scripts that need no GIMP of their own.
+    """
 
     prefix: list[str]
     share: Path
+    console: Console
 
     @property
     def plug_in(self) -> Path:
@@ -92,28 +103,48 @@ class Gimp210:
         words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         return [*self.prefix, *words, "gimp-console-2.10"]
 
-    def script(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
-        """Runs Python 2.7 in GIMP's console; what it told, and what GIMP printed."""
+    def script(self, text: str) -> tuple[dict[str, Any], str]:
+        """Runs Python 2.7 in a GIMP in which other scripts ran before; what it told, and what GIMP printed."""
+        told = self._told()
+        words = self.console.run(self._write(text), self._start_console)
+        return _outcome(told, words)
+
+    def script_alone(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
+        """The same in a GIMP of its own, with ``more`` in its environment."""
+        told = self._told()
+        process = self._start(f"execfile('{self._write(text)}')", subprocess.PIPE, more)
+        output, _ = process.communicate(timeout=SECONDS)
+        return _outcome(told, output.decode(errors="replace"))
+
+    def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        serve = shutil.copy(SERVE, self.share)
+        batch = f"execfile('{serve}'); serve(lambda: ({_CLEAN_UP}))"
+        return self._start(batch, output, {"CONSOLE": str(self.console.address)})
+
+    def _start(self, batch: str, output: int | IO[bytes], more: dict[str, str]) -> subprocess.Popen[bytes]:
+        options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
+        command = [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+    def _write(self, text: str) -> Path:
+        script = self.share / "script.py"
+        script.write_text(PRELUDE + text, encoding="utf-8")
+        return script
+
+    def _told(self) -> Path:
         told = self.share / "told.json"
         told.unlink(missing_ok=True)
-        (self.share / "script.py").write_text(PRELUDE + text)
-        batch = f"execfile('{self.share}/script.py')"
-        options = ["--no-interface", "--no-data", "--no-fonts", "--batch-interpreter=python-fu-eval"]
-        run = subprocess.run(
-            [*self.program(**more), *options, "-b", batch, "-b", "pdb.gimp_quit(1)"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=240,
-        )
-        words = run.stdout.decode(errors="replace")
-        # A script that fails ends with 0 too.
-        assert told.exists(), words
-        return json.loads(told.read_text()), words
+        return told
 
     def pixels(self, name: str, dtype: str, channels: int, size: tuple[int, int] = (512, 512)) -> np.ndarray[Any, Any]:
         """What ``keep`` wrote, (height, width, channels)."""
         return np.fromfile(self.share / name, dtype).reshape(size[1], size[0], channels)
+
+
+def _outcome(told: Path, words: str) -> tuple[dict[str, Any], str]:
+    # A GIMP of its own ends with 0 also when its script fails.
+    assert told.exists(), words
+    return json.loads(told.read_text()), words
 
 
 def prepared(share: Path) -> Gimp210:
@@ -127,4 +158,4 @@ def prepared(share: Path) -> Gimp210:
     profile.mkdir(parents=True)
     content = host.pointer(share / "run", in_root=True)
     plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()), compile_all(host.CHECKOUT))
-    return Gimp210(inside(root, share), share)
+    return Gimp210(inside(root, share), share, Console(share, "gimp210"))

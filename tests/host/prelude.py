@@ -75,7 +75,9 @@ def fill(drawable, name, data):
 def visible(image, name=U8):
     """Bytes of what the image looks like."""
     layer = Gimp.Layer.new_from_visible(image, image, "visible")
-    return pixels(layer, name)
+    seen = pixels(layer, name)
+    layer.delete()
+    return seen
 
 
 def names(image):

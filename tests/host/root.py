@@ -120,6 +120,11 @@ def inside(root: Path, share: Path) -> list[str]:
     return _in_a_namespace("; ".join(mounts))
 
 
+def beside(root: Path, process: int) -> list[str]:
+    """The same, with the mounts of a process that was started so and still runs: sooner, by those of a new one."""
+    return ["nsenter", f"--target={process}", "--mount", "chroot", str(root)]
+
+
 def _in_a_namespace(commands: str) -> list[str]:
     """The beginning of a command: shell with "$@", whose mounts only it sees, and which go with it."""
     return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", commands, "inside"]

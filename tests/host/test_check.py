@@ -21,13 +21,26 @@ from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
 
+# After the fixture ``protected``.
 PROTECTED = """
-    image, source = portrait()
-    print(protect(image, source, prompt="red lipstick", steps=6))
-    result = image.get_layers()[0]
+    image = load("protected.xcf")
+    result, source = image.get_layers()
 """
 
 
+@pytest.fixture(scope="module")
+def protected(gimp: Gimp) -> None:
+    """A protected photo in a file, for the tests that do different things to the same one."""
+    gimp.script("""
+    image, source = portrait()
+    status, error = protect(image, source, prompt="red lipstick", steps=6)
+    assert status == "success", error
+    there = Gio.File.new_for_path(str(SHARE / "protected.xcf"))
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, there, None)
+    """)
+
+
+@pytest.mark.usefixtures("protected")
 def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -48,6 +61,7 @@ def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
         assert mine["after"] == pytest.approx(theirs["after"], abs=1e-4)
 
 
+@pytest.mark.usefixtures("protected")
 def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -75,6 +89,7 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
     ]
 
 
+@pytest.mark.usefixtures("protected")
 def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -157,6 +172,7 @@ def test_the_figures_of_a_run_under_a_selection_are_those_of_what_is_seen(gimp: 
     assert said == pytest.approx(seen, abs=0.02), told["error"]
 
 
+@pytest.mark.usefixtures("protected")
 def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -265,6 +281,7 @@ def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged
     assert told["strengthened"] == ["success", ""]
 
 
+@pytest.mark.usefixtures("protected")
 def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -308,6 +325,34 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     assert told["images"] == 3, "a file that was compared is still open"
 
 
+@pytest.mark.usefixtures("protected")
+def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_other(gimp: Gimp) -> None:
+    told = gimp.script(
+        PROTECTED
+        + """
+    def faces():
+        status, error, (figures,) = call("plug-in-protect-face-check", image, [source])
+        return [[face["skipped"], len(face["similarities"])] for face in json.loads(figures)["faces"]]
+
+    found = {"as it was": faces()}
+    for name, change in (
+        ("larger", lambda: image.scale(2200, 2200)),  # so large that faces are looked for in a smaller copy
+        ("turned", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
+        ("upside down", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
+        ("mirrored", lambda: image.flip(Gimp.OrientationType.HORIZONTAL)),
+        ("smaller", lambda: image.scale(400, 400)),
+        ("cropped", lambda: image.crop(300, 250, 50, 150)),
+    ):
+        change()
+        found[name] = faces()
+    tell(found=found, strengthened=call("plug-in-protect-face-strengthen", image, [source], steps=1)[:2])
+    """
+    ).told
+    assert told["found"] == {name: [[None, 6]] for name in told["found"]} and len(told["found"]) == 7
+    assert told["strengthened"] == ["success", ""]
+
+
+@pytest.mark.usefixtures("protected")
 def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
     told = gimp.script(
         PROTECTED
@@ -335,12 +380,18 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
     module.write_text(right.replace(waits, dies, 1).replace("job = Job(", "Job._kind = kind\n            job = Job("))
     try:
         told = gimp.script(f"""
+            def newest():
+                item = Gimp.Layer.new(image, "", 1, 1, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+                number = item.get_id()
+                item.delete()
+                return number
+
             image, source = portrait()
-            before = [number for number in range(500) if Gimp.Item.id_is_valid(number)]
+            before = newest()
             named = {{"original-file": Gio.File.new_for_path(str(SHARE / "astronaut.png"))}}
             named = named if "{name}" == "check" else {{"original": source}}
             status = call("plug-in-protect-face-{name}", image, [source], **named)[0]
-            left = [number for number in range(500) if Gimp.Item.id_is_valid(number) and number not in before]
+            left = [number for number in range(before, newest()) if Gimp.Item.id_is_valid(number)]
             tell(status=status, left=left, images=len(Gimp.get_images()))
         """).told
     finally:

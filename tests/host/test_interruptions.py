@@ -15,7 +15,7 @@ import psutil
 import pytest
 from worker_client.messages import Message
 
-from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_and_done, plug_ins, suspended
 
 pytestmark = pytest.mark.host
 
@@ -57,14 +57,10 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
     done.unlink(missing_ok=True)
 
     def interfere() -> None:
-        process = computing(gimp)
-        process.suspend()
-        try:
+        with suspended(gimp):
             assert jobs(gimp) == 1, "the search was over before anything could happen to the image"
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
-        finally:
-            process.resume()
 
     return during_a_run(gimp, interfere, steps=20, **arguments)
 

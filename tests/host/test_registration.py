@@ -10,7 +10,7 @@ pytestmark = pytest.mark.host
 
 
 def test_gimp_registers_every_procedure_in_the_privacy_menu_protect_first(gimp: Gimp) -> None:
-    told = gimp.script("""
+    told = gimp.script_alone("""
         pdb = Gimp.get_pdb()
         found = pdb.query_procedures("plug-in-protect-face.*", *[".*"] * 7)
         tell(menus={name: pdb.lookup_procedure(name).get_menu_paths() for name in found})
@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_worker(gimp: Gimp) -> None:
 
 
 def test_registration_prints_no_complaint_of_ours(gimp: Gimp) -> None:
-    words = gimp.script("tell()").words
+    words = gimp.script_alone("tell()").words
     assert "plug-in-protect-face" not in words and "Traceback" not in words
 
 

@@ -24,7 +24,7 @@ from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, computing, endpoint, jobs, jobs_and_done, plug_ins
+from tests.host.gimp import Gimp, endpoint, jobs, jobs_and_done, plug_ins, suspended
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -45,7 +45,7 @@ _run = ProtectDialog.run
 
 
 def _run_and_obey(self):
-    GLib.timeout_add(100, _obey, self)
+    GLib.timeout_add(20, _obey, self)
     return _run(self)
 
 
@@ -102,6 +102,12 @@ ADDED = {
 }
 DIALOG = "Protect Face"
 CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"
+# Menu entries: their procedure, and the key that starts them together with Ctrl and Alt.
+KEYS = {
+    "Protect Face": ("plug-in-protect-face", "1"),
+    "Check Protection": ("plug-in-protect-face-check", "2"),
+    "Protect Face Worker": ("plug-in-protect-face-worker", "3"),
+}
 # GIMP's own window for the search for actions.
 SEARCH = "Search Actions"
 # Every window that a test may leave open.
@@ -144,12 +150,19 @@ class Window:
         until = time.monotonic() + seconds
         while not wanted(self.titles()):
             assert time.monotonic() < until, self.titles()
-            time.sleep(0.3)
+            time.sleep(0.1)
 
     def keys(self, *names: str) -> None:
         self.do("xdotool", "key", *names)
 
     def choose(self, action: str, title: str) -> None:
+        """Starts a menu entry by the key that it has in these tests, and waits for its window."""
+        self.do("wmctrl", "-a", "astronaut")
+        self.keys(f"ctrl+alt+{KEYS[action][1]}")
+        self.wait(60, lambda titles: title in titles)
+        self.do("wmctrl", "-a", title)
+
+    def find(self, action: str, title: str) -> None:
         """Starts a menu entry by GIMP's search for actions, and waits for its window."""
         self.do("wmctrl", "-a", "astronaut")
         self.keys("slash")
@@ -180,7 +193,10 @@ class Window:
         share = self.gimp.share
         (share / "order.part").write_text(order)
         (share / "order.part").rename(share / "order.py")
-        self.wait(30, lambda _titles: (share / "found.json").exists())
+        until = time.monotonic() + 30
+        while not (share / "found.json").exists():
+            assert time.monotonic() < until, self.titles()
+            time.sleep(0.02)
         found: dict[str, Any] = json.loads((share / "found.json").read_text())
         (share / "found.json").unlink()
         return found
@@ -260,10 +276,13 @@ def opened_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
     (profile / "gimprc").write_text(
         '(check-updates no)\n(show-welcome-dialog no)\n(config-version "3.0.4")\n(color-profile-policy keep)\n'
     )
+    keys = [f'(action "{name}" "<Primary><Alt>{key}")\n' for name, key in KEYS.values()]
+    (profile / "shortcutsrc").write_text("".join(keys))
     shown = Window(gimp, f":{next(DISPLAYS)}")
     try:
         # Without "-noreset" it starts anew when its only client leaves, and the next one may die of that.
         shown.start("Xvfb", shown.display, "-screen", "0", "1400x900x24", "-nolisten", "tcp", "-noreset")
+        shown.gimp = gimp.beside(shown.processes[0].pid)
         # On a busy machine each of them may take seconds until the next can use it.
         shown.wait_for("xdotool", "getdisplaygeometry")
         shown.start("openbox")
@@ -303,7 +322,7 @@ def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
 
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
-    window.choose("Protect Face", DIALOG)
+    window.find("Protect Face", DIALOG)
     window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
@@ -312,7 +331,7 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
     window.keys("ctrl+y")
     window.wait_for_layers(2)
 
-    window.choose("Check Protection", "Check Protection")
+    window.find("Check Protection", "Check Protection")
     until = time.monotonic() + 30
     while not colours(window, "Check Protection") & BARS:
         assert time.monotonic() < until, "the window shows no bars"
@@ -566,6 +585,40 @@ def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Windo
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
+OTHERS = """
+dialog._source.image.duplicate()
+empty = Gimp.Image.new(300, 200, Gimp.ImageBaseType.RGB)
+layer = Gimp.Layer.new(empty, "sky", 300, 200, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+empty.insert_layer(layer, None, 0)
+dialog._config.set_property("steps", 1)
+"""
+EVERYWHERE = """
+images = Gimp.get_images()
+found["layers"] = sorted(len(image.get_layers()) for image in images)
+found["ticked"] = dialog._config.get_property("all-images")
+[image.delete() for image in images if image.get_id() != dialog._source.image.get_id()]
+"""
+
+
+def test_all_open_images_are_protected_at_once_and_the_next_dialog_is_of_one_again(window: Window) -> None:
+    window.open_dialog()
+    window.ask(OTHERS)
+    window.keys("alt+s")
+    line = "found['line'] = dialog._status.get_text()"
+    window.ask_until(line, lambda found: "2 other open images follow" in found["line"], 20)
+    window.shoot(DIALOG, "all-images")
+    window.keys("Return")
+    window.wait_for_layers(2, 60)
+    window.wait(60, lambda titles: DIALOG in titles)
+    window.shoot(DIALOG, "all-images-result")
+    window.do("wmctrl", "-c", DIALOG)
+    window.wait(30, lambda titles: DIALOG not in titles)
+    window.open_dialog()
+    found = window.ask(EVERYWHERE)
+    window.dismiss()
+    assert found == {"layers": [1, 2, 2], "ticked": False}
+
+
 STEPS = """
 from gi.repository import GObject
 dialog._config.set_property("steps", {})
@@ -577,16 +630,12 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.open_dialog()
     assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
     window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with suspended(window.gimp):
         window.keys("Return")
         folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
         window.wait(60, lambda _titles: jobs(window.gimp) == 1)
         for cancelled in plug_ins(folder):
             cancelled.kill()  # as GIMP's Cancel does
-    finally:
-        process.resume()
     window.wait(30, lambda titles: "GIMP Message" in titles and not jobs(window.gimp))
     window.do("wmctrl", "-c", "GIMP Message")
     window.do("wmctrl", "-a", "astronaut")
@@ -677,7 +726,7 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
 
 
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
-    window.choose("Protect Face Worker", "Protect Face Worker")
+    window.find("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("It has been running for", "All models are here.")
     before = endpoint(window.gimp)["pid"]
     window.keys("alt+r")
@@ -741,6 +790,16 @@ def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(windo
     window.wait_for_layers(1)
 
 
+@contextmanager
+def searching(window: Window) -> Iterator[None]:
+    """Presses Enter in the dialog; the search, which comes after the look for faces, then stands still meanwhile."""
+    _, before = jobs_and_done(window.gimp)
+    window.keys("Return")
+    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
+    with suspended(window.gimp):
+        yield
+
+
 SLOW = """
 import run, threading, time
 
@@ -766,18 +825,11 @@ dialog._config.set_property("steps", 40)
 def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(window: Window) -> None:
     window.open_dialog()
     window.ask(SLOW)
-    _, before = jobs_and_done(window.gimp)
-    window.keys("Return")
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with searching(window):
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
         time.sleep(1)
         assert jobs(window.gimp) == 1
-    finally:
-        process.resume()
     window.wait_for_result(2)
 
 
@@ -835,19 +887,11 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
-    _, before = jobs_and_done(window.gimp)
-    window.keys("Return")
-    # The search, which comes after the look for faces, stands still meanwhile, so that it can't win.
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    process = computing(window.gimp)
-    process.suspend()
-    try:
+    with searching(window):
         assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
         window.keys("ctrl+w")
         window.wait(30, lambda _titles: window.layers() == 0)
-    finally:
-        process.resume()
     window.wait(180, lambda titles: "GIMP Message" in titles)
     window.shoot("GIMP Message", "closed")
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import re
@@ -41,7 +42,8 @@ class Request(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.close_connection = True
         self.state.seen.append({name.lower(): value for name, value in self.headers.items()})
-        (self.state.script.pop(0) if self.state.script else serve)(self)
+        with contextlib.suppress(ConnectionError):  # whoever asked has gone
+            (self.state.script.pop(0) if self.state.script else serve)(self)
 
     def log_message(self, *args: object) -> None:
         pass

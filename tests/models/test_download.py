@@ -243,8 +243,9 @@ def test_a_slow_server_is_waited_for(tmp_path: Path, server: Server) -> None:
 def test_a_server_that_stalls_is_left_and_continued(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resume, "TIMEOUT_SECONDS", 0.2)
-    server.script = [hostile.drip(0.6, 98_304)]
+    # Longer than a busy machine needs for an answer.
+    monkeypatch.setattr(resume, "TIMEOUT_SECONDS", 2.0)
+    server.script = [hostile.drip(6.0, 98_304)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
     assert ranges(server)[0] is None and len(server.seen) == 2
 
@@ -296,3 +297,16 @@ def test_a_fetched_file_without_a_known_hash_is_pinned_and_a_later_one_refused(t
     with raising(ModelUnavailable, "model-differs-from-pin", name="m", file="m.bin"):
         open_store(tmp_path, server, sha256="", size=0).fetch("m")
     assert not open_store(tmp_path, server, sha256="", size=0).is_present("m")
+
+
+def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Server) -> None:
+    leave_part(tmp_path, server, CONTENT[:3000], "")
+    assert open_store(tmp_path, server).remove("m") > 3000
+    assert kept(tmp_path) == []
+
+
+def test_what_a_killed_run_left_beside_a_part_goes_with_the_next_success(tmp_path: Path, server: Server) -> None:
+    leave_part(tmp_path, server, CONTENT[:3000], "")
+    part(tmp_path).with_name("tmp123").write_bytes(CONTENT)
+    open_store(tmp_path, server).fetch("m")
+    assert kept(tmp_path) == ["m/m.bin"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
+from c2p_core.recognition import load_architecture, load_recognisers, recogniser_names
 from tests.said import raising
 
 KNOWN = b"content with a published hash"
@@ -160,16 +161,29 @@ def test_a_folder_with_far_too_many_files_is_refused(
         models.find_in(tmp_path / "mine", ["hashed"])
 
 
+def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its_name(tmp_path: Path) -> None:
+    models = ModelStore(tmp_path / "root", offline=True)
+    make = load_architecture(models.entry("mobileface-amt")).make
+    assert make is not None
+    (tmp_path / "mine").mkdir()
+    torch.save(make().state_dict(), tmp_path / "mine/weights from a friend")
+    (found,) = models.find_in(tmp_path / "mine", [model.name for model in models.catalogue() if model.files])[0]
+    models.bring(found)
+    (recogniser,) = load_recognisers(["mobileface-amt"], models, torch.device("cpu"))
+    assert (recogniser.name, recogniser.far1, recogniser.far01) == ("mobileface-amt", 0.301611, 0.380878)
+    assert "mobileface-amt" not in recogniser_names(models)
+
+
 # Removing
 
 
 def test_removing_a_model_leaves_pins_and_the_users_other_files(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
     models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
-    (tmp_path / "root/first/notes.txt").write_text("mine")
+    (tmp_path / "root/first/first.pt.txt").write_text("mine")
     assert models.remove("first") == (tmp_path / "mine/a").stat().st_size
     assert not models.is_present("first")
-    assert (tmp_path / "root/first/notes.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
+    assert (tmp_path / "root/first/first.pt.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
 
 
 def test_removing_what_is_not_there_frees_nothing(models: ModelStore) -> None:

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from c2p_core import torchvision_ops
 from c2p_core.models.layouts import has_layout, read_layout
 from c2p_core.models.manifest import read_manifest
 from c2p_core.models.store import bundle_dir
+from c2p_core.recognition import facenet, load_architecture
 
 PUBLISHED = Path(__file__).parents[1] / "priors" / "layouts"
 NETWORK = nn.Sequential(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Linear(8, 4))
@@ -150,17 +150,14 @@ def test_the_manifests_layouts_are_those_of_the_published_files(model: str, file
     assert wanted and wanted == {name: known.get(name) for name in wanted}
 
 
-def test_the_manifests_layout_of_facenet_is_that_of_its_package() -> None:
-    torchvision_ops.define_missing_operators()
-    from facenet_pytorch import InceptionResnetV1
-
+@pytest.mark.parametrize("name", ["facenet", "facenet-amt", "ir152", "irse50", "mobileface-amt"])
+def test_the_manifests_layout_of_a_recogniser_is_that_of_its_network(name: str) -> None:
+    (entry,) = (e for e in read_manifest(bundle_dir() / "manifest.toml") if e.name == name)
     with torch.device("meta"):
-        network = InceptionResnetV1(classify=True, num_classes=8631)
+        network = (load_architecture(entry).make or facenet.make_network)()
     known = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    for entry in read_manifest(bundle_dir() / "manifest.toml"):
-        if entry.family == "facenet":
-            wanted = dict(entry.files[0].layout)
-            assert wanted == {name: known.get(name) for name in wanted}
+    wanted = dict(entry.files[0].layout)
+    assert wanted == {name: known.get(name) for name in wanted}
 
 
 def test_the_header_of_safetensors_is_bounded(tmp_path: Path) -> None:

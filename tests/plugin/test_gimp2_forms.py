@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,8 +25,9 @@ def registered(gimpfu: ModuleType) -> dict[str, tuple[Parameters, Callable[..., 
     def register(name: str, *about: Any) -> None:
         found[name] = about[7], about[9]
 
-    pdb = SimpleNamespace(gimp_plugin_enable_precision=lambda: None)
-    vars(gimpfu).update(register=register, main=lambda: None, CancelError=RuntimeError, pdb=pdb)
+    if not isinstance(gimpfu.pdb, SimpleNamespace):
+        gimpfu.pdb = SimpleNamespace(gimp_plugin_enable_precision=lambda: None)  # type: ignore[attr-defined]
+    vars(gimpfu).update(register=register, main=lambda: None, CancelError=RuntimeError)
     spec = importlib.util.spec_from_file_location(
         "protect_face_gimp2", PLUGIN / "protect-face-gimp2" / "protect-face-gimp2.py"
     )
@@ -57,7 +59,7 @@ def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
     monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
     given = [parameter[3] for parameter in parameters]
-    protect(*given[:-8], 50.0, 0.0, 100.0, 120.0, *given[-4:])
+    protect(*given[:-9], 50.0, 0.0, 100.0, 120.0, *given[-5:])
     assert job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
 
 
@@ -71,10 +73,10 @@ def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
-    assert [parameter[0] for parameter in parameters[-4:]] == 4 * [gimpfu.PF_TOGGLE]
+    assert [parameter[0] for parameter in parameters[-5:-1]] == 4 * [gimpfu.PF_TOGGLE]
     given = [parameter[3] for parameter in parameters]
     protect(*given)
-    protect(*given[:-4], 1, 0, 0, 1)  # GIMP hands numbers over
+    protect(*given[:-5], 1, 0, 0, 1, 0)  # GIMP hands numbers over
     assert "locks" not in job_header(asked[0]) and job_header(asked[1])["locks"] == ["brows", "jaw"]
 
 
@@ -96,3 +98,69 @@ def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
     assert [settings["keep_expression"] for settings in asked] == [True, False]
     # The worker takes true and false, and no numbers.
     assert [json.dumps(job_header(settings)["keep_expression"]) for settings in asked] == ["true", "false"]
+
+
+class FakeImage:
+    """An open image, whose active layer is its own name."""
+
+    def __init__(self, number: int, name: bytes) -> None:
+        self.ID = number
+        self.name = name
+        self.active_layer = name
+
+
+@pytest.fixture
+def opened(gimpfu: ModuleType, tmp_path: Path) -> list[FakeImage]:
+    """The images that are open; GIMP shows and keeps nothing."""
+    images = [FakeImage(number, name) for number, name in ((3, b"first"), (4, b"gr\xc3\xbcn"), (7, b"front"))]
+    shown = SimpleNamespace(messages=[])
+    gimp = SimpleNamespace(
+        image_list=lambda: list(images), message=shown.messages.append, directory=str(tmp_path), Layer=bytes
+    )
+    pdb = SimpleNamespace(
+        gimp_plugin_enable_precision=lambda: None,
+        gimp_displays_flush=lambda: None,
+        gimp_image_is_valid=lambda image: image.ID != 3,
+    )
+    vars(gimpfu).update(gimp=gimp, pdb=pdb, CancelError=RuntimeError)
+    return images
+
+
+def test_every_open_image_is_protected_with_its_active_layer_the_one_in_front_first(
+    opened: list[FakeImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gimp2_images
+
+    asked: list[tuple[object, ...]] = []
+
+    def protect(image: FakeImage, layer: object, settings: object, tell: object) -> tuple[object, dict[str, Any]]:
+        asked.append((image.ID, layer, settings))
+        return f"layer of {image.ID}", {"faces": [], "warnings": []}
+
+    monkeypatch.setattr(gimp2_images, "protect_quietly", protect)
+    assert gimp2_images.protect_all(opened[2], "mine", {"seed": 5}) == "layer of 7"  # type: ignore[arg-type]
+    assert asked == [(7, "mine", {"seed": 5}), (4, "gr\xfcn".encode(), {"seed": 5})]
+    (message,) = vars(gimp2_images)["gimp"].message.__self__
+    assert "first: " in message and "grün: " in message
+
+
+def test_the_toggle_for_all_images_starts_a_run_over_them_where_there_are_several(
+    gimpfu: ModuleType,
+    opened: list[FakeImage],
+    registered: dict[str, tuple[Parameters, Callable[..., object]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import gimp2_images
+    import gimp2_run
+
+    asked: list[str] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda *_: asked.append("one"))
+    monkeypatch.setattr(gimp2_images, "protect_all", lambda *_: asked.append("all"))
+    parameters, protect = registered["python-fu-protect-face"]
+    assert parameters[-1][:2] == (gimpfu.PF_TOGGLE, "all_images") and parameters[-1][3] is False
+    given = [parameter[3] for parameter in parameters]
+    protect(*given)
+    protect(*given[:-1], 1)  # GIMP hands numbers over
+    del opened[1:]
+    protect(*given[:-1], 1)
+    assert asked == ["one", "all", "one"]

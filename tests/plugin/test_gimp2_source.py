@@ -20,6 +20,7 @@ IMPORTS = {
     "sys",
     "gimpfu",
     "worker_client",
+    "gimp2_images",
     "gimp2_procedures",
     "gimp2_layers",
     "gimp2_pixels",

@@ -21,7 +21,16 @@ ALWAYS = (
     *("_Whole photo", "_Zoom to the face", "_1:1", "_View", "_Quick preview", "Search _in full", "Try _3 looks"),
     *("Fetch {count} missing mo_del ({size})", "_Protect"),
 )
-USUAL = ("Makeup st_yle", "Prese_ts…", "Stren_gth", "_Faces", "_More", *(label for _, label, _ in AMOUNTS), *METER)
+USUAL = (
+    "Makeup st_yle",
+    "Prese_ts…",
+    "Stren_gth",
+    "_Faces",
+    "All open image_s",
+    "_More",
+    *(label for _, label, _ in AMOUNTS),
+    *METER,
+)
 MORE = (
     *("Bac_k", "Keep e_xpression", *(label for _, _, label in LOCKS)),
     *("Res_ult", "Dir_ection", "Chan_ge by", "Number of s_teps", "Rand_om seed"),
@@ -30,8 +39,11 @@ SEARCHING = ("_Quick preview", "Search _in full", "Try _3 looks")
 WINDOWS: dict[str, tuple[str, ...]] = {
     "settings": (*ALWAYS, *USUAL),
     "more settings": (*ALWAYS, *MORE),
-    "settings while it computes": (*(text for text in (*ALWAYS, *USUAL) if text not in SEARCHING), "_Stop"),
-    "more settings while it computes": (*(text for text in (*ALWAYS, *MORE) if text not in SEARCHING), "_Stop"),
+    "settings while it computes": (*(text for text in (*ALWAYS, *USUAL) if text not in SEARCHING), "Stop search_ing"),
+    "more settings while it computes": (
+        *(text for text in (*ALWAYS, *MORE) if text not in SEARCHING),
+        "Stop search_ing",
+    ),
     "presets": (
         *("Saved _presets", "_Name", "With the _thumbnail, which shows the face", "_Save settings"),
         *("_Use", "_Rename", "_Delete", "_Close"),

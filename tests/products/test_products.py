@@ -256,9 +256,10 @@ def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
     assert float((fine - coarse).abs()[lips].mean()) < 0.06
 
 
-def test_sunglasses_take_no_eyeliner(face: Face) -> None:
+@pytest.mark.parametrize("lens", [0.003, 0.05])
+def test_sunglasses_take_no_eyeliner_in_bright_light_and_in_shadow(face: Face, lens: float) -> None:
     row, _ = face.at(33, 263)
     linear = face.linear.clone()
-    linear[:, row - 30 : row + 30] = 0.003
+    linear[:, row - 30 : row + 30] = lens
     dark = paint.ground(face.regions, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
     assert float(paint_on(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0

@@ -1,4 +1,4 @@
-"""The real worker with ``fake_compute``; ``--tune`` sets constants of its server, so that tests need not wait."""
+"""The real worker with ``fake_compute``; ``--tune`` sets constants of its server and streams: tests need not wait."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "plugin")]
 
-from worker_client import client  # noqa: E402
+from worker_client import client, transport  # noqa: E402
 
 from c2p_core.worker import run, server  # noqa: E402
 
@@ -26,8 +26,9 @@ if __name__ == "__main__":
         client.ANSWER_SECONDS = 0.5
         sys.exit(run.main(["--run", str(options.run), "--stop"]))
     for name, value in options.tune.items():
-        assert hasattr(server, name)
-        setattr(server, name, value)
+        module = server if hasattr(server, name) else transport
+        assert hasattr(module, name)
+        setattr(module, name, value)
     compute = [sys.executable, "-I", "-u", str(HERE / "fake_compute.py"), *(["--fail"] if options.broken else [])]
     compute += ["--slow"] if options.slow else []
     sys.exit(run.run(options.run, options.idle, options.tcp, compute))

@@ -10,13 +10,14 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import worker_client
+import worker_client.transport
 from talk import ask, events, status, until
 from worker_client import Picture
 from worker_client.constants import PROTOCOL
@@ -131,6 +132,60 @@ def test_a_client_that_leaves_amid_its_result_holds_up_nobody(
         result = leaving.submit("protect", {}, [sent]).result(lambda _event: None, lazily=True)
         assert next(iter(result.pictures[0].strips))
     assert ask(worker, text="next").header["said"] == "next"
+
+
+def large(strips: Iterable[bytes] = (bytes(30_000),) * 1000) -> Picture:
+    """A picture that is larger than what a connection holds."""
+    return Picture("photo", 0, 0, 10_000, 1000, 3, "u8", b"", strips)
+
+
+@pytest.mark.parametrize("when", ["sending", "receiving"])
+def test_a_worker_that_pauses_amid_a_message_is_not_taken_for_dead(
+    make_location: Callable[..., WorkerLocation], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(worker_client.transport, "STALL_SECONDS", 0.2)
+    with worker_client.connect(location=make_location()) as worker:
+        process = psutil.Process(worker.hello["pid"])
+
+        def pause() -> None:
+            process.suspend()
+            threading.Timer(1, process.resume).start()
+
+        if when == "sending":
+            pause()
+        (back,) = worker.submit("protect", {}, [large()]).result(lambda _event: None, lazily=True).pictures
+        strips = iter(back.strips)
+        first = next(strips)
+        if when == "receiving":
+            pause()
+        assert len(first) + sum(map(len, strips)) == back.size
+
+
+def paused(strips: Iterable[bytes]) -> Iterator[bytes]:
+    """The same strips, with a pause after the first."""
+    for number, strip in enumerate(strips):
+        yield strip
+        time.sleep(0 if number else 1)
+
+
+def test_a_client_that_pauses_amid_a_message_is_waited_for(make_location: Callable[..., WorkerLocation]) -> None:
+    with worker_client.connect(location=make_location(tune={"STALL_SECONDS": 0.2})) as worker:
+        sent = large(paused([bytes(30_000)] * 1000))
+        (back,) = worker.submit("protect", {}, [sent]).result(lambda _event: None, lazily=True).pictures
+        assert sum(map(len, paused(back.strips))) == back.size
+
+
+def test_a_client_that_pauses_for_too_long_does_not_keep_the_others_from_their_turn(
+    make_location: Callable[..., WorkerLocation],
+) -> None:
+    location = make_location(tune={"_PAUSE_SECONDS": 0.5})
+    with worker_client.connect(location=location) as pausing, worker_client.connect(location=location) as other:
+        (back,) = pausing.submit("protect", {}, [large()]).result(lambda _event: None, lazily=True).pictures
+        strips = iter(back.strips)
+        next(strips)
+        assert ask(other, text="next").header["said"] == "next"
+        with raising(worker_client.WorkerProblem, "worker-gone"):
+            list(strips)
 
 
 def test_a_job_that_waits_can_be_cancelled_too(location: WorkerLocation, worker: worker_client.Worker) -> None:

@@ -1,0 +1,162 @@
+"""Puts results into a store of objects, each whole by one request, in the order that ``recorder`` tells."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from c2p_core.batch.engine import Outcome
+from c2p_core.batch.journal import Journal, Row
+from c2p_core.batch.objects import Store
+from c2p_core.batch.recorder import Recorder
+from c2p_core.batch.shared_journal import SharedJournal
+from c2p_core.batch.shelves import StoreShelf, object_name
+from c2p_core.batch.sidecar_sources import beside_sidecars
+from c2p_core.batch.store_lock import StoreLock
+from c2p_core.batch.urls import join_url
+from c2p_core.errors import CannotWrite, Message
+from c2p_core.io.atomic_files import fit_name
+from c2p_core.io.sidecars import carry_sidecars
+
+_PUSHED = 30.0  # seconds after which new rows of the journal go into the store
+
+
+def tidy_store(store: Store, journal: Journal) -> None:
+    """Sort out what a run left that was ended, as ``recorder.tidy`` does."""
+    for row in journal.announced():
+        assert row.target is not None and row.number is not None
+        name = object_name(row.target)
+        stamp, data = store.stat(name), store.read(name)
+        if stamp and data is not None and hashlib.sha256(data).hexdigest() == row.result_digest:
+            journal.finish(row.number, row.target, stamp[1])
+        else:
+            journal.forget(row.number)
+
+
+@dataclass
+class StoreRecorder(Recorder):
+    """Writes what comes of photos into a store, and the journal's rows after them.
+
+    Attributes:
+        store, shelf, lock: of the results. ``folder`` is that of the journal and the report, on this machine.
+    """
+
+    store: Store = field(kw_only=True)
+    shelf: StoreShelf = field(kw_only=True)
+    lock: StoreLock = field(kw_only=True)
+    _pushed: float = field(default_factory=time.monotonic)
+
+    def record(self, outcome: Outcome) -> Row:
+        """See ``Recorder.record``.
+
+        Raises:
+            CannotWrite: the store or the journal can't be written, or another machine has taken over.
+        """
+        self.lock.check()
+        row = super().record(outcome)
+        if time.monotonic() - self._pushed > _PUSHED:
+            assert isinstance(self.journal, SharedJournal)
+            self.journal.push(self.store)
+            self._pushed = time.monotonic()
+        return row
+
+    def place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+        """See ``Recorder.place``."""
+        row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
+        if thumbnails is not None:
+            row = replace(row, thumbnails=self.write_thumbnails(row, thumbnails))
+        placed = None
+        while placed is None:
+            placed = self._place_object(row, data)
+        return placed
+
+    def _place_object(self, row: Row, data: bytes) -> Row | None:
+        """The row of the result in its place; None where another object came there at the same time."""
+        name, replaced = self._choose_name(object_name(row.place), row)
+        made, told = self._carry(row, name)
+        row = replace(row, target=name.replace("/", os.sep), report=told)
+        number = self.journal.write(row)
+        try:
+            if replaced:
+                self.store.put(name, data)
+            else:
+                self.store.put_new(name, data)
+        except FileExistsError:
+            # It came in this very moment. If it is the result, another machine has written it, or this one has and
+            # did not hear so; the journal learns of it.
+            if self.store.read(name) != data:
+                self.journal.forget(number)
+                for sidecar in made:
+                    self.store.remove(sidecar)
+                self.shelf.note(name, self.store.stat(name))
+                return None
+        stamp = self.store.stat(name)
+        if stamp is None:
+            raise CannotWrite("store-unusable", url=join_url(self.store.url, name), reason="it was not kept") from None
+        self.shelf.note(name, stamp)
+        self.journal.finish(number, name.replace("/", os.sep), stamp[1])
+        return replace(row, number=number, state="done", result_mtime_ns=stamp[1])
+
+    def _choose_name(self, wanted: str, row: Row) -> tuple[str, bool]:
+        """The object of a result, and whether it replaces an earlier one of ours."""
+        for name in _numbered(wanted):
+            data = None if self.shelf.stat(name) is None else self.store.read(name)
+            if data is None or self._is_left_behind(name, data, row):
+                return name, data is not None
+            if name == wanted and self.overwrite and self._is_ours(name, data):
+                return name, True
+        raise AssertionError("numbers do not end")
+
+    def _is_left_behind(self, name: str, data: bytes, row: Row) -> bool:
+        """Whether what is there is this very result, which a machine wrote whose last rows are lost."""
+        return (
+            self.journal.owner(name.replace("/", os.sep)) is None
+            and hashlib.sha256(data).hexdigest() == row.result_digest
+        )
+
+    def _is_ours(self, name: str, data: bytes) -> bool:
+        """Whether an earlier run wrote what is there."""
+        owner = self.journal.owner(name.replace("/", os.sep))
+        return owner is not None and hashlib.sha256(data).hexdigest() == owner.result_digest
+
+    def _carry(self, row: Row, name: str) -> tuple[list[str], dict[str, object]]:
+        """Copy sidecars beside the result; the names of those that are new, and the report with all of them."""
+        there: list[str] = []
+        made: list[str] = []
+        with tempfile.TemporaryDirectory() as scratch, beside_sidecars(row.source) as source:
+            target = Path(scratch, posixpath.basename(name))
+            term = row.report.get("digital_source_type")
+            carried = carry_sidecars(source, target, personal=not self.strip_personal, source_type=term)
+            warnings = list(carried.warnings)
+            for path in carried.made:
+                sidecar, data = posixpath.join(posixpath.dirname(name), path.name), path.read_bytes()
+                try:
+                    self.store.put_new(sidecar, data)
+                    made.append(sidecar)
+                except FileExistsError:
+                    if self.store.read(sidecar) != data:
+                        warnings.append(Message("sidecar-exists", path=join_url(self.store.url, sidecar)))
+                        continue
+                there.append(join_url(self.store.url, sidecar))
+        told = [*row.report.get("warnings", ()), *(warning.described() for warning in warnings)]
+        return made, row.report | {
+            "protected": join_url(self.store.url, name),
+            "sidecars": there,
+            "warnings": told,
+        }
+
+
+def _numbered(name: str) -> Iterator[str]:
+    folder, last = posixpath.split(name)
+    stem, ending = posixpath.splitext(last)
+    yield name
+    number = 2
+    while True:
+        yield posixpath.join(folder, fit_name(stem, f"-{number}{ending}"))
+        number += 1

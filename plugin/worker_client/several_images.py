@@ -1,0 +1,114 @@
+# -*- coding: utf-8 -*-
+"""Protects one open image after the other: what becomes of each, and how that is told."""
+
+from __future__ import unicode_literals
+
+from worker_client.client import Event
+from worker_client.crash_report import report_crash
+from worker_client.errors import Refused, WorkerProblem
+from worker_client.report import no_promise, result_title
+from worker_client.texts import _, as_text, ngettext, sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # novm
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Tell = Callable[[Event], None]
+
+
+class Outcome(object):
+    """What became of one image.
+
+    Attributes:
+        name: of the image.
+        result: header of the result of "protect" or "apply"; None when the image is as it was.
+        why: a sentence that says why it is; empty when there is a result.
+    """
+
+    def __init__(self, name, result=None, why=""):
+        # type: (str | bytes, dict[str, Any] | None, str) -> None
+        self.name = as_text(name)
+        self.result = result
+        self.why = why
+
+
+def protect_each(names, protect_one, tell, log_folder):
+    # type: (Sequence[str | bytes], Callable[[int, Tell], dict[str, Any]], Tell, str) -> list[Outcome]
+    """Protects images in their order; one that can't be protected keeps none of the others from it.
+
+    Args:
+        names: of the images.
+        protect_one: protects the image of an index, tells of its events, and gives the header of its result; raises
+            when the image is as it was.
+        tell: gets all events, with "image" (from 1) and "images", and with the fraction of the whole.
+        log_folder: for errors that nobody foresaw.
+    """
+    outcomes = []
+    for index, name in enumerate(names):
+        try:
+            outcomes.append(Outcome(name, protect_one(index, _number_events(tell, index + 1, len(names)))))
+        except WorkerProblem as problem:
+            outcomes.append(Outcome(name, why=sentence(problem.message)))
+        except Exception as error:
+            outcomes.append(Outcome(name, why=report_crash("crashed-unchanged", error, log_folder)))
+    return outcomes
+
+
+def check_any_done(outcomes):
+    # type: (Sequence[Outcome]) -> None
+    """Whether any image was protected.
+
+    Raises:
+        Refused: none was; it says why of each.
+    """
+    if not any(outcome.result for outcome in outcomes):
+        raise Refused("no-image-protected", reasons=" ".join(map(_line, outcomes)))
+
+
+def sort_for_reading(outcomes):
+    # type: (Sequence[Outcome]) -> list[Outcome]
+    """Images that were left out come first."""
+    return sorted(outcomes, key=lambda outcome: outcome.result is not None)
+
+
+def headline(outcomes):
+    # type: (Sequence[Outcome]) -> str
+    """How many images were protected: only what is true of each of them, whatever recognisers say of it."""
+    done = sum(outcome.result is not None for outcome in outcomes)
+    count = len(outcomes)
+    words = ngettext("{done} of {count} image has a new layer.", "{done} of {count} images have a new layer.", count)
+    return words.format(done=done, count=count)
+
+
+def verdict(outcome):
+    # type: (Outcome) -> str
+    """What became of an image, without its name."""
+    if outcome.result is None:
+        return _("Left out: {why}").format(why=outcome.why)
+    words = [result_title(outcome.result["faces"]) + "."]
+    return " ".join(words + [sentence(warning) for warning in outcome.result["warnings"]])
+
+
+def summary(outcomes):
+    # type: (Sequence[Outcome]) -> str
+    """All of it, a line for each image."""
+    lines = [headline(outcomes)] + [_line(outcome) for outcome in sort_for_reading(outcomes)]
+    return "\n".join(lines + [no_promise()])
+
+
+def _line(outcome):
+    # type: (Outcome) -> str
+    return "{}: {}".format(outcome.name, verdict(outcome))
+
+
+def _number_events(tell, image, images):
+    # type: (Tell, int, int) -> Tell
+    def told(event):
+        # type: (Event) -> None
+        header = dict(event.header, image=image, images=images)
+        if "fraction" in header:
+            header["fraction"] = (image - 1 + header["fraction"]) / float(images)
+        tell(Event(event.kind, header))
+
+    return told

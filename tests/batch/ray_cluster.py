@@ -1,0 +1,88 @@
+"""A Ray cluster of this machine, as `ray start` makes it, and engines for its workers, which import them from here."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.layout import Item
+from c2p_core.errors import ModelUnavailable
+from tests.batch.darken import darken
+
+ROOT = Path(__file__).resolve().parents[2]
+# On a busy machine, it takes longer than the 30 s that Ray allows.
+_TRIES = 3
+_ADDRESS = re.compile(r"--address='([^']+)'")
+_START = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+
+
+@contextmanager
+def start_ray(cores: int) -> Iterator[str]:
+    """A cluster of so many cores and no graphics card, with this checkout in its path; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = [str(ROOT), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
+    # By which the cluster lets in whoever is started in this block; Ray reads it once in a process.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    environment |= {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    # The names of sockets may have 107 bytes.
+    scratch = tempfile.mkdtemp(prefix="c2p-ray-", dir=None if sys.platform == "win32" else "/tmp")
+    words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={cores}"]
+    words += ["--num-gpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={scratch}"]
+    process, said = _start(words, environment, Path(scratch))
+    try:
+        yield _ADDRESS.findall(said)[0]
+    finally:
+        process.terminate()
+        process.wait()
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(words: list[str], environment: dict[str, str], scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process of a cluster that is there, and what it said."""
+    for attempt in range(_TRIES):
+        with (scratch / f"said-{attempt}").open("w+b") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _START, *words], stdout=said, stderr=said, env=environment
+            )
+            while process.poll() is None:
+                told = (scratch / f"said-{attempt}").read_text()
+                if "--block" in told and _ADDRESS.search(told):
+                    return process, told
+                time.sleep(0.1)
+    raise RuntimeError((scratch / f"said-{_TRIES - 1}").read_text())
+
+
+def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
+    marks = Path(job.options["marks"])
+    for outcome in darken(items, job, control):
+        name = Path(outcome.item.path).stem
+        if name == "deadly" or (name == "once" and not (marks / "died").exists()):
+            (marks / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (marks / "begun").open("a") as begun:
+            begun.write(f"{os.getpid()} {name}\n")
+        time.sleep(0.05)
+        outcome.report["process"] = os.getpid()
+        yield outcome
+
+
+def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    raise ModelUnavailable("model-missing", name="mtcnn", source="x")
+    yield

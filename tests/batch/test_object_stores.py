@@ -1,0 +1,346 @@
+"""Batches into and out of stores of objects: nothing lost, nothing twice, and no two batches at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from c2p_core import cli
+from c2p_core.api import CancelToken
+from c2p_core.batch import run, store_folder, store_lock
+from c2p_core.batch.engine import Control, Job
+from c2p_core.batch.journal import Row
+from c2p_core.batch.layout import plan_items
+from c2p_core.batch.objects import open_store
+from c2p_core.batch.planning import Plan
+from c2p_core.batch.shared_journal import ROWS, format_row, parse_row
+from c2p_core.batch.sources import find_sources
+from c2p_core.batch.store_folder import open_store_folder
+from c2p_core.batch.store_lock import LOCK, hold_store
+from c2p_core.errors import BadRequest, CannotWrite
+from tests.batch.conftest import Run
+from tests.batch.darken import JOB, darken, save
+from tests.batch.stores import memory_url, objects, put, results, serve_s3
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data of this machine."""
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    folder = tmp_path / "shoot"
+    save(folder / "a.png", 200)
+    save(folder / "day 1" / "b.png", 100)
+    save(folder / "landscape.png", 0)
+    return folder
+
+
+@pytest.fixture
+def out() -> str:
+    return memory_url()
+
+
+def run_batch(
+    source: Path | str, url: str, *, job: Job = JOB, engine: Any = darken, overwrite: bool = False
+) -> tuple[run.Summary, Plan]:
+    """A whole batch, as the command runs it."""
+    items = plan_items(find_sources([str(source)], url, bytes))
+    with open_store_folder(url) as folder:
+        known = run.read_results(folder, run.choose_settings(job))
+        plan, summary = known.plan(items), run.Summary()
+        control = Control(lambda: None, CancelToken())  # type: ignore[arg-type, return-value]
+        run.run(folder, plan.pending, job, engine, control, known, summary=summary, overwrite=overwrite)
+        return summary, plan
+
+
+def test_results_are_objects_and_a_second_run_does_nothing(shoot: Path, out: str) -> None:
+    summary, _ = run_batch(shoot, out)
+    assert (summary.protected, summary.without_face) == (2, 1)
+    made = results(out)
+    assert sorted(made) == ["a.png", "day 1/b.png"]
+    assert run_batch(shoot, out)[1].pending == [] and results(out) == made
+
+
+def test_another_machine_goes_on_with_what_the_first_one_did(
+    shoot: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_batch(shoot, out)
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "other"))
+    save(shoot / "new.png", 90)
+    assert [Path(item.path).name for item in run_batch(shoot, out)[1].pending] == ["new.png"]
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
+    assert run_batch(shoot, out)[1].pending == []
+    assert sorted(results(out)) == ["a.png", "day 1/b.png", "new.png"]
+
+
+def test_a_result_whose_row_is_lost_with_its_machine_is_not_kept_twice(
+    shoot: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_batch(shoot, out)
+    store = open_store(out)
+    for name in store.list_all(ROWS):
+        store.remove(name)
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "other"))
+    run_batch(shoot, out)
+    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+    assert run_batch(shoot, out)[1].pending == []
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does, without a word."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_is_killed_while_it_writes_is_sorted_out(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    from c2p_core.batch.objects import Store
+
+    put_new, killed = Store.put_new, []
+
+    def die(self: Store, name: str, data: bytes) -> None:
+        if name.endswith("b.png") and not killed:
+            killed.append(name)
+            if after:
+                put_new(self, name, data)
+            raise Killed
+        put_new(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_new", die)
+        # Nothing of what a run does at its end.
+        patch.setattr(store_folder.SharedJournal, "push", lambda self, store: 0)
+        patch.setattr(store_lock.StoreLock, "release", lambda self: self._released.set())
+        with pytest.raises(Killed):
+            run_batch(shoot, out)
+    summary, plan = run_batch(shoot, out)
+    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+    assert summary.protected == len(plan.pending) == (0 if after else 1)
+
+
+def test_other_settings_and_objects_of_others_get_numbers_and_replacing_keeps_what_is_not_ours(
+    shoot: Path, out: str
+) -> None:
+    put(out, "a.png", b"somebody's")
+    run_batch(shoot, out)
+    other = replace(JOB, options={**JOB.options, "prompt": "other"})
+    run_batch(shoot, out, job=other)
+    assert sorted(results(out)) == ["a-2.png", "a-3.png", "a.png", "day 1/b-2.png", "day 1/b.png"]
+    save(shoot / "day 1" / "b.png", 60)
+    run_batch(shoot, out, overwrite=True)
+    assert results(out)["a.png"] == b"somebody's" and "day 1/b-3.png" not in results(out)
+
+
+def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out: str) -> None:
+    run_batch(shoot, out)
+    put(out, "a.png", b"edited")
+    open_store(out).remove("day 1/b.png")
+    _, plan = run_batch(shoot, out)
+    assert plan.changed == ["a.png"] and [Path(item.path).name for item in plan.pending] == ["b.png"]
+    assert results(out)["a.png"] == b"edited" and "day 1/b.png" in results(out)
+
+
+def test_an_object_that_comes_at_the_very_moment_stays(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from c2p_core.batch.objects import Store
+
+    put_new = Store.put_new
+
+    def come_first(self: Store, name: str, data: bytes) -> None:
+        if name == "a.png":
+            put(out, name, b"somebody's")
+        put_new(self, name, data)
+
+    monkeypatch.setattr(Store, "put_new", come_first)
+    run_batch(shoot, out)
+    assert sorted(results(out)) == ["a-2.png", "a.png", "day 1/b.png"] and results(out)["a.png"] == b"somebody's"
+
+
+def test_a_store_that_fails_ends_the_batch_and_the_next_run_goes_on(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = open_store(out).system
+    with monkeypatch.context() as patch:
+
+        def refuse(path: str, data: bytes, mode: str = "overwrite") -> None:
+            if path.endswith(".png"):
+                raise OSError("no route to host")
+            type(system).pipe_file(system, path, data, mode=mode)
+
+        patch.setattr(system, "pipe_file", refuse)
+        with pytest.raises(CannotWrite) as error:
+            run_batch(shoot, out)
+        assert (error.value.code, error.value.fields["reason"]) == ("store-unusable", "no route to host")
+    run_batch(shoot, out)
+    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+
+
+def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> None:
+    with open_store_folder(out), pytest.raises(BadRequest) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "batch-running"
+
+
+def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
+    out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_lock, "_BEAT", 0.1)
+    with hold_store(open_store(out), "one"), pytest.raises(BadRequest) as error, hold_store(open_store(out), "two"):
+        pass
+    assert error.value.code == "batch-elsewhere"
+    assert LOCK not in objects(out)
+
+
+def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
+    out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_lock, "_BEAT", 1.0)
+    asleep = store_lock.StoreLock(open_store(out), "one")
+    asleep.acquire()
+    with hold_store_soon(out, monkeypatch):
+        asleep._thread.join(5)
+        with pytest.raises(CannotWrite) as error:
+            asleep.check()
+        assert error.value.code == "store-lock-lost"
+        asleep.release()
+        assert LOCK in objects(out)
+    assert LOCK not in objects(out)
+
+
+def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(store_lock.StoreLock.acquire, "__defaults__", (0.2,))
+    return hold_store(open_store(out), "two")
+
+
+def test_photos_come_out_of_a_store_in_the_folders_that_they_have_there(out: str, tmp_path: Path) -> None:
+    source = memory_url()
+    data = save(tmp_path / "x.png", 80).read_bytes()
+    for name in (
+        "a.png",
+        "day 1/b.png",
+        "day 1/.hidden.png",
+        "notes.txt",
+        "c.nef",
+        "out/.c2p/rows/1.jsonl",
+        "out/a.png",
+    ):
+        put(source, name, data + name.encode())
+    found = find_sources([source], out, bytes)
+    assert [item.place for item in plan_items(found)] == ["a.png", str(Path("day 1", "b.png"))]
+    assert found.raw == 1 and found.results == [f"{source}/out"] and found.left_out[".txt"] == 1
+    assert [source.size for source in found.files] == [len(data) + 5, len(data) + 11]
+    assert len(find_sources([f"{source}/day 1/*.png"], out, bytes).files) == 2
+    with pytest.raises(BadRequest) as error:
+        find_sources([source], source, bytes)
+    assert error.value.code == "batch-into-sources"
+
+
+def test_a_batch_from_store_to_store_knows_its_photos_again(out: str, tmp_path: Path) -> None:
+    source = memory_url()
+    put(source, "a.png", save(tmp_path / "x.png", 80).read_bytes())
+    put(source, "b.png", b"no picture")
+    summary, _ = run_batch(source, out)
+    assert summary.protected == 1 and summary.failed[0]["error"]["code"] == "image-format-unknown"
+    assert [item.path for item in run_batch(source, out)[1].pending] == [f"{source}/b.png"]
+    assert list(results(out)) == ["a.png"]
+
+
+@pytest.mark.parametrize(("photo", "sidecar"), [("photo.png", "photo.png.xmp"), ("photo.png", "photo.xmp")])
+def test_sidecars_come_out_of_a_store_and_go_into_one(out: str, tmp_path: Path, photo: str, sidecar: str) -> None:
+    source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    put(source, photo, save(tmp_path / "x.png", 80).read_bytes())
+    put(source, sidecar, text)
+    run_batch(source, out)
+    assert results(out)[sidecar] == text
+
+
+def test_a_store_that_writes_bit_by_bit_is_refused() -> None:
+    with pytest.raises(BadRequest) as error:
+        find_sources(["sftp://host/photos"], Path("out"), bytes)
+    assert error.value.code == "store-unknown"
+
+
+ROW = Row("a.png", "aa", "bb", "/photos/a.png", 3, 4, "done", {"faces": []}, "a.png", "cc", 5, 6, "dd", 1, 2.0)
+
+
+def test_a_row_comes_back_from_its_line() -> None:
+    named = replace(ROW, source=os.fsdecode(b"/caf\xe9.png"))
+    assert parse_row(format_row(named)) == named
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": "../outside.png"},
+        {"target": "/etc/passwd"},
+        {"target": None},
+        {"thumbnails": "../../x"},
+        {"digest": "no hex"},
+        {"state": "announced"},
+        {"size": "3"},
+        {"faces": True},
+        {"report": {}},
+        {"more": 1},
+    ],
+)
+def test_a_line_that_is_no_row_is_refused(wrong: dict[str, Any]) -> None:
+    line = json.dumps({**json.loads(format_row(ROW)), **wrong}).encode()
+    with pytest.raises(ValueError):
+        parse_row(line)
+
+
+def test_damaged_rows_in_a_store_are_told(shoot: Path, out: str) -> None:
+    put(out, f"{ROWS}/1.jsonl", b"{")
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "journal-unusable"
+
+
+def test_the_command_writes_results_and_report_into_a_store(shoot: Path, out: str, run: Run) -> None:
+    code, told, _ = run(shoot, "-o", out, "--json")
+    assert code == 0 and json.loads(told)["report"] == f"{out}/report.html"
+    there = objects(out)
+    pictures = [name for name in there if name.startswith("report/") and name.endswith(".jpg")]
+    assert len(pictures) == 4 and all(name in there["report.html"].decode() for name in pictures)
+    assert there["report.csv"].count(b"\n") == 4 and LOCK not in there
+    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
+    assert (json.loads(told)["done_before"], json.loads(told)["photos"], json.loads(told)["free"]) == (2, 0, None)
+
+
+def test_a_file_url_is_a_folder(shoot: Path, tmp_path: Path, run: Run) -> None:
+    assert run(shoot, "-o", (tmp_path / "with space").as_uri())[0] == 0
+    assert Image.open(tmp_path / "with space" / "a.png").getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_commands_that_need_a_folder_say_so(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["watch", str(tmp_path), "-o", out]) == 2
+    put(out, "a.png", b"x")
+    assert cli.main(["people", out, "-o", str(tmp_path / "people")]) == 2
+    assert capsys.readouterr().err.count(out) == 2
+
+
+@pytest.mark.slow
+def test_a_batch_from_s3_into_s3_and_again(shoot: Path, run: Run, jobs: list[Job]) -> None:
+    with serve_s3() as bucket:
+        for path in sorted(shoot.rglob("*.png")):
+            put(f"{bucket}/shoot", path.relative_to(shoot).as_posix(), path.read_bytes())
+        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert code == 0 and json.loads(told)["protected"] == 2
+        made = objects(f"{bucket}/out")
+        assert {"a.png", "day 1/b.png", "report.html"} < set(made) and LOCK not in made
+        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert (json.loads(told)["done_before"], len(jobs)) == (2, 1)
+        assert objects(f"{bucket}/out").items() >= {(name, made[name]) for name in made if name.endswith("png")}
+        put(f"{bucket}/shoot", "new.png", (shoot / "a.png").read_bytes())
+        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert json.loads(told)["copied"] == 1 and "new.png" in results(f"{bucket}/out")
+        assert run(f"{bucket}/shoot", "-o", "s3://nowhere/out")[0] == 5

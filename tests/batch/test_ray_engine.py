@@ -1,0 +1,114 @@
+"""The engine of a Ray cluster, on a real one of this machine: shares photos out, and survives the death of actors."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from c2p_core.api import CancelToken
+from c2p_core.batch.cluster import Cluster, protect_on_ray
+from c2p_core.batch.engine import Control, Job, Reuse
+from c2p_core.batch.layout import Item
+from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.models.store import ModelStore
+from tests.batch.darken import JOB, darken, save
+from tests.batch.ray_cluster import start_ray, with_process, without_models
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with start_ray(cores=2) as address:
+        yield Cluster(address, cores=1)
+
+
+def make_items(folder: Path, *names: str) -> list[Item]:
+    paths = [save(folder / f"{name}.png", 20 + 3 * number) for number, name in enumerate(names)]
+    return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
+
+
+def job(marks: Path) -> Job:
+    return Job({**JOB.options, "marks": str(marks)})
+
+
+def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+    return Control(lambda: store, cancel or CancelToken())
+
+
+def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    items = make_items(tmp_path, *(f"{number}" for number in range(20)))
+    found = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
+    assert sorted(outcome.item.number for outcome in found) == list(range(20))
+    assert len({outcome.report["process"] for outcome in found} - {os.getpid()}) == 2
+    assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in found)
+
+
+def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
+    tmp_path: Path, store: ModelStore, cluster: Cluster
+) -> None:
+    items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
+    found = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
+    assert Counter(o.item.place for o in found) == Counter(item.place for item in items)
+    states = {o.item.place: o.state for o in found}
+    assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
+    (failed,) = (o for o in found if o.state == "failed")
+    assert failed.report["error"]["code"] == "process-ended"
+
+
+def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    taken: list[int] = []
+    items = make_items(tmp_path, *(f"{number}" for number in range(20)))
+
+    def watch(items: list[Item]) -> Iterator[Item]:
+        for item in items:
+            taken.append(item.number)
+            yield item
+
+    outcomes = protect_on_ray(cluster, with_process)(watch(items), job(tmp_path), control(store))
+    most = 0
+    for finished, _ in enumerate(outcomes):
+        most = max(most, len(taken) - finished)
+    assert len(taken) == 20 and most <= 2 * 3
+
+
+def test_earlier_results_are_asked_for_where_the_journal_is(
+    tmp_path: Path, store: ModelStore, cluster: Cluster
+) -> None:
+    items = make_items(tmp_path, "a", "b")
+    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
+    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, asking)}
+    assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
+
+
+def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    items = [*make_items(tmp_path, "a"), Item(1, str(tmp_path / "gone.png"), "gone.png")]
+    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, control(store))}
+    assert (found[0].state, found[1].report["error"]["code"]) == ("done", "image-missing")
+
+
+def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    items, cancel = make_items(tmp_path, *(f"{number}" for number in range(60))), CancelToken()
+    found = []
+    for outcome in protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store, cancel)):
+        found.append(outcome)
+        cancel.cancel()
+    assert 1 <= len(found) < 20
+
+
+def test_what_no_actor_can_do_without_ends_the_run(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    with pytest.raises(ModelUnavailable) as error:
+        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+    assert error.value.code == "model-missing"
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, store: ModelStore) -> None:
+    nowhere = partial(protect_on_ray, Cluster("127.0.0.1:1"))
+    with pytest.raises(BadRequest) as error:
+        list(nowhere()(iter(make_items(tmp_path, "a")), JOB, control(store)))
+    assert error.value.code == "ray-not-reached"

@@ -1,0 +1,121 @@
+"""One run over several open images, as both plug-ins do it: what becomes of each, what is told meanwhile and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker_client import Event, several_images, texts
+from worker_client.errors import Refused
+from worker_client.faces import detect_faces
+from worker_client.messages import Message
+from worker_client.several_images import Outcome, protect_each
+
+from tests.said import raising
+
+LOST = {"verdict": "protected", "other_photos": "lost"}
+MATCHED = {"verdict": "recognised", "other_photos": "may match"}
+
+
+def result(*similarities: dict[str, str], warnings: tuple[Message, ...] = ()) -> dict[str, Any]:
+    """The header of a result with one face."""
+    return {"faces": [{"similarities": list(similarities)}], "warnings": [w.described() for w in warnings]}
+
+
+def test_an_image_that_is_refused_keeps_none_of_the_others_from_it(tmp_path: Path) -> None:
+    def protect_one(index: int, tell: Any) -> dict[str, Any]:
+        if index == 1:
+            raise Refused("no-face")
+        return result(LOST)
+
+    outcomes = protect_each(["a", b"\xc3\xa4", "c"], protect_one, lambda event: None, str(tmp_path))
+    assert [(o.name, o.result is not None, o.why) for o in outcomes] == [
+        ("a", True, ""),
+        ("ä", False, Message("no-face").text()),
+        ("c", True, ""),
+    ]
+
+
+def test_an_error_that_nobody_foresaw_is_of_its_image_alone_and_leaves_a_log(tmp_path: Path) -> None:
+    def protect_one(index: int, tell: Any) -> dict[str, Any]:
+        return {"faces": [[]], "warnings": []} if index else {}["nothing"]
+
+    first, second = protect_each(["a", "b"], protect_one, lambda event: None, str(tmp_path))
+    assert first.result is None and second.result is not None
+    assert "KeyError" in first.why and "KeyError" in (tmp_path / "protect-face.log").read_text()
+
+
+def test_progress_says_which_image_it_is_of_and_how_far_all_of_them_are(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    def protect_one(index: int, tell: Any) -> dict[str, Any]:
+        tell(Event("queued", {"kind": "queued", "position": 0}))
+        tell(Event("progress", {"stage": "search", "fraction": 0.5, "faces": 1, "seconds_left": None}))
+        return result(LOST)
+
+    protect_each(["a", "b", "c", "d"], protect_one, told.append, str(tmp_path))
+    assert [event.header["fraction"] for event in told if event.kind == "progress"] == [0.125, 0.375, 0.625, 0.875]
+    words = [texts.stage(event.header) for event in told]
+    assert words[:2] == ["Image 1 of 4: Preparing…", "Image 1 of 4: Searching…"]
+    assert words[-1].startswith("Image 4 of 4: ")
+
+
+def test_a_single_image_is_not_numbered(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    def protect_one(index: int, tell: Any) -> dict[str, Any]:
+        tell(Event("progress", {"stage": "paste", "fraction": 0.5}))
+        return result(LOST)
+
+    protect_each(["a"], protect_one, told.append, str(tmp_path))
+    assert texts.stage(told[0].header) == "Putting it back…" and told[0].header["fraction"] == 0.5
+
+
+def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor_is_called_protected() -> None:
+    warning = Message("not-every-face", why=Message("face-gone"))
+    outcomes = [
+        Outcome("good", result(LOST)),
+        Outcome("poor", result(LOST, MATCHED, warnings=(warning,))),
+        Outcome("none", why=Message("no-face").text()),
+    ]
+    headline, none, good, poor, promise = several_images.summary(outcomes).splitlines()
+    assert headline == "2 of 3 images have a new layer."
+    assert none == f"none: Left out: {Message('no-face').text()}"
+    assert good == "good: Protected." and poor == f"poor: Not protected well enough. {warning.text()}"
+    assert promise.startswith("No protection holds")
+
+
+def test_when_no_image_was_protected_the_run_failed_and_says_why_of_each() -> None:
+    left_out = [Outcome("a", why="One."), Outcome("b", why="Two.")]
+    with raising(Refused, "no-image-protected", reasons="a: Left out: One. b: Left out: Two."):
+        several_images.check_any_done(left_out)
+    several_images.check_any_done([*left_out, Outcome("c", result(LOST))])
+
+
+@pytest.mark.parametrize(
+    ("moved", "numbers"),
+    [
+        ([{"number": 1, "box": [60, 0, 100, 40]}, {"number": 2, "box": [0, 0, 30, 40]}], [2]),
+        ([{"number": 1, "box": [0, 0, 30, 40]}], [2]),
+        ([], [1]),
+    ],
+    ids=["turned", "cropped", "covered"],
+)
+def test_a_number_that_stands_for_another_face_by_now_is_refused(
+    moved: list[dict[str, Any]], numbers: list[int]
+) -> None:
+    known = [{"number": 1, "box": [0, 0, 40, 40]}, {"number": 2, "box": [70, 0, 100, 40]}]
+
+    class Found:
+        def __init__(self, faces: list[dict[str, Any]]) -> None:
+            self.faces = [dict(face, selected=1.0, skipped=None) for face in faces]
+
+        def result(self, tell: object) -> Event:
+            chosen = [face["number"] for face in self.faces if face["number"] in numbers]
+            return Event("result", {"faces": self.faces, "chosen": chosen, "regions": []})
+
+    with raising(Refused, "chosen-faces-moved"):
+        detect_faces(lambda header: Found(moved), (99, 99), numbers, False, print, known)  # type: ignore[arg-type, return-value]
+    there = detect_faces(lambda header: Found(known), (99, 99), numbers, False, print, known)  # type: ignore[arg-type, return-value]
+    assert there["chosen"] == numbers
