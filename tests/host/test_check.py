@@ -340,8 +340,8 @@ def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_ot
         ("turned", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
         ("upside down", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
         ("mirrored", lambda: image.flip(Gimp.OrientationType.HORIZONTAL)),
-        ("smaller", lambda: image.scale(400, 400)),
-        ("cropped", lambda: image.crop(300, 250, 50, 150)),
+        ("smaller", lambda: image.scale(700, 700)),
+        ("cropped", lambda: image.crop(500, 420, 80, 270)),
     ):
         change()
         found[name] = faces()

@@ -585,40 +585,6 @@ def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Windo
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
-OTHERS = """
-dialog._source.image.duplicate()
-empty = Gimp.Image.new(300, 200, Gimp.ImageBaseType.RGB)
-layer = Gimp.Layer.new(empty, "sky", 300, 200, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
-empty.insert_layer(layer, None, 0)
-dialog._config.set_property("steps", 1)
-"""
-EVERYWHERE = """
-images = Gimp.get_images()
-found["layers"] = sorted(len(image.get_layers()) for image in images)
-found["ticked"] = dialog._config.get_property("all-images")
-[image.delete() for image in images if image.get_id() != dialog._source.image.get_id()]
-"""
-
-
-def test_all_open_images_are_protected_at_once_and_the_next_dialog_is_of_one_again(window: Window) -> None:
-    window.open_dialog()
-    window.ask(OTHERS)
-    window.keys("alt+s")
-    line = "found['line'] = dialog._status.get_text()"
-    window.ask_until(line, lambda found: "2 other open images follow" in found["line"], 20)
-    window.shoot(DIALOG, "all-images")
-    window.keys("Return")
-    window.wait_for_layers(2, 60)
-    window.wait(60, lambda titles: DIALOG in titles)
-    window.shoot(DIALOG, "all-images-result")
-    window.do("wmctrl", "-c", DIALOG)
-    window.wait(30, lambda titles: DIALOG not in titles)
-    window.open_dialog()
-    found = window.ask(EVERYWHERE)
-    window.dismiss()
-    assert found == {"layers": [1, 2, 2], "ticked": False}
-
-
 STEPS = """
 from gi.repository import GObject
 dialog._config.set_property("steps", {})
