@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from c2p_core.version import __version__
 # Torch reads this when it is imported: threads that wait by spinning slow a search down several times as soon as
 # another program needs the processor too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if sys.platform == "darwin":
+    # And this: what Apple's MPS has no operator for, the processor then does.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
     from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult, Similarity

@@ -20,12 +20,15 @@ from c2p_core.photo import Layer, Photo
 from c2p_core.priors.registry import MODULES
 
 Mode = Literal["dodge", "decoy"]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Profile = Literal["embedded", "full", "auto"]
 Part = Literal["brows", "mouth", "nose", "jaw"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 PRIORS = tuple(MODULES)
+AUTO: Literal["auto"] = "auto"
+"""What a request says where its profile decides."""
 DEFAULT_CLIP = "clip-mini"  # what ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
@@ -154,17 +157,19 @@ class ProtectRequest:
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
         faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) of faces
             detected earlier.
+        profile: which models are meant where the next three say "auto": "embedded" for those that ship, "full" for
+            those that the user has fetched, "auto" for "full" where they and a graphics card are there (``profiles``).
         prior: name of the generative prior, see ``priors.registry``.
         clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
             the path of a file with weights.
-        recognisers: "auto" for the usual ones that are available, or names, among which "auto" stands for those. A name
-            may also say where a recogniser is: ``onnx:FILE?size=112`` or ``frbench:MODEL``.
+        recognisers: "auto" for all that the profile has, or names, among which "auto" stands for those. A name may also
+            say where a recogniser is: ``onnx:FILE?size=112`` or ``frbench:MODEL``.
         hold_out: recogniser or family that takes no part in the search, for an unbiased figure; "auto" picks one.
         steps: search steps per face, None for the default.
         seed: seeds every random draw, 0 to 2147483647.
         free_noise: whether the search may also change the generator's noise maps below 512 px; only for the prior
             "stylegan2".
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "mps"; "auto" is CUDA where it can be used, else the processor.
         original: the photo before it was protected and edited, of the same size; the search then starts from
             ``photo``, leads away from the faces of ``original``, and moves them no farther from it, all in all, than
             the strength allows. None when ``photo`` is the original.
@@ -182,8 +187,9 @@ class ProtectRequest:
     strength: float = DEFAULT_STRENGTH
     mode: Mode = "dodge"
     faces: FaceChoice = "all"
-    prior: str = PRIORS[0]
-    clip: str = DEFAULT_CLIP
+    profile: Profile = "embedded"
+    prior: str = AUTO
+    clip: str = AUTO
     recognisers: Literal["auto"] | tuple[str, ...] = "auto"
     hold_out: str = "auto"
     steps: int | None = None
@@ -286,6 +292,31 @@ class FaceReport:
 
 
 @dataclass(frozen=True)
+class Computation:
+    """What a run computed with.
+
+    Attributes:
+        profile: "embedded" or "full".
+        why: why that one, for the user.
+        prior, clip: as in the request, with what the profile chose.
+        device: "cpu", "cuda" or "mps".
+        device_name: of the graphics card; None for the processor.
+        faces_at_once: how many faces were searched in one batch.
+        gpu_bytes: bytes of the graphics card's memory that were in use at most at once, from loading to the end of the
+            search; None on a processor.
+    """
+
+    profile: Profile
+    why: Message
+    prior: str
+    clip: str
+    device: str
+    device_name: str | None = None
+    faces_at_once: int = 1
+    gpu_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class ProtectResult:
     """The result of a run.
 
@@ -298,6 +329,7 @@ class ProtectResult:
         traces: of the protected faces that one of the request's looks names, in number order.
         generated: whether the picture has something in it that a model made up, such as makeup, rather than only an
             alteration of what was there.
+        computation: what it was computed with; None where a result was not computed here.
     """
 
     photo: Photo
@@ -307,3 +339,4 @@ class ProtectResult:
     stronger: Stronger | None = None
     traces: tuple[Trace, ...] = ()
     generated: bool = False
+    computation: Computation | None = None

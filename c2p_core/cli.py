@@ -466,7 +466,10 @@ def _print_outcome(outcome: dict[str, Any]) -> None:
     click.echo(f"{outcome['photo']} -> {outcome['protected']}")
     stronger = [outcome["stronger"]["sentence"]] if outcome["stronger"] else []
     messages = [warning["text"] for warning in outcome["warnings"]]
-    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + messages):
+    profile = []
+    if outcome["computation"] and outcome["settings"]["profile"] != "embedded":
+        profile = [outcome["computation"]["why"]["text"]]
+    for line in filter(None, [face["sentence"] for face in outcome["faces"]] + stronger + profile + messages):
         click.echo(f"  {line}")
 
 

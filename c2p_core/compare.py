@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 
 from c2p_core import verify
 from c2p_core.api import Device, Face, FaceReport
-from c2p_core.device import CPU, pick_device, run_first_that_fits
+from c2p_core.compute_plan import Attempt, ComputePlan, run_first_that_fits
+from c2p_core.device import CPU, pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import no_face, tolerate_small
@@ -42,7 +42,7 @@ def check(
         original: the unchanged photo.
         protected: the protected one; it may have been resized. Faces are matched by their position.
         store: the default store when None.
-        device: "auto", "cpu" or "cuda".
+        device: see `c2p_core.api.ProtectRequest`.
         warm: keeps models loaded between calls; loaded for this call only when None.
         survival: also measure the similarities after degradations (``robustness``).
         warnings: messages for the user are appended here.
@@ -67,10 +67,12 @@ def check(
     if not any(not face.skipped for face in before):
         raise no_face(before)
 
-    def compare_on(where: torch.device, *messages: Message) -> tuple[FaceReport, ...]:
+    def compare_on(attempt: Attempt) -> tuple[FaceReport, ...]:
+        where = attempt.plan.device
         loaded, _ = get_recognisers(recognisers, store, where, kept)
         licences = licence_warnings(store, [r.name for r in loaded])
-        messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *messages)
+        said = [] if attempt.said is None else [attempt.said]
+        messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *said)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -96,11 +98,8 @@ def check(
         warnings.extend(messages)
         return tuple(reports)
 
-    return run_first_that_fits(
-        kept.release,
-        lambda: compare_on(preferred),
-        lambda: compare_on(CPU, Message("check-on-processor")),
-    )
+    attempts = Attempt(ComputePlan(preferred), None), Attempt(ComputePlan(CPU), Message("check-on-processor"))
+    return run_first_that_fits(kept.release, attempts, compare_on)
 
 
 def are_the_same(first: Photo, second: Photo) -> bool:

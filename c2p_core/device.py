@@ -1,68 +1,102 @@
-"""Chooses between graphics card and processor, and falls back when memory runs out."""
+"""Chooses between graphics card and processor, and frees and measures the memory of either."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 
 from c2p_core.api import Device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 CPU = torch.device("cpu")
-_Result = TypeVar("_Result")
+_APPLE = "Apple GPU (MPS)"
 
 
 def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.device:
     """Pick the device to compute on; "auto" appends to ``warnings`` when there is a graphics card that it can't use.
 
+    "auto" takes CUDA only: nobody has measured on Apple's MPS yet what a search achieves, so that has to be named.
+
     Raises:
-        BadRequest: ``name`` is "cuda" and there is no usable graphics card.
+        BadRequest: ``name`` is "cuda" or "mps" and there is no such usable graphics card.
     """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    kind = "cuda" if name == "auto" else name
+    if kind == "cpu" or (name == "auto" and not _is_available(kind)):
         return CPU
-    if not torch.cuda.is_available():
-        raise BadRequest("cuda-missing")
-    why = find_gpu_problem()
+    if not _is_available(kind):
+        raise BadRequest("cuda-missing") if kind == "cuda" else BadRequest("mps-missing")
+    why = find_gpu_problem(kind)
     if why and name == "cuda":
         raise BadRequest("cuda-unusable", reason=why)
+    if why and name == "mps":
+        raise BadRequest("mps-unusable", reason=why)
     if why and warnings is not None:
         warnings.append(Message("gpu-unusable", reason=why))
-    return CPU if why else torch.device("cuda")
+    return CPU if why else torch.device(kind)
 
 
-def run_first_that_fits(release: Callable[[], None], *attempts: Callable[[], _Result]) -> _Result:
-    """Run attempts in turn until one does not run out of GPU memory, and return its result.
-
-    Args:
-        release: frees loaded models; called before each further attempt.
-        attempts: in order of preference; the last one should not need the graphics card, and its errors propagate.
-    """
-    for attempt in attempts[:-1]:
-        try:
-            return attempt()
-        except RuntimeError as error:
-            if not is_out_of_gpu_memory(error):
-                raise
-        # Outside the handler: the exception holds references to the tensors of the failed attempt.
-        release()
-        torch.cuda.empty_cache()
-    return attempts[-1]()
+def _is_available(kind: str) -> bool:
+    return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
 
 
 @cache
-def find_gpu_problem() -> str:
+def find_gpu_problem(kind: str = "cuda") -> str:
     """Why PyTorch can't compute on the graphics card that it reports; empty when it can.
 
-    PyTorch also reports cards for which its build has no kernels.
+    PyTorch also reports cards for which its build has no kernels, and MPS lacks some of them in older systems.
+
+    Args:
+        kind: "cuda" or "mps".
     """
     try:
-        torch.ones(1, device="cuda").add(1).item()
+        torch.ones(1, device=kind).add(1).item()
+        if kind == "mps":
+            _differentiate_sampling(kind)
     except RuntimeError as error:
         if is_out_of_gpu_memory(error):
             return ""  # usable, but its memory is full at the moment
         return str(error).partition("\n")[0] or type(error).__name__
     return ""
+
+
+def _differentiate_sampling(kind: str) -> None:
+    """What every step of a search does; ``PYTORCH_ENABLE_MPS_FALLBACK`` has the processor do what MPS lacks."""
+    picture = torch.ones(1, 1, 2, 2, device=kind, requires_grad=True)
+    grid = torch.zeros(1, 1, 1, 2, device=kind, requires_grad=True)
+    F.grid_sample(picture, grid, padding_mode="border", align_corners=False).sum().backward()
+
+
+def device_name(device: torch.device) -> str | None:
+    """The name of the graphics card; None for the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _APPLE if device.type == "mps" else None
+
+
+def release_memory() -> None:
+    """Give memory that PyTorch keeps for later use back to the graphics cards."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def begin_measuring(device: torch.device) -> None:
+    """From here on ``most_memory`` counts anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def most_memory(device: torch.device) -> int | None:
+    """Bytes of the graphics card's memory that tensors took at most at once; None where there is no such figure.
+
+    MPS keeps no record of the most. What its driver has handed out is an upper limit: it shrinks only when released.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    return None

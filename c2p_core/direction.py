@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from c2p_core import verify
-from c2p_core.api import PRIORS, Face, FaceReport, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import PRIORS, Computation, Face, FaceReport, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import Message
 from c2p_core.face_settings import find_look, settings_for
 from c2p_core.faces import find_again, refine_face
@@ -64,6 +64,7 @@ class Direction:
         device: of the recognisers.
         store: has the models' files.
         warnings: messages for the user.
+        computation: what it was computed with.
     """
 
     request: ProtectRequest
@@ -74,6 +75,7 @@ class Direction:
     device: torch.device
     store: ModelStore
     warnings: tuple[Message, ...]
+    computation: Computation | None = None
 
 
 def apply_direction(
@@ -122,7 +124,16 @@ def apply_direction(
     usual = all(r.measured_by == "project" for r in direction.recognisers)
     more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
     made_up = is_generated(direction, amounts)
-    return ProtectResult(protected, tuple(reports.values()), direction.warnings, named, more, tuple(traces), made_up)
+    return ProtectResult(
+        protected,
+        tuple(reports.values()),
+        direction.warnings,
+        named,
+        more,
+        tuple(traces),
+        made_up,
+        direction.computation,
+    )
 
 
 def is_generated(direction: Direction, amounts: Amounts) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# What CUDA and Apple's MPS call themselves where they say so.
+_CARDS = ("cuda", "mps")
+
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
     """Whether an error means that the graphics card is out of memory.
@@ -10,5 +13,5 @@ def is_out_of_gpu_memory(error: BaseException) -> bool:
     work without torch.
     """
     text = str(error).lower()
-    out_of_memory = "_status_alloc_failed" in text or ("cuda" in text and "out of memory" in text)
+    out_of_memory = "_status_alloc_failed" in text or ("out of memory" in text and any(card in text for card in _CARDS))
     return out_of_memory or type(error).__name__ == "OutOfMemoryError"

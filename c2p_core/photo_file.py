@@ -105,7 +105,7 @@ def _protect(
         turn = find_turn(photo, photo_files.FORMATS[target.suffix.lower()])
         carried = carry_sidecars(source, target, personal=personal, source_type=encoded.source_type, turn=turn)
     warnings = result.warnings + encoded.warnings + carried.warnings
-    told = report.photo_report(source, target, result.faces, warnings, request, result.stronger)
+    told = report.photo_report(source, target, result.faces, warnings, request, result.stronger, result.computation)
     return told | report.describe_metadata(encoded.source_type, carried.there)
 
 

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import partial
-
-from torch import Tensor
-
 from c2p_core import verify
 from c2p_core.api import (
     CancelToken,
-    Preview,
+    Computation,
     PreviewCallback,
     ProgressCallback,
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.direction import Direction, FoundChange, apply_direction
+from c2p_core.device import device_name, most_memory
+from c2p_core.direction import Direction, apply_direction
 from c2p_core.errors import Message
-from c2p_core.face_settings import FaceSettings, protected_before, settings_for, shorten_search, start_from
-from c2p_core.faces import refine_landmarks
+from c2p_core.face_search import search_faces
+from c2p_core.face_settings import settings_for
 from c2p_core.faces.amounts import AS_FOUND, Amounts
-from c2p_core.faces.canvas import CanvasFace
-from c2p_core.guidance.looks import paints_anything, prompt_warnings
-from c2p_core.io.rgb8 import tensor_as_bytes
+from c2p_core.guidance.looks import prompt_warnings
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.prior import InvertedFace
-from c2p_core.recognition.decoys import nearest_decoy
-from c2p_core.references import embed_references, mean_embedding, select_same_person
-from c2p_core.run import Run, run_on_fitting_device
-from c2p_core.search import SearchResult, Target, search
-from c2p_core.starting_look import choose_starting_look, leave_out_hidden, literal_look
-from c2p_core.subjects import Found, Subject, find_subjects
+from c2p_core.references import embed_references
+from c2p_core.run import Run, begin_run, run_by_fitting_plan
+from c2p_core.subjects import Found, find_subjects
 
 
 def protect(
@@ -64,10 +53,14 @@ def protect(
         Cancelled: ``cancel`` was set.
     """
 
-    def attempt(run: Run) -> ProtectResult:
-        return apply_direction(_find_direction(run, None), amounts, layers=request.layers, tell=run.tell)
+    run = begin_run(request, progress, preview, cancel, store, warm)
+    found = _find(run)
 
-    return run_on_fitting_device(request, attempt, progress, preview, cancel, store, warm)
+    def work(run: Run) -> ProtectResult:
+        direction = _find_direction(run, found)
+        return apply_direction(direction, amounts, layers=request.layers, tell=run.tell)
+
+    return run_by_fitting_plan(run, len(found.subjects), work)
 
 
 def find_direction(
@@ -87,60 +80,62 @@ def find_direction(
     Args:
         found: the faces of the photo, where ``find_subjects`` found them before; the request must choose the same ones.
     """
-    return run_on_fitting_device(
-        request, lambda run: _find_direction(run, found), progress, preview, cancel, store, warm
-    )
+    run = begin_run(request, progress, preview, cancel, store, warm)
+    there = found or _find(run)
+    return run_by_fitting_plan(run, len(there.subjects), lambda run: _find_direction(run, there))
 
 
-def _find_direction(run: Run, known: Found | None) -> Direction:
-    """Detect, invert, search."""
-    request, store, warnings = run.request, run.store, [*run.warnings]
+def _find(run: Run) -> Found:
+    """Detect the faces."""
+    warnings: list[Message] = []
     run.tell("detect")
-    if known is None:
-        faces, subjects = find_subjects(request, store, warnings)
-    else:
-        faces, subjects = known.faces, list(known.subjects)
-        warnings += known.warnings
+    faces, subjects = find_subjects(run.request, run.store, warnings)
+    return Found(faces, tuple(subjects), tuple(warnings))
 
+
+def _find_direction(run: Run, found: Found) -> Direction:
+    """Load the models, invert, search."""
+    request, warnings = run.request, [*run.warnings, *found.warnings]
     run.tell("load")
     models = load_models(
-        request, store, run.device, warnings, run.warm, lambda step, steps: run.tell("prepare", step=step, steps=steps)
+        request,
+        run.store,
+        run.device,
+        warnings,
+        run.warm,
+        lambda step, steps: run.tell("prepare", step=step, steps=steps),
+        recorded=run.plan.recorded,
     )
-    chosen = [settings_for(subject.face, request) for subject in subjects]
+    chosen = [settings_for(subject.face, request) for subject in found.subjects]
     for prompt in dict.fromkeys(settings.prompt for settings in chosen):
         warnings += prompt_warnings(prompt)
-
     references = _embed_references(run, models)
-
-    found: list[FoundChange] = []
-    for index, (subject, settings) in enumerate(zip(subjects, chosen, strict=True)):
-        began = time.perf_counter()
-        tell = partial(run.tell, face=index + 1, faces=len(subjects))
-        tell("prepare")
-        canvas = subject.canvas.to(run.device)
-        inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
-        look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
-        if hidden:
-            warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
-        inverted = inverted.with_look(look)
-        own = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
-        same = select_same_person(own, references, models.recognisers)
-        if request.references and not same:
-            warnings.append(Message("references-of-others", face=subject.face.number))
-        result = _search(run, models, subject, settings, mean_embedding(own, same), canvas, inverted, tell)
-        change = inverted.change(result.code)
-        seconds = time.perf_counter() - began
-        found.append(FoundChange(subject, change, result.code, result.steps, seconds, same))
+    changes = search_faces(run, models, found.subjects, references, warnings)
     return Direction(
-        request, faces, tuple(found), models.recognisers, models.held_out, run.device, store, tuple(warnings)
+        request,
+        found.faces,
+        changes,
+        models.recognisers,
+        models.held_out,
+        run.device,
+        run.store,
+        tuple(warnings),
+        _describe_computation(run),
     )
 
 
-def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasFace, models: Models) -> Tensor:
-    """The (9, 6) look that the search starts from."""
-    if settings.literal:
-        return literal_look(settings.prompt, settings.seed)
-    return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
+def _describe_computation(run: Run) -> Computation:
+    request, device = run.request, run.device
+    return Computation(
+        request.profile,
+        run.why,
+        request.prior,
+        request.clip,
+        device.type,
+        device_name(device),
+        run.plan.faces_at_once,
+        most_memory(device),
+    )
 
 
 def _embed_references(run: Run, models: Models) -> tuple[verify.Embeddings, ...]:
@@ -156,42 +151,3 @@ def _embed_references(run: Run, models: Models) -> tuple[verify.Embeddings, ...]
         source=tuple(map(id, photos)),
     )
     return embedded
-
-
-def _search(
-    run: Run,
-    models: Models,
-    subject: Subject,
-    settings: FaceSettings,
-    own: verify.Embeddings,
-    canvas: CanvasFace,
-    inverted: InvertedFace,
-    tell: Callable[..., None],
-) -> SearchResult:
-    """Run the search on one face."""
-    guidance, number = models.guidance, subject.face.number
-    search_settings = shorten_search(run.settings, settings.earlier)
-
-    def preview(step: int, pixels: Tensor) -> None:
-        if run.preview is not None:
-            run.preview(Preview(number, step, search_settings.steps, tensor_as_bytes(pixels)))
-
-    # Who goes towards one decoy can't go away from photos that did so.
-    away = protected_before(settings.earlier, run.device) if run.request.mode == "dodge" else {}
-    preview(0, canvas.pixels)
-    # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
-    text = (guidance, guidance.direction(settings.prompt)) if paints_anything(settings.prompt) else None
-    return search(
-        inverted,
-        canvas,
-        start_from(settings.earlier, inverted.start()),
-        models.optimised,
-        Target(own, nearest_decoy(own, models.decoys), away),
-        text,
-        search_settings,
-        settings.seed,
-        lambda step, steps: tell("search", step=step, steps=steps),
-        run.cancel,
-        preview,
-        lambda pixels, mesh: refine_landmarks(pixels, mesh, run.store),
-    )

@@ -1,4 +1,4 @@
-"""One run of a request: its settings, device and callbacks, on the first device that has enough memory."""
+"""One run of a request: its settings and callbacks, by the first plan that the memory of its device suffices for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TypeVar
 import torch
 
 from c2p_core.api import CancelToken, PreviewCallback, Progress, ProgressCallback, ProtectRequest
-from c2p_core.device import CPU, pick_device, run_first_that_fits
+from c2p_core.compute_plan import Attempt, ComputePlan, plan_attempts, run_first_that_fits
+from c2p_core.device import begin_measuring, pick_device
 from c2p_core.errors import Message
 from c2p_core.guidance.languages import to_english
 from c2p_core.io.colour_profiles import profile_warnings
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
+from c2p_core.profiles import choose_profile
 from c2p_core.search import SearchSettings
 from c2p_core.validate import check_request
 
@@ -23,11 +25,21 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt at a request, on one device; ``warnings`` are those that are known before it begins."""
+    """A request that is being worked on.
+
+    Attributes:
+        request: checked, with an English prompt, and with the models of its profile.
+        why: why that profile, for the user.
+        plan: how the device is used.
+        settings: of the search.
+        progress, preview, cancel, store, warm: see ``pipeline.protect``.
+        warnings: messages for the user that are known before it begins.
+    """
 
     request: ProtectRequest
+    why: Message
+    plan: ComputePlan
     settings: SearchSettings
-    device: torch.device
     progress: ProgressCallback
     preview: PreviewCallback | None
     cancel: CancelToken
@@ -35,42 +47,64 @@ class Run:
     warm: WarmModels
     warnings: tuple[Message, ...]
 
+    @property
+    def device(self) -> torch.device:
+        return self.plan.device
+
     def tell(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
         """Report progress; raises ``Cancelled`` if the run was cancelled."""
         self.cancel.raise_if_cancelled()
         self.progress(Progress(stage, face, faces, step, steps))
 
 
-def run_on_fitting_device(
+def begin_run(
     request: ProtectRequest,
-    attempt: Callable[[Run], _Result],
     progress: ProgressCallback | None,
     preview: PreviewCallback | None,
     cancel: CancelToken | None,
     store: ModelStore | None,
     warm: WarmModels | None,
-) -> _Result:
-    """Check a request, and call ``attempt`` on the first device that has enough memory; see ``pipeline.protect``.
+) -> Run:
+    """Check a request and choose its models and device; see ``pipeline.protect``.
 
     Raises:
         BadRequest: an option is out of range or unknown.
+        ModelUnavailable: the request names a profile whose models are not here.
     """
-    check_request(request)
-    looks = (look if look.prompt is None else replace(look, prompt=to_english(look.prompt)) for look in request.looks)
-    request = replace(request, prompt=to_english(request.prompt), looks=tuple(looks))
-    steps = SearchSettings().steps if request.steps is None else request.steps
-    settings, kept = SearchSettings(steps=steps), warm or WarmModels()
     warnings = profile_warnings(request.photo)
-    device = pick_device(request.device, warnings)
-    tell, token = progress or (lambda _: None), cancel or CancelToken()
-
-    def start(device: torch.device, settings: SearchSettings, *messages: Message) -> _Result:
-        run = Run(request, settings, device, tell, preview, token, store or ModelStore(), kept, (*warnings, *messages))
-        return attempt(run)
-
-    return run_first_that_fits(
-        kept.release,
-        lambda: start(device, settings),
-        lambda: start(device, replace(settings, one_recogniser_per_step=True), Message("search-in-turns")),
-        lambda: start(CPU, settings, Message("photo-on-processor")),
+    device, store = pick_device(request.device, warnings), store or ModelStore()
+    profile = choose_profile(request, store, device)
+    check_request(profile.request)
+    looks = (look if look.prompt is None else replace(look, prompt=to_english(look.prompt)) for look in request.looks)
+    request = replace(profile.request, prompt=to_english(request.prompt), looks=tuple(looks))
+    steps = SearchSettings().steps if request.steps is None else request.steps
+    return Run(
+        request,
+        profile.why,
+        ComputePlan(device),
+        SearchSettings(steps=steps),
+        progress or (lambda _: None),
+        preview,
+        cancel or CancelToken(),
+        store,
+        warm or WarmModels(),
+        tuple(warnings),
     )
+
+
+def run_by_fitting_plan(run: Run, faces: int, work: Callable[[Run], _Result]) -> _Result:
+    """Work by the first plan that does not run out of GPU memory.
+
+    Args:
+        run: just begun.
+        faces: how many faces of the photo are protected.
+        work: does all of the work; it is called again from the beginning with the next plan.
+    """
+
+    def attempt(attempt: Attempt) -> _Result:
+        begin_measuring(attempt.plan.device)
+        settings = replace(run.settings, one_recogniser_per_step=attempt.plan.lean)
+        warnings = run.warnings if attempt.said is None else (*run.warnings, attempt.said)
+        return work(replace(run, plan=attempt.plan, settings=settings, warnings=warnings))
+
+    return run_first_that_fits(run.warm.release, plan_attempts(run.device, faces), attempt)

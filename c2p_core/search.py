@@ -7,10 +7,10 @@ text. The terms of the loss are in ``losses``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -21,9 +21,9 @@ from c2p_core.api import CancelToken
 from c2p_core.eot import draw_transform
 from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.losses import adversarial_loss
-from c2p_core.priors.prior import Code, InvertedFace, Rendered
+from c2p_core.priors.prior import Code, InvertedFace
 from c2p_core.recognition import Recogniser
+from c2p_core.terms import Adversarial, Naturalness, Outcome, Target, Task, Text, compute_together
 
 _T = TypeVar("_T")
 
@@ -57,23 +57,6 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the search moves a face away from and, in decoy mode, towards.
-
-    Attributes:
-        own: per recogniser name, (D,) unit embedding of the unchanged face.
-        decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging. Recognisers that
-            it lacks are only dodged.
-        away: per recogniser name, (N, D) unit embeddings of further pictures that the face must not match, such as
-            protected photos of the person; recognisers that it lacks have none.
-    """
-
-    own: dict[str, Tensor]
-    decoy: dict[str, Tensor]
-    away: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class SearchResult:
     """The best code, its adversarial loss summed over all recognisers, and the number of steps that led to it."""
 
@@ -82,94 +65,163 @@ class SearchResult:
     steps: int
 
 
-def search(
-    inverted: InvertedFace,
-    face: CanvasFace,
-    start: Code,
-    recognisers: Sequence[Recogniser],
-    target: Target,
-    text: tuple[TextGuidance, Tensor] | None,
-    settings: SearchSettings,
-    seed: int,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
-    cancel: CancelToken | None = None,
-    on_evaluation: Callable[[int, Tensor], None] = lambda step, pixels: None,
-    find_landmarks: Callable[[Tensor, Tensor], Tensor] = lambda pixels, mesh: mesh,
-) -> SearchResult:
-    """Run stage 2, the adversarial search, on one face.
+@dataclass(frozen=True)
+class FaceSearch:
+    """A face and what is searched for it.
 
-    Args:
+    Attributes:
         inverted: the face in the prior's latent space.
         face: the same face on its canvas.
         start: initial code, see ``InvertedFace.start``.
-        recognisers: the surrogates; the held-out family is not among them.
-        target: see ``Target``.
+        target: see ``terms.Target``.
         text: guidance and the (D,) direction of the prompt in its space, or None without a prompt.
         settings: weights and number of steps.
         seed: seeds the random transformations.
         on_step: called before each step with its number and the number of steps.
-        cancel: once set, the search raises ``Cancelled`` before its next step.
         on_evaluation: called with the number of steps so far and the current (3, H, W) sRGB picture.
         find_landmarks: detects (468, 2) landmarks in a (3, H, W) picture, given an estimate of them. Recognisers align
             the face by detected landmarks, which do not follow every small movement of the pixels.
+    """
+
+    inverted: InvertedFace
+    face: CanvasFace
+    start: Code
+    target: Target
+    text: tuple[TextGuidance, Tensor] | None
+    settings: SearchSettings
+    seed: int
+    on_step: Callable[[int, int], None] = lambda step, steps: None
+    on_evaluation: Callable[[int, Tensor], None] = lambda step, pixels: None
+    find_landmarks: Callable[[Tensor, Tensor], Tensor] = lambda pixels, mesh: mesh
+
+
+_Steps = Generator[list[Task], list[Outcome], SearchResult]
+"""A search under way: it yields the terms of its next step, and takes what they came to."""
+
+
+def search(
+    faces: Sequence[FaceSearch], recognisers: Sequence[Recogniser], cancel: CancelToken | None = None
+) -> list[SearchResult]:
+    """Run stage 2, the adversarial search, on faces of one photo, step by step side by side.
+
+    A network sees the pictures of all of them as one batch. Every face has its own random numbers, so that it comes out
+    as it does alone, to within rounding.
+
+    Args:
+        faces: on one device.
+        recognisers: the surrogates; the held-out family is not among them.
+        cancel: once set, the search raises ``Cancelled`` before its next step.
+
+    Returns:
+        one result per face.
 
     Raises:
         Cancelled: ``cancel`` was set.
     """
-    generator = torch.Generator().manual_seed(seed)
-    code = {name: part.clone().requires_grad_() for name, part in start.items()}
+    # Before the threads are shared out among the terms.
+    naturalness = [_build_naturalness(face) for face in faces]
+    searches = [_run_steps(face, term, recognisers, cancel) for face, term in zip(faces, naturalness, strict=True)]
+    results: dict[int, SearchResult] = {}
+    with _worker_pool(faces[0].face.pixels.device) as pool:
+        waiting = {index: next(steps) for index, steps in enumerate(searches)}
+        while waiting:
+            outcomes = _compute_all(waiting, pool)
+            for index in list(waiting):
+                try:
+                    waiting[index] = searches[index].send(outcomes[index])
+                except StopIteration as ended:
+                    results[index] = ended.value
+                    del waiting[index]
+    return [results[index] for index in range(len(searches))]
+
+
+def _compute_all(waiting: Mapping[int, list[Task]], pool: ThreadPoolExecutor | None) -> dict[int, list[Outcome]]:
+    """Compute the tasks of all searches, batch by batch; the outcomes in the order of each search's tasks."""
+    batches: dict[Hashable, list[tuple[int, int]]] = {}
+    for index, tasks in waiting.items():
+        for place, task in enumerate(tasks):
+            batches.setdefault(task.batch, []).append((index, place))
+    works = [partial(compute_together, [waiting[i][place] for i, place in batch]) for batch in batches.values()]
+    found: dict[tuple[int, int], Outcome] = {}
+    for batch, outcomes in zip(batches.values(), _run_all(works, pool), strict=True):
+        found |= zip(batch, outcomes, strict=True)
+    return {index: [found[index, place] for place in range(len(tasks))] for index, tasks in waiting.items()}
+
+
+def _build_naturalness(searched: FaceSearch) -> Naturalness:
+    """Embeds the unchanged face, once."""
+    face, settings = searched.face, searched.settings
+    text = None
+    if searched.text is not None:
+        guidance, direction = searched.text
+        grid = guidance.sampling_grid(face.mesh)
+        text = Text(guidance, guidance.embed(face.pixels[None], grid), direction, grid, settings.clip_weight)
+    return Naturalness(searched.inverted, settings.visibility_weight, text)
+
+
+def _run_steps(
+    searched: FaceSearch, naturalness: Naturalness, recognisers: Sequence[Recogniser], cancel: CancelToken | None
+) -> _Steps:
+    """The search on one face."""
+    inverted, face, target, settings = searched.inverted, searched.face, searched.target, searched.settings
+    generator = torch.Generator().manual_seed(searched.seed)
+    code = {name: part.clone().requires_grad_() for name, part in searched.start.items()}
     optimiser = torch.optim.Adam(
         [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
-    naturalness = _build_naturalness_term(inverted, face, text, settings)
     # A recogniser's weight must not depend on how many are active.
     weight = 1.0 if settings.one_recogniser_per_step else 1.0 / len({r.family for r in recognisers})
     # Detected landmarks minus landmarks warped along with the pixels.
     landmark_offset = torch.zeros_like(face.mesh)
     last_losses = {recogniser.name: float("inf") for recogniser in recognisers}
     best: SearchResult | None = None
-    with _worker_pool(face.pixels.device) as pool:
-        for step in range(settings.steps):
-            if cancel is not None:
-                cancel.raise_if_cancelled()
-            on_step(step, settings.steps)
-            transform = draw_transform(generator)
-            rendered = inverted.render(code)
-            augmented = transform.apply_image(rendered.pixels, generator)
-            mesh = transform.apply_landmarks(warp_points(rendered.displacement, face.mesh) + landmark_offset)
-            if settings.one_recogniser_per_step:
-                active = [recognisers[step % len(recognisers)]]
-            else:
-                active = _choose_active(recognisers, step, last_losses)
-            fields = rendered.pixels, rendered.displacement, rendered.density
-            tasks = [partial(_differentiate, naturalness, fields)]
-            tasks += [
-                partial(_differentiate, partial(_adversarial_loss, r, target, settings.margin), (augmented, mesh))
-                for r in active
+    for step in range(settings.steps):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        searched.on_step(step, settings.steps)
+        transform = draw_transform(generator)
+        rendered = inverted.render(code)
+        augmented = transform.apply_image(rendered.pixels, generator)
+        mesh = transform.apply_landmarks(warp_points(rendered.displacement, face.mesh) + landmark_offset)
+        if settings.one_recogniser_per_step:
+            active = [recognisers[step % len(recognisers)]]
+        else:
+            active = _choose_active(recognisers, step, last_losses)
+        fields = rendered.pixels, rendered.displacement, rendered.density
+        tasks = [Task(naturalness, fields)]
+        tasks += [Task(Adversarial(r, target, settings.margin), (augmented, mesh)) for r in active]
+        natural, *adversarial = yield tasks
+        last_losses.update({r.name: outcome.loss for r, outcome in zip(active, adversarial, strict=True)})
+        by_pixels, by_landmarks = (
+            torch.stack(parts).sum(0) for parts in zip(*(outcome.gradients for outcome in adversarial), strict=True)
+        )
+        roots = [*fields, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
+        gradients = [*natural.gradients, weight * by_pixels, weight * by_landmarks, None]
+        # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
+        dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]
+        optimiser.zero_grad()
+        torch.autograd.backward([root for root, _ in dependent], [gradient for _, gradient in dependent])
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
+            # Without random transformations.
+            found = {name: part.detach().clone() for name, part in code.items()}
+            with torch.no_grad():
+                shown = inverted.render(found)
+                warped = warp_points(shown.displacement, face.mesh)
+                detected = searched.find_landmarks(shown.pixels, warped)
+            landmark_offset = detected - warped
+            outcomes = yield [
+                Task(Adversarial(r, target, settings.margin), (shown.pixels, detected), differentiated=False)
+                for r in recognisers
             ]
-            (_, visible), *adversarial = _run_all(tasks, pool)
-            last_losses.update({r.name: loss for r, (loss, _) in zip(active, adversarial, strict=True)})
-            by_pixels, by_landmarks = (
-                torch.stack(parts).sum(0) for parts in zip(*(g for _, g in adversarial), strict=True)
-            )
-            roots = [*fields, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
-            gradients = [*visible, weight * by_pixels, weight * by_landmarks, None]
-            # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
-            dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]
-            optimiser.zero_grad()
-            torch.autograd.backward([root for root, _ in dependent], [gradient for _, gradient in dependent])
-            optimiser.step()
-            schedule.step()
-            if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
-                result, pixels, landmark_offset = _evaluate(
-                    inverted, face, recognisers, target, code, settings.margin, step + 1, find_landmarks, pool
-                )
-                on_evaluation(result.steps, pixels)
-                if best is None or result.loss <= best.loss:
-                    best = result
-                if result.loss == 0.0:
-                    break
+            result = SearchResult(found, sum(outcome.loss for outcome in outcomes), step + 1)
+            searched.on_evaluation(result.steps, shown.pixels)
+            if best is None or result.loss <= best.loss:
+                best = result
+            if result.loss == 0.0:
+                break
     assert best is not None
     return best
 
@@ -198,54 +250,6 @@ def _run_all(tasks: Sequence[Callable[[], _T]], pool: ThreadPoolExecutor | None)
     return [task() for task in tasks] if pool is None else list(pool.map(lambda task: task(), tasks))
 
 
-def _differentiate(term: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[float, tuple[Tensor, ...]]:
-    """The scalar value of a term, and its gradients with respect to its inputs, whatever these depend on."""
-    leaves = [part.detach().requires_grad_() for part in inputs]
-    loss = term(*leaves)
-    return float(loss.detach()), torch.autograd.grad(loss, leaves, materialize_grads=True)
-
-
-def _adversarial_loss(recogniser: Recogniser, target: Target, margin: float, pixels: Tensor, mesh: Tensor) -> Tensor:
-    """L_adv of one recogniser for a (3, H, W) picture with (468, 2) landmarks."""
-    embedding = recogniser.embed(pixels[None], mesh[None])[0]
-    similarity = embedding @ target.own[recogniser.name]
-    decoy = target.decoy.get(recogniser.name)
-    decoy_similarity = None if decoy is None else embedding @ decoy
-    loss = adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
-    away = target.away.get(recogniser.name)
-    if away is None:
-        return loss
-    # Only the nearest one, which is the first to be found.
-    return loss + adversarial_loss((away @ embedding).max(), None, recogniser.far1, recogniser.impostor_std, margin)
-
-
-def _build_naturalness_term(
-    inverted: InvertedFace,
-    face: CanvasFace,
-    text: tuple[TextGuidance, Tensor] | None,
-    settings: SearchSettings,
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A function that computes the weighted sum of L_visibility and L_clip from the fields of ``Rendered``.
-
-    It embeds the unchanged face only once.
-    """
-
-    def visibility(pixels: Tensor, displacement: Tensor, density: Tensor) -> Tensor:
-        return settings.visibility_weight * inverted.visibility_penalty(Rendered(pixels, displacement, density))
-
-    if text is None:
-        return visibility
-    guidance, direction = text
-    grid = guidance.sampling_grid(face.mesh)
-    before = guidance.embed(face.pixels[None], grid)
-
-    def visibility_and_clip(pixels: Tensor, displacement: Tensor, density: Tensor) -> Tensor:
-        clip = guidance.loss(before, pixels[None], direction, grid)
-        return visibility(pixels, displacement, density) + settings.clip_weight * clip
-
-    return visibility_and_clip
-
-
 def _choose_active(recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]) -> list[Recogniser]:
     """The active recognisers of a step: one of each family in turn, because gradients within a family are alike.
 
@@ -257,29 +261,3 @@ def _choose_active(recognisers: Sequence[Recogniser], step: int, last_losses: di
     turns = [(family[step % len(family)], step // len(family)) for family in families.values()]
     active = [r for r, turn in turns if last_losses[r.name] > 0.0 or turn % _RECHECK_EVERY == 0]
     return active or [turns[0][0]]
-
-
-@torch.no_grad()
-def _evaluate(
-    inverted: InvertedFace,
-    face: CanvasFace,
-    recognisers: Sequence[Recogniser],
-    target: Target,
-    code: Code,
-    margin: float,
-    steps: int,
-    find_landmarks: Callable[[Tensor, Tensor], Tensor],
-    pool: ThreadPoolExecutor | None,
-) -> tuple[SearchResult, Tensor, Tensor]:
-    """Evaluate a code without random transformations: result, (3, H, W) picture, (468, 2) landmark offset."""
-    code = {name: part.detach().clone() for name, part in code.items()}
-    rendered = inverted.render(code)
-    warped = warp_points(rendered.displacement, face.mesh)
-    mesh = find_landmarks(rendered.pixels, warped)
-
-    def evaluate(recogniser: Recogniser) -> float:
-        with torch.no_grad():  # not inherited by the threads of the pool
-            return float(_adversarial_loss(recogniser, target, margin, rendered.pixels, mesh))
-
-    losses = _run_all([partial(evaluate, recogniser) for recogniser in recognisers], pool)
-    return SearchResult(code, sum(losses), steps), rendered.pixels, mesh - warped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from c2p_core.api import Mode, Part, ProtectRequest
+from c2p_core.api import AUTO, Mode, Part, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
@@ -21,8 +21,8 @@ def check_request(request: ProtectRequest) -> None:
     """Check everything about a request that does not depend on the photo's content.
 
     Raises:
-        BadRequest: an option is out of range or unknown, "cuda" is not available, or ``original`` differs in size from
-            ``photo``.
+        BadRequest: an option is out of range or unknown, the device that it names is not available, or ``original``
+            differs in size from ``photo``.
     """
     pick_device(request.device)
     for strength in (request.strength, *(look.strength for look in request.looks)):
@@ -30,9 +30,10 @@ def check_request(request: ProtectRequest) -> None:
             raise BadRequest("strength-out-of-range", value=strength, low=0, high=1)
     if request.mode not in get_args(Mode):
         raise BadRequest("mode-unknown", mode=request.mode, known=list(get_args(Mode)))
-    if request.prior not in MODULES:
+    if request.prior not in (AUTO, *MODULES):
         raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
-    parse_clip(request.clip)
+    if request.clip != AUTO:
+        parse_clip(request.clip)
     for part in (*request.locks, *(part for look in request.looks for part in look.locks or ())):
         if part not in get_args(Part):
             raise BadRequest("lock-unknown", part=part, known=list(get_args(Part)))

@@ -34,7 +34,7 @@ class Numbered:
 
 def direction(prompt: str, **options: Any) -> Direction:
     """A finished search of the faces 1 and 2."""
-    request = ProtectRequest(PHOTO, prompt=prompt, **options)
+    request = ProtectRequest(PHOTO, prompt=prompt, **{"prior": "makeup"} | options)
     found = cast("Any", (Numbered(1), Numbered(2)))
     return Direction(request, (), found, (), (), cast("Any", None), cast("Any", None), ())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from c2p_core import compare, pipeline
+from c2p_core import compare, face_search
 from c2p_core.api import CancelToken, Face, Part, Progress, ProtectRequest, ProtectResult
 from c2p_core.compare import check
 from c2p_core.device import find_gpu_problem, pick_device
@@ -30,7 +30,7 @@ from c2p_core.pipeline import protect
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.recognition import Recogniser
-from c2p_core.search import SearchResult, SearchSettings, search
+from c2p_core.search import FaceSearch, SearchResult, search
 from tests.said import raising
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
@@ -149,14 +149,14 @@ def test_out_of_gpu_memory_the_search_uses_one_recogniser_per_step_and_then_the_
 ) -> None:
     asked: list[bool] = []
 
-    def scarce(*given: Any) -> SearchResult:
-        asked.append(next(g for g in given if isinstance(g, SearchSettings)).one_recogniser_per_step)
+    def scarce(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
+        asked.append(faces[0].settings.one_recogniser_per_step)
         if len(asked) <= failures:
             # What a card says depends on who asks it for memory.
             raise torch.AcceleratorError("CUDA error: out of memory") if asked[1:] else torch.cuda.OutOfMemoryError
-        return search(*given)
+        return search(faces, *given)
 
-    monkeypatch.setattr(pipeline, "search", scarce)
+    monkeypatch.setattr(face_search, "search", scarce)
     result = protect(replace(REQUEST, steps=2), store=store)
     assert asked == one_at_a_time and result.faces[0].steps == 2
     assert result.warnings == (Message(said),)

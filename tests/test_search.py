@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from c2p_core.errors import Cancelled
 from c2p_core.faces.canvas import CanvasFace, Change
 from c2p_core.priors.prior import Code, Rendered
 from c2p_core.recognition import Recogniser
-from c2p_core.search import SearchResult, SearchSettings, Target, search
+from c2p_core.search import FaceSearch, SearchResult, SearchSettings, search
+from c2p_core.terms import Target
 
 
 class Tint:
@@ -60,10 +62,18 @@ FACE = CanvasFace(torch.full((3, 256, 256), 0.5), torch.rand(468, 2) * 256)
 PLAIN = SearchSettings(steps=40, latent_weight=0.0)
 
 
-def run(settings: SearchSettings = PLAIN, seed: int = 0, **more: object) -> SearchResult:
+OWN = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
+
+
+def searched(target: Target, settings: SearchSettings = PLAIN, seed: int = 0, **more: Any) -> FaceSearch:
     prior = Tint(FACE.pixels)
-    own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
-    return search(prior, FACE, prior.start(), [recogniser()], Target(own, {}), None, settings, seed, **more)  # type: ignore[arg-type]
+    return FaceSearch(prior, FACE, prior.start(), target, None, settings, seed, **more)
+
+
+def run(
+    settings: SearchSettings = PLAIN, seed: int = 0, cancel: CancelToken | None = None, **more: Any
+) -> SearchResult:
+    return search([searched(Target({"red": OWN}, {}), settings, seed, **more)], [recogniser()], cancel)[0]
 
 
 def similarity(found: SearchResult) -> float:
@@ -91,24 +101,19 @@ def test_the_latent_loss_keeps_the_code_near_the_start() -> None:
 
 
 def test_the_similarity_to_the_decoy_rises() -> None:
-    prior = Tint(FACE.pixels)
-    own = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     decoy = F.normalize(torch.tensor([1.0, -0.3, 0.1]), dim=0)
-    target = Target({"red": own}, {"red": decoy})
-    found = search(prior, FACE, prior.start(), [recogniser()], target, None, PLAIN, 0)
-    after = mean_colour(prior.render(found.code).pixels[None], FACE.mesh[None])[0]
-    assert float(after @ decoy) > float(own @ decoy) + 0.3
+    (found,) = search([searched(Target({"red": OWN}, {"red": decoy}))], [recogniser()])
+    after = mean_colour(Tint(FACE.pixels).render(found.code).pixels[None], FACE.mesh[None])[0]
+    assert float(after @ decoy) > float(OWN @ decoy) + 0.3
 
 
 def test_the_similarity_to_the_nearest_further_picture_falls_too() -> None:
-    prior = Tint(FACE.pixels)
-    own = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
-    target = Target({"red": -own}, {}, {"red": torch.stack([-own, own])})
-    found = search(prior, FACE, prior.start(), [recogniser()], target, None, PLAIN, 0)
+    target = Target({"red": -OWN}, {}, {"red": torch.stack([-OWN, OWN])})
+    (found,) = search([searched(target)], [recogniser()])
     assert found.loss == 0.0
     assert similarity(found) < 0.8 - PLAIN.margin * 0.1 + 1e-4
     # Recognisers that have seen no further picture only compare with the person.
-    without = search(prior, FACE, prior.start(), [recogniser()], replace(target, away={}), None, PLAIN, 0)
+    (without,) = search([searched(replace(target, away={}))], [recogniser()])
     assert float(without.code["tint"].abs()) < 0.1 * float(found.code["tint"].abs())
 
 
@@ -139,21 +144,9 @@ def test_recognisers_align_the_face_by_detected_landmarks() -> None:
         return mean_colour(images, mesh)
 
     spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, impostor_std=0.1, embed=embed)
-    own = {"red": mean_colour(FACE.pixels[None], FACE.mesh[None])[0]}
     elsewhere = FACE.mesh + 40.0
-    settings = SearchSettings(steps=16)
-    prior = Tint(FACE.pixels)
-    search(
-        prior,
-        FACE,
-        prior.start(),
-        [spy],
-        Target(own, {}),
-        None,
-        settings,
-        0,
-        find_landmarks=lambda pixels, mesh: elsewhere,
-    )
+    face = searched(Target({"red": OWN}, {}), SearchSettings(steps=16), find_landmarks=lambda pixels, mesh: elsewhere)
+    search([face], [spy])
     # Fifteen steps, an evaluation, one step and the last evaluation.
     evaluations, step_after = [meshes[15], meshes[17]], meshes[16]
     assert all(torch.equal(mesh, elsewhere) for mesh in evaluations)
@@ -176,10 +169,9 @@ FOOLED, STUBBORN = 2.0, -2.0
 
 def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
     """The recognisers of each step, in a search too short for an evaluation before its end."""
-    prior, own = Tint(FACE.pixels, learning_rate=0.0), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
-    target = Target(dict.fromkeys((r.name for r in recognisers), own), {})
-    settings = SearchSettings(steps=steps)
-    search(prior, FACE, prior.start(), recognisers, target, None, settings, 0)
+    target = Target(dict.fromkeys((r.name for r in recognisers), OWN), {})
+    face = searched(target, SearchSettings(steps=steps))
+    search([replace(face, inverted=Tint(FACE.pixels, learning_rate=0.0))], recognisers)
     return calls[: -len(recognisers)]
 
 
@@ -267,15 +259,23 @@ def convolving(name: str, seed: int, size: int = 8) -> Recogniser:
     return Recogniser(name, name, "CC0-1.0", far1=0.3, far01=0.4, impostor_std=0.1, embed=embed)
 
 
-def searched_side_by_side(threads: int, **more: object) -> SearchResult:
-    torch.set_num_threads(1)
-    draw = torch.Generator().manual_seed(0)
+CROWD = [convolving(name, seed) for seed, name in enumerate("abcd")]
+
+
+def blob_search(seed: int = 0, steps: int = 20, **more: Any) -> FaceSearch:
+    """A face of random pixels, whose search has the same seed as they."""
+    draw = torch.Generator().manual_seed(seed)
     face = CanvasFace(torch.rand(3, 256, 256, generator=draw), 256 * torch.rand(468, 2, generator=draw))
-    prior, crowd = Blobs(face.pixels), [convolving(name, seed) for seed, name in enumerate("abcd")]
-    target = Target({r.name: r.embed(face.pixels[None], face.mesh[None])[0] for r in crowd}, {})
-    settings = SearchSettings(steps=20)
+    prior = Blobs(face.pixels)
+    target = Target({r.name: r.embed(face.pixels[None], face.mesh[None])[0] for r in CROWD}, {})
+    return FaceSearch(prior, face, prior.start(), target, None, SearchSettings(steps=steps), seed, **more)
+
+
+def searched_side_by_side(threads: int, cancel: CancelToken | None = None, **more: Any) -> SearchResult:
+    torch.set_num_threads(1)
+    face = blob_search(**more)
     torch.set_num_threads(threads)
-    return search(prior, face, prior.start(), crowd, target, None, settings, 0, **more)  # type: ignore[arg-type]
+    return search([face], CROWD, cancel)[0]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -309,7 +309,56 @@ def test_the_thread_count_is_restored_after_a_recogniser_fails() -> None:
         raise RuntimeError("out of memory")
 
     broken = Recogniser("red", "colour", "CC0-1.0", far1=0.8, far01=0.9, impostor_std=0.1, embed=fail)
-    prior, own = Tint(FACE.pixels), mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
     with pytest.raises(RuntimeError, match="out of memory"):
-        search(prior, FACE, prior.start(), [broken], Target({"red": own}, {}), None, PLAIN, 0)
+        search([searched(Target({"red": OWN}, {}))], [broken])
     assert torch.get_num_threads() == 2
+
+
+# Several faces.
+
+
+def counting(one: Recogniser, sizes: list[int]) -> Recogniser:
+    """The same recogniser, which records how many pictures it is given at once."""
+
+    def embed(images: Tensor, mesh: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return one.embed(images, mesh)
+
+    return replace(one, embed=embed)
+
+
+def test_faces_searched_together_come_out_as_each_does_alone() -> None:
+    # Of different lengths, as later photos of a person are searched in fewer steps.
+    faces = [blob_search(seed, steps) for seed, steps in enumerate((5, 6, 3))]
+    together = search(faces, CROWD)
+    for face, found in zip(faces, together, strict=True):
+        (alone,) = search([face], CROWD)
+        assert found.steps == alone.steps and abs(found.loss - alone.loss) < 1e-4
+        for name, part in alone.code.items():
+            assert float(part.abs().max()) > 0.05
+            assert torch.allclose(found.code[name], part, atol=2e-3), name
+
+
+def test_a_network_sees_the_pictures_of_all_faces_at_once() -> None:
+    sizes: list[int] = []
+    search([blob_search(seed, 1) for seed in range(3)], [counting(one, sizes) for one in CROWD])
+    # A step and the evaluation, by each of four recognisers.
+    assert sizes == [3] * 8
+
+
+def test_every_face_reports_its_own_steps() -> None:
+    told: list[tuple[str, int]] = []
+    faces = [
+        blob_search(seed, steps, on_step=lambda step, steps, name=name: told.append((name, step)))
+        for seed, (name, steps) in enumerate((("one", 1), ("other", 2)))
+    ]
+    search(faces, CROWD)
+    assert [step for name, step in told if name == "one"] == [0]
+    assert [step for name, step in told if name == "other"] == [0, 1]
+
+
+def test_cancel_stops_all_faces() -> None:
+    token = CancelToken()
+    faces = [blob_search(seed, on_step=lambda step, steps: token.cancel()) for seed in range(2)]
+    with pytest.raises(Cancelled):
+        search(faces, CROWD, token)

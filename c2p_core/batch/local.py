@@ -22,6 +22,7 @@ from c2p_core.api import Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.engine import Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.thumbnails import make_thumbnails
+from c2p_core.device import release_memory
 from c2p_core.direction import Direction, apply_direction
 from c2p_core.errors import Cancelled, Message, NoFace
 from c2p_core.faces.amounts import AS_FOUND
@@ -229,7 +230,9 @@ class _Line:
         term = choose_source_type(result.generated) if self._job.mark else None
         encoded = photo_files.encode_as(place, result.photo, personal=not self._job.strip_personal, source_type=term)
         warnings = result.warnings + encoded.warnings
-        told = report.photo_report(read.item.path, None, result.faces, warnings, direction.request, result.stronger)
+        told = report.photo_report(
+            read.item.path, None, result.faces, warnings, direction.request, result.stronger, result.computation
+        )
         told |= report.describe_metadata(encoded.source_type, ())
         protected = [face for face in result.faces if face.similarities]
         small = (
@@ -279,5 +282,5 @@ def _apply(direction: Direction) -> ProtectResult:
     except RuntimeError as error:
         if not is_out_of_gpu_memory(error):
             raise
-    torch.cuda.empty_cache()
+    release_memory()
     return apply_direction(direction, AS_FOUND)

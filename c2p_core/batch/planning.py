@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
+from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS
 from c2p_core.batch.engine import Reuse
 from c2p_core.batch.journal import Known
 from c2p_core.batch.layout import Item
@@ -53,6 +54,11 @@ def settings_digest(
         mark: whether the metadata say how the picture was edited.
     """
     said = {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
+    if said.get("profile", "embedded") == "embedded":
+        # As before there were profiles, so that results of then still serve.
+        said.pop("profile", None)
+        usual = {"prior": PRIORS[0], "clip": DEFAULT_CLIP}
+        said |= {name: model for name, model in usual.items() if said.get(name, AUTO) == AUTO}
     said["references"] = [hashlib.sha256(photo.pixels.tobytes()).hexdigest() for photo in options.get("references", ())]
     all_settings = {"options": said, "strip_personal": strip_personal, "looks": looks, "mark": mark}
     told = json.dumps(all_settings, sort_keys=True, default=_plain)

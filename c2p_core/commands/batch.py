@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from c2p_core.api import Device, Progress
+from c2p_core.api import AUTO, Device, Progress
 from c2p_core.batch.urls import is_url, place_named
 from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, folder_options, read_search_options, search_options
+from c2p_core.commands.options import (
+    StoreMaker,
+    check_options,
+    folder_options,
+    read_search_options,
+    search_options,
+    settle_profile,
+)
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -139,7 +146,8 @@ def batch(
         return _plan_only(
             make_store, found, items, destination, strip_personal, jobs or 1, no_detect, as_json, options, looks, mark
         )
-    options = check_options(options, make_store())
+    store = make_store()
+    options = check_options(settle_profile(options, store), store)
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
@@ -400,6 +408,8 @@ def _plan_only(
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
+    if options["profile"] == AUTO:
+        options = settle_profile(options, make_store())
     if not no_detect or options["references"]:
         options = check_options(options, make_store())
     cancel = SignalToken()

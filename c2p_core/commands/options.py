@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import click
 import numpy as np
 
-from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, FaceChoice, Mode, Part, ProtectRequest
+from c2p_core.api import (
+    AUTO,
+    DEFAULT_PROMPT,
+    DEFAULT_STRENGTH,
+    Device,
+    FaceChoice,
+    Mode,
+    Part,
+    Profile,
+    ProtectRequest,
+)
 from c2p_core.errors import BadRequest
 from c2p_core.photo import Photo
 
@@ -51,10 +61,16 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
         help="Away from the person, or to a decoy.",
     ),
     click.option("--faces", default="all", show_default=True, metavar="all|largest|N,M", help="Faces to protect."),
-    click.option("--prior", default="makeup", show_default=True, help="How faces are changed."),
     click.option(
-        "--clip", default=DEFAULT_CLIP, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."
+        "--profile",
+        type=click.Choice(get_args(Profile)),
+        default="embedded",
+        show_default=True,
+        envvar="C2P_PROFILE",
+        help="Models where the next three say auto: those that ship, those of the full profile, or what suits.",
     ),
+    click.option("--prior", default=AUTO, show_default=True, help="How faces are changed: makeup, stylegan2."),
+    click.option("--clip", default=AUTO, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."),
     click.option(
         "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."
     ),
@@ -141,15 +157,22 @@ def parse_faces(text: str) -> FaceChoice:
     return tuple(sorted({int(part) for part in numbers}))
 
 
-def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str) -> None:
+def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, more: Sequence[str] = ()) -> None:
     """Refuse unknown names, and to hold out a recogniser that does not take part.
 
     The pipeline checks this as well, but for every photo, and only after detection.
+
+    Args:
+        store: has the manifest.
+        names: "auto", or names.
+        hold_out: what is to be held out.
+        more: names that "auto" includes beyond those that runs use unasked.
     """
     from c2p_core.recognition.brought import is_brought, parse_brought
 
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
     usual = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
+    usual |= {name: known[name] for name in more}
     chosen: dict[str, str] = {}
     for name in ("auto",) if names == "auto" else names:
         if name != "auto" and not is_brought(name) and name not in known:
@@ -171,13 +194,39 @@ def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
         BadRequest: an option is out of range or unknown.
         UnreadableImage: a reference can't be read.
     """
-    check_recognisers(store, options["recognisers"], options["hold_out"])
+    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
+    request = ProtectRequest(blank, **options | {"references": (blank,) * len(references)})
+    # Before torch is imported, which takes a while.
+    check_recognisers(store, options["recognisers"], AUTO)
+    from c2p_core.device import pick_device
+    from c2p_core.profiles import choose_profile, full_recognisers
     from c2p_core.validate import check_request
 
-    blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
-    check_request(ProtectRequest(blank, **options | {"references": (blank,) * len(references)}))
+    chosen = choose_profile(request, store, pick_device(request.device)).request
+    more = full_recognisers(store) if chosen.profile == "full" else ()
+    check_recognisers(store, options["recognisers"], options["hold_out"], more)
+    check_request(chosen)
     if not references:
         return options
     from c2p_core.io import photo_files
 
     return options | {"references": tuple(map(photo_files.read, references))}
+
+
+def settle_profile(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+    """The options with "embedded" or "full" in place of the profile "auto", for a whole folder of photos; says why.
+
+    Raises:
+        BadRequest: there is no such device.
+    """
+    if options["profile"] != AUTO:
+        return options
+    from c2p_core.device import pick_device
+    from c2p_core.profiles import choose_profile
+
+    blank = Photo(np.zeros((1, 1, 3), np.uint8))
+    chosen = choose_profile(
+        ProtectRequest(blank, **options | {"references": ()}), store, pick_device(options["device"])
+    )
+    click.echo(f"c2p: {chosen.why}", err=True)
+    return options | {"profile": chosen.request.profile}

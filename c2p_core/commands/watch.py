@@ -12,7 +12,14 @@ import click
 from c2p_core.batch.urls import place_named
 from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
 from c2p_core.commands.ending import SignalToken, fail
-from c2p_core.commands.options import StoreMaker, check_options, folder_options, read_search_options, search_options
+from c2p_core.commands.options import (
+    StoreMaker,
+    check_options,
+    folder_options,
+    read_search_options,
+    search_options,
+    settle_profile,
+)
 from c2p_core.errors import BadRequest
 from c2p_core.memory_limit import SEARCH, check_memory_limit
 from c2p_core.signals import Interrupted, handle_ending
@@ -68,7 +75,8 @@ def watch(
     if destination.exists() and destination.samefile(folder):
         raise BadRequest("batch-into-sources", path=output)
     set_nice(nice)
-    options = check_options(options, make_store())
+    store = make_store()
+    options = check_options(settle_profile(options, store), store)
     from c2p_core.batch import arrivals, run
     from c2p_core.batch.engine import Control, Job
     from c2p_core.batch.local import keep_models

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core import torchvision_ops
+from c2p_core.accelerated import accelerate, place
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
 from c2p_core.guidance.clip_name import MINI
-from c2p_core.guidance.clip_weights import Weights, find_weights
+from c2p_core.guidance.clip_weights import Weights, find_weights, read_torchscript
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
@@ -74,7 +76,13 @@ class TextGuidance:
     """
 
     def __init__(
-        self, store: ModelStore, device: torch.device, model: str = MINI, pretrained: str | None = None
+        self,
+        store: ModelStore,
+        device: torch.device,
+        model: str = MINI,
+        pretrained: str | None = None,
+        *,
+        recorded: bool = False,
     ) -> None:
         """Load a model.
 
@@ -83,6 +91,7 @@ class TextGuidance:
             device: to compute on.
             model: "clip-mini" or an open_clip model name.
             pretrained: for other models, open_clip's tag or a file of weights.
+            recorded: see ``accelerated.accelerate``.
 
         Raises:
             BadRequest: open_clip does not know the model, the tag or the kind of file.
@@ -91,7 +100,8 @@ class TextGuidance:
         network, self._tokenize = _load(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
-        self._model = network.eval().requires_grad_(False).to(device)
+        self._model = place(network, device)
+        self._embed_prepared = accelerate(lambda x: self._model.encode_image(x, normalize=True), device, recorded)
         preprocess = self._model.visual.preprocess_cfg
         size = self._model.visual.image_size
         self._size = (size, size) if isinstance(size, int) else tuple(size)
@@ -108,15 +118,14 @@ class TextGuidance:
         return mean_face_grid(mesh.cpu().numpy(), self._mean_face).to(self._device)
 
     def embed(self, images: Tensor, grid: Tensor) -> Tensor:
-        """Embed pictures, sampled by a grid of the face, as unit vectors (B, D)."""
+        """Embed pictures, sampled by a grid of the face or by one for each, as unit vectors (B, D)."""
         grids = grid.expand(len(images), -1, -1, -1)
         face = F.grid_sample(images, grids, padding_mode="border", align_corners=False)
         if self._size[0] < face.shape[-2]:
             face = F.interpolate(face, self._size, mode="area")
         else:
             face = F.interpolate(face, self._size, mode="bicubic", align_corners=False).clamp(0, 1)
-        embedding: Tensor = self._model.encode_image((face - self._mean) / self._std, normalize=True)
-        return embedding
+        return self._embed_prepared((face - self._mean) / self._std)
 
     def embed_text(self, prompt: str) -> Tensor:
         """Embed a prompt as a unit vector (D,), averaged over templates."""
@@ -157,6 +166,7 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     torchvision_ops.define_missing_operators()
     import open_clip
 
+    fetched = None
     if model == MINI:
         folder = store.path(MINI)
         open_clip.add_model_config(folder / f"{MINI}.json")
@@ -164,11 +174,20 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
-        weights = find_weights(model, pretrained, store.offline)
+        fetched = _find_fetched(store, f"{model}:{pretrained}")
+        weights = find_weights(model, pretrained, store.offline, fetched)
     try:
+        # Only of a file that was fetched by us the hash is known.
+        scripted = read_torchscript(weights.file) if weights.file == fetched else None
         network = open_clip.create_model(
-            model, pretrained=str(weights.file), force_preprocess_cfg=weights.preprocessing, weights_only=True
+            model,
+            pretrained=None if scripted else str(weights.file),
+            force_quick_gelu=weights.quick_gelu,
+            force_preprocess_cfg=weights.preprocessing,
+            weights_only=True,
         )
+        if scripted:
+            network.load_state_dict(scripted)
         return network, open_clip.get_tokenizer(model)
     except Exception as error:
         # open_clip and torch raise whatever a strange file leads them to: a missing key, another shape, a bad zip.
@@ -176,3 +195,15 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         raise ModelUnavailable(
             "text-model-unreadable", model=model, path=str(weights.file), reason=reason[:160]
         ) from error
+
+
+def _find_fetched(store: ModelStore, clip: str) -> Path | None:
+    """The file of a text model in the store, by what requests call it; None where it is not there.
+
+    Raises:
+        ModelUnavailable: it is damaged.
+    """
+    serving = [
+        e.name for e in store.catalogue() if e.role == "guidance" and e.clip == clip and store.is_present(e.name)
+    ]
+    return store.path(serving[0]) if serving else None

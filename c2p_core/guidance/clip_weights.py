@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.errors import BadRequest, ModelUnavailable
 
 # The files that open_clip's loader reads without running code from them.
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+# Numbers that OpenAI's archives keep as tensors.
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 # The settings of a tag in open_clip that define the preprocessing of pictures.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights, and the preprocessing of pictures where it differs from open_clip's default."""
+    """A file of weights.
+
+    Attributes:
+        file: of tensors; one of a fetched model, whose hash is known, may be a TorchScript archive.
+        preprocessing: of pictures, where it differs from open_clip's default.
+        quick_gelu: whether the weights were trained with OpenAI's approximation of the activation GELU.
+    """
 
     file: Path
     preprocessing: dict[str, Any]
+    quick_gelu: bool = False
 
 
-def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
+def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | None = None) -> Weights:
     """Find the weights of a model by tag or file; a tag's weights are fetched into open_clip's cache where allowed.
 
     Args:
         model: its name in open_clip.
         pretrained: a file, or one of open_clip's tags for the model.
         offline: fetch nothing.
+        fetched: the file of this tag in the store of models, where it has one.
 
     Raises:
         BadRequest: open_clip has no such model or tag, or the model needs a tokenizer from elsewhere.
@@ -56,17 +70,33 @@ def find_weights(model: str, pretrained: str, offline: bool) -> Weights:
             raise BadRequest("weights-only-from-file", name=pretrained[:200], model=model)
         raise BadRequest("weights-unknown", name=pretrained[:200], model=model, known=known)
     preprocessing = {name: tag[name] for name in _PREPROCESSING if tag.get(name) is not None}
-    cached = next(_find_cached(tag), None)
-    if cached is not None:
-        return Weights(cached, preprocessing)
+    quick_gelu = bool(tag.get("quick_gelu", False))
+    found = fetched or next(_find_cached(tag), None)
+    if found is not None:
+        return Weights(found, preprocessing, quick_gelu)
     if offline:
         raise ModelUnavailable("weights-offline", name=pretrained, model=model)
     try:
-        return Weights(Path(open_clip.download_pretrained(tag)), preprocessing)
+        return Weights(Path(open_clip.download_pretrained(tag)), preprocessing, quick_gelu)
     except Exception as error:
         # The network, the hub's client and the disk raise errors of many types.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise ModelUnavailable("weights-not-fetched", name=pretrained, model=model, reason=reason[:160]) from error
+
+
+def read_torchscript(file: Path) -> dict[str, Tensor] | None:
+    """The tensors of a CLIP model that OpenAI published as a TorchScript archive; None where the file is none.
+
+    Args:
+        file: whose hash is known to be OpenAI's: reading an archive may run what is in it.
+    """
+    if not zipfile.is_zipfile(file):
+        return None
+    with zipfile.ZipFile(file) as archive:
+        if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            return None
+    tensors: dict[str, Tensor] = torch.jit.load(file, map_location="cpu").state_dict()
+    return {name: value for name, value in tensors.items() if name not in _NO_WEIGHTS}
 
 
 def _find_cached(tag: dict[str, Any]) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from c2p_core.api import FaceReport, ProtectRequest, Similarity, Stronger
+from c2p_core.api import Computation, FaceReport, ProtectRequest, Similarity, Stronger
 from c2p_core.errors import Message
 from c2p_core.version import __version__
 
@@ -96,6 +96,7 @@ def photo_report(
     warnings: Sequence[Message] = (),
     request: ProtectRequest | None = None,
     stronger: Stronger | None = None,
+    computation: Computation | None = None,
 ) -> dict[str, Any]:
     """One photo's part of the report, ready for ``json.dumps``.
 
@@ -106,6 +107,7 @@ def photo_report(
         warnings: what the user should know about the run.
         request: the settings of the run, None for ``c2p check``.
         stronger: what a higher strength would achieve, None where that is unknown.
+        computation: what it was computed with, None for ``c2p check``.
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
@@ -124,6 +126,7 @@ def photo_report(
         ]
         report["settings"] = settings
         report["stronger"] = stronger_report(stronger, faces)
+        report["computation"] = computation_report(computation)
     report["faces"] = [face_report(face) for face in faces]
     report["warnings"] = [warning.described() for warning in warnings]
     return report
@@ -158,6 +161,11 @@ def face_report(face: FaceReport) -> dict[str, Any]:
 def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> dict[str, Any] | None:
     """What a higher strength would achieve, ready for ``json.dumps``; None where that is unknown."""
     return None if stronger is None else asdict(stronger) | {"sentence": stronger_sentence(stronger, faces)}
+
+
+def computation_report(computation: Computation | None) -> dict[str, Any] | None:
+    """What a result was computed with, ready for ``json.dumps``; None where that is unknown."""
+    return None if computation is None else vars(computation) | {"why": computation.why.described()}
 
 
 def _similarity_rows(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:

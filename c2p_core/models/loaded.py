@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from c2p_core.api import DEFAULT_HOLD_OUT, Device, ProtectRequest
+from c2p_core.compute_plan import plan_attempts
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
@@ -24,6 +25,7 @@ from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.prior import Prior, Resources
 from c2p_core.priors.registry import MODULES
+from c2p_core.profiles import choose_profile, default_profile, find_generator, full_recognisers
 from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
 from c2p_core.recognition.brought import is_brought
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys
@@ -91,6 +93,7 @@ def load_models(
     warnings: list[Message],
     warm: WarmModels,
     on_inversion_step: OnStep = lambda step, steps: None,
+    recorded: bool = False,
 ) -> Models:
     """Load the models that a request needs and that are not loaded yet.
 
@@ -101,27 +104,45 @@ def load_models(
         warnings: messages for the user are appended here.
         warm: cache of loaded models.
         on_inversion_step: called before each step of an inversion; may raise to end it.
+        recorded: whether the work of networks is recorded and replayed, see ``accelerated.accelerate``.
 
     Raises:
         BadRequest: a recogniser's name is unknown.
         ModelUnavailable: a model is missing and could not be fetched.
     """
-    recognisers, missing = get_recognisers(name_recognisers(request), store, device, warm)
+    full = request.profile == "full"
+    generator = find_generator(store) if full else None
+    recognisers, missing = get_recognisers(name_recognisers(request), store, device, warm, full, recorded)
     warnings += missing + unmeasured_warnings(recognisers) + judge_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
     prior = load_prior(
         request.prior,
-        Resources(store, device, warm.get, warm.inversions, request.free_noise, warnings.append, on_inversion_step),
+        Resources(
+            store,
+            device,
+            warm.get,
+            warm.inversions,
+            request.free_noise,
+            warnings.append,
+            on_inversion_step,
+            generator,
+        ),
     )
     decoys: tuple[dict[str, Tensor], ...] = ()
     if request.mode == "decoy":
         decoys = load_decoys(store.path("decoys"), optimised, device)
         warnings += decoy_warnings(optimised, decoys)
     guidance = warm.get(
-        ("guidance", device), lambda: TextGuidance(store, device, *parse_clip(request.clip)), source=request.clip
+        ("guidance", device),
+        lambda: TextGuidance(store, device, *parse_clip(request.clip), recorded=recorded),
+        source=(request.clip, recorded),
     )
-    warnings += licence_warnings(store, [*(r.name for r in recognisers), *serving_clip(store, request.clip)])
-    warnings += [*(generator_warnings(store) if prior.name == "stylegan2" else ()), *store.take_notices()]
+    used = [*(r.name for r in recognisers), *serving_clip(store, request.clip)]
+    if prior.name == "stylegan2":
+        own = generator_warnings(store)
+        warnings += own
+        used += [generator] if generator and not own else []
+    warnings += [*licence_warnings(store, used), *store.take_notices()]
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 
@@ -144,15 +165,28 @@ def name_recognisers(request: ProtectRequest) -> Literal["auto"] | tuple[str, ..
 
 
 def get_recognisers(
-    names: Literal["auto"] | tuple[str, ...], store: ModelStore, device: torch.device, warm: WarmModels
+    names: Literal["auto"] | tuple[str, ...],
+    store: ModelStore,
+    device: torch.device,
+    warm: WarmModels,
+    full: bool = False,
+    recorded: bool = False,
 ) -> tuple[tuple[Recogniser, ...], list[Message]]:
-    """Load recognisers, or take them from the cache; also returns a message for each one that is missing."""
+    """Load recognisers, or take them from the cache; also returns a message for each one that is missing.
+
+    Args:
+        names: "auto" for all that are available, or names.
+        store, device, warm: as in ``load_models``.
+        full: whether "auto" includes the full profile's.
+        recorded: see ``load_models``.
+    """
+    more = full_recognisers(store) if full and "auto" in (names, *names) else ()
 
     def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
         missing: list[Message] = []
-        return load_recognisers(names, store, device, missing), missing
+        return load_recognisers(names, store, device, missing, more, recorded), missing
 
-    key = ("recognisers", names, device)
+    key = ("recognisers", names, more, device, recorded)
     loaded = warm.get(key, load)
     if loaded[1]:
         # The missing ones may be available in the next run.
@@ -194,5 +228,8 @@ def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
         ModelUnavailable: a model is missing and could not be fetched.
     """
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
-    load_models(ProtectRequest(nothing), store, pick_device(device), [], warm)
+    where = pick_device(device)
+    request = choose_profile(ProtectRequest(nothing, profile=default_profile()), store, where).request
+    # As its first attempt will want them.
+    load_models(request, store, where, [], warm, recorded=plan_attempts(where, 1)[0].plan.recorded)
     find_faces_in(torch.zeros(3, 64, 64), store)

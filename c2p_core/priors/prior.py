@@ -117,6 +117,7 @@ class Resources:
         free_noise: see `c2p_core.api.ProtectRequest`.
         warn: called with messages for the user.
         on_inversion_step: called before each step of an inversion with its number and their count; may raise to end it.
+        generator: name of the model with the generator and its encoder; None for the user's own, or what ships.
     """
 
     store: ModelStore
@@ -126,3 +127,4 @@ class Resources:
     free_noise: bool
     warn: Callable[[Message], None]
     on_inversion_step: Callable[[int, int], None]
+    generator: str | None = None

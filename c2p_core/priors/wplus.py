@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.activations import keep_in_main_memory
 from c2p_core.api import Part
 from c2p_core.colour import srgb_to_linear
+from c2p_core.device import release_memory
 from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, crop
 from c2p_core.faces.canonical import load_mean_face
@@ -86,14 +88,18 @@ class Networks:
     fingerprint: str
 
 
-def load_networks(store: ModelStore, device: torch.device) -> Networks:
-    """Load the user's own checkpoints, or else the small ones that ship with the program.
+def load_networks(store: ModelStore, device: torch.device, fetched: str | None = None) -> Networks:
+    """Load the user's own checkpoints, or else those that were fetched, or the small ones that ship with the program.
+
+    Args:
+        store: has the models' files.
+        device: to compute on.
+        fetched: name of a model that was fetched and has both networks; None for those that ship.
 
     Raises:
         ModelUnavailable: one of the two is missing, one is damaged, or their codes differ in shape.
     """
-    own = find_checkpoints(store.root)
-    generator_file, encoder_file = own if own is not None else (store.path(_MINI), store.path(_MINI))
+    generator_file, encoder_file = find_checkpoints(store.root) or (store.path(fetched or _MINI),) * 2
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
@@ -118,7 +124,10 @@ def load(resources: Resources) -> WPlusPrior:
     store, device = resources.store, resources.device
     mean_face = load_mean_face(store.path("complexion"))
     own = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
-    networks = resources.keep(("stylegan2", device), lambda: load_networks(store, device), own)
+    fetched = resources.generator
+    networks = resources.keep(
+        ("stylegan2", device), lambda: load_networks(store, device, fetched), (own, None if own else fetched)
+    )
     return WPlusPrior(
         networks,
         mean_face,
@@ -202,14 +211,24 @@ class WPlusPrior:
     def _invert_with_fallback(self, face: CanvasFace) -> tuple[Inversion, bool]:
         """Invert a face; returns the inversion and whether it is complete and thus worth caching.
 
-        If the graphics card runs out of memory, tries first without tuning, then on the CPU.
+        If the graphics card runs out of memory, tries first with what backward passes need in the computer's memory,
+        which changes nothing else, then without tuning, then on the CPU.
         """
         try:
             return self._invert_on(face, self.networks, self._device, self._settings), True
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
+            self._warn(Message("inversion-in-main-memory"))
+        release_memory()
+        try:
+            with keep_in_main_memory():
+                return self._invert_on(face, self.networks, self._device, self._settings), True
+        except RuntimeError as error:
+            if not is_out_of_gpu_memory(error):
+                raise
             self._warn(Message("inversion-without-tuning"))
+        release_memory()
         try:
             return self._invert_on(face, self.networks, self._device, replace(self._settings, tuning_steps=0)), False
         except RuntimeError as error:
@@ -388,7 +407,7 @@ class DisplacementSolver:
         # Weighted so that every edge counts alike, regardless of its contrast.
         contrast = slope.square().sum(1)
         weighted = jacobian / (contrast + contrast.mean())
-        gram, bending = (weighted @ jacobian.T).double(), (bends @ bends.T).double()
+        gram, bending = in_double(weighted @ jacobian.T), in_double(bends @ bends.T)
         gram += _SMOOTH * (gram.trace() / bending.trace()) * bending
         gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self._projection, self._inverse_gram = weighted, torch.linalg.inv(gram).to(jacobian)
@@ -426,9 +445,14 @@ def principal_axes(generator: Generator) -> Tensor:
     """(style, style): principal axes of W over random draws, as rows, each scaled to its standard deviation."""
     like = generator.mean_w
     draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(like)
-    spreads, axes = torch.linalg.eigh(torch.cov(generator.mapping(draws).double().T))
+    spreads, axes = torch.linalg.eigh(torch.cov(in_double(generator.mapping(draws)).T))
     scaled: Tensor = spreads.clamp(min=0.0).sqrt()[:, None] * axes.T
     return scaled.to(like)
+
+
+def in_double(values: Tensor) -> Tensor:
+    """In double precision; on the processor where the device has none, as Apple's MPS."""
+    return (values if values.device.type in ("cpu", "cuda") else values.cpu()).double()
 
 
 def grid_centres(side: int, device: torch.device) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from c2p_core.accelerated import Forward, accelerate, place
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
@@ -113,7 +114,7 @@ def load_architecture(entry: ModelEntry) -> Architecture:
     return Architecture(make, template, load)
 
 
-def embed_with(network: nn.Module, template: Template) -> Embed:
+def embed_with(network: Forward, template: Template) -> Embed:
     """Combine alignment, network and normalisation in one function."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
@@ -148,13 +149,12 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
         network = architecture.make()
         if entry.files:
             network = load_weights(network, store.path(name))
-    network = network.eval().requires_grad_(False).to(device)
     return Loaded(
         name,
         name,
         entry.family,
         entry.licence,
-        network,
+        place(network, device),
         architecture.template,
         name,
         entry.default,
@@ -173,6 +173,8 @@ def load_recognisers(
     store: ModelStore,
     device: torch.device,
     warnings: list[Message] | None = None,
+    more: Sequence[str] = (),
+    recorded: bool = False,
 ) -> tuple[Recogniser, ...]:
     """Load recognisers, fetching them where needed and allowed.
 
@@ -182,16 +184,18 @@ def load_recognisers(
         store: the store of their files.
         device: the device that they run on.
         warnings: receives a message on each recogniser that "auto" leaves out.
+        more: names that "auto" includes beyond those that runs use unasked.
+        recorded: see ``accelerated.accelerate``.
 
     Raises:
         BadRequest: an unknown name.
         ModelUnavailable: a named recogniser, the file of thresholds, or every recogniser of "auto" is unavailable.
     """
-    load = _Loader(store, device)
+    load = _Loader(store, device, recorded)
     loaded: dict[str, Recogniser] = {}
     missing: list[Message] = []
     for name in ("auto",) if names == "auto" else names:
-        for wanted in recogniser_names(store) if name == "auto" else (name,):
+        for wanted in (*recogniser_names(store), *more) if name == "auto" else (name,):
             try:
                 found = load(wanted)
             except ModelUnavailable as error:
@@ -226,8 +230,8 @@ def judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
 class _Loader:
     """Loads recognisers with their measured thresholds."""
 
-    def __init__(self, store: ModelStore, device: torch.device) -> None:
-        self._store, self._device = store, device
+    def __init__(self, store: ModelStore, device: torch.device, recorded: bool) -> None:
+        self._store, self._device, self._recorded = store, device, recorded
         self._shipped = read_thresholds(store.path("thresholds"))
         self._own = read_own_thresholds(store.root)
         self._others: OtherPhotos = read_other_photos(store.path("other-photos"))
@@ -245,7 +249,7 @@ class _Loader:
             limits.far1,
             limits.far01,
             limits.impostor_std,
-            embed_with(loaded.network, loaded.template),
+            embed_with(accelerate(loaded.network, self._device, self._recorded), loaded.template),
             self._others.up_to.get(loaded.name),
             limits.measured_by,
             loaded.given,

@@ -60,17 +60,40 @@ def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
         template: of the recogniser.
 
     Returns:
-        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image.
+        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image. Each face comes
+        out as it does alone.
     """
     found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
     to_image = fit_similarity(found.new_tensor(template.points), found)
-    scale = float(to_image.detach()[:, :, 0].norm(dim=1).max())
+    scales: list[float] = to_image.detach()[:, :, 0].norm(dim=1).cpu().tolist()
+    units = [_choose_unit(scale, min(images.shape[2:])) for scale in scales]
+    if len(set(units)) <= 1:
+        return _sample_chips(images, to_image, template.size, units[0] if units else 1)
+    chips = [
+        _sample_chips(image[None], own[None], template.size, unit)
+        for image, own, unit in zip(images, to_image, units, strict=True)
+    ]
+    return torch.cat(chips)
+
+
+def _choose_unit(scale: float, side: int) -> int:
+    """The power of two by which a picture is downscaled first.
+
+    Args:
+        scale: picture pixels per chip pixel.
+        side: the shorter one of the picture.
+    """
     unit = 1
-    while scale > _LARGEST_STEP * unit and min(images.shape[2:]) > 1:
-        images = F.avg_pool2d(images, 2)
+    while scale > _LARGEST_STEP * unit and side // unit > 1:
         unit *= 2
+    return unit
+
+
+def _sample_chips(images: Tensor, to_image: Tensor, size: int, unit: int) -> Tensor:
+    for _ in range(unit.bit_length() - 1):
+        images = F.avg_pool2d(images, 2)
     height, width = images.shape[2:]
-    centres = torch.arange(template.size, device=images.device, dtype=images.dtype) + 0.5
+    centres = torch.arange(size, device=images.device, dtype=images.dtype) + 0.5
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     sources = torch.stack([x, y, torch.ones_like(x)], -1) @ to_image.to(images.dtype).transpose(1, 2)[:, None]
     grid = 2 * sources / (unit * sources.new_tensor([width, height])) - 1

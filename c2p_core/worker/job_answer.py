@@ -9,7 +9,7 @@ from typing import Any
 from worker_client.constants import PROGRESS, PROTOCOL
 
 from c2p_core import errors
-from c2p_core.api import FaceReport, Progress, ProtectRequest
+from c2p_core.api import Computation, FaceReport, Progress, ProtectRequest
 from c2p_core.faces.amounts import Amounts
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report, face_sentence, judged_by_other_photos
 from c2p_core.search import SearchSettings
@@ -21,10 +21,16 @@ _LEFT_OUT = ("photo", "original", "faces", "layers", "looks")
 
 
 def list_settings(
-    request: ProtectRequest, reports: Sequence[FaceReport], output: str, amounts: Amounts
+    request: ProtectRequest,
+    reports: Sequence[FaceReport],
+    output: str,
+    amounts: Amounts,
+    computation: Computation | None = None,
 ) -> dict[str, Any]:
-    """List all settings that determined the result, for the layer's parasite."""
+    """List all settings that determined the result, for the layer's parasite; models by name, where these are known."""
     kept = {name: value for name, value in vars(request).items() if name not in _LEFT_OUT}
+    if computation is not None:
+        kept |= {name: getattr(computation, name) for name in ("profile", "prior", "clip")}
     kept["steps"] = request.steps or SearchSettings().steps
     done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
     return {**kept, **asdict(amounts), "output": output, "faces": done, "program": __version__, "protocol": PROTOCOL}

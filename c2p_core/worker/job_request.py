@@ -8,10 +8,11 @@ from typing import get_args
 
 import numpy as np
 
-from c2p_core.api import DEFAULT_CLIP, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Mode, Part, ProtectRequest
+from c2p_core.api import AUTO, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, Mode, Part, Profile, ProtectRequest
 from c2p_core.errors import BadRequest
 from c2p_core.faces.amounts import MAX_AMOUNT, Amounts
 from c2p_core.photo import Photo
+from c2p_core.profiles import default_profile
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.protocol import Picture
 from c2p_core.worker.results import check_selection
@@ -39,13 +40,14 @@ def build_request(header: JobHeader) -> ProtectRequest:
         prompt=header.text("prompt", DEFAULT_PROMPT),
         strength=header.number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=header.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
-        prior=header.text("prior", PRIORS[0]),
-        clip=header.text("clip", DEFAULT_CLIP),
+        profile=header.word("profile", default_profile(), get_args(Profile)),  # type: ignore[arg-type]
+        prior=header.text("prior", AUTO),
+        clip=header.text("clip", AUTO),
         recognisers=header.names("recognisers") or "auto",
         hold_out=header.text("hold_out", "auto"),
         steps=steps or None,
         seed=header.integer("seed", 0, 0, 2**31 - 1),
-        device=header.word("device", "auto", ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
+        device=header.word("device", "auto", get_args(Device)),  # type: ignore[arg-type]
         keep_expression=header.flag("keep_expression", True),
         locks=header.words("locks", get_args(Part)),  # type: ignore[arg-type]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -15,12 +16,14 @@ from c2p_core.api import (
     DEFAULT_STRENGTH,
     PRIORS,
     CancelToken,
+    Device,
     FaceReport,
     Mode,
     Part,
     Progress,
+    ProtectRequest,
 )
-from c2p_core.device import pick_device
+from c2p_core.device import device_name, pick_device, release_memory
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.gpu_memory import is_out_of_gpu_memory
@@ -29,7 +32,9 @@ from c2p_core.io.decode import MIN_SIDE
 from c2p_core.models import loaded
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.priors.inversion_cache import MemoryInversions
+from c2p_core.profiles import choose_profile, default_profile
 from c2p_core.robustness import UPLOAD_WIDTH, simulate_photo_upload
 from c2p_core.search import SearchSettings
 from c2p_core.sketch import show_photo
@@ -68,12 +73,13 @@ class Jobs:
         device = pick_device("auto")
         known = self._known_models()
         # The plug-in offers to fetch missing models, and must be able to connect for that.
-        with contextlib.suppress(ModelUnavailable):
+        with contextlib.suppress(ModelUnavailable, BadRequest):
             self._warm_up()
         return {
             "device": device.type,
-            "device_name": torch.cuda.get_device_name() if device.type == "cuda" else None,
+            "device_name": device_name(device),
             "cores": os.cpu_count() or 1,
+            "profile": self._describe_profile(device),
             "priors": list(PRIORS),
             "models_folder": str(self._store.root),
             "modes": list(get_args(Mode)),
@@ -91,6 +97,15 @@ class Jobs:
             "models": {name: known[name] for name in ("present", "missing")},
         }
 
+    def _describe_profile(self, device: torch.device) -> Header:
+        """What jobs without a profile of their own take, or what is wrong with that."""
+        asked = ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)))
+        try:
+            chosen = choose_profile(replace(asked, profile=default_profile()), self._store, device)
+        except errors.C2PError as error:
+            return {"name": None, "why": error.message.described()}
+        return {"name": chosen.request.profile, "why": chosen.why.described()}
+
     def _warm_up(self) -> None:
         """Load what a default job needs, on the CPU where GPU memory is full; jobs try the GPU again."""
         try:
@@ -100,7 +115,7 @@ class Jobs:
             if not is_out_of_gpu_memory(error):
                 raise
         self._warm.release()
-        torch.cuda.empty_cache()
+        release_memory()
         loaded.warm_up(self._store, "cpu", self._warm)
 
     def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
@@ -153,7 +168,7 @@ class Jobs:
         currents = [p for p in pictures if p.name == "current"]
         if not originals or len(originals) != len(currents):
             raise BadRequest("check-without-pairs")
-        device = header.word("device", "auto", ("auto", "cpu", "cuda"))
+        device = header.word("device", "auto", get_args(Device))
         upload = header.flag("upload")
         full = header.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
         pairs = [(to_photo(original), to_photo(current)) for original, current in zip(originals, currents, strict=True)]

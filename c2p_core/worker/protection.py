@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from c2p_core import compare, errors, pipeline
-from c2p_core.api import CancelToken, FaceReport, Progress, ProtectRequest, ProtectResult, Stronger
+from c2p_core.api import CancelToken, Computation, FaceReport, Progress, ProtectRequest, ProtectResult, Stronger
 from c2p_core.direction import apply_direction
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.faces.paste import blend_selection
 from c2p_core.io.decode import MIN_SIDE
-from c2p_core.io.report import stronger_report
+from c2p_core.io.report import computation_report, stronger_report
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.search import SearchSettings
@@ -74,6 +74,11 @@ class _KeptSearch:
     @property
     def tasks(self) -> list[Task]:
         return [kept.task for kept in self.regions]
+
+    @property
+    def computation(self) -> Computation | None:
+        """Of the first region; the others differ from it in the memory that they took at most."""
+        return self.regions[0].sketch.direction.computation
 
 
 class KeptSearches:
@@ -186,7 +191,8 @@ class Protection:
                 "search": self._searches.add(search),
                 **describe_reports(reports),
                 "warnings": describe_messages(search.warnings),
-                "settings": list_settings(request, reports, "single", AS_FOUND),
+                "settings": list_settings(request, reports, "single", AS_FOUND, search.computation),
+                "computation": computation_report(search.computation),
                 "seconds": round(search.seconds, 2),
                 "seconds_per_face": average_seconds(request, reports),
             }
@@ -275,6 +281,7 @@ class _Measured:
     reports: list[FaceReport]
     warnings: list[errors.Message]
     stronger: Stronger | None
+    computation: Computation | None
 
 
 def _request_for(region: RegionPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
@@ -322,6 +329,7 @@ def _pack_results(
     warnings: list[errors.Message] = []
     packed: list[Picture] = []
     stronger: Stronger | None = None
+    computation: Computation | None = None
     tasks = []
     for region, task, result in parts:
         task = drop_missing_faces(task, result.faces)
@@ -329,9 +337,9 @@ def _pack_results(
         reports += move_to_layer(result.faces, task, region.photo)
         warnings += [w for w in result.warnings if w not in warnings]
         # It depends on the request only, the same for all regions except those that are strengthened.
-        stronger = stronger or result.stronger
+        stronger, computation = stronger or result.stronger, computation or result.computation
         packed += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
-    return _Measured(renumber(reports, tasks), warnings, stronger), packed
+    return _Measured(renumber(reports, tasks), warnings, stronger, computation), packed
 
 
 def _answer(
@@ -349,7 +357,8 @@ def _answer(
             **describe_reports(reports),
             "warnings": describe_messages(warnings),
             "stronger": stronger_report(measured.stronger, reports),
-            "settings": list_settings(request, reports, output, amounts),
+            "settings": list_settings(request, reports, output, amounts, measured.computation),
+            "computation": computation_report(measured.computation),
             "seconds": round(seconds, 2),
             "seconds_per_face": average_seconds(request, reports),
         },

@@ -27,7 +27,7 @@ from worker_client.settings import (  # noqa: E402
     job_header,
     search_settings,
 )
-from worker_client.texts import _, device_name, duration, megabytes, ngettext, sentence, stage  # noqa: E402
+from worker_client.texts import _, device_name, duration, megabytes, ngettext, profile, sentence, stage  # noqa: E402
 
 import presets  # noqa: E402
 import preview  # noqa: E402
@@ -168,6 +168,8 @@ class ProtectDialog:
         )
         self._missing = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
         inside.pack_start(self._missing, False, False, 0)
+        self._profile = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
+        inside.pack_start(self._profile, False, False, 0)
         # One in place of the other: together they would be too tall, and have more controls than there are letters.
         self._pages = Gtk.Stack(vhomogeneous=False)
         self._pages.add_named(box, _USUAL)
@@ -535,6 +537,7 @@ class ProtectDialog:
         self._hello = hello
         self._offer([_(preset) for preset in hello["presets"]])
         self._offer_priors(hello["missing_priors"])
+        self._profile.set_text(profile(hello))
         self._show_estimate()
 
     def _show_problem(self, problem: WorkerProblem) -> None:

@@ -61,6 +61,12 @@ ENGLISH = {
     "face-number-unknown": N_("There is no face {number}; the photo has faces 1 to {count} (see 'c2p faces')."),
     "cuda-missing": N_("There is no CUDA device here; use --device cpu or auto."),
     "cuda-unusable": N_("PyTorch can't use the CUDA device here ({reason}); use --device cpu or auto."),
+    "mps-missing": N_("There is no Apple graphics card that PyTorch can use (MPS); use --device cpu or auto."),
+    "mps-unusable": N_("PyTorch can't use Apple's graphics card here ({reason}); use --device cpu or auto."),
+    "profile-unknown": N_("There is no profile '{profile}'; the profiles are {known}."),
+    "profile-incomplete": N_(
+        "The full profile lacks {missing}; 'c2p models fetch full' brings what is missing, or use --profile embedded."
+    ),
     # Where results go
     "output-is-file": N_("'{path}' is a file; -o must be a folder when there are several photos."),
     "output-names-file": N_("'{path}' names one file; -o must be a folder when there are several photos."),
@@ -276,15 +282,35 @@ ENGLISH = {
         " lipstick."
     ),
     "products-covered": N_("Face {number} is covered where this would be painted, so it is left out: {products}."),
+    # Which models a run takes
+    "profile-embedded": N_("Profile embedded: the models that came with the program."),
+    "profile-full": N_("Profile full: the models that you fetched, as you asked."),
+    "profile-auto-full": N_(
+        "Profile full: the models that you fetched are here, and so is a graphics card ({device})."
+    ),
+    "profile-auto-incomplete": N_(
+        "Profile embedded: the models that came with the program; the full profile lacks {missing}."
+    ),
+    "profile-auto-without-gpu": N_(
+        "Profile embedded: the models that came with the program; the full profile's are here, but take a graphics"
+        " card that PyTorch can use, or minutes a face with --profile full."
+    ),
     # What a run could not do as it should
     "cancelled": N_("Stopped on request; nothing was changed."),
     "profile-ignored": N_(
         "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
     ),
     "gpu-unusable": N_("PyTorch can't use the graphics card ({reason}); the processor does its work."),
+    "faces-in-turns": N_("The graphics card has too little memory for all faces at once; they were searched in turn."),
+    "search-without-graphs": N_(
+        "The graphics card has too little memory to replay recorded work, or can't; the search took longer without it."
+    ),
     "search-in-turns": N_("The graphics card has too little memory; the search asks one recogniser at a time."),
     "photo-on-processor": N_("The graphics card has too little memory for this photo; the processor protected it."),
     "check-on-processor": N_("The graphics card has too little memory for this check; the processor did it."),
+    "inversion-in-main-memory": N_(
+        "The graphics card has too little memory for the inversion; part of it waits in the computer's memory."
+    ),
     "inversion-without-tuning": N_(
         "The graphics card has too little memory for the whole inversion; it is done without tuning."
     ),

@@ -7,7 +7,7 @@ import json
 
 from worker_client.client import diagnose, greet, stop
 from worker_client.messages import Message
-from worker_client.texts import _, as_text, device_name, duration, megabytes, sentence
+from worker_client.texts import _, as_text, device_name, duration, megabytes, profile, sentence
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
 # Values and what the user reads, the default first.
@@ -64,8 +64,8 @@ def describe(action, answer):
             time=duration(answer["seconds_running"]), memory=megabytes(answer["memory"])
         ),
         _("Its log is {}.").format(answer["log"]),
-        "",
     ]
+    lines += [line for line in (profile(hello),) if line] + [""]
     lines += _models(hello["models"]) or [_("All models are here.")]
     return "\n".join(lines + [sentence(why) for _name, why in sorted(hello["missing_priors"].items())])
 

@@ -43,6 +43,12 @@ def device_name(hello):
     return hello["device_name"] or _("{count} processor cores").format(count=hello["cores"])
 
 
+def profile(hello):
+    # type: (dict[str, Any]) -> str
+    """Which models the worker takes and why, from its hello; empty from a worker of before."""
+    return sentence(hello["profile"]["why"]) if "profile" in hello else ""
+
+
 def stage(header):
     # type: (dict[str, Any]) -> str
     """What the worker is doing, from the header of a "progress" or "queued" event, and to which of several images."""

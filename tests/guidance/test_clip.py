@@ -17,6 +17,7 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
+from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from tests.said import raising
 
@@ -43,6 +44,9 @@ class Store:
 
     def path(self, name: str) -> Path:
         return COMPLEXION if name == "complexion" else self.folder
+
+    def catalogue(self) -> tuple[ModelEntry, ...]:
+        return ()
 
 
 def store_with(folder: Path) -> ModelStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -25,6 +26,7 @@ from c2p_core.guidance.clip_weights import find_weights
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.validate import check_request
+from tests.fetchable import bundle_with_fetchable
 from tests.said import raising
 
 torchvision_ops.define_missing_operators()
@@ -122,6 +124,62 @@ def test_a_failed_download_is_reported_with_the_first_line_of_its_reason(
     monkeypatch.setattr("open_clip.download_pretrained", refuse)
     with raising(ModelUnavailable, "weights-not-fetched", name=tag, reason="the hub is away"):
         find_weights("tiny-clip", tag, offline=False)
+
+
+class ByTorchScript(torch.nn.Module):
+    """A network as OpenAI published its own: a TorchScript archive, in half precision, with three numbers beside it."""
+
+    def __init__(self, network: CLIP) -> None:
+        super().__init__()
+        for name, part in network.named_children():
+            self.add_module(name, part)
+        for name, value in network.state_dict().items():
+            if "." not in name:
+                self.register_buffer(name, value.half())
+        for name in ("input_resolution", "context_length", "vocab_size"):
+            self.register_buffer(name, torch.tensor(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_a_fetched_archive_of_a_tag_is_read_with_its_activation_and_preprocessing(
+    tiny: Path, tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tags._PRETRAINED["tiny-clip"][tag], "quick_gelu", True)
+    torch.manual_seed(2)
+    network = CLIP(**CONFIG, quick_gelu=True).eval()
+    file = tmp_path / "models" / "clip-tiny" / "tiny.pt"
+    file.parent.mkdir(parents=True)
+    # The archive has no code of the layers: only the tensors are read.
+    torch.jit.save(torch.jit.trace(ByTorchScript(network), torch.zeros(1)), file)
+    bundle = bundle_with_fetchable(tmp_path / "bundle")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with (bundle / "manifest.toml").open("a", encoding="utf-8") as manifest:
+        manifest.write(
+            f"""
+[[model]]
+name = "clip-tiny"
+role = "guidance"
+profile = "full"
+clip = "tiny-clip:{tag}"
+licence = "MIT"
+origin = "a test"
+files = [{{ name = "tiny.pt", sha256 = "{digest}", size = {file.stat().st_size} }}]
+sources = []
+"""
+        )
+    loaded = TextGuidance(ModelStore(tmp_path / "models", True, bundle), CPU, "tiny-clip", tag)
+    assert loaded._mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    tokens = open_clip.get_tokenizer("tiny-clip")(["a photo of a face with red lipstick"])
+    with torch.no_grad():
+        found, wanted = (one.encode_text(tokens, normalize=True) for one in (loaded._model, network))
+    assert torch.allclose(found, wanted, atol=1e-3)
+    # The usual activation would give something else.
+    network = CLIP(**CONFIG)
+    network.load_state_dict(loaded._model.state_dict())
+    with torch.no_grad():
+        assert not torch.allclose(network.encode_text(tokens, normalize=True), wanted, atol=1e-3)
 
 
 class Saboteur:

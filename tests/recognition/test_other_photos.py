@@ -16,7 +16,7 @@ from c2p_core.recognition.other_photos import OtherPhotos, find_stronger, read_o
 from tests.said import raising
 
 NOTHING = Photo(np.zeros((1, 1, 3), np.uint8))
-USUAL = ProtectRequest(NOTHING, strength=0.5)
+USUAL = ProtectRequest(NOTHING, strength=0.5, prior="makeup")
 MEASURED = OtherPhotos("makeup", {}, ((0.25, 0.4), (0.5, 0.6), (1.0, 0.9)))
 
 

@@ -1,0 +1,100 @@
+"""How a run uses its device, and what it tries next when the memory of a graphics card runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from c2p_core.device import CPU, release_memory
+from c2p_core.errors import Message
+from c2p_core.gpu_memory import is_out_of_gpu_memory
+
+_Result = TypeVar("_Result")
+
+# Faces whose search runs in one batch. A face takes less than 1 GB beside the networks, which all faces share.
+_FACES_AT_ONCE = 8
+
+
+class RecordingFailed(RuntimeError):
+    """The work of a network could not be recorded for a graphics card, or comes out otherwise when it is replayed."""
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """How a run uses its device.
+
+    Attributes:
+        device: to compute on.
+        faces_at_once: how many faces of a photo are searched in one batch.
+        recorded: whether the kernels of a network are recorded once and replayed as one (CUDA graphs).
+        lean: whether a step asks one recogniser only, and what its backward pass needs waits in the computer's memory.
+    """
+
+    device: torch.device
+    faces_at_once: int = 1
+    recorded: bool = False
+    lean: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A plan, and what the user is told when it is not the first one; None for the first."""
+
+    plan: ComputePlan
+    said: Message | None
+
+
+def plan_attempts(device: torch.device, faces: int) -> tuple[Attempt, ...]:
+    """The plans for a photo, in order of preference; the last one needs no graphics card.
+
+    Args:
+        device: to compute on.
+        faces: how many faces of the photo are protected.
+    """
+    batches, records = device.type != "cpu", device.type == "cuda"
+    plan = ComputePlan(device, min(faces, _FACES_AT_ONCE) if batches else 1, records)
+    attempts = [Attempt(plan, None)]
+    if plan.faces_at_once > 1:
+        plan = replace(plan, faces_at_once=1)
+        attempts.append(Attempt(plan, Message("faces-in-turns")))
+    if plan.recorded:
+        plan = replace(plan, recorded=False)
+        attempts.append(Attempt(plan, Message("search-without-graphs")))
+    attempts.append(Attempt(replace(plan, lean=True), Message("search-in-turns")))
+    attempts.append(Attempt(ComputePlan(CPU), Message("photo-on-processor")))
+    return tuple(attempts)
+
+
+def run_first_that_fits(
+    release: Callable[[], None], attempts: Sequence[Attempt], work: Callable[[Attempt], _Result]
+) -> _Result:
+    """Work by one plan after the other until one does not run out of GPU memory, and return the result.
+
+    Args:
+        release: frees loaded models; called before each further attempt.
+        attempts: in order of preference; errors with the last one propagate.
+        work: does all of the work by a plan.
+    """
+    left: Iterator[Attempt] = iter(attempts)
+    attempt = next(left)
+    while True:
+        try:
+            return work(attempt)
+        except RuntimeError as error:
+            following = _following(left, error)
+            if following is None:
+                raise
+        # Outside the handler: the exception holds references to the tensors of the failed attempt.
+        release()
+        release_memory()
+        attempt = following
+
+
+def _following(left: Iterator[Attempt], error: RuntimeError) -> Attempt | None:
+    """The next attempt that may end better; None where the error is none of memory, or nothing is left to try."""
+    if isinstance(error, RecordingFailed):
+        return next((attempt for attempt in left if not attempt.plan.recorded), None)
+    return next(left, None) if is_out_of_gpu_memory(error) else None

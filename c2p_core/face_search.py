@@ -1,0 +1,152 @@
+"""Prepares the faces of a photo for the search, and searches them: as many at once as the plan of the run says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor
+
+from c2p_core import verify
+from c2p_core.activations import keep_in_main_memory
+from c2p_core.api import Preview
+from c2p_core.direction import FoundChange
+from c2p_core.errors import Message
+from c2p_core.face_settings import FaceSettings, protected_before, settings_for, shorten_search, start_from
+from c2p_core.faces import refine_landmarks
+from c2p_core.faces.canvas import CanvasFace
+from c2p_core.guidance.looks import paints_anything
+from c2p_core.io.rgb8 import tensor_as_bytes
+from c2p_core.models.loaded import Models
+from c2p_core.priors.prior import InvertedFace
+from c2p_core.recognition.decoys import nearest_decoy
+from c2p_core.references import mean_embedding, select_same_person
+from c2p_core.run import Run
+from c2p_core.search import FaceSearch, SearchResult, search
+from c2p_core.starting_look import choose_starting_look, leave_out_hidden, literal_look
+from c2p_core.subjects import Subject
+from c2p_core.terms import Target
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A face that is ready to be searched; ``seconds`` is how long that took."""
+
+    subject: Subject
+    searched: FaceSearch
+    references: tuple[verify.Embeddings, ...]
+    seconds: float
+
+
+def search_faces(
+    run: Run,
+    models: Models,
+    subjects: Sequence[Subject],
+    references: tuple[verify.Embeddings, ...],
+    warnings: list[Message],
+) -> tuple[FoundChange, ...]:
+    """Invert and search the faces of a photo.
+
+    Args:
+        run: whose plan says how many faces are searched at once.
+        models: of the run.
+        subjects: the faces.
+        references: embeddings of every reference photo of the request.
+        warnings: messages for the user are appended here.
+    """
+    found: list[FoundChange] = []
+    for begin in range(0, len(subjects), run.plan.faces_at_once):
+        group = range(begin, min(begin + run.plan.faces_at_once, len(subjects)))
+        prepared = [_prepare(run, models, subjects, index, group, references, warnings) for index in group]
+        began = time.perf_counter()
+        with keep_in_main_memory() if run.plan.lean else nullcontext():
+            results = search([face.searched for face in prepared], models.optimised, run.cancel)
+        shared = (time.perf_counter() - began) / len(prepared)
+        found += [_describe(face, result, shared) for face, result in zip(prepared, results, strict=True)]
+    return tuple(found)
+
+
+def _prepare(
+    run: Run,
+    models: Models,
+    subjects: Sequence[Subject],
+    index: int,
+    group: range,
+    references: tuple[verify.Embeddings, ...],
+    warnings: list[Message],
+) -> _Prepared:
+    """Invert a face, and choose what its search starts from."""
+    began = time.perf_counter()
+    subject, request = subjects[index], run.request
+    settings = settings_for(subject.face, request)
+    run.tell("prepare", face=index + 1, faces=len(subjects))
+    canvas = subject.canvas.to(run.device)
+    inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
+    look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
+    if hidden:
+        warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
+    inverted = inverted.with_look(look)
+    own = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
+    same = select_same_person(own, references, models.recognisers)
+    if request.references and not same:
+        warnings.append(Message("references-of-others", face=subject.face.number))
+    searched = _set_up(run, models, subject, settings, mean_embedding(own, same), canvas, inverted)
+    searched = replace(searched, on_step=partial(_tell_step, run, index, group, len(subjects)))
+    return _Prepared(subject, searched, same, time.perf_counter() - began)
+
+
+def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasFace, models: Models) -> Tensor:
+    """The (9, 6) look that the search starts from."""
+    if settings.literal:
+        return literal_look(settings.prompt, settings.seed)
+    return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
+
+
+def _set_up(
+    run: Run,
+    models: Models,
+    subject: Subject,
+    settings: FaceSettings,
+    own: verify.Embeddings,
+    canvas: CanvasFace,
+    inverted: InvertedFace,
+) -> FaceSearch:
+    guidance, number = models.guidance, subject.face.number
+    search_settings = shorten_search(run.settings, settings.earlier)
+
+    def preview(step: int, pixels: Tensor) -> None:
+        if run.preview is not None:
+            run.preview(Preview(number, step, search_settings.steps, tensor_as_bytes(pixels)))
+
+    # Who goes towards one decoy can't go away from photos that did so.
+    away = protected_before(settings.earlier, run.device) if run.request.mode == "dodge" else {}
+    preview(0, canvas.pixels)
+    # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
+    text = (guidance, guidance.direction(settings.prompt)) if paints_anything(settings.prompt) else None
+    return FaceSearch(
+        inverted,
+        canvas,
+        start_from(settings.earlier, inverted.start()),
+        Target(own, nearest_decoy(own, models.decoys), away),
+        text,
+        search_settings,
+        settings.seed,
+        on_evaluation=preview,
+        find_landmarks=lambda pixels, mesh: refine_landmarks(pixels, mesh, run.store),
+    )
+
+
+def _tell_step(run: Run, index: int, group: range, faces: int, step: int, steps: int) -> None:
+    """Report a step; of faces that are searched at once, as if they were searched one after the other."""
+    ahead, at = divmod(step * len(group) + index - group.start, steps)
+    run.tell("search", face=group.start + ahead + 1, faces=faces, step=at, steps=steps)
+
+
+def _describe(prepared: _Prepared, result: SearchResult, seconds: float) -> FoundChange:
+    change = prepared.searched.inverted.change(result.code)
+    return FoundChange(
+        prepared.subject, change, result.code, result.steps, prepared.seconds + seconds, prepared.references
+    )

@@ -1,0 +1,133 @@
+"""Profiles: which models a run takes where its request leaves that open, and why.
+
+What a request names itself is taken in any profile: the text model of the full profile with the prior makeup, or
+makeup with the full profile's recognisers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+
+from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS, Profile, ProtectRequest
+from c2p_core.device import device_name
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models.manifest import ModelEntry, Role
+from c2p_core.models.store import ModelStore
+from c2p_core.priors.checkpoint_files import find_checkpoints
+
+PROFILE_VARIABLE = "C2P_PROFILE"
+"""Environment variable with the profile of those who name none, such as GIMP."""
+_PRIOR = "stylegan2"
+
+
+@dataclass(frozen=True)
+class ChosenProfile:
+    """The models of a run.
+
+    Attributes:
+        request: with its profile, "embedded" or "full", and with the prior and the text model named.
+        why: why that profile, for the user.
+    """
+
+    request: ProtectRequest
+    why: Message
+
+
+def default_profile() -> Profile:
+    """The profile that ``C2P_PROFILE`` says, else "embedded".
+
+    Raises:
+        BadRequest: there is no such profile.
+    """
+    return _check(os.environ.get(PROFILE_VARIABLE) or "embedded")
+
+
+def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device) -> ChosenProfile:
+    """Choose the models of a request.
+
+    Args:
+        request: whose profile, prior and text model may be "auto".
+        store: has the models' files.
+        device: that the run computes on.
+
+    Raises:
+        BadRequest: there is no such profile.
+        ModelUnavailable: the request asks for "full" and one of its models is not here.
+    """
+    asked = _check(request.profile)
+    if asked == "embedded":
+        return _take_embedded(request, Message("profile-embedded"))
+    missing = _find_missing(request, store)
+    if asked == "full" and missing:
+        raise ModelUnavailable("profile-incomplete", missing=missing)
+    if asked == "full":
+        return _take_full(request, store, Message("profile-full"))
+    if missing:
+        return _take_embedded(request, Message("profile-auto-incomplete", missing=missing))
+    if device.type == "cpu":
+        return _take_embedded(request, Message("profile-auto-without-gpu"))
+    name = device_name(device) or device.type
+    return _take_full(request, store, Message("profile-auto-full", device=name))
+
+
+def find_generator(store: ModelStore) -> str | None:
+    """The name of the full profile's fetched generator; None without one."""
+    return next((entry.name for entry in _full(store, "prior") if store.is_present(entry.name)), None)
+
+
+def full_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """Names of the full profile's recognisers that are here, beyond those that ship."""
+    return tuple(entry.name for entry in _full(store, "recogniser") if store.is_present(entry.name))
+
+
+def _check(name: str) -> Profile:
+    known: tuple[Profile, ...] = get_args(Profile)
+    for profile in known:
+        if name == profile:
+            return profile
+    raise BadRequest("profile-unknown", profile=name[:40], known=list(known))
+
+
+def _full(store: ModelStore, role: Role) -> tuple[ModelEntry, ...]:
+    return tuple(entry for entry in store.catalogue() if entry.profile == "full" and entry.role == role)
+
+
+def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
+    """Names of models without which the full profile would be none, as far as the request leaves them to it."""
+    missing = []
+    if request.prior == AUTO and find_generator(store) is None and find_checkpoints(store.root) is None:
+        missing += [entry.name for entry in _full(store, "prior")]
+    if request.clip == AUTO and _find_clip(store) is None:
+        missing += [entry.name for entry in _full(store, "guidance")]
+    named = AUTO not in (request.prior, request.clip)
+    if named and request.recognisers == AUTO and not full_recognisers(store):
+        missing += [entry.name for entry in _full(store, "recogniser")]
+    return missing
+
+
+def _find_clip(store: ModelStore) -> str | None:
+    """The text model that is here, as a request names it: the full profile's, else another that the user fetched."""
+    entries = [entry for entry in store.catalogue() if entry.role == "guidance" and entry.clip]
+    entries.sort(key=lambda entry: entry.profile != "full")
+    return next((entry.clip for entry in entries if store.is_present(entry.name)), None)
+
+
+def _take_embedded(request: ProtectRequest, why: Message) -> ChosenProfile:
+    return ChosenProfile(_name_models(request, "embedded", PRIORS[0], DEFAULT_CLIP), why)
+
+
+def _take_full(request: ProtectRequest, store: ModelStore, why: Message) -> ChosenProfile:
+    return ChosenProfile(_name_models(request, "full", _PRIOR, _find_clip(store) or DEFAULT_CLIP), why)
+
+
+def _name_models(request: ProtectRequest, profile: Profile, prior: str, clip: str) -> ProtectRequest:
+    return replace(
+        request,
+        profile=profile,
+        prior=prior if request.prior == AUTO else request.prior,
+        clip=clip if request.clip == AUTO else request.clip,
+    )

@@ -1,0 +1,157 @@
+"""Networks as they run on a graphics card: half precision and replayed recordings, each only where it is faithful."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from c2p_core.accelerated import Forward, accelerate, half_precisions, in_half_precision, replay_often
+from c2p_core.compute_plan import RecordingFailed
+from c2p_core.models.store import ModelStore
+from c2p_core.models.weights import load_weights
+from c2p_core.recognition import load_architecture, recogniser_names
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+BOTH = (torch.float16, torch.bfloat16)
+
+
+def differentiate(forward: Forward, batch: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = batch.clone().requires_grad_()
+    found = forward(leaf)
+    (gradient,) = torch.autograd.grad(found[:, : found.shape[1] // 2].sum(), [leaf])
+    return found.detach(), gradient
+
+
+def likeness(one: Tensor, other: Tensor) -> float:
+    return float(F.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+
+
+def smooth_picture(size: int) -> Tensor:
+    coarse = torch.rand(1, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 16)).requires_grad_(False)
+
+
+BATCH = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_on_a_processor_a_network_stays_the_same_function(network: nn.Module) -> None:
+    assert accelerate(network, CPU) is network
+
+
+def test_on_mps_nothing_is_computed_in_half_precision() -> None:
+    assert half_precisions(torch.device("mps")) == ()
+
+
+@pytest.mark.parametrize(
+    ("capability", "precisions"), [((6, 1), ()), ((7, 5), BOTH[:1]), ((8, 0), BOTH), ((9, 0), BOTH)]
+)
+def test_half_precision_is_what_the_card_has_units_for(
+    capability: tuple[int, int], precisions: tuple[torch.dtype, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert half_precisions(CUDA) == precisions
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Convolutions over single channels take long in float16 on a processor.
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("faceres") else [])
+        for name in recogniser_names(ModelStore(offline=True))
+    ],
+)
+def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_direction(name: str, store: ModelStore) -> None:
+    entry = store.entry(name)
+    architecture = load_architecture(entry)
+    exact = load_weights(architecture.make(), store.path(name))
+    picture = smooth_picture(architecture.template.size)
+    fast = differentiate(in_half_precision(exact, CPU, BOTH), picture)
+    wanted = differentiate(exact, picture)
+    assert fast[0].dtype == fast[1].dtype == torch.float32
+    assert not torch.equal(fast[0], wanted[0])
+    assert likeness(fast[0], wanted[0]) > 0.999 and likeness(fast[1], wanted[1]) > 0.9
+
+
+def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> None:
+    # Without a scale, float16 would make 0 of them.
+    def faint(batch: Tensor) -> Tensor:
+        return network(batch) * 1e-6
+
+    _, gradient = differentiate(in_half_precision(faint, CPU, BOTH[:1]), BATCH)
+    _, wanted = differentiate(faint, BATCH)
+    assert likeness(gradient, wanted) > 0.99
+
+
+def test_what_overflows_in_one_precision_is_computed_in_the_other(network: nn.Module) -> None:
+    def large(batch: Tensor) -> Tensor:
+        return network(F.conv2d(batch * 3e4, torch.ones(3, 3, 1, 1))) * 1e-4
+
+    found, _ = differentiate(in_half_precision(large, CPU, BOTH), BATCH)
+    assert likeness(found, large(BATCH)) > 0.999 and not torch.equal(found, large(BATCH))
+
+
+def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module) -> None:
+    def strict(batch: Tensor) -> Tensor:
+        features = F.conv2d(batch, torch.ones(4, 3, 3, 3))
+        if features.dtype != torch.float32:
+            raise RuntimeError("expected scalar type Float")
+        return features.flatten(1)
+
+    found, gradient = differentiate(in_half_precision(strict, CPU, BOTH), BATCH)
+    assert torch.equal(found, strict(BATCH)) and float(gradient.abs().max()) > 0
+
+
+# Recordings
+
+
+Replay = Callable[[Forward, tuple[Tensor, ...]], Forward]
+
+
+def test_a_shape_is_recorded_once_it_has_occurred_often(network: nn.Module) -> None:
+    recorded: list[torch.Size] = []
+
+    def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
+        recorded.append(inputs[0].shape)
+        return forward
+
+    replayed = replay_often(network, record)
+    for _ in range(20):
+        differentiate(replayed, BATCH)
+    differentiate(replayed, BATCH[:1])
+    assert recorded == [BATCH.shape]
+
+
+@pytest.mark.parametrize("wrong", ["stale", "still", "refused"])
+def test_a_recording_that_is_not_faithful_is_found_out(network: nn.Module, wrong: str) -> None:
+    def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
+        if wrong == "refused":
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        made = forward(inputs[0]).detach()
+        if wrong == "stale":  # returns what it was recorded with, whatever it is given
+            return lambda batch: made[torch.randperm(len(made))].flip(-1) + 0 * batch.sum()
+        return lambda batch: forward(batch).detach() + 0 * batch.sum()  # its gradient is 0
+
+    replayed = replay_often(network, record)
+    with pytest.raises(RecordingFailed):
+        for _ in range(20):
+            differentiate(replayed, BATCH)
+
+
+def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None:
+    def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    replayed = replay_often(network, record)
+    with pytest.raises(torch.OutOfMemoryError):
+        for _ in range(20):
+            differentiate(replayed, BATCH)

@@ -1,0 +1,220 @@
+"""The whole way through a photo on a graphics card: on one that is none, under the rules of Apple's MPS.
+
+See ``fake_gpu``: what is not moved to the card, or is computed in double precision on it, fails here as it would there.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torch import Tensor, nn
+
+from c2p_core import face_search, run
+from c2p_core.activations import keep_in_main_memory
+from c2p_core.api import Progress, ProtectRequest
+from c2p_core.device import find_gpu_problem, pick_device
+from c2p_core.errors import BadRequest
+from c2p_core.gpu_memory import is_out_of_gpu_memory
+from c2p_core.models.loaded import Models, WarmModels
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+from c2p_core.pipeline import find_direction, protect
+from c2p_core.priors import wplus
+from c2p_core.priors.inversion import InversionSettings
+from c2p_core.search import FaceSearch, SearchResult, search
+from tests.fake_gpu import fake_gpu
+from tests.said import raising
+
+REQUEST = ProtectRequest(
+    Photo(data.astronaut()), prompt="red lipstick", recognisers=("mobileface", "dlib-resnet"), steps=2
+)
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """A card that every run takes."""
+    with fake_gpu() as device:
+        monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: device)
+        yield device
+
+
+@pytest.fixture(scope="module")
+def pair() -> Photo:
+    """Two faces, one of them mirrored."""
+    face = data.astronaut()[:256, 96:352]
+    return Photo(np.concatenate([face, face[:, ::-1]], 1))
+
+
+def differ(one: Photo, other: Photo) -> int:
+    return int(np.abs(one.pixels.astype(int) - other.pixels).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["makeup", "stylegan2"])
+def test_a_photo_comes_out_of_the_card_as_out_of_the_processor(
+    card: torch.device, store: ModelStore, prior: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
+    monkeypatch.setenv("C2P_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(wplus, "InversionSettings", lambda: InversionSettings(latent_steps=1, tuning_steps=1))
+    request = replace(REQUEST, prior=prior)
+    made = protect(request, store=store)
+    assert made.computation is not None and made.computation.device == "fakegpu" and not made.warnings
+    monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: torch.device("cpu"))
+    monkeypatch.setenv("C2P_CACHE", str(tmp_path_factory.mktemp("cache")))
+    wanted = protect(request, store=store)
+    assert wanted.computation is not None and wanted.computation.device == "cpu"
+    assert differ(wanted.photo, request.photo) > 10 and differ(made.photo, wanted.photo) <= 1
+
+
+@pytest.mark.slow
+def test_faces_of_a_photo_are_searched_in_one_batch_and_come_out_as_one_by_one(
+    card: torch.device, store: ModelStore, pair: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+
+    def watch(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
+        groups.append(len(faces))
+        return search(faces, *given)
+
+    monkeypatch.setattr(face_search, "search", watch)
+    told: list[Progress] = []
+    together = find_direction(replace(REQUEST, photo=pair), store=store, progress=told.append)
+    assert groups == [2] and together.computation is not None and together.computation.faces_at_once == 2
+    steps = [(progress.face, progress.step) for progress in told if progress.stage == "search"]
+    assert steps == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: torch.device("cpu"))
+    alone = find_direction(replace(REQUEST, photo=pair), store=store)
+    assert groups == [2, 1, 1]
+    for one, other in zip(together.found, alone.found, strict=True):
+        assert one.steps == other.steps == 2
+        for name, part in other.code.items():
+            assert torch.allclose(one.code[name].cpu(), part, atol=1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_each_time_the_card_is_full_the_run_takes_less_of_it_and_says_so(
+    card: torch.device, store: ModelStore, pair: Photo, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, int, bool]] = []
+
+    def scarce(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
+        tried.append((faces[0].face.pixels.device.type, len(faces), faces[0].settings.one_recogniser_per_step))
+        if len(tried) <= failures:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return search(faces, *given)
+
+    monkeypatch.setattr(face_search, "search", scarce)
+    request = replace(REQUEST, photo=pair, steps=1, recognisers=("mobileface",))
+    made = find_direction(request, store=store)
+    steps = [("fakegpu", 2, False), ("fakegpu", 1, False), ("fakegpu", 1, True), ("cpu", 1, False)]
+    said = ["faces-in-turns", "search-in-turns", "photo-on-processor"]
+    # What succeeded goes on with the other face.
+    assert tried == [*steps[: failures + 1], steps[failures]]
+    assert [w.code for w in made.warnings if w.code in said] == [said[failures - 1]]
+    assert made.computation is not None and made.computation.device == steps[failures][0]
+    assert len(made.found) == 2
+
+
+def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
+    card: torch.device, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def load(request: ProtectRequest, _store: object, device: torch.device, *_: Any, recorded: bool) -> Models:
+        asked.append((device.type, recorded))
+        if device.type != "cpu":
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)")
+        raise BadRequest("pictures-the-same")  # far enough
+
+    monkeypatch.setattr("c2p_core.pipeline.load_models", load)
+    with raising(BadRequest, "pictures-the-same"):
+        protect(REQUEST, store=store, warm=WarmModels())
+    assert asked == [("fakegpu", False)] * 2 + [("cpu", False)]
+
+
+# What backward passes need
+
+
+def test_activations_kept_in_main_memory_give_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Conv2d(4, 2, 3), nn.Sigmoid()).requires_grad_(False)
+    picture = torch.rand(1, 3, 16, 16)
+
+    def differentiate(device: torch.device) -> Tensor:
+        leaf = picture.to(device).requires_grad_()
+        (gradient,) = torch.autograd.grad(network.to(device)(leaf).square().sum(), [leaf])
+        return gradient.cpu()
+
+    wanted = differentiate(torch.device("cpu"))
+    with fake_gpu() as device, keep_in_main_memory():
+        assert torch.equal(differentiate(device), wanted)
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_activations_kept_in_main_memory_leave_the_card(card: torch.device, aside: bool) -> None:
+    leaf = torch.rand(4).to(card).requires_grad_()
+    with keep_in_main_memory() if aside else nullcontext():
+        features = leaf * 2.0
+        on_card = weakref.ref(features.raw)  # type: ignore[attr-defined]
+        made = features.square().sum()  # whose gradient needs the features
+    del features
+    gc.collect()
+    assert (on_card() is None) == aside
+    (gradient,) = torch.autograd.grad(made, [leaf])
+    assert torch.allclose(gradient.cpu(), 8.0 * leaf.detach().cpu())
+
+
+# Which device
+
+
+@pytest.fixture
+def apple(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Mac, as PyTorch reports it."""
+    find_gpu_problem.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    yield
+    find_gpu_problem.cache_clear()
+
+
+@pytest.mark.usefixtures("apple")
+def test_mps_is_taken_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("c2p_core.device.find_gpu_problem", lambda kind: "")
+    assert pick_device("auto").type == "cpu" and pick_device("mps").type == "mps"
+
+
+@pytest.mark.usefixtures("apple")
+def test_an_mps_that_lacks_what_a_search_needs_is_refused() -> None:
+    # This PyTorch has no MPS, as one on a Mac may lack an operator.
+    with raising(BadRequest, "mps-unusable"):
+        pick_device("mps")
+
+
+def test_mps_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with raising(BadRequest, "mps-missing"):
+        pick_device("mps")
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB, max allowed: 18.13 GB)"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS does not support float64"), False),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), False),
+    ],
+)
+def test_a_full_card_is_told_from_other_errors(error: RuntimeError, full: bool) -> None:
+    assert is_out_of_gpu_memory(error) == full
