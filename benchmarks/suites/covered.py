@@ -29,6 +29,7 @@ from c2p_core import faces, pipeline
 from c2p_core.api import Face, ProtectRequest, ProtectResult
 from c2p_core.errors import NoFace
 from c2p_core.faces.align import CANVAS, align, transform_points
+from c2p_core.faces.boxes import match_face
 from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.models.loaded import WarmModels
@@ -89,25 +90,27 @@ def measure(task: Task) -> CoveredRow | None:
     if task.kind == NOTHING:
         row = replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
         # Where nothing is found the pipeline runs as if nothing looked.
-        return _protect(task, row, original, np.zeros(outline.shape), outline, store) if row.invented else row
+        return _protect(task, row, original, face, np.zeros(outline.shape), outline, store) if row.invented else row
 
     made = cover_face(rgb8(original), face, task.kind, _head(task.other, store), task.seed)
     photo = Photo(made.pixels)
     where = (made.cover > 0.5) & outline
     row = replace(row, covered=float(where.sum() / outline.sum()))
-    seen = _largest(photo, store)
+    # The largest may be that of the other person before it.
+    seen = match_face(face.box, [f for f in faces.find_faces_in(View(photo), store) if not f.skipped])
     if seen is None:
         return replace(row, skipped="no-face")
     hidden = _find_cover(photo, seen, store)
     bare = outline & (made.cover < 0.05)
     row = replace(row, found=float(hidden[where].mean()), invented=float(hidden[bare].mean()))
-    return _protect(task, row, photo, made.cover, where, store)
+    return _protect(task, row, photo, seen, made.cover, where, store)
 
 
 def _protect(
     task: Task,
     row: CoveredRow,
     photo: Photo,
+    face: Face,
     cover: NDArray[np.floating[Any]],
     where: NDArray[np.bool_],
     store: ModelStore,
@@ -115,15 +118,16 @@ def _protect(
     """Protect a photo, and again without looking for covers if the task says so, and add what that gives to its row.
 
     Args:
+        face: the one that is protected.
         cover: (H, W) 0..1 opacity of the cover.
         where: (H, W) mask of the cover on the face.
     """
     if task.unmasked:
         with patch("c2p_core.subjects.find_visible", lambda *_: {}):
-            result = _search(task, photo, store)
+            result = _search(task, photo, face, store)
         row = replace(row, unmasked=_share_on(result.photo, photo, cover)[0], similarity_unmasked=_similarity(result))
     try:
-        result = _search(task, photo, store)
+        result = _search(task, photo, face, store)
     except NoFace as error:
         return replace(row, skipped=error.message.fields["why"].code)
     _keep(task, photo, result.photo)
@@ -163,8 +167,8 @@ def _head(photo: Path, store: ModelStore) -> NDArray[np.floating[Any]]:
 _WARM = WarmModels()
 
 
-def _search(task: Task, photo: Photo, store: ModelStore) -> ProtectResult:
-    request = ProtectRequest(photo, prompt=PROMPT, faces="largest", steps=task.steps)
+def _search(task: Task, photo: Photo, face: Face, store: ModelStore) -> ProtectResult:
+    request = ProtectRequest(photo, prompt=PROMPT, faces=(face.number,), steps=task.steps)
     return pipeline.protect(request, store=store, warm=_WARM)
 
 
