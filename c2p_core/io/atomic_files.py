@@ -159,6 +159,9 @@ def check_folder(path: Path) -> None:
         CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder, a disk or read-only.
     """
     try:
+        # Fails where no such name can be; from Python 3.14 on Path.exists() takes such a name for a free one.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
         if takes_a_stream(path):
             _check_writable(path)
             return

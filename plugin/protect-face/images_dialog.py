@@ -35,6 +35,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
             xalign=0,
             yalign=0,
             ellipsize=Pango.EllipsizeMode.MIDDLE,
+            width_chars=min(len(outcome.name), _WIDEST_NAME),  # an ellipsis alone is all that it would ask for
             max_width_chars=_WIDEST_NAME,
         )
         words = Gtk.Label(

@@ -7,7 +7,7 @@ from worker_client.client import Event
 from worker_client.crash_report import report_crash
 from worker_client.errors import Refused, WorkerProblem
 from worker_client.report import no_promise, result_title
-from worker_client.texts import _, as_text, ngettext, sentence
+from worker_client.texts import _, as_text, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -76,9 +76,7 @@ def headline(outcomes):
     # type: (Sequence[Outcome]) -> str
     """How many images were protected: only what is true of each of them, whatever recognisers say of it."""
     done = sum(outcome.result is not None for outcome in outcomes)
-    count = len(outcomes)
-    words = ngettext("{done} of {count} image has a new layer.", "{done} of {count} images have a new layer.", count)
-    return words.format(done=done, count=count)
+    return _("Images with a new layer: {done} of {count}.").format(done=done, count=len(outcomes))
 
 
 def verdict(outcome):

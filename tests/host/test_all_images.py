@@ -42,7 +42,7 @@ def test_each_open_image_gets_its_layer_and_one_without_a_face_is_named_with_the
     first, second, third = outcome.told["names"]
     assert first == ["red lipstick", "Background"] and second == ["cover", "red lipstick", "Background"]
     assert third == ["sky"] and outcome.told["same"]
-    assert "2 of 3 images have a new layer." in outcome.words
+    assert "Images with a new layer: 2 of 3." in outcome.words
     assert f"Left out: {Message('no-face').text()}" in outcome.words
 
 
@@ -62,7 +62,7 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
     finally:
         last.unlink()
     assert outcome.told["names"] == [["pink lipstick", "Background"], ["cover", "pink lipstick", "Background"], ["sky"]]
-    assert "2 of 3 images have a new layer." in outcome.words
+    assert "Images with a new layer: 2 of 3." in outcome.words
 
 
 def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gimp) -> None:

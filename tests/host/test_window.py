@@ -93,8 +93,28 @@ def {name}(*arguments):
     (_Path(_os.environ["SHARE"]) / "shown.part").rename(_Path(_os.environ["SHARE"]) / "shown.txt")
     return made
 """
+# Added to the list of what became of every image: keeps it, and closes the window of the other image.
+LISTED = """
+
+import json as _json
+import os as _os
+from pathlib import Path as _Path
+
+from gi.repository import Gimp as _Gimp
+
+_sort = sort_for_reading
+
+
+def sort_for_reading(outcomes):
+    share, rows = _Path(_os.environ["SHARE"]), _sort(outcomes)
+    _Gimp.Display.get_by_id(int((share / "display").read_text())).delete()
+    (share / "shown.part").write_text(_json.dumps([[row.name, row.result is not None, verdict(row)] for row in rows]))
+    (share / "shown.part").rename(share / "shown.txt")
+    return rows
+"""
 ADDED = {
     "dialog": DRIVER,
+    "images_dialog": LISTED,
     "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
@@ -342,6 +362,30 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
 # Whether the dialog has asked the worker and counted the faces.
 READY = "found['ready'] = dialog._button.get_sensitive()"
 PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
+
+
+# A second image, without a face, in a window of its own.
+OPEN_ANOTHER = """
+image = Gimp.Image.new(96, 64, Gimp.ImageBaseType.RGB)
+layer = Gimp.Layer.new(image, "blank", 96, 64, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+image.insert_layer(layer, None, 0)
+(share / "display").write_text(str(Gimp.Display.new(image).get_id()))
+"""
+
+
+def test_all_open_images_are_protected_and_a_list_says_what_became_of_each(window: Window) -> None:
+    window.open_dialog()
+    window.ask(OPEN_ANOTHER)
+    window.ask("dialog._config.set_property('steps', 2); dialog._config.set_property('all-images', True)")
+    window.shoot(DIALOG, "gimp-all-images")
+    window.do("wmctrl", "-a", DIALOG)
+    window.keys("Return")
+    rows = json.loads(window.wait_for_words("["))
+    window.shoot(DIALOG, "gimp-all-images-list")
+    window.do("wmctrl", "-c", DIALOG)
+    window.wait_for_layers(2)
+    assert [("astronaut" in name, protected) for name, protected, _ in rows] == [(False, False), (True, True)]
+    assert render("no-face", {}) in rows[0][2]
 
 
 def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: Window) -> None:

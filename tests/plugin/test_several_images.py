@@ -80,7 +80,7 @@ def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor
         Outcome("none", why=Message("no-face").text()),
     ]
     headline, none, good, poor, promise = several_images.summary(outcomes).splitlines()
-    assert headline == "2 of 3 images have a new layer."
+    assert headline == "Images with a new layer: 2 of 3."
     assert none == f"none: Left out: {Message('no-face').text()}"
     assert good == "good: Protected." and poor == f"poor: Not protected well enough. {warning.text()}"
     assert promise.startswith("No protection holds")
