@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from c2p_core.errors import BadRequest
 
@@ -42,6 +41,8 @@ def place_named(name: str) -> Path | str:
     if is_url(name):
         return check_url(name)
     if _URL.match(name):
+        from urllib.request import url2pathname  # brings in http, which the command's start does without
+
         return Path(url2pathname(unquote(urlsplit(name).path)))
     return Path(name)
 

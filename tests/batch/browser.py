@@ -57,6 +57,7 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """What the window shows, as PNG."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(self._send("GET", f"{self._session}/screenshot")))
 
     def quit(self) -> None:

@@ -20,6 +20,7 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.io.report import photo_report
 from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.store import ModelStore
+from c2p_core.profiles import choose_profile
 from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
 from tests.said import raising
@@ -120,7 +121,7 @@ def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) ->
     assert "toy" not in recogniser_names(store)
     (face,) = check(photo, photo, store=store, device="cpu", warnings=messages)
     assert "toy" not in {s.recogniser for s in face.similarities} and messages == []
-    loaded = load_models(ProtectRequest(photo), store, CPU, messages, warm)
+    loaded = load_models(choose_profile(ProtectRequest(photo), store, CPU).request, store, CPU, messages, warm)
     assert "toy" not in {r.name for r in loaded.recognisers} and messages == []
 
 
@@ -129,7 +130,8 @@ def test_a_report_on_a_result_of_one_for_research_only_says_so(models: Path, ext
     list_toy(models, extra=extra)
     request = ProtectRequest(Photo(skimage.data.astronaut()), recognisers=("mobileface", "toy"), hold_out="mobileface")
     messages: list[Message] = []
-    load_models(request, ModelStore(models, offline=True), CPU, messages, WarmModels())
+    store = ModelStore(models, offline=True)
+    load_models(choose_profile(request, store, CPU).request, store, CPU, messages, WarmModels())
     assert (Message("research-models-used", names=["toy"]) in messages) == told
     written = photo_report(Path("a.png"), Path("b.png"), [], messages)["warnings"]
     assert ("research-models-used" in {warning["code"] for warning in written}) == told
