@@ -24,7 +24,8 @@ def test_the_neutral_transform_changes_nothing() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     first, second = draw_transform(generator(3)), draw_transform(generator(3))
-    assert replace(first, shift=STILL.shift) == replace(second, shift=STILL.shift)
+    # Without the tensor, which is equal to nothing from Python 3.13 on.
+    assert {**vars(first), "shift": None} == {**vars(second), "shift": None}
     assert torch.equal(first.shift, second.shift)
 
 
