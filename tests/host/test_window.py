@@ -378,6 +378,7 @@ def test_all_open_images_are_protected_and_a_list_says_what_became_of_each(windo
     window.ask(OPEN_ANOTHER)
     window.ask("dialog._config.set_property('steps', 2); dialog._config.set_property('all-images', True)")
     window.shoot(DIALOG, "gimp-all-images")
+    (window.gimp.share / "shown.txt").unlink(missing_ok=True)  # of an earlier Check
     window.do("wmctrl", "-a", DIALOG)
     window.keys("Return")
     rows = json.loads(window.wait_for_words("["))
