@@ -16,7 +16,14 @@ __all__ = [
     "ModelUnavailable",
     "NoFace",
     "UnreadableImage",
+    "first_line",
 ]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library says, for the reason in a sentence of ours; else its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:")[:160] if lines else type(error).__name__
 
 
 class C2PError(Exception):

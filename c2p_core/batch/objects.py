@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from c2p_core.batch.urls import join_url
-from c2p_core.errors import BadRequest, C2PError, CannotWrite, UnreadableImage
+from c2p_core.errors import BadRequest, C2PError, CannotWrite, UnreadableImage, first_line
 
 _LARGEST = 2 << 30
 """Bytes of a photo; what the decoders take is smaller."""
@@ -194,7 +194,7 @@ def _telling(tell: Callable[[str], C2PError], missing_too: bool = False) -> Iter
     except Exception as error:  # drivers raise what their libraries do, which has no common kind
         if isinstance(error, FileNotFoundError) and not missing_too:
             raise
-        raise tell((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+        raise tell(first_line(error)) from error
 
 
 def _stamp(info: Mapping[str, Any]) -> Stamp:

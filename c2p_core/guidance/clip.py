@@ -18,7 +18,7 @@ from torch import Tensor
 
 from c2p_core import torchvision_ops
 from c2p_core.accelerated import accelerate, place
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import ModelUnavailable, first_line
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
 from c2p_core.guidance.clip_name import MINI
@@ -191,9 +191,8 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         return network, open_clip.get_tokenizer(model)
     except Exception as error:
         # open_clip and torch raise whatever a strange file leads them to: a missing key, another shape, a bad zip.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise ModelUnavailable(
-            "text-model-unreadable", model=model, path=str(weights.file), reason=reason[:160]
+            "text-model-unreadable", model=model, path=str(weights.file), reason=first_line(error)
         ) from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from c2p_core import torchvision_ops
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, ModelUnavailable, first_line
 
 # The files that open_clip's loader reads without running code from them.
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
@@ -80,8 +80,7 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
         return Weights(Path(open_clip.download_pretrained(tag)), preprocessing, quick_gelu)
     except Exception as error:
         # The network, the hub's client and the disk raise errors of many types.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-        raise ModelUnavailable("weights-not-fetched", name=pretrained, model=model, reason=reason[:160]) from error
+        raise ModelUnavailable("weights-not-fetched", name=pretrained, model=model, reason=first_line(error)) from error
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor] | None:

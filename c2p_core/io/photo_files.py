@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
-from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
+from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage, first_line
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import Unusable, decode, format_of
 from c2p_core.io.encode import Encoded, encode
@@ -79,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
     except PermissionError:
         raise UnreadableImage("image-not-readable", path=str(path)) from None
     except (OSError, ValueError) as error:
-        raise UnreadableImage("image-read-failed", path=str(path), reason=_first_line(error)) from error
+        raise UnreadableImage("image-read-failed", path=str(path), reason=first_line(error)) from error
     if not data:
         raise UnreadableImage("image-empty", path=str(path))
     return data
@@ -97,7 +97,7 @@ def parse(path: Path, data: bytes) -> Photo:
     except Unusable as error:
         raise UnreadableImage(error.code, path=str(path), **error.fields) from None
     except _LIBRARY_ERRORS as error:
-        raise UnreadableImage("image-damaged", path=str(path), reason=_first_line(error)) from error
+        raise UnreadableImage("image-damaged", path=str(path), reason=first_line(error)) from error
 
 
 def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> tuple[Message, ...]:
@@ -136,7 +136,7 @@ def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: s
     try:
         return encode(photo, kind, personal, source_type)
     except _LIBRARY_ERRORS as error:
-        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=_first_line(error)) from error
+        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=first_line(error)) from error
 
 
 def ending_for(source: Path) -> str:
@@ -176,8 +176,3 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         if kind == "JPEG" and block and len(block) > most and not own:
             instead = f"{path.stem}.png"
             raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:160] if lines else type(error).__name__

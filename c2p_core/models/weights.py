@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from c2p_core.errors import Message, ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable, first_line
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -84,8 +84,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged or hostile file may fail in any way.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=reason) from error
+        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) and not value.is_sparse and value.dtype in _TYPES
         for name, value in content.items()

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from c2p_core.errors import Message, ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable, first_line
 from c2p_core.priors.nvidia_pickle import read_nvidia
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
@@ -275,8 +275,7 @@ def _read_content(path: Path) -> Mapping[Any, Any]:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged or hostile file may fail in any way.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=reason) from error
+        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
     average = content.get("latent_avg") if isinstance(content, dict) else None
     for key in ("g_ema", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from c2p_core import torchvision_ops
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, ModelUnavailable, first_line
 from c2p_core.recognition.alignment import FIVE_POINTS, Template
 
 _LARGEST_LIST = 1 << 20  # bytes of the package's list of models
@@ -52,8 +52,7 @@ class Frbench(nn.Module):
             raise
         # The package has its own, and damaged weights and settings make torch and YAML fail in any way.
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ModelUnavailable("frbench-unavailable", model=model, reason=reason) from error
+            raise ModelUnavailable("frbench-unavailable", model=model, reason=first_line(error)) from error
         self.weights = Path(asset["path"]) / asset["contents"]["weight"]
         height, width = self.network.input_size
         if height != width:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import ModelUnavailable, first_line
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -58,7 +58,7 @@ def read_onnx(path: Path) -> OnnxFile:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own, which says no more than that
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=_first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
     nodes = list(_all_nodes(model))
     if not nodes or len(nodes) > _MOST_NODES:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"{len(nodes)} operators")
@@ -107,7 +107,7 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(outline, data_prop=True)
     except Exception as error:  # whatever the checker makes of a hostile file
-        raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=_first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=first_line(error)) from error
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         extents = [entry.dim_value for entry in value.type.tensor_type.shape.dim]
         if math.prod(extents) > MOST_ELEMENTS:
@@ -134,10 +134,6 @@ def _without_weights(model: ModelProto) -> ModelProto:
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             )
     return outline
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _read_bounded(path: Path, limit: int, model: Path) -> bytes:
@@ -196,7 +192,7 @@ def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
         inside = (folder / location).resolve()
         offset, length = (int(named.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
     except (OSError, ValueError) as error:
-        raise ModelUnavailable("onnx-unreadable", path=str(model), reason=_first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(model), reason=first_line(error)) from error
     if not location or Path(location).is_absolute() or not inside.is_relative_to(folder) or inside == model.resolve():
         raise ModelUnavailable("onnx-data-outside", path=str(model), location=location)
     if offset < 0 or length > limit:
@@ -226,4 +222,4 @@ def _check_tensor(path: Path, tensor: TensorProto) -> None:
             raise ValueError(f"{tensor.name} has not {elements} values")
     # A hostile file may have any type and any number of values.
     except (ValueError, TypeError, KeyError) as error:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=_first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.errors import Message, ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable, first_line
 from c2p_core.recognition.onnx_file import OnnxFile, check_sizes, read_onnx
 from c2p_core.recognition.onnx_network import OnnxNetwork, Unconvertible
 
@@ -129,8 +129,7 @@ class OnnxRecogniser(nn.Module):
             return self._session.run([self._output], {self._input.name: np.ascontiguousarray(pictures)})[0]
         # onnxruntime has a class of its own for each of a dozen failures.
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ModelUnavailable("onnx-failed", path=str(self._path), reason=reason) from error
+            raise ModelUnavailable("onnx-failed", path=str(self._path), reason=first_line(error)) from error
 
     def _examples(self) -> Tensor:
         return torch.rand(2, 3, self.size, self.size, generator=torch.Generator().manual_seed(0))
@@ -187,5 +186,4 @@ def _open_session(file: OnnxFile) -> InferenceSession:
         return onnxruntime.InferenceSession(file.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     # onnxruntime has a class of its own for each of a dozen failures.
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ModelUnavailable("onnx-failed", path=str(file.path), reason=reason) from error
+        raise ModelUnavailable("onnx-failed", path=str(file.path), reason=first_line(error)) from error
