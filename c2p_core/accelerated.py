@@ -12,7 +12,6 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from c2p_core.compute_plan import RecordingFailed
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 Forward = Callable[[Tensor], Tensor]
@@ -23,7 +22,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 _BFLOAT16, _FLOAT16 = (8, 0), (7, 0)
 # Gradients in float16 are multiplied by this on their way, or the smallest would become 0.
 _GRADIENT_SCALE = 1024.0
-# Batches of a size are recorded when they occur this often: recording takes as long as some dozens of steps.
+# Batches of a size are recorded when they occur this often. A guess: what recording costs was never measured.
 _WORTH_RECORDING = 8
 # Cosine similarity that output and gradient must have: of a replay with what it was recorded from, and of half
 # precision with single precision. A step of Adam depends on little more of a gradient than its signs.
@@ -44,10 +43,8 @@ def accelerate(forward: Forward, device: torch.device, recorded: bool = False) -
     Args:
         forward: maps a batch (B, ...) to (B, D).
         device: that the network was placed on.
-        recorded: whether its kernels are recorded once per shape of batches and replayed (CUDA graphs).
-
-    Returns:
-        a function that raises ``RecordingFailed`` where recording does not work for this network.
+        recorded: whether its kernels are recorded once per shape of batches and replayed (CUDA graphs), if that works
+            for this network.
     """
     precisions = half_precisions(device)
     steps = in_half_precision(forward, device, precisions) if precisions else forward
@@ -80,7 +77,7 @@ def in_half_precision(forward: Forward, device: torch.device, precisions: Sequen
     Args:
         forward: maps a batch (B, ...) to (B, D).
         device: that the network was placed on.
-        precisions: bfloat16 and float16, the preferred one first.
+        precisions: of ``half_precisions``, the better one first.
     """
     chosen: list[Forward] = []
 
@@ -161,24 +158,23 @@ class _Recorder:
             self._uses[shape] = self._uses.get(shape, 0) + 1
             if self._uses[shape] < _WORTH_RECORDING:
                 return self._forward(batch)
-            self._replays[shape] = self._record_checked(batch)
+            self._replays[shape] = self._record_checked(batch) or self._forward
         return self._replays[shape](batch)
 
-    def _record_checked(self, batch: Tensor) -> Forward:
+    def _record_checked(self, batch: Tensor) -> Forward | None:
+        """A replay; None where this network can't be recorded, or its replay comes out otherwise."""
         sample = batch.detach().clone()
-        wanted = _forward_and_gradient(self._forward, sample)
+        # Another batch than the recorded one: a replay must not return what it was recorded with.
+        other = sample.flip(-1)
+        wanted = _forward_and_gradient(self._forward, other)
         try:
-            replay = self._record(self._forward, (sample.clone().requires_grad_(),))
-            # Another batch in between: a replay must not return what it was recorded with.
-            _forward_and_gradient(replay, sample.flip(-1))
-            found = _forward_and_gradient(replay, sample)
+            replay = self._record(self._forward, (sample.requires_grad_(),))
+            found = _forward_and_gradient(replay, other)
         except RuntimeError as error:
             if is_out_of_gpu_memory(error):
                 raise
-            raise RecordingFailed(str(error).partition("\n")[0]) from error
-        if not _are_alike(wanted, found, _FAITHFUL):
-            raise RecordingFailed("a replay differs from what was recorded")
-        return replay
+            return None
+        return replay if _are_alike(wanted, found, _FAITHFUL) else None
 
 
 def _forward_and_gradient(forward: Forward, sample: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,14 @@ def keep_in_main_memory() -> AbstractContextManager[None]:
 
 def _put_aside(saved: Tensor) -> _Kept:
     # Weights stay on the card in any case.
-    if saved.device.type == "cpu" or isinstance(saved, nn.Parameter):
+    if saved.device.type == "cpu" or is_weight(saved):
         return saved
     return saved.device, saved.to("cpu")
+
+
+def is_weight(saved: Tensor) -> bool:
+    """Whether a tensor is a network's weights, or a view of them, such as the transpose that a dense layer saves."""
+    return isinstance(saved if saved._base is None else saved._base, nn.Parameter)
 
 
 def _fetch(kept: _Kept) -> Tensor:

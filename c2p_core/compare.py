@@ -9,7 +9,7 @@ import numpy as np
 
 from c2p_core import verify
 from c2p_core.api import Device, Face, FaceReport
-from c2p_core.compute_plan import Attempt, ComputePlan, run_first_that_fits
+from c2p_core.compute_plan import Attempt, ComputePlan, plan_attempts, run_first_that_fits
 from c2p_core.device import CPU, pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
@@ -35,6 +35,7 @@ def check(
     survival: bool = False,
     warnings: list[Message] | None = None,
     recognisers: Literal["auto"] | tuple[str, ...] = "auto",
+    full: bool = False,
 ) -> tuple[FaceReport, ...]:
     """Compare every face of a photo with the same face in its protected copy.
 
@@ -47,6 +48,7 @@ def check(
         survival: also measure the similarities after degradations (``robustness``).
         warnings: messages for the user are appended here.
         recognisers: "auto" for all available ones, or names as those of `c2p_core.api.ProtectRequest`.
+        full: whether "auto" includes the full profile's.
 
     Returns:
         one report per face of ``original``, in number order; what is not found there again is no face.
@@ -69,7 +71,8 @@ def check(
 
     def compare_on(attempt: Attempt) -> tuple[FaceReport, ...]:
         where = attempt.plan.device
-        loaded, _ = get_recognisers(recognisers, store, where, kept)
+        # Recorded where a run wants them so, or a card would hold all of them twice.
+        loaded, _ = get_recognisers(recognisers, store, where, kept, full, attempt.plan.recorded)
         licences = licence_warnings(store, [r.name for r in loaded])
         said = [] if attempt.said is None else [attempt.said]
         messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *said)
@@ -98,7 +101,8 @@ def check(
         warnings.extend(messages)
         return tuple(reports)
 
-    attempts = Attempt(ComputePlan(preferred), None), Attempt(ComputePlan(CPU), Message("check-on-processor"))
+    usual = plan_attempts(preferred, 1)[0]
+    attempts = usual, Attempt(ComputePlan(CPU), Message("check-on-processor"))
     return run_first_that_fits(kept.release, attempts, compare_on)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,12 +14,8 @@ from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 _Result = TypeVar("_Result")
 
-# Faces whose search runs in one batch. A face takes less than 1 GB beside the networks, which all faces share.
+# Faces whose search runs in one batch; tests/priors/test_memory_budget.py counts what one takes beside the networks.
 _FACES_AT_ONCE = 8
-
-
-class RecordingFailed(RuntimeError):
-    """The work of a network could not be recorded for a graphics card, or comes out otherwise when it is replayed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class ComputePlan:
     Attributes:
         device: to compute on.
         faces_at_once: how many faces of a photo are searched in one batch.
-        recorded: whether the kernels of a network are recorded once and replayed as one (CUDA graphs).
+        recorded: whether the kernels of networks are recorded once and replayed as one (CUDA graphs).
         lean: whether a step asks one recogniser only, and what its backward pass needs waits in the computer's memory.
     """
 
@@ -54,8 +50,9 @@ def plan_attempts(device: torch.device, faces: int) -> tuple[Attempt, ...]:
         device: to compute on.
         faces: how many faces of the photo are protected.
     """
-    batches, records = device.type != "cpu", device.type == "cuda"
-    plan = ComputePlan(device, min(faces, _FACES_AT_ONCE) if batches else 1, records)
+    if device.type == "cpu":
+        return (Attempt(ComputePlan(CPU), None),)
+    plan = ComputePlan(device, min(faces, _FACES_AT_ONCE), recorded=device.type == "cuda")
     attempts = [Attempt(plan, None)]
     if plan.faces_at_once > 1:
         plan = replace(plan, faces_at_once=1)
@@ -78,23 +75,13 @@ def run_first_that_fits(
         attempts: in order of preference; errors with the last one propagate.
         work: does all of the work by a plan.
     """
-    left: Iterator[Attempt] = iter(attempts)
-    attempt = next(left)
-    while True:
+    for attempt in attempts[:-1]:
         try:
             return work(attempt)
         except RuntimeError as error:
-            following = _following(left, error)
-            if following is None:
+            if not is_out_of_gpu_memory(error):
                 raise
         # Outside the handler: the exception holds references to the tensors of the failed attempt.
         release()
         release_memory()
-        attempt = following
-
-
-def _following(left: Iterator[Attempt], error: RuntimeError) -> Attempt | None:
-    """The next attempt that may end better; None where the error is none of memory, or nothing is left to try."""
-    if isinstance(error, RecordingFailed):
-        return next((attempt for attempt in left if not attempt.plan.recorded), None)
-    return next(left, None) if is_out_of_gpu_memory(error) else None
+    return work(attempts[-1])

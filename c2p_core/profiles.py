@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import numpy as np
 import torch
 
 from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS, Profile, ProtectRequest
@@ -17,6 +18,7 @@ from c2p_core.device import device_name
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry, Role
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
 from c2p_core.priors.checkpoint_files import find_checkpoints
 
 PROFILE_VARIABLE = "C2P_PROFILE"
@@ -44,6 +46,20 @@ def default_profile() -> Profile:
         BadRequest: there is no such profile.
     """
     return _check(os.environ.get(PROFILE_VARIABLE) or "embedded")
+
+
+def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
+    """The models of a job that says no more than GIMP's dialog does at first.
+
+    Args:
+        store: has the models' files.
+        device: that jobs compute on.
+
+    Raises:
+        BadRequest, ModelUnavailable: as ``choose_profile``.
+    """
+    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+    return choose_profile(ProtectRequest(nothing, prior=PRIORS[0], profile=default_profile()), store, device)
 
 
 def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device) -> ChosenProfile:

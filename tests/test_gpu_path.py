@@ -19,7 +19,7 @@ from skimage import data
 from torch import Tensor, nn
 
 from c2p_core import face_search, run
-from c2p_core.activations import keep_in_main_memory
+from c2p_core.activations import is_weight, keep_in_main_memory
 from c2p_core.api import Progress, ProtectRequest
 from c2p_core.device import find_gpu_problem, pick_device
 from c2p_core.errors import BadRequest
@@ -158,6 +158,21 @@ def test_activations_kept_in_main_memory_give_the_same_gradients() -> None:
     wanted = differentiate(torch.device("cpu"))
     with fake_gpu() as device, keep_in_main_memory():
         assert torch.equal(differentiate(device), wanted)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(5, 7), nn.Conv1d(5, 7, 1)])
+def test_weights_stay_on_the_card_also_as_the_view_that_a_dense_layer_saves(layer: nn.Module) -> None:
+    layer.requires_grad_(False)
+    leaf = torch.rand(2, 5, 1 if isinstance(layer, nn.Conv1d) else 5).requires_grad_()
+    weights: list[int] = []
+
+    def pack(saved: Tensor) -> Tensor:
+        weights.append(saved.untyped_storage().data_ptr()) if is_weight(saved) else None
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        layer(leaf)
+    assert weights == [layer.weight.untyped_storage().data_ptr()]
 
 
 @pytest.mark.parametrize("aside", [True, False])

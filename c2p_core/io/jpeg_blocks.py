@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2p_core.errors import Message
+from c2p_core.errors import Message, first_line
 from c2p_core.io import jpeg_file
 
 AVAILABLE = importlib.util.find_spec("jpegio") is not None
@@ -66,7 +66,7 @@ def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: ND
             jpegio.write(coefficients, path)
             return jpeg_file.parse(path.read_bytes())
         except (RuntimeError, OSError, ValueError) as error:
-            raise Unsuitable(Message("jpeg-blocks-unusable", reason=str(error).splitlines()[0][:120])) from error
+            raise Unsuitable(Message("jpeg-blocks-unusable", reason=first_line(error))) from error
 
 
 def _add_change(coefficients: Any, tables: list[int], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,12 +19,11 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.licences import generator_warnings, licence_warnings, serving_clip
 from c2p_core.models.store import ModelStore
-from c2p_core.photo import Photo
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.prior import Prior, Resources
 from c2p_core.priors.registry import MODULES
-from c2p_core.profiles import choose_profile, default_profile, find_generator, full_recognisers
+from c2p_core.profiles import choose_default, find_generator, full_recognisers
 from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
 from c2p_core.recognition.brought import is_brought
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys
@@ -227,9 +225,8 @@ def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
     Raises:
         ModelUnavailable: a model is missing and could not be fetched.
     """
-    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
     where = pick_device(device)
-    request = choose_profile(ProtectRequest(nothing, profile=default_profile()), store, where).request
+    request = choose_default(store, where).request
     # As its first attempt will want them.
     load_models(request, store, where, [], warm, recorded=plan_attempts(where, 1)[0].plan.recorded)
     find_faces_in(torch.zeros(3, 64, 64), store)

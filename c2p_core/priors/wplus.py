@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -214,27 +215,26 @@ class WPlusPrior:
         If the graphics card runs out of memory, tries first with what backward passes need in the computer's memory,
         which changes nothing else, then without tuning, then on the CPU.
         """
-        try:
-            return self._invert_on(face, self.networks, self._device, self._settings), True
-        except RuntimeError as error:
-            if not is_out_of_gpu_memory(error):
-                raise
-            self._warn(Message("inversion-in-main-memory"))
-        release_memory()
-        try:
-            with keep_in_main_memory():
-                return self._invert_on(face, self.networks, self._device, self._settings), True
-        except RuntimeError as error:
-            if not is_out_of_gpu_memory(error):
-                raise
-            self._warn(Message("inversion-without-tuning"))
-        release_memory()
-        try:
-            return self._invert_on(face, self.networks, self._device, replace(self._settings, tuning_steps=0)), False
-        except RuntimeError as error:
-            if not is_out_of_gpu_memory(error):
-                raise
-            self._warn(Message("inversion-on-processor"))
+        untuned = replace(self._settings, tuning_steps=0)
+        ways = (
+            (nullcontext(), self._settings, None),
+            (keep_in_main_memory(), self._settings, Message("inversion-in-main-memory")),
+            (keep_in_main_memory(), untuned, Message("inversion-without-tuning")),
+        )
+        for kept, settings, said in ways:
+            try:
+                with kept:
+                    inversion = self._invert_on(face, self.networks, self._device, settings)
+            except RuntimeError as error:
+                if not is_out_of_gpu_memory(error):
+                    raise
+            else:
+                if said is not None:
+                    self._warn(said)
+                return inversion, settings is self._settings
+            # Outside the handler: the exception holds references to the tensors of the failed attempt.
+            release_memory()
+        self._warn(Message("inversion-on-processor"))
         there, own = torch.device("cpu"), self.networks
         generator, encoder = _copy_to_cpu(own.generator), _copy_to_cpu(own.encoder)
         own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.copy_to(there))

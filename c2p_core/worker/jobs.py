@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -21,7 +20,6 @@ from c2p_core.api import (
     Mode,
     Part,
     Progress,
-    ProtectRequest,
 )
 from c2p_core.device import device_name, pick_device, release_memory
 from c2p_core.errors import BadRequest, ModelUnavailable
@@ -32,9 +30,8 @@ from c2p_core.io.decode import MIN_SIDE
 from c2p_core.models import loaded
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
-from c2p_core.photo import Photo
 from c2p_core.priors.inversion_cache import MemoryInversions
-from c2p_core.profiles import choose_profile, default_profile
+from c2p_core.profiles import choose_default
 from c2p_core.robustness import UPLOAD_WIDTH, simulate_photo_upload
 from c2p_core.search import SearchSettings
 from c2p_core.sketch import show_photo
@@ -99,9 +96,8 @@ class Jobs:
 
     def _describe_profile(self, device: torch.device) -> Header:
         """What jobs without a profile of their own take, or what is wrong with that."""
-        asked = ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)))
         try:
-            chosen = choose_profile(replace(asked, profile=default_profile()), self._store, device)
+            chosen = choose_default(self._store, device)
         except errors.C2PError as error:
             return {"name": None, "why": error.message.described()}
         return {"name": chosen.request.profile, "why": chosen.why.described()}

@@ -19,7 +19,7 @@ from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.faces.paste import blend_selection
 from c2p_core.io.decode import MIN_SIDE
 from c2p_core.io.report import computation_report, stronger_report
-from c2p_core.models.loaded import WarmModels
+from c2p_core.models.loaded import WarmModels, name_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.search import SearchSettings
 from c2p_core.sketch import Area, Sketch
@@ -269,6 +269,8 @@ class Protection:
             device=request.device,
             warm=self._warm,
             warnings=warnings,
+            recognisers=name_recognisers(request),
+            full=result.computation is not None and result.computation.profile == "full",
         )
         faces = tuple(update_similarities(face, seen) for face in result.faces)
         return replace(result, faces=faces, warnings=tuple(dict.fromkeys(warnings)))

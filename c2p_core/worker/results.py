@@ -151,7 +151,6 @@ def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceRep
     if not face.similarities or seen_face is None or not seen_face.similarities:
         return face
     held_out = {row.recogniser: row.held_out for row in face.similarities}
-    # The second comparison uses every recogniser, even those that the request left out.
     rows = tuple(
         replace(row, held_out=held_out[row.recogniser]) for row in seen_face.similarities if row.recogniser in held_out
     )

@@ -4,9 +4,8 @@ from gimpfu import gimp, pdb
 from worker_client.errors import Refused
 from worker_client.several_images import check_any_done, protect_each, summary
 
-from gimp2_procedures import show_progress
-from gimp2_run import protect_quietly
-from gimp2_texts import native
+from gimp2_procedures import show_progress, show_words
+from gimp2_run import search_and_insert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -36,12 +35,12 @@ def protect_all(front, drawable, settings):
         image = images[index]
         if not pdb.gimp_image_is_valid(image):
             raise Refused("image-closed")
-        layer, result = protect_quietly(image, image.active_layer if index else drawable, settings, tell)
+        layer, result = search_and_insert(image, image.active_layer if index else drawable, settings, tell)
         pdb.gimp_displays_flush()
         made.append(layer)
         return result
 
     outcomes = protect_each([image.name for image in images], protect_one, show_progress, gimp.directory)
     check_any_done(outcomes)
-    gimp.message(native(summary(outcomes)))
+    show_words(lambda: summary(outcomes))
     return made[0]

@@ -33,6 +33,16 @@ def run_guarded(work):
     raise CancelError(words)
 
 
+def show_words(describe):
+    # type: (Callable[[], str]) -> None
+    """Says what came of a run whose layer is in the image; an error in that does not mean that there is none."""
+    try:
+        words = describe()
+    except Exception as error:
+        words = report_crash("crashed-after-layer", error, gimp.directory)
+    gimp.message(native(words))
+
+
 def connect_with_progress():
     # type: () -> Worker
     """The worker, with the start of it in the status bar.

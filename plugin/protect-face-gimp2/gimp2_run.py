@@ -43,7 +43,7 @@ from worker_client.texts import _, as_text
 
 from gimp2_layers import Source, copied, every_layer, file_source
 from gimp2_pixels import common, read
-from gimp2_procedures import connect_with_progress, show_progress
+from gimp2_procedures import connect_with_progress, show_progress, show_words
 from gimp2_texts import native
 
 _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
@@ -66,14 +66,25 @@ def protect(image, drawable, settings):
     Raises:
         WorkerProblem: with nothing changed.
     """
-    layer, result = protect_quietly(image, drawable, settings, show_progress)
-    gimp.message(native(summary(result)))
+    layer, result = search_and_insert(image, drawable, settings, show_progress)
+    show_words(lambda: summary(result))
     return layer
 
 
-def protect_quietly(image, drawable, settings, tell):
+def search_and_insert(image, drawable, settings, tell):
     # type: (Image, Drawable, dict[str, Any], Callable[[Event], None]) -> tuple[Layer, dict[str, Any]]
-    """The same, which tells of its events only, and returns the header of its result, too."""
+    """Searches and puts the new layer in, without a message.
+
+    Args:
+        image, drawable, settings: as in ``protect``.
+        tell: gets the events.
+
+    Returns:
+        the layer, and the header of the result.
+
+    Raises:
+        WorkerProblem: with nothing changed.
+    """
     photo, above = _photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
         detection = _find(worker, source, settings["faces"], tell)

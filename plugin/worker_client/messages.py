@@ -303,7 +303,7 @@ ENGLISH = {
     "gpu-unusable": N_("PyTorch can't use the graphics card ({reason}); the processor does its work."),
     "faces-in-turns": N_("The graphics card has too little memory for all faces at once; they were searched in turn."),
     "search-without-graphs": N_(
-        "The graphics card has too little memory to replay recorded work, or can't; the search took longer without it."
+        "The graphics card has too little memory to replay recorded work; the search took longer without it."
     ),
     "search-in-turns": N_("The graphics card has too little memory; the search asks one recogniser at a time."),
     "photo-on-processor": N_("The graphics card has too little memory for this photo; the processor protected it."),

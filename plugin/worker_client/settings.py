@@ -57,7 +57,7 @@ CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected laye
 
 # Of a layer that a run made, or of the group.
 PARASITE = str("protect-face")
-_TO_WORKER = ("prompt", "strength", "keep_expression", "mode", "prior", "seed", "profile")
+_TO_WORKER = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm

@@ -137,7 +137,7 @@ def test_every_open_image_is_protected_with_its_active_layer_the_one_in_front_fi
         asked.append((image.ID, layer, settings))
         return f"layer of {image.ID}", {"faces": [], "warnings": []}
 
-    monkeypatch.setattr(gimp2_images, "protect_quietly", protect)
+    monkeypatch.setattr(gimp2_images, "search_and_insert", protect)
     assert gimp2_images.protect_all(opened[2], "mine", {"seed": 5}) == "layer of 7"  # type: ignore[arg-type]
     assert asked == [(7, "mine", {"seed": 5}), (4, "gr\xfcn".encode(), {"seed": 5})]
     (message,) = vars(gimp2_images)["gimp"].message.__self__

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from c2p_core import torchvision_ops
+from c2p_core.activations import is_weight
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.inversion import frozen_layers, synthesise, tuned_parameters, working_side
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator
@@ -32,7 +33,7 @@ def count_saved(compute: Callable[[], Tensor]) -> int:
     kept: dict[int, int] = {}
 
     def pack(saved: Tensor) -> Tensor:
-        if not isinstance(saved, nn.Parameter):
+        if not is_weight(saved):
             storage = saved.untyped_storage()
             kept[storage._cdata] = storage.nbytes()
         return saved
