@@ -28,7 +28,7 @@ from c2p_core.batch.cluster import Cluster, protect_on_ray
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
-from c2p_core.batch.shared_journal import format_row
+from c2p_core.batch.row_lines import format_row
 from c2p_core.batch.thumbnails import make_thumbnails
 from c2p_core.direction import apply_direction
 from c2p_core.faces.amounts import AS_FOUND

@@ -81,7 +81,8 @@ def _with_whole_name(place: str) -> str:
     return os.path.join(folder, fit_name(name, ending))
 
 
-def _numbered(place: str) -> Iterator[str]:
+def number_places(place: str) -> Iterator[str]:
+    """Further places, where that one is taken: with the numbers from 2 before the ending, without end."""
     folder, name = os.path.split(place)
     stem, ending = os.path.splitext(name)
     number = 2
@@ -108,7 +109,7 @@ def _distinguish(wanted: Sequence[tuple[str, Source]]) -> list[str]:
         group.sort(key=lambda index: (wanted[index][0] != first[index], wanted[index][1].path))
         for index in group[1:]:
             whole = _with_whole_name(wanted[index][0])
-            candidates = [whole] if _normalise(whole) not in taken else _numbered(first[index])
+            candidates = [whole] if _normalise(whole) not in taken else number_places(first[index])
             place = next(place for place in candidates if _normalise(place) not in taken)
             taken.add(_normalise(place))
             first[index] = place

@@ -6,6 +6,7 @@ driver reads (for S3 the environment and files of AWS).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -69,6 +70,18 @@ class Store:
             except FileNotFoundError:
                 return None
         return _stamp(info) if info.get("type") == "file" else None
+
+    def holds(self, name: str, data: bytes) -> bool:
+        """Whether an object has this content."""
+        return self.matches(name, len(data), hashlib.sha256(data).hexdigest())
+
+    def matches(self, name: str, size: int | None, digest: str | None) -> bool:
+        """Whether an object has content of this size and SHA-256; one of another size is not fetched."""
+        stamp = self.stat(name)
+        if stamp is None or stamp[0] != size:
+            return False
+        data = self.fetch(name)
+        return data is not None and hashlib.sha256(data).hexdigest() == digest
 
     def put_new(self, name: str, data: bytes) -> None:
         """Write an object of a new name, at once.

@@ -142,6 +142,9 @@ class Results:
         return "there" if self._read(known) is not None else "changed"
 
     def _read(self, known: Known) -> bytes | None:
-        """The file of a result, unless it was changed."""
+        """The file of a result, unless it was changed; one of another size is not fetched."""
+        stamp = self._shelf.stat(known.target or "")
+        if stamp is None or stamp[0] != known.result_size:
+            return None
         data = self._shelf.read(known.target or "")
         return data if data is not None and hashlib.sha256(data).hexdigest() == known.result_digest else None

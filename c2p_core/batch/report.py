@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from c2p_core.version import __version__
 _PER_PAGE = 60
 # Spreadsheets run what begins so.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# What stands in a string for a byte that is no text, and halves of characters.
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Counted:
         self.seconds += row.seconds
         for face in row.report.get("faces", ()):
             for similarity in face["similarities"]:
-                name = similarity["recogniser"]
+                name = _printable(similarity["recogniser"])
                 self.figures.setdefault(name, Figures(name)).add(similarity)
 
 
@@ -205,7 +208,7 @@ class _Table:
         }
         # Of several faces, the one that a recogniser still finds most alike.
         for similarity in (s for face in faces for s in face["similarities"]):
-            name = similarity["recogniser"]
+            name = _printable(similarity["recogniser"])
             self._recognisers[name] = None
             if similarity["after"] >= float(str(line.get(f"{name} similarity", -1))):
                 line[f"{name} similarity"] = f"{similarity['after']:.3f}"
@@ -220,7 +223,7 @@ class _Table:
             columns += [f"{name} {what}" for what in ("similarity", "same photo", "other photos")]
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="")
-        writer.writeheader()
+        writer.writerow({name: _cell(name) for name in columns})
         writer.writerows({name: _cell(value) for name, value in line.items()} for line in self._lines)
         return text.getvalue().encode("utf-8-sig")
 
@@ -233,5 +236,5 @@ def _cell(value: object) -> object:
 
 
 def _printable(text: str) -> str:
-    """A name as it can be shown, where its bytes are no text."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A name as it can be shown, where its bytes are no text, or its characters are none."""
+    return _SURROGATES.sub("\ufffd", text)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import itertools
 import posixpath
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from c2p_core.batch.engine import Outcome
 from c2p_core.batch.journal import Journal, Row
+from c2p_core.batch.layout import number_places
 from c2p_core.batch.objects import Store
 from c2p_core.batch.recorder import Recorder
 from c2p_core.batch.shared_journal import SharedJournal
@@ -21,7 +21,6 @@ from c2p_core.batch.sidecar_sources import beside_sidecars
 from c2p_core.batch.store_lock import StoreLock
 from c2p_core.batch.urls import join_url
 from c2p_core.errors import CannotWrite, Message
-from c2p_core.io.atomic_files import fit_name
 from c2p_core.io.sidecars import carry_sidecars
 
 _PUSHED = 30.0  # seconds after which new rows of the journal go into the store
@@ -32,8 +31,7 @@ def tidy_store(store: Store, journal: Journal) -> None:
     for row in journal.announced():
         assert row.target is not None and row.number is not None
         name = object_name(row.target)
-        stamp, data = store.stat(name), store.read(name)
-        if stamp and data is not None and hashlib.sha256(data).hexdigest() == row.result_digest:
+        if store.matches(name, row.result_size, row.result_digest) and (stamp := store.stat(name)) is not None:
             journal.finish(row.number, row.target, stamp[1])
         else:
             journal.forget(row.number)
@@ -78,9 +76,10 @@ class StoreRecorder(Recorder):
 
     def _place_object(self, row: Row, data: bytes) -> Row | None:
         """The row of the result in its place; None where another object came there at the same time."""
-        name, replaced = self._choose_name(object_name(row.place), row)
+        target, replaced = self._choose_place(row)
+        name = object_name(target)
         made, told = self._carry(row, name)
-        row = replace(row, target=name.replace("/", os.sep), report=told)
+        row = replace(row, target=target, report=told)
         number = self.journal.write(row)
         try:
             if replaced:
@@ -90,7 +89,7 @@ class StoreRecorder(Recorder):
         except FileExistsError:
             # It came in this very moment. If it is the result, another machine has written it, or this one has and
             # did not hear so; the journal learns of it.
-            if self.store.read(name) != data:
+            if not self.store.holds(name, data):
                 self.journal.forget(number)
                 for sidecar in made:
                     self.store.remove(sidecar)
@@ -100,30 +99,21 @@ class StoreRecorder(Recorder):
         if stamp is None:
             raise CannotWrite("store-unusable", url=join_url(self.store.url, name), reason="it was not kept") from None
         self.shelf.note(name, stamp)
-        self.journal.finish(number, name.replace("/", os.sep), stamp[1])
+        self.journal.finish(number, target, stamp[1])
         return replace(row, number=number, state="done", result_mtime_ns=stamp[1])
 
-    def _choose_name(self, wanted: str, row: Row) -> tuple[str, bool]:
-        """The object of a result, and whether it replaces an earlier one of ours."""
-        for name in _numbered(wanted):
-            data = None if self.shelf.stat(name) is None else self.store.read(name)
-            if data is None or self._is_left_behind(name, data, row):
-                return name, data is not None
-            if name == wanted and self.overwrite and self._is_ours(name, data):
-                return name, True
+    def _choose_place(self, row: Row) -> tuple[str, bool]:
+        """Where a result goes, and whether it replaces an earlier one of ours."""
+        for place in itertools.chain([row.place], number_places(row.place)):
+            name = object_name(place)
+            if self.shelf.stat(place) is None or self.store.stat(name) is None:
+                return place, False
+            owner = self.journal.owner(place)
+            # This very result, which a machine wrote whose last rows are lost; or one of an earlier run.
+            ours = row if owner is None else owner if self.overwrite and place == row.place else None
+            if ours is not None and self.store.matches(name, ours.result_size, ours.result_digest):
+                return place, True
         raise AssertionError("numbers do not end")
-
-    def _is_left_behind(self, name: str, data: bytes, row: Row) -> bool:
-        """Whether what is there is this very result, which a machine wrote whose last rows are lost."""
-        return (
-            self.journal.owner(name.replace("/", os.sep)) is None
-            and hashlib.sha256(data).hexdigest() == row.result_digest
-        )
-
-    def _is_ours(self, name: str, data: bytes) -> bool:
-        """Whether an earlier run wrote what is there."""
-        owner = self.journal.owner(name.replace("/", os.sep))
-        return owner is not None and hashlib.sha256(data).hexdigest() == owner.result_digest
 
     def _carry(self, row: Row, name: str) -> tuple[list[str], dict[str, object]]:
         """Copy sidecars beside the result; the names of those that are new, and the report with all of them."""
@@ -140,7 +130,7 @@ class StoreRecorder(Recorder):
                     self.store.put_new(sidecar, data)
                     made.append(sidecar)
                 except FileExistsError:
-                    if self.store.read(sidecar) != data:
+                    if not self.store.holds(sidecar, data):
                         warnings.append(Message("sidecar-exists", path=join_url(self.store.url, sidecar)))
                         continue
                 there.append(join_url(self.store.url, sidecar))
@@ -150,13 +140,3 @@ class StoreRecorder(Recorder):
             "sidecars": there,
             "warnings": told,
         }
-
-
-def _numbered(name: str) -> Iterator[str]:
-    folder, last = posixpath.split(name)
-    stem, ending = posixpath.splitext(last)
-    yield name
-    number = 2
-    while True:
-        yield posixpath.join(folder, fit_name(stem, f"-{number}{ending}"))
-        number += 1

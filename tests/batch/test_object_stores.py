@@ -19,13 +19,14 @@ from c2p_core.batch.journal import Row
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.objects import open_store
 from c2p_core.batch.planning import Plan
-from c2p_core.batch.shared_journal import ROWS, format_row, parse_row
+from c2p_core.batch.row_lines import format_row, parse_row
+from c2p_core.batch.shared_journal import ROWS
 from c2p_core.batch.sources import find_sources
 from c2p_core.batch.store_folder import open_store_folder
 from c2p_core.batch.store_lock import LOCK, hold_store
 from c2p_core.errors import BadRequest, CannotWrite
 from tests.batch.conftest import Run
-from tests.batch.darken import JOB, darken, save
+from tests.batch.darken import JOB, SIMILARITY, darken, save
 from tests.batch.stores import memory_url, objects, put, results, serve_s3
 
 
@@ -96,6 +97,35 @@ def test_a_result_whose_row_is_lost_with_its_machine_is_not_kept_twice(
     assert run_batch(shoot, out)[1].pending == []
 
 
+def test_a_photo_that_is_known_again_is_known_on_other_machines_too(
+    shoot: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_batch(shoot, out)
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "other"))
+    run_batch(shoot, out)
+    os.utime(shoot / "a.png", (1, 1))
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
+    assert run_batch(shoot, out)[0].known == 1
+    monkeypatch.setenv("C2P_HOME", str(tmp_path / "other"))
+    assert run_batch(shoot, out)[1].pending == []
+
+
+def test_what_was_learnt_here_and_not_yet_told_stays_before_what_others_say(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # Its rows are there, but it ended before it noted so.
+        patch.setattr(store_folder.SharedJournal, "_note", lambda self, name, numbers: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_batch(shoot, out)
+    os.utime(shoot / "a.png", (1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(store_folder.SharedJournal, "pull", lambda self, store: 0)
+        patch.setattr(store_folder.SharedJournal, "push", lambda self, store: 0)
+        assert run_batch(shoot, out)[0].known == 1
+    assert run_batch(shoot, out)[1].pending == []
+
+
 class Killed(BaseException):
     """Ends a run as a kill does, without a word."""
 
@@ -148,6 +178,36 @@ def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out
     _, plan = run_batch(shoot, out)
     assert plan.changed == ["a.png"] and [Path(item.path).name for item in plan.pending] == ["b.png"]
     assert results(out)["a.png"] == b"edited" and "day 1/b.png" in results(out)
+
+
+def test_what_others_have_put_there_is_not_fetched_to_find_a_free_name(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2p_core.batch.objects import Store
+
+    put(out, "a.png", b"somebody's")
+    fetched: list[str] = []
+    fetch = Store.fetch
+    monkeypatch.setattr(Store, "fetch", lambda self, name: fetched.append(name) or fetch(self, name))
+    run_batch(shoot, out)
+    assert "a-2.png" in results(out) and "a.png" not in fetched
+
+
+def test_a_request_that_the_driver_makes_twice_tells_the_rows_once(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from c2p_core.batch.objects import Store
+
+    put_new = Store.put_new
+
+    def twice(self: Store, name: str, data: bytes) -> None:
+        put_new(self, name, data)
+        if name.startswith(ROWS):
+            put_new(self, name, data)
+
+    monkeypatch.setattr(Store, "put_new", twice)
+    run_batch(shoot, out)
+    assert len(open_store(out).list_all(ROWS)) == 1 and run_batch(shoot, out)[1].pending == []
 
 
 def test_an_object_that_comes_at_the_very_moment_stays(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,12 +329,26 @@ def test_a_store_that_writes_bit_by_bit_is_refused() -> None:
     assert error.value.code == "store-unknown"
 
 
-ROW = Row("a.png", "aa", "bb", "/photos/a.png", 3, 4, "done", {"faces": []}, "a.png", "cc", 5, 6, "dd", 1, 2.0)
+FACE = {"sentence": "Face 1: it is darker.", "similarities": [SIMILARITY]}
+REPORT = {"protected": "s3://out/a.png", "faces": [FACE], "warnings": []}
+ROW = Row("a.png", "aa", "bb", "/photos/a.png", 3, 4, "done", REPORT, "a.png", "cc", 5, 6, "dd", 1, 2.0)
 
 
 def test_a_row_comes_back_from_its_line() -> None:
     named = replace(ROW, source=os.fsdecode(b"/caf\xe9.png"))
     assert parse_row(format_row(named)) == named
+
+
+def test_a_row_of_windows_is_that_of_any_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = replace(ROW, place="day 1/a.png", target="day 1/a-2.png")
+    monkeypatch.setattr(os, "sep", "\\")
+    there = replace(ROW, place="day 1\\a.png", target="day 1\\a-2.png")
+    line = format_row(there)
+    assert parse_row(line) == there
+    with pytest.raises(ValueError):
+        parse_row(format_row(replace(ROW, place="day 1\\..\\..\\a.png")))
+    monkeypatch.undo()
+    assert (format_row(here), parse_row(line)) == (line, here)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +363,19 @@ def test_a_row_comes_back_from_its_line() -> None:
         {"size": "3"},
         {"faces": True},
         {"report": {}},
+        {"report": {**REPORT, "faces": [{**FACE, "similarities": [{**SIMILARITY, "after": "high"}]}]}},
+        {"report": {**REPORT, "faces": ["1"]}},
+        {"report": {**REPORT, "warnings": None}},
+        {"state": "failed", "target": None, "report": {"error": "none"}},
         {"more": 1},
+        {"mtime_ns": 2**63},
+        {"finished": float("inf")},
+        {"seconds": float("nan")},
+        {"result_size": None},
+        {"place": "\ud800.png"},
+        {"source": "/photos/a.png\0"},
+        {"program": "\udce9"},
+        {"report": {**REPORT, "padding": "x" * (16 << 20)}},
     ],
 )
 def test_a_line_that_is_no_row_is_refused(wrong: dict[str, Any]) -> None:
