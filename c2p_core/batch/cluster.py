@@ -6,12 +6,10 @@ time, so that no more wait anywhere than can be held. Where an actor or its mach
 
 from __future__ import annotations
 
-import operator
 import os
 import signal
 import socket
 import time
-from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,13 +17,13 @@ from functools import partial
 from typing import Any
 
 from c2p_core.batch.actors import Ended, Presence, Protector, Question, Sent
-from c2p_core.batch.engine import Control, Engine, Job, Outcome
+from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.urls import is_url
-from c2p_core.errors import BadRequest, C2PError, Message
+from c2p_core.errors import BadRequest
 from c2p_core.io import report
 from c2p_core.models.store import ModelStore
-from c2p_core.photo_file import UNFORESEEN, describe_failure
+from c2p_core.photo_file import describe_failure
 from c2p_core.version import __version__
 
 CORES = 4
@@ -68,7 +66,7 @@ def protect_on_ray(cluster: Cluster, engine: Engine | None = None) -> Engine:
 
     def run(items: Any, job: Job, control: Control) -> Generator[Outcome, None, None]:
         with connect(cluster.address) as ray:
-            yield from _Crew(ray, cluster, engine, job, control).run(iter(items))
+            yield from _Crew(ray, cluster, engine, job, control, Backlog(iter(items), _MOST_TRIES)).run()
 
     return run
 
@@ -152,16 +150,15 @@ class _Crew:
     engine: Engine | None
     job: Job
     control: Control
-    _waiting: deque[Item] = field(default_factory=deque)
-    _tries: Counter[int] = field(default_factory=Counter)
+    backlog: Backlog
     _actors: list[_Actor] = field(default_factory=list)
-    _exhausted: bool = False
+    _met: bool = False  # any actor
     _cancelled: bool = False
     _stillborn: int = 0
     _looked: float = float("-inf")
     _room: int = 0
 
-    def run(self, items: Iterator[Item]) -> Generator[Outcome, None, None]:
+    def run(self) -> Generator[Outcome, None, None]:
         store = self.control.store()
         # The default folder of models is each machine's own.
         models = None if store.root == ModelStore().root else store.root
@@ -170,9 +167,9 @@ class _Crew:
         try:
             while True:
                 self._check_cancelled()
-                self._hire(items, start)
-                yield from self._hand_out(items)
-                if not any(actor.items for actor in self._actors) and not self._waiting and self._exhausted:
+                self._hire(start)
+                yield from self._hand_out()
+                if self.backlog.empty and not any(actor.items for actor in self._actors):
                     return
                 calls = {call: actor for actor in self._actors for call in actor.calls}
                 if not calls:
@@ -188,21 +185,19 @@ class _Crew:
     def _check_cancelled(self) -> None:
         if not self.control.cancel.cancelled or self._cancelled:
             return
-        self._cancelled = self._exhausted = True
-        self._waiting.clear()
+        self._cancelled = True
+        self.backlog.clear()
         for actor in self._actors:
             actor.handle.cancel.remote()
 
-    def _hire(self, items: Iterator[Item], start: Any) -> None:
+    def _hire(self, start: Any) -> None:
         """Start actors where there is room for more, but no more than photos are left."""
         if self._cancelled:
             return
         if time.monotonic() - self._looked > _LOOK_AROUND:
             self._looked = time.monotonic()
             self._room = self._find_room()
-        left = len(self._waiting) + sum(len(actor.items) for actor in self._actors)
-        if not self._exhausted:
-            left += operator.length_hint(items, self._room)
+        left = self.backlog.count(self._room) + sum(len(actor.items) for actor in self._actors)
         while len(self._actors) < min(self._room, left):
             self._actors.append(start())
 
@@ -218,7 +213,7 @@ class _Crew:
         else:
             cores = self._cores(machines)
             room = sum(int(machine.get("CPU", 0)) // cores for machine in machines)
-        if not room and not self._actors and not self._tries:
+        if not room and not self._actors and not self._met:
             raise BadRequest("ray-no-room", cores=self.cluster.cores)
         return min(room, self.cluster.jobs or room)
 
@@ -239,34 +234,25 @@ class _Crew:
         handle = kind.remote(self.engine, job, models, offline, cores)
         return _Actor(handle, {handle.present.remote(): None})
 
-    def _hand_out(self, items: Iterator[Item]) -> Iterator[Outcome]:
+    def _hand_out(self) -> Iterator[Outcome]:
         """Give every actor that is there as many photos as it may have; yields those that can't be read here."""
         while True:
             free = [a for a in self._actors if a.presence and not a.ended and len(a.calls) < _IN_HAND]
             if not free:
                 return
-            item = self._next(items)
+            item = self.backlog.take()
             if item is None:
                 return
             sent = None
             if not is_url(item.path):
                 try:
                     sent = Sent(*self.control.read(item))
-                except C2PError as error:
+                except Exception as error:
                     message, code = describe_failure(error)
                     yield Outcome(item, "failed", report=report.failure_report(item.path, message, code))
                     continue
             actor = min(free, key=lambda actor: len(actor.calls))
             actor.calls[actor.handle.protect.remote(item, sent)] = item
-
-    def _next(self, items: Iterator[Item]) -> Item | None:
-        if self._waiting:
-            return self._waiting.popleft()
-        if not self._exhausted:
-            for item in items:
-                return item
-            self._exhausted = True
-        return None
 
     def _receive(self, actor: _Actor, call: Any) -> Iterator[Outcome]:
         """Take an answer, which may be that the actor is no more."""
@@ -282,6 +268,7 @@ class _Crew:
         item = actor.calls.pop(call)
         if isinstance(answer, Presence):
             self._stillborn = 0
+            self._met = True
             actor.presence = answer
             if answer.program != __version__:
                 raise BadRequest("ray-other-version", node=answer.node, there=answer.program, here=__version__)
@@ -312,13 +299,7 @@ class _Crew:
             return
         # It is not the photo's fault where the whole machine went.
         at_fault = actor.presence is not None and self._is_alive(actor.presence.node)
-        for place, item in reversed(list(enumerate(actor.items))):
-            self._tries[item.number] += at_fault and place == 0
-            if self._tries[item.number] < _MOST_TRIES:
-                self._waiting.appendleft(item)
-                continue
-            why = Message("process-ended", reason=_describe(error))
-            yield Outcome(item, "failed", report=report.failure_report(item.path, why, UNFORESEEN))
+        yield from self.backlog.give_back(actor.items, _describe(error), at_fault)
 
     def _is_alive(self, node: str) -> bool:
         return any(there["NodeID"] == node and there["Alive"] for there in self.ray.nodes())

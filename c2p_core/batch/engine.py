@@ -6,13 +6,18 @@ that works in other processes or on other machines needs no access to the folder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import operator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
+from c2p_core.errors import Message
+from c2p_core.io import report
+from c2p_core.photo_file import UNFORESEEN
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -121,3 +126,53 @@ class Control:
 
 Engine = Callable[[Iterable[Item], Job, Control], Generator[Outcome, None, None]]
 """Raises ``ModelUnavailable`` where no photo can be protected; anything that is wrong with one is an outcome."""
+
+
+class Backlog:
+    """The photos that no worker has: those of workers that died, and then those that nobody has had yet."""
+
+    def __init__(self, items: Iterator[Item], most_tries: int) -> None:
+        """``most_tries`` is how many workers may die of a photo."""
+        self._items = items
+        self._most_tries = most_tries
+        self._returned: deque[Item] = deque()
+        self._tries: Counter[int] = Counter()
+        self._exhausted = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether none is left, as far as that is known: the last of the plan is known once one more was asked for."""
+        return self._exhausted and not self._returned
+
+    def count(self, unknown: int) -> int:
+        """How many are left; of a plan that does not say, so many more."""
+        return len(self._returned) + (0 if self._exhausted else operator.length_hint(self._items, unknown))
+
+    def take(self) -> Item | None:
+        """The next photo; None where there is none."""
+        if self._returned:
+            return self._returned.popleft()
+        item = None if self._exhausted else next(self._items, None)
+        self._exhausted |= item is None
+        return item
+
+    def clear(self) -> None:
+        """Leave all that are left as they are."""
+        self._returned.clear()
+        self._exhausted = True
+
+    def give_back(self, items: Sequence[Item], reason: str, at_fault: bool = True) -> Iterator[Outcome]:
+        """Take back the photos of a worker that died, for others; yields the one that several died of as failed.
+
+        Args:
+            items: the photos, first the one that it worked on; others were only being read.
+            reason: why it died.
+            at_fault: whether it may have died of its photo.
+        """
+        for place, item in reversed(list(enumerate(items))):
+            self._tries[item.number] += at_fault and place == 0
+            if self._tries[item.number] < self._most_tries:
+                self._returned.appendleft(item)
+                continue
+            why = Message("process-ended", reason=reason)
+            yield Outcome(item, "failed", report=report.failure_report(item.path, why, UNFORESEEN))

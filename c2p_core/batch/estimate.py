@@ -166,7 +166,7 @@ def _look(
     for item in items:
         cancel.raise_if_cancelled()
         try:
-            photo = photo_files.parse(Path(item.path), read_photo(item.path)[0])
+            photo = photo_files.parse(item.path, read_photo(item.path)[0])
         except UnreadableImage:
             unreadable += 1
             continue

@@ -164,7 +164,7 @@ class _Line:
         if reuse is not None:
             return Outcome(item, "known", digest, stamp, reuse=reuse)
         try:
-            photo = photo_files.parse(Path(item.path), data)
+            photo = photo_files.parse(item.path, data)
             photo_files.check_target(Path(item.place), photo)
             self._control.tell(item, Progress("detect"))
             request = self._request(photo)
@@ -262,9 +262,6 @@ class _Line:
             told = report.failure_report(item.path, error.message, error.exit_code)
             return Outcome(item, "without-face", digest, stamp, told)
         message, code = describe_failure(error)
-        if message.fields.get("path") == str(Path(item.path)):
-            # As a path, a URL has lost a slash.
-            message = Message(message.code, **message.fields | {"path": item.path})
         return Outcome(item, "failed", digest, stamp, report.failure_report(item.path, message, code))
 
 

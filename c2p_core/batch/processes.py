@@ -11,7 +11,6 @@ import os
 import queue
 import signal
 import threading
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -19,12 +18,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from c2p_core.api import CancelToken, Progress
-from c2p_core.batch.engine import Control, Engine, Job, Outcome
+from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
-from c2p_core.errors import Message
-from c2p_core.io import report
 from c2p_core.models.store import ModelStore
-from c2p_core.photo_file import UNFORESEEN
 
 # Photos that a process has at a time: one that it searches, and the next, whose faces it looks for meanwhile.
 _IN_HAND = 2
@@ -40,7 +36,7 @@ def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
         count: of the processes.
         engine: that works in each, a function of a module; that of one process when None.
     """
-    return lambda items, job, control: _Pool(count, engine, job, control).run(iter(items))
+    return lambda items, job, control: _Pool(count, engine, job, control, Backlog(iter(items), _MOST_TRIES)).run()
 
 
 @dataclass
@@ -54,22 +50,20 @@ class _Process:
 
 
 class _Pool:
-    def __init__(self, count: int, engine: Engine | None, job: Job, control: Control) -> None:
+    def __init__(self, count: int, engine: Engine | None, job: Job, control: Control, backlog: Backlog) -> None:
         self._count = count
         self._engine = engine
         self._job = job
         self._control = control
-        self._waiting: deque[Item] = deque()
-        self._tries: Counter[int] = Counter()
+        self._backlog = backlog
         self._processes: list[_Process] = []
-        self._exhausted = False
 
-    def run(self, items: Iterator[Item]) -> Generator[Outcome, None, None]:
+    def run(self) -> Generator[Outcome, None, None]:
         try:
             for _ in range(self._count):
                 self._processes.append(self._start())
             while self._processes:
-                self._hand_out(items)
+                self._hand_out()
                 links = {process.link: process for process in self._processes}
                 for link in connection.wait(list(links), timeout=0.2):
                     yield from self._receive(links[cast(connection.Connection, link)])
@@ -91,13 +85,12 @@ class _Pool:
         there.close()
         return _Process(process, here)
 
-    def _hand_out(self, items: Iterator[Item]) -> None:
+    def _hand_out(self) -> None:
         if self._control.cancel.cancelled:
-            self._waiting.clear()
-            self._exhausted = True
+            self._backlog.clear()
         for process in self._processes:
             while not process.told_to_end and len(process.has) < _IN_HAND:
-                item = self._next(items)
+                item = self._backlog.take()
                 if item is None:
                     if self._control.cancel.cancelled:
                         self._send(process, ("cancel", None))
@@ -109,15 +102,6 @@ class _Pool:
                     break
                 process.has[item.number] = item
                 self._send(process, ("photo", item))
-
-    def _next(self, items: Iterator[Item]) -> Item | None:
-        if self._waiting:
-            return self._waiting.popleft()
-        if not self._exhausted:
-            for item in items:
-                return item
-            self._exhausted = True
-        return None
 
     def _send(self, process: _Process, message: tuple[str, object]) -> None:
         try:
@@ -148,14 +132,7 @@ class _Pool:
         self._processes.remove(process)
         if self._control.cancel.cancelled or (process.told_to_end and not process.has):
             return
-        for place, item in enumerate(process.has.values()):
-            # It worked on the first one; the next was only being read.
-            self._tries[item.number] += place == 0
-            if self._tries[item.number] < _MOST_TRIES:
-                self._waiting.append(item)
-                continue
-            why = Message("process-ended", reason=_describe_end(process.process.exitcode))
-            yield Outcome(item, "failed", report=report.failure_report(Path(item.path), why, UNFORESEEN))
+        yield from self._backlog.give_back(list(process.has.values()), _describe_end(process.process.exitcode))
         self._processes.append(self._start())
 
 

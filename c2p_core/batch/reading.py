@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from c2p_core.batch.sources import read_stamp
@@ -35,7 +36,8 @@ def read_settled(path: Path) -> tuple[bytes, tuple[int, int]]:
         UnreadableImage: it can't be read, or it changes all the time.
     """
     for _ in range(_TRIES):
-        before = read_stamp(str(path)) if path.exists() else None
+        # Not Path.exists, which raises where a folder may not be looked into; what is wrong is told by what follows.
+        before = read_stamp(str(path)) if os.path.exists(path) else None  # noqa: PTH110
         data = photo_files.read_bytes(path)
         if before == read_stamp(str(path)) and before is not None and before[0] == len(data):
             return data, before

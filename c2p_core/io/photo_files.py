@@ -85,10 +85,10 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def parse(path: Path, data: bytes) -> Photo:
-    """The photo in the bytes of a file; ``path`` is its name in errors, which are those of ``read``."""
+def parse(path: Path | str, data: bytes) -> Photo:
+    """The photo in the bytes of a file; ``path``, or its URL, is its name in errors, which are those of ``read``."""
     kind = format_of(data)
-    if is_raw(data) or (kind in (None, "TIFF") and has_raw_ending(path.name)):
+    if is_raw(data) or (kind in (None, "TIFF") and has_raw_ending(str(path))):
         raise UnreadableImage("image-raw", path=str(path))
     if kind is None:
         raise UnreadableImage("image-format-unknown", path=str(path))

@@ -55,11 +55,11 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
         digest = hashlib.sha256(data).hexdigest()
         if (reuse := control.reuse(item, digest)) is not None:
             return Outcome(item, "known", digest, stamp, reuse=reuse)
-        photo = photo_files.parse(Path(item.path), data)
+        photo = photo_files.parse(item.path, data)
     except C2PError as error:
-        return Outcome(item, "failed", report=report.failure_report(Path(item.path), error.message, error.exit_code))
+        return Outcome(item, "failed", report=report.failure_report(item.path, error.message, error.exit_code))
     if not photo.pixels.any():
-        told = report.failure_report(Path(item.path), Message("no-face"), 4)
+        told = report.failure_report(item.path, Message("no-face"), 4)
         return Outcome(item, "without-face", digest, stamp, told)
     control.tell(item, Progress("search", 1, 1, 1, 2))
     after = photo_files.encode_as(Path(item.place), photo.with_pixels(photo.pixels // 2)).data

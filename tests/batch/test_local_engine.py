@@ -166,3 +166,28 @@ def test_a_file_that_changes_while_it_is_read_is_no_photo_yet(tmp_path: Path, mo
     with pytest.raises(UnreadableImage) as error:
         read_settled(path)
     assert error.value.code == "photo-changing"
+
+
+def test_a_file_in_a_folder_that_may_not_be_looked_into_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "locked" / "a.png")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "is_dir", lambda self: False)
+    monkeypatch.setattr(Path, "is_file", lambda self: False)
+    with pytest.raises(UnreadableImage) as error:
+        read_settled(path)
+    monkeypatch.undo()
+    assert error.value.code == "image-not-readable"
+
+
+def test_a_broken_object_is_named_by_its_url(store: ModelStore) -> None:
+    item = Item(0, "s3://shoot/broken.png", "broken.png")
+    reading = Control(lambda: store, CancelToken(), read=lambda item: (b"no picture", (10, 1)))
+    (outcome,) = protect_here([item], Job(OPTIONS), reading)
+    assert outcome.report["error"]["fields"]["path"] == item.path

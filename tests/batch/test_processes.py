@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from c2p_core.api import CancelToken
-from c2p_core.batch.engine import Control, Job, Outcome, Reuse
+from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
 from c2p_core.errors import ModelUnavailable
@@ -84,3 +84,19 @@ def test_what_no_process_can_do_without_ends_the_run(tmp_path: Path, store: Mode
     with pytest.raises(ModelUnavailable) as error:
         list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
     assert error.value.code == "model-missing"
+
+
+def test_photos_that_come_back_go_out_first_and_what_kills_again_is_named_as_it_is() -> None:
+    items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(4)]
+    backlog = Backlog(iter(items), 2)
+    has = [backlog.take(), backlog.take()]
+    assert list(backlog.give_back(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
+    assert [backlog.take(), backlog.take()] == has == items[:2]
+    (failed,) = backlog.give_back(items[:2], "SIGKILL")
+    assert (failed.item, failed.report["photo"]) == (items[0], "s3://shoot/0.png")
+    assert [backlog.take() for _ in range(4)] == [*items[1:], None] and backlog.empty
+
+
+def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
+    backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
+    assert list(backlog.give_back([item], "gone", at_fault=False)) == [] and backlog.take() == item

@@ -14,6 +14,7 @@ from c2p_core.api import CancelToken
 from c2p_core.batch.cluster import Cluster, protect_on_ray
 from c2p_core.batch.engine import Control, Job, Reuse
 from c2p_core.batch.layout import Item
+from c2p_core.batch.reading import read_photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save
@@ -90,6 +91,22 @@ def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelSto
     items = [*make_items(tmp_path, "a"), Item(1, str(tmp_path / "gone.png"), "gone.png")]
     found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, control(store))}
     assert (found[0].state, found[1].report["error"]["code"]) == ("done", "image-missing")
+
+
+def test_an_error_that_nobody_foresaw_while_a_photo_is_read_fails_it_alone(
+    tmp_path: Path, store: ModelStore, cluster: Cluster
+) -> None:
+    items = make_items(tmp_path, "a", "locked", "b")
+
+    def read(item: Item) -> tuple[bytes, tuple[int, int]]:
+        if item.number == 1:
+            raise PermissionError(13, "Permission denied")
+        return read_photo(item.path)
+
+    reading = Control(lambda: store, CancelToken(), read=read)
+    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, reading)}
+    assert [found[number].state for number in range(3)] == ["done", "failed", "done"]
+    assert found[1].report["error"]["code"] == "unexpected-error"
 
 
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
