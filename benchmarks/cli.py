@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, people_list, places, sample_portrait, spread
 from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
+
+if TYPE_CHECKING:
+    from benchmarks.suites.runner import Outcome
 
 SUITES = ("protect", "natural", "survive", "speed", "all")
 DRAWN = CURVES | ASIDE
@@ -126,6 +129,12 @@ def _refuse_other_options(context: click.Context, what: str, *taken: str) -> Non
         given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
         if given and name not in taken:
             raise click.UsageError(f"{what} takes no {parameter.opts[0]}")
+
+
+def _end(outcome: Outcome) -> NoReturn:
+    """Say how a run ended, and exit; with an error if something failed."""
+    click.echo(outcome)
+    sys.exit(1 if outcome.failed else 0)
 
 
 @click.group()
@@ -282,8 +291,7 @@ def others(
     with runner.start_pool(workers) as executor:
         wanted = other_photos.Plan(people=people, strangers=crowd, **plan)
         outcome = other_photos.run(wanted, places(out), fingerprint_code(), executor, click.echo)
-    click.echo(outcome)
-    sys.exit(1 if outcome.failed else 0)
+    _end(outcome)
 
 
 @main.command()
@@ -350,8 +358,7 @@ def paper(
     with runner.start_pool(workers) as executor:
         outcome = suite.run(wanted, where, fingerprint_code(), executor, click.echo)
     click.echo(write_section(rows.read_paper(where.rows / rows.PAPER_FILE)))
-    click.echo(outcome)
-    sys.exit(1 if outcome.failed else 0)
+    _end(outcome)
 
 
 @main.command()
@@ -441,7 +448,8 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
 
     chosen = _find_faces(faces, photos)
     with runner.start_pool(workers) as executor:
-        click.echo(f"{suite.run(chosen, places(out).rows, executor, click.echo)} written.")
+        outcome = suite.run(chosen, places(out).rows, executor, click.echo)
+    _end(outcome)
 
 
 @main.command()
@@ -468,7 +476,8 @@ def covered(
     everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
     tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
-        click.echo(f"{suite.run(tasks, where.rows, executor, click.echo)} written.")
+        outcome = suite.run(tasks, where.rows, executor, click.echo)
+    _end(outcome)
 
 
 @main.command()

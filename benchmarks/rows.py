@@ -554,8 +554,10 @@ def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
 
 
 def read_paper(path: Path) -> list[PaperRow]:
-    """All whole rows of the papers' protocol, one a setting, folder of photos and set of recognisers, the latest."""
-    return list({(row.setting, row.photos, row.recognisers): row for row in read(path, PaperRow)}.values())
+    """All whole rows of the papers' protocol; of one setting, folder of photos, set of recognisers, weights and code
+    the latest."""
+    found = read(path, PaperRow)
+    return list({(row.setting, row.photos, row.recognisers, row.weights, row.code): row for row in found}.values())
 
 
 def read_settings(path: Path, kind: type[SettingRow]) -> list[SettingRow]:

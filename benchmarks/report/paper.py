@@ -58,12 +58,21 @@ _DODGING: dict[str, Callable[[_Judged], DataFrame]] = {
 
 
 def write_section(rows: Sequence[PaperRow]) -> str:
-    """Impersonation and dodging by recogniser held out, for each run, and the first beside the published figures."""
+    """Impersonation and dodging by recogniser held out, for each run, and all runs beside the published figures.
+
+    Rows of other code, weights, photos or options are another run: they never share a figure.
+    """
     if not rows:
         return "Not measured yet: `python -m benchmarks paper`."
     runs: dict[tuple[object, ...], list[PaperRow]] = {}
     for row in rows:
-        key = (replace(row.setting, face="", method="", hold_out=""), row.recognisers, row.photos)
+        key = (
+            replace(row.setting, face="", method="", hold_out=""),
+            row.recognisers,
+            row.photos,
+            row.weights,
+            row.code,
+        )
         runs.setdefault(key, []).append(row)
     parts = [part for run in runs.values() for part in _write_run(run)]
     parts.append("Impersonation at FAR 1 % by recogniser held out, beside published figures on CelebA-HQ:")
@@ -107,8 +116,12 @@ def _describe(rows: Sequence[PaperRow]) -> str:
         f"{len(labels)} photos of {len({person_of(label) for label in labels})} people, among {rows[0].people} people;"
         f" {len(rows)} pictures, {held} held out in turn ({setting.prior}, “{setting.prompt}”{steps}, strength"
         f" {setting.strength:g}); no face in {missed} originals and in {lost} protected pictures; PSNR"
-        f" {number(psnr, 1)} dB, SSIM {number(ssim, 3)}; code {rows[0].code}."
+        f" {number(psnr, 1)} dB, SSIM {number(ssim, 3)}; {_name_version(rows[0])}."
     )
+
+
+def _name_version(row: PaperRow) -> str:
+    return f"code {row.code}, weights {row.weights}"
 
 
 def _own_line(rows: Sequence[PaperRow]) -> dict[str, object]:
@@ -121,7 +134,7 @@ def _own_line(rows: Sequence[PaperRow]) -> dict[str, object]:
         if name in _PAPER_NAMES
     }
     return {
-        "method": f"here: {setting.prior}, towards the nearest of 16 decoys",
+        "method": f"here: {setting.prior}, towards the nearest of 16 decoys, {_name_version(rows[0])}",
         "paper": f"held out: {', '.join(names) or NOTHING}",
         **{title: rates.get(title) or NOTHING for title in RECOGNISERS},
         "mean": rate_over_families(taken_for_target(judged.searches, "far1")) or NOTHING,

@@ -24,7 +24,7 @@ from benchmarks.metrics.image_quality import rgb8
 from benchmarks.recognisers import open_store
 from benchmarks.rows import CoveredRow
 from benchmarks.suites.demographics import read_labels
-from benchmarks.suites.runner import run_tasks
+from benchmarks.suites.runner import Outcome, run_missing
 from c2p_core import faces, pipeline
 from c2p_core.api import Face, ProtectRequest, ProtectResult
 from c2p_core.errors import NoFace
@@ -197,8 +197,8 @@ def run(
     executor: Executor,
     say: Callable[[str], None],
     work: Callable[[Task], CoveredRow | None] = measure,
-) -> Path:
-    """Add a row for every face and kind that has none yet; returns the file.
+) -> Outcome:
+    """Add a row for every face and kind that has none yet.
 
     Args:
         say: prints a line.
@@ -208,7 +208,6 @@ def run(
     rows.drop_torn_end(path)
     known = {(row.face, row.kind) for row in rows.read(path, CoveredRow)}
     missing = [task for task in tasks if (task.photo.stem, task.kind) not in known]
-    say(f"{len(missing)} faces to measure, {len(tasks) - len(missing)} already there, rows in {folder}")
 
     def keep(row: CoveredRow | None) -> str:
         if row is None:
@@ -221,5 +220,5 @@ def run(
             outcome += f", {100 * row.unmasked:.1f} % without looking for it"
         return outcome
 
-    run_tasks(missing, work, keep, lambda task: f"{task.kind}, {task.photo.stem}", executor, say)
-    return path
+    kept = len(tasks) - len(missing)
+    return run_missing(missing, kept, folder, work, keep, lambda task: f"{task.kind}, {task.photo.stem}", executor, say)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +58,9 @@ def list_candidates(photos: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(sorted({*photos, *(p for p in folder.iterdir() if p.stem in wanted)}))
 
 
+@lru_cache(maxsize=2)  # the people and the strangers of a run
 def load(path: Path) -> Gallery:
-    """A kept gallery."""
+    """A kept gallery, read once per process: another one has another name."""
     with np.load(path, allow_pickle=False) as kept:
         names = tuple(str(name) for name in kept["names"])
         people = {name: kept[name] for name in kept.files if name != "names"}

@@ -19,6 +19,7 @@ from benchmarks import rows
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.recognisers import open_store
 from benchmarks.rows import InversionRow
+from benchmarks.suites.runner import Outcome, run_missing
 from c2p_core import faces, verify
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.device import pick_device
@@ -73,8 +74,8 @@ def run(
     executor: Executor,
     say: Callable[[str], None],
     work: Callable[[Path], InversionRow | None] = measure,
-) -> Path:
-    """Add a row for every photo that has none yet; returns the file.
+) -> Outcome:
+    """Add a row for every photo that has none yet.
 
     Args:
         say: prints a line.
@@ -84,12 +85,12 @@ def run(
     rows.drop_torn_end(path)
     known = {row.face for row in rows.read(path, rows.InversionRow)}
     missing = [photo for photo in photos if photo.stem not in known]
-    say(f"{len(missing)} faces to invert, {len(photos) - len(missing)} already there, rows in {folder}")
-    for count, (photo, row) in enumerate(zip(missing, executor.map(work, missing), strict=True), start=1):
+
+    def keep(row: InversionRow | None) -> str:
         if row is None:
-            outcome = "shows no face to invert"
-        else:
-            rows.append(path, row)
-            outcome = f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
-        say(f"[{count}/{len(missing)}] {photo.stem}: {outcome}")
-    return path
+            return "shows no face to invert"
+        rows.append(path, row)
+        return f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
+
+    kept = len(photos) - len(missing)
+    return run_missing(missing, kept, folder, work, keep, lambda photo: photo.stem, executor, say)

@@ -96,9 +96,6 @@ def read_original(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
     return original, next((f for f in faces.find_faces(original, store) if not f.skipped), None)
 
 
-_load_gallery = lru_cache(maxsize=1)(gallery.load)
-
-
 def compare_faces(
     original: Photo, protected: Photo, face: Face, after: Face, recognisers: Sequence[Recogniser]
 ) -> tuple[Similarity, ...]:
@@ -182,7 +179,7 @@ def _compare_original(task: Task, seen: Seen, store: ModelStore) -> tuple[Score,
 def _measure_protection(task: Task, seen: Seen, made: Made, wall: float, store: ModelStore) -> ProtectRow:
     scores, others = _compare_original(task, seen, store), 0
     if scores and task.gallery is not None:
-        people = _load_gallery(task.gallery)
+        people = gallery.load(task.gallery)
         others = int(people.others(task.setting.face).sum())
         scores = _add_ranks(scores, task, seen, people, store)
     if scores and task.setting.method == DECOY_METHOD:

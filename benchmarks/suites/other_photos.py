@@ -35,7 +35,7 @@ from benchmarks.rows import (
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import find_role, make_picture, measure_naturalness
-from benchmarks.suites.runner import Outcome, name_setting, run_tasks
+from benchmarks.suites.runner import Outcome, name_setting, run_missing
 from c2p_core import verify
 from c2p_core.api import Face
 from c2p_core.device import pick_device
@@ -303,15 +303,15 @@ def run(
         for setting, photo in wanted.items()
         if setting not in there
     ]
-    say(f"{len(todo)} settings to measure, {len(wanted) - len(todo)} already there, rows in {places.rows}")
 
     def keep(row: OthersRow) -> str:
         rows.append(path, row)
         return _summarise(row)
 
-    failed = run_tasks(todo, work, keep, lambda task: name_setting(task.setting), executor, say)
+    kept = len(wanted) - len(todo)
+    outcome = run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
     _compare_protected(_read_measured(places, photos, code).values(), gallery.load(known), places, photos, code)
-    return Outcome(measured=len(todo) - failed, kept=len(wanted) - len(todo), failed=failed)
+    return outcome
 
 
 def _read_measured(places: Places, photos: str, code: str) -> dict[Setting, OthersRow]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +32,7 @@ from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import make_picture
 from benchmarks.suites.other_photos import Compared
-from benchmarks.suites.runner import Outcome, name_setting, run_tasks
+from benchmarks.suites.runner import Outcome, name_setting, run_missing
 from c2p_core import verify
 from c2p_core.api import Face, Mode
 from c2p_core.device import pick_device
@@ -44,8 +43,6 @@ from c2p_core.photo import Photo
 from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 
 _MODES: dict[str, Mode] = {DECOY_METHOD: "decoy", PRODUCT_METHOD: "dodge"}
-
-_load_gallery = lru_cache(maxsize=1)(gallery.load)
 
 
 class Judge(Compared, Protocol):
@@ -245,7 +242,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
         nearest = nearest_decoy(optimised, people)
         aim = next(at for at, decoy in enumerate(people) if decoy is nearest)
         decoys = Decoys({r.name: np.stack([decoy[r.name].cpu().numpy() for decoy in people]) for r in recognisers}, aim)
-    known = _load_gallery(task.known)
+    known = gallery.load(task.known)
     vectors = None if probe is None else {name: vector.cpu().numpy() for name, vector in probe.items()}
     scores = () if own is None else judge(setting.face, vectors, known, decoys, recognisers, setting.hold_out)
     before, after = rgb8(seen.original), rgb8(seen.protected)
@@ -303,14 +300,13 @@ def run(
         for setting, photo in wanted.items()
         if setting not in there
     ]
-    say(f"{len(todo)} settings to measure, {len(wanted) - len(todo)} already there, rows in {places.rows}")
 
     def keep(row: PaperRow) -> str:
         rows.append(path, row)
         return _summarise(row)
 
-    failed = run_tasks(todo, work, keep, lambda task: name_setting(task.setting), executor, say)
-    return Outcome(measured=len(todo) - failed, kept=len(wanted) - len(todo), failed=failed)
+    kept = len(wanted) - len(todo)
+    return run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
 
 
 def _summarise(row: PaperRow) -> str:

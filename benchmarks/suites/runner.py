@@ -77,14 +77,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: settings measured now, already there before, and failed."""
+    """How a run ended: how many tasks were measured now, had a row before, and failed."""
 
     measured: int
     kept: int
     failed: int
 
     def __str__(self) -> str:
-        return f"{self.measured} settings measured, {self.kept} were there, {self.failed} failed."
+        return f"{self.measured} measured, {self.kept} were there, {self.failed} failed."
 
 
 def list_settings(plan: Plan) -> list[Wanted]:
@@ -195,34 +195,36 @@ def run(
         todo = list_tasks(plan, places, code, file)
     kept = len(list_settings(plan)) - len(todo)
     _warn_of_other_code(places, code, say)
-    say(f"{len(todo)} settings to measure, {kept} already there, rows in {places.rows}")
 
     def keep(done: Done) -> str:
         _keep(places, done)
         return _summarise(done)
 
-    failed = run_tasks(todo, work, keep, lambda task: name_setting(task.setting), executor, say)
-    return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
+    return run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
 
 
-def run_tasks(
+def run_missing(
     todo: Sequence[AnyTask],
+    kept: int,
+    folder: Path,
     work: Callable[[AnyTask], AnyDone],
     keep: Callable[[AnyDone], str],
     name: Callable[[AnyTask], str],
     executor: Executor,
     say: Callable[[str], None],
-) -> int:
+) -> Outcome:
     """Run tasks in parallel and keep each result as soon as it is complete. One failure does not stop the others.
 
     Args:
+        todo: tasks that have no row yet.
+        kept: how many have one.
+        folder: of the rows.
         work: does a task, in any process.
         keep: stores a result, in this process, and describes it in a few words.
         name: of a task, for the lines about it.
-
-    Returns:
-        How many failed.
+        say: prints a line.
     """
+    say(f"{len(todo)} to measure, {kept} already there, rows in {folder}")
     started, failed = time.monotonic(), 0
     futures = {executor.submit(work, task): name(task) for task in todo}
     try:
@@ -238,7 +240,7 @@ def run_tasks(
     finally:
         # After an interrupt, no further task should start.
         executor.shutdown(wait=False, cancel_futures=True)
-    return failed
+    return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
 
 
 def describe_people(photos: Sequence[Path], places: Places, executor: Executor, say: Callable[[str], None]) -> None:

@@ -36,22 +36,22 @@ def kept(folder: Path) -> list[str]:
 def test_faces_that_have_a_row_are_not_inverted_again(tmp_path: Path) -> None:
     inverted(tmp_path, "ab")
     assert inverted(tmp_path, "abc") == ["c"]
-    assert kept(tmp_path) == ["a", "b", "c"]
+    assert sorted(kept(tmp_path)) == ["a", "b", "c"]
 
 
 def test_a_row_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
     inverted(tmp_path, "ab")
     file = tmp_path / rows.INVERSION_FILE
     file.write_bytes(file.read_bytes()[:-9])
-    assert inverted(tmp_path, "ab") == ["b"]
-    assert kept(tmp_path) == ["a", "b"]
+    assert len(inverted(tmp_path, "ab")) == 1
+    assert sorted(kept(tmp_path)) == ["a", "b"]
 
 
 def test_a_photo_without_a_face_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     said: list[str] = []
     inverted(tmp_path, "xa", said)
     assert kept(tmp_path) == ["a"]
-    assert "[1/2] x: shows no face to invert" in said
+    assert any(line.endswith("x: shows no face to invert") for line in said)
 
 
 def test_mean_and_worst_face_stand_beside_their_aims() -> None:

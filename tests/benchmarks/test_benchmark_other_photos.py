@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
-from PIL import Image, ImageEnhance, ImageOps
+from generated_people import generate_two_people
+from PIL import Image
 from synthetic import other_score, others_row, setting
 
 from benchmarks import rows
@@ -28,7 +28,6 @@ from benchmarks.suites import gallery, other_photos
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.other_photos import Plan, Task
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoints import load_generator
 from c2p_core.recognition import recogniser_names
 
 RECOGNISERS = recogniser_names(ModelStore(offline=True))
@@ -308,18 +307,10 @@ def test_every_family_of_the_manifest_can_be_held_out() -> None:
 @pytest.mark.slow
 def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Path) -> None:
     """Two made-up people with two photos each; one is protected with a search too short to matter."""
-    generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
     folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, seed in (("a", 0), ("b", 2)):
-        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
-        with torch.no_grad():
-            picture = generator(generator.map(draw, 0.6))[0].clamp(-1, 1).add(1).mul(127.5).byte().permute(1, 2, 0)
-        photo = Image.fromarray(picture.numpy()).resize((320, 320), Image.Resampling.LANCZOS)
-        photo.save(folder / f"{name}1.png")
-        ImageEnhance.Brightness(ImageOps.mirror(photo)).enhance(0.8).save(folder / f"{name}2.png")
+    people = generate_two_people(folder)
     family = list_families()[0]
-    plan = Plan(people_list(folder), 0.5, (family,), "natural makeup", "makeup", steps=2, limit=2)
+    plan = Plan(people, 0.5, (family,), "natural makeup", "makeup", steps=2, limit=2)
     places = Places(tmp_path, tmp_path / "pictures")
     with ThreadPoolExecutor(1) as executor:
         outcome = other_photos.run(plan, places, "abc", executor, lambda _line: None)

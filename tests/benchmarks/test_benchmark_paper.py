@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image, ImageEnhance, ImageOps
+from generated_people import generate_two_people
 from safetensors.torch import load_file, save_file
 from synthetic import setting
 
@@ -31,8 +31,6 @@ from benchmarks.suites import paper
 from benchmarks.suites.gallery import Gallery
 from benchmarks.suites.paper import Decoys, Plan, Task
 from c2p_core.errors import Message
-from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoints import load_generator
 
 STAND_INS = ("random-a", "random-b", "random-c")
 MODULE = """
@@ -166,6 +164,19 @@ def test_the_table_stands_beside_the_published_figures() -> None:
     assert write_section([]).startswith("Not measured")
 
 
+@pytest.mark.parametrize("changed", ["code", "weights"])
+def test_rows_of_other_code_or_weights_are_a_run_of_their_own(tmp_path: Path, changed: str) -> None:
+    path = tmp_path / rows.PAPER_FILE
+    hit, missed = (row("p1/1", judge(probe, TARGETS), "decoy") for probe in (75, 110))
+    for one in (hit, replace(missed, **{changed: "other"}), replace(hit, **{changed: "other"})):  # type: ignore[arg-type]
+        rows.append(path, one)
+    rows.append(path, replace(missed, setting=setting("p1/2", "first", method="decoy")))
+    section = " ".join(write_section(rows.read_paper(path)).split())
+    assert "2 photos of 1 people" in section and "code abc, weights w." in section and "50 % (9–91)" in section
+    # The later row of the same setting and version counts.
+    assert "1 photos of 1 people" in section and f"{changed} other" in section and "100 % (21–100)" in section
+
+
 def test_figures_of_models_for_research_only_say_so() -> None:
     told = Message("research-models-used", names=["ir152"]).text()
     assert told in write_section([row("p1/1", judge(50), "c2p", recognisers=("ir152", "facenet"))])
@@ -234,17 +245,7 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture
 def people(tmp_path: Path) -> dict[str, Path]:
     """Two made-up people with two photos each."""
-    generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, seed in (("a", 0), ("b", 2)):
-        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
-        with torch.no_grad():
-            picture = generator(generator.map(draw, 0.6))[0].clamp(-1, 1).add(1).mul(127.5).byte().permute(1, 2, 0)
-        photo = Image.fromarray(picture.numpy()).resize((320, 320), Image.Resampling.LANCZOS)
-        photo.save(folder / f"{name}1.png")
-        ImageEnhance.Brightness(ImageOps.mirror(photo)).enhance(0.8).save(folder / f"{name}2.png")
-    return people_list(folder)
+    return generate_two_people(tmp_path / "photos")
 
 
 def test_photos_of_different_people_come_first_and_a_photos_settings_together(people: dict[str, Path]) -> None:
@@ -288,12 +289,11 @@ def test_any_registered_recogniser_takes_part_random_ones_too(
 
     # Without one of them, and with other weights, everything is new; here it fails at once.
     assert go(replace(plan, recognisers=STAND_INS[:2]), fail).failed == 2
-    for name in STAND_INS[:1]:
-        weights = stand_ins / name / "weights.safetensors"
-        weights.write_bytes((stand_ins / STAND_INS[1] / "weights.safetensors").read_bytes())
-        text = (stand_ins / "manifest.toml").read_text()
-        old, new = (text.split('sha256 = "')[n].split('"')[0] for n in (1, 2))
-        (stand_ins / "manifest.toml").write_text(text.replace(old, new))
+    weights = stand_ins / STAND_INS[0] / "weights.safetensors"
+    weights.write_bytes((stand_ins / STAND_INS[1] / "weights.safetensors").read_bytes())
+    text = (stand_ins / "manifest.toml").read_text()
+    old, new = (text.split('sha256 = "')[n].split('"')[0] for n in (1, 2))
+    (stand_ins / "manifest.toml").write_text(text.replace(old, new))
     open_store.cache_clear()
     load_named_recognisers.cache_clear()
     assert go(plan, fail).failed == 2
