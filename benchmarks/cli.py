@@ -515,7 +515,14 @@ def fullsize(timed: int, out: Path | None) -> None:
 
 @main.command()
 @_FACES
-@click.option("--shoot", "count", type=int, default=12, show_default=True, help="Photos of the shoot.")
+@click.option(
+    "--shoot",
+    "count",
+    type=click.IntRange(min=0),
+    default=12,
+    show_default=True,
+    help="Photos by which workers are compared; 0 keeps what was measured before.",
+)
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @_OUT
 def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None, out: Path | None) -> None:
@@ -524,7 +531,10 @@ def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None
     from benchmarks.suites import scale as suite
 
     chosen, where = _find_faces(faces, photos), places(out)
-    click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
+    try:
+        click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
+    except suite.TooFewPhotos as error:
+        raise click.UsageError(str(error)) from error
     click.echo(f"{write_scale(where.rows)} written.")
 
 

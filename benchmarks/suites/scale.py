@@ -6,13 +6,16 @@ Rates are of this machine; ``report.scale`` says what a million photos would tak
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +43,12 @@ from c2p_core.subjects import Found, find_subjects
 
 MEGAPIXELS = 6.0
 WORKERS = (1, 2)
-_JOB = Job({"faces": "all", "prompt": "scale"}, thumbnails=False)
+_JOB = Job({"faces": "all", "prompt": "scale"})
+_TIMED = 5  # photos that are taken through all stages
+
+
+class TooFewPhotos(ValueError):
+    """Workers can't be compared by so few."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,11 @@ class Workers:
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds that a photo of one face takes beside its search, on one core; medians of a few.
+    """Seconds of processor time that a photo of one face takes beside its search, on one core; medians of a few.
 
     Attributes:
         read: reading and decoding. ``detect``: finding the face. ``finish``: pasting, measuring, encoding, thumbnails.
-        photo_bytes, result_bytes: of the files.
+        photo_bytes, result_bytes: of the files; ``thumbnail_bytes`` of both small pictures.
         row_bytes: of its line in the journal.
     """
 
@@ -80,6 +88,7 @@ class Stages:
     finish: float
     photo_bytes: int
     result_bytes: int
+    thumbnail_bytes: int
     row_bytes: int
 
 
@@ -88,15 +97,20 @@ class Rates:
     """Photos a second that the parts beside the workers take.
 
     Attributes:
-        rows: results of one byte and their rows into a folder, with the disk waited for.
-        results: the same with results as they are.
-        objects: the same into a server on this machine that speaks S3, moto's, written in Python; None without it.
+        results: results with their small pictures and rows into a folder, as ``c2p batch`` writes them by default.
+        no_report: the same without small pictures.
+        rows: the same with results and small pictures of one byte.
+        objects: the same as ``results`` into a server on this machine that speaks S3, moto's, written in Python; None
+            without it.
+        requests: that the server got for each of these results; None without it.
         messages: photos and results of these sizes to two Ray actors and back that do nothing else.
     """
 
-    rows: float
     results: float
+    no_report: float
+    rows: float
     objects: float | None
+    requests: float | None
     messages: float
 
 
@@ -106,44 +120,58 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
     Args:
         faces: portraits that photos of one face each are made of.
         rows: folder of the figures.
-        photos: of the shoot, by which workers are compared.
+        photos: of the shoot by which workers are compared, more than there are workers; 0 keeps what was measured.
         steps: of the search a face, None for the default.
         say: told each figure.
+
+    Raises:
+        TooFewPhotos: the shoot is too small, or nothing is there to be kept.
     """
+    path = rows / SCALE_FILE
+    if photos <= max(WORKERS) and (photos or not path.is_file()):
+        raise TooFewPhotos(f"Workers are compared by more than {max(WORKERS)} photos.")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "shoot").mkdir()
-        for number in range(photos):
+        for number in range(max(photos, _TIMED)):
             group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
         shoot = sorted((folder / "shoot").iterdir())
-        stages, outcome = measure_stages(shoot[:5])
+        circumstances = _describe_circumstances()
+        stages, outcome = measure_stages(shoot[:_TIMED])
         say(str(stages))
         rates = measure_rates(outcome, folder)
         say(str(rates))
-        compared = []
-        for count in WORKERS:
-            compared.append(measure_workers(folder / "shoot", folder / f"out-{count}", count, steps))
-            say(str(compared[-1]))
-    ratio = compared[0].between / compared[-1].between
-    say(f"Two workers are {ratio:.2f} times as fast as one.")
-    found = {
-        "code": fingerprint_code(),
-        "cores": os.cpu_count(),
-        "megapixels": MEGAPIXELS,
-        "workers": [asdict(one) for one in compared],
-        "ratio": round(ratio, 3),
-        "stages": asdict(stages),
-        "rates": asdict(rates),
-    }
+        found = {
+            "megapixels": MEGAPIXELS,
+            "parts": {**circumstances, "stages": asdict(stages), "rates": asdict(rates)},
+            "workers": _compare_workers(shoot[:photos], folder, steps, say)
+            if photos
+            else json.loads(path.read_text())["workers"],
+        }
     rows.mkdir(parents=True, exist_ok=True)
-    path = rows / SCALE_FILE
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     return path
 
 
-def measure_workers(shoot: Path, out: Path, workers: int, steps: int | None) -> Workers:
+def _describe_circumstances() -> dict[str, Any]:
+    """The code, the number of cores, and the load of the last minute: how many processes wanted to compute."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"code": fingerprint_code(), "cores": os.cpu_count(), "load": load}
+
+
+def _compare_workers(
+    shoot: Sequence[Path], folder: Path, steps: int | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    circumstances, compared = _describe_circumstances(), []
+    for count in WORKERS:
+        compared.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
+        say(str(compared[-1]))
+    return {**circumstances, "runs": [asdict(one) for one in compared]}
+
+
+def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int | None) -> Workers:
     """Run the command with so many workers of one core each."""
-    words = ["batch", str(shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
+    words = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
     words += [
         "--engine",
         "ray",
@@ -174,70 +202,82 @@ def measure_workers(shoot: Path, out: Path, workers: int, steps: int | None) -> 
 
 
 def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
-    """Time what is done to photos beside the search; and the outcome of the last one."""
+    """Measure what is done to photos beside the search; and the outcome of the last one."""
     import torch
 
     torch.set_num_threads(1)
     store, warm = open_models(), WarmModels()
     times: list[tuple[float, float, float]] = []
     for path in (photos[0], *photos):  # the first one loads the models
-        began = time.perf_counter()
+        began = time.process_time()
         data, stamp = read_photo(str(path))
         photo = photo_files.parse(path, data)
-        read = time.perf_counter()
+        read = time.process_time()
         request = ProtectRequest(photo, device="cpu", steps=1)
         faces, subjects = find_subjects(request, store, [])
-        detected = time.perf_counter()
+        detected = time.process_time()
         found = Found(faces, tuple(subjects), ())
         direction = find_direction(request, store=store, warm=warm, found=found)
-        searched = time.perf_counter()
+        searched = time.process_time()
         result = apply_direction(direction, AS_FOUND)
         encoded = photo_files.encode_as(path, result.photo)
-        make_thumbnails(photo, result.photo, [face.box for face in result.faces])
-        times.append((read - began, detected - read, time.perf_counter() - searched))
+        small = make_thumbnails(photo, result.photo, [face.box for face in result.faces])
+        times.append((read - began, detected - read, time.process_time() - searched))
         told = report.photo_report(path, None, result.faces, result.warnings, direction.request, result.stronger)
-        outcome = Outcome(Item(0, str(path), path.name), "done", "0" * 64, stamp, told, encoded.data, None, 1, 1.0)
+        outcome = Outcome(Item(0, str(path), path.name), "done", "0" * 64, stamp, told, encoded.data, small, 1, 1.0)
     read, detect, finish = (round(median(column), 3) for column in zip(*times[1:], strict=True))
     assert outcome.data is not None
     with tempfile.TemporaryDirectory() as scratch, batch_run.open_folder(Path(scratch)) as folder:
         row = folder.make_recorder(folder.path, folder.journal, lambda path: "0" * 64).record(outcome)
-    return Stages(read, detect, finish, len(data), len(outcome.data), len(format_row(row))), outcome
+    pictures = sum(map(len, small))
+    return Stages(read, detect, finish, len(data), len(outcome.data), pictures, len(format_row(row))), outcome
 
 
 def measure_rates(outcome: Outcome, folder: Path) -> Rates:
-    """Measure the writer and the messages with an outcome."""
+    """Measure the writer and the messages with an outcome that has its small pictures."""
+    objects, requests = _time_objects(outcome)
     return Rates(
-        _time_writer(replace(outcome, data=b"\0"), str(folder / "rows"), 500),
-        _time_writer(outcome, str(folder / "results"), 100),
-        _time_objects(outcome),
-        _time_messages(outcome, 200),
+        results=time_writer(outcome, folder / "results", 200),
+        no_report=time_writer(replace(outcome, thumbnails=None), folder / "no-report", 200),
+        rows=time_writer(replace(outcome, data=b"\0", thumbnails=(b"\0", b"\0")), folder / "rows", 200),
+        objects=objects,
+        requests=requests,
+        messages=_time_messages(outcome, 200),
     )
 
 
-def _time_writer(outcome: Outcome, destination: str, count: int) -> float:
-    """Results a second that the recorder writes into a folder or a store."""
+def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
+    """Photos a second that the process which hands them out can take back: asked about, written, and noted."""
     from c2p_core.commands.batch import open_destination
 
-    place = destination if "://" in destination else Path(destination)
-    with open_destination(place) as folder:
-        recorder = folder.make_recorder(folder.path, folder.journal, lambda path: "0" * 64)
+    items = [Item(number, f"{outcome.item.path}-{number}", f"{number // 1000}/{number}.jpg") for number in range(count)]
+    control = Control(open_models, CancelToken(), read=lambda item: (b"", outcome.stamp))
+    with open_destination(destination) as folder:
+        results = batch_run.read_results(folder, batch_run.choose_settings(_JOB))
+        summary, engine = batch_run.Summary(), partial(send_back, outcome)
         began = time.perf_counter()
-        for number in range(count):
-            item = Item(number, f"{outcome.item.path}-{number}", f"{number // 1000}/{number}.jpg")
-            recorder.record(replace(outcome, item=item, digest=f"{number:064x}"))
-        return round(count / (time.perf_counter() - began), 1)
+        batch_run.run(folder, items, _JOB, engine, control, results, summary=summary)
+        took = time.perf_counter() - began
+    if summary.protected != count:
+        raise RuntimeError(f"{count - summary.protected} of {count} results were not written")
+    return round(count / took, 1)
 
 
-def _time_objects(outcome: Outcome) -> float | None:
+def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
+    """Results a second into a store, and requests a result."""
     try:
         from tests.batch.stores import serve_s3
     except ImportError:  # the server comes with the extra for tests
-        return None
-    home = os.environ.get("C2P_HOME")
-    with tempfile.TemporaryDirectory() as scratch, serve_s3() as bucket:
+        return None, None
+    count, home = 100, os.environ.get("C2P_HOME")
+    with tempfile.TemporaryDirectory() as scratch, serve_s3() as bucket, _count_requests() as requests:
         os.environ["C2P_HOME"] = scratch
         try:
-            return _time_writer(outcome, f"{bucket}/out", 100)
+            # One result alone tells what opening and closing a store ask for.
+            time_writer(outcome, f"{bucket}/one", 1)
+            once = len(requests)
+            rate = time_writer(outcome, f"{bucket}/out", count)
+            return rate, round((len(requests) - 2 * once) / (count - 1), 1)
         finally:
             del os.environ["C2P_HOME"]
             if home is not None:
@@ -250,16 +290,39 @@ def _time_messages(outcome: Outcome, count: int) -> float:
     assert outcome.data is not None
     items = [replace(outcome.item, number=number) for number in range(count)]
     control = Control(open_models, CancelToken())
-    engine = protect_on_ray(Cluster("local", jobs=2, cores=1), echo)
+    engine = protect_on_ray(Cluster("local", jobs=2, cores=1), partial(send_back, outcome))
     times = [time.perf_counter() for _ in engine(items, _JOB, control)]
     return round((count - 2) / (times[-1] - times[1]), 1)
 
 
-def echo(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """An engine that sends back each photo as its own result."""
+def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """An engine that reads each photo, asks whether it is known, and has the same result for all that are not."""
     for item in items:
-        data, stamp = control.read(item)
-        yield Outcome(item, "done", "", stamp, {}, data)
+        _, stamp = control.read(item)
+        digest = f"{item.number:064x}"
+        reuse = control.reuse(item, digest)
+        if reuse is not None:
+            raise ValueError(f"{item.path} has a result already")
+        yield replace(outcome, item=item, digest=digest, stamp=stamp)
+
+
+@contextmanager
+def _count_requests() -> Iterator[list[str]]:
+    """The requests that the server of the tests gets, as it notes them."""
+    requests: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: requests.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("werkzeug")
+    level, propagate = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield requests
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def _environment() -> dict[str, Any]:
