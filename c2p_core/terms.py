@@ -41,6 +41,31 @@ class Adversarial:
     target: Target
     margin: float
 
+    @property
+    def batch(self) -> Hashable:
+        """Equal for terms that can be computed together."""
+        return Adversarial, self.recogniser.name
+
+    @staticmethod
+    def losses(terms: Sequence[Adversarial], inputs: Sequence[Inputs]) -> list[Tensor]:
+        """The () loss of each term; the recogniser sees their pictures as one batch."""
+        pixels, mesh = (torch.stack(parts) for parts in zip(*inputs, strict=True))
+        embeddings = terms[0].recogniser.embed(pixels, mesh)
+        return [term._loss(embedding) for term, embedding in zip(terms, embeddings, strict=True)]
+
+    def _loss(self, embedding: Tensor) -> Tensor:
+        recogniser, target = self.recogniser, self.target
+        similarity = embedding @ target.own[recogniser.name]
+        decoy = target.decoy.get(recogniser.name)
+        decoy_similarity = None if decoy is None else embedding @ decoy
+        far1, impostor_std = recogniser.far1, recogniser.impostor_std
+        loss = adversarial_loss(similarity, decoy_similarity, far1, impostor_std, self.margin)
+        away = target.away.get(recogniser.name)
+        if away is None:
+            return loss
+        # Only the nearest one, which is the first that a search would return.
+        return loss + adversarial_loss((away @ embedding).max(), None, far1, impostor_std, self.margin)
+
 
 @dataclass(frozen=True)
 class Text:
@@ -69,6 +94,27 @@ class Naturalness:
     weight: float
     text: Text | None
 
+    @property
+    def batch(self) -> Hashable:
+        """Equal for terms that can be computed together."""
+        return Naturalness, None if self.text is None else id(self.text.guidance)
+
+    @staticmethod
+    def losses(terms: Sequence[Naturalness], inputs: Sequence[Inputs]) -> list[Tensor]:
+        """The () loss of each term; the text model sees their pictures as one batch."""
+        visible = [
+            t.weight * t.inverted.visibility_penalty(Rendered(*own)) for t, own in zip(terms, inputs, strict=True)
+        ]
+        texts = [term.text for term in terms if term.text is not None]
+        if not texts:
+            return visible
+        grids = torch.stack([text.grid for text in texts])
+        after = texts[0].guidance.embed(torch.stack([pixels for pixels, *_ in inputs]), grids)
+        return [
+            penalty + text.weight * clip_loss(text.before, embedded[None], text.direction)
+            for penalty, text, embedded in zip(visible, texts, after, strict=True)
+        ]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -87,9 +133,7 @@ class Task:
     @property
     def batch(self) -> Hashable:
         """Equal for tasks that can be computed together."""
-        if isinstance(self.term, Adversarial):
-            return "adversarial", self.term.recogniser.name, self.differentiated
-        return "naturalness", None if self.term.text is None else id(self.term.text.guidance), self.differentiated
+        return self.term.batch, self.differentiated
 
 
 @dataclass(frozen=True)
@@ -121,38 +165,6 @@ def _read(losses: Sequence[Tensor]) -> list[float]:
 
 
 def _losses(tasks: Sequence[Task], inputs: Sequence[Inputs]) -> list[Tensor]:
-    if isinstance(tasks[0].term, Adversarial):
-        return _adversarial_losses([task.term for task in tasks if isinstance(task.term, Adversarial)], inputs)
-    return _naturalness_losses([task.term for task in tasks if isinstance(task.term, Naturalness)], inputs)
-
-
-def _adversarial_losses(terms: Sequence[Adversarial], inputs: Sequence[Inputs]) -> list[Tensor]:
-    pixels, mesh = (torch.stack(parts) for parts in zip(*inputs, strict=True))
-    embeddings = terms[0].recogniser.embed(pixels, mesh)
-    return [_adversarial_loss(term, embedding) for term, embedding in zip(terms, embeddings, strict=True)]
-
-
-def _adversarial_loss(term: Adversarial, embedding: Tensor) -> Tensor:
-    recogniser, target, margin = term.recogniser, term.target, term.margin
-    similarity = embedding @ target.own[recogniser.name]
-    decoy = target.decoy.get(recogniser.name)
-    decoy_similarity = None if decoy is None else embedding @ decoy
-    loss = adversarial_loss(similarity, decoy_similarity, recogniser.far1, recogniser.impostor_std, margin)
-    away = target.away.get(recogniser.name)
-    if away is None:
-        return loss
-    # Only the nearest one, which is the first to be found.
-    return loss + adversarial_loss((away @ embedding).max(), None, recogniser.far1, recogniser.impostor_std, margin)
-
-
-def _naturalness_losses(terms: Sequence[Naturalness], inputs: Sequence[Inputs]) -> list[Tensor]:
-    visible = [t.weight * t.inverted.visibility_penalty(Rendered(*own)) for t, own in zip(terms, inputs, strict=True)]
-    texts = [term.text for term in terms if term.text is not None]
-    if not texts:
-        return visible
-    grids = torch.stack([text.grid for text in texts])
-    after = texts[0].guidance.embed(torch.stack([pixels for pixels, *_ in inputs]), grids)
-    return [
-        penalty + text.weight * clip_loss(text.before, embedded[None], text.direction)
-        for penalty, text, embedded in zip(visible, texts, after, strict=True)
-    ]
+    terms = [task.term for task in tasks]
+    losses: list[Tensor] = type(terms[0]).losses(terms, inputs)  # type: ignore[arg-type]  # all of one class
+    return losses

@@ -139,29 +139,6 @@ def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore) -> Non
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("failures", "one_at_a_time", "said"),
-    [(1, [False, True], "search-in-turns"), (2, [False, True, False], "photo-on-processor")],
-)
-def test_out_of_gpu_memory_the_search_uses_one_recogniser_per_step_and_then_the_processor(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch, failures: int, one_at_a_time: list[bool], said: str
-) -> None:
-    asked: list[bool] = []
-
-    def scarce(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
-        asked.append(faces[0].settings.one_recogniser_per_step)
-        if len(asked) <= failures:
-            # What a card says depends on who asks it for memory.
-            raise torch.AcceleratorError("CUDA error: out of memory") if asked[1:] else torch.cuda.OutOfMemoryError
-        return search(faces, *given)
-
-    monkeypatch.setattr(face_search, "search", scarce)
-    result = protect(replace(REQUEST, steps=2), store=store)
-    assert asked == one_at_a_time and result.faces[0].steps == 2
-    assert result.warnings == (Message(said),)
-
-
 @pytest.mark.parametrize("short", ["verify.measure_similarities", "measure_robustness"])
 def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str

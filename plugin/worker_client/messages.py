@@ -292,8 +292,8 @@ ENGLISH = {
         "Profile embedded: the models that came with the program; the full profile lacks {missing}."
     ),
     "profile-auto-without-gpu": N_(
-        "Profile embedded: the models that came with the program; the full profile's are here, but take a graphics"
-        " card that PyTorch can use, or minutes a face with --profile full."
+        "Profile embedded: the models that came with the program. The full profile's models are here too, but without"
+        " a graphics card that PyTorch can use they need minutes for each face (--profile full)."
     ),
     # What a run could not do as it should
     "cancelled": N_("Stopped on request; nothing was changed."),
