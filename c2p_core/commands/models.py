@@ -154,22 +154,30 @@ def _choose(names: Sequence[str], store: ModelStore, usual: Iterable[ModelEntry]
 
 def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: bool) -> int:
     """Take models from the user's files; returns the exit code."""
-    searched = [e for e in _choose(names, store, store.catalogue()) if e.profile != "embedded"]
+    # What ships is only looked for by its name.
+    searched = [e for e in _choose(names, store, store.catalogue()) if e.profile != "embedded" or e.name in names]
     with show_progress(str(folder), human=True) as watch:
         watch(Progress("find"))
         found, others = store.find_in(folder, [entry.name for entry in searched])
     for message in others:
         click.echo(message)
-    here = [model for model in found if store.is_intact(model.entry.name)]
-    _tell_notices(store)
-    for model in here:
-        click.echo(f"{model.entry.name}: is here already")
-    coming = [model for model in found if model not in here]
-    if not found:
-        raise ModelUnavailable("models-not-in-folder", path=str(folder), names=[entry.name for entry in searched])
-    if not coming or not _accept([model.entry for model in coming], accepted, [m.paths[0] for m in coming]):
-        return 0
+    here = {entry.name for entry in searched if store.is_intact(entry.name)}
+    held = {model.entry.name for model in found}
+    for entry in searched:
+        if entry.name in here and (entry.name in held or entry.name in names):
+            click.echo(f"{entry.name}: is here already")
+    # Of a profile, a folder may have some models and others not.
+    missing = [entry.name for entry in searched if entry.name in names and entry.name not in held | here]
+    coming = [model for model in found if model.entry.name not in here]
+    if not found and (missing or not here & set(names)):
+        names = missing or [entry.name for entry in searched]
+        raise ModelUnavailable("models-not-in-folder", path=str(folder), names=names)
     failed = 0
+    if missing:
+        error = ModelUnavailable("models-not-in-folder", path=str(folder), names=missing)
+        failed = fail(str(error), error.exit_code)
+    if not coming or not _accept([model.entry for model in coming], accepted, [m.paths[0] for m in coming]):
+        return failed
     for model in coming:
         try:
             with show_progress(model.entry.name, human=True) as watch:

@@ -181,6 +181,28 @@ def test_a_folder_without_models_is_an_error(run: Run, tmp_path: Path) -> None:
     assert code == 6 and sentence("models-not-in-folder", names="mine").search(err)
 
 
+def test_names_that_the_folder_does_not_hold_are_told_and_an_error_and_the_others_are_taken(
+    run: Run, tmp_path: Path
+) -> None:
+    torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
+    code, _, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
+    assert code == 6 and present() == ["mine"]
+    assert sentence("models-not-in-folder", path=tmp_path / "files", names="free").search(err)
+
+
+def test_a_name_that_the_folder_does_not_hold_is_no_error_where_its_model_is_here(run: Run, tmp_path: Path) -> None:
+    torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
+    run("models", "fetch", "free", "--accept-licences")
+    code, out, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
+    assert code == 0 and "free: is here already" in out and not err and present() == ["free", "mine"]
+
+
+def test_of_a_profile_the_folder_may_hold_some_models_alone(run: Run, tmp_path: Path) -> None:
+    torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
+    assert run("models", "fetch", "full", "--from", tmp_path / "files", "--accept-licences")[0] == 0
+    assert present() == ["mine"]
+
+
 def test_verify_says_what_changed(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     run("models", "fetch", "--from", tmp_path / "files", "--accept-licences")
