@@ -11,7 +11,7 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.download import Progress
 from c2p_core.models.fetching import lock_model, partial_folder, put_in_place
 from c2p_core.models.files import cannot_write, compute_hash, fits
-from c2p_core.models.layouts import has_layout
+from c2p_core.models.layouts import covers, read_layout
 from c2p_core.models.manifest import ModelEntry
 
 # Files that are looked at in a folder with those below it: nobody keeps models among more.
@@ -115,15 +115,14 @@ def _recognise(path: Path, entries: Sequence[ModelEntry], places: dict[tuple[str
         if digest and digest == file.sha256:
             places.setdefault((entry.name, file.name), path)
             return []
-    for entry, file in possible:
-        if file.layout and not file.sha256 and has_layout(path, file.layout):
+    described = [(entry, file) for entry, file in possible if file.layout]
+    layout = read_layout(path) if described else {}
+    alike = [(entry, file) for entry, file in described if covers(layout, file.layout)]
+    for entry, file in alike:
+        if not file.sha256:
             places.setdefault((entry.name, file.name), path)
             return []
-    return [
-        Message("model-file-other", path=str(path), name=entry.name)
-        for entry, file in possible
-        if file.sha256 and file.layout and has_layout(path, file.layout)
-    ]
+    return [Message("model-file-other", path=str(path), name=entry.name) for entry, _ in alike]
 
 
 def _copy(path: Path, target: Path) -> Iterator[int]:

@@ -1,73 +1,30 @@
 """Names and shapes of the tensors in a file of weights, read without torch and without running anything in the file.
 
-A pickle is a program: here it may only build plain containers. Every class and function that it names becomes an inert
-shell, apart from those that rebuild a tensor, of which the shape alone is kept.
+Of a tensor in a pickle (`models.inert_pickle`) the shape alone is kept.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
+
+from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell, collect_tensors
 
 Layout = dict[str, tuple[int, ...]]
+"""Names and shapes of the tensors of a file."""
+Wanted = tuple[tuple[str, tuple[int, ...]], ...]
+"""Names and shapes of tensors that a file should have, as a manifest lists them."""
 
 _LARGEST_HEADER = 32 << 20  # bytes; the largest networks have headers of a few megabytes
-_DEEPEST = 12  # nesting of modules and dictionaries
 # The first object in the format that torch.save had before it wrote zip files; two more precede the content.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Entries of dictionaries that hold the weights of interest, as their loaders choose them.
 _WEIGHTS = ("g_ema", "G_ema", "state_dict")
-
-
-class _Shell:
-    """Stands in for whatever a pickle names, and keeps its state."""
-
-    state: object = None
-
-    def __init__(self, *more: object, **named: object) -> None:
-        # NVIDIA's modules are rebuilt from a description.
-        if len(more) == 1:
-            self.state = more[0]
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def __call__(self, *more: object) -> _Shell:
-        return _Shell()
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, value: object) -> None:
-        """As a list would."""
-
-    def extend(self, values: object) -> None:
-        """As a list would."""
-
-    add = append
-
-
-class _Builder:
-    """A function that a pickle may call and can't change."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable[..., object]) -> None:
-        self._make = make
-
-    def __call__(self, *arguments: object) -> object:
-        return self._make(*arguments)
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes a function")
 
 
 @dataclass(frozen=True)
@@ -81,29 +38,21 @@ def _make_tensor(storage: object, offset: object, size: object, *more: object) -
     return None
 
 
-_BUILDERS: dict[tuple[str, str], _Builder] = {
-    ("collections", "OrderedDict"): _Builder(OrderedDict),
-    ("torch", "Size"): _Builder(tuple),
-    ("torch._utils", "_rebuild_parameter"): _Builder(lambda data, *more: data),
-    ("torch._utils", "_rebuild_tensor_v2"): _Builder(_make_tensor),
-}
+_KNOWN = {**CONTAINERS, ("torch._utils", "_rebuild_tensor_v2"): Builder(_make_tensor)}
 
 
-# The reader in Python: the one in C sets memory aside for any number that a file names.
-class _Reader(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return _BUILDERS.get((module, name), _Shell)
+def has_layout(path: Path, wanted: Wanted) -> bool:
+    """Whether a file holds all of these tensors; always true for an empty layout.
 
-    def persistent_load(self, pid: object) -> object:
-        return None
+    Raises:
+        OSError: the file can't be read.
+    """
+    return not wanted or covers(read_layout(path), wanted)
 
 
-def has_layout(path: Path, layout: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:
-    """Whether a file holds all of these tensors; always true for an empty layout."""
-    if not layout:
-        return True
-    found = read_layout(path)
-    return all(found.get(name) == shape for name, shape in layout)
+def covers(found: Layout, wanted: Wanted) -> bool:
+    """Whether the layout of a file has all of these tensors."""
+    return all(found.get(name) == shape for name, shape in wanted)
 
 
 def read_layout(path: Path) -> Layout:
@@ -148,44 +97,26 @@ def _read_zip(path: Path) -> Layout:
             return {}
         with archive.open(inner[0]) as file:
             content = file.read(_LARGEST_HEADER)
-    return _collect(_Reader(io.BytesIO(content)).load())
+    return _collect(_read_pickle(io.BytesIO(content)))
 
 
 def _read_pickles(path: Path) -> object:
     with path.open("rb") as file:
-        content = _Reader(file).load()
+        content = _read_pickle(file)
         if content == _LEGACY_MAGIC:
             for _ in range(3):
-                content = _Reader(file).load()
+                content = _read_pickle(file)
     return content
+
+
+def _read_pickle(file: BinaryIO) -> object:
+    return InertReader(file, _KNOWN, strict=False).load()
 
 
 def _collect(content: object) -> Layout:
     """The tensors of a dictionary, or of a module, by name."""
-    if isinstance(content, Mapping):
-        content = next(
-            (content[key] for key in _WEIGHTS if isinstance(content.get(key), (Mapping, _Shell))),
-            content,
-        )
-    if isinstance(content, Mapping):
+    if isinstance(content, dict):
+        content = next((content[key] for key in _WEIGHTS if isinstance(content.get(key), (dict, Shell))), content)
+    if isinstance(content, dict):
         return {str(name): value.shape for name, value in content.items() if isinstance(value, _Tensor)}
-    found: Layout = {}
-    _walk(content, "", found, set())
-    return found
-
-
-def _walk(value: object, name: str, found: Layout, visited: set[int]) -> None:
-    """Collect the tensors of a module and of those in it."""
-    if isinstance(value, _Tensor):
-        found[name] = value.shape
-    # Visit each object once: objects of a hostile file may refer to each other, or millions of times to one.
-    if not isinstance(value, _Shell) or id(value) in visited or name.count(".") > _DEEPEST:
-        return
-    visited.add(id(value))
-    state = value.state if isinstance(value.state, Mapping) else {}
-    # NVIDIA's modules have theirs within a description.
-    state = state["state"] if isinstance(state.get("state"), Mapping) else state
-    for kind in ("_parameters", "_buffers", "_modules"):
-        held = state.get(kind)
-        for own, child in held.items() if isinstance(held, Mapping) else ():
-            _walk(child, f"{name}.{own}" if name else str(own), found, visited)
+    return {name: tensor.shape for name, tensor in collect_tensors(content, _Tensor).items()}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.models import importing
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import load_architecture, load_recognisers, recogniser_names
 from tests.said import raising
@@ -68,6 +69,16 @@ def test_files_are_recognised_by_content_whatever_they_are_called(tmp_path: Path
         "second": ["first.pt"],
     }
     assert other == []
+
+
+def test_the_layout_of_a_file_is_read_once_for_all_models(
+    tmp_path: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(importing, "read_layout", lambda path: read.append(path) or {})
+    torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/a")
+    assert models.find_in(tmp_path / "mine", names(models)) == ([], [])
+    assert read == [tmp_path / "mine/a"]
 
 
 def test_only_models_that_are_asked_for_are_looked_for(tmp_path: Path, models: ModelStore) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from c2p_core.models.inert_pickle import CONTAINERS, InertReader
 from c2p_core.models.layouts import has_layout, read_layout
 from c2p_core.models.manifest import read_manifest
 from c2p_core.models.store import bundle_dir
@@ -67,7 +68,7 @@ def test_what_a_file_asks_for_is_not_done(tmp_path: Path, zipped: bool) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        b"\x80\x02cc2p_core.models.layouts\n_Shell\nN}X\x01\x00\x00\x00xK\x01s\x86b.",
+        b"\x80\x02cc2p_core.models.inert_pickle\nShell\nN}X\x01\x00\x00\x00xK\x01s\x86b.",
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x05\x00\x00\x00_makeNs\x86b.",
         b"\x80\x02ccollections\nOrderedDict\n}X\x04\x00\x00\x00keysNsb.",
     ],
@@ -84,6 +85,36 @@ def test_a_number_that_a_file_names_reserves_no_memory(tmp_path: Path) -> None:
     # "Remember this as number 2^31": the reader in C makes a table of that length.
     (tmp_path / "a").write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
     assert read_layout(tmp_path / "a") == {}
+
+
+def test_a_dictionary_keeps_its_own_functions(tmp_path: Path) -> None:
+    # An OrderedDict with a tensor that is given an attribute: torch's have `_metadata`, this one has another `items`.
+    table = (
+        b"\x80\x02ccollections\nOrderedDict\n)RX\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(NK\x00K\x02\x85tRs"
+    )
+    (tmp_path / "a").write_bytes(table + b"}X\x05\x00\x00\x00itemsK\x03sb.")
+    assert read_layout(tmp_path / "a") == {"w": (2,)}
+
+
+# A pair of pairs, as a key; one that goes on like this has a hash that takes for ever.
+KEY = b"K\x012\x862\x86"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"}" + KEY + b"K\x01s.",
+        b"}(" + KEY + b"K\x01u.",
+        b"(" + KEY + b"K\x01d.",
+        b"\x8f(" + KEY + b"\x90.",
+        b"(" + KEY + b"\x91.",
+        b"ccollections\nOrderedDict\n]" + KEY + b"K\x01\x86a\x85R.",
+    ],
+    ids=["item", "items", "dictionary", "set", "frozenset", "OrderedDict"],
+)
+def test_a_key_whose_hash_could_take_for_ever_is_refused(program: bytes) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="tuples in tuples"):
+        InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()
 
 
 def packed(content: bytes, name: str = "a/data.pkl") -> bytes:

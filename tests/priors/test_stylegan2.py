@@ -574,6 +574,21 @@ def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> N
     assert not trace.exists()
 
 
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        (b"ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__Ns\x86b.", "pickle-unsafe"),
+        (b"cdnnlib.util\nEasyDict\nN}X\x05\x00\x00\x00stateNs\x86b.", "pickle-unsafe"),
+        (b"}r\xff\xff\xff\x7f.", "pickle-without-generator"),
+    ],
+    ids=["function", "class", "a table of 2^31 entries"],
+)
+def test_a_pickle_cant_change_its_reader_or_make_it_reserve_memory(program: bytes, code: str, tmp_path: Path) -> None:
+    (tmp_path / "generator.pkl").write_bytes(b"\x80\x02" + program)
+    with raising(ModelUnavailable, code, file="generator.pkl"):
+        load_generator(tmp_path / "generator.pkl")
+
+
 def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     torch.save(Hostile(trace), tmp_path / "inner.pt", _use_new_zipfile_serialization=False)
