@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from c2p_core.errors import ModelUnavailable, first_line
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 LARGEST_FILE = 1 << 30
 """Bytes of a model with its external data. The largest recognisers have a quarter of that."""
 _MOST_NODES = 20_000
+# Nodes, attributes, extents and the like.
+_MOST_PARTS = 1_000_000
 MOST_ELEMENTS = 1 << 28
 """Values of one tensor, whether stored or computed."""
-# What could run for ever.
-_LOOPS = {"Loop", "Scan"}
+_MOST_AXES = 32
+# Values of shapes, axes and the like, on which other shapes depend.
+_SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class OnnxFile:
 
     Attributes:
         path: of its file.
-        model: with all of its data.
+        model: with all of its data, and without functions of its own.
         sha256: in hex, of the file and of the external data that it names.
         input: its one input.
         shape: of the input; None for an extent that is not fixed.
@@ -59,21 +63,7 @@ def read_onnx(path: Path) -> OnnxFile:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own, which says no more than that
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
-    nodes = list(_all_nodes(model))
-    if not nodes or len(nodes) > _MOST_NODES:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"{len(nodes)} operators")
-    if loop := next((node.op_type for node in nodes if node.op_type in _LOOPS), None):
-        raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
-    left = LARGEST_FILE - len(data)
-    for tensor in _all_tensors(model, nodes):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            content = _read_external(path, tensor, left)
-            left -= len(content)
-            digest.update(content)
-            tensor.ClearField("external_data")
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            tensor.raw_data = content
-        _check_tensor(path, tensor)
+    model = _make_whole(path, model, LARGEST_FILE - len(data), digest.update)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in stored]
     if len(inputs) != 1 or not model.graph.output:
@@ -83,6 +73,49 @@ def read_onnx(path: Path) -> OnnxFile:
         for entry in inputs[0].type.tensor_type.shape.dim
     )
     return OnnxFile(path, model, digest.hexdigest(), inputs[0].name, shape)
+
+
+def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes], None]) -> ModelProto:
+    """Check all parts of a model, and put the data of other files and what its own functions do in their places.
+
+    Args:
+        path: of the model.
+        model: as it was read; is changed.
+        limit: of the bytes in other files.
+        note: gets these bytes.
+    """
+    import onnx
+    from onnx import inliner
+
+    # By its structure rather than by the places that are known to have such parts, so that none is left out.
+    parts = list(itertools.islice(_all_parts(model), _MOST_PARTS + 1))
+    nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
+    if not nodes or len(nodes) > _MOST_NODES:
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"{len(nodes)} operators")
+    if len(parts) > _MOST_PARTS:
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"more than {_MOST_PARTS} parts")
+    if any(isinstance(part, onnx.SparseTensorProto) for part in parts):
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason="sparse weights")
+    # Of the operators that contain others, all but one repeat them.
+    if loop := next((node.op_type for node in nodes if node.op_type != "If" and _has_graphs(node)), None):
+        raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
+    for tensor in (part for part in parts if isinstance(part, onnx.TensorProto)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            content = _read_external(path, tensor, limit)
+            limit -= len(content)
+            note(content)
+            tensor.ClearField("external_data")
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.raw_data = content
+        _check_tensor(path, tensor)
+    if not model.functions:
+        return model
+    _check_functions(path, model)
+    try:
+        # What stands in a function is counted like the rest when shapes are told in advance.
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # whatever the package makes of a hostile file
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
 
 
 def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
@@ -108,9 +141,9 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
         inferred = onnx.shape_inference.infer_shapes(outline, data_prop=True)
     except Exception as error:  # whatever the checker makes of a hostile file
         raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=first_line(error)) from error
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        extents = [entry.dim_value for entry in value.type.tensor_type.shape.dim]
-        if math.prod(extents) > MOST_ELEMENTS:
+    # Those within operators, too.
+    for value in (part for part in _all_parts(inferred) if isinstance(part, onnx.ValueInfoProto)):
+        if not _is_bounded(max(entry.dim_value, 1) for entry in value.type.tensor_type.shape.dim):
             raise ModelUnavailable("onnx-tensor-too-large", path=str(file.path), name=value.name)
 
 
@@ -120,14 +153,13 @@ def _without_weights(model: ModelProto) -> ModelProto:
 
     outline = onnx.ModelProto(ir_version=model.ir_version)
     outline.opset_import.extend(model.opset_import)
-    outline.functions.extend(model.functions)
     outline.graph.name = model.graph.name
     outline.graph.node.extend(model.graph.node)
     outline.graph.output.extend(model.graph.output)
     stored = {tensor.name for tensor in model.graph.initializer}
     outline.graph.input.extend(entry for entry in model.graph.input if entry.name not in stored)
     for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= 64:  # shapes, axes and the like, on whose values shapes depend
+        if math.prod(tensor.dims) <= _SMALL:
             outline.graph.initializer.append(tensor)
         else:
             outline.graph.input.append(
@@ -150,37 +182,47 @@ def _read_bounded(path: Path, limit: int, model: Path) -> bytes:
     return data
 
 
-def _all_nodes(model: ModelProto) -> Iterator[NodeProto]:
-    """The operators of the model, of what they contain, and of its own functions."""
-    waiting: list[NodeProto] = [*model.graph.node]
-    for function in model.functions:
-        waiting += function.node
+def _all_parts(model: Any) -> Iterator[Any]:
+    """A message of protobuf and all messages in it, in their order, but for what tensors hold."""
+    from onnx import TensorProto
+
+    waiting = [model]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        held = [] if isinstance(part, TensorProto) else part.ListFields()
+        for field, value in reversed(held):
+            if field.type == field.TYPE_MESSAGE:
+                waiting += [value] if hasattr(value, "ListFields") else reversed(value)
+
+
+def _has_graphs(node: NodeProto) -> bool:
+    return any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+
+
+def _check_functions(path: Path, model: ModelProto) -> None:
+    """Refuse a model that grows beyond its bounds when its functions stand where they are called.
+
+    A few functions that call each other twice are enough for that, and one that calls itself never ends.
+    """
+    bodies: dict[tuple[str, str, str], list[NodeProto]] = {
+        (function.domain, function.name, function.overload): _nodes_in(function) for function in model.functions
+    }
+    waiting, count, size = _nodes_in(model.graph), 0, 0
     while waiting:
         node = waiting.pop()
-        yield node
-        for attribute in node.attribute:
-            for graph in _graphs(attribute):
-                waiting += graph.node
+        count, size = count + 1, size + node.ByteSize()
+        waiting += bodies.get((node.domain, node.op_type, node.overload), [])
+        if count + len(waiting) > _MOST_NODES:
+            raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"more than {_MOST_NODES} operators")
+        if size > LARGEST_FILE:
+            raise ModelUnavailable("onnx-too-large", path=str(path), limit=LARGEST_FILE >> 20)
 
 
-def _graphs(attribute: AttributeProto) -> Iterator[GraphProto]:
-    if attribute.HasField("g"):
-        yield attribute.g
-    yield from attribute.graphs
+def _nodes_in(part: GraphProto | FunctionProto) -> list[NodeProto]:
+    from onnx import NodeProto
 
-
-def _all_tensors(model: ModelProto, nodes: list[NodeProto]) -> Iterator[TensorProto]:
-    yield from model.graph.initializer
-    for sparse in model.graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for graph in _graphs(attribute):
-                yield from graph.initializer
+    return [inner for inner in _all_parts(part) if isinstance(inner, NodeProto)]
 
 
 def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
@@ -191,11 +233,12 @@ def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
     try:
         inside = (folder / location).resolve()
         offset, length = (int(named.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
-    except (OSError, ValueError) as error:
+    # Links in a circle are a RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelUnavailable("onnx-unreadable", path=str(model), reason=first_line(error)) from error
     if not location or Path(location).is_absolute() or not inside.is_relative_to(folder) or inside == model.resolve():
         raise ModelUnavailable("onnx-data-outside", path=str(model), location=location)
-    if offset < 0 or length > limit:
+    if not 0 <= offset <= LARGEST_FILE or length > limit:
         raise ModelUnavailable("onnx-too-large", path=str(model), limit=LARGEST_FILE >> 20)
     try:
         if not inside.is_file():
@@ -214,12 +257,20 @@ def _check_tensor(path: Path, tensor: TensorProto) -> None:
     """Refuse a stored tensor whose extents and data do not belong together."""
     import onnx
 
-    elements = math.prod(tensor.dims)
-    if any(extent < 0 for extent in tensor.dims) or elements > MOST_ELEMENTS:
+    if not _is_bounded(tensor.dims):
         raise ModelUnavailable("onnx-tensor-too-large", path=str(path), name=tensor.name)
+    elements = math.prod(tensor.dims)
     try:
         if onnx.numpy_helper.to_array(tensor).size != elements:
             raise ValueError(f"{tensor.name} has not {elements} values")
     # A hostile file may have any type and any number of values.
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
+
+
+def _is_bounded(extents: Iterable[int]) -> bool:
+    """Whether a tensor of these extents is one that a recogniser may have."""
+    listed = list(itertools.islice(extents, _MOST_AXES + 1))
+    # Each for itself, too: one of 0 would hide the others.
+    fitting = len(listed) <= _MOST_AXES and all(0 <= extent <= MOST_ELEMENTS for extent in listed)
+    return fitting and math.prod(listed) <= MOST_ELEMENTS

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from c2p_core.errors import first_line
+from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.recognition.onnx_file import OnnxFile
 from c2p_core.recognition.onnx_node import Apply, Node, Unsupported
 from c2p_core.recognition.onnx_operators import OPERATORS
@@ -54,8 +56,6 @@ class OnnxNetwork(nn.Module):
         """
         super().__init__()
         graph = file.model.graph
-        if graph.sparse_initializer:
-            raise Unconvertible(["sparse weights"])
         stored = {tensor.name: _to_torch(tensor) for tensor in graph.initializer}
         self._steps, constants = _build_steps(file, set(stored))
         self._input, self._output = file.input, graph.output[0].name
@@ -86,9 +86,10 @@ class OnnxNetwork(nn.Module):
                 raise Unconvertible([f"{step.operator} ({error})"]) from error
             # What a hostile or unusual model gives its operators may fail in any way.
             except Exception as error:
-                if isinstance(error, torch.OutOfMemoryError):
+                # Another time, or elsewhere, there may be memory.
+                if isinstance(error, MemoryError) or is_out_of_gpu_memory(error):
                     raise
-                raise Unconvertible([f"{step.operator} ({(str(error).splitlines() or [''])[0][:100]})"]) from error
+                raise Unconvertible([f"{step.operator} ({first_line(error)})"]) from error
 
         return self._run(x, apply)
 

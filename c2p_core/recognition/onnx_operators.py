@@ -59,6 +59,11 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
+def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    # What was computed from extents is not on a graphics card.
+    return torch.where(condition.to(yes.device), yes, no.to(yes.device))
+
+
 def _make_variadic(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node], Apply]:
     def apply(first: Tensor, *others: Tensor) -> Tensor:
         for other in others:
@@ -88,6 +93,7 @@ OPERATORS: dict[str, Operator] = {
     "Div": Operator(14, always(_divide)),
     "Dropout": Operator(22, _make_dropout),
     "Elu": Operator(22, lambda node: lambda x: F.elu(x, node.get("alpha", 1.0))),
+    "Equal": Operator(19, always(torch.eq)),
     "Erf": Operator(13, always(torch.erf)),
     "Exp": Operator(13, always(torch.exp)),
     "Expand": Operator(13, always(expand)),
@@ -136,5 +142,6 @@ OPERATORS: dict[str, Operator] = {
     "Tanh": Operator(13, always(torch.tanh)),
     "Transpose": Operator(25, make_transpose),
     "Unsqueeze": Operator(25, make_unsqueeze),
+    "Where": Operator(16, always(_choose)),
 }
 """By name, in ONNX's own domain."""

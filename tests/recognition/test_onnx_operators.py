@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,15 @@ CASES = [
     case("Gather one", node("Gather", "at", axis=-1), {"at": np.array(3, np.int64)}),
     case("Expand", node("Expand", "shape"), ints(shape=[1, 4, 1]), shape=(2, 1, 3)),
     case("Cast", [helper.make_node("Cast", ["x"], ["z"], to=7), helper.make_node("Cast", ["z"], ["y"], to=1)]),
+    case(
+        "Equal and Where",
+        [
+            helper.make_node("Cast", ["x"], ["z"], to=7),
+            helper.make_node("Equal", ["z", "zero"], ["same"]),
+            helper.make_node("Where", ["same", "row", "x"], ["y"]),
+        ],
+        {"zero": np.array(0, np.int64)} | positive(row=(8,)),
+    ),
     case("Dropout", node("Dropout")),
     case("Dropout, old", node("Dropout", ratio=0.4), opset=7),
     case(
@@ -262,14 +272,27 @@ def test_what_an_operator_can_not_do_is_named(made: NodeProto, said: str, tmp_pa
 
 
 def test_operators_newer_than_their_functions_are_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     monkeypatch.setitem(OPERATORS, "Relu", replace(OPERATORS["Relu"], newest=13))
     assert refusal(model([node("Relu")], {}), tmp_path) == ("Relu of version 14",)
 
 
 def test_models_from_before_the_present_rules_of_broadcasting_are_not_converted(tmp_path: Path) -> None:
     assert refusal(model([node("Relu")], {}, opset=6), tmp_path) == ("opset 6",)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory")]
+)
+def test_too_little_memory_says_nothing_of_a_network(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(x: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setitem(OPERATORS, "Relu", replace(OPERATORS["Relu"], make=lambda node: run_out))
+    with pytest.raises(type(error)) as caught:
+        convert(model([node("Relu")], {}, PICTURE), tmp_path).rehearse(torch.zeros(PICTURE))
+    assert caught.value is error
 
 
 def test_weights_that_are_listed_as_inputs_too_are_weights(tmp_path: Path) -> None:
@@ -305,7 +328,10 @@ def test_all_that_is_computed_moves_to_the_device_of_the_picture(tmp_path: Path)
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Div", ["c", "most"], ["d"]),
         helper.make_node("Add", ["d", "zero"], ["e"]),
-        helper.make_node("Mul", ["e", "k"], ["f"]),
+        helper.make_node("Mul", ["e", "k"], ["g"]),
+        helper.make_node("Equal", ["extents", "extents"], ["same"]),
+        helper.make_node("Gather", ["same", "one"], ["yes"]),
+        helper.make_node("Where", ["yes", "g", "zero"], ["f"]),
         helper.make_node("Gather", ["extents", "one"], ["n"]),
         helper.make_node("Concat", ["n", "rest"], ["shape"], axis=0),
         helper.make_node("Reshape", ["f", "shape"], ["y"]),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 import skimage.data
 import torch
 from click.testing import CliRunner
-from onnx import helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from PIL import Image
 
 from c2p_core import Photo, ProtectRequest, check, cli, protect
@@ -155,6 +158,22 @@ def test_data_outside_of_the_folder_is_refused(location: str, tmp_path: Path) ->
         load_onnx(path, OnnxInput())
 
 
+def test_the_hash_is_of_the_file_and_then_of_its_data_in_their_order(tmp_path: Path) -> None:
+    # Thresholds that users have measured belong to it.
+    made, content = recogniser(), b""
+    for tensor in made.graph.initializer:
+        raw = tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in {"location": "data.bin", "offset": str(len(content)), "length": str(len(raw))}.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
+        content += raw
+    path = save(made, tmp_path / "m.onnx")
+    (tmp_path / "data.bin").write_bytes(content)
+    assert onnx_file.read_onnx(path).sha256 == hashlib.sha256(path.read_bytes() + content).hexdigest()
+
+
 def test_external_data_that_is_missing_or_of_another_length_is_refused(tmp_path: Path) -> None:
     path = save(external(recogniser(), "data.bin"), tmp_path / "m.onnx")
     with raising(ModelUnavailable, "onnx-missing", path=str(tmp_path / "data.bin")):
@@ -212,6 +231,134 @@ def test_a_loop_is_refused(tmp_path: Path) -> None:
     )
     with raising(ModelUnavailable, "onnx-loops", operator="Loop"):
         load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+def refused(made: onnx.ModelProto, tmp_path: Path, code: str, **fields: Any) -> None:
+    with raising(ModelUnavailable, code, **fields):
+        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+
+
+@pytest.mark.parametrize("more", [{"offset": str(1 << 70)}, {"offset": "-1"}, {"length": str(1 << 70)}])
+def test_positions_in_other_files_that_no_file_has_are_refused(more: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(100))
+    refused(external(recogniser(), "data.bin", **more), tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
+
+
+def test_data_behind_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    refused(external(recogniser(), "a/data.bin"), tmp_path, "onnx-unreadable")
+
+
+def sparse(dims: list[int]) -> onnx.SparseTensorProto:
+    """One value in a tensor of these extents, which onnxruntime would fill up with zeros."""
+    value = numpy_helper.from_array(np.float32([1]), "few")
+    return helper.make_sparse_tensor(value, numpy_helper.from_array(np.array([0]), "at"), dims)
+
+
+@pytest.mark.parametrize("place", ["weights", "attribute"])
+def test_sparse_weights_are_refused(place: str, tmp_path: Path) -> None:
+    made = recogniser()
+    if place == "weights":
+        made.graph.sparse_initializer.append(sparse([1 << 40]))
+    else:
+        made.graph.node.append(helper.make_node("Constant", [], ["large"], sparse_value=sparse([1 << 40])))
+    refused(made, tmp_path, "onnx-unreadable", reason="sparse weights")
+
+
+def with_functions(functions: dict[str, list[NodeProto]], more: Sequence[NodeProto]) -> onnx.ModelProto:
+    """A recogniser with functions of its own from ``a`` to ``b``."""
+    made = recogniser(more=more)
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    imports = list(made.opset_import)
+    made.functions.extend(
+        helper.make_function("own", name, ["a"], ["b"], nodes, imports) for name, nodes in functions.items()
+    )
+    return made
+
+
+def call(name: str, given: str, made: str) -> NodeProto:
+    return helper.make_node(name, [given], [made], domain="own")
+
+
+def test_what_a_model_does_in_functions_of_its_own_is_converted(tmp_path: Path) -> None:
+    made = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
+    network = load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+    assert network.judges_only is None
+    expected = run(made, (chips() * 2 - 1).numpy())
+    np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
+
+
+def test_functions_that_grow_when_they_are_called_are_refused(tmp_path: Path) -> None:
+    # Each calls the next one twice: 2^40 operators of 80.
+    calls = {f"n{at}": [call(f"n{at + 1}", "a", "c"), call(f"n{at + 1}", "c", "b")] for at in range(40)}
+    calls["n40"] = [helper.make_node("Identity", ["a"], ["b"])]
+    refused(with_functions(calls, [call("n0", "f", "h")]), tmp_path, "onnx-unreadable", reason=re.compile("operators"))
+
+
+def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
+    made = with_functions({"n": [call("n", "a", "b")]}, [call("n", "f", "h")])
+    refused(made, tmp_path, "onnx-unreadable", reason=re.compile("operators"))
+
+
+def test_a_function_whose_weights_would_be_there_many_times_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(np.ones(1 << 18, np.float32)))
+    body = [weight, helper.make_node("ReduceMax", ["w"], ["m"], keepdims=0), helper.make_node("Add", ["a", "m"], ["b"])]
+    made = with_functions({"n": body}, [call("n", "f", "g"), call("n", "g", "h")])
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", made.ByteSize() + (1 << 19))
+    refused(made, tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
+
+
+def large(source: str, made: str) -> list[NodeProto]:
+    """Makes 2^40 values on the way from one name to another."""
+    extents = numpy_helper.from_array(np.array([1 << 20, 1 << 20]))
+    return [
+        helper.make_node("Constant", [], ["extents"], value=extents),
+        helper.make_node("ConstantOfShape", ["extents"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["most"], keepdims=0),
+        helper.make_node("Add", [source, "most"], [made]),
+    ]
+
+
+def test_what_would_become_too_large_within_a_function_is_refused(tmp_path: Path) -> None:
+    made = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
+    refused(made, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
+
+
+def branch(nodes: Sequence[NodeProto]) -> onnx.GraphProto:
+    return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info("z", 1, None)])
+
+
+def test_what_would_become_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) -> None:
+    other = branch([helper.make_node("Identity", ["f"], ["z"])])
+    made = recogniser(
+        more=[helper.make_node("If", ["yes"], ["h"], then_branch=branch(large("f", "z")), else_branch=other)]
+    )
+    made.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    refused(made, tmp_path, "onnx-tensor-too-large", name="large")
+
+
+def test_an_extent_of_nothing_hides_no_other(tmp_path: Path) -> None:
+    made = recogniser()
+    made.graph.initializer[0].dims[:] = [0, 1 << 60]
+    refused(made, tmp_path, "onnx-tensor-too-large", name="w")
+
+
+@pytest.mark.parametrize("place", ["function", "training"])
+def test_data_outside_of_the_folder_are_found_wherever_they_are_named(place: str, tmp_path: Path) -> None:
+    tensor = external(recogniser(), "../secret").graph.initializer[3]
+    assert tensor.external_data
+    hidden = helper.make_node("Constant", [], ["s"], value=tensor)
+    if place == "function":
+        made = with_functions({"n": [helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
+        default = helper.make_attribute("kept", hidden.attribute[0].t)
+        made.functions[0].attribute_proto.append(default)
+    else:
+        made = recogniser()
+        made.training_info.add().algorithm.node.append(hidden)
+    refused(made, tmp_path, "onnx-data-outside", location="../secret")
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", os.urandom(1000), b"\x0a\xff\xff\xff\xff\x0f"])
