@@ -367,6 +367,7 @@ def thresholds(
         )
     measured = impostors.measure_folder(embedded)
     saved = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
+    messages += store.take_notices()
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
         click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))

@@ -62,8 +62,8 @@ def check(
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
         raise BadRequest("proportions-differ")
     store, kept = store or ModelStore(), warm or WarmModels()
-    warnings = [] if warnings is None else warnings
-    preferred = pick_device(device, warnings)
+    told: list[Message] = []
+    preferred = pick_device(device, told)
     first, second = View(original), View(protected)
     before = tolerate_small(find_faces_in(first, store))
     if not any(not face.skipped for face in before):
@@ -75,7 +75,7 @@ def check(
         loaded, _ = get_recognisers(recognisers, store, where, kept, full, attempt.plan.recorded)
         licences = licence_warnings(store, [r.name for r in loaded])
         said = [] if attempt.said is None else [attempt.said]
-        messages = (*unmeasured_warnings(loaded), *licences, *store.take_notices(), *said)
+        messages = (*unmeasured_warnings(loaded), *licences, *said)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -98,12 +98,15 @@ def check(
             reports.append(report)
         if not reports:
             raise no_face(())
-        warnings.extend(messages)
+        told.extend(messages)
         return tuple(reports)
 
     usual = plan_attempts(preferred, 1)[0]
     attempts = usual, Attempt(ComputePlan(CPU), Message("check-on-processor"))
-    return run_first_that_fits(kept.release, attempts, compare_on)
+    reports = run_first_that_fits(kept.release, attempts, compare_on)
+    if warnings is not None:
+        warnings += [*told, *store.take_notices()]
+    return reports
 
 
 def are_the_same(first: Photo, second: Photo) -> bool:

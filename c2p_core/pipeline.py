@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from c2p_core import verify
 from c2p_core.api import (
     CancelToken,
@@ -60,7 +62,8 @@ def protect(
         direction = _find_direction(run, found)
         return apply_direction(direction, amounts, layers=request.layers, tell=run.tell)
 
-    return run_by_fitting_plan(run, len(found.subjects), work)
+    result = run_by_fitting_plan(run, len(found.subjects), work)
+    return replace(result, warnings=(*result.warnings, *run.store.take_notices()))
 
 
 def find_direction(
@@ -82,7 +85,8 @@ def find_direction(
     """
     run = begin_run(request, progress, preview, cancel, store, warm)
     there = found or _find(run)
-    return run_by_fitting_plan(run, len(there.subjects), lambda run: _find_direction(run, there))
+    direction = run_by_fitting_plan(run, len(there.subjects), lambda run: _find_direction(run, there))
+    return replace(direction, warnings=(*direction.warnings, *run.store.take_notices()))
 
 
 def _find(run: Run) -> Found:

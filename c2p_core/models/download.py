@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from c2p_core.errors import Message
+from c2p_core.models.files import compute_hash, fits
 from c2p_core.models.manifest import HttpsSource, ModelFile
 from c2p_core.models.resume import NotReceived, Part, receive
 
@@ -55,21 +55,17 @@ def _is_there(file: ModelFile, folder: Path) -> bool:
 
 def _download(url: str, file: ModelFile, folder: Path, watch: Callable[[int], None]) -> bool:
     """Download a file, which is there afterwards if its hash is right; returns whether pieces were put together."""
-    # Imported here: commands that download nothing should not wait for it.
-    import pooch  # type: ignore[import-untyped]
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    part, joined = Part(folder / f"{file.name}{PART}"), False
-
-    def fetch(address: str, target: str, _: object) -> None:
-        nonlocal joined
-        joined = receive(address, part, file, watch)
-        part.finish(Path(target))
-
-    known = f"sha256:{file.sha256}" if file.sha256 else None
-    try:
-        pooch.retrieve(url, known, file.name, folder, downloader=fetch)
-    except ValueError:
-        # The hash is wrong, and the file is gone.
-        (folder / file.name).unlink(missing_ok=True)
+    target, part = folder / file.name, Part(folder / f"{file.name}{PART}")
+    if _is_right(target, file):
+        return False
+    target.unlink(missing_ok=True)
+    joined = receive(url, part, file, watch)
+    if _is_right(part.path, file):
+        part.finish(target)
+    else:
+        part.discard()
     return joined
+
+
+def _is_right(path: Path, file: ModelFile) -> bool:
+    return fits(path, file) and (not file.sha256 or compute_hash(path) == file.sha256)

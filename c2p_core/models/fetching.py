@@ -7,6 +7,7 @@ continues it.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def put_in_place(entry: ModelEntry, folder: Path, root: Path) -> list[Message]:
         try:
             hashes[file.name] = _accept(entry, file, folder / file.name, root)
         except ModelUnavailable:
-            (folder / file.name).unlink()
+            (folder / file.name).unlink(missing_ok=True)
             raise
     pinned = []
     target = root / entry.name
@@ -102,16 +103,16 @@ def remove_model(entry: ModelEntry, root: Path) -> int:
         removed, folder = 0, root / entry.name
         partial = root / f"{PARTIAL_PREFIX}{entry.name}"
         # Other files in the model's folder are the user's.
-        for path in [*(folder / file.name for file in entry.files), *partial.glob("*")]:
+        for path in [*(folder / file.name for file in entry.files), *partial.rglob("*")]:
             try:
                 if path.is_file():
                     removed += path.stat().st_size
                     path.unlink()
             except OSError as error:
                 raise cannot_write(folder, error) from error
-        for empty in (folder, partial):
-            with contextlib.suppress(OSError):  # it has other files, or was never there
-                empty.rmdir()
+        with contextlib.suppress(OSError):  # it has other files, or was never there
+            folder.rmdir()
+        shutil.rmtree(partial, ignore_errors=True)
         return removed
 
 
@@ -124,7 +125,7 @@ def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
     """
     try:
         (root / LOCKS).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / LOCKS / f"{name}.lock")
+        lock = FileLock(_lock_path(name, root))
         while True:
             try:
                 lock.acquire(timeout=_POLL_SECONDS)
@@ -146,14 +147,20 @@ def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
 def partial_folder(name: str, root: Path) -> Iterator[Path]:
     """The folder of what is incomplete of a model, kept after an error unless it is empty; removes abandoned ones.
 
+    The lock of the model must be held.
+
     Raises:
         OSError: it can't be made.
     """
-    for other in root.glob(f"{PARTIAL_PREFIX}*"):
-        if time.time() - other.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(other, ignore_errors=True)
     folder = root / f"{PARTIAL_PREFIX}{name}"
+    for other in root.glob(f"{PARTIAL_PREFIX}*"):
+        if other != folder:
+            _remove_abandoned(other, root)
+    if _is_abandoned(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    # What is continued counts from now on, also where nothing in it gets another name.
+    os.utime(folder)
     try:
         yield folder
     except BaseException:
@@ -162,6 +169,28 @@ def partial_folder(name: str, root: Path) -> Iterator[Path]:
         raise
     # What killed runs left beside the parts has no use any more.
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path, root: Path) -> None:
+    """Remove what is incomplete of another model, unless a process is at work on it."""
+    with contextlib.suppress(Timeout, OSError, NotImplementedError):  # another time, then
+        if not _is_abandoned(folder):
+            return
+        with FileLock(_lock_path(folder.name.removeprefix(PARTIAL_PREFIX), root), timeout=0):
+            # Who had the lock until now may have continued it.
+            if _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > _STALE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _lock_path(name: str, root: Path) -> Path:
+    return root / LOCKS / f"{name}.lock"
 
 
 def _accept(entry: ModelEntry, file: ModelFile, path: Path, root: Path) -> str:

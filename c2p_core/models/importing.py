@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from c2p_core.models.manifest import ModelEntry
 # Files that are looked at in a folder with those below it: nobody keeps models among more.
 MOST_FILES = 20_000
 _COPY_BYTES = 1 << 20
+# With more, the name of a folder for copies, among what is incomplete of a model.
+_COPIES = "copies-"
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,23 @@ def import_model(found: Found, root: Path, progress: Progress) -> list[Message]:
     with lock_model(entry.name, root, progress):
         try:
             with partial_folder(entry.name, root) as folder:
-                done, total = 0, sum(path.stat().st_size for path in found.paths)
-                for file, path in zip(entry.files, found.paths, strict=True):
-                    for size in _copy(path, folder / file.name):
-                        done += size
-                        if progress:
-                            progress(done, total)
-                return put_in_place(entry, folder, root)
+                # A killed run's copies; they are begun anew, and a download must not take them for its own.
+                for earlier in folder.glob(f"{_COPIES}*"):
+                    shutil.rmtree(earlier, ignore_errors=True)
+                with tempfile.TemporaryDirectory(prefix=_COPIES, dir=folder) as copies:
+                    _copy_files(found, Path(copies), progress)
+                    return put_in_place(entry, Path(copies), root)
         except OSError as error:
             raise cannot_write(root, error) from error
+
+
+def _copy_files(found: Found, folder: Path, progress: Progress) -> None:
+    done, total = 0, sum(path.stat().st_size for path in found.paths)
+    for file, path in zip(found.entry.files, found.paths, strict=True):
+        for size in _copy(path, folder / file.name):
+            done += size
+            if progress:
+                progress(done, total)
 
 
 def _list_files(folder: Path) -> Iterator[Path]:

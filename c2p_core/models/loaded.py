@@ -99,7 +99,8 @@ def load_models(
         request: the request.
         store: has the model files.
         device: to compute on.
-        warnings: messages for the user are appended here.
+        warnings: messages for the user are appended here; those of the store are still to be taken, once the work that
+            the models are for has succeeded.
         warm: cache of loaded models.
         on_inversion_step: called before each step of an inversion; may raise to end it.
         recorded: whether the work of networks is recorded and replayed, see ``accelerated.accelerate``.
@@ -140,7 +141,7 @@ def load_models(
         own = generator_warnings(store)
         warnings += own
         used += [generator] if generator and not own else []
-    warnings += [*licence_warnings(store, used), *store.take_notices()]
+    warnings += licence_warnings(store, used)
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 

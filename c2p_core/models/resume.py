@@ -137,7 +137,7 @@ def receive(url: str, part: Part, file: ModelFile, watch: Callable[[int], None])
         if fruitless >= _FRUITLESS or (not stopped.answered and most == 0):
             raise NotReceived(stopped.message) from stopped
         pause = max(stopped.pause, PAUSE_SECONDS * 2 ** (fruitless - 1) if fruitless else 0.0)
-        time.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+        time.sleep(pause)
     raise NotReceived(stopped.message) from stopped
 
 

@@ -84,6 +84,10 @@ class ModelStore:
         taken, self._notices = self._notices, []
         return taken
 
+    def pass_on(self, notices: Sequence[Message]) -> None:
+        """Keep what another store with the same files had to tell."""
+        self._notices += notices
+
     def entry(self, name: str) -> ModelEntry:
         """One model.
 
@@ -99,12 +103,15 @@ class ModelStore:
         return self._find_folder(self.entry(name)) is not None
 
     def is_intact(self, name: str) -> bool:
-        """Whether all files exist with the right hash; each intact one is read only once per store."""
+        """Whether all files exist with the right hash, where one is known; changes nothing.
+
+        An intact file of a known hash is read only once per store.
+        """
         entry = self.entry(name)
         folder = self._find_folder(entry)
         try:
             if folder is not None:
-                self._check(entry, folder)
+                self._find_unknown(entry, folder)
         except ModelUnavailable:
             return False
         return folder is not None
@@ -127,11 +134,11 @@ class ModelStore:
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             self.fetch(name)
             folder = self.root / name
-        self._check(entry, folder)
+        self._check_and_pin(entry, folder)
         return folder / entry.files[0].name if len(entry.files) == 1 else folder
 
     def verify(self, name: str) -> None:
-        """Read all files again and compare their hashes.
+        """Read all files again and compare their hashes; a file whose hash is not known is pinned.
 
         Raises:
             ModelUnavailable: a file is missing or its hash is wrong.
@@ -143,7 +150,7 @@ class ModelStore:
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             raise self._missing(entry)
         self._forget_checks(entry)
-        self._check(entry, folder)
+        self._check_and_pin(entry, folder)
 
     def fetch(self, name: str, progress: FetchProgress | None = None) -> None:
         """Download a model that is missing or damaged; does nothing when it is intact.
@@ -157,7 +164,7 @@ class ModelStore:
             return
         if not entry.fetchable:
             if folder := self._find_folder(entry):
-                self._check(entry, folder)
+                self._find_unknown(entry, folder)
             raise self._missing(entry)
         if self.offline:
             raise ModelUnavailable("model-offline", name=name, source=entry.source)
@@ -253,7 +260,14 @@ class ModelStore:
                 yield self._bundle / source.folder
         yield self.root / entry.name
 
-    def _check(self, entry: ModelEntry, folder: Path) -> None:
+    def _check_and_pin(self, entry: ModelEntry, folder: Path) -> None:
+        for file, sha256 in self._find_unknown(entry, folder):
+            self._pin(entry, file, sha256)
+            self._checked.add(folder / file.name)
+
+    def _find_unknown(self, entry: ModelEntry, folder: Path) -> list[tuple[ModelFile, str]]:
+        """Check the files whose hashes are known, and return the others, each with its hash."""
+        unknown = []
         for file in entry.files:
             path = folder / file.name
             if path in self._checked:
@@ -261,10 +275,12 @@ class ModelStore:
             known = file.sha256 or read_pin(self.root, entry.name, file.name)
             found = compute_hash(path)
             if not known:
-                self._pin(entry, file, found)
-            elif found != known:
+                unknown.append((file, found))
+                continue
+            if found != known:
                 raise self._damaged(entry, path) if file.sha256 else self._changed(entry, file, path)
             self._checked.add(path)
+        return unknown
 
     def _pin(self, entry: ModelEntry, file: ModelFile, sha256: str) -> None:
         try:

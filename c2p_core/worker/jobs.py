@@ -221,6 +221,8 @@ class Jobs:
 
             report_bytes(0, 1)
             store.fetch(name, report_bytes)
+        # The next job tells them.
+        self._store.pass_on(store.take_notices())
         if wanted:
             self._warm.release()
         return Message(self._known_models())

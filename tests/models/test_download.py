@@ -305,6 +305,28 @@ def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Ser
     assert kept(tmp_path) == []
 
 
+def test_half_a_copy_of_a_killed_import_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
+    (copies := part(tmp_path).with_name("copies-1")).mkdir(parents=True)
+    (copies / "m.bin").write_bytes(CONTENT[:3000])
+    assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
+    assert kept(tmp_path) == [".pins/m/m.bin.sha256", "m/m.bin"]
+
+
+def test_a_broken_import_and_a_broken_download_are_removed_with_their_model(tmp_path: Path, server: Server) -> None:
+    leave_part(tmp_path, server, CONTENT[:3000], "")
+    (copies := part(tmp_path).with_name("copies-1")).mkdir()
+    (copies / "m.bin").write_bytes(CONTENT[:3000])
+    assert open_store(tmp_path, server).remove("m") > 6000
+    assert kept(tmp_path) == []
+
+
+def test_a_file_of_nothing_is_not_taken(tmp_path: Path, server: Server) -> None:
+    server.content = b""
+    with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-wrong")):
+        open_store(tmp_path, server, sha256="", size=0).fetch("m")
+    assert kept(tmp_path) == []
+
+
 def test_what_a_killed_run_left_beside_a_part_goes_with_the_next_success(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, CONTENT[:3000], "")
     part(tmp_path).with_name("tmp123").write_bytes(CONTENT)

@@ -12,6 +12,7 @@ from torch import nn
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models import importing
+from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import load_architecture, load_recognisers, recogniser_names
 from tests.said import raising
@@ -183,6 +184,35 @@ def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its
     (recogniser,) = load_recognisers(["mobileface-amt"], models, torch.device("cpu"))
     assert (recogniser.name, recogniser.far1, recogniser.far01) == ("mobileface-amt", 0.301611, 0.380878)
     assert "mobileface-amt" not in recogniser_names(models)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop(done: int, total: int) -> None:
+    raise Stopped
+
+
+def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/x").write_bytes(b"one")
+    (tmp_path / "mine/y").write_bytes(b"two")
+    (found,) = models.find_in(tmp_path / "mine", ["both"])[0]
+    with pytest.raises(Stopped):
+        models.bring(found, stop)
+    (tmp_path / "mine/y").write_bytes(b"owt")
+    with raising(ModelUnavailable, "model-file-altered", file="c.bin"):
+        models.bring(found)
+    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and path.parent.name != LOCKS] == []
+
+
+def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: ModelStore) -> None:
+    left = tmp_path / "root/.partial-hashed/copies-1/h.bin"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(KNOWN[:5])
+    (tmp_path / "mine/a").write_bytes(KNOWN)
+    models.bring(models.find_in(tmp_path / "mine", ["hashed"])[0][0])
+    assert models.path("hashed").read_bytes() == KNOWN and not left.parent.parent.exists()
 
 
 # Removing

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from c2p_core.errors import BadRequest, CannotWrite, Message, ModelUnavailable
+from c2p_core.models.fetching import lock_model
 from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore, bundle_dir
 from tests.said import raising
@@ -218,14 +219,49 @@ def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path,
     assert not (tmp_path / "root/a").exists()
 
 
-def test_stale_files_of_killed_downloads_are_removed_later(tmp_path: Path, server: str) -> None:
-    old = tmp_path / "root/.partial-old"
+def leave_stale(root: Path, model: str) -> Path:
+    """What an ended download left long ago."""
+    old = root / f".partial-{model}"
     old.mkdir(parents=True)
     (old / "half").write_bytes(b"x")
     os.utime(old, (0, 0))
+    return old
+
+
+@pytest.mark.parametrize("model", ["old", "a"])
+def test_stale_files_of_killed_downloads_are_removed_later(model: str, tmp_path: Path, server: str) -> None:
+    old = leave_stale(tmp_path / "root", model)
     (tmp_path / "served/one.bin").write_bytes(ONE)
     store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
     assert not old.exists()
+
+
+def test_what_another_process_continues_after_a_long_time_is_not_removed(tmp_path: Path, server: str) -> None:
+    old = leave_stale(tmp_path / "root", "old")
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    # A lock that is held twice in one process is as one of another process.
+    with lock_model("old", tmp_path / "root", None):
+        store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+    assert (old / "half").exists()
+
+
+def test_what_is_continued_is_kept_anew(tmp_path: Path, server: str) -> None:
+    root, day = tmp_path / "root", 24 * 3600
+    part = leave_stale(root, "a")
+    os.utime(part, (time.time() - 13 * day,) * 2)
+    with raising(ModelUnavailable, "model-fetch-failed"):
+        store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+    assert (part / "half").exists() and time.time() - part.stat().st_mtime < day
+
+
+def test_another_process_may_remove_stale_files_first(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / ".partial-gone"]))
+    (tmp_path / "served/one.bin").write_bytes(ONE)
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models.fetch("a")
+    assert models.path("a").read_bytes() == ONE
 
 
 def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> None:
@@ -251,13 +287,15 @@ def test_a_full_disk_is_not_taken_for_a_lost_network(
     opened = Path.open
 
     def on_a_full_disk(path: Path, mode: str = "r", *others: Any, **named: Any) -> Any:
-        if mode != "r":
+        if "r" not in mode:
             raise OSError(errno.ENOSPC, "No space left on device")
         return opened(path, mode, *others, **named)
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
     with raising(CannotWrite, "models-not-stored", reason="No space left on device"):
         models.path("a")
+    monkeypatch.undo()
+    assert models.path("a").read_bytes() == ONE
 
 
 def test_the_error_for_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
@@ -369,6 +407,16 @@ def test_the_first_file_without_a_known_hash_is_pinned_with_one_notice(tmp_path:
     assert models.take_notices() == [Message("model-pinned", name="u", file="u.bin", sha256=digest)]
     assert models.take_notices() == []
     assert (tmp_path / "root/.pins/u/u.bin.sha256").read_text() == f"{digest}  u.bin\n"
+
+
+def test_asking_whether_a_file_without_a_known_hash_is_intact_pins_nothing(tmp_path: Path) -> None:
+    models = store(tmp_path, UNKNOWN)
+    (tmp_path / "root/u").mkdir(parents=True)
+    (tmp_path / "root/u/u.bin").write_bytes(ONE)
+    assert models.is_intact("u") and left_in(tmp_path / "root") == ["u/u.bin"]
+    (tmp_path / "root/u/u.bin").write_bytes(TWO)
+    assert models.is_intact("u") and models.path("u").read_bytes() == TWO
+    assert [notice.fields["sha256"] for notice in models.take_notices()] == [hashlib.sha256(TWO).hexdigest()]
 
 
 def test_a_later_different_file_is_refused_until_its_pin_is_deleted(tmp_path: Path) -> None:
