@@ -20,11 +20,11 @@ def expand_url(url: str) -> list[str]:
     """
     if not _MAGIC & set(url) or "" in list_url(url):
         return [url]
-    scheme = url.split("://", 1)[0]
     head = url[: min(url.find(sign) for sign in _MAGIC if sign in url)].rpartition("/")[0]
     store = open_store(head)
     found = store.system.glob(f"{store.root}{url[len(head) :]}")
-    return sorted(f"{scheme}://{path.lstrip('/')}" for path in found)
+    # As it was named: what the driver calls a folder may lack a part of its URL, such as the account.
+    return sorted(head + path[len(store.root) :] for path in found)
 
 
 def list_url(url: str) -> dict[str, Stamp]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from c2p_core.batch.objects import open_store
+from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.urls import is_url
+from c2p_core.errors import CannotWrite
+from c2p_core.io.atomic_files import fit_name
 from c2p_core.io.sidecars import LARGEST, sidecar_names
 
 _FOLDERS = 64  # whose sidecars are remembered
+_LONGEST_ENDING = 64
+# What leads elsewhere in the name of a file, on one system or another.
+_LEADING = re.compile(r"[\\:]")
 
 
 @contextmanager
@@ -26,13 +33,23 @@ def beside_sidecars(source: str) -> Iterator[Path]:
         yield Path(source)
         return
     folder, _, name = source.rpartition("/")
+    # A name that a file can have, also with the ending of a sidecar.
+    stem, ending = os.path.splitext(_LEADING.sub("_", name))  # noqa: PTH122
+    own = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
     with tempfile.TemporaryDirectory() as scratch:
-        store = open_store(folder)
-        for sidecar in set(sidecar_names(name)) & _list_sidecars(folder):
-            data = store.read(sidecar, LARGEST)
-            if data is not None:
-                (Path(scratch) / sidecar).write_bytes(data)
-        yield Path(scratch) / name
+        store, there = open_store(folder), _list_sidecars(folder)
+        for sidecar, copy in zip(sidecar_names(name), sidecar_names(own), strict=True):
+            if sidecar in there and (data := _fetch(store, sidecar)) is not None:
+                (Path(scratch) / copy).write_bytes(data)
+        yield Path(scratch) / own
+
+
+def _fetch(store: Store, sidecar: str) -> bytes | None:
+    """A sidecar, None where it is gone; empty, which is warned of as no XMP, where it is too large or can't be read."""
+    try:
+        return store.read(sidecar, LARGEST)
+    except CannotWrite:
+        return b""
 
 
 @lru_cache(maxsize=_FOLDERS)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from c2p_core.batch.object_sources import common_url, expand_url, is_inside, list_url
 from c2p_core.batch.objects import Stamp
-from c2p_core.batch.urls import check_url, is_url, join_url
+from c2p_core.batch.urls import check_url, is_file_url, is_url, join_url, place_named
 from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io.raw_file import has_raw_ending
 
@@ -72,7 +72,7 @@ def find_sources(arguments: Sequence[str], destination: Path | str, read_input: 
     Args:
         arguments: files, folders, patterns, lists (``@FILE``), or ``-`` for a list on standard input. Lists have a
             name a line, or names that end with a zero byte. What exists is never taken for a pattern or a list. URLs of
-            stores of objects are as good as paths.
+            stores of objects and of files are as good as paths.
         destination: folder of the results, or its URL, which is left out where it lies in a source.
         read_input: reads standard input.
 
@@ -116,6 +116,8 @@ def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterat
             yield from _named_in(read_input())
         elif is_url(argument):
             yield from expand_url(check_url(argument))
+        elif is_file_url(argument):
+            yield str(place_named(argument))
         elif os.path.lexists(argument):
             yield argument
         elif argument.startswith("@"):
@@ -132,7 +134,7 @@ def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterat
 
 def _named_in(data: bytes) -> Iterator[str]:
     """The names in a list, which are no patterns."""
-    return (check_url(name) if is_url(name) else name for name in _parse_list(data))
+    return (str(place_named(name)) if is_url(name) or is_file_url(name) else name for name in _parse_list(data))
 
 
 def _parse_list(data: bytes) -> list[str]:

@@ -16,7 +16,7 @@ from c2p_core.batch.run import JOURNAL, Folder, lock_folder
 from c2p_core.batch.shared_journal import SharedJournal
 from c2p_core.batch.shelves import StoreShelf
 from c2p_core.batch.sources import PAGE, REPORT_FOLDER, STATE_FOLDER, TABLE
-from c2p_core.batch.store_lock import hold_store, read_machine
+from c2p_core.batch.store_lock import StoreLock, hold_store, read_machine
 from c2p_core.batch.store_recorder import StoreRecorder, tidy_store
 from c2p_core.paths import data_folder
 
@@ -46,9 +46,9 @@ def open_store_folder(url: str) -> Iterator[Folder]:
             shelf = StoreShelf(store)
             make_recorder = partial(StoreRecorder, store=store, shelf=shelf, lock=lock)
             try:
-                yield Folder(path, journal, shelf, make_recorder, partial(_publish, store, shelf, path))
+                yield Folder(path, journal, shelf, make_recorder, partial(_publish, store, shelf, path, lock))
             finally:
-                lock.check()
+                lock.confirm()
                 journal.push(store)
 
 
@@ -71,11 +71,16 @@ def peek_store_folder(url: str) -> Iterator[tuple[Journal, StoreShelf]]:
             yield journal, StoreShelf(store)
 
 
-def _publish(store: Store, shelf: StoreShelf, path: Path) -> None:
-    """Put what is new of the report into the store: small pictures that are there have not changed since."""
+def _publish(store: Store, shelf: StoreShelf, path: Path, lock: StoreLock) -> None:
+    """Put what is new of the report into the store: small pictures that are there have not changed since.
+
+    Raises:
+        CannotWrite: the store can't be used, or another machine has taken over, whose report this would replace.
+    """
     names = [f"{REPORT_FOLDER}/{picture.name}" for picture in sorted((path / REPORT_FOLDER).glob("*.jpg"))]
     names = [name for name in names if shelf.stat(name) is None]
     names += [f"{REPORT_FOLDER}/{page.name}" for page in sorted((path / REPORT_FOLDER).glob("page-*.html"))]
     names += [name for name in (TABLE, PAGE) if (path / name).exists()]
     for first in range(0, len(names), _AT_ONCE):
+        lock.confirm()
         store.put_all({name: (path / name).read_bytes() for name in names[first : first + _AT_ONCE]})

@@ -50,6 +50,16 @@ class StoreLock:
         if self._lost.is_set():
             raise CannotWrite("store-lock-lost", url=self._store.url)
 
+    def confirm(self) -> None:
+        """As ``check``, by what the store says now: before what is written replaces something.
+
+        Raises:
+            CannotWrite: see ``check``; the store can't be used.
+        """
+        if self._read().get("token") != self._token:
+            self._lost.set()
+        self.check()
+
     def acquire(self, silence: float = _SILENCE) -> None:
         """Take it, at once or after the given seconds of silence of a lock that was left behind.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from c2p_core.errors import BadRequest
 
 # Stores that put an object in place whole or not at all. What writes bit by bit, such as sftp, is not among them.
-WHOLE_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
+WHOLE_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 # At least two letters before the colon, for a single one is a drive.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_FILE = re.compile(r"file://(?:localhost)?(/[^\0]*)", re.IGNORECASE)
+_NO_BUCKET = frozenset("*?[]#")  # of patterns, and of what no driver takes for a name
+_SEPARATORS = re.compile(r"[/\\]")
 
 
 def is_url(name: str) -> bool:
@@ -20,31 +23,41 @@ def is_url(name: str) -> bool:
     return found is not None and found[1].lower() != "file"
 
 
+def is_file_url(name: str) -> bool:
+    """Whether a name is the URL of a file."""
+    return _URL.match(name) is not None and not is_url(name)
+
+
 def check_url(url: str) -> str:
-    """A URL without slashes at its end.
+    """A URL without slashes at its end, its scheme in small letters.
 
     Raises:
-        BadRequest: it is in no store that writes objects whole; it has a query, or no bucket.
+        BadRequest: it is in no store that writes objects whole, or names no single bucket.
     """
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in WHOLE_STORES or not (parts.netloc or parts.scheme == "memory"):
+    scheme, _, rest = url.partition("://")
+    bucket = rest.partition("/")[0]
+    if scheme.lower() not in WHOLE_STORES or not bucket or _NO_BUCKET & set(bucket):
         raise BadRequest("store-unknown", url=url, known=sorted(WHOLE_STORES))
-    return url.rstrip("/")
+    return f"{scheme.lower()}://{rest.rstrip('/')}"
 
 
 def place_named(name: str) -> Path | str:
     """What a destination or source is: a path, also for ``file://``, or the URL of a store, checked.
 
     Raises:
-        BadRequest: see ``check_url``.
+        BadRequest: see ``check_url``; a URL of a file names one of another machine, or none.
     """
     if is_url(name):
         return check_url(name)
-    if _URL.match(name):
-        from urllib.request import url2pathname  # brings in http, which the command's start does without
+    if not is_file_url(name):
+        return Path(name)
+    from urllib.request import url2pathname  # brings in http, which the command's start does without
 
-        return Path(url2pathname(unquote(urlsplit(name).path)))
-    return Path(name)
+    found = _FILE.fullmatch(name)
+    path = url2pathname(found[1]) if found else ""
+    if not path or "\0" in path:
+        raise BadRequest("file-url-unusable", url=name)
+    return Path(path)
 
 
 def join_url(url: str, place: str) -> str:
@@ -53,6 +66,12 @@ def join_url(url: str, place: str) -> str:
 
 
 def relative_name(url: str, base: str) -> str:
-    """The name of an object below a base as a relative path: keys may have parts that would lead out of a folder."""
+    """The name of an object below a base as a relative path with slashes, the same on every system.
+
+    Keys may have parts that would lead out of a folder, on Windows also by backslashes and by the colons of drives,
+    which become underscores there.
+    """
     inner = url[len(base) :] if url.startswith(f"{base}/") else url.split("://", 1)[1]
-    return "/".join(part for part in inner.split("/") if part not in ("", ".", ".."))
+    if os.sep == "\\":
+        inner = inner.replace(":", "_")
+    return "/".join(part for part in _SEPARATORS.split(inner) if part not in ("", ".", ".."))

@@ -81,8 +81,7 @@ _WIDEST_NAME = 48  # columns of a terminal
 @click.option(
     "--cores",
     type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
+    show_default="4",
     help="With --engine ray: of each process that has no graphics card.",
 )
 @click.option(
@@ -107,7 +106,7 @@ def batch(
     jobs: int | None,
     engine_name: str,
     address: str | None,
-    cores: int,
+    cores: int | None,
     nice: int,
     dry_run: bool,
     no_detect: bool,
@@ -124,6 +123,8 @@ def batch(
         raise click.UsageError("--no-detect goes with --dry-run")
     if address is not None and engine_name != "ray":
         raise click.UsageError("--address goes with --engine ray")
+    if cores is not None and engine_name != "ray":
+        raise click.UsageError("--cores goes with --engine ray")
     if isinstance(sys.stdout, Output):
         sys.stdout.needed = as_json
     check_memory_limit(SEARCH)
@@ -238,11 +239,11 @@ def pick_engine(jobs: int) -> Engine:
     return protect_in_processes(jobs)
 
 
-def pick_cluster(address: str | None, jobs: int | None, cores: int) -> Engine:
+def pick_cluster(address: str | None, jobs: int | None, cores: int | None) -> Engine:
     """The engine of a Ray cluster."""
-    from c2p_core.batch.cluster import Cluster, protect_on_ray
+    from c2p_core.batch.cluster import CORES, Cluster, protect_on_ray
 
-    return protect_on_ray(Cluster(address, jobs, cores))
+    return protect_on_ray(Cluster(address, jobs, cores or CORES))
 
 
 @contextmanager

@@ -161,6 +161,7 @@ ENGLISH = {
         "'{url}' is in no store that can be used; the stores are {known}, each with a bucket. Mount anything else,"
         " and name its folder."
     ),
+    "file-url-unusable": N_("'{url}' names no file of this machine; write the path of the file or folder."),
     "store-not-installed": N_(
         "What reads and writes '{url}' is not installed ({reason}); install the program with its extra `remote`."
     ),

@@ -75,6 +75,8 @@ def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> 
         (["--faces", "1,2"], 2),
         (["--no-detect"], 2),
         (["--jobs", "0"], 2),
+        (["--cores", "4"], 2),
+        (["--address", "10.0.0.5:6379"], 2),
         (["--recognisers", "nobody"], 2),
         (["--reference", "nowhere.jpg"], 3),
     ],

@@ -13,11 +13,11 @@ from PIL import Image
 
 from c2p_core import cli
 from c2p_core.api import CancelToken
-from c2p_core.batch import run, store_folder, store_lock
+from c2p_core.batch import object_sources, run, store_folder, store_lock, urls
 from c2p_core.batch.engine import Control, Job
 from c2p_core.batch.journal import Row
 from c2p_core.batch.layout import plan_items
-from c2p_core.batch.objects import open_store
+from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.planning import Plan
 from c2p_core.batch.row_lines import format_row, parse_row
 from c2p_core.batch.shared_journal import ROWS
@@ -35,6 +35,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data of this machine."""
     monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that only tests may use: what it holds ends with the process."""
+    monkeypatch.setattr(urls, "WHOLE_STORES", urls.WHOLE_STORES | {"memory"})
 
 
 @pytest.fixture
@@ -134,8 +140,6 @@ class Killed(BaseException):
 def test_a_run_that_is_killed_while_it_writes_is_sorted_out(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    from c2p_core.batch.objects import Store
-
     put_new, killed = Store.put_new, []
 
     def die(self: Store, name: str, data: bytes) -> None:
@@ -183,8 +187,6 @@ def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out
 def test_what_others_have_put_there_is_not_fetched_to_find_a_free_name(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from c2p_core.batch.objects import Store
-
     put(out, "a.png", b"somebody's")
     fetched: list[str] = []
     fetch = Store.fetch
@@ -196,8 +198,6 @@ def test_what_others_have_put_there_is_not_fetched_to_find_a_free_name(
 def test_a_request_that_the_driver_makes_twice_tells_the_rows_once(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from c2p_core.batch.objects import Store
-
     put_new = Store.put_new
 
     def twice(self: Store, name: str, data: bytes) -> None:
@@ -211,8 +211,6 @@ def test_a_request_that_the_driver_makes_twice_tells_the_rows_once(
 
 
 def test_an_object_that_comes_at_the_very_moment_stays(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from c2p_core.batch.objects import Store
-
     put_new = Store.put_new
 
     def come_first(self: Store, name: str, data: bytes) -> None:
@@ -276,6 +274,17 @@ def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
     assert LOCK not in objects(out)
 
 
+def test_the_report_of_whoever_has_taken_over_stays(shoot: Path, out: str) -> None:
+    with pytest.raises(CannotWrite) as error, open_store_folder(out) as folder:
+        (folder.path / "report.html").write_bytes(b"old")
+        put(out, LOCK, b'{"token": "another"}')
+        put(out, "report.html", b"new")
+        with pytest.raises(CannotWrite):
+            folder.publish()
+    assert error.value.code == "store-lock-lost"
+    assert results(out)["report.html"] == b"new" and objects(out)[LOCK] == b'{"token": "another"}'
+
+
 def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(store_lock.StoreLock.acquire, "__defaults__", (0.2,))
     return hold_store(open_store(out), "two")
@@ -323,10 +332,82 @@ def test_sidecars_come_out_of_a_store_and_go_into_one(out: str, tmp_path: Path, 
     assert results(out)[sidecar] == text
 
 
-def test_a_store_that_writes_bit_by_bit_is_refused() -> None:
+@pytest.mark.parametrize("size", [(64 << 20) + 1, None])
+def test_a_sidecar_that_cannot_be_one_is_left_out_with_a_warning(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    source, fetch, stat = memory_url(), Store.fetch, Store.stat
+    put(source, "photo.png", save(tmp_path / "x.png", 80).read_bytes())
+    put(source, "photo.png.xmp", b"-")
+
+    def look(self: Store, name: str) -> tuple[int, int] | None:
+        return (size, 1) if size and name.endswith(".xmp") else stat(self, name)
+
+    def refuse(self: Store, name: str) -> bytes | None:
+        if name.endswith(".xmp"):
+            raise CannotWrite("store-unusable", url=name, reason="access denied")
+        return fetch(self, name)
+
+    monkeypatch.setattr(Store, "stat", look)
+    monkeypatch.setattr(Store, "fetch", refuse)
+    assert run_batch(source, out)[0].protected == 1 and list(results(out)) == ["photo.png"]
+    with open_store_folder(out) as folder:
+        (row,) = folder.journal.rows()
+    ((part,),) = [warning["fields"]["parts"] for warning in row.report["warnings"]]
+    assert (part["code"], part["fields"]["name"]) == ("part-sidecar", "photo.png.xmp")
+
+
+def test_a_sidecar_is_found_by_a_name_that_no_file_can_have(out: str, tmp_path: Path) -> None:
+    source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    name = f"day\\..\\..\\{'a' * 240}.png"
+    put(source, name, save(tmp_path / "x.png", 80).read_bytes())
+    put(source, f"{name}.xmp", text)
+    run_batch(source, out)
+    (sidecar,) = (name for name in results(out) if name.endswith(".xmp"))
+    assert results(out)[sidecar] == text and sidecar.startswith("day/aaa")
+
+
+@pytest.mark.parametrize(
+    "url", ["sftp://host/photos", "memory://", "s3://", "s3:///photos", "s3://[bad/a.png", "s3://photos*/a.png"]
+)
+def test_a_url_of_no_store_that_can_be_used_is_refused(url: str) -> None:
+    for name in (url, "-"):
+        with pytest.raises(BadRequest) as error:
+            find_sources([name], Path("out"), url.encode)
+        assert error.value.code == "store-unknown"
+
+
+def test_the_memory_is_no_store_but_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     with pytest.raises(BadRequest) as error:
-        find_sources(["sftp://host/photos"], Path("out"), bytes)
+        urls.place_named(memory_url())
     assert error.value.code == "store-unknown"
+
+
+def test_a_pattern_keeps_the_account_that_its_url_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Azure:
+        def info(self, path: str) -> None:
+            raise FileNotFoundError(path)
+
+        def find(self, path: str, detail: bool) -> dict[str, Any]:
+            raise FileNotFoundError(path)
+
+        def glob(self, pattern: str) -> list[str]:
+            return [pattern.replace("*", name) for name in "ba"]
+
+    def open_one(url: str) -> Store:
+        return Store(url, Azure(), "shoot" + url.partition("net")[2])
+
+    monkeypatch.setattr(object_sources, "open_store", open_one)
+    account = "abfs://shoot@agency.dfs.core.windows.net/day 1"
+    assert object_sources.expand_url(f"{account}/*.jpg") == [f"{account}/a.jpg", f"{account}/b.jpg"]
+
+
+def test_the_name_of_an_object_is_that_of_a_file_below_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "s3://photos/day 1\\..//../C:\\a.png"
+    assert urls.relative_name(key, "s3://photos") == "day 1/C:/a.png"
+    monkeypatch.setattr(os, "sep", "\\")
+    assert urls.relative_name(key, "s3://photos") == "day 1/C_/a.png"
 
 
 FACE = {"sentence": "Face 1: it is darker.", "similarities": [SIMILARITY]}
@@ -405,6 +486,23 @@ def test_the_command_writes_results_and_report_into_a_store(shoot: Path, out: st
 def test_a_file_url_is_a_folder(shoot: Path, tmp_path: Path, run: Run) -> None:
     assert run(shoot, "-o", (tmp_path / "with space").as_uri())[0] == 0
     assert Image.open(tmp_path / "with space" / "a.png").getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_the_url_of_a_file_is_as_good_as_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "100 %20 #1?"
+    paths = [str(save(folder / name)) for name in ("a.png", "b.png")]
+    for arguments, listed in (([folder.as_uri()], ""), (["-"], "\n".join(Path(path).as_uri() for path in paths))):
+        assert [source.path for source in find_sources(arguments, Path("out"), listed.encode).files] == paths
+    host = folder.as_uri().replace("file:///", "FILE://localhost/")
+    assert urls.place_named(host) == folder
+
+
+@pytest.mark.parametrize("url", ["file://", "file://server/share/a.png", "file:///a%00.png", "file://[bad/a.png"])
+def test_the_url_of_no_file_of_this_machine_is_refused(url: str) -> None:
+    for name in (url, "-"):
+        with pytest.raises(BadRequest) as error:
+            find_sources([name], Path("out"), url.encode)
+        assert error.value.code == "file-url-unusable"
 
 
 def test_commands_that_need_a_folder_say_so(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
