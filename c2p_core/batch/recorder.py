@@ -103,7 +103,11 @@ class Recorder:
     def _reuse(self, row: Row, outcome: Outcome) -> Row:
         """Note that an earlier result serves: it is in its place, or a copy of it is put there."""
         assert outcome.reuse is not None
-        earlier = self.journal.row(outcome.reuse.number)
+        try:
+            earlier = self.journal.row(outcome.reuse.number)
+        except KeyError:
+            # Another photo's result has replaced it since the engine asked.
+            return self._fail(row, CannotWrite("earlier-result-replaced", path=row.source))
         if earlier.place == row.place or earlier.source == row.source:
             self.journal.restamp(outcome.reuse.number, row.source, row.size, row.mtime_ns)
             return replace(earlier, source=row.source, size=row.size, mtime_ns=row.mtime_ns)
@@ -119,10 +123,12 @@ class Recorder:
         except CannotWrite as error:
             if _ends_all(error):
                 raise
-            message = error.message
-            told = report.failure_report(row.source, message, error.exit_code)
-            failed = replace(row, state="failed", report=told, faces=0, seconds=0.0, target=None, thumbnails=None)
-            return replace(failed, number=self.journal.write(failed))
+            return self._fail(row, error)
+
+    def _fail(self, row: Row, error: CannotWrite) -> Row:
+        told = report.failure_report(row.source, error.message, error.exit_code)
+        failed = replace(row, state="failed", report=told, faces=0, seconds=0.0, target=None, thumbnails=None)
+        return replace(failed, number=self.journal.write(failed))
 
     def place(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
         """Put a result into its place; returns its row.

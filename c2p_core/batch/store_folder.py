@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ _AT_ONCE = 64  # files of a report on their way together
 
 def state_folder(url: str) -> Path:
     """Where this machine keeps the journal and the report of a folder of objects."""
-    return data_folder() / "batches" / hashlib.sha256(url.encode()).hexdigest()[:24]
+    return data_folder() / "batches" / hashlib.sha256(os.fsencode(url)).hexdigest()[:24]
 
 
 @contextmanager

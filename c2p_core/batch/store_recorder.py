@@ -21,6 +21,7 @@ from c2p_core.batch.sidecar_sources import beside_sidecars
 from c2p_core.batch.store_lock import StoreLock
 from c2p_core.batch.urls import join_url
 from c2p_core.errors import CannotWrite, Message
+from c2p_core.io.atomic_files import cannot_write
 from c2p_core.io.sidecars import carry_sidecars
 
 _PUSHED = 30.0  # seconds after which new rows of the journal go into the store
@@ -70,8 +71,12 @@ class StoreRecorder(Recorder):
         if thumbnails is not None:
             row = replace(row, thumbnails=self.write_thumbnails(row, thumbnails))
         placed = None
-        while placed is None:
-            placed = self._place_object(row, data)
+        try:
+            while placed is None:
+                placed = self._place_object(row, data)
+        except OSError as error:
+            # Of this machine, where sidecars are prepared; those of the store have a code.
+            raise cannot_write(Path(tempfile.gettempdir()), error) from error
         return placed
 
     def _place_object(self, row: Row, data: bytes) -> Row | None:

@@ -153,6 +153,9 @@ ENGLISH = {
     "journal-newer": N_("A newer version of this program wrote '{path}'; update it, or choose another folder."),
     "faces-in-batch": N_("Faces {value} are different people in each photo; choose all or largest for a batch."),
     "photo-changing": N_("'{path}' changes while it is read; wait until it is written, and run the batch again."),
+    "earlier-result-replaced": N_(
+        "The earlier result that would have served for '{path}' was replaced meanwhile; run the batch again."
+    ),
     "no-face-chosen": N_("None of its faces was chosen."),
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."

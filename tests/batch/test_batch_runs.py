@@ -18,7 +18,7 @@ from PIL import Image
 from c2p_core.api import CancelToken
 from c2p_core.batch import journal as journal_module
 from c2p_core.batch import recorder, run
-from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.engine import Control, Job, Outcome, Reuse
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
@@ -162,6 +162,19 @@ def test_a_result_that_was_only_touched_is_no_edited_one(shoot: Path, out: Path)
     run_batch(shoot, out)
     os.utime(out / "a.png", ns=(1, 1))
     assert run_batch(shoot, out)[1].changed == []
+
+
+def test_an_earlier_result_that_is_replaced_before_it_serves_fails_that_photo_alone(shoot: Path, out: Path) -> None:
+    def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        first, *rest = items
+        yield Outcome(first, "known", "ab", (3, 4), reuse=Reuse(99, b"of a row that is no more"))
+        yield from darken(rest, job, control)
+
+    summary, plan = run_batch(shoot, out, engine=engine)
+    assert [failed["error"]["code"] for failed in summary.failed][:1] == ["earlier-result-replaced"]
+    assert summary.protected == 2
+    assert plan.pending[0] in run_batch(shoot, out)[1].pending
+    agree(out)
 
 
 def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: Path, out: Path) -> None:

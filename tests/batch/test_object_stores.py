@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from c2p_core.batch.shared_journal import ROWS
 from c2p_core.batch.sources import find_sources
 from c2p_core.batch.store_folder import open_store_folder
 from c2p_core.batch.store_lock import LOCK, hold_store
-from c2p_core.errors import BadRequest, CannotWrite
+from c2p_core.errors import BadRequest, CannotWrite, Message
 from tests.batch.conftest import Run
 from tests.batch.darken import JOB, SIMILARITY, darken, save
 from tests.batch.stores import memory_url, objects, put, results, serve_s3
@@ -240,6 +242,21 @@ def test_a_store_that_fails_ends_the_batch_and_the_next_run_goes_on(
         assert (error.value.code, error.value.fields["reason"]) == ("store-unusable", "no route to host")
     run_batch(shoot, out)
     assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+
+
+def test_a_full_disk_of_this_machine_is_told(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.fields["why"] == Message("no-space")
+    assert results(out) == {}
+
+
+def test_a_name_that_is_no_text_has_a_journal_of_its_own() -> None:
+    assert store_folder.state_folder("s3://photos/caf\udce9") != store_folder.state_folder("s3://photos/caf")
 
 
 def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> None:
