@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
-from c2p_core.commands.batch import batch
+from c2p_core.commands.batch import batch, read_standard_input
 from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.models import models
 from c2p_core.commands.options import (
@@ -289,7 +289,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     from c2p_core.batch.sources import find_sources
     from c2p_core.batch.urls import is_url
 
-    found = find_sources(sources, folder, sys.stdin.buffer.read)
+    found = find_sources(sources, folder, read_standard_input)
     if url := next((source.path for source in found.files if is_url(source.path)), None):
         raise BadRequest("store-not-here", url=url)
     store = make_store()

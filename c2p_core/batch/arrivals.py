@@ -140,6 +140,12 @@ class Arrivals:
         return place
 
 
+def name_below(destination: Path, folder: Path) -> str:
+    """The absolute name of the folder of results, below a watched one where it lies there, by whatever links."""
+    here, out = folder.resolve(), destination.resolve()
+    return str(folder.absolute() / out.relative_to(here) if out.is_relative_to(here) else destination.absolute())
+
+
 def _stamp(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)

@@ -27,7 +27,7 @@ from c2p_core.streams import Output
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR")
 @folder_options
 @search_options
 @click.option(
@@ -46,7 +46,7 @@ from c2p_core.streams import Output
 def watch(
     make_store: StoreMaker,
     /,
-    folder: Path,
+    folder: str,
     output: str,
     overwrite: bool,
     strip_personal: bool,
@@ -67,12 +67,11 @@ def watch(
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
-    if not folder.is_dir():
-        raise BadRequest("watch-no-folder", path=str(folder))
-    destination = place_named(output)
-    if isinstance(destination, str):
-        raise BadRequest("store-not-here", url=destination)
-    if destination.exists() and destination.samefile(folder):
+    watched, destination = _name_folder(folder), _name_folder(output)
+    if not watched.is_dir():
+        raise BadRequest("watch-no-folder", path=folder)
+    # Of a folder of results, nothing is taken, so that nothing would ever come from one that lies in it.
+    if any(destination.exists() and destination.samefile(one) for one in (watched, *watched.resolve().parents)):
         raise BadRequest("batch-into-sources", path=output)
     set_nice(nice)
     store = make_store()
@@ -84,7 +83,7 @@ def watch(
     job = Job(options, strip_personal, thumbnails=with_report, mark=mark)
     settings, engine = run.choose_settings(job), keep_models()
     cancel, summary = SignalToken(), run.Summary()
-    there = arrivals.Arrivals(str(folder.absolute()), str(destination.absolute()), settle)
+    there = arrivals.Arrivals(str(watched.absolute()), arrivals.name_below(destination, watched), settle)
 
     def stop(number: int) -> None:
         cancel.take(number)
@@ -94,7 +93,7 @@ def watch(
         results = run.read_results(opened, settings)
         try:
             with handle_ending(stop), arrivals.watch(there, poll):
-                click.echo(f"Watching '{folder}'; Ctrl-C ends it.")
+                click.echo(f"Watching '{watched}'; Ctrl-C ends it.")
                 while (first := there.wait()) is not None:
                     # What becomes complete meanwhile joins in, with the models loaded.
                     new = (item for item in itertools.chain([first], there.ready()) if results.plan([item]).pending)
@@ -116,3 +115,15 @@ def watch(
         except Interrupted as interrupted:
             leave_at_once("Stopped at once.", interrupted.exit_code)
     return fail(f"Stopped; {summary.protected} photos were protected, {len(summary.failed)} failed.", cancel.exit_code)
+
+
+def _name_folder(name: str) -> Path:
+    """The folder of a name.
+
+    Raises:
+        BadRequest: it is that of a store; see also ``place_named``.
+    """
+    place = place_named(name)
+    if isinstance(place, str):
+        raise BadRequest("store-not-here", url=place)
+    return place

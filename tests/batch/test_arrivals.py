@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from c2p_core.batch.arrivals import Arrivals, watch
+from c2p_core import cli
+from c2p_core.batch.arrivals import Arrivals, name_below, watch
 from c2p_core.batch.layout import Item
 from tests.batch.darken import results_of, save
 from tests.checkout import ROOT, environment
@@ -106,6 +107,33 @@ def test_two_photos_of_one_place_are_both_kept(arrivals: Arrivals, clock: Clock,
     assert sorted(ready(arrivals)) == ["a.jpg", "a.mpo.jpg"]
 
 
+def test_results_below_the_folder_are_left_out_by_whatever_name_they_go(tmp_path: Path, clock: Clock) -> None:
+    folder, link = tmp_path / "in", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder, target_is_directory=True)
+    assert name_below(link / "out", folder) == str(folder / "out")
+    assert name_below(folder / "out", link) == str(link / "out")
+    assert name_below(tmp_path / "out", folder) == str(tmp_path / "out")
+    arrivals = Arrivals(str(folder), name_below(link / "out", folder), clock=clock)
+    arrivals.tell(str(save(folder / "out" / "a.png")))
+    clock.now = 3.0
+    assert ready(arrivals) == []
+
+
+@pytest.mark.parametrize("inner", ["", "in", "in/day 1"])
+def test_a_folder_that_lies_among_the_results_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inner: str
+) -> None:
+    (tmp_path / inner).mkdir(parents=True, exist_ok=True)
+    assert cli.main(["watch", str(tmp_path / inner), "-o", str(tmp_path)]) == 2
+    assert f"The photos themselves are in '{tmp_path}'" in capsys.readouterr().err
+
+
+def test_a_store_of_objects_is_no_folder_to_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["watch", "s3://photos/in", "-o", str(tmp_path / "out")]) == 2
+    assert "'s3://photos/in' is in a store of objects" in capsys.readouterr().err
+
+
 def test_waiting_ends_when_it_is_told_to(arrivals: Arrivals) -> None:
     arrivals.wake()
     assert arrivals.wait() is None
@@ -152,7 +180,7 @@ def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on
     folder, out = tmp_path / "in", tmp_path / "in" / "out"
     save(folder / "a.png", 200)
     process = subprocess.Popen(
-        [sys.executable, "-c", _WATCH, "watch", str(folder), "-o", str(out), "--settle", "0.3"],
+        [sys.executable, "-c", _WATCH, "watch", folder.as_uri(), "-o", str(out), "--settle", "0.3"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
