@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Mapping
 
 from c2p_core.batch.objects import Stamp, open_store
-from c2p_core.batch.urls import join_url
 
 _MAGIC = frozenset("*?[")
 
@@ -51,8 +50,3 @@ def common_url(listed: Mapping[str, Mapping[str, Stamp]]) -> str:
         shared.append(parts[0])
     # Scheme, nothing, bucket.
     return "/".join(shared) if len(shared) > 2 else ""
-
-
-def is_inside(url: str, folder: str) -> bool:
-    """Whether a URL is that of a folder, or of what lies below it."""
-    return url == folder or url.startswith(join_url(folder, ""))

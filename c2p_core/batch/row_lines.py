@@ -7,6 +7,7 @@ types, the sizes and the form that the journal and the report rely on.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -70,6 +71,8 @@ def parse_row(line: bytes) -> Row:
     if not isinstance(told, dict) or set(told) != set(_TYPES):
         raise ValueError("a line has other fields than a row")
     _check_fields(told, _TYPES)
+    if not math.isfinite(told["seconds"]) or not math.isfinite(told["finished"]):
+        raise ValueError("a time is none")
     if told["state"] not in ("done", "without-face", "failed"):
         raise ValueError("state is none")
     done = told["state"] == "done"
@@ -93,16 +96,15 @@ def parse_row(line: bytes) -> Row:
 
 
 def _check_fields(told: Any, types: Mapping[str, tuple[type, ...]]) -> None:
-    """Whether all of these are there, of their types, and numbers that SQLite can hold; others are of no interest."""
+    """Whether all of these are there, of their types, integers as SQLite holds them; others are of no interest."""
     if not isinstance(told, dict):
         raise ValueError("what should have fields has none")
     for name, kinds in types.items():
         value = told.get(name)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise ValueError(f"{name} is no {kinds[0].__name__}")
-        # Neither is what is no number, which compares with none.
-        if isinstance(value, (int, float)) and not -_MOST <= value < _MOST:
-            raise ValueError(f"{name} is no number that can be")
+        if isinstance(value, int) and not -_MOST <= value < _MOST:
+            raise ValueError(f"{name} is too large")
 
 
 def _check_report(told: dict[str, Any], done: bool) -> None:

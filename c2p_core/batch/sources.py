@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2p_core.batch.object_sources import common_url, expand_url, is_inside, list_url
+from c2p_core.batch.object_sources import common_url, expand_url, list_url
 from c2p_core.batch.objects import Stamp
-from c2p_core.batch.urls import check_url, is_file_url, is_url, join_url, place_named
+from c2p_core.batch.urls import check_url, is_file_url, is_inside, is_url, join_url, place_named
 from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io.raw_file import has_raw_ending
 
@@ -154,6 +154,8 @@ def _common_folder(named: Sequence[str], listed: Mapping[str, Mapping[str, Stamp
 
 
 def _same_folder(one: str, other: str) -> bool:
+    if is_url(one):
+        return is_inside(one, other) and is_inside(other, one)
     try:
         return os.path.samefile(one, other)
     except OSError:

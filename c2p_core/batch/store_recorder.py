@@ -88,6 +88,7 @@ class StoreRecorder(Recorder):
         number = self.journal.write(row)
         try:
             if replaced:
+                self.lock.confirm()
                 self.store.put(name, data)
             else:
                 self.store.put_new(name, data)

@@ -10,6 +10,8 @@ from c2p_core.errors import BadRequest
 
 # Stores that put an object in place whole or not at all. What writes bit by bit, such as sftp, is not among them.
 WHOLE_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+# Other names of the same stores.
+_ALIASES = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 # At least two letters before the colon, for a single one is a drive.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE = re.compile(r"file://(?:localhost)?(/[^\0]*)", re.IGNORECASE)
@@ -39,6 +41,17 @@ def check_url(url: str) -> str:
     if scheme.lower() not in WHOLE_STORES or not bucket or _NO_BUCKET & set(bucket):
         raise BadRequest("store-unknown", url=url, known=sorted(WHOLE_STORES))
     return f"{scheme.lower()}://{rest.rstrip('/')}"
+
+
+def is_inside(url: str, folder: str) -> bool:
+    """Whether a URL is that of a folder, or of what lies below it, by whichever name of the store."""
+    url, folder = _without_alias(url), _without_alias(folder)
+    return url == folder or url.startswith(join_url(folder, ""))
+
+
+def _without_alias(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{_ALIASES.get(scheme, scheme)}://{rest}"
 
 
 def place_named(name: str) -> Path | str:

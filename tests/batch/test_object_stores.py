@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from PIL import Image
 
 from c2p_core import cli
 from c2p_core.api import CancelToken
-from c2p_core.batch import object_sources, run, store_folder, store_lock, urls
-from c2p_core.batch.engine import Control, Job
+from c2p_core.batch import object_sources, run, sources, store_folder, store_lock, urls
+from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.journal import Row
-from c2p_core.batch.layout import plan_items
+from c2p_core.batch.layout import Item, plan_items
 from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.planning import Plan
 from c2p_core.batch.row_lines import format_row, parse_row
@@ -302,6 +303,21 @@ def test_the_report_of_whoever_has_taken_over_stays(shoot: Path, out: str) -> No
     assert results(out)["report.html"] == b"new" and objects(out)[LOCK] == b'{"token": "another"}'
 
 
+def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, out: str) -> None:
+    run_batch(shoot, out)
+    made = results(out)["a.png"]
+    save(shoot / "a.png", 60)
+
+    def slow(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        for outcome in darken(items, job, control):
+            put(out, LOCK, b'{"token": "another"}')
+            yield outcome
+
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out, engine=slow, overwrite=True)
+    assert error.value.code == "store-lock-lost" and results(out)["a.png"] == made
+
+
 def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(store_lock.StoreLock.acquire, "__defaults__", (0.2,))
     return hold_store(open_store(out), "two")
@@ -392,6 +408,16 @@ def test_a_url_of_no_store_that_can_be_used_is_refused(url: str) -> None:
         with pytest.raises(BadRequest) as error:
             find_sources([name], Path("out"), url.encode)
         assert error.value.code == "store-unknown"
+
+
+def test_two_names_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"a.png": (3, 4), "out/a.png": (3, 4)}
+    monkeypatch.setattr(sources, "list_url", lambda url: there)
+    with pytest.raises(BadRequest) as error:
+        find_sources(["s3://photos/in"], "s3a://photos/in", bytes)
+    assert error.value.code == "batch-into-sources"
+    found = find_sources(["gs://photos/in"], "gcs://photos/in/out", bytes)
+    assert [source.path for source in found.files] == ["gs://photos/in/a.png"]
 
 
 def test_the_memory_is_no_store_but_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
