@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+from c2p_core.io.boxes import read_boxes, read_items
 
 UNSPECIFIED = 2
 _BRANDS = (b"avif", b"avis")
@@ -13,7 +15,26 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _SEQUENCES = (b"avis", b"hevc", b"hevx", b"msf1")
 # What further pictures of a HEIF are, by words in the names that their kind has.
 _FURTHER = {b"hdrgainmap": "gain-map", b"depth": "depth", b"auxid:2": "depth", b"matte": "pictures"}
-_CONTAINERS = (b"meta", b"iprp", b"ipco")
+# How a picture is coded, by the type of its item; AV1 and H.265 are the two that libraries here read.
+_CODINGS = {
+    b"av01": "AV1",
+    b"hvc1": "H.265",
+    b"lhv1": "H.265 in layers",
+    b"avc1": "H.264",
+    b"vvc1": "H.266",
+    b"evc1": "EVC",
+    b"j2k1": "JPEG 2000",
+    b"jpeg": "JPEG",
+    b"unci": "HEIF without compression",
+    b"tili": "HEIF in tiles",
+}
+# Properties of a picture in several layers or operating points, of which one is the picture to show.
+_LAYERED = (b"a1op", b"a1lx", b"lsel")
+# The layers of H.265 that belong to any picture of a file.
+_LAYERS_OF_H265 = b"oinf"
+_CROP = b"clap"
+# What libheif and libavif say of what they don't read, and of much that is damaged.
+_UNSUPPORTED = re.compile(r"not implemented|unsupported|been built in|double references", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -21,9 +42,10 @@ class Properties:
     """What the boxes of a file say.
 
     Attributes:
-        size: (width, height) of the largest picture.
+        size: (width, height) of the largest picture; zeros of a sequence without a picture beside it.
         bits: of a channel.
         colours: primaries and transfer function by H.273's numbers; None where the file gives none.
+        limited_grey: whether it is grey with values from 16 to 235, or as far as that of more bits.
         animated: whether the file is a sequence.
         further: names of the parts beside the picture, "gain-map", "depth" or "pictures", as far as they are known.
     """
@@ -31,6 +53,7 @@ class Properties:
     size: tuple[int, int]
     bits: int
     colours: tuple[int, int] | None
+    limited_grey: bool
     animated: bool
     further: frozenset[str] = frozenset()
 
@@ -58,12 +81,11 @@ def read_properties(data: bytes) -> Properties:
     Raises:
         ValueError: it has no size.
     """
-    sizes, colours, bits, further = [], None, 8, set()
-    for kind, body in _boxes(data, 0, len(data)):
+    boxes = list(read_boxes(data, 0, len(data)))
+    sizes, bits, further = [], 8, set()
+    for kind, body in boxes:
         if kind == b"ispe" and len(body) >= 12:
             sizes.append(struct.unpack_from(">LL", body, 4))
-        elif kind == b"colr" and body[:4] == b"nclx" and len(body) >= 8 and colours is None:
-            colours = struct.unpack_from(">HH", body, 4)
         elif kind == b"av1C" and len(body) >= 3:
             deep, twelve = body[2] & 0x40, body[2] & 0x20
             bits = max(bits, (12 if twelve else 10) if deep else 8)
@@ -71,25 +93,40 @@ def read_properties(data: bytes) -> Properties:
             bits = max(bits, 8 + (body[17] & 7))
         elif kind == b"auxC":
             further |= {part for word, part in _FURTHER.items() if word in body}
-    if not sizes:
+    animated = data[8:12] in _SEQUENCES or (not sizes and any(kind == b"moov" for kind, _ in boxes))
+    if not sizes and not animated:
         raise ValueError("it has no picture")
-    largest = max(sizes, key=lambda size: size[0] * size[1])
-    return Properties(largest, bits, colours, data[8:12] in _SEQUENCES, frozenset(further))
+    largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    items = read_items(data)
+    own = (items.shown_properties() if items else []) or boxes
+    marks = [body for kind, body in own if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 8]
+    colours = struct.unpack_from(">HH", marks[0], 4) if marks else None
+    grey = any(kind == b"av1C" and len(body) >= 3 and body[2] & 0x10 for kind, body in own)
+    limited = bool(marks) and len(marks[0]) > 10 and not marks[0][10] & 0x80
+    return Properties(largest, bits, colours, grey and limited, animated, frozenset(further))
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the boxes in a range, and of those in the ones that hold properties."""
-    while at + 8 <= end:
-        size, kind = struct.unpack_from(">L4s", data, at)
-        head = 8
-        if size == 1 and at + 16 <= end:
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        stop = end if size == 0 else at + size
-        if stop < at + head or stop > end:
-            return
-        if kind in _CONTAINERS:
-            yield from _boxes(data, at + head + (4 if kind == b"meta" else 0), stop)
-        else:
-            yield kind, data[at + head : stop]
-        at = stop
+def unread_coding(data: bytes, error: Exception) -> str | None:
+    """The name of how an intact file's picture is packed, where ``error`` is due to that; None for a damaged file."""
+    items = read_items(data)
+    if items is None:
+        return None
+    read = b"av01" if is_avif(data) else b"hvc1"
+    for kind in (items.kinds.get(item, b"") for item in items.shown()):
+        if kind in _CODINGS and kind != read:
+            return _CODINGS[kind]
+    own = {kind for kind, _ in items.shown_properties()}
+    if not own.isdisjoint(_LAYERED):
+        return "AV1 in layers"
+    if any(kind == _LAYERS_OF_H265 for kind, _ in items.properties):
+        return _CODINGS[b"lhv1"]
+    if _CROP in own and "ecurity limit" in str(error):
+        return "a small part of a larger picture"
+    return "an unusual kind of AVIF or HEIF" if _UNSUPPORTED.search(str(error)) else None
+
+
+def is_layered(data: bytes) -> bool:
+    """Whether a file is whole and its picture, which nothing crops, is one of several layers or operating points."""
+    items = read_items(data)
+    own = {kind for kind, _ in items.shown_properties()} if items else set()
+    return _CROP not in own and not own.isdisjoint(_LAYERED)

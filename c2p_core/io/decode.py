@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from c2p_core.io import avif_file, colour_marks, exif, jpeg_file, photoshop, png_file, riff_file, tiff_file, xmp
 from c2p_core.io.orientation import turn_upright
@@ -301,9 +301,9 @@ def _drop_selections(image: Any, extra: tuple[int, ...]) -> Any:
 
 def _read_boxes(data: bytes) -> avif_file.Properties:
     boxes = avif_file.read_properties(data)
-    _check_size(*boxes.size)
     if boxes.animated:
         raise Unusable("image-animated")
+    _check_size(*boxes.size)
     if boxes.colours and boxes.colours[1] in (colour_marks.PQ, colour_marks.HLG):
         raise Unusable("image-hdr")
     return boxes
@@ -318,17 +318,47 @@ def _profile_by_boxes(boxes: avif_file.Properties) -> bytes | None:
 
 def _read_avif(data: bytes) -> _Decoded:
     boxes = _read_boxes(data)
-    image = pyvips.Image.heifload_buffer(data, fail_on="error")
-    metadata = {name: _blob(image, f"{name}-data") for name in ("exif", "xmp", "icc-profile")}
+    try:
+        image = pyvips.Image.heifload_buffer(data, fail_on="error")
+        metadata = {name: _blob(image, f"{name}-data") for name in ("exif", "xmp", "icc-profile")}
+        pixels = _avif_pixels(image, data, boxes)
+    except (pyvips.Error, RuntimeError, ValueError) as error:
+        raise _unread(data, error) from error
     return _Decoded(
-        _vips_pixels(image),
+        pixels,
         metadata["icc-profile"] or _profile_by_boxes(boxes),
         metadata["exif"],
         metadata["xmp"],
         encoding={"bits": boxes.bits},
-        # libvips has turned the pixels as the file's own boxes say; EXIF only repeats that.
+        # The pixels have been turned as the file's own boxes say; EXIF only repeats that.
         orientation=1,
     )
+
+
+def _avif_pixels(image: Any, data: bytes, boxes: avif_file.Properties) -> NDArray[Any]:
+    try:
+        pixels = _vips_pixels(image)
+    except pyvips.Error:
+        # libheif knows no operating points, so that it may find a larger picture than was announced.
+        if boxes.bits != 8 or not avif_file.is_layered(data):
+            raise
+        return _channels(ImageOps.exif_transpose(_open(data, "AVIF")))
+    return _stretch_grey(pixels) if boxes.limited_grey else pixels
+
+
+def _stretch_grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """From black to white, of which libheif leaves 16 to 235 (of 255) in grey pictures; alpha stays."""
+    most = np.iinfo(pixels.dtype).max
+    unit = (most + 1) / 256
+    colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
+    stretched = (pixels[..., :colours] - 16 * unit) * (most / (219 * unit))
+    return np.concatenate([np.rint(stretched.clip(0, most)).astype(pixels.dtype), pixels[..., colours:]], -1)
+
+
+def _unread(data: bytes, error: Exception) -> Exception:
+    """What is raised in place of a library's error: that nothing here reads such a file, or that it is damaged."""
+    coding = avif_file.unread_coding(data, error)
+    return Unusable("image-compression-unsupported", compression=coding) if coding else ValueError(str(error))
 
 
 def _read_heif(data: bytes) -> _Decoded:
@@ -342,9 +372,10 @@ def _read_heif(data: bytes) -> _Decoded:
         file = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
         image = file[file.primary_index]
         image.load()
-    except RuntimeError as error:
-        # What libheif says of damaged files that it calls unsupported.
-        raise ValueError(str(error)) from error
+    except (RuntimeError, ValueError, IndexError) as error:
+        # What libheif says of damaged files that it calls unsupported; of some pictures that it doesn't read, it lists
+        # none.
+        raise _unread(data, error) from error
     if image.premultiplied_alpha:
         pixels = _channels(image.to_pillow().convert("RGBA"))
     else:

@@ -1,0 +1,116 @@
+"""AVIF and HEIF of rarer kinds: they are read, or it is said which kind they are; damaged are only those that are."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from c2p_core.errors import UnreadableImage
+from c2p_core.io import photo_files
+from c2p_core.photo import Photo
+from tests.io.test_raw_and_heif import HEIC
+from tests.said import raising
+
+PORTRAIT = data.astronaut()[:192, 100:356]
+# Properties of a picture in layers: the operating point to show, and a layer to show, which is not there.
+POINT, MISSING = (b"a1op", b"\0"), (b"lsel", b"\0\3")
+PQ = b"nclx" + struct.pack(">HHHB", 9, 16, 9, 0)
+
+
+def avif(pixels: NDArray[np.uint8], **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "AVIF", quality=95, **options)
+    return stream.getvalue()
+
+
+def add_property(file: bytes, kind: bytes, body: bytes, *, owned: bool) -> bytes:
+    """An AVIF of one picture with a further property, before all others; ``owned``: whether it is the picture's."""
+    box = struct.pack(">L4s", len(body) + 8, kind) + body
+    grown = bytearray(file)
+    at = grown.index(b"ipma") + 4 + 4 + 4 + 2
+    places = [0x81] * owned + [place + 1 for place in grown[at + 1 : at + 1 + grown[at]]]
+    grown[at : at + 1 + grown[at]] = bytes([len(places), *places])
+    at = grown.index(b"ipco") + 4
+    grown[at:at] = box
+    for holder, more in (
+        (b"meta", len(box) + owned),
+        (b"iprp", len(box) + owned),
+        (b"ipco", len(box)),
+        (b"ipma", owned),
+    ):
+        at = grown.index(holder) - 4
+        struct.pack_into(">L", grown, at, struct.unpack_from(">L", grown, at)[0] + more)
+    at = grown.index(b"iloc") + 18
+    struct.pack_into(">L", grown, at, struct.unpack_from(">L", grown, at)[0] + len(box) + owned)
+    return bytes(grown)
+
+
+def layered(kind: bytes, which: bytes) -> bytes:
+    """A file that announces a layer that is smaller than the largest one."""
+    file = add_property(avif(PORTRAIT), kind, which, owned=True)
+    at = file.index(b"ispe") + 8
+    return file[:at] + struct.pack(">LL", 128, 96) + file[at + 8 :]
+
+
+def read(folder: Path, file: bytes, name: str = "a.avif") -> Photo:
+    (folder / name).write_bytes(file)
+    return photo_files.read(folder / name)
+
+
+def test_a_layer_that_is_smaller_than_the_largest_one_is_read(tmp_path: Path) -> None:
+    photo = read(tmp_path, layered(*POINT))
+    wanted = np.asarray(Image.fromarray(PORTRAIT).resize((128, 96), Image.Resampling.BOX))
+    assert photo.pixels.shape == (96, 128, 3) and np.abs(photo.pixels.astype(int) - wanted).mean() < 6
+
+
+def test_a_layer_that_nothing_reads_is_no_damage(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.avif")
+    with raising(UnreadableImage, "image-compression-unsupported", path=path, compression="AV1 in layers"):
+        read(tmp_path, layered(*MISSING))
+
+
+@pytest.mark.parametrize("which", [POINT, MISSING])
+def test_a_layered_file_that_was_cut_short_is_damaged(tmp_path: Path, which: tuple[bytes, bytes]) -> None:
+    with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.avif")):
+        read(tmp_path, layered(*which)[:-200])
+
+
+def test_grey_of_a_limited_range_reaches_black_and_white(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
+    photo = read(tmp_path, avif(ramp, range="limited"))
+    assert np.abs(photo.pixels.astype(int) - ramp[..., None]).max() <= 2
+
+
+def test_the_colours_of_another_picture_are_not_those_of_the_photo(tmp_path: Path) -> None:
+    """A gain map's other picture is HDR, and its colours may come first."""
+    file = avif(PORTRAIT)
+    assert np.array_equal(
+        read(tmp_path, add_property(file, b"colr", PQ, owned=False)).pixels, read(tmp_path, file).pixels
+    )
+    with raising(UnreadableImage, "image-hdr", path=str(tmp_path / "a.avif")):
+        read(tmp_path, add_property(file, b"colr", PQ, owned=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(b"vvc1", "H.266"), (b"unci", "HEIF without compression"), (b"j2k1", "JPEG 2000")]
+)
+def test_a_heif_that_is_coded_otherwise_is_no_damage(tmp_path: Path, kind: bytes, name: str) -> None:
+    pytest.importorskip("pi_heif")
+    file = HEIC.replace(b"hvc1", kind)
+    with raising(UnreadableImage, "image-compression-unsupported", path=str(tmp_path / "a.heic"), compression=name):
+        read(tmp_path, file, "a.heic")
+    with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.heic")):
+        read(tmp_path, file[:-300], "a.heic")
+
+
+def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) -> None:
+    brands, tracks = b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", b"\0\0\0\x10moov" + bytes(8)
+    with raising(UnreadableImage, "image-animated", path=str(tmp_path / "a.heic")):
+        read(tmp_path, brands + tracks, "a.heic")
