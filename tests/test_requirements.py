@@ -48,6 +48,8 @@ LICENCES = {
     "Python Software Foundation License": "PSF-2.0",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
+# Modules of packages that some Pythons and machines have no wheels for, so that nothing installed tells.
+ELSEWHERE = {"jpegio": "pyjpegio"}
 OPTIONAL = ("frbench", "full", "heif", "onnx", "ray", "remote")
 # Conditions that ask something of whoever passes the program on: THIRD_PARTY.md names each package that has them.
 NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
@@ -86,7 +88,9 @@ def imported(*folders: str) -> set[str]:
     known = importlib.metadata.packages_distributions()
     own = {path.stem for path in (*ROOT.iterdir(), *(ROOT / "plugin").iterdir())}
     foreign = modules - set(sys.stdlib_module_names) - own
-    return {canonicalize_name(name) for module in foreign for name in known.get(module, [module])} - {OWN}
+    return {
+        canonicalize_name(name) for module in foreign for name in known.get(module, [ELSEWHERE.get(module, module)])
+    } - {OWN}
 
 
 def holds(requirement: Requirement, environment: dict[str, str], extras: set[str]) -> bool:
@@ -120,6 +124,10 @@ def brought(wanted_first: Iterable[Requirement], platform: str = sys.platform) -
 
 def licences(name: str) -> set[str]:
     """What the installed package says of its licence, in THIRD_PARTY.md's names where they are known."""
+    files = importlib.metadata.files(name)
+    if files and all(file.parts[0].endswith(".dist-info") for file in files):
+        # It holds nothing and only names others, as cuda-toolkit does.
+        return set()
     metadata = importlib.metadata.metadata(name)
     classifiers = [entry.split(" :: ")[-1] for entry in metadata.get_all("Classifier") or [] if "License :: " in entry]
     said = metadata.get("License-Expression") or (metadata.get("License") if not classifiers else None)
@@ -184,7 +192,7 @@ def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> Non
     loose = {
         name: [str(other) for other in wanted]
         for name, wanted in brought(wanted_first, platform).items()
-        # PyTorch pins NVIDIA's packages itself.
+        # PyTorch pins most of NVIDIA's packages itself.
         if name not in pinned and not any(str(other.specifier).startswith("==") for other in wanted)
     }
     assert not loose
