@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from c2p_core import compare, face_search
+from c2p_core import compare
 from c2p_core.api import CancelToken, Face, Part, Progress, ProtectRequest, ProtectResult
 from c2p_core.compare import check
 from c2p_core.device import find_gpu_problem, pick_device
@@ -30,7 +29,6 @@ from c2p_core.pipeline import protect
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.recognition import Recogniser
-from c2p_core.search import FaceSearch, SearchResult, search
 from tests.said import raising
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
