@@ -21,7 +21,17 @@ from worker_client.detection_size import SEARCH_SIDE, SHRINK, choose_detection_s
 from worker_client.location import WorkerLocation
 
 from c2p_core import compare, errors, pipeline, verify
-from c2p_core.api import CancelToken, FaceReport, Preview, ProtectRequest, ProtectResult, Similarity, Stronger
+from c2p_core.api import (
+    CancelToken,
+    Computation,
+    FaceReport,
+    Preview,
+    Profile,
+    ProtectRequest,
+    ProtectResult,
+    Similarity,
+    Stronger,
+)
 from c2p_core.errors import BadRequest, Cancelled, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.amounts import AS_FOUND
@@ -37,6 +47,7 @@ from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from c2p_core.worker.results import pack_result, update_similarities
 from tests.fetchable import SIZE, bundle_with_fetchable
+from tests.recognition.onnx_models import recogniser, save
 from tests.said import raising
 
 ASTRONAUT = data.astronaut()
@@ -324,6 +335,51 @@ def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs:
         run(jobs, "protect", [sent[0], nothing], steps=1)
 
 
+@pytest.fixture
+def left_half() -> Picture:
+    """A selection that hides half of the astronaut's face."""
+    selection = np.zeros((512, 512, 1), np.uint8)
+    selection[:, :225] = 255
+    return at(selection, 0, 0, "selection")
+
+
+@pytest.mark.slow
+def test_under_a_selection_figures_are_of_the_recognisers_of_the_run(
+    jobs: Jobs, left_half: Picture, tmp_path: Path
+) -> None:
+    held_out = f"onnx:{save(recogniser(), tmp_path / 'tiny.onnx')}?threshold=0.9"
+    named = {"recognisers": ["mobileface"], "hold_out": held_out, "steps": 1}
+    whole, half = (
+        run(jobs, "protect", [at(ASTRONAUT, 0, 0), *more], **named)[0]["faces"][0]["similarities"]
+        for more in ([], [left_half])
+    )
+    # Neither the program's other recognisers, nor without the one that was brought.
+    assert [row["held_out"] for row in half] == [False, True]
+    assert [row["recogniser"] for row in half] == [row["recogniser"] for row in whole]
+    assert [row["after"] for row in half] != [row["after"] for row in whole]
+
+
+@pytest.mark.parametrize("profile", ["embedded", "full"])
+def test_under_a_selection_figures_are_of_the_profile_of_the_run(
+    jobs: Jobs, left_half: Picture, monkeypatch: pytest.MonkeyPatch, profile: Profile
+) -> None:
+    similarity = Similarity("r", "f", False, 1.0, 0.1, 0.3, 0.4)
+    computed = Computation(profile, errors.Message(f"profile-{profile}"), "makeup", "clip-mini", "cpu")
+    made = FaceReport(1, (180.0, 80.0, 260.0, 180.0), 50.0, similarities=(similarity,))
+    result = ProtectResult(Photo(255 - ASTRONAUT), (made,), computation=computed)
+    monkeypatch.setattr(pipeline, "protect", lambda *_, **__: result)
+    asked: list[tuple[object, bool]] = []
+
+    def check(*_: Photo, recognisers: object, full: bool, **__: object) -> tuple[FaceReport, ...]:
+        asked.append((recognisers, full))
+        return (replace(made, similarities=(replace(similarity, after=0.2),)),)
+
+    monkeypatch.setattr(compare, "check", check)
+    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half])
+    assert asked == [("auto", profile == "full")]
+    assert answer["faces"][0]["similarities"][0]["after"] == 0.2
+
+
 @pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
 def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
@@ -406,7 +462,7 @@ def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jo
 
 @pytest.mark.slow
 def test_a_card_that_gets_full_after_the_search_costs_no_protection(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, left_half: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     similarities, asked = verify.measure_similarities, []
 
@@ -417,9 +473,7 @@ def test_a_card_that_gets_full_after_the_search_costs_no_protection(
         return similarities(*given)
 
     monkeypatch.setattr(verify, "measure_similarities", scarce)
-    selection = np.zeros((512, 512, 1), np.uint8)
-    selection[:, :225] = 255
-    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")], steps=1)
+    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half], steps=1)
     assert len(asked) == 3 and made and answer["faces"][0]["similarities"]
     assert answer["warnings"] == [errors.Message("check-on-processor").described()]
 
@@ -551,11 +605,8 @@ def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str,
     assert alike() == pytest.approx([row["after"] for row in applied["faces"][0]["similarities"]], abs=0.02)
 
 
-def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs) -> None:
-    selection = np.zeros((512, 512, 1), np.uint8)
-    selection[:, :225] = 255
-    sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
-    answer, _, _ = run(jobs, "search", sent, **LOOK)
+def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs, left_half: Picture) -> None:
+    answer, _, _ = run(jobs, "search", [at(ASTRONAUT, 0, 0), left_half], **LOOK)
     before, after = rendered(jobs, answer["search"])
     changed = (before != after).any(2)
     assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
