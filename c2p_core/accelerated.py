@@ -57,7 +57,8 @@ def half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
     """The types in which a device computes gradients fast, the better one first; none where single precision is safer.
 
     float16 has three bits more than bfloat16: of the recognisers that ship, its gradients had a cosine similarity of
-    0.95 to 1.00 with those of single precision, and bfloat16's 0.62 to 0.99. What overflows in it does not in bfloat16.
+    0.96 to 1.00 with those of single precision, and bfloat16's 0.73 to 0.99, by autocast on a processor (see
+    benchmarks/EXPERIMENTS.md). What overflows in it does not in bfloat16.
 
     MPS has units for float16 only from some systems on, and nobody has measured on it what a search achieves.
     """
