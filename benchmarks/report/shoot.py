@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data import person_of
 from benchmarks.report.tables import number, percent, table
 
 
@@ -40,14 +42,19 @@ def write_section(path: Path) -> str:
     looks = [
         {
             "one look": name,
-            "portraits in four lights": number(figures["portraits"], 0),
+            "measured on": _count_photos(figures["measured_on"], "portraits"),
             "products, Delta E between photos": number(figures["products"], 1),
             "most": number(figures["products_most"], 1),
-            "worn on one of two": percent(figures["products_alone"]),
+            "worn in only one of two photos": percent(figures["products_alone"]),
         }
         for name, figures in found.get("looks", {}).items()
     ]
     return "\n\n".join(part for part in (*parts, table(looks)) if part)
+
+
+def _count_photos(labels: Sequence[str], of: str) -> str:
+    """How many people or portraits, which labels name before their slash, and how many photos."""
+    return f"{of}: {len({person_of(label) for label in labels})}, photos: {len(labels)}"
 
 
 def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:
@@ -58,6 +65,7 @@ def _line(method: str, figures: dict[str, Any]) -> dict[str, str]:
     }
     return {
         "photos protected": method,
+        "measured on": _count_photos(figures["measured_on"], "people"),
         **lost,
         "lips, Delta E between photos": f"{figures['lips']:.1f} (before {figures['lips_before']:.1f})",
         "steps": number(figures["steps"], 0),

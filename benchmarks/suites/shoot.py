@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -60,12 +60,14 @@ class Protected:
     """One photo before and after.
 
     Attributes:
+        label: of the photo.
         before, after: unit embeddings by recogniser.
         lips_before, lips: mean CIE L*a*b* of the lips.
         steps, seconds: of the search.
         products: colours of the products on the protected photo.
     """
 
+    label: str
     before: gallery.Embeddings
     after: gallery.Embeddings
     lips_before: NDArray[np.float64]
@@ -116,15 +118,16 @@ def time_grouping() -> dict[str, float]:
     return took
 
 
-def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: str) -> list[Protected]:
-    """Protect the photos of one person, one after the other; those without a face are left out."""
+def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], method: str) -> list[Protected]:
+    """Protect the photos of one person, by their labels, one after the other; those without a face are left out."""
     store, warm = open_store(), WarmModels()
-    seen = [(path, photo, face) for path, photo, face in ((p, *_read(p)) for p in photos) if face is not None]
-    folder = photos[0].parent
-    listed = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for path, _, face in seen]
+    found = ((label, path, *_read(path)) for label, path in photos.items())
+    seen = [(label, path, photo, face) for label, path, photo, face in found if face is not None]
+    folder = next(iter(photos.values())).parent
+    listed = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for _, path, _, face in seen]
     looks = ShootLooks(Looks(), Listing((), tuple(listed)), folder)
     made = []
-    for path, photo, face in seen:
+    for label, path, photo, face in seen:
         request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method == METHODS[1]:
             chosen = looks.choose(str(path), request, [face])
@@ -135,7 +138,7 @@ def protect_person(photos: Sequence[Path], options: Mapping[str, Any], method: s
         again = faces.find_again(View(result.photo), face, store) or face
         report = next(report for report in result.faces if report.number == face.number)
         colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
-        made.append(_compare(photo, face, result.photo, again, report, colours))
+        made.append(_compare(label, photo, face, result.photo, again, report, colours))
     return made
 
 
@@ -145,9 +148,10 @@ def _read(path: Path) -> tuple[Photo, Face | None]:
 
 
 def _compare(
-    photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport, products: Colours
+    label: str, photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport, products: Colours
 ) -> Protected:
     return Protected(
+        label,
         _embed(photo, face),
         _embed(protected, again),
         _lip_colour(photo, face),
@@ -178,6 +182,7 @@ def summarise(
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
         of protected photos with photos as they were, "others", and with protected ones, "protected". "lips" and
         "lips_before", mean Delta E 2000 between photos of a person. "steps" and "seconds" a photo after the first.
+        "measured_on", the labels of the photos.
 
     Raises:
         ValueError: nobody has two photos with a face.
@@ -208,15 +213,17 @@ def summarise(
         "lips_before": fmean(float(deltaE_ciede2000(one.lips_before, two.lips_before)) for one, two in pairs),
         "steps": fmean(photo.steps for photo in later),
         "seconds": fmean(photo.seconds for photo in later),
+        "measured_on": [photo.label for photos in people for photo in photos],
     }
 
 
-def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float | None]:
+def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, Any]:
     """How the products of a person's photos differ.
 
     Returns:
         "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
         without any; "products_alone", the share of a pair's products that only one of the photos wears.
+        "measured_on", the labels of the photos.
     """
     found = [compare_product_colours([photo.products for photo in photos]) for photos in people]
     colours = [colour for differences in found for colour in differences.colours]
@@ -226,18 +233,22 @@ def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, float
         "products": fmean(colours) if colours else None,
         "products_most": max(colours, default=None),
         "products_alone": alone / worn if worn else None,
+        "measured_on": [photo.label for photos in people for photo in photos],
     }
 
 
 def _measure_looks(
     portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, say: Callable[[str], None]
-) -> dict[str, dict[str, float | None]]:
-    """By method, how products differ between the photos of a portrait; see `summarise`."""
-    taken = [photograph_in_lights(portrait, folder / portrait.stem) for portrait in portraits]
+) -> dict[str, dict[str, Any]]:
+    """By method, how products differ between the photos of a portrait; see `summarise_products`."""
+    taken = [
+        {f"{portrait.stem}/{path.stem}": path for path in photograph_in_lights(portrait, folder / portrait.stem)}
+        for portrait in portraits
+    ]
     found = {}
     for method in METHODS if taken else ():
         work = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
-        found[method] = {"portraits": float(len(taken)), **summarise_products(list(executor.map(work, taken)))}
+        found[method] = summarise_products(list(executor.map(work, taken)))
         say(f"{method}: {found[method]}")
     return found
 
@@ -277,10 +288,11 @@ def run(
         "options": dict(options),
         "shoot": {},
     }
-    by_person: dict[str, list[Path]] = {}
+    by_person: dict[str, dict[str, Path]] = {}
     for label, photo in people.items():
-        by_person.setdefault(person_of(label), []).append(photo)
-    chosen = [photos[:each] for photos in by_person.values() if len(photos[:each]) > 1][:protected]
+        by_person.setdefault(person_of(label), {})[label] = photo
+    first = [dict(islice(photos.items(), each)) for photos in by_person.values()]
+    chosen = [photos for photos in first if len(photos) > 1][:protected]
     for method in METHODS if chosen else ():
         made = []
         for photos in executor.map(partial(protect_person, options=options, method=method), chosen):

@@ -46,22 +46,23 @@ def test_people_are_grouped_among_strangers() -> None:
     assert measure_grouping(known, None, Recogniser("a", "a")) == {"ari": pytest.approx(1.0)}  # type: ignore[arg-type]
 
 
-def photo(before: tuple[float, float], after: tuple[float, float], red: float) -> Protected:
+def photo(before: tuple[float, float], after: tuple[float, float], red: float, label: str = "p1/1") -> Protected:
     def unit(values: tuple[float, float]) -> dict[str, np.ndarray]:
         vector = np.array(values, np.float32) / np.hypot(*values)
         return {"a": vector, "b": vector}
 
     lips = np.array([50.0, red, 0])
-    return Protected(unit(before), unit(after), np.array([50.0, 0, 0]), lips, 100, 10.0, {"Lipstick": lips})
+    return Protected(label, unit(before), unit(after), np.array([50.0, 0, 0]), lips, 100, 10.0, {"Lipstick": lips})
 
 
 def test_matches_with_others_and_between_protected_photos_are_counted_apart() -> None:
     # Both protected photos went the same way: they lose the others, and match each other.
-    same = [photo((1, 0), (0, 1), 20.0), photo((1, 0.1), (0.1, 1), 20.0)]
+    same = [photo((1, 0), (0, 1), 20.0), photo((1, 0.1), (0.1, 1), 20.0, "p1/2")]
     recognisers = (Recogniser("a", "held"), Recogniser("b", "seen"))
     found = summarise([same], recognisers, "held")  # type: ignore[arg-type]
     assert found["held-out"] == {"others": 1.0, "protected": 0.0} == found["white-box"]
     assert found["lips"] == pytest.approx(0.0) and found["steps"] == 100
+    assert found["measured_on"] == ["p1/1", "p1/2"] == summarise_products([same])["measured_on"]
     apart = summarise([[same[0], photo((1, 0.1), (0, -1), 40.0)]], recognisers, "held")  # type: ignore[arg-type]
     assert apart["held-out"] == {"others": 1.0, "protected": 1.0} and apart["lips"] > 5
     colours = summarise_products([[same[0], photo((1, 0.1), (0, -1), 40.0)], same])
@@ -123,7 +124,9 @@ def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_pa
         "lips_before": 3.0,
         "steps": 75.0,
         "seconds": 9.0,
+        "measured_on": ["p1/1", "p1/2", "p2/1", "p2/2"],
     }
+    look = {"products": 1.54, "products_most": 4.0, "products_alone": 0.25, "measured_on": ["a/lamp", "a/flash"]}
     found = {
         "code": "abc",
         "photos": 40,
@@ -131,13 +134,13 @@ def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_pa
         "strangers": 0,
         "grouping": {"a": {"ari": 0.95}, "b": {"ari": 0.5, "with_strangers": 0.4, "joined": 0.25}},
         "seconds_for_5000": {"of_150_people": 0.2, "alike": 1.5},
-        "looks": {METHODS[1]: {"portraits": 2.0, "products": 1.54, "products_most": 4.0, "products_alone": 0.25}},
+        "looks": {METHODS[1]: look},
         "shoot": {METHODS[0]: {**figures, "seconds": 18.0, "steps": 150.0}, METHODS[1]: figures},
     }
     (tmp_path / SHOOT_FILE).write_text(json.dumps(found))
     section = write_section(tmp_path / SHOOT_FILE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
     assert ["a", "0.95", "–", "–"] in rows and ["b", "0.50", "0.40", "25 %"] in rows
-    shoot = ["as a shoot", "79 %", "93 %", "67 %", "86 %", "2.0 (before 3.0)", "75", "9"]
+    shoot = ["as a shoot", "people: 2, photos: 4", "79 %", "93 %", "67 %", "86 %", "2.0 (before 3.0)", "75", "9"]
     assert shoot in rows and ["each by itself", *shoot[1:-2], "150", "18"] in rows
-    assert "2.00 times less time" in section and ["as a shoot", "2", "1.5", "4.0", "25 %"] in rows
+    assert "2.00 times less time" in section and ["as a shoot", "portraits: 1, photos: 2", "1.5", "4.0", "25 %"] in rows
