@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 # Counts the batches of the training. Files of old versions of torch lack it, and nothing here uses it.
 _COUNTER = "num_batches_tracked"
-_NAMED = 5  # tensors that an error names
+_TYPES = (torch.float32, torch.float16, torch.int64)
+_NAMED = 20  # names that an error lists before it only counts the rest
 
 
 def load_weights(network: Network, path: Path) -> Network:
@@ -51,53 +52,88 @@ def _load_shipped(network: nn.Module, path: Path) -> None:
 
 
 def _load_checkpoint(network: nn.Module, path: Path) -> None:
-    tensors = _read_checkpoint(path)
-    own = {name: tensor.shape for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
-    groups = {
-        "tensors-missing": [name for name in own if name not in tensors],
-        "tensors-unknown": [name for name in tensors if name not in own],
-        "tensors-misshaped": [name for name in own if name in tensors and tensors[name].shape != own[name]],
-    }
-    why = [
-        Message("tensors-missing", names=_some(groups["tensors-missing"])),
-        Message("tensors-unknown", names=_some(groups["tensors-unknown"])),
-        Message("tensors-misshaped", names=_some(groups["tensors-misshaped"])),
-    ]
-    if any(groups.values()):
-        found = [message for message, names in zip(why, groups.values(), strict=True) if names]
-        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=found)
-    if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=_some(broken))
-    network.load_state_dict(tensors, strict=False)
-
-
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without the counters of batches.
-
-    Raises:
-        ModelUnavailable: the file is missing or damaged, or holds something else.
-    """
-    try:
-        size = path.stat().st_size
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
-    # A damaged or hostile file may fail in any way.
-    except Exception as error:
-        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
+    content = read_checkpoint(path)
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) and not value.is_sparse and value.dtype in _TYPES
         for name, value in content.items()
     ):
         raise ModelUnavailable("checkpoint-no-network", file=path.name)
-    # A few bytes can represent a tensor of any size that repeats them.
-    if sum(value.numel() * value.element_size() for value in content.values()) > size:
+    check_stored(content.values(), path)
+    tensors = {name: value for name, value in content.items() if not name.endswith(_COUNTER)}
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
+    check_tensors(tensors, own, path)
+    network.load_state_dict(tensors, strict=False)
+
+
+def read_checkpoint(path: Path, classes: Sequence[type] = ()) -> object:
+    """Read what torch.save wrote, without running anything in it.
+
+    Args:
+        path: of the file.
+        classes: of plain values that it may hold beside tensors and containers.
+
+    Raises:
+        ModelUnavailable: the file is missing or damaged, or holds something else.
+    """
+    try:
+        with torch.serialization.safe_globals(list(classes)):
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
+    # A damaged or hostile file may fail in any way.
+    except Exception as error:
+        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
+    return content
+
+
+def check_stored(tensors: Iterable[Tensor], path: Path) -> None:
+    """Refuse tensors that are larger than their file: a few bytes can represent one of any size that repeats them.
+
+    Raises:
+        ModelUnavailable: they are, or the file is gone.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > size:
         raise ModelUnavailable("checkpoint-too-small", file=path.name)
-    return {name: value for name, value in content.items() if not name.endswith(_COUNTER)}
 
 
-_TYPES = (torch.float32, torch.float16, torch.int64)
+def check_tensors(
+    tensors: Mapping[str, Tensor],
+    wanted: Mapping[str, tuple[int, ...]],
+    path: Path,
+    optional: Collection[str] = (),
+) -> None:
+    """Refuse tensors of a file that are not those of a network, or not finite.
+
+    Args:
+        tensors: of the file.
+        wanted: the shape of each tensor of the network, by its name in the file.
+        path: of the file.
+        optional: names of tensors that some files lack.
+
+    Raises:
+        ModelUnavailable: tensors are missing, unknown, of the wrong shape or not finite; the message names them.
+    """
+    misshaped = [
+        f"{name} {tuple(tensors[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    faults = {
+        "tensors-missing": [name for name in wanted if name not in tensors and name not in optional],
+        "tensors-unknown": [name for name in tensors if name not in wanted],
+        "tensors-misshaped": misshaped,
+    }
+    why = [Message(code, names=name_some(names)) for code, names in faults.items() if names]
+    if why:
+        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=why)
+    if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=name_some(broken))
 
 
-def _some(names: list[str]) -> list[str]:
-    return [*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])]
+def name_some(names: Sequence[str]) -> list[str]:
+    """The first names, and how many more there are."""
+    return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]

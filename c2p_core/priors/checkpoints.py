@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from c2p_core.errors import Message, ModelUnavailable, first_line
+from c2p_core.models.weights import check_stored, check_tensors, name_some, read_checkpoint
 from c2p_core.priors.nvidia_pickle import read_nvidia
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
 Tensors = dict[str, Tensor]
 _LARGEST_FILE = 4 << 30  # bytes
 _WIDEST = 2048  # channels; no known network comes near
-_NAMED = 20  # names that an error lists before it only counts the rest
 _NETWORKS = ("generator.", "encoder.", "decoder.")  # prefixes of tensor names in a file with several networks
 _MEAN_OF = 4096  # draws whose mean replaces a missing mean code
 
@@ -251,31 +252,24 @@ def _read(path: Path) -> Tensors:
     if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and len(average)):
         raise ModelUnavailable("checkpoint-average-wrong", file=path.name)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    # A few bytes can represent a tensor of any size that repeats them.
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
-        raise ModelUnavailable("checkpoint-too-small", file=path.name)
+    check_stored(tensors.values(), path)
     return tensors
 
 
 def _read_content(path: Path) -> Mapping[Any, Any]:
     """Read the content of a file by name: tensors and other objects."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ModelUnavailable("checkpoint-too-large", file=path.name)
-        if path.suffix == ".pkl":
-            return read_nvidia(path)
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # e4e stores its options beside its weights, as plain values in this class.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except ModelUnavailable:
-        raise
+        size = path.stat().st_size
     except OSError as error:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
-    # A damaged or hostile file may fail in any way.
-    except Exception as error:
-        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
+    if size > _LARGEST_FILE:
+        raise ModelUnavailable("checkpoint-too-large", file=path.name)
+    if path.suffix == ".pkl":
+        return read_nvidia(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    # e4e stores its options beside its weights, as plain values in this class.
+    content = read_checkpoint(path, [argparse.Namespace])
     average = content.get("latent_avg") if isinstance(content, dict) else None
     for key in ("g_ema", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -286,12 +280,21 @@ def _read_content(path: Path) -> Mapping[Any, Any]:
     return content if average is None else {**content, "latent_avg": average}
 
 
+def _read_safetensors(path: Path) -> Tensors:
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
+    except SafetensorError as error:
+        raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
+
+
 def _select_network(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     """Select the tensors of one network in a file that may hold several."""
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
     if own and strangers:
-        unknown = Message("tensors-unknown", names=_some(strangers))
+        unknown = Message("tensors-unknown", names=name_some(strangers))
         raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=[unknown])
     return own
 
@@ -356,34 +359,13 @@ def _translate(tensors: Tensors, layout_tensors: Sequence[StoredTensor], path: P
     Raises:
         ModelUnavailable: tensors are missing, unknown or of the wrong shape; the message names them.
     """
-    known = {stored.name for stored in layout_tensors}
-    missing = [stored.name for stored in layout_tensors if stored.name not in tensors and not stored.optional]
-    unknown = [name for name in tensors if name not in known]
+    wanted = {stored.name: stored.shape for stored in layout_tensors}
+    check_tensors(tensors, wanted, path, {stored.name for stored in layout_tensors if stored.optional})
     there = [stored for stored in layout_tensors if stored.name in tensors]
-    misshaped = [
-        f"{stored.name} {tuple(tensors[stored.name].shape)} instead of {stored.shape}"
-        for stored in there
-        if tuple(tensors[stored.name].shape) != stored.shape
-    ]
-    faults = [
-        *([Message("tensors-missing", names=_some(missing))] if missing else []),
-        *([Message("tensors-unknown", names=_some(unknown))] if unknown else []),
-        *([Message("tensors-misshaped", names=_some(misshaped))] if misshaped else []),
-    ]
-    if faults:
-        raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=faults)
-    broken = [p.name for p in there if not bool(torch.isfinite(tensors[p.name]).all())]
-    if broken:
-        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=_some(broken))
     filters = [stored.name for stored in there if not stored.ours and not _is_blur_filter(tensors[stored.name])]
     if filters:
-        raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=_some(filters))
+        raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=name_some(filters))
     return {stored.ours: tensors[stored.name] for stored in there if stored.ours}
-
-
-def _some(names: Sequence[str]) -> list[str]:
-    """The first names, and how many more there are."""
-    return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]
 
 
 def _is_blur_filter(kernel: Tensor) -> bool:

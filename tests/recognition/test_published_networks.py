@@ -300,9 +300,10 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_tensor_that_differs
         state["linear.weight"] = torch.zeros(512, 128)
     with pytest.raises(ModelUnavailable) as caught:
         load(state, tmp_path / "other.pth")
-    differing = ["linear.bias"] if wrong == "unknown" else ["linear.weight"]
+    shapes = "(512, 128) instead of (512, 512)"
+    differing = {"missing": "linear.weight", "unknown": "linear.bias", "misshaped": f"linear.weight {shapes}"}
     assert caught.value.code == "checkpoint-wrong-tensors"
-    assert caught.value.fields["why"] == [Message(f"tensors-{wrong}", names=differing)]
+    assert caught.value.fields["why"] == [Message(f"tensors-{wrong}", names=[differing[wrong]])]
 
 
 class Harmful:
