@@ -138,7 +138,9 @@ def add_recognisers(
     """The recognisers named by ``--recognisers`` and by ``--recogniser``."""
     if not more:
         return names
-    return tuple(dict.fromkeys((*(("auto",) if names == "auto" else names), *more)))
+    from c2p_core.recognition.brought import add_names
+
+    return add_names(names, *more)
 
 
 def parse_faces(text: str) -> FaceChoice:
@@ -168,16 +170,15 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, mo
         hold_out: what is to be held out.
         more: names that "auto" includes beyond those that runs use unasked.
     """
-    from c2p_core.recognition.brought import is_brought, parse_brought
+    from c2p_core.recognition.brought import expand_names, is_brought, parse_brought
 
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
-    usual = {entry.name: entry.family for entry in store.entries() if entry.role == "recogniser"}
-    usual |= {name: known[name] for name in more}
+    usual = [entry.name for entry in store.entries() if entry.role == "recogniser"]
     chosen: dict[str, str] = {}
-    for name in ("auto",) if names == "auto" else names:
-        if name != "auto" and not is_brought(name) and name not in known:
+    for name in expand_names(names, [*usual, *more]):
+        if not is_brought(name) and name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
-        chosen |= usual if name == "auto" else {name: parse_brought(name).family if is_brought(name) else known[name]}
+        chosen[name] = parse_brought(name).family if is_brought(name) else known[name]
     if is_brought(hold_out):
         parse_brought(hold_out)
     elif hold_out not in {"auto", *chosen, *chosen.values()}:

@@ -30,7 +30,7 @@ from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
-from c2p_core.recognition.brought import is_brought
+from c2p_core.recognition.brought import Names, expand_names, is_brought
 from c2p_core.recognition.brought_recogniser import Loaded, load_brought
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
@@ -169,7 +169,7 @@ def load_embed(name: str, store: ModelStore, device: torch.device) -> Embed:
 
 
 def load_recognisers(
-    names: Literal["auto"] | Sequence[str],
+    names: Names,
     store: ModelStore,
     device: torch.device,
     warnings: list[Message] | None = None,
@@ -194,16 +194,15 @@ def load_recognisers(
     load = _Loader(store, device, recorded)
     loaded: dict[str, Recogniser] = {}
     missing: list[Message] = []
-    for name in ("auto",) if names == "auto" else names:
-        for wanted in (*recogniser_names(store), *more) if name == "auto" else (name,):
-            try:
-                found = load(wanted)
-            except ModelUnavailable as error:
-                if name != "auto":
-                    raise
-                missing.append(Message("recogniser-left-out", name=wanted, why=error.message))
-            else:
-                loaded.setdefault(found.name, found)
+    for name in expand_names(names, (*recogniser_names(store), *more)):
+        try:
+            found = load(name)
+        except ModelUnavailable as error:
+            if names != "auto" and name in names:
+                raise
+            missing.append(Message("recogniser-left-out", name=name, why=error.message))
+        else:
+            loaded.setdefault(found.name, found)
     if not loaded:
         raise ModelUnavailable("no-recogniser", why=missing[0].fields["why"])
     if warnings is not None:

@@ -6,7 +6,7 @@ Imports no torch, so that names are checked before anything is loaded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,8 +14,14 @@ from typing import Literal
 from c2p_core.errors import BadRequest
 
 _ONNX, _FRBENCH = "onnx:", "frbench:"
-_OPTIONS = ("size", "range", "order", "zoom", "threshold")
+_TAKEN = ("size", "range", "order")
+_OPTIONS = (*_TAKEN, "zoom", "threshold")
 _LARGEST_VALUE = 1e4  # of a pixel
+SMALLEST, LARGEST = 32, 512
+"""Limits of the side of a chip in pixels, of a model in ONNX."""
+Names = Literal["auto"] | Sequence[str]
+"""Recognisers as requests name them: "auto", which stands for the usual ones, or names, which may have "auto" among
+them."""
 _EXAMPLES = {
     "size": "size=112",
     "range": "range=-1..1",
@@ -26,25 +32,36 @@ _EXAMPLES = {
 
 
 @dataclass(frozen=True)
+class OnnxInput:
+    """What a model in ONNX takes.
+
+    Attributes:
+        size: side of the square chip in pixels; None for what the model says, else the usual one.
+        low, high: values of black and white.
+        order: of the channels.
+    """
+
+    size: int | None = None
+    low: float = -1.0
+    high: float = 1.0
+    order: Literal["rgb", "bgr"] = "rgb"
+
+
+@dataclass(frozen=True)
 class OnnxName:
-    """A file in ONNX and what its network takes.
+    """A file in ONNX and how its network is used.
 
     Attributes:
         given: as the user wrote it.
         file: the path of the file.
-        size: side of the square chip in pixels; None for what the file says.
-        low, high: values of black and white.
-        order: of the colours.
+        takes: the pictures that it takes.
         zoom: of the five-point template, see ``alignment.five_point_template``.
         threshold: the cosine similarity from which its maker says that two faces match; None where the user gave none.
     """
 
     given: str
     file: Path
-    size: int | None = None
-    low: float = -1.0
-    high: float = 1.0
-    order: Literal["rgb", "bgr"] = "rgb"
+    takes: OnnxInput = OnnxInput()
     zoom: float = 1.0
     threshold: float | None = None
 
@@ -77,6 +94,17 @@ class FrbenchName:
 BroughtName = OnnxName | FrbenchName
 
 
+def expand_names(names: Names, usual: Sequence[str]) -> tuple[str, ...]:
+    """The names of recognisers, each once, with the usual ones in the place of "auto"."""
+    listed = ("auto",) if names == "auto" else names
+    return tuple(dict.fromkeys(one for name in listed for one in (usual if name == "auto" else (name,))))
+
+
+def add_names(names: Names, *more: str) -> tuple[str, ...]:
+    """Name further recognisers, too."""
+    return expand_names((*expand_names(names, ("auto",)), *more), ("auto",))
+
+
 def is_brought(name: str) -> bool:
     """Whether a recogniser's name says where to find it, rather than which entry of a manifest it is."""
     return name.startswith((_ONNX, _FRBENCH))
@@ -92,10 +120,19 @@ def parse_brought(name: str) -> BroughtName:
     where, _, options = rest.rpartition("?") if "?" in rest else (rest, "", "")
     if kind == _FRBENCH:
         return _set_options(FrbenchName(name, where), options, ("threshold",))
-    file = Path(where).expanduser()
-    if not file.is_file():
+    file = _find_file(where)
+    if file is None:
         raise BadRequest("onnx-missing", path=where)
     return _set_options(OnnxName(name, file), options, _OPTIONS)
+
+
+def _find_file(where: str) -> Path | None:
+    try:
+        file = Path(where).expanduser()
+        return file if file.is_file() else None
+    # There is no such user, or no file can have such a name, or its folder may not be looked into.
+    except (RuntimeError, OSError, ValueError):
+        return None
 
 
 def _set_options(parsed: BroughtName, text: str, known: tuple[str, ...]) -> BroughtName:
@@ -104,9 +141,12 @@ def _set_options(parsed: BroughtName, text: str, known: tuple[str, ...]) -> Brou
         if key not in known:
             raise BadRequest("brought-option-unknown", option=key, name=parsed.given, known=list(known))
         try:
-            parsed = replace(parsed, **_READERS[key](value))  # type: ignore[arg-type]
+            fields = _READERS[key](value)
         except ValueError as error:
             raise BadRequest("brought-option-wrong", option=part, name=parsed.given, example=_EXAMPLES[key]) from error
+        if key in _TAKEN and isinstance(parsed, OnnxName):
+            fields = {"takes": replace(parsed.takes, **fields)}  # type: ignore[arg-type]
+        parsed = replace(parsed, **fields)  # type: ignore[arg-type]
     return parsed
 
 
@@ -120,7 +160,7 @@ def _number(text: str, low: float, high: float) -> float:
 def _read_size(text: str) -> dict[str, object]:
     if not re.fullmatch(r"[0-9]{1,4}", text):
         raise ValueError(text)
-    return {"size": int(_number(text, 32, 512))}
+    return {"size": int(_number(text, SMALLEST, LARGEST))}
 
 
 def _read_range(text: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from c2p_core.accelerated import place
 from c2p_core.errors import Message
 from c2p_core.models.files import compute_hash
 from c2p_core.models.manifest import Default
@@ -61,10 +62,11 @@ def load_brought(name: str, offline: bool, device: torch.device) -> Loaded:
 
 
 def _load_onnx(name: OnnxName, device: torch.device) -> Loaded:
-    from c2p_core.recognition.onnx_recogniser import OnnxInput, load_onnx
+    from c2p_core.recognition.onnx_recogniser import load_onnx
 
-    network = load_onnx(name.file, OnnxInput(name.size, name.low, name.high, name.order))
-    use = f"size={network.size}&range={name.low:g}..{name.high:g}&order={name.order}&zoom={name.zoom:g}"
+    takes = name.takes
+    network = load_onnx(name.file, takes)
+    use = f"size={network.size}&range={takes.low:g}..{takes.high:g}&order={takes.order}&zoom={name.zoom:g}"
     key = f"onnx:{network.sha256}?{use}"
     digits = hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
     return Loaded(
@@ -72,7 +74,7 @@ def _load_onnx(name: OnnxName, device: torch.device) -> Loaded:
         name.given,
         name.family,
         "",
-        network.to(device),
+        place(network, device),
         five_point_template(network.size, name.zoom),
         key,
         _make_default(name.threshold),
@@ -89,7 +91,7 @@ def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> Loa
         name.given,
         name.family,
         "MIT",
-        network.eval().requires_grad_(False).to(device),
+        place(network, device),
         network.template,
         f"frbench:{name.model}@{compute_hash(network.weights)}",
         _make_default(name.threshold),

@@ -21,6 +21,7 @@ from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import embed_with, load_network, recogniser_names
+from c2p_core.recognition.brought import expand_names
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
 
 ENOUGH = 5
@@ -104,7 +105,7 @@ def embed_folder(
     """
     people = people_in(folder)
     known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
-    wanted = (name for given in names for name in (recogniser_names(store) if given == "auto" else (given,)))
+    wanted = expand_names(names, recogniser_names(store))
     loaded = {found.name: found for found in (load_network(name, store, device) for name in wanted)}
     embeds = {name: embed_with(found.network, found.template) for name, found in loaded.items()}
     vectors: dict[str, list[Tensor]] = {name: [] for name in loaded}

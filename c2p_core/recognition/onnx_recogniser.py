@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from c2p_core.errors import Message, ModelUnavailable, first_line
+from c2p_core.recognition.brought import LARGEST, SMALLEST, OnnxInput
 from c2p_core.recognition.onnx_file import OnnxFile, check_sizes, read_onnx
 from c2p_core.recognition.onnx_network import OnnxNetwork, Unconvertible
 
@@ -20,29 +20,11 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 USUAL_SIZE = 112
-SMALLEST, LARGEST = 32, 512
-"""Limits of the side of a chip in pixels."""
 _FEWEST_VALUES, _MOST_VALUES = 8, 65_536
 # Least cosine between what onnxruntime and torch make of the same picture; they differ by rounding alone.
 _SAME = 0.9999
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _ERRORS = 3  # of onnxruntime's log: 3 is errors only
-
-
-@dataclass(frozen=True)
-class OnnxInput:
-    """What a model takes.
-
-    Attributes:
-        size: side of the square chip in pixels; None for what the model says, else 112.
-        low, high: values of black and white.
-        order: of the channels.
-    """
-
-    size: int | None = None
-    low: float = -1.0
-    high: float = 1.0
-    order: Literal["rgb", "bgr"] = "rgb"
 
 
 class OnnxRecogniser(nn.Module):

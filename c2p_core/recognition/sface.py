@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from c2p_core.recognition.alignment import five_point_template
+from c2p_core.recognition.brought import OnnxInput
 
 VALUES = 128
 _SIZE = 112
@@ -24,6 +25,6 @@ def LOAD(path: Path) -> nn.Module:
     Raises:
         ModelUnavailable: the packages of the extra are not installed, or the file holds something else.
     """
-    from c2p_core.recognition.onnx_recogniser import OnnxInput, load_onnx
+    from c2p_core.recognition.onnx_recogniser import load_onnx
 
     return load_onnx(path, OnnxInput(_SIZE, 0.0, 255.0, "rgb"))

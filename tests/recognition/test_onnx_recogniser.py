@@ -20,16 +20,17 @@ from click.testing import CliRunner
 from onnx import NodeProto, helper, numpy_helper
 from PIL import Image
 
-from c2p_core import Photo, ProtectRequest, check, cli, protect
+from c2p_core import Photo, ProtectRequest, check, cli, protect, recognition
 from c2p_core.commands.options import add_recognisers
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.models.loaded import WarmModels, get_recognisers, name_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import Recogniser, impostors, load_network, load_recognisers, onnx_file
+from c2p_core.recognition import Recogniser, brought_recogniser, impostors, load_network, load_recognisers, onnx_file
+from c2p_core.recognition.brought import OnnxInput, OnnxName, parse_brought
 from c2p_core.recognition.impostors import Impostors, save_own_thresholds
 from c2p_core.recognition.onnx_operators import OPERATORS
-from c2p_core.recognition.onnx_recogniser import OnnxInput, OnnxRecogniser, load_onnx
+from c2p_core.recognition.onnx_recogniser import OnnxRecogniser, load_onnx
 from tests.recognition.onnx_models import model, recogniser, run, save, weights
 from tests.said import raising
 
@@ -516,6 +517,9 @@ def test_the_command_measures_its_thresholds_for_later_runs(
     ("name", "code"),
     [
         ("onnx:{}.not", "onnx-missing"),
+        ("onnx:~nobody/{}", "onnx-missing"),
+        ("onnx:" + "long" * 100, "onnx-missing"),
+        ("onnx:{}\0", "onnx-missing"),
         ("onnx:{}?sise=112", "brought-option-unknown"),
         ("onnx:{}?size=0", "brought-option-wrong"),
         ("onnx:{}?size=1e2", "brought-option-wrong"),
@@ -535,6 +539,31 @@ def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "a.png")
     with raising(BadRequest, code):
         command(store, "protect", str(tmp_path / "a.png"), option, name.format(file))
+
+
+def test_a_name_says_what_the_model_takes(file: Path) -> None:
+    name = f"onnx:{file}?size=96&range=0..255&order=bgr&zoom=0.9&threshold=0.3"
+    assert parse_brought(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
+
+
+def test_it_is_placed_on_a_device_like_those_that_ship(
+    file: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[torch.device] = []
+    monkeypatch.setattr(brought_recogniser, "place", lambda network, device: placed.append(device) or network)
+    load_network(f"onnx:{file}", store, CPU)
+    assert placed == [CPU]
+
+
+def test_a_recogniser_that_is_named_beside_the_usual_ones_is_loaded_once(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        recognition, "load_network", lambda name, *more: asked.append(name) or load_network(name, *more)
+    )
+    load(store, "auto", "mobileface")
+    assert sorted(asked) == sorted(recognition.recogniser_names(store))
 
 
 def test_more_recognisers_are_added_to_those_that_are_listed(file: Path) -> None:
