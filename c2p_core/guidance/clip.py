@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +173,8 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
-        fetched = _find_fetched(store, f"{model}:{pretrained}")
+        serving = store.serving(f"{model}:{pretrained}")
+        fetched = next((store.path(name) for name in serving if store.is_present(name)), None)
         weights = find_weights(model, pretrained, store.offline, fetched)
     try:
         # Only of a file that was fetched by us the hash is known.
@@ -194,15 +194,3 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         raise ModelUnavailable(
             "text-model-unreadable", model=model, path=str(weights.file), reason=first_line(error)
         ) from error
-
-
-def _find_fetched(store: ModelStore, clip: str) -> Path | None:
-    """The file of a text model in the store, by what requests call it; None where it is not there.
-
-    Raises:
-        ModelUnavailable: it is damaged.
-    """
-    serving = [
-        e.name for e in store.catalogue() if e.role == "guidance" and e.clip == clip and store.is_present(e.name)
-    ]
-    return store.path(serving[0]) if serving else None

@@ -21,11 +21,6 @@ def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
     return [Message("research-models-used", names=research)] if research else []
 
 
-def serving_clip(store: ModelStore, clip: str) -> list[str]:
-    """Names of the models that a value of ``--clip`` takes."""
-    return [entry.name for entry in store.catalogue() if entry.clip == clip]
-
-
 def generator_warnings(store: ModelStore) -> list[Message]:
     """A message on a generator that the user put into the folder of models; [] without one.
 

@@ -79,6 +79,10 @@ class ModelStore:
         """All models that can be asked for, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
 
+    def serving(self, clip: str) -> tuple[str, ...]:
+        """Names of the models that a value of ``--clip`` takes, whether they are here or not."""
+        return tuple(entry.name for entry in self.catalogue() if entry.clip == clip)
+
     def take_notices(self) -> list[Message]:
         """What the user should know of the files used so far; each message is returned once."""
         taken, self._notices = self._notices, []

@@ -122,12 +122,13 @@ def check_tensors(
         for name, shape in wanted.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    faults = {
-        "tensors-missing": [name for name in wanted if name not in tensors and name not in optional],
-        "tensors-unknown": [name for name in tensors if name not in wanted],
-        "tensors-misshaped": misshaped,
-    }
-    why = [Message(code, names=name_some(names)) for code, names in faults.items() if names]
+    missing = [name for name in wanted if name not in tensors and name not in optional]
+    unknown = [name for name in tensors if name not in wanted]
+    why = [
+        *([Message("tensors-missing", names=name_some(missing))] if missing else []),
+        *([Message("tensors-unknown", names=name_some(unknown))] if unknown else []),
+        *([Message("tensors-misshaped", names=name_some(misshaped))] if misshaped else []),
+    ]
     if why:
         raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=why)
     if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:

@@ -16,8 +16,8 @@ from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import five_point_template
 
 VALUES = 512
-# No weights were here to measure zooms with. facenet-pytorch crops by a detector's box instead of aligning, which shows
-# about this much of the face.
+# No weights were here to measure zooms with: this is the usual one. facenet-pytorch crops by a detector's box instead
+# of aligning, which shows less around the face.
 TEMPLATE = five_point_template(160, 1.0)
 _PEOPLE = 8631  # in VGGFace2's training set
 

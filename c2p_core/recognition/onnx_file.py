@@ -90,12 +90,12 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
     # By its structure rather than by the places that are known to have such parts, so that none is left out.
     parts = list(itertools.islice(_all_parts(model), _MOST_PARTS + 1))
     nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
-    if not nodes or len(nodes) > _MOST_NODES:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"{len(nodes)} operators")
-    if len(parts) > _MOST_PARTS:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"more than {_MOST_PARTS} parts")
+    if len(nodes) > _MOST_NODES or len(parts) > _MOST_PARTS:
+        raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
+    if not nodes:
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason="0 operators")
     if any(isinstance(part, onnx.SparseTensorProto) for part in parts):
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason="sparse weights")
+        raise ModelUnavailable("onnx-sparse", path=str(path))
     # Of the operators that contain others, all but one repeat them.
     if loop := next((node.op_type for node in nodes if node.op_type != "If" and _has_graphs(node)), None):
         raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
@@ -214,7 +214,7 @@ def _check_functions(path: Path, model: ModelProto) -> None:
         count, size = count + 1, size + node.ByteSize()
         waiting += bodies.get((node.domain, node.op_type, node.overload), [])
         if count + len(waiting) > _MOST_NODES:
-            raise ModelUnavailable("onnx-unreadable", path=str(path), reason=f"more than {_MOST_NODES} operators")
+            raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
         if size > LARGEST_FILE:
             raise ModelUnavailable("onnx-too-large", path=str(path), limit=LARGEST_FILE >> 20)
 

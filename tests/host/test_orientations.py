@@ -8,20 +8,12 @@ from PIL import Image
 from skimage import data
 
 from tests.host.gimp import Gimp
+from tests.orientations import UPRIGHT
 
 pytestmark = pytest.mark.host
 
 WIDTH, HEIGHT = 512, 440
-# What a viewer does to a photo of each EXIF orientation, and how a photo is stored that has it.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# How a photo is stored that has an orientation.
 STORED = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 # GIMP turns a photo that a script loads only when it is told to.

@@ -25,6 +25,7 @@ from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io import colour_profiles, exif, photo_files, xmp
 from c2p_core.io.encode import encode
 from c2p_core.photo import Photo
+from tests.orientations import UPRIGHT
 from tests.said import raising, sentence
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -142,18 +143,9 @@ def test_orientation_is_applied_to_the_pixels_once(tmp_path: Path, kind: str, or
     options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     Image.fromarray(stored).save(tmp_path / "a", kind, exif=exif_block(orientation), **options)
     photo = photo_files.read(tmp_path / "a")
-    transpose = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
     with Image.open(tmp_path / "a") as picture:
         decoded = picture.convert("RGB") if kind == "JPEG" else Image.fromarray(stored)
-    expected = np.asarray(decoded.transpose(transpose[orientation]) if orientation > 1 else decoded)
+    expected = np.asarray(decoded.transpose(UPRIGHT[orientation]) if orientation > 1 else decoded)
     assert np.array_equal(photo.pixels, expected)
     assert exif_of(photo)[Base.Orientation] == 1
     details = exif_of(photo).get_ifd(IFD.Exif)

@@ -162,6 +162,17 @@ CASES = [
         ],
         {"zero": np.array(0, np.int64)} | positive(row=(8,)),
     ),
+    case(
+        "Mod of whole numbers",
+        [
+            helper.make_node("Mul", ["x", "k"], ["l"]),
+            helper.make_node("Cast", ["l"], ["z"], to=7),
+            helper.make_node("Mod", ["z", "three"], ["m"]),
+            helper.make_node("Cast", ["m"], ["y"], to=1),
+        ],
+        {"k": np.float32([9]), "three": np.array(3, np.int64)},
+    ),
+    case("Mod of fractions", node("Mod", "k", fmod=1), {"k": np.float32([0.3])}),
     case("Dropout", node("Dropout")),
     case("Dropout, old", node("Dropout", ratio=0.4), opset=7),
     case(

@@ -264,7 +264,7 @@ def test_sparse_weights_are_refused(place: str, tmp_path: Path) -> None:
         made.graph.sparse_initializer.append(sparse([1 << 40]))
     else:
         made.graph.node.append(helper.make_node("Constant", [], ["large"], sparse_value=sparse([1 << 40])))
-    refused(made, tmp_path, "onnx-unreadable", reason="sparse weights")
+    refused(made, tmp_path, "onnx-sparse", path=str(tmp_path / "m.onnx"))
 
 
 def with_functions(functions: dict[str, list[NodeProto]], more: Sequence[NodeProto]) -> onnx.ModelProto:
@@ -294,12 +294,12 @@ def test_functions_that_grow_when_they_are_called_are_refused(tmp_path: Path) ->
     # Each calls the next one twice: 2^40 operators of 80.
     calls = {f"n{at}": [call(f"n{at + 1}", "a", "c"), call(f"n{at + 1}", "c", "b")] for at in range(40)}
     calls["n40"] = [helper.make_node("Identity", ["a"], ["b"])]
-    refused(with_functions(calls, [call("n0", "f", "h")]), tmp_path, "onnx-unreadable", reason=re.compile("operators"))
+    refused(with_functions(calls, [call("n0", "f", "h")]), tmp_path, "onnx-too-many-operators")
 
 
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     made = with_functions({"n": [call("n", "a", "b")]}, [call("n", "f", "h")])
-    refused(made, tmp_path, "onnx-unreadable", reason=re.compile("operators"))
+    refused(made, tmp_path, "onnx-too-many-operators")
 
 
 def test_a_function_whose_weights_would_be_there_many_times_is_refused(
