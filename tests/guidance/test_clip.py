@@ -17,7 +17,6 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
-from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from tests.said import raising
 
@@ -45,7 +44,7 @@ class Store:
     def path(self, name: str) -> Path:
         return COMPLEXION if name == "complexion" else self.folder
 
-    def catalogue(self) -> tuple[ModelEntry, ...]:
+    def serving(self, clip: str) -> tuple[str, ...]:
         return ()
 
 
