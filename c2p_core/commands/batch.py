@@ -87,8 +87,10 @@ _WIDEST_NAME = 48  # columns of a terminal
 @click.option(
     "--nice", type=click.IntRange(0, _NICEST), default=0, show_default=True, help="How far other programs go first."
 )
-@click.option("--dry-run", is_flag=True, help="Only tell faces, time and disk space; writes nothing.")
-@click.option("--no-detect", is_flag=True, help="With --dry-run: look for no faces, which takes a second a photo.")
+@click.option("--dry-run", is_flag=True, help="Only estimate faces, time and disk space; writes nothing.")
+@click.option(
+    "--no-detect", is_flag=True, help="With --dry-run: skip looking for faces, which takes a second per photo."
+)
 @click.option("--report/--no-report", "with_report", default=True, help="Write report.html and report.csv into DEST.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of sentences.")
 @click.pass_obj
