@@ -181,7 +181,12 @@ def _parse_default(table: dict[str, Any] | None) -> Default | None:
     if table is None:
         return None
     far01 = table.get("far01")
-    return Default(float(table["threshold"]), str(table["says"]), None if far01 is None else float(far01))
+    default = Default(float(table["threshold"]), str(table["says"]), None if far01 is None else float(far01))
+    # Against what is no similarity, no face would ever match, or each.
+    for threshold in (default.threshold, default.far01):
+        if threshold is not None and not -1 < threshold < 1:
+            raise ValueError(f"the threshold {threshold} is no similarity")
+    return default
 
 
 def _choose(value: Any, known: Any) -> Any:

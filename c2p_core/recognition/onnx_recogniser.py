@@ -51,7 +51,10 @@ class OnnxRecogniser(nn.Module):
         fixed = file.shape[0] is not None
         check_sizes(file, self._shape(file.shape[0] or 2))
         self._session = _open_session(file)
-        self._output = self._session.get_outputs()[0].name
+        output = self._session.get_outputs()[0]
+        self._output = output.name
+        if output.type not in _TYPES:
+            raise ModelUnavailable("onnx-output-wrong", path=str(file.path), shape=output.type)
         self._input = self._session.get_inputs()[0]
         if self._input.type not in _TYPES:
             raise ModelUnavailable("onnx-input-wrong", path=str(file.path), shape=self._input.type)

@@ -7,7 +7,8 @@ vendor's default, from the manifest or from the user.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +58,8 @@ def choose_limits(name: str, default: Default | None, shipped: Thresholds | None
         return Limits(shipped.far1, shipped.far01, shipped.impostor_std, "project")
     if own is not None:
         far1 = own.far1 if default is None else min(own.far1, default.threshold)
-        return Limits(far1, max(own.far01, far1), own.impostor_std, "user")
+        far01 = own.far01 if default is None or default.far01 is None else min(own.far01, default.far01)
+        return Limits(far1, max(far01, far1), own.impostor_std, "user")
     if default is not None:
         far01 = default.threshold if default.far01 is None else default.far01
         return Limits(default.threshold, far01, _USUAL_IMPOSTOR_STD, "vendor")
@@ -96,7 +98,12 @@ def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
 
 def _read(path: Path) -> dict[str, Thresholds]:
     tables = json.loads(path.read_text(encoding="utf-8"))["recognisers"]
-    return {
+    found = {
         name: Thresholds(*(float(table[key]) for key in ("far1", "far01", "mean", "spread")))
         for name, table in tables.items()
     }
+    for name, own in found.items():
+        # Against what is no number, no face would ever match.
+        if not all(map(math.isfinite, astuple(own))) or own.impostor_std < 0:
+            raise ValueError(f"{name} has values that no similarities have")
+    return found

@@ -133,6 +133,8 @@ def test_a_file_may_lack_hash_and_size_where_it_has_a_bound(tmp_path: Path) -> N
         ('name = "a.pt",', 'name = "a.pt", sha256 = "beef",'),
         ('kind = "https"', 'kind = "ftp"'),
         ('name = "a"', 'name = "a/b"'),
+        ('role = "prior"', 'role = "prior"\ndefault = { threshold = nan, says = "x" }'),
+        ('role = "prior"', 'role = "prior"\ndefault = { threshold = 0.3, far01 = 1.5, says = "x" }'),
     ],
 )
 def test_a_wrong_entry_is_refused(tmp_path: Path, good: str, bad: str) -> None:

@@ -392,6 +392,15 @@ def test_a_model_without_a_descriptor_is_refused(tmp_path: Path) -> None:
         load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
 
 
+@pytest.mark.parametrize("kind", [onnx.TensorProto.STRING, onnx.TensorProto.BOOL])
+def test_a_model_whose_descriptors_are_no_fractions_is_refused(kind: int, tmp_path: Path) -> None:
+    made = recogniser()
+    made.graph.node[-1].output[0] = "g"
+    made.graph.node.append(helper.make_node("Cast", ["g"], ["y"], to=kind))
+    made.graph.output[0].type.tensor_type.elem_type = kind
+    refused(made, tmp_path, "onnx-output-wrong", shape=re.compile("tensor"))
+
+
 def test_what_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
     made = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
     with raising(ModelUnavailable, "onnx-failed", path=str(tmp_path / "m.onnx")):

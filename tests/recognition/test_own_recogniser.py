@@ -19,10 +19,12 @@ from c2p_core import Photo, ProtectRequest, check, cli, protect
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.io.report import photo_report
 from c2p_core.models.loaded import WarmModels, load_models
+from c2p_core.models.manifest import Default
 from c2p_core.models.store import ModelStore
 from c2p_core.profiles import choose_profile
 from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
+from c2p_core.recognition.thresholds import Thresholds, choose_limits
 from tests.said import raising
 
 CPU = torch.device("cpu")
@@ -224,6 +226,12 @@ def test_the_lower_of_saved_and_default_thresholds_is_used(models: Path) -> None
         assert (toy.impostor_std, toy.measured_by) == (0.2, "user")
 
 
+def test_the_lower_one_is_used_for_far01_too() -> None:
+    own = Thresholds(0.7, 0.95, 0.1, 0.2)
+    limits = [choose_limits("toy", Default(0.8, "a test", far01), None, own) for far01 in (0.9, 0.99, None)]
+    assert [(limit.far1, limit.far01) for limit in limits] == [(0.7, 0.9), (0.7, 0.95), (0.7, 0.95)]
+
+
 def test_with_too_few_pairs_for_far01_far1_is_saved_for_both(models: Path) -> None:
     store = ModelStore(models, offline=True)
     save_own_thresholds(impostors(0.7), store, KEYS)
@@ -240,8 +248,11 @@ def test_thresholds_of_too_few_pairs_or_of_shipped_recognisers_are_not_saved(mod
     assert not (models / "thresholds.json").exists()
 
 
-def test_damaged_own_thresholds_have_an_error_of_their_own(models: Path) -> None:
-    (models / "thresholds.json").write_text("{}")
+@pytest.mark.parametrize(
+    "text", ["{}", '{"recognisers": {"toy": {"far1": NaN, "far01": 0.8, "mean": 0.1, "spread": 0.2}}}']
+)
+def test_damaged_own_thresholds_have_an_error_of_their_own(text: str, models: Path) -> None:
+    (models / "thresholds.json").write_text(text)
     with raising(ModelUnavailable, "own-thresholds-unreadable", path=str(models / "thresholds.json")):
         load_recognisers(["toy"], ModelStore(models, offline=True), CPU)
 
