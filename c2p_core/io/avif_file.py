@@ -13,7 +13,9 @@ _BRANDS = (b"avif", b"avis")
 # Of files in the same boxes that are coded as H.265, and of those that say no more than that they are pictures.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"heif")
 _SEQUENCES = (b"avis", b"hevc", b"hevx", b"msf1")
-# What further pictures of a HEIF are, by words in the names that their kind has.
+# The box of content credentials (C2PA) begins with this.
+_CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+# What further pictures are, by words in the names that their kind has.
 _FURTHER = {b"hdrgainmap": "gain-map", b"depth": "depth", b"auxid:2": "depth", b"matte": "pictures"}
 # How a picture is coded, by the type of its item; AV1 and H.265 are the two that libraries here read.
 _CODINGS = {
@@ -28,6 +30,8 @@ _CODINGS = {
     b"unci": "HEIF without compression",
     b"tili": "HEIF in tiles",
 }
+# An item that says how the picture and a gain map become an HDR picture.
+_TONE_MAPPED = b"tmap"
 # Properties of a picture in several layers or operating points, of which one is the picture to show.
 _LAYERED = (b"a1op", b"a1lx", b"lsel")
 # The layers of H.265 that belong to any picture of a file.
@@ -47,7 +51,8 @@ class Properties:
         colours: primaries and transfer function by H.273's numbers; None where the file gives none.
         limited_grey: whether it is grey with values from 16 to 235, or as far as that of more bits.
         animated: whether the file is a sequence.
-        further: names of the parts beside the picture, "gain-map", "depth" or "pictures", as far as they are known.
+        further: names of the parts beside the picture, "gain-map", "depth", "pictures" or "credentials", as far as they
+            are known.
     """
 
     size: tuple[int, int]
@@ -93,11 +98,15 @@ def read_properties(data: bytes) -> Properties:
             bits = max(bits, 8 + (body[17] & 7))
         elif kind == b"auxC":
             further |= {part for word, part in _FURTHER.items() if word in body}
+        elif kind == b"uuid" and body.startswith(_CREDENTIALS):
+            further.add("credentials")
     animated = data[8:12] in _SEQUENCES or (not sizes and any(kind == b"moov" for kind, _ in boxes))
     if not sizes and not animated:
         raise ValueError("it has no picture")
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
     items = read_items(data)
+    if items and _TONE_MAPPED in items.kinds.values():
+        further.add("gain-map")
     own = (items.shown_properties() if items else []) or boxes
     marks = [body for kind, body in own if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 8]
     colours = struct.unpack_from(">HH", marks[0], 4) if marks else None

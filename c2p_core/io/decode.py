@@ -329,7 +329,7 @@ def _read_avif(data: bytes) -> _Decoded:
         metadata["icc-profile"] or _profile_by_boxes(boxes),
         metadata["exif"],
         metadata["xmp"],
-        encoding={"bits": boxes.bits},
+        encoding={"bits": boxes.bits, "further": boxes.further},
         # The pixels have been turned as the file's own boxes say; EXIF only repeats that.
         orientation=1,
     )

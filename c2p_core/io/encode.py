@@ -144,7 +144,7 @@ def _lost_of_source(photo: Photo, kind: Format) -> set[str]:
         lost |= tiff_file.keep_tags(data, tiff_file.read_pages(data)[0])[1]
     elif photo.format == "WEBP":
         lost |= riff_file.keep_metadata(riff_file.parse(data))[1]
-    elif photo.format == "HEIF":
+    elif photo.format in ("AVIF", "HEIF"):
         lost |= photo.encoding["further"]
     if photo.iptc and kind in ("WEBP", "AVIF"):
         lost.add("iptc")

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.errors import UnreadableImage
-from c2p_core.io import photo_files
+from c2p_core.io import avif_file, photo_files
 from c2p_core.photo import Photo
 from tests.io.test_raw_and_heif import HEIC
 from tests.said import raising
@@ -114,3 +114,27 @@ def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) 
     brands, tracks = b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", b"\0\0\0\x10moov" + bytes(8)
     with raising(UnreadableImage, "image-animated", path=str(tmp_path / "a.heic")):
         read(tmp_path, brands + tracks, "a.heic")
+
+
+def test_what_an_avif_loses_beside_its_picture_is_said(tmp_path: Path) -> None:
+    credentials = bytes.fromhex("00000020 75756964 d8fec3d61b0e483c92975828877ec481 00000000 00000000")
+    depth = b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"
+    photo = read(tmp_path, add_property(avif(PORTRAIT), b"auxC", depth, owned=False) + credentials)
+    said = {message.code: message for message in photo_files.write(tmp_path / "b.avif", photo)}
+    assert [part.code for part in said["parts-not-kept"].fields["parts"]] == ["part-depth", "part-credentials"]
+
+
+def test_a_gain_map_of_an_avif_is_known_by_the_item_that_uses_it(tmp_path: Path) -> None:
+    file = bytearray(avif(PORTRAIT))
+    # A second item.
+    at = file.index(b"iinf")
+    entry = b"\0\0\0\x15infe\2\0\0\0\0\2\0\0tmap\0"
+    end = at - 4 + struct.unpack_from(">L", file, at - 4)[0]
+    file[end:end] = entry
+    file[at + 9] = 2
+    for holder in (b"iinf", b"meta"):
+        place = file.index(holder) - 4
+        struct.pack_into(">L", file, place, struct.unpack_from(">L", file, place)[0] + len(entry))
+    place = file.index(b"iloc") + 18
+    struct.pack_into(">L", file, place, struct.unpack_from(">L", file, place)[0] + len(entry))
+    assert avif_file.read_properties(bytes(file)).further == {"gain-map"}
