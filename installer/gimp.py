@@ -10,7 +10,7 @@ from typing import Literal
 from installer import plug_in, worker
 from installer.environment import Say, compiled_files
 from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
-from installer.places import Places, remove
+from installer.places import Places, is_there, remove
 from installer.problems import Stop
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
@@ -85,7 +85,7 @@ def remove_from(profile: Profile) -> list[str]:
         saved.unlink()
     (profile.folder / LOG).unlink(missing_ok=True)
     folder = plug_in.folder_in(profile)
-    return [remove(folder)] if folder.exists() or folder.is_symlink() else []
+    return [remove(folder)] if is_there(folder) or folder.is_symlink() else []
 
 
 def forget_prompts(program: Program) -> list[str]:

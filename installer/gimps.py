@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.environment import run_program
+from installer.places import is_there
 
 FLATPAK = "org.gimp.GIMP"
 FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
@@ -80,14 +81,15 @@ def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once."""
     found: dict[Path, Profile] = {}
     for base, confined in _find_bases(environment, platform):
-        for folder in sorted(base.glob("*")):
-            if _PROFILE_NAME.fullmatch(folder.name) and folder.is_dir():
+        # Not glob, which from Python 3.13 on finds nothing in a folder that may not be looked at.
+        for folder in sorted(base.iterdir()) if is_there(base) and base.is_dir() else ():
+            if _PROFILE_NAME.fullmatch(folder.name) and is_there(folder) and folder.is_dir():
                 found.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
     # GIMP's own variables for a folder of any name; relative paths start at the home folder.
     for variable, version in (("GIMP2_DIRECTORY", "2.10"), ("GIMP3_DIRECTORY", "3.0")):
         if environment.get(variable):
             folder = _home(environment, platform) / environment[variable]
-            if folder.is_dir():
+            if is_there(folder) and folder.is_dir():
                 name = folder.name if _PROFILE_NAME.fullmatch(folder.name) else version
                 found.setdefault(folder.resolve(), Profile(folder, name))
     return tuple(found.values())

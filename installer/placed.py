@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from installer.places import data_home
+from installer.places import data_home, is_there
 from installer.problems import Stop
 
 RECORD = "integrations.json"
@@ -107,7 +107,7 @@ class Record:
         for name, known in list(self.files.items()):
             path = Path(name)
             try:
-                if path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in known:
+                if is_there(path) and path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in known:
                     path.unlink()
                     said.append(f"Removed '{path}'.")
                 elif path.exists() or path.is_symlink():
@@ -147,7 +147,7 @@ def _remove_line(path: Path, line: str) -> bool:
     """Remove a line from a file, and the file if nothing is left of it; returns whether it was there."""
     try:
         target = path.resolve()
-        if not target.is_file():
+        if not (is_there(target) and target.is_file()):
             return False
         body = target.read_bytes()
         kept = b"".join(there for there in body.splitlines(keepends=True) if there.strip() != line.encode())

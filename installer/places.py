@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -133,6 +134,21 @@ def write_marker(folder: Path, content: dict[str, Any]) -> None:
         raise disk_problem(error, folder) from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything at ``path``, or where it leads to.
+
+    Raises:
+        OSError: it may not be looked at; ``Path.exists`` takes that for nothing from Python 3.14 on.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
+    return True
+
+
 def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
     """Remove a folder of ours; returns a sentence on what was done.
 
@@ -143,7 +159,7 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
     Raises:
         Stop: the folder is not ours, or can't be removed.
     """
-    if not folder.exists():
+    if not is_there(folder):
         return f"'{folder}' is not there."
     if not is_ours(folder):
         raise Stop(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.", 2)

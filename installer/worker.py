@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, run_program
-from installer.places import Places, cache_home, data_home, inverted_faces, log_home, places
+from installer.places import Places, cache_home, data_home, inverted_faces, is_there, log_home, places
 from installer.problems import Stop
 
 RUN = "run"
@@ -91,7 +91,7 @@ def remove_traces() -> list[str]:
     faces = _remove_named(_FACE, inverted_faces())
     lines = [f"Removed {faces} inverted faces from '{inverted_faces()}'."] if faces else []
     for folder in (data_home() / RUN, log_home()):
-        if folder.is_dir() and not folder.is_symlink():
+        if is_there(folder) and folder.is_dir() and not folder.is_symlink():
             _remove_named(_TRACE, folder)
             lines.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
     for parent in (log_home().parent, inverted_faces().parent, cache_home()):
