@@ -82,7 +82,7 @@ def import_model(found: Found, root: Path, progress: Progress) -> list[Message]:
         a message for each file whose hash was pinned.
 
     Raises:
-        ModelUnavailable: a copy is another file than the first of its kind.
+        ModelUnavailable: a file can't be read, or its copy is another file than the first of its kind.
         CannotWrite: a file could not be copied.
     """
     entry = found.entry
@@ -100,12 +100,39 @@ def import_model(found: Found, root: Path, progress: Progress) -> list[Message]:
 
 
 def _copy_files(found: Found, folder: Path, progress: Progress) -> None:
-    done, total = 0, sum(path.stat().st_size for path in found.paths)
+    done, total = 0, sum(map(_size, found.paths))
     for file, path in zip(found.entry.files, found.paths, strict=True):
-        for size in _copy(path, folder / file.name):
-            done += size
-            if progress:
-                progress(done, total)
+        with (folder / file.name).open("wb") as copy:
+            for block in _read(path):
+                copy.write(block)
+                done += len(block)
+                if progress:
+                    progress(done, total)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    """Read a file of the user's, block by block.
+
+    Raises:
+        ModelUnavailable: it can't be read.
+    """
+    try:
+        with path.open("rb") as source:
+            while block := source.read(_COPY_BYTES):
+                yield block
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelUnavailable:
+    return ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror)
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
@@ -135,11 +162,3 @@ def _recognise(path: Path, entries: Sequence[ModelEntry], places: dict[tuple[str
             places.setdefault((entry.name, file.name), path)
             return []
     return [Message("model-file-other", path=str(path), name=entry.name) for entry, _ in alike]
-
-
-def _copy(path: Path, target: Path) -> Iterator[int]:
-    """Copy a file, and yield the sizes of its parts."""
-    with path.open("rb") as source, target.open("wb") as copy:
-        while block := source.read(_COPY_BYTES):
-            copy.write(block)
-            yield len(block)

@@ -6,11 +6,14 @@ A pickle is a program: here it may only build plain containers, inert shells, an
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
 _DEEPEST = 12  # nesting of modules
 _LONGEST_NAME = 200  # of a tensor or module; no network comes near
+# Of one pickle; the largest networks have a hundred thousand. Each can make an object that is larger than itself.
+_MOST_STEPS = 2_000_000
+_MOST_AXES = 16
 
 _Tensor = TypeVar("_Tensor")
 
@@ -67,12 +70,24 @@ class _Table(dict[Any, Any]):
         pass
 
 
-def _make_table(pairs: Iterable[tuple[Any, Any]] = ()) -> _Table:
+def _make_table(pairs: object = None) -> _Table:
     table = _Table()
+    if pairs is None:
+        return table
+    if not isinstance(pairs, list):
+        raise pickle.UnpicklingError("it makes a dictionary of no list")
     for name, value in pairs:
         _check_key(name)
         table[name] = value
+    # Or a file could have it copied again and again.
+    pairs.clear()
     return table
+
+
+def _make_size(extents: object) -> tuple[object, ...]:
+    if not isinstance(extents, (list, tuple)) or len(extents) > _MOST_AXES:
+        raise pickle.UnpicklingError("it has a size of too many axes")
+    return tuple(extents)
 
 
 Known = Mapping[tuple[str, str], "Builder | type[Shell]"]
@@ -80,7 +95,7 @@ Known = Mapping[tuple[str, str], "Builder | type[Shell]"]
 
 CONTAINERS: Known = {
     ("collections", "OrderedDict"): Builder(_make_table),
-    ("torch", "Size"): Builder(tuple),
+    ("torch", "Size"): Builder(_make_size),
     ("torch._utils", "_rebuild_parameter"): Builder(lambda data, *more: data),
 }
 
@@ -101,26 +116,33 @@ _KEYS = {
 }
 
 
-def _check_keys() -> dict[int, Callable[[Any], None]]:
-    """What the reader does for each opcode, after a look at the keys that it will hash."""
-    loads: dict[int, Callable[[Any], None]] = dict(vars(pickle._Unpickler)["dispatch"])
+def _bound_steps() -> dict[int, Callable[[Any], None]]:
+    """What the reader does for each opcode, after a look at how many there were and at the keys that it will hash."""
 
     def check_first(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
         def run(reader: Any) -> None:
+            reader.steps += 1
+            if reader.steps > _MOST_STEPS:
+                raise pickle.UnpicklingError("it is longer than any network's")
             for key in reader.stack[keys]:
                 _check_key(key)
             load(reader)
 
         return run
 
-    return loads | {code[0]: check_first(loads[code[0]], keys) for code, keys in _KEYS.items()}
+    loads: dict[int, Callable[[Any], None]] = vars(pickle._Unpickler)["dispatch"]
+    return {code: check_first(load, _KEYS.get(bytes([code]), slice(0))) for code, load in loads.items()}
 
 
 # The reader in Python: the one in C sets memory aside for any number that a file names.
 class InertReader(pickle._Unpickler):
-    """Reads one pickle."""
+    """Reads one pickle.
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = _check_keys()
+    Attributes:
+        steps: how many of its opcodes were read.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = _bound_steps()
 
     def __init__(self, file: BinaryIO, known: Known, *, strict: bool) -> None:
         """Prepare for reading.
@@ -132,6 +154,7 @@ class InertReader(pickle._Unpickler):
         """
         super().__init__(file)
         self._known, self._strict = known, strict
+        self.steps = 0
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands in for a name.

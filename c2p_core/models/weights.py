@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ Network = TypeVar("Network", bound=nn.Module)
 # Counts the batches of the training. Files of old versions of torch lack it, and nothing here uses it.
 _COUNTER = "num_batches_tracked"
 _TYPES = (torch.float32, torch.float16, torch.int64)
+_ARCHIVE = b"PK\x03\x04"
 _NAMED = 20  # names that an error lists before it only counts the rest
 
 
@@ -76,14 +78,29 @@ def read_checkpoint(path: Path, classes: Sequence[type] = ()) -> object:
         ModelUnavailable: the file is missing or damaged, or holds something else.
     """
     try:
+        _check_packing(path)
         with torch.serialization.safe_globals(list(classes)):
             content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelUnavailable:
+        raise
     except OSError as error:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged or hostile file may fail in any way.
     except Exception as error:
         raise ModelUnavailable("checkpoint-unreadable", file=path.name, reason=first_line(error)) from error
     return content
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse an archive that is larger than itself when it is unpacked; torch does not compress what it writes."""
+    with path.open("rb") as file:
+        # What torch goes by, too.
+        if file.read(len(_ARCHIVE)) != _ARCHIVE:
+            return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise ModelUnavailable("checkpoint-too-small", file=path.name)
 
 
 def check_stored(tensors: Iterable[Tensor], path: Path) -> None:

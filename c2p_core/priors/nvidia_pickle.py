@@ -18,8 +18,24 @@ from c2p_core.errors import ModelUnavailable, first_line
 from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Known, Shell, collect_tensors
 
 
-def _load_storage(data: bytes) -> Any:
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+class _Storages:
+    """Loads the numbers of tensors, which a file has as pickles of their own."""
+
+    def __init__(self, size: int) -> None:
+        """``size``: of the file in bytes."""
+        self._left = size
+
+    def load(self, data: bytes) -> Any:
+        """Load the numbers of one tensor.
+
+        Raises:
+            UnpicklingError: the file would be larger than it is.
+        """
+        # Or a file could have the same numbers loaded again and again.
+        self._left -= len(data)
+        if self._left < 0 or data.startswith(b"PK"):
+            raise pickle.UnpicklingError("it is larger than its file")
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _rebuild_tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: object) -> Tensor:
@@ -42,7 +58,6 @@ _KNOWN: Known = {
     ("numpy._core.multiarray", "scalar"): Builder(_ignore_scalar),
     ("numpy.core.multiarray", "scalar"): Builder(_ignore_scalar),
     ("torch._utils", "_rebuild_tensor_v2"): Builder(_rebuild_tensor),
-    ("torch.storage", "_load_from_bytes"): Builder(_load_storage),
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): Shell,
 }
 
@@ -54,8 +69,9 @@ def read_nvidia(path: Path) -> dict[str, Tensor]:
         ModelUnavailable: the file is damaged, is no such pickle, or asks for anything but tensors.
     """
     try:
+        storages = {("torch.storage", "_load_from_bytes"): Builder(_Storages(path.stat().st_size).load)}
         with path.open("rb") as file:
-            content = InertReader(file, _KNOWN, strict=True).load()
+            content = InertReader(file, {**_KNOWN, **storages}, strict=True).load()
     except OSError as error:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged pickle may fail in any way.

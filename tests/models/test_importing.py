@@ -206,6 +206,14 @@ def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> N
     assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and path.parent.name != LOCKS] == []
 
 
+def test_a_file_that_is_gone_when_it_is_copied_is_named(tmp_path: Path, models: ModelStore) -> None:
+    (tmp_path / "mine/a").write_bytes(KNOWN)
+    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
+    (tmp_path / "mine/a").unlink()
+    with raising(ModelUnavailable, "model-unreadable", path=str(tmp_path / "mine/a")):
+        models.bring(found)
+
+
 def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: ModelStore) -> None:
     left = tmp_path / "root/.partial-hashed/copies-1/h.bin"
     left.parent.mkdir(parents=True)

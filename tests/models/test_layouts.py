@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from c2p_core.models import inert_pickle
 from c2p_core.models.inert_pickle import CONTAINERS, InertReader
 from c2p_core.models.layouts import has_layout, read_layout
 from c2p_core.models.manifest import read_manifest
@@ -115,6 +116,26 @@ KEY = b"K\x012\x862\x86"
 def test_a_key_whose_hash_could_take_for_ever_is_refused(program: bytes) -> None:
     with pytest.raises(pickle.UnpicklingError, match="tuples in tuples"):
         InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [b"]" * 50, b"ctorch\nSize\n(" + b"K\x01" * 17 + b"t\x85R."],
+    ids=["many objects", "a size that is copied"],
+)
+def test_a_small_file_cant_fill_the_memory(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inert_pickle, "_MOST_STEPS", 40)
+    with pytest.raises(pickle.UnpicklingError, match=r"longer than any|too many axes"):
+        InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()
+
+
+def test_a_list_makes_one_dictionary(tmp_path: Path) -> None:
+    # As Python 2 wrote them, which is read; twice from the same list, which only a hostile file asks for.
+    made = b"ccollections\nOrderedDict\n(X\x01\x00\x00\x00wK\x01\x86lq\x01\x85R"
+    again = b"ccollections\nOrderedDict\nh\x01\x85R"
+    assert InertReader(io.BytesIO(b"\x80\x02" + made + b"."), CONTAINERS, strict=True).load() == {"w": 1}
+    both = InertReader(io.BytesIO(b"\x80\x02" + made + again + b"\x86."), CONTAINERS, strict=True).load()
+    assert both == ({"w": 1}, {})
 
 
 def packed(content: bytes, name: str = "a/data.pkl") -> bytes:

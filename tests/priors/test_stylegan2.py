@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 import os
 import pickle
 import re
@@ -603,6 +604,16 @@ def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: 
     with raising(ModelUnavailable, "pickle-unsafe"):
         load_generator(tmp_path / "generator.pkl")
     assert not trace.exists()
+
+
+def test_numbers_that_are_loaded_again_and_again_are_refused(tmp_path: Path) -> None:
+    numbers = io.BytesIO()
+    torch.save(torch.zeros(1 << 18), numbers, _use_new_zipfile_serialization=False)
+    loads = b"ctorch.storage\n_load_from_bytes\nh\x05\x85R"
+    data = b"B" + len(numbers.getvalue()).to_bytes(4, "little") + numbers.getvalue() + b"q\x05"
+    (tmp_path / "generator.pkl").write_bytes(b"\x80\x03" + data + loads * 3 + b".")
+    with raising(ModelUnavailable, "pickle-unsafe", reason="it is larger than its file"):
+        load_generator(tmp_path / "generator.pkl")
 
 
 def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:

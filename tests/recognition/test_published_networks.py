@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -337,6 +338,21 @@ def test_a_tensor_that_is_larger_than_its_file_is_refused(state: State, tmp_path
     state["linear.weight"] = torch.zeros(1).expand(100_000_000)
     with raising(ModelUnavailable, "checkpoint-too-small", file="few.pth"):
         load(state, tmp_path / "few.pth")
+
+
+def test_an_archive_that_grows_when_it_is_unpacked_is_refused_and_not_unpacked(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(dict.fromkeys(state, torch.zeros(1 << 18)), tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    monkeypatch.setattr(torch, "load", None)
+    with raising(ModelUnavailable, "checkpoint-too-small", file="packed.pth"):
+        load_weights(mobileface_amt.NETWORK(), tmp_path / "packed.pth")
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(state: State, tmp_path: Path) -> None:
