@@ -29,10 +29,16 @@ _WORTH_RECORDING = 8
 _FAITHFUL, _CLOSE = 0.999, 0.9
 
 
-def place(network: _Network, device: torch.device) -> _Network:
-    """Move a network to a device, frozen, in eval mode, and in the memory layout that the device prefers."""
+def place(network: _Network, device: torch.device, *, foreign: bool = False) -> _Network:
+    """Move a network to a device, frozen, in eval mode, and in the memory layout that the device prefers.
+
+    Args:
+        network: any.
+        device: to compute on.
+        foreign: whether its code is that of others, which may take the usual layout for granted (``Tensor.view``).
+    """
     placed = network.eval().requires_grad_(False).to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" and not foreign:
         placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.accelerated import Forward, accelerate, half_precisions, in_half_precision, replay_often
+from c2p_core.accelerated import Forward, accelerate, half_precisions, in_half_precision, place, replay_often
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import load_architecture, recogniser_names
@@ -156,3 +157,26 @@ def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None
     with pytest.raises(torch.OutOfMemoryError):
         for _ in range(20):
             differentiate(replayed, BATCH)
+
+
+class Moved(nn.Module):
+    """Notes where it is moved to, and how, and stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[object] = []
+
+    def to(self, *where: Any, **how: Any) -> Any:
+        self.asked += [*where, *how.values()]
+        return self
+
+
+@pytest.mark.parametrize(
+    ("card", "foreign", "layouts"),
+    [("cuda", False, [torch.channels_last]), ("cuda", True, []), ("mps", False, []), ("cpu", False, [])],
+)
+def test_networks_of_our_own_take_the_layout_that_a_card_prefers(
+    card: str, foreign: bool, layouts: list[object]
+) -> None:
+    placed = place(Moved(), torch.device(card), foreign=foreign)
+    assert placed.asked == [torch.device(card), *layouts] and not placed.training

@@ -35,6 +35,7 @@ from c2p_core.recognition.brought_recogniser import Loaded, load_brought
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
 
+_OURS = f"{__name__}."
 Embed = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) sRGB 0..1 and (B, 468, 2) mesh points in its pixels to (B, D) unit vectors; gradients reach both."""
 
@@ -154,7 +155,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
         name,
         entry.family,
         entry.licence,
-        place(network, device),
+        place(network, device, foreign=not entry.module.startswith(_OURS)),
         architecture.template,
         name,
         entry.default,

@@ -91,7 +91,7 @@ def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> Loa
         name.given,
         name.family,
         "MIT",
-        place(network, device),
+        place(network, device, foreign=True),
         network.template,
         f"frbench:{name.model}@{compute_hash(network.weights)}",
         _make_default(name.threshold),

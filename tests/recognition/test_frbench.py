@@ -12,7 +12,7 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.files import compute_hash
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import load_network, load_recognisers
+from c2p_core.recognition import brought_recogniser, load_network, load_recognisers
 from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.frbench_recogniser import Frbench
 from tests.said import raising
@@ -111,3 +111,17 @@ def test_damaged_weights_are_refused_and_not_run(cache: Path) -> None:
     (cache / MODEL / "weight.pth").write_bytes(b"cos\nsystem\n(S'exit 3'\ntR.")
     with raising(ModelUnavailable, "frbench-unavailable", model=MODEL):
         Frbench(MODEL, offline=True)
+
+
+def test_its_networks_keep_the_layout_that_their_code_takes_for_granted(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def note(network: Frbench, device: torch.device, *, foreign: bool = False) -> Frbench:
+        told.append(foreign)
+        return network
+
+    monkeypatch.setattr(brought_recogniser, "place", note)
+    load_network(f"frbench:{MODEL}", ModelStore(tmp_path, offline=True), CPU)
+    assert told == [True]

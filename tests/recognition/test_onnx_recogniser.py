@@ -559,7 +559,12 @@ def test_it_is_placed_on_a_device_like_those_that_ship(
     file: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed: list[torch.device] = []
-    monkeypatch.setattr(brought_recogniser, "place", lambda network, device: placed.append(device) or network)
+
+    def note(network: OnnxRecogniser, device: torch.device) -> OnnxRecogniser:
+        placed.append(device)
+        return network
+
+    monkeypatch.setattr(brought_recogniser, "place", note)
     load_network(f"onnx:{file}", store, CPU)
     assert placed == [CPU]
 
