@@ -113,9 +113,12 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
     _check_functions(path, model)
     try:
         # What stands in a function is counted like the rest when shapes are told in advance.
-        return inliner.inline_local_functions(model)
+        whole = inliner.inline_local_functions(model)
     except Exception as error:  # whatever the package makes of a hostile file
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
+    if whole.functions:
+        raise ModelUnavailable("onnx-functions-differ", path=str(path))
+    return whole
 
 
 def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:

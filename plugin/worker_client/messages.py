@@ -548,6 +548,9 @@ ENGLISH = {
         "'{path}' has more than {limit} operators, which no recogniser has; choose another model."
     ),
     "onnx-sparse": N_("'{path}' keeps its weights sparse, which no recogniser does; choose another model."),
+    "onnx-functions-differ": N_(
+        "'{path}' has functions of another version of ONNX's operators (opset) than its own; save it with one version."
+    ),
     "onnx-data-outside": N_(
         "'{path}' keeps data outside of its own folder ('{location}'); put all files of the model into one folder and"
         " save it with their names alone."

@@ -328,6 +328,12 @@ def test_what_would_become_too_large_within_a_function_is_refused(tmp_path: Path
     refused(made, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
 
 
+def test_a_function_that_can_not_stand_where_it_is_called_is_refused(tmp_path: Path) -> None:
+    made = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
+    next(entry for entry in made.functions[0].opset_import if not entry.domain).version = 16
+    refused(made, tmp_path, "onnx-functions-differ", path=str(tmp_path / "m.onnx"))
+
+
 def branch(nodes: Sequence[NodeProto]) -> onnx.GraphProto:
     return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info("z", 1, None)])
 
