@@ -350,9 +350,10 @@ def _stretch_grey(pixels: NDArray[Any]) -> NDArray[Any]:
     """From black to white, of which libheif leaves 16 to 235 (of 255) in grey pictures; alpha stays."""
     most = np.iinfo(pixels.dtype).max
     unit = (most + 1) / 256
+    levels = (np.arange(most + 1) - 16 * unit) * (most / (219 * unit))
+    stretched = np.rint(levels.clip(0, most)).astype(pixels.dtype)
     colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
-    stretched = (pixels[..., :colours] - 16 * unit) * (most / (219 * unit))
-    return np.concatenate([np.rint(stretched.clip(0, most)).astype(pixels.dtype), pixels[..., colours:]], -1)
+    return np.concatenate([stretched[pixels[..., :colours]], pixels[..., colours:]], -1)
 
 
 def _unread(data: bytes, error: Exception) -> Exception:
