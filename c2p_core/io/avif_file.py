@@ -30,6 +30,8 @@ _CODINGS = {
     b"unci": "HEIF without compression",
     b"tili": "HEIF in tiles",
 }
+# Boxes of a film beside the picture; phones write the second one.
+_FILMS = (b"moov", b"mpvd")
 # An item that says how the picture and a gain map become an HDR picture.
 _TONE_MAPPED = b"tmap"
 # Properties of a picture in several layers or operating points, of which one is the picture to show.
@@ -51,8 +53,8 @@ class Properties:
         colours: primaries and transfer function by H.273's numbers; None where the file gives none.
         limited_grey: whether it is grey with values from 16 to 235, or as far as that of more bits.
         animated: whether the file is a sequence.
-        further: names of the parts beside the picture, "gain-map", "depth", "pictures" or "credentials", as far as they
-            are known.
+        further: names of the parts beside the picture, "gain-map", "depth", "pictures", "video" or "credentials", as
+            far as they are known.
     """
 
     size: tuple[int, int]
@@ -100,7 +102,10 @@ def read_properties(data: bytes) -> Properties:
             further |= {part for word, part in _FURTHER.items() if word in body}
         elif kind == b"uuid" and body.startswith(_CREDENTIALS):
             further.add("credentials")
-    animated = data[8:12] in _SEQUENCES or (not sizes and any(kind == b"moov" for kind, _ in boxes))
+    film = any(kind in _FILMS for kind, _ in boxes)
+    animated = data[8:12] in _SEQUENCES or (film and not sizes)
+    if film and not animated:
+        further.add("video")
     if not sizes and not animated:
         raise ValueError("it has no picture")
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))

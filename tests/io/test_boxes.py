@@ -119,9 +119,14 @@ def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) 
 def test_what_an_avif_loses_beside_its_picture_is_said(tmp_path: Path) -> None:
     credentials = bytes.fromhex("00000020 75756964 d8fec3d61b0e483c92975828877ec481 00000000 00000000")
     depth = b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"
-    photo = read(tmp_path, add_property(avif(PORTRAIT), b"auxC", depth, owned=False) + credentials)
+    film = struct.pack(">L4s", 16, b"mpvd") + bytes(8)
+    photo = read(tmp_path, add_property(avif(PORTRAIT), b"auxC", depth, owned=False) + credentials + film)
     said = {message.code: message for message in photo_files.write(tmp_path / "b.avif", photo)}
-    assert [part.code for part in said["parts-not-kept"].fields["parts"]] == ["part-depth", "part-credentials"]
+    assert [part.code for part in said["parts-not-kept"].fields["parts"]] == [
+        "part-video",
+        "part-depth",
+        "part-credentials",
+    ]
 
 
 def test_a_gain_map_of_an_avif_is_known_by_the_item_that_uses_it(tmp_path: Path) -> None:
