@@ -145,10 +145,10 @@ def test_recognisers_align_the_face_by_detected_landmarks() -> None:
 
     spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, impostor_std=0.1, embed=embed)
     elsewhere = FACE.mesh + 40.0
-    face = searched(Target({"red": OWN}, {}), SearchSettings(steps=16), find_landmarks=lambda pixels, mesh: elsewhere)
+    face = searched(Target({"red": OWN}, {}), SearchSettings(steps=17), find_landmarks=lambda pixels, mesh: elsewhere)
     search([face], [spy])
-    # Fifteen steps, an evaluation, one step and the last evaluation.
-    evaluations, step_after = [meshes[15], meshes[17]], meshes[16]
+    # Sixteen steps, an evaluation, one step and the last evaluation.
+    evaluations, step_after = [meshes[16], meshes[18]], meshes[17]
     assert all(torch.equal(mesh, elsewhere) for mesh in evaluations)
     # In the steps they are mirrored and jittered, so that only their height is comparable.
     assert abs(float((step_after - elsewhere)[:, 1].mean())) < 10.0
