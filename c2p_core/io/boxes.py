@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 # Boxes that hold others, with the bytes of version and flags before these.
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+_DEEPEST = 8  # of boxes in boxes; no file comes near
 # A picture that is made of others, as a grid of its tiles, names them by references of this type.
 _MADE_OF = b"dimg"
 
@@ -45,14 +46,19 @@ class Items:
         return [self.properties[place] for place in places if 0 <= place < len(self.properties)]
 
 
-def read_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+def read_boxes(data: bytes, at: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of the boxes in a range, and of those in the ones that hold properties.
 
     Ends before a box that does not lie in the range.
+
+    Raises:
+        ValueError: boxes hold each other deeper than in any file.
     """
+    if depth > _DEEPEST:
+        raise ValueError("its boxes are nested too deep")
     for kind, start, stop in _lay_out(data, at, end):
         if kind in _CONTAINERS:
-            yield from read_boxes(data, start + _CONTAINERS[kind], stop)
+            yield from read_boxes(data, start + _CONTAINERS[kind], stop, depth + 1)
         else:
             yield kind, data[start:stop]
 
@@ -71,10 +77,12 @@ def read_items(data: bytes) -> Items | None:
     return items if items.primary in items.kinds and items.end <= len(data) else None
 
 
-def _read_meta(items: Items, data: bytes, at: int, end: int) -> None:
+def _read_meta(items: Items, data: bytes, at: int, end: int, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise struct.error("boxes are nested too deep")
     for kind, start, stop in _lay_out(data, at, end):
         if kind == b"iprp":
-            _read_meta(items, data, start, stop)
+            _read_meta(items, data, start, stop, depth + 1)
         elif kind == b"ipco":
             items.properties += [(own, data[at:end]) for own, at, end in _lay_out(data, start, stop)]
         elif kind in _READERS:

@@ -116,6 +116,11 @@ _KEYS = {
 }
 
 
+# Bytes that can be changed and bytes that lie outside, which no weights need: the reader sets memory aside for any
+# number of them that a file names.
+_LEFT_OUT = frozenset(pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER)
+
+
 def _bound_steps() -> dict[int, Callable[[Any], None]]:
     """What the reader does for each opcode, after a look at how many there were and at the keys that it will hash."""
 
@@ -131,7 +136,11 @@ def _bound_steps() -> dict[int, Callable[[Any], None]]:
         return run
 
     loads: dict[int, Callable[[Any], None]] = vars(pickle._Unpickler)["dispatch"]
-    return {code: check_first(load, _KEYS.get(bytes([code]), slice(0))) for code, load in loads.items()}
+    return {
+        code: check_first(load, _KEYS.get(bytes([code]), slice(0)))
+        for code, load in loads.items()
+        if code not in _LEFT_OUT
+    }
 
 
 # The reader in Python: the one in C sets memory aside for any number that a file names.
@@ -208,5 +217,9 @@ def _table(value: object) -> dict[Any, Any]:
 
 
 def _named(state: dict[Any, Any], group: str) -> list[tuple[str, object]]:
-    held = _table(state.get(group))
-    return [(name, value) for name, value in held.items() if isinstance(name, str) and len(name) <= _LONGEST_NAME]
+    return named_entries(_table(state.get(group)))
+
+
+def named_entries(table: dict[Any, Any]) -> list[tuple[str, object]]:
+    """The entries of a dictionary whose keys may be names of tensors or modules."""
+    return [(name, value) for name, value in table.items() if isinstance(name, str) and len(name) <= _LONGEST_NAME]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell, collect_tensors
+from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell, collect_tensors, named_entries
 
 Layout = dict[str, tuple[int, ...]]
 """Names and shapes of the tensors of a file."""
@@ -118,5 +118,5 @@ def _collect(content: object) -> Layout:
     if isinstance(content, dict):
         content = next((content[key] for key in _WEIGHTS if isinstance(content.get(key), (dict, Shell))), content)
     if isinstance(content, dict):
-        return {str(name): value.shape for name, value in content.items() if isinstance(value, _Tensor)}
+        return {name: value.shape for name, value in named_entries(content) if isinstance(value, _Tensor)}
     return {name: tensor.shape for name, tensor in collect_tensors(content, _Tensor).items()}

@@ -14,6 +14,7 @@ from skimage import data
 
 from c2p_core.errors import UnreadableImage
 from c2p_core.io import avif_file, photo_files
+from c2p_core.io.boxes import read_items
 from c2p_core.photo import Photo
 from tests.io.test_raw_and_heif import HEIC
 from tests.said import raising
@@ -108,6 +109,17 @@ def test_a_heif_that_is_coded_otherwise_is_no_damage(tmp_path: Path, kind: bytes
         read(tmp_path, file, "a.heic")
     with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.heic")):
         read(tmp_path, file[:-300], "a.heic")
+
+
+def test_boxes_in_boxes_without_end_are_damage(tmp_path: Path) -> None:
+    nested = b""
+    for _ in range(1200):
+        nested = struct.pack(">L4s", len(nested) + 8, b"iprp") + nested
+    meta = struct.pack(">L4sL", len(nested) + 12, b"meta", 0) + nested
+    file = b"\0\0\0\x14ftypavif\0\0\0\0avif" + meta
+    with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.avif")):
+        read(tmp_path, file)
+    assert read_items(file) is None
 
 
 def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) -> None:

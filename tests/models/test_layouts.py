@@ -88,6 +88,21 @@ def test_a_number_that_a_file_names_reserves_no_memory(tmp_path: Path) -> None:
     assert read_layout(tmp_path / "a") == {}
 
 
+def test_bytes_of_a_length_that_a_file_names_reserve_no_memory() -> None:
+    program = b"\x80\x05\x96" + struct.pack("<Q", 64 << 30)
+    with pytest.raises(KeyError):
+        InertReader(io.BytesIO(program), CONTAINERS, strict=True).load()
+
+
+def test_only_short_strings_are_names_of_tensors(tmp_path: Path) -> None:
+    # A tuple that refers to one string many times is short in the file and long as text.
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00K\x02\x85tR"
+    long = b"X" + struct.pack("<I", 201) + b"n" * 201
+    keys = (b"X\x01\x00\x00\x00w", long, b"(" + long + b"q\x00" + b"h\x00" * 50 + b"t", b"K\x07")
+    (tmp_path / "a").write_bytes(b"\x80\x02}" + b"".join(key + tensor + b"s" for key in keys) + b".")
+    assert read_layout(tmp_path / "a") == {"w": (2,)}
+
+
 def test_a_dictionary_keeps_its_own_functions(tmp_path: Path) -> None:
     # An OrderedDict with a tensor that is given an attribute: torch's have `_metadata`, this one has another `items`.
     table = (
