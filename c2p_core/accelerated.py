@@ -6,6 +6,7 @@ what is reported, the similarities without gradients, is computed in single prec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -39,8 +40,18 @@ def place(network: _Network, device: torch.device, *, foreign: bool = False) -> 
     """
     placed = network.eval().requires_grad_(False).to(device)
     if device.type == "cuda" and not foreign:
-        placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        put_channels_last(placed)
     return placed
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """Store the weights of four dimensions with their channels last.
+
+    Unlike ``Module.to``, this leaves those of five as they are, which have no such layout: it would be an error.
+    """
+    for tensor in itertools.chain(network.parameters(), network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def accelerate(forward: Forward, device: torch.device, recorded: bool = False) -> Forward:

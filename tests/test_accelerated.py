@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.accelerated import Forward, accelerate, half_precisions, in_half_precision, place, replay_often
+from c2p_core.accelerated import (
+    Forward,
+    accelerate,
+    half_precisions,
+    in_half_precision,
+    place,
+    put_channels_last,
+    replay_often,
+)
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import load_architecture, recogniser_names
@@ -46,6 +54,17 @@ BATCH = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 def test_on_a_processor_a_network_stays_the_same_function(network: nn.Module) -> None:
     assert accelerate(network, CPU) is network
+
+
+def test_only_weights_of_pictures_get_their_channels_last() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv3d(3, 8, 3), nn.Linear(8, 4))
+    network.register_buffer("mask", torch.zeros(2, 3, 4, 5))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    put_channels_last(network)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.is_contiguous() == (value.dim() != 4)
+        assert value.dim() != 4 or value.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_on_mps_nothing_is_computed_in_half_precision() -> None:
@@ -160,11 +179,12 @@ def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None
 
 
 class Moved(nn.Module):
-    """Notes where it is moved to, and how, and stays."""
+    """Notes where it is moved to, and stays."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[object] = []
+        self.weight = nn.Parameter(torch.ones(2, 3, 4, 5))
 
     def to(self, *where: Any, **how: Any) -> Any:
         self.asked += [*where, *how.values()]
@@ -172,11 +192,10 @@ class Moved(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("card", "foreign", "layouts"),
-    [("cuda", False, [torch.channels_last]), ("cuda", True, []), ("mps", False, []), ("cpu", False, [])],
+    ("card", "foreign", "changed"),
+    [("cuda", False, True), ("cuda", True, False), ("mps", False, False), ("cpu", False, False)],
 )
-def test_networks_of_our_own_take_the_layout_that_a_card_prefers(
-    card: str, foreign: bool, layouts: list[object]
-) -> None:
+def test_networks_of_our_own_take_the_layout_that_a_card_prefers(card: str, foreign: bool, changed: bool) -> None:
     placed = place(Moved(), torch.device(card), foreign=foreign)
-    assert placed.asked == [torch.device(card), *layouts] and not placed.training
+    assert placed.asked == [torch.device(card)] and not placed.training
+    assert placed.weight.is_contiguous(memory_format=torch.channels_last) == changed

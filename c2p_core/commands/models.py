@@ -161,10 +161,12 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: 
         found, others = store.find_in(folder, [entry.name for entry in searched])
     for message in others:
         click.echo(message)
-    here = {entry.name for entry in searched if store.is_intact(entry.name)}
     held = {model.entry.name for model in found}
+    # All others would be read for nothing, which takes minutes.
+    asked = [entry.name for entry in searched if entry.name in held or entry.name in names]
+    here = {name for name in asked if store.is_intact(name)}
     for entry in searched:
-        if entry.name in here and (entry.name in held or entry.name in names):
+        if entry.name in here:
             click.echo(f"{entry.name}: is here already")
     # Of a profile, a folder may have some models and others not.
     missing = [entry.name for entry in searched if entry.name in names and entry.name not in held | here]

@@ -197,6 +197,18 @@ def test_a_name_that_the_folder_does_not_hold_is_no_error_where_its_model_is_her
     assert code == 0 and "free: is here already" in out and not err and present() == ["free", "mine"]
 
 
+def test_models_that_the_folder_does_not_hold_are_not_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
+    run("models", "fetch", "free", "--accept-licences")
+    read: list[str] = []
+    intact = ModelStore.is_intact
+    monkeypatch.setattr(ModelStore, "is_intact", lambda self, name: read.append(name) or intact(self, name))
+    code, out, _ = run("models", "fetch", "--from", tmp_path / "files", "--accept-licences")
+    assert code == 0 and present() == ["free", "mine"] and "free: is here" not in out and set(read) == {"mine"}
+
+
 def test_of_a_profile_the_folder_may_hold_some_models_alone(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     assert run("models", "fetch", "full", "--from", tmp_path / "files", "--accept-licences")[0] == 0
