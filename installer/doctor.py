@@ -27,6 +27,7 @@ from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import expected_profile, misplaced, profiles, programs
 from installer.placed import Record
 from installer.places import Places, data_home, is_ours, read_marker
+from installer.problems import read_problem
 
 _LOG_LINES = 20
 
@@ -40,7 +41,7 @@ def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
             for line in section(where, problems):
                 say(f"   {discreet(line)}")
         except OSError as error:
-            problems.append(f"'{error.filename}' can't be read ({error.strerror}); change its rights and repeat.")
+            problems.append(str(read_problem(error)))
     say("== Found")
     for number, problem in enumerate(problems, 1):
         say(f"   {number}. {discreet(problem)}")
@@ -123,7 +124,9 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
 
 
 def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
-    folders = profiles()
+    missed: list[OSError] = []
+    folders = profiles(missed=missed)
+    problems += [str(read_problem(error)) for error in missed]
     pointer, compiled = worker.pointer(where), compiled_files(where)
     for profile in folders:
         yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"

@@ -11,7 +11,7 @@ from installer import plug_in, worker
 from installer.environment import Say, compiled_files
 from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
 from installer.places import Places, is_there, remove
-from installer.problems import Stop
+from installer.problems import Stop, read_problem
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 # The name under which the plug-in saves recent prompts in GIMP.
@@ -44,10 +44,12 @@ def present() -> tuple[Program, ...]:
     """Find the GIMPs that can be started; there may be none, although a folder shows that GIMP has run.
 
     Raises:
-        Stop: there is no sign of any GIMP.
+        Stop: there is no sign of any GIMP, or what may be one can't be looked at.
     """
-    found = programs()
-    if not found and not profiles():
+    found, missed = programs(), list[OSError]()
+    if not found and not profiles(missed=missed):
+        if missed:
+            raise read_problem(missed[0])
         raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
     return found
 
@@ -61,14 +63,16 @@ def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
         say: called with a line for each step.
 
     Returns:
-        one outcome per folder and per checked GIMP.
+        one outcome per folder, also per one that can't be looked at, and per checked GIMP.
     """
     for program in found:
-        if not expected_profile(program).is_dir():
+        if _is_without_folder(program):
             # GIMP creates its folder from an older GIMP's settings, but only while the folder does not exist.
             say(f"starting GIMP {program.version} once, so that it makes its folder")
             program.run(*_quit_options(program))
-    outcomes = [_install_in(profile, where, say) for profile in profiles()]
+    missed: list[OSError] = []
+    outcomes = [_install_in(profile, where, say) for profile in profiles(missed=missed)]
+    outcomes += [Outcome(str(error.filename), str(read_problem(error))) for error in missed]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
         outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble(program, ask(program))))
@@ -161,6 +165,14 @@ def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
     strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
     return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
+
+
+def _is_without_folder(program: Program) -> bool:
+    folder = expected_profile(program)
+    try:
+        return not (is_there(folder) and folder.is_dir())
+    except OSError:
+        return False  # ``install`` tells of it, by ``profiles``
 
 
 def _has_prompts(folder: Path) -> bool:

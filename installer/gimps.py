@@ -77,19 +77,27 @@ class Program:
         return run_program(command, START_SECONDS)
 
 
-def profiles(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Profile, ...]:
-    """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once."""
+def profiles(
+    environment: Mapping[str, str] = os.environ, platform: str = sys.platform, missed: list[OSError] | None = None
+) -> tuple[Profile, ...]:
+    """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once.
+
+    Args:
+        environment: its variables.
+        platform: as ``sys.platform``.
+        missed: to this are added the errors of folders that may not be looked at; the others are found all the same.
+    """
+    missed = [] if missed is None else missed
     found: dict[Path, Profile] = {}
     for base, confined in _find_bases(environment, platform):
-        # Not glob, which from Python 3.13 on finds nothing in a folder that may not be looked at.
-        for folder in sorted(base.iterdir()) if is_there(base) and base.is_dir() else ():
-            if _PROFILE_NAME.fullmatch(folder.name) and is_there(folder) and folder.is_dir():
+        for folder in _list_folder(base, missed):
+            if _PROFILE_NAME.fullmatch(folder.name) and _is_folder(folder, missed):
                 found.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
     # GIMP's own variables for a folder of any name; relative paths start at the home folder.
     for variable, version in (("GIMP2_DIRECTORY", "2.10"), ("GIMP3_DIRECTORY", "3.0")):
         if environment.get(variable):
             folder = _home(environment, platform) / environment[variable]
-            if is_there(folder) and folder.is_dir():
+            if _is_folder(folder, missed):
                 name = folder.name if _PROFILE_NAME.fullmatch(folder.name) else version
                 found.setdefault(folder.resolve(), Profile(folder, name))
     return tuple(found.values())
@@ -127,6 +135,25 @@ def misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.p
     """Plug-in folders for a GIMP 3 from Flatpak in the usual place of Flatpaks, which GIMP does not read."""
     base = _flatpak_base(environment, platform)
     return tuple(sorted(path for path in base.glob("3.*/plug-ins/protect-face*")))
+
+
+def _list_folder(folder: Path, missed: list[OSError]) -> list[Path]:
+    """What is in a folder, sorted; nothing where there is none, or where it may not be looked at, which is noted."""
+    try:
+        # Not glob, which from Python 3.13 on finds nothing in a folder that may not be looked at.
+        return sorted(folder.iterdir()) if is_there(folder) and folder.is_dir() else []
+    except OSError as error:
+        missed.append(error)
+        return []
+
+
+def _is_folder(path: Path, missed: list[OSError]) -> bool:
+    """Whether this is a folder; one that may not be looked at is noted, and counts as none."""
+    try:
+        return is_there(path) and path.is_dir()
+    except OSError as error:
+        missed.append(error)
+        return False
 
 
 def _find_bases(environment: Mapping[str, str], platform: str) -> Iterator[tuple[Path, bool]]:

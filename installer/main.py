@@ -225,6 +225,12 @@ def uninstall(where: Places) -> int:
     """Remove everything that ``install.py`` created, and only that; returns 0 if nothing of it is left."""
     code = 0
 
+    def refuse(error: OSError) -> None:
+        nonlocal code
+        words = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
+        print(f"install.py: {words}", file=sys.stderr)
+        code = 5
+
     def attempt(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
         """Do a step; if it fails, print why and return (), so that the other steps are still done."""
         nonlocal code
@@ -234,12 +240,13 @@ def uninstall(where: Places) -> int:
             print(f"install.py: {problem}", file=sys.stderr)
             code = problem.exit_code
         except OSError as error:
-            words = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
-            print(f"install.py: {words}", file=sys.stderr)
-            code = 5
+            refuse(error)
         return ()
 
-    folders = attempt(profiles)
+    missed: list[OSError] = []
+    folders = profiles(missed=missed)
+    for error in missed:
+        refuse(error)
     # Read before the folders are removed.
     leads = [partial(worker.uninstall_elsewhere, folder_in(profile), where) for profile in folders]
     elsewhere = {command for lead in leads for command in attempt(lead)}

@@ -37,6 +37,11 @@ def disk_problem(error: OSError, path: Path) -> Stop:
     return Stop(f"Can't write '{path}' ({error.strerror}); choose other folders with --venv and --models.", 5)
 
 
+def read_problem(error: OSError) -> Stop:
+    """The error for a folder or file that may not be looked at."""
+    return Stop(f"'{error.filename}' can't be read ({error.strerror}); change its rights and repeat.", 5)
+
+
 def pip_problem(output: str, offline: bool, log: Path) -> Stop:
     """The error for a failure of pip, derived from its output."""
     if "No space left" in output or "Errno 28" in output:

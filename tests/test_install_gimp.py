@@ -134,6 +134,34 @@ def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> No
 
 
 @POSIX
+def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
+    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile_in(home, "3.0")
+    other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
+    lock(home / ".config", monkeypatch)
+    first, second = gimp.install(where, gimp.present(), quiet)
+    assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
+    assert second.name == str(home / ".config" / "GIMP") and "can't be read (Permission denied)" in second.trouble
+    assert main.main(["--uninstall"]) == 5
+    assert not other.exists() and "can't be read or removed (Permission denied)" in capsys.readouterr().err
+
+
+@POSIX
+def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
+    tmp_path: Path, home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_in(home, "3.0")
+    lock(home / ".config", monkeypatch)
+    with pytest.raises(Stop, match="Permission denied") as problem:
+        gimp.present()
+    assert problem.value.exit_code == 5
+    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    outcomes = gimp.install(where, gimp.present(), quiet)
+    assert "can't be read (Permission denied)" in outcomes[0].trouble
+
+
+@POSIX
 def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home: Path) -> None:
     console = fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     (tmp_path / "bin" / "gimp-console").symlink_to(console)
