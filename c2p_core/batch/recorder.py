@@ -214,5 +214,5 @@ class Recorder:
 
 
 def _ends_all(error: CannotWrite) -> bool:
-    """Whether no other result could be written either: the disk is full, or the store can't be used."""
-    return error.fields.get("why") == Message("no-space") or error.code == "store-unusable"
+    """Whether no other result may be written either: the disk is full, or the store can't be used or is another's."""
+    return error.fields.get("why") == Message("no-space") or error.code in ("store-unusable", "store-lock-lost")

@@ -19,14 +19,15 @@ from c2p_core.batch.shelves import StoreShelf
 from c2p_core.batch.sources import PAGE, REPORT_FOLDER, STATE_FOLDER, TABLE
 from c2p_core.batch.store_lock import StoreLock, hold_store, read_machine
 from c2p_core.batch.store_recorder import StoreRecorder, tidy_store
+from c2p_core.batch.urls import without_alias
 from c2p_core.paths import data_folder
 
 _AT_ONCE = 64  # files of a report on their way together
 
 
 def state_folder(url: str) -> Path:
-    """Where this machine keeps the journal and the report of a folder of objects."""
-    return data_folder() / "batches" / hashlib.sha256(os.fsencode(url)).hexdigest()[:24]
+    """Where this machine keeps the journal and the report of a folder of objects, by whichever name of its store."""
+    return data_folder() / "batches" / hashlib.sha256(os.fsencode(without_alias(url))).hexdigest()[:24]
 
 
 @contextmanager

@@ -83,6 +83,9 @@ class StoreRecorder(Recorder):
         """The row of the result in its place; None where another object came there at the same time."""
         target, replaced = self._choose_place(row)
         name = object_name(target)
+        if replaced:
+            # Before its sidecars, which would stay behind without it.
+            self.lock.confirm()
         made, told = self._carry(row, name)
         row = replace(row, target=target, report=told)
         number = self.journal.write(row)

@@ -45,11 +45,12 @@ def check_url(url: str) -> str:
 
 def is_inside(url: str, folder: str) -> bool:
     """Whether a URL is that of a folder, or of what lies below it, by whichever name of the store."""
-    url, folder = _without_alias(url), _without_alias(folder)
+    url, folder = without_alias(url), without_alias(folder)
     return url == folder or url.startswith(join_url(folder, ""))
 
 
-def _without_alias(url: str) -> str:
+def without_alias(url: str) -> str:
+    """The URL by the one name of its store that all its other names stand for."""
     scheme, _, rest = url.partition("://")
     return f"{_ALIASES.get(scheme, scheme)}://{rest}"
 

@@ -25,7 +25,7 @@ from c2p_core.batch.planning import Plan
 from c2p_core.batch.row_lines import format_row, parse_row
 from c2p_core.batch.shared_journal import ROWS
 from c2p_core.batch.sources import find_sources
-from c2p_core.batch.store_folder import open_store_folder
+from c2p_core.batch.store_folder import open_store_folder, peek_store_folder
 from c2p_core.batch.store_lock import LOCK, hold_store
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from tests.batch.conftest import Run
@@ -260,6 +260,11 @@ def test_a_name_that_is_no_text_has_a_journal_of_its_own() -> None:
     assert store_folder.state_folder("s3://photos/caf\udce9") != store_folder.state_folder("s3://photos/caf")
 
 
+@pytest.mark.parametrize("names", [("s3", "s3a"), ("gs", "gcs"), ("abfs", "abfss", "az")])
+def test_all_names_of_one_store_have_one_journal(names: tuple[str, ...]) -> None:
+    assert len({store_folder.state_folder(f"{name}://photos/out") for name in names}) == 1
+
+
 def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> None:
     with open_store_folder(out), pytest.raises(BadRequest) as error:
         run_batch(shoot, out)
@@ -305,8 +310,9 @@ def test_the_report_of_whoever_has_taken_over_stays(shoot: Path, out: str) -> No
 
 def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, out: str) -> None:
     run_batch(shoot, out)
-    made = results(out)["a.png"]
+    made = results(out)
     save(shoot / "a.png", 60)
+    (shoot / "a.png.xmp").write_text('<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>')
 
     def slow(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
         for outcome in darken(items, job, control):
@@ -315,7 +321,9 @@ def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, ou
 
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out, engine=slow, overwrite=True)
-    assert error.value.code == "store-lock-lost" and results(out)["a.png"] == made
+    assert error.value.code == "store-lock-lost" and results(out) == made
+    with peek_store_folder(out) as (journal, _):
+        assert "failed" not in [row.state for row in journal.rows()]
 
 
 def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
