@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from c2p_core.errors import ModelUnavailable, first_line
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 LARGEST_FILE = 1 << 30
 """Bytes of a model with its external data. The largest recognisers have a quarter of that."""
@@ -23,6 +23,7 @@ _MOST_PARTS = 1_000_000
 MOST_ELEMENTS = 1 << 28
 """Values of one tensor, whether stored or computed."""
 _MOST_AXES = 32
+_OWN_DOMAIN = ("", "ai.onnx")  # of ONNX's own operators
 # Values of shapes, axes and the like, on which other shapes depend.
 _SMALL = 64
 
@@ -87,19 +88,7 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
     import onnx
     from onnx import inliner
 
-    # By its structure rather than by the places that are known to have such parts, so that none is left out.
-    parts = list(itertools.islice(_all_parts(model), _MOST_PARTS + 1))
-    nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
-    if len(nodes) > _MOST_NODES or len(parts) > _MOST_PARTS:
-        raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
-    if not nodes:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason="0 operators")
-    if any(isinstance(part, onnx.SparseTensorProto) for part in parts):
-        raise ModelUnavailable("onnx-sparse", path=str(path))
-    # Of the operators that contain others, all but one repeat them.
-    if loop := next((node.op_type for node in nodes if node.op_type != "If" and _has_graphs(node)), None):
-        raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
-    for tensor in (part for part in parts if isinstance(part, onnx.TensorProto)):
+    for tensor in (part for part in _list_parts(path, model) if isinstance(part, onnx.TensorProto)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             content = _read_external(path, tensor, limit)
             limit -= len(content)
@@ -118,7 +107,29 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
     if whole.functions:
         raise ModelUnavailable("onnx-functions-differ", path=str(path))
+    _list_parts(path, whole)
     return whole
+
+
+def _list_parts(path: Path, model: ModelProto) -> list[Any]:
+    """All messages of protobuf in a model, as long as they are few, and none is sparse or repeats others."""
+    import onnx
+
+    # By its structure rather than by the places that are known to have such parts, so that none is left out.
+    parts = list(itertools.islice(_all_parts(model), _MOST_PARTS + 1))
+    nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
+    if len(nodes) > _MOST_NODES:
+        raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
+    if len(parts) > _MOST_PARTS:
+        raise ModelUnavailable("onnx-too-many-parts", path=str(path), limit=_MOST_PARTS)
+    if not nodes:
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason="0 operators")
+    if any(isinstance(part, onnx.SparseTensorProto) for part in parts):
+        raise ModelUnavailable("onnx-sparse", path=str(path))
+    # Of ONNX's own operators that contain others, all but one repeat them; what another's would do is not known.
+    if loop := next((node.op_type for node in nodes if not _is_if(node) and _has_graphs(node)), None):
+        raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
+    return parts
 
 
 def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
@@ -203,23 +214,59 @@ def _has_graphs(node: NodeProto) -> bool:
     return any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
 
 
+def _is_if(node: NodeProto) -> bool:
+    return node.op_type == "If" and node.domain in _OWN_DOMAIN
+
+
 def _check_functions(path: Path, model: ModelProto) -> None:
     """Refuse a model that grows beyond its bounds when its functions stand where they are called.
 
-    A few functions that call each other twice are enough for that, and one that calls itself never ends.
+    A few functions that call each other twice are enough for that, and one that calls itself never ends. So is one that
+    uses what it is given many times: numbers and texts are counted as often, tensors and operators are refused.
     """
-    bodies: dict[tuple[str, str, str], list[NodeProto]] = {
-        (function.domain, function.name, function.overload): _nodes_in(function) for function in model.functions
-    }
+    bodies: dict[tuple[str, str, str], list[NodeProto]] = {}
+    for function in model.functions:
+        # Of several functions with one name, all are counted.
+        bodies.setdefault(_name_function(function.domain, function.name, function.overload), []).extend(
+            _nodes_in(function)
+        )
+
+    def called(node: NodeProto) -> list[NodeProto]:
+        return bodies.get(_name_function(node.domain, node.op_type, node.overload), [])
+
+    everywhere = [*_nodes_in(model.graph), *(node for body in bodies.values() for node in body)]
+    given = [attribute for function in model.functions for attribute in function.attribute_proto]
+    given += [attribute for node in everywhere if called(node) for attribute in node.attribute]
+    borrowed = [attribute for body in bodies.values() for node in body for attribute in node.attribute]
+    # By what they hold, too: a file may announce another type than it gives.
+    if any(_holds_messages(one) for one in given) or any(one.ref_attr_name and not _is_plain(one) for one in borrowed):
+        raise ModelUnavailable("onnx-function-takes-parts", path=str(path))
+    largest = max((attribute.ByteSize() for attribute in given), default=0)
     waiting, count, size = _nodes_in(model.graph), 0, 0
     while waiting:
         node = waiting.pop()
-        count, size = count + 1, size + node.ByteSize()
-        waiting += bodies.get((node.domain, node.op_type, node.overload), [])
+        uses = sum(bool(attribute.ref_attr_name) for attribute in node.attribute)
+        count, size = count + 1, size + node.ByteSize() + uses * largest
+        waiting += called(node)
         if count + len(waiting) > _MOST_NODES:
             raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
         if size > LARGEST_FILE:
             raise ModelUnavailable("onnx-too-large", path=str(path), limit=LARGEST_FILE >> 20)
+
+
+def _name_function(domain: str, name: str, overload: str) -> tuple[str, str, str]:
+    return "" if domain in _OWN_DOMAIN else domain, name, overload
+
+
+def _holds_messages(attribute: AttributeProto) -> bool:
+    return any(field.type == field.TYPE_MESSAGE for field, _ in attribute.ListFields())
+
+
+def _is_plain(attribute: AttributeProto) -> bool:
+    """Whether an attribute is of a type that is numbers or texts."""
+    from onnx import AttributeProto as Known
+
+    return attribute.type in (Known.INT, Known.INTS, Known.FLOAT, Known.FLOATS, Known.STRING, Known.STRINGS)
 
 
 def _nodes_in(part: GraphProto | FunctionProto) -> list[NodeProto]:

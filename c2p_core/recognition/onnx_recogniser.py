@@ -54,10 +54,10 @@ class OnnxRecogniser(nn.Module):
         output = self._session.get_outputs()[0]
         self._output = output.name
         if output.type not in _TYPES:
-            raise ModelUnavailable("onnx-output-wrong", path=str(file.path), shape=output.type)
+            raise ModelUnavailable("onnx-output-type-wrong", path=str(file.path), type=output.type)
         self._input = self._session.get_inputs()[0]
         if self._input.type not in _TYPES:
-            raise ModelUnavailable("onnx-input-wrong", path=str(file.path), shape=self._input.type)
+            raise ModelUnavailable("onnx-input-type-wrong", path=str(file.path), type=self._input.type)
         # Models that take one picture alone, or whose shapes inside were fixed for one, get them one by one.
         self._together = not fixed and self._takes_two()
         judged = self._judge(self._examples())

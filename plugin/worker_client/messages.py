@@ -547,6 +547,13 @@ ENGLISH = {
     "onnx-too-many-operators": N_(
         "'{path}' has more than {limit} operators, which no recogniser has; choose another model."
     ),
+    "onnx-too-many-parts": N_(
+        "'{path}' has more than {limit} parts (operators, tensors and what belongs to them), which no recogniser has;"
+        " choose another model."
+    ),
+    "onnx-function-takes-parts": N_(
+        "'{path}' has functions that are given weights or operators, which no recogniser needs; choose another model."
+    ),
     "onnx-sparse": N_("'{path}' keeps its weights sparse, which no recogniser does; choose another model."),
     "onnx-functions-differ": N_(
         "'{path}' has functions of another version of ONNX's operators (opset) than its own; save it with one version."
@@ -560,8 +567,14 @@ ENGLISH = {
         "'{path}' takes {shape} instead of square pictures in colour with sides of 32 to 512 pixels and fractions as"
         " values; choose a recogniser of faces."
     ),
+    "onnx-input-type-wrong": N_(
+        "'{path}' takes values of the type {type} instead of fractions (float); choose a recogniser of faces."
+    ),
     "onnx-size-differs": N_("'{path}' takes pictures of {size} pixels, not of {given}; leave size out."),
     "onnx-output-wrong": N_("'{path}' turns a face into {shape} values, which is no descriptor; choose a recogniser."),
+    "onnx-output-type-wrong": N_(
+        "'{path}' turns a face into values of the type {type} instead of fractions (float); choose a recogniser."
+    ),
     "onnx-failed": N_("onnxruntime can't run '{path}' ({reason}); get another copy of it, or a newer onnxruntime."),
     "onnx-not-convertible": N_("these of its operators can't be converted to torch: {operators}"),
     "onnx-conversion-differs": N_("converted to torch, it computes something other than onnxruntime does"),
