@@ -15,6 +15,8 @@ _ALIASES = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
 # At least two letters before the colon, for a single one is a drive.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE = re.compile(r"file://(?:localhost)?(/[^\0]*)", re.IGNORECASE)
+# What ends the path of a URL, or is left out of it, but may be in the name of a file.
+_ENDING = re.compile(r"[?#\t\r\n]")
 _NO_BUCKET = frozenset("*?[]#")  # of patterns, and of what no driver takes for a name
 _SEPARATORS = re.compile(r"[/\\]")
 
@@ -68,7 +70,11 @@ def place_named(name: str) -> Path | str:
     from urllib.request import url2pathname  # brings in http, which the command's start does without
 
     found = _FILE.fullmatch(name)
-    path = url2pathname(found[1]) if found else ""
+    quoted = _ENDING.sub(lambda sign: f"%{ord(sign[0]):02X}", found[1]) if found else ""
+    try:
+        path = url2pathname(quoted)
+    except (OSError, ValueError):  # another machine's, also after the first slashes; on Windows two drives
+        path = ""
     if not path or "\0" in path:
         raise BadRequest("file-url-unusable", url=name)
     return Path(path)
