@@ -154,7 +154,8 @@ ENGLISH = {
     "faces-in-batch": N_("Faces {value} are different people in each photo; choose all or largest for a batch."),
     "photo-changing": N_("'{path}' changes while it is read; wait until it is written, and run the batch again."),
     "earlier-result-replaced": N_(
-        "The earlier result that would have served for '{path}' was replaced meanwhile; run the batch again."
+        "The earlier result that would have served for '{path}' was replaced in the meantime; start the command again"
+        " to protect the photo."
     ),
     "no-face-chosen": N_("None of its faces was chosen."),
     "process-ended": N_(
