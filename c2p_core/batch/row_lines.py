@@ -39,6 +39,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _RESULT = ("result_digest", "result_size", "result_mtime_ns")
 _NO_PARTS = frozenset({"", ".", ".."})
+# What no name is that was read as ``os.fsdecode`` does, on a system that has names of bytes.
+_NO_NAME = re.compile(r"[\0\ud800-\udc7f\udd00-\udfff]")
 _HEX = re.compile(r"[0-9a-f]*")
 # What the pages and the table of a report take from a similarity.
 _SIMILARITY: Mapping[str, tuple[type, ...]] = {
@@ -84,7 +86,7 @@ def parse_row(line: bytes) -> Row:
     # What the journal writes down: text, and names as their bytes.
     told["program"].encode()
     for name in ("place", "target", "source"):
-        if told[name] is not None and b"\0" in os.fsencode(told[name]):
+        if told[name] is not None and _NO_NAME.search(told[name]):
             raise ValueError(f"{name} is no name")
     for name in ("place", "target"):
         if told[name] is not None:

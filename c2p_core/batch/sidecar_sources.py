@@ -18,8 +18,8 @@ from c2p_core.io.sidecars import LARGEST, sidecar_names
 
 _FOLDERS = 64  # whose sidecars are remembered
 _LONGEST_ENDING = 64
-# What leads elsewhere in the name of a file, on one system or another.
-_LEADING = re.compile(r"[\\:]")
+# What leads elsewhere in the name of a file, or can't be in one, on one system or another.
+_FORBIDDEN = re.compile(r'[\\:?*"<>|\x00-\x1f]')
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def beside_sidecars(source: str) -> Iterator[Path]:
         return
     folder, _, name = source.rpartition("/")
     # A name that a file can have, also with the ending of a sidecar.
-    stem, ending = os.path.splitext(_LEADING.sub("_", name))  # noqa: PTH122
+    stem, ending = os.path.splitext(_FORBIDDEN.sub("_", name))  # noqa: PTH122
     own = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
     with tempfile.TemporaryDirectory() as scratch:
         store, there = open_store(folder), _list_sidecars(folder)

@@ -110,7 +110,10 @@ def test_two_photos_of_one_place_are_both_kept(arrivals: Arrivals, clock: Clock,
 def test_results_below_the_folder_are_left_out_by_whatever_name_they_go(tmp_path: Path, clock: Clock) -> None:
     folder, link = tmp_path / "in", tmp_path / "link"
     folder.mkdir()
-    link.symlink_to(folder, target_is_directory=True)
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError as error:  # as on Windows without the right to
+        pytest.skip(f"no link can be made here: {error}")
     assert name_below(link / "out", folder) == str(folder / "out")
     assert name_below(folder / "out", link) == str(link / "out")
     assert name_below(tmp_path / "out", folder) == str(tmp_path / "out")

@@ -6,10 +6,13 @@ import errno
 import json
 import os
 import tempfile
+import urllib.request
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from PIL import Image
@@ -24,6 +27,7 @@ from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.planning import Plan
 from c2p_core.batch.row_lines import format_row, parse_row
 from c2p_core.batch.shared_journal import ROWS
+from c2p_core.batch.sidecar_sources import beside_sidecars
 from c2p_core.batch.sources import find_sources
 from c2p_core.batch.store_folder import open_store_folder, peek_store_folder
 from c2p_core.batch.store_lock import LOCK, hold_store
@@ -408,6 +412,14 @@ def test_a_sidecar_is_found_by_a_name_that_no_file_can_have(out: str, tmp_path: 
     assert results(out)[sidecar] == text and sidecar.startswith("day/aaa")
 
 
+def test_copies_of_sidecars_have_names_that_every_system_takes() -> None:
+    source, name = memory_url(), 'a\\b:c?d*e"f<g>h|i.p?g'
+    open_store(source).put(f"{name}.xmp", b"<x/>")
+    with beside_sidecars(f"{source}/{name}") as photo:
+        assert photo.name == "a_b_c_d_e_f_g_h_i.p_g"
+        assert [(copy.name, copy.read_bytes()) for copy in photo.parent.iterdir()] == [(f"{photo.name}.xmp", b"<x/>")]
+
+
 @pytest.mark.parametrize(
     "url", ["sftp://host/photos", "memory://", "s3://", "s3:///photos", "s3://[bad/a.png", "s3://photos*/a.png"]
 )
@@ -505,6 +517,8 @@ def test_a_row_of_windows_is_that_of_any_system(monkeypatch: pytest.MonkeyPatch)
         {"seconds": float("nan")},
         {"result_size": None},
         {"place": "\ud800.png"},
+        {"place": "\udc7f.png"},
+        {"target": "\udd00.png"},
         {"source": "/photos/a.png\0"},
         {"program": "\udce9"},
         {"report": {**REPORT, "padding": "x" * (16 << 20)}},
@@ -540,12 +554,30 @@ def test_a_file_url_is_a_folder(shoot: Path, tmp_path: Path, run: Run) -> None:
 
 
 def test_the_url_of_a_file_is_as_good_as_its_path(tmp_path: Path) -> None:
-    folder = tmp_path / "100 %20 #1?"
+    folder = tmp_path / "100 %20 #1"
     paths = [str(save(folder / name)) for name in ("a.png", "b.png")]
     for arguments, listed in (([folder.as_uri()], ""), (["-"], "\n".join(Path(path).as_uri() for path in paths))):
         assert [source.path for source in find_sources(arguments, Path("out"), listed.encode).files] == paths
     host = folder.as_uri().replace("file:///", "FILE://localhost/")
     assert urls.place_named(host) == folder
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "a%3Fb%23c", "a?b#c?"])
+def test_the_url_of_a_file_ends_at_no_question_mark(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # As on Python from 3.14 on, without the rules of Windows.
+    monkeypatch.setattr(urllib.request, "url2pathname", lambda url: unquote(urlsplit(f"file:{url}").path))
+    assert urls.place_named(f"file:///photos/{name}") == Path("/photos", unquote(name))
+
+
+@pytest.mark.parametrize("error", [URLError("not on local host"), OSError("Bad URL"), ValueError("Invalid IPv6 URL")])
+def test_the_url_of_a_file_that_python_refuses_is_refused(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(url: str) -> str:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "url2pathname", refuse)
+    with pytest.raises(BadRequest) as refused:
+        urls.place_named("file:////server/share/a.png")
+    assert refused.value.code == "file-url-unusable"
 
 
 @pytest.mark.parametrize("url", ["file://", "file://server/share/a.png", "file:///a%00.png", "file://[bad/a.png"])
