@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from c2p_core.io.boxes import read_boxes, read_items
+from c2p_core.io.unusable import Unusable
 
 UNSPECIFIED = 2
 _BRANDS = (b"avif", b"avis")
@@ -21,15 +22,13 @@ _FURTHER = {b"hdrgainmap": "gain-map", b"depth": "depth", b"auxid:2": "depth", b
 _CODINGS = {
     b"av01": "AV1",
     b"hvc1": "H.265",
-    b"lhv1": "H.265 in layers",
     b"avc1": "H.264",
     b"vvc1": "H.266",
     b"evc1": "EVC",
     b"j2k1": "JPEG 2000",
     b"jpeg": "JPEG",
-    b"unci": "HEIF without compression",
-    b"tili": "HEIF in tiles",
 }
+_UNCOMPRESSED, _TILED, _LAYERED_H265 = b"unci", b"tili", b"lhv1"
 # Boxes of a film beside the picture; phones write the second one.
 _FILMS = (b"moov", b"mpvd")
 # An item that says how the picture and a gain map become an HDR picture.
@@ -120,23 +119,27 @@ def read_properties(data: bytes) -> Properties:
     return Properties(largest, bits, colours, grey and limited, animated, frozenset(further))
 
 
-def unread_coding(data: bytes, error: Exception) -> str | None:
-    """The name of how an intact file's picture is packed, where ``error`` is due to that; None for a damaged file."""
+def why_unread(data: bytes, error: Exception) -> Unusable | None:
+    """What an intact file's picture has that nothing here reads, to which ``error`` is due; None for a damaged file."""
     items = read_items(data)
     if items is None:
         return None
     read = b"av01" if is_avif(data) else b"hvc1"
-    for kind in (items.kinds.get(item, b"") for item in items.shown()):
-        if kind in _CODINGS and kind != read:
-            return _CODINGS[kind]
+    kinds = [items.kinds.get(item, b"") for item in items.shown()]
     own = {kind for kind, _ in items.shown_properties()}
-    if not own.isdisjoint(_LAYERED):
-        return "AV1 in layers"
-    if any(kind == _LAYERS_OF_H265 for kind, _ in items.properties):
-        return _CODINGS[b"lhv1"]
+    if coding := next((_CODINGS[kind] for kind in kinds if kind in _CODINGS and kind != read), None):
+        return Unusable("image-compression-unsupported", compression=coding)
+    if _UNCOMPRESSED in kinds:
+        return Unusable("image-uncompressed-unsupported")
+    if (
+        _LAYERED_H265 in kinds
+        or not own.isdisjoint(_LAYERED)
+        or any(kind == _LAYERS_OF_H265 for kind, _ in items.properties)
+    ):
+        return Unusable("image-layers-unsupported")
     if _CROP in own and "ecurity limit" in str(error):
-        return "a small part of a larger picture"
-    return "an unusual kind of AVIF or HEIF" if _UNSUPPORTED.search(str(error)) else None
+        return Unusable("image-crop-unsupported")
+    return Unusable("image-kind-unsupported") if _TILED in kinds or _UNSUPPORTED.search(str(error)) else None
 
 
 def is_layered(data: bytes) -> bool:

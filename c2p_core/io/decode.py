@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageEr
 
 from c2p_core.io import avif_file, colour_marks, exif, jpeg_file, photoshop, png_file, riff_file, tiff_file, xmp
 from c2p_core.io.orientation import turn_upright
+from c2p_core.io.unusable import Unusable
 from c2p_core.io.vips import NUMBER_TYPES
 from c2p_core.photo import Format, Photo, Source
 
@@ -56,15 +57,6 @@ _NO_DECODER = re.compile(
 )
 # TIFF: bits of a channel that libvips reads; some scanners and cameras write 10, 12 or 14.
 _BITS = (1, 2, 4, 8, 16, 32, 64)
-
-
-class Unusable(Exception):
-    """A picture that can't be used; code and fields are those of ``UnreadableImage``, without ``path``."""
-
-    def __init__(self, code: str, /, **fields: Any) -> None:
-        super().__init__(code)
-        self.code = code
-        self.fields = fields
 
 
 @dataclass
@@ -358,8 +350,7 @@ def _stretch_grey(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _unread(data: bytes, error: Exception) -> Exception:
     """What is raised in place of a library's error: that nothing here reads such a file, or that it is damaged."""
-    coding = avif_file.unread_coding(data, error)
-    return Unusable("image-compression-unsupported", compression=coding) if coding else ValueError(str(error))
+    return avif_file.why_unread(data, error) or ValueError(str(error))
 
 
 def _read_heif(data: bytes) -> _Decoded:

@@ -14,9 +14,10 @@ import pyvips  # type: ignore[import-untyped]
 
 from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage, first_line
 from c2p_core.io.atomic_files import write_whole
-from c2p_core.io.decode import Unusable, decode, format_of
+from c2p_core.io.decode import decode, format_of
 from c2p_core.io.encode import Encoded, encode
 from c2p_core.io.raw_file import has_raw_ending, is_raw
+from c2p_core.io.unusable import Unusable
 from c2p_core.photo import Format, Photo
 
 FORMATS: dict[str, Format] = {

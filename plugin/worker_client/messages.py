@@ -215,6 +215,19 @@ ENGLISH = {
     "image-compression-unsupported": N_(
         "'{path}' is packed as {compression}, which this program can't read; export it as PNG, or as TIFF with Deflate."
     ),
+    "image-uncompressed-unsupported": N_(
+        "'{path}' is a HEIF picture without compression, which this program can't read; export it as PNG or JPEG."
+    ),
+    "image-layers-unsupported": N_(
+        "'{path}' holds its picture in several layers, which this program can't read; export it as PNG or JPEG."
+    ),
+    "image-crop-unsupported": N_(
+        "'{path}' shows a small part of a larger picture, which this program can't read; export that part as PNG or"
+        " JPEG."
+    ),
+    "image-kind-unsupported": N_(
+        "'{path}' is an unusual kind of AVIF or HEIF, which this program can't read; export it as PNG or JPEG."
+    ),
     "image-without-pages": N_("'{path}' holds no picture; export it again."),
     "image-animated": N_("'{path}' is animated; export the one picture that you want."),
     "image-of-several-pages": N_("'{path}' has {count} pages; export the one picture that you want."),

@@ -73,7 +73,7 @@ def test_a_layer_that_is_smaller_than_the_largest_one_is_read(tmp_path: Path) ->
 
 def test_a_layer_that_nothing_reads_is_no_damage(tmp_path: Path) -> None:
     path = str(tmp_path / "a.avif")
-    with raising(UnreadableImage, "image-compression-unsupported", path=path, compression="AV1 in layers"):
+    with raising(UnreadableImage, "image-layers-unsupported", path=path):
         read(tmp_path, layered(*MISSING))
 
 
@@ -100,12 +100,21 @@ def test_the_colours_of_another_picture_are_not_those_of_the_photo(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(b"vvc1", "H.266"), (b"unci", "HEIF without compression"), (b"j2k1", "JPEG 2000")]
+    ("kind", "code", "fields"),
+    [
+        (b"vvc1", "image-compression-unsupported", {"compression": "H.266"}),
+        (b"j2k1", "image-compression-unsupported", {"compression": "JPEG 2000"}),
+        (b"unci", "image-uncompressed-unsupported", {}),
+        (b"lhv1", "image-layers-unsupported", {}),
+        (b"tili", "image-kind-unsupported", {}),
+    ],
 )
-def test_a_heif_that_is_coded_otherwise_is_no_damage(tmp_path: Path, kind: bytes, name: str) -> None:
+def test_a_heif_that_is_coded_otherwise_is_no_damage(
+    tmp_path: Path, kind: bytes, code: str, fields: dict[str, str]
+) -> None:
     pytest.importorskip("pi_heif")
     file = HEIC.replace(b"hvc1", kind)
-    with raising(UnreadableImage, "image-compression-unsupported", path=str(tmp_path / "a.heic"), compression=name):
+    with raising(UnreadableImage, code, path=str(tmp_path / "a.heic"), **fields):
         read(tmp_path, file, "a.heic")
     with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.heic")):
         read(tmp_path, file[:-300], "a.heic")
@@ -120,6 +129,19 @@ def test_boxes_in_boxes_without_end_are_damage(tmp_path: Path) -> None:
     with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.avif")):
         read(tmp_path, file)
     assert read_items(file) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "code"),
+    [
+        (b"clap", "Security limit exceeded", "image-crop-unsupported"),
+        (b"free", "Unsupported feature", "image-kind-unsupported"),
+    ],
+)
+def test_what_a_library_does_not_read_of_an_intact_file_is_said(kind: bytes, error: str, code: str) -> None:
+    said = avif_file.why_unread(add_property(avif(PORTRAIT), kind, b"", owned=True), ValueError(error))
+    assert said is not None and said.code == code
+    assert avif_file.why_unread(avif(PORTRAIT), ValueError("Invalid input")) is None
 
 
 def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) -> None:
