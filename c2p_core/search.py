@@ -29,8 +29,8 @@ _T = TypeVar("_T")
 
 # Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 16
-# Decay rates of Adam's two averages. The random transformations change the gradient from step to step, and which limit
-# is reached changes with the picture: longer averages, 0.9 and 0.98, took 150 steps to less protection than 80 give.
+# Decay rates of Adam's two averages. Longer ones, 0.9 and 0.98, protected less after 150 steps than these do after 80
+# (``benchmarks/EXPERIMENTS.md``).
 _BETAS = (0.5, 0.8)
 # A recogniser whose last loss was 0 is evaluated in only one of this many of its turns.
 _RECHECK_EVERY = 4
