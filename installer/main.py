@@ -154,6 +154,7 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     # One thread per worker: more would compete for the cores. A file is one piece: what is tested in
     # GIMP's window builds on what was done there before; tests/conftest.py puts files in order.
     pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    pytest += ["--durations", "20", "--durations-min", "5"]
     if quick:
         pytest += ["-m", QUICK]
     code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
