@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, p
 from c2p_core.io.sidecars import Carried, carry_sidecars
 
 BEFORE, AFTER = "before", "after"
+# After these errors no other result could be written either, or the journal could not say so.
+_FATAL = ("journal-unusable", "folder-unusable", "store-unusable", "store-lock-lost")
 
 
 def tidy(folder: Path, journal: Journal) -> None:
@@ -159,19 +161,27 @@ class Recorder:
             told = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.there]}
             told["warnings"] = [*told.get("warnings", ()), *(warning.described() for warning in carried.warnings)]
             row = replace(row, target=self._relative(target), report=told)
-            number = self.journal.write(row)
+            try:
+                number = self.journal.write(row)
+            except CannotWrite:
+                _remove(carried.made)
+                raise
             try:
                 put_in_place(part, target, replace=replaced)
                 changed = target.stat().st_mtime_ns
             except OSError as error:
+                if not isinstance(error, FileExistsError) and holds(target, row):
+                    # It is there, but perhaps not yet on the disk; it stays announced, and the next run looks.
+                    reason = error.strerror or str(error)
+                    raise CannotWrite("folder-unusable", path=str(self.folder), reason=reason) from error
+                _remove(carried.made)
                 self.journal.forget(number)
-                for path in carried.made:
-                    path.unlink(missing_ok=True)
                 if isinstance(error, FileExistsError):
                     return None
                 raise
         finally:
             part.unlink(missing_ok=True)
+        # Where this fails, the row stays announced; the next run finds its result in place and notes it as done.
         self.journal.finish(number, self._relative(target), changed)
         return replace(row, number=number, state="done", result_mtime_ns=changed)
 
@@ -214,5 +224,10 @@ class Recorder:
 
 
 def _ends_all(error: CannotWrite) -> bool:
-    """Whether no other result may be written either: the disk is full, or the store can't be used or is another's."""
-    return error.fields.get("why") == Message("no-space") or error.code in ("store-unusable", "store-lock-lost")
+    """Whether no other result may be written either: no space or folder is left, or no journal, or no store of ours."""
+    return error.fields.get("why") == Message("no-space") or error.code in _FATAL
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

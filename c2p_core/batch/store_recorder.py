@@ -7,6 +7,7 @@ import itertools
 import posixpath
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -88,7 +89,11 @@ class StoreRecorder(Recorder):
             self.lock.confirm()
         made, told = self._carry(row, name)
         row = replace(row, target=target, report=told)
-        number = self.journal.write(row)
+        try:
+            number = self.journal.write(row)
+        except CannotWrite:
+            self._remove(made)
+            raise
         try:
             if replaced:
                 self.lock.confirm()
@@ -99,9 +104,8 @@ class StoreRecorder(Recorder):
             # It came in this very moment. If it is the result, another machine has written it, or this one has and
             # did not hear so; the journal learns of it.
             if not self.store.holds(name, data):
+                self._remove(made)
                 self.journal.forget(number)
-                for sidecar in made:
-                    self.store.remove(sidecar)
                 self.shelf.note(name, self.store.stat(name))
                 return None
         stamp = self.store.stat(name)
@@ -110,6 +114,10 @@ class StoreRecorder(Recorder):
         self.shelf.note(name, stamp)
         self.journal.finish(number, target, stamp[1])
         return replace(row, number=number, state="done", result_mtime_ns=stamp[1])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.store.remove(name)
 
     def _choose_place(self, row: Row) -> tuple[str, bool]:
         """Where a result goes, and whether it replaces an earlier one of ours."""

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -22,6 +23,7 @@ from c2p_core.batch.engine import Control, Job, Outcome, Reuse
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
+from c2p_core.io import atomic_files
 from tests.batch.darken import JOB, darken, results_of, run_batch, save
 from tests.checkout import ROOT, environment
 
@@ -240,6 +242,59 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
     agree(out)
 
 
+SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+
+
+def fill_journal(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the journal find the disk full, once, in one of its methods."""
+    left = [1]
+    work = getattr(Journal, method)
+
+    def full(self: Journal, *words: object) -> object:
+        if not left:
+            return work(self, *words)
+        left.clear()
+        with self._transaction():
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Journal, method, full)
+
+
+@pytest.mark.parametrize(("method", "kept"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
+def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_nothing_twice(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, method: str, kept: list[str]
+) -> None:
+    (shoot / "a.png.xmp").write_bytes(SIDECAR)
+    fill_journal(method, monkeypatch)
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "journal-unusable"
+    assert sorted(results_of(out)) == kept and list(out.rglob("*.part")) == [] == rows(out)
+    summary, plan = run_batch(shoot, out)
+    # The result that was in its place is known as done.
+    assert (summary.protected, plan.done) == ((2, 1) if kept else (3, 0))
+    assert sorted(results_of(out)) == ["a.png", "a.png.xmp", "day 1/b.png", "day 2/c.jpg"]
+    (out / "a.png.xmp").unlink()
+    agree(out)
+
+
+def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_there_counts(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_once(folder: Path) -> None:
+        monkeypatch.undo()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(atomic_files, "_sync_folder", fail_once)
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out)
+    assert error.value.code == "folder-unusable" and list(results_of(out)) == ["a.png"]
+    summary, plan = run_batch(shoot, out)
+    assert (summary.protected, plan.done) == (2, 1)
+    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    agree(out)
+
+
 def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "write_part", fail_with(errno.EACCES, 1))
     summary, _ = run_batch(shoot, out)
@@ -296,10 +351,9 @@ def test_what_no_photo_can_do_without_ends_the_batch(shoot: Path, out: Path) -> 
 
 def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot: Path, out: Path) -> None:
     photo, there = shoot / "day 2" / "c.jpg", out / "day 2" / "c.jpg.xmp"
-    sidecar = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
-    photo.with_name("c.jpg.xmp").write_bytes(sidecar)
+    photo.with_name("c.jpg.xmp").write_bytes(SIDECAR)
     run_batch(shoot, out)
-    assert there.read_bytes() == sidecar
+    assert there.read_bytes() == SIDECAR
     (row,) = (row for row in rows(out) if row.source == str(photo))
     assert row.report["sidecars"] == [str(there)] and row.report["warnings"] == []
     there.write_bytes(b"edited")

@@ -21,7 +21,7 @@ from c2p_core import cli
 from c2p_core.api import CancelToken
 from c2p_core.batch import object_sources, run, sources, store_folder, store_lock, urls
 from c2p_core.batch.engine import Control, Job, Outcome
-from c2p_core.batch.journal import Row
+from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item, plan_items
 from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.planning import Plan
@@ -247,6 +247,25 @@ def test_a_store_that_fails_ends_the_batch_and_the_next_run_goes_on(
         assert (error.value.code, error.value.fields["reason"]) == ("store-unusable", "no route to host")
     run_batch(shoot, out)
     assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+
+
+@pytest.mark.parametrize(("method", "kept"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
+def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_nothing_twice(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, method: str, kept: list[str]
+) -> None:
+    (shoot / "a.png.xmp").write_bytes(b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>')
+
+    def refuse(self: Journal, *_words: object) -> None:
+        raise CannotWrite("journal-unusable", path="journal.sqlite", reason="database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, method, refuse)
+        with pytest.raises(CannotWrite) as error:
+            run_batch(shoot, out)
+    assert error.value.code == "journal-unusable" and sorted(results(out)) == kept
+    summary, plan = run_batch(shoot, out)
+    assert (summary.protected, plan.done) == ((1, 1) if kept else (2, 0))
+    assert sorted(results(out)) == ["a.png", "a.png.xmp", "day 1/b.png"]
 
 
 def test_a_full_disk_of_this_machine_is_told(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
