@@ -1,4 +1,4 @@
-"""What runs on the machines of a Ray cluster: an actor, which is the engine of one process with photos from afar."""
+"""What runs on the machines of a Ray cluster: a Ray actor running the one-process engine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from c2p_core.version import __version__
 
 @dataclass(frozen=True)
 class Sent:
-    """A photo's file that comes along, for an actor need not see the disk that it is on.
+    """Photo bytes sent with the task, for an actor need not see the disk that the photo is on.
 
     Attributes:
-        data: its bytes.
+        data: the photo's file.
         stamp: its size and time of change.
     """
 

@@ -32,7 +32,7 @@ CORES = 4
 _IN_HAND = 3
 _MOST_TRIES = 3
 # Actors one after the other that die before they are there.
-_MOST_STILLBORN = 3
+_MAX_FAILED_STARTS = 3
 _LOOK_AROUND = 10.0  # seconds between two looks at what machines there are
 _REACHED = 10.0  # seconds in which the head of a cluster must answer
 _WAIT = 0.2  # seconds after which Ctrl-C is noticed at the latest
@@ -154,7 +154,7 @@ class _Crew:
     _actors: list[_Actor] = field(default_factory=list)
     _met: bool = False  # any actor
     _cancelled: bool = False
-    _stillborn: int = 0
+    _failed_starts: int = 0
     _looked: float = float("-inf")
     _room: int = 0
 
@@ -267,7 +267,7 @@ class _Crew:
             return
         item = actor.calls.pop(call)
         if isinstance(answer, Presence):
-            self._stillborn = 0
+            self._failed_starts = 0
             self._met = True
             actor.presence = answer
             if answer.program != __version__:
@@ -292,8 +292,8 @@ class _Crew:
         self._actors.remove(actor)
         self._looked = float("-inf")
         if actor.presence is None:
-            self._stillborn += 1
-            if self._stillborn >= _MOST_STILLBORN:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
                 raise BadRequest("ray-actors-die", reason=_describe(error)) from error
         if self._cancelled:
             return

@@ -17,7 +17,7 @@ from c2p_core.batch.journal import Journal, Pace
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Plan, Results
 from c2p_core.batch.reading import read_photo
-from c2p_core.batch.shelves import FolderShelf, Shelf
+from c2p_core.batch.result_readers import FolderReader, ResultReader
 from c2p_core.batch.sources import STATE_FOLDER
 from c2p_core.errors import C2PError, UnreadableImage
 
@@ -87,12 +87,12 @@ def plan_only(
     from c2p_core.batch.run import choose_settings
 
     settings = choose_settings(Job(options, strip_personal, looks=looks, mark=mark))
-    with _open_journal(destination) as (journal, shelf):
+    with _open_journal(destination) as (journal, reader):
         known = [] if journal is None else list(journal.known())
         pace = Pace() if journal is None else journal.pace(settings(""))
-        growth = (None if journal is None else journal.average_growth()) or 1.0
-    plan = Results(shelf, known, settings).plan(items)
-    disk = round(plan.bytes * growth) + _BESIDE_A_RESULT * len(plan.pending)
+        size_ratio = (None if journal is None else journal.mean_size_ratio()) or 1.0
+    plan = Results(reader, known, settings).plan(items)
+    disk = round(plan.bytes * size_ratio) + _BESIDE_A_RESULT * len(plan.pending)
     faces, without, unreadable, measured = None, 0, 0, None
     if store is not None:
         faces, without, unreadable, measured = _look(plan.pending, options, store(), pace.faces > 0, cancel)
@@ -132,7 +132,7 @@ def describe_estimate(estimate: Estimate, photos: int) -> Iterator[str]:
 
 
 @contextmanager
-def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, Shelf]]:
+def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, ResultReader]]:
     """The journal, None where there is none yet, and where its results are."""
     from c2p_core.batch.run import JOURNAL
 
@@ -142,12 +142,12 @@ def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, She
         with peek_store_folder(destination) as found:
             yield found
         return
-    path, shelf = destination / STATE_FOLDER / JOURNAL, FolderShelf(destination)
+    path, reader = destination / STATE_FOLDER / JOURNAL, FolderReader(destination)
     if not path.exists():
-        yield None, shelf
+        yield None, reader
         return
     with closing(Journal(path)) as journal:
-        yield journal, shelf
+        yield journal, reader
 
 
 def _find_free(destination: Path | str) -> int | None:

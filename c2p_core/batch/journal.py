@@ -216,7 +216,7 @@ class Journal:
         )
         return Pace(float(seconds), int(faces), photos)
 
-    def average_growth(self) -> float | None:
+    def mean_size_ratio(self) -> float | None:
         """How many times as large as the photos the results are; None before there is one."""
         ((results, photos),) = self._query("SELECT total(result_size), total(size) FROM photos WHERE state = 'done'")
         return results / photos if photos else None

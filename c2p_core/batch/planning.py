@@ -14,7 +14,7 @@ from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS
 from c2p_core.batch.engine import Reuse
 from c2p_core.batch.journal import Known
 from c2p_core.batch.layout import Item
-from c2p_core.batch.shelves import Shelf
+from c2p_core.batch.result_readers import ResultReader
 
 # Options that say where and for whom is computed, not what comes out.
 _WITHOUT_EFFECT = ("device",)
@@ -45,7 +45,7 @@ class Plan:
 def settings_digest(
     options: Mapping[str, Any], strip_personal: bool, looks: Mapping[str, Any] | None = None, mark: bool = True
 ) -> str:
-    """A digest of all that determines a result beside the photo.
+    """A digest of all settings that affect the result.
 
     Args:
         options: fields of the request, its references as photos.
@@ -77,9 +77,9 @@ class Results:
     ``find`` may be called from any thread.
     """
 
-    def __init__(self, shelf: Shelf, known: Iterable[Known], settings: Callable[[str], str]) -> None:
+    def __init__(self, reader: ResultReader, known: Iterable[Known], settings: Callable[[str], str]) -> None:
         """``settings`` is the digest of the settings for a photo, by its path."""
-        self._shelf = shelf
+        self._reader = reader
         self._settings = settings
         self._by_place: dict[tuple[str, str], Known] = {}
         self._by_source: dict[tuple[str, str], Known] = {}
@@ -134,7 +134,7 @@ class Results:
 
     def _look(self, known: Known) -> str:
         """Whether a result is "there", "changed" by somebody, or "gone"."""
-        stamp = self._shelf.stat(known.target or "")
+        stamp = self._reader.stat(known.target or "")
         if stamp is None:
             return "gone"
         if stamp == (known.result_size, known.result_mtime_ns):
@@ -143,8 +143,8 @@ class Results:
 
     def _read(self, known: Known) -> bytes | None:
         """The file of a result, unless it was changed; one of another size is not fetched."""
-        stamp = self._shelf.stat(known.target or "")
+        stamp = self._reader.stat(known.target or "")
         if stamp is None or stamp[0] != known.result_size:
             return None
-        data = self._shelf.read(known.target or "")
+        data = self._reader.read(known.target or "")
         return data if data is not None and hashlib.sha256(data).hexdigest() == known.result_digest else None

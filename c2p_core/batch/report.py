@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader
 
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.recorder import AFTER, BEFORE, thumbnail_name
-from c2p_core.batch.shelves import Shelf
+from c2p_core.batch.result_readers import ResultReader
 from c2p_core.batch.sources import PAGE, REPORT_FOLDER, TABLE
 from c2p_core.batch.words import count, describe_time
 from c2p_core.io.atomic_files import write_whole
@@ -105,13 +105,13 @@ class _Shown:
     faces: int
 
 
-def write_report(folder: Path, journal: Journal, shelf: Shelf) -> Path:
+def write_report(folder: Path, journal: Journal, reader: ResultReader) -> Path:
     """Write both forms of the report on all that the journal knows; returns the page's path.
 
     Args:
         folder: of the report.
         journal: what it tells of.
-        shelf: where the results are, and small pictures that are not in the folder.
+        reader: where the results are, and small pictures that are not in the folder.
 
     Raises:
         CannotWrite: it can't be written.
@@ -125,7 +125,7 @@ def write_report(folder: Path, journal: Journal, shelf: Shelf) -> Path:
         counted.add(row)
         table.add(row)
         if row.state == "done":
-            shown.append(_show(folder, row, shelf))
+            shown.append(_show(folder, row, reader))
             used |= {thumbnail_name(row.thumbnails, which) for which in (BEFORE, AFTER) if row.thumbnails}
         elif row.state == "failed":
             failed.append((_printable(row.place), _printable(row.report["error"]["text"])))
@@ -165,15 +165,15 @@ def _remove_unused(folder: Path, used: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _show(folder: Path, row: Row, shelf: Shelf) -> _Shown:
+def _show(folder: Path, row: Row, reader: ResultReader) -> _Shown:
     target = row.target or row.place
     pictures = [thumbnail_name(row.thumbnails, which) if row.thumbnails else "" for which in (BEFORE, AFTER)]
     before, after = (
-        f"{REPORT_FOLDER}/{name}" if name and _is_there(folder, name, shelf) else None for name in pictures
+        f"{REPORT_FOLDER}/{name}" if name and _is_there(folder, name, reader) else None for name in pictures
     )
     sentences = [face["sentence"] for face in row.report["faces"]]
     sentences += [warning["text"] for warning in row.report["warnings"]]
-    if shelf.stat(target) is None:
+    if reader.stat(target) is None:
         sentences.append("The result is not in its place any more; the next run makes it again.")
     link = "/".join(quote(os.fsencode(part)) for part in Path(target).parts)
     return _Shown(
@@ -181,8 +181,8 @@ def _show(folder: Path, row: Row, shelf: Shelf) -> _Shown:
     )
 
 
-def _is_there(folder: Path, picture: str, shelf: Shelf) -> bool:
-    return (folder / REPORT_FOLDER / picture).exists() or shelf.stat(f"{REPORT_FOLDER}{os.sep}{picture}") is not None
+def _is_there(folder: Path, picture: str, reader: ResultReader) -> bool:
+    return (folder / REPORT_FOLDER / picture).exists() or reader.stat(f"{REPORT_FOLDER}{os.sep}{picture}") is not None
 
 
 class _Table:

@@ -74,9 +74,9 @@ def parse_row(line: bytes) -> Row:
         raise ValueError("a line has other fields than a row")
     _check_fields(told, _TYPES)
     if not math.isfinite(told["seconds"]) or not math.isfinite(told["finished"]):
-        raise ValueError("a time is none")
+        raise ValueError("time is not finite")
     if told["state"] not in ("done", "without-face", "failed"):
-        raise ValueError("state is none")
+        raise ValueError("unknown state")
     done = told["state"] == "done"
     if done != (told["target"] is not None) or (done and any(told[name] is None for name in _RESULT)):
         raise ValueError("a result has no place, digest, size or time")

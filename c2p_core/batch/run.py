@@ -17,7 +17,7 @@ from c2p_core.batch.journal import Journal, Row, known_of
 from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Results, settings_digest
 from c2p_core.batch.recorder import Recorder, tidy
-from c2p_core.batch.shelves import FolderShelf, Shelf
+from c2p_core.batch.result_readers import FolderReader, ResultReader
 from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import BadRequest, CannotWrite
 from c2p_core.io.atomic_files import make_folder
@@ -33,14 +33,14 @@ class Folder:
     Attributes:
         path: where its journal and its report are; those of a store of objects are in the user's data folder.
         journal: the open journal.
-        shelf: where its results are.
+        reader: where its results are.
         make_recorder: makes what writes them; takes the arguments of ``Recorder``.
         publish: puts the report beside the results, where it is not.
     """
 
     path: Path
     journal: Journal
-    shelf: Shelf
+    reader: ResultReader
     make_recorder: Callable[..., Recorder] = Recorder
     publish: Callable[[], None] = lambda: None
 
@@ -101,7 +101,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
     """
     with lock_folder(path), contextlib.closing(Journal(path / STATE_FOLDER / JOURNAL)) as journal:
         tidy(path, journal)
-        yield Folder(path, journal, FolderShelf(path))
+        yield Folder(path, journal, FolderReader(path))
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def choose_settings(job: Job) -> Callable[[str], str]:
 
 def read_results(folder: Folder, settings: Callable[[str], str]) -> Results:
     """What the folder has."""
-    return Results(folder.shelf, folder.journal.known(), settings)
+    return Results(folder.reader, folder.journal.known(), settings)
 
 
 def run(

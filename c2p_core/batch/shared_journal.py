@@ -76,7 +76,7 @@ class SharedJournal(Journal):
 
     def restamp(self, number: int, source: str, size: int, mtime_ns: int) -> None:
         """See ``Journal``; the row goes to the store once more."""
-        # First, so that a run that ends in between shares a row that is as it was, and not one that nobody hears of.
+        # First, so that a run that ends in between shares a row that is as it was, and not one never shared.
         with self._transaction():
             self._base.execute("DELETE FROM shared WHERE number = ?", (number,))
         super().restamp(number, source, size, mtime_ns)

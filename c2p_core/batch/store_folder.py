@@ -13,9 +13,9 @@ from pathlib import Path
 
 from c2p_core.batch.journal import Journal
 from c2p_core.batch.objects import Store, open_store
+from c2p_core.batch.result_readers import StoreReader
 from c2p_core.batch.run import JOURNAL, Folder, lock_folder
 from c2p_core.batch.shared_journal import SharedJournal
-from c2p_core.batch.shelves import StoreShelf
 from c2p_core.batch.sources import PAGE, REPORT_FOLDER, STATE_FOLDER, TABLE
 from c2p_core.batch.store_lock import StoreLock, hold_store, read_machine
 from c2p_core.batch.store_recorder import StoreRecorder, tidy_store
@@ -45,17 +45,17 @@ def open_store_folder(url: str) -> Iterator[Folder]:
             store = lock.store
             journal.pull(store)
             tidy_store(store, journal)
-            shelf = StoreShelf(store)
-            make_recorder = partial(StoreRecorder, store=store, shelf=shelf, lock=lock)
+            reader = StoreReader(store)
+            make_recorder = partial(StoreRecorder, store=store, reader=reader, lock=lock)
             try:
-                yield Folder(path, journal, shelf, make_recorder, partial(_publish, store, shelf, path, lock))
+                yield Folder(path, journal, reader, make_recorder, partial(_publish, store, reader, path, lock))
             finally:
                 lock.confirm()
                 journal.push(store)
 
 
 @contextmanager
-def peek_store_folder(url: str) -> Iterator[tuple[Journal, StoreShelf]]:
+def peek_store_folder(url: str) -> Iterator[tuple[Journal, StoreReader]]:
     """What is in a folder of objects, and a copy of its journal; nothing is written there or kept here.
 
     Raises:
@@ -70,17 +70,17 @@ def peek_store_folder(url: str) -> Iterator[tuple[Journal, StoreShelf]]:
                 journal.copy_to(copy)
         with contextlib.closing(SharedJournal(copy)) as journal:
             journal.pull(store)
-            yield journal, StoreShelf(store)
+            yield journal, StoreReader(store)
 
 
-def _publish(store: Store, shelf: StoreShelf, path: Path, lock: StoreLock) -> None:
+def _publish(store: Store, reader: StoreReader, path: Path, lock: StoreLock) -> None:
     """Put what is new of the report into the store: small pictures that are there have not changed since.
 
     Raises:
         CannotWrite: the store can't be used, or another machine has taken over, whose report this would replace.
     """
     names = [f"{REPORT_FOLDER}/{picture.name}" for picture in sorted((path / REPORT_FOLDER).glob("*.jpg"))]
-    names = [name for name in names if shelf.stat(name) is None]
+    names = [name for name in names if reader.stat(name) is None]
     names += [f"{REPORT_FOLDER}/{page.name}" for page in sorted((path / REPORT_FOLDER).glob("page-*.html"))]
     names += [name for name in (TABLE, PAGE) if (path / name).exists()]
     for first in range(0, len(names), _AT_ONCE):

@@ -16,8 +16,8 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import number_places
 from c2p_core.batch.objects import Store
 from c2p_core.batch.recorder import Recorder
+from c2p_core.batch.result_readers import StoreReader, object_name
 from c2p_core.batch.shared_journal import SharedJournal
-from c2p_core.batch.shelves import StoreShelf, object_name
 from c2p_core.batch.sidecar_sources import beside_sidecars
 from c2p_core.batch.store_lock import StoreLock
 from c2p_core.batch.urls import join_url
@@ -44,11 +44,11 @@ class StoreRecorder(Recorder):
     """Writes what comes of photos into a store, and the journal's rows after them.
 
     Attributes:
-        store, shelf, lock: of the results. ``folder`` is that of the journal and the report, on this machine.
+        store, reader, lock: of the results. ``folder`` is that of the journal and the report, on this machine.
     """
 
     store: Store = field(kw_only=True)
-    shelf: StoreShelf = field(kw_only=True)
+    reader: StoreReader = field(kw_only=True)
     lock: StoreLock = field(kw_only=True)
     _pushed: float = field(default_factory=time.monotonic)
 
@@ -106,12 +106,12 @@ class StoreRecorder(Recorder):
             if not self.store.holds(name, data):
                 self._remove(made)
                 self.journal.forget(number)
-                self.shelf.note(name, self.store.stat(name))
+                self.reader.note(name, self.store.stat(name))
                 return None
         stamp = self.store.stat(name)
         if stamp is None:
             raise CannotWrite("store-unusable", url=join_url(self.store.url, name), reason="it was not kept") from None
-        self.shelf.note(name, stamp)
+        self.reader.note(name, stamp)
         self.journal.finish(number, target, stamp[1])
         return replace(row, number=number, state="done", result_mtime_ns=stamp[1])
 
@@ -123,7 +123,7 @@ class StoreRecorder(Recorder):
         """Where a result goes, and whether it replaces an earlier one of ours."""
         for place in itertools.chain([row.place], number_places(row.place)):
             name = object_name(place)
-            if self.shelf.stat(place) is None or self.store.stat(name) is None:
+            if self.reader.stat(place) is None or self.store.stat(name) is None:
                 return place, False
             owner = self.journal.owner(place)
             # This very result, which a machine wrote whose last rows are lost; or one of an earlier run.

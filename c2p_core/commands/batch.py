@@ -305,7 +305,7 @@ def write_batch_report(folder: Any) -> None:
     from c2p_core.batch.report import write_report
 
     try:
-        write_report(folder.path, folder.journal, folder.shelf)
+        write_report(folder.path, folder.journal, folder.reader)
         folder.publish()
     except CannotWrite as error:
         fail(str(error), error.exit_code)

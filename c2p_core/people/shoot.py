@@ -18,9 +18,9 @@ from c2p_core.people.listing import ListedFace, Listing, find_labelled, name_pho
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
-# Seconds that a photo waits for an earlier one of the same person: where a run ends, nobody says what became of that.
+# Seconds that a photo waits for an earlier one of the same person: where a run ends, no outcome of that is ever told.
 _PATIENCE = 30.0
-# Latest protected faces of a person that a further one is led away from.
+# Latest protected faces of a person that the next one is pushed away from.
 _REMEMBERED = 20
 
 
@@ -85,12 +85,12 @@ class ShootLooks:
         return ShootLooks, (*self._given, self._results)
 
     def go_on_from(self, results: Results) -> None:
-        """Lead away from these protected photos of earlier runs, too; before any photo is chosen."""
+        """Also push away from these protected photos of earlier runs; to be called before any photo is chosen."""
         self._results = results
         self._finished = {name_photo(Path(source), self._folder): source for source in results.files}
 
     def find_unlisted(self, paths: Iterable[str]) -> list[str]:
-        """Those of the photos in which nobody was looked for yet: all of their faces are nobody's in particular."""
+        """The photos that the list of faces doesn't cover yet: no face in them is assigned to a person."""
         return [path for path in paths if name_photo(Path(path), self._folder) not in self._read]
 
     def settings(self, path: str) -> Mapping[str, Any]:
@@ -115,7 +115,7 @@ class ShootLooks:
         for number, person in wanted.items():
             own = self._look(person)
             look = FaceLook(number, own.prompt, own.strength, own.seed, own.locks, traces.get(person, ()))
-            # What nobody in particular gets is what the request says, unless the file says otherwise.
+            # An unassigned face gets what the request says, unless the file has a look for the others.
             if person or look != FaceLook(number):
                 looks.append(look)
         return replace(

@@ -27,7 +27,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (shoot / "broken.png").write_bytes(b"<b>no picture</b>")
     run_batch(shoot, out)
     with run.open_folder(out) as folder:
-        report.write_report(out, folder.journal, folder.shelf)
+        report.write_report(out, folder.journal, folder.reader)
     return out
 
 
@@ -90,7 +90,7 @@ def test_pictures_of_results_that_are_no_more_and_pages_too_many_go(tmp_path: Pa
     (left / "old-before.jpg").write_bytes(b"x")
     (left / "page-7.html").write_bytes(b"x")
     with run.open_folder(tmp_path / "out") as folder:
-        report.write_report(tmp_path / "out", folder.journal, folder.shelf)
+        report.write_report(tmp_path / "out", folder.journal, folder.reader)
     assert sorted(path.name[-10:] for path in left.iterdir()) == ["-after.jpg", "before.jpg"]
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from c2p_core.batch.objects import Stamp, Store
 
 
-class Shelf(Protocol):
+class ResultReader(Protocol):
     """Results by their places, which are relative and have the separators of this system; from any thread."""
 
     def stat(self, place: str) -> Stamp | None:
@@ -21,14 +21,14 @@ class Shelf(Protocol):
         ...
 
 
-class FolderShelf:
+class FolderReader:
     """Results in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def stat(self, place: str) -> Stamp | None:
-        """See ``Shelf``."""
+        """See ``ResultReader``."""
         try:
             status = (self._folder / place).stat()
         except (OSError, ValueError):
@@ -36,14 +36,14 @@ class FolderShelf:
         return status.st_size, status.st_mtime_ns
 
     def read(self, place: str) -> bytes | None:
-        """See ``Shelf``."""
+        """See ``ResultReader``."""
         try:
             return (self._folder / place).read_bytes()
         except OSError:
             return None
 
 
-class StoreShelf:
+class StoreReader:
     """Results in a store, as they were listed at first; what this program puts there since is known, too."""
 
     def __init__(self, store: Store) -> None:
@@ -51,11 +51,11 @@ class StoreShelf:
         self._listed = store.list_all()
 
     def stat(self, place: str) -> Stamp | None:
-        """See ``Shelf``."""
+        """See ``ResultReader``."""
         return self._listed.get(object_name(place))
 
     def read(self, place: str) -> bytes | None:
-        """See ``Shelf``."""
+        """See ``ResultReader``."""
         return self._store.read(object_name(place))
 
     def note(self, name: str, stamp: Stamp | None) -> None:
