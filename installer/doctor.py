@@ -23,16 +23,16 @@ from installer.environment import (
     run_program,
     wanted_stamps,
 )
+from installer.folders import Installation, data_home, is_ours, read_marker
 from installer.gimp import ask, sandbox_advice, trouble
 from installer.gimps import expected_profile, misplaced, profiles, programs
 from installer.placed import Record
-from installer.places import Places, data_home, is_ours, read_marker
 from installer.problems import read_problem
 
 _LOG_LINES = 20
 
 
-def diagnose(where: Places, say: Callable[[str], None] = print) -> int:
+def diagnose(where: Installation, say: Callable[[str], None] = print) -> int:
     """Print the diagnosis, ready to be pasted; returns 0 without problems, else 1."""
     problems: list[str] = []
     for title, section in _SECTIONS:
@@ -58,7 +58,7 @@ def discreet(line: str) -> str:
     return re.sub(r"\b[0-9a-f]{32,}\b", "(secret)", line)
 
 
-def _system(where: Places, problems: list[str]) -> Iterator[str]:
+def _system(where: Installation, problems: list[str]) -> Iterator[str]:
     yield f"Protect Face {release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
@@ -77,7 +77,7 @@ def _system(where: Places, problems: list[str]) -> Iterator[str]:
             yield f"{name}={os.environ[name]}"
 
 
-def _environment(where: Places, problems: list[str]) -> Iterator[str]:
+def _environment(where: Installation, problems: list[str]) -> Iterator[str]:
     for name, folder in (("environment", where.venv), ("models", where.models), ("data", data_home())):
         yield f"{name}: {folder} ({_describe_access(folder)})"
     if not where.python.exists():
@@ -96,7 +96,7 @@ def _environment(where: Places, problems: list[str]) -> Iterator[str]:
         problems.append(f"The environment is damaged ({words[-1]}); run 'python3 install.py --gimp'.")
 
 
-def _models(where: Places, problems: list[str]) -> Iterator[str]:
+def _models(where: Installation, problems: list[str]) -> Iterator[str]:
     if not where.c2p.exists():
         yield "unknown without the environment"
         return
@@ -106,7 +106,7 @@ def _models(where: Places, problems: list[str]) -> Iterator[str]:
         problems.append("Models are missing or damaged (see above); run 'python3 install.py --gimp'.")
 
 
-def _worker(where: Places, problems: list[str]) -> Iterator[str]:
+def _worker(where: Installation, problems: list[str]) -> Iterator[str]:
     facts = worker.diagnosis(where)
     logs = {name: str(facts.pop(name, "")) for name in ("start log", "log")}
     run = Path(str(facts.pop("run folder")))
@@ -123,7 +123,7 @@ def _worker(where: Places, problems: list[str]) -> Iterator[str]:
         yield from (f"  {line}" for line in lines)
 
 
-def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
+def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
     missed: list[OSError] = []
     folders = profiles(missed=missed)
     problems += [str(read_problem(error)) for error in missed]
@@ -165,7 +165,7 @@ def _gimps(where: Places, problems: list[str]) -> Iterator[str]:
         yield advice
 
 
-def _other_programs(where: Places, problems: list[str]) -> Iterator[str]:
+def _other_programs(where: Installation, problems: list[str]) -> Iterator[str]:
     described = Record.read().describe()
     if not described:
         yield "not connected"

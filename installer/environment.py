@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from installer.places import MARKER, Places, claim, read_marker, write_marker
+from installer.folders import MARKER, Installation, claim, read_marker, write_marker
 from installer.problems import Stop, disk_problem, pip_problem
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -69,114 +69,108 @@ Say = Callable[[str], None]
 
 
 def prepare(
-    places: Places, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
+    where: Installation, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
 ) -> None:
     """Bring the environment to the state that the checkout requires; does nothing where it is up to date.
 
     Args:
-        places: folders to use.
+        where: folders to use.
         tests: whether the test tools are needed too.
         offline: do not let pip fetch anything.
         say: called with a line for each step that takes time.
         before_change: called before anything is replaced, to end programs that use it.
 
     Raises:
-        Stop: something is not available; the sentence says what to do.
+        Stop: something is not available; the message says what to do.
     """
-    if not claim(places.venv):
-        raise Stop(f"'{places.venv}' is not empty and was not made by install.py; choose another --venv.", 2)
-    if sys.platform == "win32" and _STORE in os.path.realpath(places.venv / MARKER):
-        raise Stop(
-            f"Python from the Microsoft Store hides '{places.venv}' from GIMP; install Python from python.org and run"
-            " install.py with that, or set C2P_HOME to a folder outside of AppData.",
-            6,
-        )
+    if not claim(where.venv):
+        raise Stop("folder-not-ours", 2, folder=where.venv)
+    if sys.platform == "win32" and _STORE in os.path.realpath(where.venv / MARKER):
+        raise Stop("folder-hidden-by-store", 6, folder=where.venv)
     # A working environment is kept, whatever Python runs install.py: a new one would need the network.
-    new = run_program([places.python, "-m", "pip", "--version"]).returncode != 0
+    new = run_program([where.python, "-m", "pip", "--version"]).returncode != 0
     if new:
         before_change()
-        _make(places.venv, say)
-    _fill(places, tests, offline, say, before_change)
-    code, said = examine(places)
+        make_environment(where.venv, say)
+    _fill(where, tests, offline, say, before_change)
+    code, findings = examine(where)
     if code and not new and not offline:
-        say(f"the environment is damaged ({said[-1]})")
+        say(f"the environment is damaged ({findings[-1]})")
         before_change()
-        _make(places.venv, say)
-        _fill(places, tests, offline, say, before_change)
-        code, said = examine(places)
+        make_environment(where.venv, say)
+        _fill(where, tests, offline, say, before_change)
+        code, findings = examine(where)
     if code and offline:
-        raise Stop(
-            f"The environment is damaged ({said[-1]}) and --offline forbids mending it; run without --offline.", 6
-        )
+        raise Stop("environment-damaged-offline", 6, reason=findings[-1])
     if code:
-        raise Stop(f"What pip installed does not work here ({said[-1]}); report what --doctor prints.", 6)
-    if not compiled_files(places):
-        raise Stop(f"There are no translations in '{CHECKOUT}', so it is not complete; get Protect Face anew.", 6)
+        raise Stop("environment-broken", 6, reason=findings[-1])
+    if not compiled_files(where):
+        raise Stop("translations-missing", 6, checkout=CHECKOUT)
 
 
-def _fill(places: Places, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
+def _fill(where: Installation, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
     """Install every part with pip that is not as this checkout requires."""
-    known = read_marker(places.venv)
+    known = read_marker(where.venv)
     stamps = wanted_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and (run_program([places.c2p, "--help"]).returncode or not compiled_files(places)):
+    if OWN_PACKAGE not in missing and (run_program([where.c2p, "--help"]).returncode or not compiled_files(where)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
     if PACKAGES not in known:
-        _check_space(places.venv)
+        check_space(where.venv)
     before_change()
     # The parts are missing until pip ends, so that the next run continues a killed one.
-    write_marker(places.venv, {part: stamp for part, stamp in known.items() if part not in missing})
+    write_marker(where.venv, {part: stamp for part, stamp in known.items() if part not in missing})
     # Inside the environment: there is space, and what a killed run leaves is removed with it.
-    with tempfile.TemporaryDirectory(prefix="wheel-", dir=places.venv) as folder:
-        wheel = _build(places, Path(folder), PACKAGES in missing, offline, say)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=where.venv) as folder:
+        wheel = _build(where, Path(folder), PACKAGES in missing, offline, say)
         if OWN_PACKAGE in missing:
             say("installing c2p from this checkout")
             # Nothing is fetched for it, so it can't fail because of the network.
             own = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
-            pip(places, "install", own, offline=False, say=say)
-            _record(places, OWN_PACKAGE, stamps)
+            pip(where, "install", own, offline=False, say=say)
+            _record(where, OWN_PACKAGE, stamps)
         for part in EXTRAS:
             if part not in missing:
                 continue
             say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
             wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
-            pip(places, "install", wanted, offline=offline, say=say)
-            _record(places, part, stamps)
+            pip(where, "install", wanted, offline=offline, say=say)
+            _record(where, part, stamps)
 
 
-def _build(places: Places, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
+def _build(where: Installation, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
     """Build the checkout's wheel in ``folder``; first fetches the build tools where they may be missing."""
     if new_tools:
-        pip(places, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
+        pip(where, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
     # Without pip's cache, where the wheel would remain after an uninstallation.
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
-    pip(places, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
+    pip(where, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
-def _record(places: Places, part: str, stamps: dict[str, str]) -> None:
+def _record(where: Installation, part: str, stamps: dict[str, str]) -> None:
     """Record in the marker that a part is as this checkout requires."""
-    write_marker(places.venv, read_marker(places.venv) | {part: stamps[part]})
+    write_marker(where.venv, read_marker(where.venv) | {part: stamps[part]})
 
 
-def examine(places: Places) -> tuple[int, list[str]]:
+def examine(where: Installation) -> tuple[int, list[str]]:
     """Check that the installed packages work.
 
     Returns:
         0 if they do, and lines for the diagnosis, the last of which describes a fault.
     """
-    ended = run_program([places.python, "-I", "-c", _EXAMINATION])
-    return ended.returncode, ended.stdout.strip().splitlines() or ["no words"]
+    ended = run_program([where.python, "-I", "-c", _EXAMINATION])
+    return ended.returncode, ended.stdout.strip().splitlines() or ["no output"]
 
 
-def compiled_files(places: Places) -> dict[str, bytes]:
+def compiled_files(where: Installation) -> dict[str, bytes]:
     """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
     found: dict[str, bytes] = {}
-    for client in sorted(places.venv.glob(f"{packages}/worker_client")):
+    for client in sorted(where.venv.glob(f"{packages}/worker_client")):
         for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*"):
             found |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}
     return found
@@ -246,19 +240,19 @@ def run_program(
         return subprocess.CompletedProcess(words, 1, str(error), "")
 
 
-def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
+def pip(where: Installation, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
     """Run ``pip install`` or ``pip wheel``; prints only slow steps and writes the full output to a log.
 
     Raises:
         Stop: it failed.
     """
-    command = [str(places.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
+    command = [str(where.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", *(["--no-index"] if offline else [])]
     if job == "install":
         # Python compiles a module when it is first imported; most of these packages never are (200 MB, 20 s).
         command.append("--no-compile")
     command += arguments
-    log = places.venv / LOG
+    log = where.venv / LOG
     output: list[str] = []
     try:
         with (
@@ -272,7 +266,7 @@ def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: S
                 encoding="utf-8",
                 errors="replace",
                 env=child_environment(),
-                cwd=places.venv,
+                cwd=where.venv,
             ) as process,
         ):
             try:
@@ -285,7 +279,7 @@ def pip(places: Places, job: str, arguments: list[str], *, offline: bool, say: S
                 process.terminate()
                 raise
     except OSError as error:
-        raise disk_problem(error, places.venv) from error
+        raise disk_problem(error, where.venv) from error
     if process.returncode:
         raise pip_problem("".join(output), offline, log)
 
@@ -302,13 +296,14 @@ def condensed(line: str) -> str:
     return ""
 
 
-def _make(folder: Path, say: Say) -> None:
+def make_environment(folder: Path, say: Say) -> None:
+    """Replace what is in ``folder`` by a new virtual environment with nothing but pip.
+
+    Raises:
+        Stop: it can't be made.
+    """
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise Stop(
-            "This Python comes without its venv module; on Debian or Ubuntu run 'sudo apt install python3-venv',"
-            " then the same command again.",
-            6,
-        )
+        raise Stop("venv-module-missing", 6)
     say(f"making a virtual environment in {folder}")
     # First, because what follows may be interrupted: nothing in the folder counts as installed any more.
     write_marker(folder, {})
@@ -318,19 +313,24 @@ def _make(folder: Path, say: Say) -> None:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     except OSError as error:
         raise disk_problem(error, folder) from error
-    # Not sys.executable, which may be in the folder that was just emptied.
-    made = run_program([getattr(sys, "_base_executable", sys.executable), "-m", "venv", folder])
+    made = run_program([base_python(), "-m", "venv", folder])
     if made.returncode:
-        _check_space(folder)
-        last = (made.stdout.strip().splitlines() or ["no words"])[-1]
-        raise Stop(f"Python could not make a virtual environment in '{folder}' ({last}); try another --venv.", 6)
+        check_space(folder)
+        last = (made.stdout.strip().splitlines() or ["no output"])[-1]
+        raise Stop("venv-failed", 6, folder=folder, reason=last)
 
 
-def _check_space(folder: Path) -> None:
+def base_python() -> str:
+    """The Python that the running one was made from; ``sys.executable`` may be in an environment that is replaced."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def check_space(folder: Path) -> None:
+    """Check that the disk has space for all packages.
+
+    Raises:
+        Stop: it has not.
+    """
     free = shutil.disk_usage(folder).free
     if free < NEEDED_BYTES:
-        raise Stop(
-            f"Only {free / 1e9:.1f} GB are free where '{folder}' lies and about {NEEDED_BYTES / 1e9:.1f} are needed;"
-            " free some, or choose another --venv.",
-            5,
-        )
+        raise Stop("disk-too-small", 5, folder=folder, free_gb=free / 1e9, needed_gb=NEEDED_BYTES / 1e9)

@@ -9,8 +9,8 @@ from typing import Literal
 
 from installer import plug_in, worker
 from installer.environment import Say, compiled_files
+from installer.folders import Installation, is_there, remove
 from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
-from installer.places import Places, is_there, remove
 from installer.problems import Stop, read_problem
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
@@ -50,11 +50,11 @@ def present() -> tuple[Program, ...]:
     if not found and not profiles(missed=missed):
         if missed:
             raise read_problem(missed[0])
-        raise Stop("No GIMP was found. Install GIMP 3 (https://www.gimp.org/downloads/), start it once, and repeat.", 6)
+        raise Stop("gimp-missing", 6)
     return found
 
 
-def install(where: Places, found: Sequence[Program], say: Say) -> list[Outcome]:
+def install(where: Installation, found: Sequence[Program], say: Say) -> list[Outcome]:
     """Install or repair the plug-in in every GIMP.
 
     Args:
@@ -108,11 +108,7 @@ def check_prompts(profile: Profile) -> list[str]:
         Stop: they are still there.
     """
     if _has_prompts(profile.folder):
-        raise Stop(
-            f"'{profile.folder / _SETTINGS}' still holds your recent prompts; close GIMP and repeat, or delete what it"
-            f" has under {RECENT}.",
-            5,
-        )
+        raise Stop("prompts-kept", 5, path=profile.folder / _SETTINGS, name=RECENT)
     return []
 
 
@@ -146,7 +142,7 @@ def trouble(program: Program, answer: Answer) -> str:
     return "It could not be checked; start it and look under Filters > Privacy."
 
 
-def sandbox_advice(where: Places) -> str:
+def sandbox_advice(where: Installation) -> str:
     """Advice for users of a sandboxed GIMP; "" if there is no such GIMP."""
     if flatpak_installed() or any(profile.confined for profile in profiles()):
         return (
@@ -156,7 +152,7 @@ def sandbox_advice(where: Places) -> str:
     return ""
 
 
-def _install_in(profile: Profile, where: Places, say: Say) -> Outcome:
+def _install_in(profile: Profile, where: Installation, say: Say) -> Outcome:
     folder = plug_in.folder_in(profile)
     try:
         changed = plug_in.write(profile, worker.pointer(where), compiled_files(where))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from installer.environment import run_program
-from installer.places import is_there
+from installer.folders import is_there
 
 FLATPAK = "org.gimp.GIMP"
 FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from installer.environment import CHECKOUT, Say
-from installer.placed import Record, remove_empty
-from installer.places import Places, data_home, places
+from installer.folders import Installation, data_home, find_installation
+from installer.placed import Placed, Record, remove_empty
 from installer.problems import Stop
 
 SOURCE = CHECKOUT / "integrations"
@@ -24,6 +24,11 @@ FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
 OWN = "integrations"
 _LUA_LINE = 'require "protect-face"  -- by Protect Face, install.py --integrations'
 _LUA_NEEDED = 'require "protect-face"'
+_OUTCOMES: dict[Placed, str] = {
+    "written": "wrote '{path}'",
+    "unchanged": "nothing to do in '{path}'",
+    "foreign": "'{path}' is somebody else's or was changed; move it away and repeat",
+}
 _FLATPAKS = {"darktable": "org.darktable.Darktable", "digiKam": "org.kde.digikam"}
 
 
@@ -85,7 +90,7 @@ class System:
         )
 
 
-def find(where: Places, system: System) -> list[Integration]:
+def find(where: Installation, system: System) -> list[Integration]:
     """The programs of this user that ``c2p`` can be connected to, each with what it gets."""
     finders = (_find_darktable, _find_digikam, _find_nautilus, _find_dolphin, _find_lightroom)
     return [found for finder in finders if (found := finder(where, system)) is not None]
@@ -106,11 +111,8 @@ def install(found: list[Integration], say: Say) -> int:
             failed += 1
             continue
         for outcome, path in outcomes:
-            if outcome == "somebody else's":
-                say(f"{integration.name}: '{path}' is somebody else's or was changed; move it away and repeat")
-            else:
-                say(f"{integration.name}: {outcome} '{path}'")
-        failed += any(outcome == "somebody else's" for outcome, _ in outcomes)
+            say(f"{integration.name}: {_OUTCOMES[outcome].format(path=path)}")
+        failed += any(outcome == "foreign" for outcome, _ in outcomes)
         if integration.advice:
             say(f"{integration.name}: {integration.advice}")
     return failed
@@ -138,15 +140,15 @@ def remove() -> list[str]:
     parents = {
         parent for name in record.files for parent in (Path(name).parent, *Path(name).parents) if _is_own(parent)
     }
-    said = record.remove()
+    lines = record.remove()
     waiting = _find_waiting()
     if waiting.is_dir() and not waiting.is_symlink():
         # Protected photos that digiKam has not fetched.
         shutil.rmtree(waiting)
-        said.append(f"Removed '{waiting}'.")
+        lines.append(f"Removed '{waiting}'.")
         parents.add(waiting.parent)
     remove_empty(sorted(parents, reverse=True))
-    return said
+    return lines
 
 
 def _find_waiting() -> Path:
@@ -160,7 +162,7 @@ def _is_own(folder: Path) -> bool:
     return folder == data_home() / OWN or any(part.endswith(".app") for part in folder.parts)
 
 
-def _find_darktable(where: Places, system: System) -> Integration | None:
+def _find_darktable(where: Installation, system: System) -> Integration | None:
     if system.platform == "win32":
         local = system.environment.get("LOCALAPPDATA")
         folder = (Path(local) if local else system.home / "AppData" / "Local") / "darktable"
@@ -176,7 +178,7 @@ def _find_darktable(where: Places, system: System) -> Integration | None:
     )
 
 
-def _find_digikam(where: Places, system: System) -> Integration | None:
+def _find_digikam(where: Installation, system: System) -> Integration | None:
     if not system.has("digikam", system.data / "digikam", system.config / "digikam"):
         return None
     tool = "Batch Queue Manager > Base Tools > Custom Tools > Custom Script"
@@ -188,7 +190,7 @@ def _find_digikam(where: Places, system: System) -> Integration | None:
     return Integration("digiKam", (script,), advice=f"put this line into {tool}: {line}")
 
 
-def _find_nautilus(where: Places, system: System) -> Integration | None:
+def _find_nautilus(where: Installation, system: System) -> Integration | None:
     if not system.platform.startswith("linux") or not system.has("nautilus", system.data / "nautilus"):
         return None
     body = _fill_shell("file-managers/protect-face.sh", where)
@@ -196,7 +198,7 @@ def _find_nautilus(where: Places, system: System) -> Integration | None:
     return Integration("Nautilus", (script,), advice="the menu of chosen photos has Scripts > Protect Faces")
 
 
-def _find_dolphin(where: Places, system: System) -> Integration | None:
+def _find_dolphin(where: Installation, system: System) -> Integration | None:
     if not system.platform.startswith("linux") or not system.has("dolphin", system.data / "dolphin"):
         return None
     program = data_home() / OWN / "file-manager.sh"
@@ -210,7 +212,7 @@ def _find_dolphin(where: Places, system: System) -> Integration | None:
     return Integration("Dolphin", (script, entry), advice="the menu of chosen photos has Protect Faces")
 
 
-def _find_lightroom(where: Places, system: System) -> Integration | None:
+def _find_lightroom(where: Installation, system: System) -> Integration | None:
     if system.platform == "win32":
         roaming = system.environment.get("APPDATA")
         base = Path(roaming) if roaming else system.home / "AppData" / "Roaming"
@@ -221,19 +223,19 @@ def _find_lightroom(where: Places, system: System) -> Integration | None:
     folder = base / "Adobe" / "Lightroom"
     if not folder.is_dir():
         return None
-    make: Callable[[Places, Path], tuple[File, ...]] = (
+    make: Callable[[Installation, Path], tuple[File, ...]] = (
         _make_droplet if system.platform == "darwin" else _make_batch_file
     )
     advice = "the export dialog has Post-Processing > After Export > Protect Faces"
     return Integration("Lightroom", make(where, folder / "Export Actions"), advice=advice)
 
 
-def _make_batch_file(where: Places, folder: Path) -> tuple[File, ...]:
+def _make_batch_file(where: Installation, folder: Path) -> tuple[File, ...]:
     words = " ".join(f'"{word}"' for word in _command(where)).replace("%", "%%")
     return (File(folder / "Protect Faces.cmd", _fill("lightroom/Protect Faces.cmd", 'C2P="c2p"', f"C2P={words}")),)
 
 
-def _make_droplet(where: Places, folder: Path) -> tuple[File, ...]:
+def _make_droplet(where: Installation, folder: Path) -> tuple[File, ...]:
     """The files of an application that takes the exported photos; a Mac compiles it.
 
     Raises:
@@ -246,7 +248,7 @@ def _make_droplet(where: Places, folder: Path) -> tuple[File, ...]:
         try:
             subprocess.run(["osacompile", "-o", str(app), "-"], input=source, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise Stop(f"osacompile can't make Lightroom's export action ({error}); report this.", 6) from error
+            raise Stop("osacompile-failed", 6, reason=error) from error
         return tuple(
             File(folder / path.relative_to(scratch), path.read_bytes(), os.access(path, os.X_OK))
             for path in sorted(app.rglob("*"))
@@ -254,13 +256,15 @@ def _make_droplet(where: Places, folder: Path) -> tuple[File, ...]:
         )
 
 
-def _command(where: Places) -> list[str]:
+def _command(where: Installation) -> list[str]:
     """The beginning of a command of ``c2p``; other programs may be started without our variables."""
-    usual = places(None, None, {name: value for name, value in os.environ.items() if not name.startswith("C2P_")})
+    usual = find_installation(
+        None, None, {name: value for name, value in os.environ.items() if not name.startswith("C2P_")}
+    )
     return [str(where.c2p), *(() if where.models == usual.models else ("--models", str(where.models)))]
 
 
-def _fill_shell(name: str, where: Places) -> bytes:
+def _fill_shell(name: str, where: Installation) -> bytes:
     return _fill(name, 'c2p() { command c2p "$@"; }', f'c2p() {{ {shlex.join(_command(where))} "$@"; }}')
 
 
@@ -268,7 +272,7 @@ def _fill(name: str, placeholder: str, words: str) -> bytes:
     """A file of ours with the path of ``c2p`` in it."""
     text = (SOURCE / name).read_bytes().decode("utf-8")
     if text.count(placeholder) != 1:
-        raise Stop(f"'{SOURCE / name}' is not as it was shipped; get Protect Face anew.", 6)
+        raise Stop("checkout-changed", 6, path=SOURCE / name)
     return text.replace(placeholder, words).encode()
 
 

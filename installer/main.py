@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from installer import doctor, gimp, integrations, worker, zips
 from installer.environment import CHECKOUT, child_environment, compiled_files, fetched_models, prepare
+from installer.folders import Installation, claim, data_home, find_installation, remove, remove_test_systems
 from installer.gimps import profiles, programs
-from installer.places import Places, claim, data_home, places, remove, remove_test_systems
 from installer.plug_in import folder_in
 from installer.problems import Stop, disk_problem
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.protect is None and options.test is None and options.job is None:
         parser.print_help()
         return 2
-    where = places(options.venv, options.models)
+    where = find_installation(options.venv, options.models)
     try:
         if options.job == "uninstall":
             return uninstall(where)
@@ -88,14 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def protect(where: Places, options: argparse.Namespace) -> int:
+def protect(where: Installation, options: argparse.Namespace) -> int:
     """Set up and protect one photo; returns the exit code of `c2p protect`."""
     photo, target, report = photo_and_targets(options.protect, options.output)
-    _set_up(where, tests=False, offline=options.offline)
+    set_up(where, tests=False, offline=options.offline)
     if not options.protect and not photo.exists():
         _print_step(f"Writing scikit-image's astronaut portrait to {photo}")
-        if _run([where.python, "-c", SAMPLE, photo], where, options.offline):
-            raise Stop(f"Could not write the sample portrait '{photo}'; name your own with --protect PHOTO.", 5)
+        if run_child([where.python, "-c", SAMPLE, photo], where, options.offline):
+            raise Stop("sample-failed", 5, path=photo)
     _print_step(f"Protecting {photo}")
     chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
     passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
@@ -103,7 +103,7 @@ def protect(where: Places, options: argparse.Namespace) -> int:
         passed_on += [word for value in getattr(options, _attribute_of(name)) or () for word in (name, value)]
     passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute_of(name))]
     command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
-    return _run(command, where, options.offline)
+    return run_child(command, where, options.offline)
 
 
 def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
@@ -117,19 +117,19 @@ def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path
         Stop: the photo or the target folder does not exist; checked before minutes of setting up.
     """
     if photo and not Path(photo).is_file():
-        raise Stop(f"'{photo}' is not a file; check the name.", 3)
+        raise Stop("photo-missing", 3, path=photo)
     beside = Path(photo).parent if photo else Path()
     if output is not None:
         beside = output if output.is_dir() else output.parent
     if not beside.is_dir():
-        raise Stop(f"The folder '{beside}' is not there; make it or choose another with -o.", 5)
+        raise Stop("target-folder-missing", 5, folder=beside)
     source = Path(photo) if photo else beside / "astronaut.png"
     target = beside / f"{source.stem}.protected.png" if output is None or output.is_dir() else output
     report = target.with_name(target.stem.removesuffix(".protected") + ".report.json")
     return source, target, report
 
 
-def test(where: Places, offline: bool, *, quick: bool = False) -> int:
+def test(where: Installation, offline: bool, *, quick: bool = False) -> int:
     """Set up with the test tools and run the checks; returns 0 if all passed.
 
     pytest comes last, so that the output ends with its summary; it lists skipped tests with reasons.
@@ -139,14 +139,14 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
         offline: fetch nothing.
         quick: leave out the tests that search, run GIMP or need Node.js.
     """
-    _set_up(where, tests=True, offline=offline)
+    set_up(where, tests=True, offline=offline)
     if not quick and not offline:
-        _build_test_systems(where)
+        build_test_systems(where)
     failed = []
     # Ruff's cache doesn't notice that a module it took for a third-party one has been added.
     for tool in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "."), ("mypy",)):
         _print_step(" ".join(tool))
-        if _run([where.python, "-m", *tool], where, offline, CHECKOUT):
+        if run_child([where.python, "-m", *tool], where, offline, CHECKOUT):
             failed.append(" ".join(tool))
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
@@ -157,11 +157,11 @@ def test(where: Places, offline: bool, *, quick: bool = False) -> int:
     pytest += ["--durations", "20", "--durations-min", "5"]
     if quick:
         pytest += ["-m", QUICK]
-    code = _run(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
+    code = run_child(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
 
 
-def _build_test_systems(where: Places) -> None:
+def build_test_systems(where: Installation) -> None:
     """Begin to build the systems of the host tests, which takes minutes, beside the checks and the first tests.
 
     A test that needs one waits for it; one that can't be built is reported by the tests that are skipped without it.
@@ -171,10 +171,10 @@ def _build_test_systems(where: Places) -> None:
     subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=child_environment(), cwd=CHECKOUT)
 
 
-def into_gimp(where: Places, offline: bool) -> int:
+def into_gimp(where: Installation, offline: bool) -> int:
     """Set up and install the filter into every GIMP; returns 1 if one of them does not have it afterwards."""
     found = gimp.present()
-    _set_up(where, tests=False, offline=offline)
+    set_up(where, tests=False, offline=offline)
     if worker.end(where):
         _say("ended the worker; it starts anew when GIMP needs it")
     _print_step("Installing into GIMP")
@@ -190,7 +190,7 @@ def into_gimp(where: Places, offline: bool) -> int:
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
-def into_other_programs(where: Places, offline: bool) -> int:
+def into_other_programs(where: Installation, offline: bool) -> int:
     """Set up and connect every other program that is found; returns 1 if one of them could not be connected.
 
     Raises:
@@ -200,12 +200,8 @@ def into_other_programs(where: Places, offline: bool) -> int:
     # Before minutes of setting up.
     advice = integrations.sandbox_advice(system)
     if not (found := integrations.find(where, system)) and not advice:
-        raise Stop(
-            "Neither darktable nor digiKam, Lightroom, Nautilus or Dolphin was found. For any other program use"
-            " 'c2p watch'; docs/integrations.md says how.",
-            6,
-        )
-    _set_up(where, tests=False, offline=offline)
+        raise Stop("programs-missing", 6)
+    set_up(where, tests=False, offline=offline)
     _print_step("Connecting other programs")
     failed = integrations.install(found, _say)
     for words in advice:
@@ -214,15 +210,15 @@ def into_other_programs(where: Places, offline: bool) -> int:
     return 1 if failed else 0
 
 
-def zip_plug_ins(where: Places, offline: bool) -> int:
+def zip_plug_ins(where: Installation, offline: bool) -> int:
     """Set up, because the zips need what building the package makes, and write the zips; prints their paths."""
-    _set_up(where, tests=False, offline=offline)
+    set_up(where, tests=False, offline=offline)
     for path in zips.make_zips(compiled_files(where)):
         print(path)
     return 0
 
 
-def uninstall(where: Places) -> int:
+def uninstall(where: Installation) -> int:
     """Remove everything that ``install.py`` created, and only that; returns 0 if nothing of it is left."""
     code = 0
 
@@ -273,7 +269,8 @@ def uninstall(where: Places) -> int:
     return code
 
 
-def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
+def set_up(where: Installation, *, tests: bool, offline: bool) -> None:
+    """Bring the environment to the state that the checkout requires, and claim the folder of the models."""
     started = time.monotonic()
     _print_step("Setting up")
     prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end(where))
@@ -281,7 +278,9 @@ def _set_up(where: Places, *, tests: bool, offline: bool) -> None:
     _say(f"ready after {time.monotonic() - started:.0f} s")
 
 
-def _run(command: Sequence[str | Path], where: Places, offline: bool, folder: Path | None = None, **more: str) -> int:
+def run_child(
+    command: Sequence[str | Path], where: Installation, offline: bool, folder: Path | None = None, **more: str
+) -> int:
     """Run a program in ``folder`` with our models and ``more`` variables; returns its exit code."""
     variables = {"C2P_MODELS": str(where.models), **({"C2P_OFFLINE": "1"} if offline else {}), **more}
     words = [str(word) for word in command]

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from installer.places import data_home, is_there
+from installer.atomic_files import replace_file
+from installer.folders import data_home, is_there
 from installer.problems import Stop
 
 RECORD = "integrations.json"
 
-Placed = Literal["wrote", "nothing to do in", "somebody else's"]
+# "foreign" is a file that is not ours, or that somebody has changed since; it stays.
+Placed = Literal["written", "unchanged", "foreign"]
 
 
 @dataclass
@@ -53,16 +55,16 @@ class Record:
         try:
             if path.exists() or path.is_symlink():
                 if path.is_symlink() or not path.is_file() or _hash(path.read_bytes()) not in known:
-                    return "somebody else's"
+                    return "foreign"
                 if _hash(path.read_bytes()) == wanted and _is_executable(path) == executable:
-                    return "nothing to do in"
+                    return "unchanged"
             self.files[str(path)] = [*(old for old in known if old != wanted), wanted]
             self._write()
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, body, 0o755 if executable else 0o644)
+            replace_file(path, body, 0o755 if executable else 0o644)
         except OSError as error:
             raise _stop(path, error) from error
-        return "wrote"
+        return "written"
 
     def add_line(self, path: Path, line: str, needed: str) -> Placed:
         """Append a line to a file of the user's, which is made if it is missing, unless one has what is ``needed``.
@@ -74,28 +76,28 @@ class Record:
             target = path.resolve()  # of those who keep their settings elsewhere
             body = target.read_bytes() if target.exists() else b""
             if any(needed in there for there in _lines(body)):
-                return "nothing to do in"
+                return "unchanged"
             self.lines[str(path)] = line
             self._write()
             end = b"" if not body or body.endswith(b"\n") else b"\n"
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
-            _replace(target, body + end + line.encode() + b"\n", mode)
+            replace_file(target, body + end + line.encode() + b"\n", mode)
         except OSError as error:
             raise _stop(path, error) from error
-        return "wrote"
+        return "written"
 
     def describe(self) -> list[tuple[Path, str]]:
         """Each file and each file with a line of ours, with what became of it; "" where it is as it was written."""
-        said = []
+        described = []
         for name, known in self.files.items():
             path = Path(name)
             state = "" if path.is_file() and _hash(path.read_bytes()) == known[-1] else "changed"
-            said.append((path, state if path.exists() else "gone"))
+            described.append((path, state if path.exists() else "gone"))
         for name, line in self.lines.items():
             path = Path(name)
             there = path.is_file() and line in _lines(path.read_bytes())
-            said.append((path, "" if there else "without our line"))
-        return said
+            described.append((path, "" if there else "without our line"))
+        return described
 
     def remove(self) -> list[str]:
         """Remove all of it; returns lines on what was removed and what stays.
@@ -103,25 +105,25 @@ class Record:
         Raises:
             Stop: something can't be removed; what is left stays in the record.
         """
-        said = []
+        lines = []
         for name, known in list(self.files.items()):
             path = Path(name)
             try:
                 if is_there(path) and path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in known:
                     path.unlink()
-                    said.append(f"Removed '{path}'.")
+                    lines.append(f"Removed '{path}'.")
                 elif path.exists() or path.is_symlink():
-                    said.append(f"'{path}' was changed by somebody and stays.")
+                    lines.append(f"'{path}' was changed by somebody and stays.")
             except OSError as error:
                 raise _stop(path, error) from error
             self._forget(self.files, name)
         for name, line in list(self.lines.items()):
             if _remove_line(Path(name), line):
-                said.append(f"Removed a line from '{name}'.")
+                lines.append(f"Removed a line from '{name}'.")
             self._forget(self.lines, name)
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
-        return said
+        return lines
 
     def _forget(self, part: dict[str, list[str]] | dict[str, str], name: str) -> None:
         del part[name]
@@ -131,7 +133,7 @@ class Record:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             content = {"files": self.files, "lines": self.lines}
-            _replace(self.path, (json.dumps(content, indent=1) + "\n").encode(), 0o644)
+            replace_file(self.path, (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
             raise _stop(self.path, error) from error
 
@@ -154,7 +156,7 @@ def _remove_line(path: Path, line: str) -> bool:
         if kept == body:
             return False
         if kept or path.is_symlink():
-            _replace(target, kept, target.stat().st_mode & 0o777)
+            replace_file(target, kept, target.stat().st_mode & 0o777)
         else:
             target.unlink()
     except OSError as error:
@@ -166,13 +168,6 @@ def _lines(body: bytes) -> list[str]:
     return body.decode("utf-8", "replace").splitlines()
 
 
-def _replace(path: Path, body: bytes, mode: int) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_bytes(body)
-    temporary.chmod(mode)
-    temporary.replace(path)
-
-
 def _is_executable(path: Path) -> bool:
     return bool(path.stat().st_mode & 0o100)
 
@@ -182,4 +177,4 @@ def _hash(body: bytes) -> str:
 
 
 def _stop(path: Path, error: OSError) -> Stop:
-    return Stop(f"'{path}' can't be changed ({error.strerror}); make it writable for you and repeat.", 5)
+    return Stop("file-not-changeable", 5, path=path, reason=error.strerror)

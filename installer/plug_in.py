@@ -9,9 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from installer.atomic_files import replace_file
 from installer.environment import CHECKOUT
+from installer.folders import MARKER, is_ours, read_marker
 from installer.gimps import Profile
-from installer.places import MARKER, is_ours, read_marker
 from installer.problems import Stop
 
 # GIMP reads a plug-in only when its folder and its file have the same name.
@@ -66,25 +67,25 @@ def write(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, b
     folder = folder_in(profile)
     wanted = contents(profile.generation, compiled) | dict([pointer])
     if folder.is_symlink() or (folder.exists() and not is_ours(folder) and any(folder.iterdir())):
-        raise Stop(f"'{folder}' was not made by install.py, so it stays as it is; move it away and repeat.", 2)
+        raise Stop("plug-in-not-ours", 2, folder=folder)
     if not differences(profile, pointer, compiled):
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put(folder / MARKER, _make_marker("incomplete"))
+        replace_file(folder / MARKER, _make_marker("incomplete"))
         for stale in _list_installed(folder) - set(wanted):
             (folder / stale).unlink()
         for cached in folder.rglob(f"*{_COMPILED}"):
             cached.unlink()
         for path, body in wanted.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            _put(folder / path, body, executable=is_program(profile.generation, path))
+            replace_file(folder / path, body, 0o755 if is_program(profile.generation, path) else 0o644)
         for inner in sorted((entry for entry in folder.rglob("*") if entry.is_dir()), reverse=True):
             with contextlib.suppress(OSError):
                 inner.rmdir()  # only when it is empty
-        _put(folder / MARKER, _make_marker("complete"))
+        replace_file(folder / MARKER, _make_marker("complete"))
     except OSError as error:
-        raise Stop(f"Can't write '{folder}' ({error.strerror}); make it writable for you and repeat.", 5) from error
+        raise Stop("plug-in-not-writable", 5, folder=folder, reason=error.strerror) from error
     return True
 
 
@@ -135,13 +136,6 @@ def _read_files(folder: Path) -> dict[str, bytes]:
 
 def _list_installed(folder: Path) -> set[str]:
     return set(_read_files(folder)) - {MARKER}
-
-
-def _put(path: Path, body: bytes, *, executable: bool = False) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_bytes(body)
-    temporary.chmod(0o755 if executable else 0o644)
-    temporary.replace(path)
 
 
 def _is_executable(path: Path) -> bool:

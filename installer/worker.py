@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, run_program
-from installer.places import Places, cache_home, data_home, inverted_faces, is_there, log_home, places
+from installer.folders import Installation, cache_home, data_home, find_installation, inverted_faces, is_there, log_home
 from installer.problems import Stop
 
 RUN = "run"
@@ -23,37 +23,37 @@ _FACE = re.compile(r"[0-9a-f]{64}\.(safetensors|[0-9a-f]{8}\.part)")
 _OWN_PARENTS = ("protect-face", "Cache")
 
 
-def pointer(where: Places) -> tuple[str, bytes]:
+def pointer(where: Installation) -> tuple[str, bytes]:
     """Name and content of the file beside a plug-in that points to this installation's worker."""
     content = {
-        "protocol": _client().PROTOCOL,
+        "protocol": import_client().PROTOCOL,
         "command": _command(where),
         "run": _run_folder(),
         "environment": _environment(where),
     }
-    return _client().location.POINTER, (json.dumps(content, indent=1) + "\n").encode()
+    return import_client().location.POINTER, (json.dumps(content, indent=1) + "\n").encode()
 
 
-def again(job: str, where: Places, home: str | None = None) -> str:
+def again(job: str, where: Installation, home: str | None = None) -> str:
     """The command that does ``job`` for an installation, with the options that it was installed with.
 
     Args:
         home: the installation's C2P_HOME, "" for none; None for the current one.
     """
     home = _environment(where).get("C2P_HOME", "") if home is None else home
-    usual = places(None, None, os.environ | {"C2P_HOME": home, "C2P_MODELS": ""})
+    usual = find_installation(None, None, os.environ | {"C2P_HOME": home, "C2P_MODELS": ""})
     words = f"python3 install.py --{job}"
     words += f' --venv "{where.venv}"' if where.venv != usual.venv else ""
     words += f' --models "{where.models}"' if where.models != usual.models else ""
     return words + (f" with C2P_HOME set to '{home}'" if home else "")
 
 
-def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
+def uninstall_elsewhere(folder: Path, where: Installation) -> list[str]:
     """The command that removes the installation that a plug-in points to; [] if that is ``where`` or does not exist."""
     try:
-        content = json.loads((folder / _client().location.POINTER).read_text(encoding="utf-8"))
+        content = json.loads((folder / import_client().location.POINTER).read_text(encoding="utf-8"))
         environment = content["environment"]
-        other = Places(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
+        other = Installation(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
         command = again("uninstall", other, environment.get("C2P_HOME", ""))
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
         return []  # unreadable; it is removed with its folder
@@ -61,25 +61,25 @@ def uninstall_elsewhere(folder: Path, where: Places) -> list[str]:
     return [] if here or not (other.venv.exists() or other.models.exists()) else [command]
 
 
-def diagnosis(where: Places) -> dict[str, Any]:
+def diagnosis(where: Installation) -> dict[str, Any]:
     """The diagnosis of the worker by the plug-ins' client; does not start one."""
-    return dict(_client().diagnose(_location(where)))
+    return dict(import_client().diagnose(_location(where)))
 
 
-def end(where: Places) -> bool:
+def end(where: Installation) -> bool:
     """End a running worker, so that its files can be replaced or removed; False if none is running.
 
     Raises:
         Stop: it does not respond.
     """
-    client = _client()
+    client = import_client()
     try:
         return bool(client.stop(_location(where)))
     except client.WorkerProblem as problem:
         # The environment's own command uses the same protocol as the worker installed with it.
         if run_program([where.c2p, "worker", "stop"], 60).returncode == 0:
             return True
-        raise Stop(str(problem)) from problem
+        raise Stop("worker-does-not-end", reason=problem) from problem
 
 
 def remove_traces() -> list[str]:
@@ -110,11 +110,11 @@ def _remove_named(names: re.Pattern[str], folder: Path) -> int:
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     except OSError as error:
-        raise Stop(f"Could not remove '{folder}' ({error.strerror}); remove it yourself.", 5) from error
+        raise Stop("removal-failed", 5, folder=folder, reason=error.strerror) from error
     return len(ours)
 
 
-def _command(where: Places) -> list[str]:
+def _command(where: Installation) -> list[str]:
     return [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
 
 
@@ -122,17 +122,17 @@ def _run_folder() -> str:
     return str(data_home().absolute() / RUN)
 
 
-def _environment(where: Places) -> dict[str, str]:
+def _environment(where: Installation) -> dict[str, str]:
     """The worker's variables for this installation; a GIMP that starts it may have a different environment."""
     home = os.environ.get("C2P_HOME")
     return {"C2P_MODELS": str(where.models)} | ({"C2P_HOME": str(Path(home).absolute())} if home else {})
 
 
-def _location(where: Places) -> Any:
-    return _client().location.WorkerLocation("install.py", _command(where), _run_folder(), _environment(where))
+def _location(where: Installation) -> Any:
+    return import_client().location.WorkerLocation("install.py", _command(where), _run_folder(), _environment(where))
 
 
-def _client() -> Any:
+def import_client() -> Any:
     """Import the plug-ins' client, which needs the standard library only: one source of protocol and file names."""
     folder = str(CHECKOUT / "plugin")
     if folder not in sys.path:

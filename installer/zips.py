@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from installer.environment import CHECKOUT, release
-from installer.places import MARKER
+from installer.folders import MARKER
 from installer.plug_in import FROM_ZIP, NAMES, contents, is_program
 from installer.problems import Stop
 
@@ -62,9 +62,7 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
                 target.mkdir(parents=True, exist_ok=True)
                 _write(path, name, files | extra, generation)
             except OSError as error:
-                raise Stop(
-                    f"Can't write '{path}' ({error.strerror}); free some space or repair the folder.", 5
-                ) from error
+                raise Stop("zip-not-writable", 5, path=path, reason=error.strerror) from error
             made.append(path)
     return made
 

@@ -1,13 +1,16 @@
-"""The installer's decisions, without network: folders, stamps, sentences, and that only its own folders are removed."""
+"""The installer's decisions, without network: folders, stamps, errors, and that only its own folders are removed."""
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import platformdirs
@@ -16,8 +19,9 @@ import pytest
 from c2p_core.models import files
 from c2p_core.models.store import ModelStore
 from c2p_core.priors import checkpoint_files, inversion_cache
-from installer import environment, gimps, main, places, problems
-from installer.places import MARKER, Places
+from installer import environment, folders, gimps, main, problems
+from installer.folders import MARKER, Installation
+from installer.messages import MESSAGES
 from installer.problems import Stop
 from tests.own_home import move_into
 
@@ -35,8 +39,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Places:
-    return Places(tmp_path / "venv", tmp_path / "models")
+def where(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "venv", tmp_path / "models")
 
 
 @pytest.fixture
@@ -44,19 +48,19 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Records what pip would have been asked to do; the environment seems to run."""
     calls: list[list[str]] = []
 
-    def pip(where: Places, job: str, arguments: list[str], **options: Any) -> None:
+    def pip(where: Installation, job: str, arguments: list[str], **options: Any) -> None:
         calls.append([job, *arguments])
         pretend(where, job, arguments)
 
-    monkeypatch.setattr(environment, "_make", lambda folder, say: calls.append(["make"]))
+    monkeypatch.setattr(environment, "make_environment", lambda folder, say: calls.append(["make"]))
     monkeypatch.setattr(environment, "run_program", lambda command: subprocess.CompletedProcess(command, 0, ""))
     monkeypatch.setattr(environment, "examine", lambda where: (0, []))
-    monkeypatch.setattr(environment, "_check_space", lambda folder: None)
+    monkeypatch.setattr(environment, "check_space", lambda folder: None)
     monkeypatch.setattr(environment, "pip", pip)
     return calls
 
 
-def pretend(where: Places, job: str, arguments: list[str]) -> None:
+def pretend(where: Installation, job: str, arguments: list[str]) -> None:
     """Leaves behind what pip would have made."""
     if job == "wheel":
         Path(arguments[arguments.index("--wheel-dir") + 1], WHEEL).touch()
@@ -65,7 +69,7 @@ def pretend(where: Places, job: str, arguments: list[str]) -> None:
         installed_mo(where).touch()
 
 
-def installed_mo(where: Places) -> Path:
+def installed_mo(where: Installation) -> Path:
     return where.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
 
 
@@ -91,20 +95,20 @@ def test_no_test_of_the_installer_sees_this_users_gimp(
 
 
 def test_c2p_home_moves_everything() -> None:
-    found = places.places(None, None, {"C2P_HOME": "/somewhere"})
-    assert found == Places(Path("/somewhere/venv"), Path("/somewhere/models"))
+    found = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
+    assert found == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
 
 
 def test_options_win_over_the_environment() -> None:
-    found = places.places(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
-    assert found == Places(Path("/v"), Path("/m"))
+    found = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
+    assert found == Installation(Path("/v"), Path("/m"))
 
 
 def test_the_default_is_where_c2p_itself_looks() -> None:
-    assert places.data_home() == platformdirs.user_data_path("protect-face")
-    assert places.log_home() == platformdirs.user_log_path("protect-face")
-    assert places.cache_home() == platformdirs.user_cache_path("protect-face")
-    assert places.inverted_faces() == inversion_cache.default_folder()
+    assert folders.data_home() == platformdirs.user_data_path("protect-face")
+    assert folders.log_home() == platformdirs.user_log_path("protect-face")
+    assert folders.cache_home() == platformdirs.user_cache_path("protect-face")
+    assert folders.inverted_faces() == inversion_cache.default_folder()
 
 
 @pytest.mark.parametrize("content", [None, {}])
@@ -112,28 +116,30 @@ def test_a_new_or_empty_folder_becomes_ours(tmp_path: Path, content: Any) -> Non
     folder = tmp_path / "a" / "b"
     if content is not None:
         folder.mkdir(parents=True)
-    assert places.claim(folder) and places.is_ours(folder)
+    assert folders.claim(folder) and folders.is_ours(folder)
 
 
-def test_a_folder_with_somebody_elses_files_is_left_alone(where: Places) -> None:
+def test_a_folder_with_somebody_elses_files_is_left_alone(where: Installation) -> None:
     where.venv.mkdir()
     (where.venv / "thesis.txt").write_text("mine")
-    assert not places.claim(where.venv)
-    with pytest.raises(Stop, match="not empty and was not made by"):
+    assert not folders.claim(where.venv)
+    with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=True, say=quiet)
+    assert (stopped.value.code, stopped.value.exit_code) == ("folder-not-ours", 2)
     assert [entry.name for entry in where.venv.iterdir()] == ["thesis.txt"]
 
 
-def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Stop, match="choose other folders with --venv"):
-        places.claim(tmp_path / "file" / "venv")
+    with pytest.raises(Stop) as stopped:
+        folders.claim(tmp_path / "file" / "venv")
+    assert stopped.value.code == "not-writable" and stopped.value.fields["path"] == tmp_path / "file" / "venv"
 
 
 # What is installed when
 
 
-def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_calls: list[list[str]]) -> None:
+def test_the_first_run_installs_and_the_second_does_nothing(where: Installation, pip_calls: list[list[str]]) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     first = list(pip_calls)
     environment.prepare(where, tests=False, offline=False, say=quiet)
@@ -145,7 +151,7 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Places, pip_c
     assert tool[1:3] == packages[1:3] == pinned and tool[3:] == list(environment.BUILD_TOOLS)
 
 
-def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[list[str]]) -> None:
+def test_test_tools_are_added_to_what_is_there(where: Installation, pip_calls: list[list[str]]) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
     environment.prepare(where, tests=True, offline=False, say=quiet)
@@ -153,7 +159,7 @@ def test_test_tools_are_added_to_what_is_there(where: Places, pip_calls: list[li
 
 
 def test_an_installation_that_was_cut_short_is_taken_up_again(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -168,18 +174,18 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
 
 
 def test_other_requirements_are_installed_and_the_rest_is_not_touched(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
-    known = places.read_marker(where.venv)
-    places.write_marker(where.venv, known | {"packages": "of another time"})
+    known = folders.read_marker(where.venv)
+    folders.write_marker(where.venv, known | {"packages": "of another time"})
     pip_calls.clear()
     environment.prepare(where, tests=False, offline=False, say=quiet)
     assert installed(pip_calls) == [environment.BUILD_TOOLS[-1], WHEEL]
 
 
 def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
@@ -189,24 +195,24 @@ def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
 
 
 def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_as_installed(
-    where: Places, monkeypatch: pytest.MonkeyPatch
+    where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places.claim(where.venv)
-    places.write_marker(where.venv, {"packages": "installed"})
+    folders.claim(where.venv)
+    folders.write_marker(where.venv, {"packages": "installed"})
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def record(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        calls.append((command[0], places.read_marker(where.venv)))
+        calls.append((command[0], folders.read_marker(where.venv)))
         return subprocess.CompletedProcess(command, 0, "")
 
     monkeypatch.setattr(sys, "executable", str(where.python))
     monkeypatch.setattr(subprocess, "run", record)
-    environment._make(where.venv, quiet)
-    assert calls == [(sys._base_executable, {})]
+    environment.make_environment(where.venv, quiet)
+    assert calls == [(environment.base_python(), {})]
 
 
 def test_what_is_damaged_is_made_anew(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
@@ -214,28 +220,31 @@ def test_what_is_damaged_is_made_anew(
         environment, "examine", lambda where: (0, []) if ["make"] in pip_calls else (1, ["No module named 'torch'"])
     )
     monkeypatch.setattr(
-        environment, "_make", lambda folder, say: pip_calls.append(["make"]) or places.write_marker(folder, {})
+        environment,
+        "make_environment",
+        lambda folder, say: pip_calls.append(["make"]) or folders.write_marker(folder, {}),
     )
-    with pytest.raises(Stop, match=r"No module named 'torch'.* run without --offline"):
+    with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=True, say=quiet)
-    assert pip_calls == []
+    assert stopped.value.code == "environment-damaged-offline"
+    assert stopped.value.fields == {"reason": "No module named 'torch'"} and pip_calls == []
     environment.prepare(where, tests=False, offline=False, say=quiet)
     assert pip_calls[0] == ["make"] and installed(pip_calls) == ALL
 
 
 def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = r"C:\Users\me\AppData\Local\Packages\PythonSoftwareFoundation.Python.3.13_x\LocalCache\Local\protect-face"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os.path, "realpath", lambda path: hidden)
-    with pytest.raises(Stop, match="install Python from"):
+    with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert pip_calls == []
+    assert stopped.value.code == "folder-hidden-by-store" and pip_calls == []
 
 
 def test_a_command_that_is_gone_is_installed_again(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     pip_calls.clear()
@@ -247,7 +256,7 @@ def test_a_command_that_is_gone_is_installed_again(
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
-def test_translations_that_are_gone_are_installed_again(where: Places, pip_calls: list[list[str]]) -> None:
+def test_translations_that_are_gone_are_installed_again(where: Installation, pip_calls: list[list[str]]) -> None:
     environment.prepare(where, tests=False, offline=False, say=quiet)
     installed_mo(where).unlink()
     pip_calls.clear()
@@ -257,30 +266,31 @@ def test_translations_that_are_gone_are_installed_again(where: Places, pip_calls
 
 
 def test_a_checkout_without_translations_is_said_to_be_incomplete(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "compiled_files", lambda where: {})
-    with pytest.raises(Stop, match=r"There are no translations in .*; get Protect Face anew") as stopped:
+    with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=False, say=quiet)
-    assert stopped.value.exit_code == 6 and installed(pip_calls) == ALL
+    assert (stopped.value.code, stopped.value.exit_code) == ("translations-missing", 6)
+    assert installed(pip_calls) == ALL
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
-def test_the_examination_notices_an_environment_without_its_packages(where: Places) -> None:
-    assert environment.examine(Places(Path(sys.prefix), where.models))[0] == 0
+def test_the_examination_notices_an_environment_without_its_packages(where: Installation) -> None:
+    assert environment.examine(Installation(Path(sys.prefix), where.models))[0] == 0
     where.python.parent.mkdir(parents=True)
-    where.python.symlink_to(sys._base_executable)
+    where.python.symlink_to(environment.base_python())
     code, words = environment.examine(where)
     assert code and "No module named 'torch'" in words[-1]
 
 
 @pytest.mark.parametrize("offline", [True, False])
 def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     calls: list[tuple[list[str], bool]] = []
 
-    def pip(where: Places, job: str, arguments: list[str], offline: bool, say: Any) -> None:
+    def pip(where: Installation, job: str, arguments: list[str], offline: bool, say: Any) -> None:
         calls.append((arguments, offline))
         pretend(where, job, arguments)
 
@@ -291,12 +301,12 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
 
 
 def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
-    where: Places, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(environment, "_check_space", asked.append)
+    monkeypatch.setattr(environment, "check_space", asked.append)
     environment.prepare(where, tests=True, offline=False, say=quiet)
-    places.write_marker(where.venv, places.read_marker(where.venv) | {"packages": "of another time"})
+    folders.write_marker(where.venv, folders.read_marker(where.venv) | {"packages": "of another time"})
     environment.prepare(where, tests=True, offline=False, say=quiet)
     assert asked == [where.venv] and installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
 
@@ -319,27 +329,29 @@ def test_everything_that_the_package_is_built_from_exists() -> None:
     assert all((ROOT / name).exists() for name in environment.SOURCES)
 
 
-def test_a_marker_that_was_cut_short_counts_as_empty(where: Places) -> None:
-    places.claim(where.venv)
+def test_a_marker_that_was_cut_short_counts_as_empty(where: Installation) -> None:
+    folders.claim(where.venv)
     (where.venv / MARKER).write_text('{"packages": "ab')
-    assert places.read_marker(where.venv) == {}
+    assert folders.read_marker(where.venv) == {}
 
 
-def test_a_full_disk_is_noticed_before_pip_runs(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_pip_runs(where: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     where.venv.mkdir()
     monkeypatch.setattr(environment, "NEEDED_BYTES", 10**18)
-    with pytest.raises(Stop, match="are needed; free some"):
-        environment._check_space(where.venv)
+    with pytest.raises(Stop) as stopped:
+        environment.check_space(where.venv)
+    assert stopped.value.code == "disk-too-small" and stopped.value.fields["needed_gb"] == 1e9
 
 
-def test_a_python_without_venv_is_told_what_to_install(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_venv_is_told_what_to_install(where: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Stop, match="apt install python3-venv"):
+    with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=False, say=quiet)
+    assert stopped.value.code == "venv-module-missing"
 
 
 def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_installed(
-    where: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = tmp_path / "small-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -347,7 +359,7 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
         archive.writestr("small-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1\n")
         archive.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("small-1.dist-info/RECORD", "")
-    monkeypatch.setattr(Places, "python", Path(sys.executable))
+    monkeypatch.setattr(Installation, "python", Path(sys.executable))
     where.venv.mkdir()
     target = tmp_path / "packages"
     environment.pip(where, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet)
@@ -359,27 +371,46 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
     assert (target / "__pycache__").exists()
 
 
-# Sentences
+# Errors
 
 
 @pytest.mark.parametrize(
     ("output", "offline", "expected"),
     [
-        ("OSError: [Errno 28] No space left on device", False, "free about 3 GB"),
-        ("NewConnectionError('Temporary failure in name resolution')", False, "check the network"),
-        ("ERROR: No matching distribution found for torch==2.13.0", False, "There is no torch==2.13.0"),
-        ("ERROR: No matching distribution found for torch==2.13.0", True, "without --offline"),
-        ("PermissionError: Permission denied", False, "another folder with --venv"),
-        ("something new", False, "its words are in"),
+        ("OSError: [Errno 28] No space left on device", False, "pip-disk-full"),
+        ("NewConnectionError('Temporary failure in name resolution')", False, "pip-no-network"),
+        ("ERROR: No matching distribution found for torch==2.13.0", False, "pip-no-distribution"),
+        ("ERROR: No matching distribution found for torch==2.13.0", True, "pip-offline"),
+        ("PermissionError: Permission denied", False, "pip-not-permitted"),
+        ("something new", False, "pip-failed"),
     ],
 )
-def test_pip_failures_become_advice(output: str, offline: bool, expected: str) -> None:
-    assert expected in str(problems.pip_problem(output, offline, Path("log")))
+def test_a_failure_of_pip_becomes_a_code(output: str, offline: bool, expected: str) -> None:
+    assert problems.pip_problem(output, offline, Path("log")).code == expected
+
+
+def test_a_package_that_pip_does_not_find_is_named_with_the_pythons_that_are_supported() -> None:
+    problem = problems.pip_problem("ERROR: No matching distribution found for torch==2.13.0", False, Path("log"))
+    listed = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert problem.fields["requirement"] == "torch==2.13.0"
+    assert f"a Python from {listed[0]} to {listed[-1]}" in str(problem)
 
 
 def test_no_space_and_no_permission_are_told_apart() -> None:
-    assert "free about 3 GB" in str(problems.disk_problem(OSError(errno.ENOSPC, "full"), Path("a")))
-    assert "choose other folders" in str(problems.disk_problem(OSError(errno.EACCES, "no"), Path("a")))
+    assert problems.disk_problem(OSError(errno.ENOSPC, "full"), Path("a")).code == "disk-full"
+    assert problems.disk_problem(OSError(errno.EACCES, "no"), Path("a")).code == "not-writable"
+
+
+def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() -> None:
+    raised: dict[str, set[str]] = {}
+    for path in (ROOT / "installer").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Stop":
+                assert isinstance(node.args[0], ast.Constant), ast.unparse(node)
+                fields = {str(keyword.arg) for keyword in node.keywords}
+                assert raised.setdefault(str(node.args[0].value), fields) == fields
+    named = {code: {name for _, name, _, _ in Formatter().parse(text) if name} for code, text in MESSAGES.items()}
+    assert raised == named
 
 
 def test_pip_output_is_condensed_to_what_takes_long() -> None:
@@ -430,7 +461,7 @@ def test_a_missing_photo_or_folder_is_noticed_before_anything_is_installed(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_handed_on_to_c2p(where: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
     def record(command: list[Any], *arguments: Any, **options: Any) -> int:
@@ -438,7 +469,7 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
         return 0
 
     monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
-    monkeypatch.setattr(main, "_run", record)
+    monkeypatch.setattr(main, "run_child", record)
     photo = tmp_path / "me.jpg"
     photo.touch()
     folders = ["--venv", str(where.venv), "--models", str(where.models)]
@@ -458,13 +489,13 @@ def test_options_are_handed_on_to_c2p(where: Places, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_quick_tests_leave_out_what_is_marked_as_slow(
-    where: Places, quick: bool, monkeypatch: pytest.MonkeyPatch
+    where: Installation, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[Any]] = []
-    built: list[Places] = []
+    built: list[Installation] = []
     monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
-    monkeypatch.setattr(main, "_run", lambda command, *arguments, **options: commands.append(command) or 0)
-    monkeypatch.setattr(main, "_build_test_systems", built.append)
+    monkeypatch.setattr(main, "run_child", lambda command, *arguments, **options: commands.append(command) or 0)
+    monkeypatch.setattr(main, "build_test_systems", built.append)
     words = ["--test", "quick"] if quick else ["--test"]
     assert main.main([*words, "--venv", str(where.venv), "--models", str(where.models)]) == 0
     assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
@@ -476,10 +507,10 @@ def test_the_quick_tests_leave_out_what_is_marked_as_slow(
 # Removing
 
 
-def test_uninstall_removes_what_was_made_and_nothing_else(where: Places, tmp_path: Path) -> None:
+def test_uninstall_removes_what_was_made_and_nothing_else(where: Installation, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
     for folder, inside in ((where.venv, "lib"), (where.models, "faceres"), (where.models, ".partial-x1")):
-        places.claim(folder)
+        folders.claim(folder)
         (folder / inside).mkdir()
         (folder / inside / "file").touch()
     arguments = ["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]
@@ -489,9 +520,9 @@ def test_uninstall_removes_what_was_made_and_nothing_else(where: Places, tmp_pat
 
 
 def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
-    where: Places, capsys: pytest.CaptureFixture[str]
+    where: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places.claim(where.models)
+    folders.claim(where.models)
     for name in ("faceres/faceres.bin", f"{checkpoint_files.FOLDER}/generator.pt"):
         (where.models / name).parent.mkdir()
         (where.models / name).touch()
@@ -511,7 +542,7 @@ def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
     }
 
 
-def test_uninstall_refuses_a_foreign_folder(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_refuses_a_foreign_folder(where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     where.venv.mkdir()
     (where.venv / "thesis.txt").touch()
     assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 2
@@ -520,16 +551,16 @@ def test_uninstall_refuses_a_foreign_folder(where: Places, capsys: pytest.Captur
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
-def test_uninstall_follows_no_links(where: Places, tmp_path: Path) -> None:
+def test_uninstall_follows_no_links(where: Installation, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
-    places.claim(where.venv)
+    folders.claim(where.venv)
     (where.venv / "link").symlink_to(tmp_path / "precious")
-    places.remove(where.venv)
+    folders.remove(where.venv)
     assert (tmp_path / "precious" / "file").exists()
     where.models.symlink_to(tmp_path / "precious")
     with pytest.raises(Stop):
-        places.remove(where.models)
+        folders.remove(where.models)
 
 
 # The entry

@@ -18,9 +18,9 @@ from worker_client import crash_report
 from worker_client.constants import PROTOCOL
 
 from c2p_core.priors.inversion_cache import InversionCache
-from installer import doctor, gimp, gimps, main, places, plug_in, worker, zips
+from installer import doctor, folders, gimp, gimps, main, plug_in, worker, zips
+from installer.folders import MARKER, Installation
 from installer.gimps import Profile, Program
-from installer.places import MARKER, Places
 from installer.problems import Stop
 from tests.checkout import ROOT, environment
 from tests.own_home import lock, move_into
@@ -53,8 +53,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def where(home: Path) -> Places:
-    return places.places(None, None)
+def where(home: Path) -> Installation:
+    return folders.find_installation(None, None)
 
 
 def profile_in(home: Path, version: str, base: str = ".config/GIMP") -> Path:
@@ -135,7 +135,7 @@ def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> No
 
 @POSIX
 def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
-    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
     other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
@@ -149,13 +149,13 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
 
 @POSIX
 def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
-    tmp_path: Path, home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     lock(home / ".config", monkeypatch)
-    with pytest.raises(Stop, match="Permission denied") as problem:
+    with pytest.raises(Stop) as problem:
         gimp.present()
-    assert problem.value.exit_code == 5
+    assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     outcomes = gimp.install(where, gimp.present(), quiet)
     assert "can't be read (Permission denied)" in outcomes[0].trouble
@@ -194,7 +194,7 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
 # Installing and repairing
 
 
-def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
+def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
         folder = profile_in(home, version) / "plug-ins" / name
         profile = next(p for p in gimps.profiles() if p.version == version)
@@ -211,42 +211,42 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Places) -> None:
 
 
 @POSIX
-def test_the_program_alone_is_executable(home: Path, where: Places) -> None:
+def test_the_program_alone_is_executable(home: Path, where: Installation) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
 
 
-def test_the_pointer_leads_to_this_environment(where: Places) -> None:
+def test_the_pointer_leads_to_this_environment(where: Installation) -> None:
     name, content = worker.pointer(where)
     said = json.loads(content)
     assert name == "protect-face-worker.json"
     assert said["command"] == [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
     assert said["environment"] == {"C2P_MODELS": str(where.models)}
-    assert Path(said["run"]) == places.data_home() / "run" and Path(said["run"]).is_absolute()
+    assert Path(said["run"]) == folders.data_home() / "run" and Path(said["run"]).is_absolute()
 
 
 def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
-    said = json.loads(worker.pointer(places.places(None, None))[1])
+    said = json.loads(worker.pointer(folders.find_installation(None, None))[1])
     assert said["run"] == str(home / "all" / "run")
     assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
 
 
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
-    tmp_path: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, content = worker.pointer(where)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
-    location = worker._client().location.find_worker()
-    assert location.command[0] == str(where.python) and location.run_folder == str(places.data_home() / "run")
+    location = worker.import_client().location.find_worker()
+    assert location.command[0] == str(where.python) and location.run_folder == str(folders.data_home() / "run")
 
 
-def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
+def test_a_second_run_changes_nothing(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
     assert plug_in.write(profile, worker.pointer(where), GERMAN)
@@ -255,7 +255,7 @@ def test_a_second_run_changes_nothing(home: Path, where: Places) -> None:
     assert {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")} == before
 
 
-def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Places) -> None:
+def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
     plug_in.write(profile, worker.pointer(where), GERMAN)
@@ -295,7 +295,7 @@ def spoil(folder: Path, how: str) -> None:
         ("incomplete", "an installation was cut short"),
     ],
 )
-def test_what_is_wrong_is_named_and_repaired(home: Path, where: Places, how: str, expected: str) -> None:
+def test_what_is_wrong_is_named_and_repaired(home: Path, where: Installation, how: str, expected: str) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
     plug_in.write(profile, worker.pointer(where), GERMAN)
@@ -307,11 +307,11 @@ def test_what_is_wrong_is_named_and_repaired(home: Path, where: Places, how: str
 
 
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
-    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.profiles()
-    put, left = plug_in._put, iter(range(3))
+    put, left = plug_in.replace_file, iter(range(3))
 
     def killed(*arguments: Any, **options: Any) -> None:
         if next(left, None) is None:
@@ -319,7 +319,7 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
         put(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(plug_in, "_put", killed)
+        patched.setattr(plug_in, "replace_file", killed)
         with pytest.raises(KeyboardInterrupt):
             plug_in.write(profile, worker.pointer(where), GERMAN)
     assert "incomplete: an installation was cut short" in plug_in.differences(profile, worker.pointer(where), GERMAN)
@@ -327,35 +327,40 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
 
 
-def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Places) -> None:
+def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installation) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     folder.mkdir()
     (folder / "mine.py").touch()
-    with pytest.raises(Stop, match="was not made by"):
+    with pytest.raises(Stop) as stopped:
         plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
-    with pytest.raises(Stop):
+    assert stopped.value.code == "plug-in-not-ours"
+    with pytest.raises(Stop) as stopped:
         gimp.remove_from(gimps.profiles()[0])
+    assert stopped.value.code == "removal-not-ours"
     assert [path.name for path in folder.iterdir()] == ["mine.py"]
 
 
 @POSIX
-def test_a_link_to_a_checkout_stays(home: Path, where: Places, tmp_path: Path) -> None:
+def test_a_link_to_a_checkout_stays(home: Path, where: Installation, tmp_path: Path) -> None:
     link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
-    with pytest.raises(Stop, match="was not made by"):
+    with pytest.raises(Stop) as stopped:
         plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+    assert stopped.value.code == "plug-in-not-ours"
 
 
-def test_a_folder_that_cannot_be_written_gets_a_sentence(home: Path, where: Places) -> None:
+def test_a_folder_that_cannot_be_written_is_named(home: Path, where: Installation) -> None:
     profile = Profile(profile_in(home, "3.0"), "3.0")
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
-    with pytest.raises(Stop, match="make it writable for you and repeat"):
+    with pytest.raises(Stop) as stopped:
         plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert stopped.value.code == "plug-in-not-writable"
+    assert stopped.value.fields["folder"] == plug_in.folder_in(profile)
 
 
 @POSIX
-def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Places) -> None:
+def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Installation) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
     first, second = gimp.install(where, gimp.present(), quiet)
@@ -363,7 +368,7 @@ def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where:
 
 
 @POSIX
-def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Places) -> None:
+def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     folder, asked = gimp.install(where, gimp.present(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
@@ -394,7 +399,7 @@ def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
     assert gimp.ask(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
 
 
-def test_copies_in_wrong_places_are_named(home: Path, where: Places) -> None:
+def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> None:
     plug_ins = profile_in(home, "3.0") / "plug-ins"
     (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
     for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
@@ -410,7 +415,7 @@ def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     assert main.main(["--gimp"]) == 1
     words = capsys.readouterr().out
     assert f"wrote {home}" in words and "GIMP 3.0.4 (system): It does not see the filter" in words
@@ -422,15 +427,15 @@ def test_install_py_gimp_ends_the_worker_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    ended: list[Places] = []
-    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    ended: list[Installation] = []
+    monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     monkeypatch.setattr(worker, "end", lambda where: not ended.append(where))
     main.main(["--gimp"])
     assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
 
 
 def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
-    where: Places, monkeypatch: pytest.MonkeyPatch
+    where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gimp, "flatpak_installed", lambda: True)
     assert f"'{where.c2p} worker run'" in gimp.sandbox_advice(where)
@@ -460,7 +465,7 @@ def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> N
         assert all(entry.date_time[:5] >= before for entry in archive.infolist())
 
 
-def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Places) -> None:
+def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Installation) -> None:
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
         archive.extractall(profile_in(home, "3.0") / "plug-ins")
@@ -472,10 +477,10 @@ def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, whe
 
 
 def test_zips_are_made_after_the_environment_is_set_up(
-    tmp_path: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(main, "_set_up", lambda where, **options: install_translations(where))
+    monkeypatch.setattr(main, "set_up", lambda where, **options: install_translations(where))
     monkeypatch.setattr(zips, "make_zips", lambda compiled: made.append(compiled) or [tmp_path / "one.zip"])
     assert main.main(["--make-zip"]) == 0
     assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
@@ -484,19 +489,19 @@ def test_zips_are_made_after_the_environment_is_set_up(
 # Diagnosis
 
 
-def diagnosis(where: Places) -> tuple[int, str]:
+def diagnosis(where: Installation) -> tuple[int, str]:
     lines: list[str] = []
     return doctor.diagnose(where, lines.append), "\n".join(lines)
 
 
-def test_the_diagnosis_works_before_anything_is_installed(where: Places) -> None:
+def test_the_diagnosis_works_before_anything_is_installed(where: Installation) -> None:
     code, words = diagnosis(where)
     assert code == 1
     assert "The environment is not there" in words and "No GIMP was found" in words
 
 
 @POSIX
-def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Places) -> None:
+def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     gimp.install(where, gimp.present(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
@@ -507,29 +512,29 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where
 
 
 @POSIX
-def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Places) -> None:
+def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     code, words = diagnosis(where)
     assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
     assert list(home.iterdir()) == []
 
 
-def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Places) -> None:
+def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
     plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
     _, words = diagnosis(where)
     assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
 
 
-def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Places) -> None:
+def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Installation) -> None:
     profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
     if sys.platform.startswith("linux"):
         assert "GIMP 3 does not read '~/.var" in diagnosis(where)[1]
 
 
 @POSIX
-def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where: Places) -> None:
-    run, log = places.data_home() / "run", places.log_home() / "worker.log"
+def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where: Installation) -> None:
+    run, log = folders.data_home() / "run", folders.log_home() / "worker.log"
     for folder in (run, log.parent):
         folder.mkdir(parents=True)
     run.chmod(0o700)
@@ -545,8 +550,8 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where:
 
 
 @POSIX
-def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Places) -> None:
-    run = places.data_home() / "run"
+def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Installation) -> None:
+    run = folders.data_home() / "run"
     run.mkdir(parents=True)
     run.chmod(0o755)
     assert "can be entered by others" in diagnosis(where)[1]
@@ -554,7 +559,7 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Places) -
 
 @POSIX
 def test_the_diagnosis_goes_on_where_it_may_not_look(
-    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch
+    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     (home / ".local").mkdir()
@@ -566,7 +571,7 @@ def test_the_diagnosis_goes_on_where_it_may_not_look(
     assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
 
 
-def install_translations(where: Places) -> None:
+def install_translations(where: Installation) -> None:
     """Leaves the translations where pip puts them."""
     windows = sys.platform == "win32"
     packages = where.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
@@ -576,7 +581,9 @@ def install_translations(where: Places) -> None:
 
 
 @POSIX
-def test_the_filter_speaks_the_languages_of_the_installed_package(tmp_path: Path, home: Path, where: Places) -> None:
+def test_the_filter_speaks_the_languages_of_the_installed_package(
+    tmp_path: Path, home: Path, where: Installation
+) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     install_translations(where)
     gimp.install(where, gimp.present(), quiet)
@@ -586,7 +593,7 @@ def test_the_filter_speaks_the_languages_of_the_installed_package(tmp_path: Path
 
 
 def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
-    home: Path, where: Places
+    home: Path, where: Installation
 ) -> None:
     profile_in(home, "3.0")
     plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
@@ -604,22 +611,22 @@ RUN_FILES = ("worker.json", "worker.lock", "worker.sock", "start.log", "speed.js
 LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 
 
-def test_uninstall_leaves_nothing(home: Path, where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_leaves_nothing(home: Path, where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
-    folders = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
+    found = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.profiles():
         plug_in.write(profile, worker.pointer(where), GERMAN)
     for folder in (where.venv, where.models):
-        places.claim(folder)
-    for folder, names in ((places.data_home() / "run", RUN_FILES), (places.log_home(), LOG_FILES)):
+        folders.claim(folder)
+    for folder, names in ((folders.data_home() / "run", RUN_FILES), (folders.log_home(), LOG_FILES)):
         folder.mkdir(parents=True)
         for name in names:
             (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
-    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in folders)
+    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in found)
     for empty in ("GIMP", "protect-face"):
         assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
-    assert not places.data_home().exists() and not places.log_home().exists() and before == []
+    assert not folders.data_home().exists() and not folders.log_home().exists() and before == []
 
 
 def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
@@ -657,7 +664,7 @@ def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
 
 
 def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Path) -> None:
-    folder = places.inverted_faces()
+    folder = folders.inverted_faces()
     InversionCache(folder).put(FACE, {"codes": torch.zeros(1)})
     (folder / f"{FACE}.{8 * '1'}.part").touch()
     assert main.main(["--uninstall"]) == 0
@@ -666,7 +673,7 @@ def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Pa
 
 def test_uninstall_takes_the_systems_that_the_tests_built(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("C2P_CACHE", str(home / "faces"))
-    folder = places.cache_home()
+    folder = folders.cache_home()
     (folder / "gimp3-root-0123456789ab" / "usr").mkdir(parents=True)
     for name in ("gimp3-root-0123456789ab.log", "gimp210-root.lock", "gimp-notes.txt"):
         (folder / name).touch()
@@ -681,7 +688,7 @@ def test_uninstall_takes_the_systems_that_the_tests_built(home: Path, monkeypatc
 def test_uninstall_keeps_a_system_in_which_something_is_mounted(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = places.cache_home() / "gimp3-root-0123456789ab"
+    folder = folders.cache_home() / "gimp3-root-0123456789ab"
     (folder / "host" / "home").mkdir(parents=True)
     read = Path.read_text
     monkeypatch.setattr(
@@ -732,7 +739,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
-    monkeypatch.setattr(main, "_set_up", lambda where, **options: places.claim(where.venv))
+    monkeypatch.setattr(main, "set_up", lambda where, **options: folders.claim(where.venv))
     options = ["--venv", str(home / "my venv"), "--models", str(home / "models")]
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
     main.main(["--gimp", *options])
@@ -750,13 +757,13 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 
 @POSIX
-def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "c2p_core.worker", "--run", str(places.data_home() / "run")], env=environment()
+        [sys.executable, "-m", "c2p_core.worker", "--run", str(folders.data_home() / "run")], env=environment()
     )
     try:
         until = time.monotonic() + 60
-        while not (places.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
+        while not (folders.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
             time.sleep(0.1)
         assert diagnosis(where)[1].count("running: true") == 1
         assert main.main(["--uninstall"]) == 0
@@ -764,11 +771,11 @@ def test_uninstall_ends_a_running_worker(where: Places, capsys: pytest.CaptureFi
     finally:
         process.kill()
     assert "Ended the worker." in capsys.readouterr().out
-    assert not places.data_home().exists() and not places.log_home().exists()
+    assert not folders.data_home().exists() and not folders.log_home().exists()
 
 
 def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
-    home: Path, where: Places, capsys: pytest.CaptureFixture[str]
+    home: Path, where: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
@@ -780,10 +787,10 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 
 @POSIX
 def test_uninstall_goes_on_where_it_may_not_look(
-    home: Path, where: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
-    places.claim(where.venv)
+    folders.claim(where.venv)
     lock(home / ".config", monkeypatch)
     assert main.main(["--uninstall"]) == 5
     assert "can't be read or removed (Permission denied)" in capsys.readouterr().err
@@ -803,7 +810,8 @@ def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: p
 
 
 def test_the_installer_with_gimp_needs_the_standard_library_only() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import installer.worker as w; w._client(); print(*sys.modules)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from installer import worker; worker.import_client();"
+    code += " print(*sys.modules)"
     run = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     foreign = {name.partition(".")[0] for name in run.stdout.split()} - set(sys.stdlib_module_names)

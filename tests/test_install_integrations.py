@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from installer import doctor, integrations, main, places
+from installer import doctor, folders, integrations, main
+from installer.folders import Installation
 from installer.integrations import System
 from installer.placed import RECORD
-from installer.places import Places
 from tests.own_home import move_into
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="rights and links as on Unix")
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(integrations, "FLATPAK_SYSTEM", folder / "no flatpak")
     monkeypatch.setattr(integrations, "MAC_PROGRAMS", folder / "no applications")
-    monkeypatch.setattr(main, "_set_up", lambda *arguments, **options: None)
+    monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_a_program_that_is_found_gets_its_files_and_no_other_does(home: Path, na
 def test_a_program_that_has_left_its_folder_is_found(home: Path) -> None:
     (home / "elsewhere" / "darktable").mkdir(parents=True)
     environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "elsewhere")}
-    found = integrations.find(places.places(None, None), System(environment, "linux"))
+    found = integrations.find(folders.find_installation(None, None), System(environment, "linux"))
     assert [each.name for each in found] == ["darktable"]
 
 
@@ -83,14 +83,14 @@ def test_other_systems_have_their_own_places(home: Path, platform: str, folder: 
     (home / folder).mkdir(parents=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {"LOCALAPPDATA": str(home / "local"), "APPDATA": str(home / "roaming")}
-    found = integrations.find(places.places(None, None), System(environment, platform))
+    found = integrations.find(folders.find_installation(None, None), System(environment, platform))
     assert [each.name for each in found] == [name]
 
 
 def test_without_any_program_nothing_is_set_up_and_watching_is_advised(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delattr(main, "_set_up")
+    monkeypatch.delattr(main, "set_up")
     assert main.main(["--integrations"]) == 6
     assert "c2p watch" in capsys.readouterr().err and written(home) == []
 
@@ -117,7 +117,7 @@ def test_every_file_leads_to_the_c2p_of_the_environment_and_to_its_models(home: 
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations", "--venv", str(home / 'my "venv"'), "--models", str(home / "my models")])
-    c2p = Places(home / 'my "venv"', home).c2p
+    c2p = Installation(home / 'my "venv"', home).c2p
     lua = (home / FILES["darktable"][0]).read_text()
     escaped = str(c2p).replace('"', '\\"')
     assert f'local C2P = {{ "{escaped}", "--models", "{home / "my models"}" }}\n' in lua
@@ -169,7 +169,7 @@ def test_somebody_elses_file_stays_and_is_told(home: Path, capsys: pytest.Captur
 def test_a_killed_run_is_taken_up_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_program(home, "nautilus")
     main.main(["--integrations", "--venv", str(home / "old")])
-    script, record = home / FILES["Nautilus"][0], places.data_home() / RECORD
+    script, record = home / FILES["Nautilus"][0], folders.data_home() / RECORD
     old = script.read_bytes()
     main.main(["--integrations"])
     script.write_bytes(old)  # the record was written, the file was not
@@ -228,7 +228,7 @@ def test_uninstall_leaves_nothing_of_it(home: Path, capsys: pytest.CaptureFixtur
     waiting.mkdir(parents=True)
     (waiting / "0.jpg").touch()
     assert main.main(["--uninstall"]) == 0
-    assert written(home) == [] and not places.data_home().exists() and not waiting.parent.exists()
+    assert written(home) == [] and not folders.data_home().exists() and not waiting.parent.exists()
     assert str(home / FILES["Dolphin"][1]) in capsys.readouterr().out
 
 
@@ -240,7 +240,7 @@ def test_the_diagnosis_lists_what_was_written_and_what_has_become_of_it(home: Pa
     (home / FILES["digiKam"][0]).write_text("mine")
     (home / FILES["darktable"][1]).write_text("mine")
     said: list[str] = []
-    doctor.diagnose(places.places(None, None), said.append)
+    doctor.diagnose(folders.find_installation(None, None), said.append)
     text = "\n".join(said)
     assert f"~/{FILES['Dolphin'][1]}: as installed" in text
     for name, state in (

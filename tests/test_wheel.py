@@ -18,7 +18,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.version import __version__
 from c2p_core.worker.control import NoWorker
 from installer.environment import CONSTRAINTS, child_environment
-from installer.places import Places
+from installer.folders import Installation
 
 ROOT = Path(__file__).resolve().parent.parent
 # As sitecustomize.py, this runs first in every Python of an environment.
@@ -88,7 +88,7 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_hel
 @pytest.mark.skipif(bool(os.environ.get("C2P_OFFLINE")), reason="fetches packages")
 def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
-    where = Places(tmp_path / "venv", tmp_path / "models")
+    where = Installation(tmp_path / "venv", tmp_path / "models")
     pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=where.python)
     ask = [where.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(ask, capture_output=True, text=True, check=True, env=child_environment()).stdout.strip()

@@ -65,7 +65,7 @@ def find_worker():
 
 def data_home():
     # type: () -> str
-    """Where the installer puts things, as ``installer/places.py`` has it."""
+    """Where the installer puts things, as ``installer/folders.py`` has it."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return os.path.abspath(home)

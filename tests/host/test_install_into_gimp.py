@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from installer import doctor, gimp, gimps, main, places
-from installer.places import Places
+from installer import doctor, folders, gimp, gimps, main
+from installer.folders import Installation
 from tests.host.gimp import Gimp
 from tests.own_home import move_into
 
@@ -37,7 +37,7 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
 ) -> None:
     profile = home / ".config" / "GIMP" / "3.0"
     # The tests' own environment stands for the one that install.py makes.
-    where = Places(Path(sys.prefix), places.places(None, None).models)
+    where = Installation(Path(sys.prefix), folders.find_installation(None, None).models)
     outcomes = gimp.install(where, gimp.present(), print)
     assert [outcome.trouble for outcome in outcomes] == ["", ""]
     # GIMP made its folder itself, with everything that belongs there.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from c2p_core.commands.batch import batch
 from installer import integrations
-from installer.places import Places
+from installer.folders import Installation
 from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
 
 STUB = Path(__file__).with_name("darktable.lua")
@@ -35,7 +35,7 @@ def script(tmp_path: Path, c2p: FakeC2p) -> Path:
     """The storage as it is installed."""
     system = integrations.System({"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}, "linux")
     (tmp_path / "config" / "darktable").mkdir(parents=True)
-    (found,) = integrations.find(Places(c2p.folder.parent, tmp_path / "my models"), system)
+    (found,) = integrations.find(Installation(c2p.folder.parent, tmp_path / "my models"), system)
     (file,) = found.files
     file.path.parent.mkdir()
     file.path.write_bytes(file.body)

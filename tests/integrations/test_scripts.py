@@ -17,7 +17,7 @@ import pytest
 from c2p_core.cli import protect
 from c2p_core.commands.batch import batch
 from installer import integrations
-from installer.places import Places
+from installer.folders import Installation
 from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
 from tests.own_home import move_into
 
@@ -43,7 +43,9 @@ def c2p(tmp_path: Path) -> FakeC2p:
 
 def place(program: str, c2p: FakeC2p, system: integrations.System | None = None) -> list[Path]:
     """The files that a program gets, put where they belong."""
-    found = {each.name: each for each in integrations.find(Places(c2p.folder.parent, Path("/m")), system or _linux())}
+    found = {
+        each.name: each for each in integrations.find(Installation(c2p.folder.parent, Path("/m")), system or _linux())
+    }
     for file in found[program].files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_bytes(file.body)
@@ -245,7 +247,7 @@ def _wait_for(path: Path) -> None:
 
 def test_lightrooms_batch_file_quotes_the_program_and_passes_the_photos_on(c2p: FakeC2p, home: Path) -> None:
     (home / "roaming" / "Adobe" / "Lightroom").mkdir(parents=True)
-    where = Places(Path("C:/100% mine/venv"), Path("C:/my models"))
+    where = Installation(Path("C:/100% mine/venv"), Path("C:/my models"))
     system = integrations.System({"APPDATA": str(home / "roaming")}, "win32")
     (found,) = [each for each in integrations.find(where, system) if each.name == "Lightroom"]
     (file,) = found.files

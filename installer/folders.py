@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from installer.atomic_files import replace_file
 from installer.problems import Stop, disk_problem
 
 # A folder with this file was created by install.py; no other folder is ever removed.
@@ -23,7 +24,7 @@ _TEST_SYSTEM = re.compile(r"gimp(3|210)-root(-[0-9a-f]{12}(\.log)?|\.lock)")
 
 
 @dataclass(frozen=True)
-class Places:
+class Installation:
     """The folders of an installation."""
 
     venv: Path
@@ -43,11 +44,13 @@ class Places:
         return self.venv / "bin" / name
 
 
-def places(venv: Path | None, models: Path | None, environment: Mapping[str, str] = os.environ) -> Places:
+def find_installation(
+    venv: Path | None, models: Path | None, environment: Mapping[str, str] = os.environ
+) -> Installation:
     """The given folders, else folders below C2P_HOME, else below the platform's folder of program data."""
     home = data_home(environment)
     own_models = Path(environment["C2P_MODELS"]) if environment.get("C2P_MODELS") else home / "models"
-    return Places((venv or home / "venv").absolute(), (models or own_models).absolute())
+    return Installation((venv or home / "venv").absolute(), (models or own_models).absolute())
 
 
 def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
@@ -126,10 +129,8 @@ def read_marker(folder: Path) -> dict[str, Any]:
 
 def write_marker(folder: Path, content: dict[str, Any]) -> None:
     """Replace the marker atomically, so that a killed run leaves the old or the new one."""
-    temporary = folder / f"{MARKER}.part"
     try:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        temporary.replace(folder / MARKER)
+        replace_file(folder / MARKER, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise disk_problem(error, folder) from error
 
@@ -162,7 +163,7 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
     if not is_there(folder):
         return f"'{folder}' is not there."
     if not is_ours(folder):
-        raise Stop(f"'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.", 2)
+        raise Stop("removal-not-ours", 2, folder=folder)
     kept = []
     try:
         # The marker is removed last, so that an interrupted removal can be repeated.
@@ -181,9 +182,7 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
         (folder / MARKER).unlink()
         folder.rmdir()
     except OSError as error:
-        raise Stop(
-            f"Could not remove all of '{folder}' ({error.strerror}); close what uses it and repeat.", 5
-        ) from error
+        raise Stop("removal-in-use", 5, folder=folder, reason=error.strerror) from error
     return f"Removed '{folder}'."
 
 
@@ -201,11 +200,11 @@ def remove_test_systems() -> list[str]:
     try:
         for entry in found:
             if f" {entry}" in mounted:
-                raise Stop(f"Something is mounted in '{entry}', so it stays; unmount it and repeat.", 5)
+                raise Stop("removal-mounted", 5, folder=entry)
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
     except OSError as error:
-        raise Stop(f"Could not remove '{home}' ({error.strerror}); remove it yourself.", 5) from error
+        raise Stop("removal-failed", 5, folder=home, reason=error.strerror) from error
     return [f"Removed the tests' systems from '{home}'."] if found else []
