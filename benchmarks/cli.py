@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, people_list, places, sample_portrait, spread
+from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, find_run_folders, people_list, sample_portrait, spread
 from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
@@ -203,7 +203,7 @@ def run(
         _refuse_other_options(context, "--suite speed", *taken)
         if len(strengths) > 1:
             raise click.UsageError("--suite speed takes one --strength")
-    where, chosen = places(out), _find_faces(faces, photos)[:limit]
+    where, chosen = find_run_folders(out), _find_faces(faces, photos)[:limit]
     if extra_recogniser:
         try:
             load_extra_recogniser(extra_recogniser)
@@ -290,7 +290,7 @@ def others(
         plan |= {"maker": made[0], "made": {picture.stem: picture for picture in made[1].iterdir()}}
     with runner.start_pool(workers) as executor:
         wanted = other_photos.Plan(people=people, strangers=crowd, **plan)
-        outcome = other_photos.run(wanted, places(out), fingerprint_code(), executor, click.echo)
+        outcome = other_photos.run(wanted, find_run_folders(out), fingerprint_code(), executor, click.echo)
     _end(outcome)
 
 
@@ -354,7 +354,7 @@ def paper(
         methods=methods,
         **plan,
     )
-    where = places(out)
+    where = find_run_folders(out)
     with runner.start_pool(workers) as executor:
         outcome = suite.run(wanted, where, fingerprint_code(), executor, click.echo)
     click.echo(write_section(rows.read_paper(where.rows / rows.PAPER_FILE)))
@@ -368,7 +368,7 @@ def report(out: Path | None) -> None:
     from benchmarks.report import contact_sheets
     from benchmarks.report.document import MAIN_STRENGTH, write_report
 
-    where = places(out)
+    where = find_run_folders(out)
     click.echo(f"{write_report(where)} written.")
     for shown in (*((prior,) for prior in PRIORS), PRIORS):
         made = contact_sheets.draw(
@@ -394,11 +394,13 @@ def _draw(
 
     if others:
         people = _find(lambda: people_list(photos), named=True)
-        made = contact_sheets.draw_other_photos(places(out), people, strength, hold_out, per_sheet, close, priors)
+        made = contact_sheets.draw_other_photos(
+            find_run_folders(out), people, strength, hold_out, per_sheet, close, priors
+        )
     else:
         folder = photos or SHARED_FACES / "photos"
         shown = priors if method in PRODUCT else ("",)
-        made = contact_sheets.draw(places(out), folder, method, strength, hold_out, per_sheet, close, shown)
+        made = contact_sheets.draw(find_run_folders(out), folder, method, strength, hold_out, per_sheet, close, shown)
     if not made:
         raise click.ClickException(
             f"There is no picture of {method} at {strength:g} with {hold_out} held out; run it first."
@@ -432,7 +434,7 @@ def gimp(out: Path | None) -> None:
     from tests.host.root import NoRoot
 
     try:
-        click.echo(f"{suite.run(places(out).rows, click.echo)} written.")
+        click.echo(f"{suite.run(find_run_folders(out).rows, click.echo)} written.")
     except NoRoot as error:
         _warn(f"NOTHING WAS MEASURED. {error}")
 
@@ -448,7 +450,7 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
 
     chosen = _find_faces(faces, photos)
     with runner.start_pool(workers) as executor:
-        outcome = suite.run(chosen, places(out).rows, executor, click.echo)
+        outcome = suite.run(chosen, find_run_folders(out).rows, executor, click.echo)
     _end(outcome)
 
 
@@ -472,7 +474,7 @@ def covered(
     from benchmarks.suites import covered as suite
     from benchmarks.suites import runner
 
-    where, chosen = places(out), _find_faces(faces, photos)
+    where, chosen = find_run_folders(out), _find_faces(faces, photos)
     everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
     tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
@@ -500,7 +502,7 @@ def batch(
     from benchmarks.suites import batch as suite
 
     chosen = _find_faces(faces, photos)
-    click.echo(f"{suite.run(chosen, places(out).rows, count, most, steps, planned, click.echo)} written.")
+    click.echo(f"{suite.run(chosen, find_run_folders(out).rows, count, most, steps, planned, click.echo)} written.")
 
 
 @main.command()
@@ -510,7 +512,7 @@ def fullsize(timed: int, out: Path | None) -> None:
     """Time StyleGAN2 at 1024 px with random weights against a plain loop; nothing else should be running."""
     from benchmarks.suites import fullsize as suite
 
-    click.echo(f"{suite.run(places(out).rows, timed, click.echo)} written.")
+    click.echo(f"{suite.run(find_run_folders(out).rows, timed, click.echo)} written.")
 
 
 @main.command()
@@ -530,7 +532,7 @@ def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None
     from benchmarks.report.scale import write_scale
     from benchmarks.suites import scale as suite
 
-    chosen, where = _find_faces(faces, photos), places(out)
+    chosen, where = _find_faces(faces, photos), find_run_folders(out)
     try:
         click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
     except suite.TooFewPhotos as error:
@@ -569,5 +571,7 @@ def shoot(
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     portraits = spread(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:
-        path = suite.run(people, crowd, protected, each, portraits, options, places(out), executor, click.echo)
+        path = suite.run(
+            people, crowd, protected, each, portraits, options, find_run_folders(out), executor, click.echo
+        )
     click.echo(f"{path} written.")

@@ -22,7 +22,7 @@ class NoData(Exception):
 
 
 @dataclass(frozen=True)
-class Places:
+class RunFolders:
     """The folders that a run writes to.
 
     Attributes:
@@ -34,9 +34,9 @@ class Places:
     pictures: Path
 
 
-def places(out: Path | None) -> Places:
+def find_run_folders(out: Path | None) -> RunFolders:
     """The committed results and the ignored pictures, or one folder for both if it is given."""
-    return Places(RESULTS, OUT) if out is None else Places(out, out / "pictures")
+    return RunFolders(RESULTS, OUT) if out is None else RunFolders(out, out / "pictures")
 
 
 def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Path, ...]:

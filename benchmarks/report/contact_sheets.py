@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks import rows
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.rows import OTHERS_FILE, PROTECT_FILE, OthersRow, ProtectRow
 
 AMPLIFY = 8
@@ -132,7 +132,7 @@ def _stack(strips: list[Image.Image]) -> Image.Image:
 
 
 def draw(
-    places: Places,
+    folders: RunFolders,
     photos: Path,
     method: str,
     strength: float,
@@ -145,21 +145,21 @@ def draw(
 
     Faces that one of several ``priors`` has no picture of are left out; methods that search nothing have the prior "".
     """
-    found = rows.by_setting(rows.read(places.rows / PROTECT_FILE, rows.ProtectRow)).values()
+    found = rows.by_setting(rows.read(folders.rows / PROTECT_FILE, rows.ProtectRow)).values()
     by_face: dict[str, dict[str, Shown]] = {}
     for row in sorted(found, key=lambda r: r.setting.face):
         of = row.setting
         wanted = (of.method, of.strength, of.hold_out) == (method, strength, hold_out) and of.prior in priors
-        if wanted and row.face_before and (places.pictures / of.picture).exists():
+        if wanted and row.face_before and (folders.pictures / of.picture).exists():
             original = next(p for p in sorted(photos.glob(f"{of.face}.*")) if p.suffix.lower() != ".txt")
-            shown = Shown(of.face, original, places.pictures / of.picture, row.box, caption_picture(row))
+            shown = Shown(of.face, original, folders.pictures / of.picture, row.box, caption_picture(row))
             by_face.setdefault(of.face, {})[of.prior] = shown
     folder = "-".join([method, *filter(None, priors), f"s{strength:g}", hold_out])
-    return _write(by_face, priors, places.pictures, folder, per_sheet, close)
+    return _write(by_face, priors, folders.pictures, folder, per_sheet, close)
 
 
 def draw_other_photos(
-    places: Places,
+    folders: RunFolders,
     people: Mapping[str, Path],
     strength: float,
     hold_out: str,
@@ -168,18 +168,18 @@ def draw_other_photos(
     priors: Sequence[str],
 ) -> list[Path]:
     """The same of the photos of people of whom there are others, ``people`` as `data.people_list` numbers them."""
-    found = rows.by_setting(rows.read(places.rows / OTHERS_FILE, rows.OthersRow)).values()
+    found = rows.by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow)).values()
     by_face: dict[str, dict[str, Shown]] = {}
     for row in sorted(found, key=lambda r: list(people).index(r.setting.face) if r.setting.face in people else -1):
         of = row.setting
         wanted = (of.strength, of.hold_out) == (strength, hold_out) and of.prior in priors and of.face in people
-        if wanted and row.face_before and (places.pictures / of.picture).exists():
-            name, picture = of.face.replace("/", "-"), places.pictures / of.picture
+        if wanted and row.face_before and (folders.pictures / of.picture).exists():
+            name, picture = of.face.replace("/", "-"), folders.pictures / of.picture
             by_face.setdefault(name, {})[of.prior] = Shown(
                 name, people[of.face], picture, row.box, caption_other_photos(row)
             )
     folder = "-".join(["others", *priors, f"s{strength:g}", hold_out])
-    return _write(by_face, priors, places.pictures, folder, per_sheet, close)
+    return _write(by_face, priors, folders.pictures, folder, per_sheet, close)
 
 
 def _write(

@@ -9,7 +9,7 @@ from pathlib import Path
 from pandas import DataFrame
 
 from benchmarks import rows
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.frames import largest, select
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.psr import escapes, list_recognisers
@@ -59,12 +59,12 @@ def write_scores(protect: Sequence[ProtectRow]) -> str:
     return str(found.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
-def write_report(places: Places) -> Path:
+def write_report(folders: RunFolders) -> Path:
     """Build REPORT.md, its plots and scores.csv beside the rows, and return the report's path.
 
     Without rows, the report says so and has no plots.
     """
-    folder = places.rows
+    folder = folders.rows
     protect = rows.read_settings(folder / rows.PROTECT_FILE, rows.ProtectRow)
     looks = rows.read_settings(folder / rows.NATURAL_FILE, rows.NaturalRow)
     survive = rows.read_settings(folder / rows.SURVIVE_FILE, rows.SurviveRow)

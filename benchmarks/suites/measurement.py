@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from safetensors import safe_open
 
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.methods.catalogue import METHODS, SEARCHED, Made, Method
 from benchmarks.methods.strengths import DECOY_METHOD
 from benchmarks.metrics import expression, image_quality, patchiness, skin
@@ -43,7 +43,7 @@ class Task:
         photo: the original.
         setting: how it is protected.
         wants: names of the fields of `Done` that are missing.
-        places: where the picture is kept.
+        folders: where the picture is kept.
         code: fingerprint that the rows will carry.
         gallery: file of the other people, None for no search among them.
         others: further photos of the same person.
@@ -53,7 +53,7 @@ class Task:
     photo: Path
     setting: Setting
     wants: frozenset[str]
-    places: Places
+    folders: RunFolders
     code: str
     gallery: Path | None = None
     others: tuple[Path, ...] = ()
@@ -134,7 +134,7 @@ def measure(task: Task, store: ModelStore) -> Done:
         BadRecogniser: what ``extra`` names is no recogniser.
     """
     again = bool(task.wants & {"protect", "pairs"})
-    seen, made, wall = make_picture(task.photo, task.setting, task.places.pictures, again, store)
+    seen, made, wall = make_picture(task.photo, task.setting, task.folders.pictures, again, store)
     return Done(
         protect=_measure_protection(task, seen, made, wall, store) if "protect" in task.wants else None,
         natural=measure_naturalness(task.setting, seen, task.code) if "natural" in task.wants else None,

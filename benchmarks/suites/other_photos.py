@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks import rows
-from benchmarks.data import Places, fingerprint_photos, person_of
+from benchmarks.data import RunFolders, fingerprint_photos, person_of
 from benchmarks.fingerprint import fingerprint_embedding
 from benchmarks.methods.catalogue import Made
 from benchmarks.methods.strengths import PRODUCT_METHOD
@@ -276,7 +276,7 @@ def load_probe(picture: Path, code: str) -> Embeddings | None:
 
 def run(
     plan: Plan,
-    places: Places,
+    folders: RunFolders,
     code: str,
     executor: Executor,
     say: Callable[[str], None],
@@ -288,16 +288,16 @@ def run(
         say: prints a line.
         work: measures one task; replaced in tests.
     """
-    path = places.rows / OTHERS_FILE
+    path = folders.rows / OTHERS_FILE
     for name in (OTHERS_FILE, PROTECTED_PAIRS_FILE):
-        rows.drop_torn_end(places.rows / name)
+        rows.drop_torn_end(folders.rows / name)
     photos, seeing = fingerprint_photos(plan.people.values()), fingerprint_embedding()
-    known = gallery.build(plan.people, places.pictures, f"{seeing} {photos}", executor, say)
-    strangers = gallery.build(plan.strangers, places.pictures, seeing, executor, say) if plan.strangers else None
-    wanted, there = plan.settings(), _read_measured(places, photos, code)
+    known = gallery.build(plan.people, folders.pictures, f"{seeing} {photos}", executor, say)
+    strangers = gallery.build(plan.strangers, folders.pictures, seeing, executor, say) if plan.strangers else None
+    wanted, there = plan.settings(), _read_measured(folders, photos, code)
     todo = [
         Task(
-            *(photo, setting, places.pictures, known, strangers, photos, code),
+            *(photo, setting, folders.pictures, known, strangers, photos, code),
             made=None if plan.made is None else plan.made[photo.stem],
         )
         for setting, photo in wanted.items()
@@ -309,19 +309,19 @@ def run(
         return _summarise(row)
 
     kept = len(wanted) - len(todo)
-    outcome = run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
-    _compare_protected(_read_measured(places, photos, code).values(), gallery.load(known), places, photos, code)
+    outcome = run_missing(todo, kept, folders.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
+    _compare_protected(_read_measured(folders, photos, code).values(), gallery.load(known), folders, photos, code)
     return outcome
 
 
-def _read_measured(places: Places, photos: str, code: str) -> dict[Setting, OthersRow]:
-    found = rows.by_setting(rows.read(places.rows / OTHERS_FILE, rows.OthersRow))
+def _read_measured(folders: RunFolders, photos: str, code: str) -> dict[Setting, OthersRow]:
+    found = rows.by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow))
     return {setting: row for setting, row in found.items() if (row.photos, row.code) == (photos, code)}
 
 
-def _compare_protected(found: Iterable[OthersRow], known: Gallery, places: Places, photos: str, code: str) -> None:
+def _compare_protected(found: Iterable[OthersRow], known: Gallery, folders: RunFolders, photos: str, code: str) -> None:
     """Adds a row for each protected photo that can be compared with more protected photos than its row has, if any."""
-    path = places.rows / PROTECTED_PAIRS_FILE
+    path = folders.rows / PROTECTED_PAIRS_FILE
     there = rows.by_setting(rows.read(path, rows.ProtectedPairsRow))
     groups: dict[tuple[object, ...], dict[str, OthersRow]] = {}
     for row in found:
@@ -330,7 +330,7 @@ def _compare_protected(found: Iterable[OthersRow], known: Gallery, places: Place
     for group in groups.values():
         probes: dict[str, Embeddings | None] = {}
         for label, row in group.items():
-            probe = load_probe(places.pictures / row.setting.picture, code)
+            probe = load_probe(folders.pictures / row.setting.picture, code)
             if probe is not None or not row.face_after:
                 probes[label] = probe
         for label, row in group.items():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import rows
-from benchmarks.data import Places, fingerprint_photos, person_of
+from benchmarks.data import RunFolders, fingerprint_photos, person_of
 from benchmarks.decoys import find_decoys, open_store_with
 from benchmarks.fingerprint import fingerprint_embedding
 from benchmarks.methods.catalogue import Made, run_product
@@ -269,7 +269,7 @@ def _work(task: Task) -> PaperRow:
 
 def run(
     plan: Plan,
-    places: Places,
+    folders: RunFolders,
     code: str,
     executor: Executor,
     say: Callable[[str], None],
@@ -284,7 +284,7 @@ def run(
     Raises:
         ModelUnavailable: a recogniser or the generator of decoys can't be had.
     """
-    path, pictures = places.rows / PAPER_FILE, places.pictures / "paper"
+    path, pictures = folders.rows / PAPER_FILE, folders.pictures / "paper"
     rows.drop_torn_end(path)
     photos = fingerprint_photos(plan.people.values())
     recognisers = load_named_recognisers(plan.recognisers, open_store())
@@ -306,7 +306,7 @@ def run(
         return _summarise(row)
 
     kept = len(wanted) - len(todo)
-    return run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
+    return run_missing(todo, kept, folders.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
 
 
 def _summarise(row: PaperRow) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks import rows
-from benchmarks.data import places
+from benchmarks.data import find_run_folders
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.frames import picture_frame, score_frame, select
 from benchmarks.metrics.psr import FAR1, at_threshold, escapes, held_out_rate
@@ -58,7 +58,7 @@ def measure(
     """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
     code = fingerprint_code()
     # Rows of other code do not apply to this one.
-    where = places(folder / code)
+    where = find_run_folders(folder / code)
     with runner.start_pool(workers) as executor:
         outcome = runner.run(make_plan(photos, search_among), where, code, executor, say)
     if outcome.failed:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import rows
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.fingerprint import fingerprint_embedding
 from benchmarks.methods.catalogue import PRODUCT, SEARCHED
 from benchmarks.methods.strengths import SURVIVE
@@ -118,13 +118,13 @@ def _held_out(plan: Plan, photo: Path, method: str, strength: float) -> list[Set
     return [Setting(photo.stem, method, strength, family, prompt, prior, steps, plan.seed) for family in families]
 
 
-def list_tasks(plan: Plan, places: Places, code: str, people_file: Path | None = None) -> list[Task]:
+def list_tasks(plan: Plan, folders: RunFolders, code: str, people_file: Path | None = None) -> list[Task]:
     """List what is missing: settings of a plan without rows.
 
     Args:
         people_file: the gallery for identification.
     """
-    there = {name: rows.by_setting(rows.read(places.rows / file, kind)) for name, (file, kind) in _FILES.items()}
+    there = {name: rows.by_setting(rows.read(folders.rows / file, kind)) for name, (file, kind) in _FILES.items()}
     # Each external recogniser has rows of its own.
     there["extra"] = {s: row for s, row in there["extra"].items() if row.source == plan.extra}
     todo = []
@@ -132,14 +132,14 @@ def list_tasks(plan: Plan, places: Places, code: str, people_file: Path | None =
         missing = {name for name in wanted.rows if wanted.setting not in there[name]}
         # A picture that is made again, because it is missing or has no row of its own (after a kill), gets all its
         # rows again, so that they all describe the same picture.
-        again = "protect" in missing or not (places.pictures / wanted.setting.picture).exists()
+        again = "protect" in missing or not (folders.pictures / wanted.setting.picture).exists()
         if missing and again and "pairs" not in wanted.rows:
             measured = {name for name, known in there.items() if wanted.setting in known}
             missing = set(wanted.rows) | measured - {"pairs"}
         if missing:
             others = tuple(photo for photo in plan.pairs if photo != wanted.photo) if "pairs" in missing else ()
             row_names = frozenset(missing)
-            todo.append(Task(wanted.photo, wanted.setting, row_names, places, code, people_file, others, plan.extra))
+            todo.append(Task(wanted.photo, wanted.setting, row_names, folders, code, people_file, others, plan.extra))
     return todo
 
 
@@ -174,7 +174,7 @@ def start_pool(workers: int) -> Executor:
 
 def run(
     plan: Plan,
-    places: Places,
+    folders: RunFolders,
     code: str,
     executor: Executor,
     say: Callable[[str], None],
@@ -187,20 +187,20 @@ def run(
         work: measures one task; replaced in tests.
     """
     for name in (*(file for file, _ in _FILES.values()), rows.PEOPLE_FILE):
-        rows.drop_torn_end(places.rows / name)
-    todo = list_tasks(plan, places, code)
+        rows.drop_torn_end(folders.rows / name)
+    todo = list_tasks(plan, folders, code)
     if plan.search_among and any("protect" in task.wants for task in todo):
         among = {photo.stem: photo for photo in plan.search_among}
-        file = gallery.build(among, places.pictures, fingerprint_embedding(), executor, say)
-        todo = list_tasks(plan, places, code, file)
+        file = gallery.build(among, folders.pictures, fingerprint_embedding(), executor, say)
+        todo = list_tasks(plan, folders, code, file)
     kept = len(list_settings(plan)) - len(todo)
-    _warn_of_other_code(places, code, say)
+    _warn_of_other_code(folders, code, say)
 
     def keep(done: Done) -> str:
-        _keep(places, done)
+        _keep(folders, done)
         return _summarise(done)
 
-    return run_missing(todo, kept, places.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
+    return run_missing(todo, kept, folders.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
 
 
 def run_missing(
@@ -243,9 +243,11 @@ def run_missing(
     return Outcome(measured=len(todo) - failed, kept=kept, failed=failed)
 
 
-def describe_people(photos: Sequence[Path], places: Places, executor: Executor, say: Callable[[str], None]) -> None:
+def describe_people(
+    photos: Sequence[Path], folders: RunFolders, executor: Executor, say: Callable[[str], None]
+) -> None:
     """Add who has no row in people.jsonl yet."""
-    path = places.rows / rows.PEOPLE_FILE
+    path = folders.rows / rows.PEOPLE_FILE
     known = {person.face for person in rows.read(path, rows.Person)}
     missing = [photo for photo in photos if photo.stem not in known]
     if missing:
@@ -254,17 +256,17 @@ def describe_people(photos: Sequence[Path], places: Places, executor: Executor, 
         rows.append(path, person)
 
 
-def _keep(places: Places, done: Done) -> None:
+def _keep(folders: RunFolders, done: Done) -> None:
     for name, (file, _) in _FILES.items():
         row = getattr(done, name)
         if row is not None:
-            rows.append(places.rows / file, row)
+            rows.append(folders.rows / file, row)
 
 
-def _warn_of_other_code(places: Places, code: str, say: Callable[[str], None]) -> None:
-    other = sum(row.code != code for row in rows.read(places.rows / PROTECT_FILE, rows.ProtectRow))
+def _warn_of_other_code(folders: RunFolders, code: str, say: Callable[[str], None]) -> None:
+    other = sum(row.code != code for row in rows.read(folders.rows / PROTECT_FILE, rows.ProtectRow))
     if other:
-        say(f"Note: {other} rows in {places.rows} were measured with other code than today's and are kept;")
+        say(f"Note: {other} rows in {folders.rows} were measured with other code than today's and are kept;")
         say("      delete the files there, or name another --out, to start afresh.")
 
 

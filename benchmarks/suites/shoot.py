@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.draw import polygon2mask
 
-from benchmarks.data import Places, person_of
+from benchmarks.data import RunFolders, person_of
 from benchmarks.fingerprint import fingerprint_code, fingerprint_embedding
 from benchmarks.metrics.grouping import adjusted_rand_index
 from benchmarks.metrics.image_quality import rgb8
@@ -260,7 +260,7 @@ def run(
     each: int | None,
     portraits: Sequence[Path],
     options: Mapping[str, Any],
-    places: Places,
+    folders: RunFolders,
     executor: Executor,
     say: Callable[[str], None],
 ) -> Path:
@@ -275,8 +275,8 @@ def run(
         options: fields of the request.
     """
     seeing = fingerprint_embedding()
-    known = gallery.load(gallery.build(people, places.pictures, seeing, executor, say))
-    crowd = gallery.load(gallery.build(strangers, places.pictures, seeing, executor, say)) if strangers else None
+    known = gallery.load(gallery.build(people, folders.pictures, seeing, executor, say))
+    crowd = gallery.load(gallery.build(strangers, folders.pictures, seeing, executor, say)) if strangers else None
     recognisers = load_every_recogniser(open_store())
     found: dict[str, Any] = {
         "code": fingerprint_code(),
@@ -300,8 +300,8 @@ def run(
             say(f"{method}: {len(photos)} photos of person {len(made)} of {len(chosen)} protected")
         found["shoot"][method] = summarise(made, recognisers, options["hold_out"])
         say(f"{method}: {found['shoot'][method]}")
-    found["looks"] = _measure_looks(portraits, options, places.pictures / "lights", executor, say)
-    path = places.rows / SHOOT_FILE
+    found["looks"] = _measure_looks(portraits, options, folders.pictures / "lights", executor, say)
+    path = folders.rows / SHOOT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
     return path

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from skimage import data
 from synthetic import THRESHOLDS, face, photo
 
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.metrics.psr import FAR1, escapes, held_out_rate
 from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
@@ -29,7 +29,7 @@ def task(folder: Path, picture: np.ndarray, method: str, wants: tuple[str, ...] 
     source = folder / "a.png"
     Image.fromarray(picture).save(source)
     setting = Setting("a", method, 0.7, NO_FAMILY, "", "", None, 0)
-    return Task(source, setting, frozenset(wants), Places(folder, folder / "pictures"), "abc")
+    return Task(source, setting, frozenset(wants), RunFolders(folder, folder / "pictures"), "abc")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from synthetic import other_score, others_row, setting
 
 from benchmarks import rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, Places, people_list, person_of
+from benchmarks.data import NoData, RunFolders, people_list, person_of
 from benchmarks.frames import pair_frame, search_frame
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
@@ -191,7 +191,7 @@ def test_the_report_tells_of_other_photos(tmp_path: Path) -> None:
     rows.append(tmp_path / rows.OTHERS_FILE, others_row(setting("p1/1", "faceres"), (score,)))
     pair = ProtectedPairsRow(setting("p1/1", "faceres"), (other_score("faceres", {"p1/2": (0.9, 0.9)}),), "f", "abc")
     rows.append(tmp_path / rows.PROTECTED_PAIRS_FILE, pair)
-    text = write_report(Places(tmp_path, tmp_path)).read_text()
+    text = write_report(RunFolders(tmp_path, tmp_path)).read_text()
     section = text.split("## Other photos of the person")[1].split("\n## ")[0]
     # Lost at both thresholds; found before and not now; no strangers; the same photo matches at FAR 1 % alone.
     rates = ["100 % (21–100)"] * 3 + ["0 % (0–79)", "–", "–", "0 % (0–79)", "100 % (21–100)"] + ["0 % (0–79)"] * 2
@@ -247,7 +247,9 @@ def go(folder: Path, people: dict[str, Path], code: str = "abc") -> tuple[other_
 
     plan = Plan(people, 0.7, ("dlib", "faceres"), "natural makeup", "makeup")
     with ThreadPoolExecutor(1) as executor:
-        outcome = other_photos.run(plan, Places(folder, folder / "pictures"), code, executor, lambda _line: None, work)
+        outcome = other_photos.run(
+            plan, RunFolders(folder, folder / "pictures"), code, executor, lambda _line: None, work
+        )
     return outcome, seen
 
 
@@ -279,21 +281,21 @@ def test_nobodys_name_is_in_a_row_or_in_the_name_of_a_picture(tmp_path: Path, tw
 
 
 def test_sheets_show_these_pictures_too(tmp_path: Path, two_people: dict[str, Path]) -> None:
-    places = Places(tmp_path, tmp_path / "pictures")
+    folders = RunFolders(tmp_path, tmp_path / "pictures")
     row = others_row(setting("p1/2"), (other_score("dlib-resnet", {"p1/1": (0.9, 0.1)}),), box=(1.0, 1.0, 6.0, 6.0))
-    rows.append(places.rows / rows.OTHERS_FILE, row)
-    picture = places.pictures / row.setting.picture
+    rows.append(folders.rows / rows.OTHERS_FILE, row)
+    picture = folders.pictures / row.setting.picture
     picture.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8), (10, 20, 30)).save(picture)
     (path,) = contact_sheets.draw_other_photos(
-        places, two_people, 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",)
+        folders, two_people, 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",)
     )
     assert path.name == "p1-2.png"
     assert (
         contact_sheets.caption_other_photos(row) == "p1/2   makeup   expression 1.1   still matched: dlib-resnet* 0/1"
     )
     (path,) = contact_sheets.draw_other_photos(
-        places, two_people, 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",)
+        folders, two_people, 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",)
     )
     assert Image.open(path).width >= 3 * 300
 
@@ -311,9 +313,9 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
     people = generate_two_people(folder)
     family = list_families()[0]
     plan = Plan(people, 0.5, (family,), "natural makeup", "makeup", steps=2, limit=2)
-    places = Places(tmp_path, tmp_path / "pictures")
+    folders = RunFolders(tmp_path, tmp_path / "pictures")
     with ThreadPoolExecutor(1) as executor:
-        outcome = other_photos.run(plan, places, "abc", executor, lambda _line: None)
+        outcome = other_photos.run(plan, folders, "abc", executor, lambda _line: None)
     assert outcome == other_photos.Outcome(measured=2, kept=0, failed=0)
     found = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)
     assert [row.setting.face for row in found] == ["p1/1", "p1/2"]
@@ -330,10 +332,10 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
     assert before == Rate(1.0, 2)
     (pair,) = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
     assert set(pair.scores[0].others) == {"p1/2"}
-    assert "## Other photos of the person" in write_report(places).read_text()
+    assert "## Other photos of the person" in write_report(folders).read_text()
     made = replace(plan, made={photo.stem: photo for photo in folder.iterdir()}, maker="elsewhere")
     with ThreadPoolExecutor(1) as executor:
-        other_photos.run(made, places, "abc", executor, lambda _line: None)
+        other_photos.run(made, folders, "abc", executor, lambda _line: None)
     as_they_were = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)[2:]
     assert [row.setting.method for row in as_they_were] == ["elsewhere"] * 2
     for s in (s for row in as_they_were for s in row.scores):

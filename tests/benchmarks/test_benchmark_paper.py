@@ -18,7 +18,7 @@ from synthetic import setting
 
 from benchmarks import decoys, rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, Places, people_list, read_identities
+from benchmarks.data import NoData, RunFolders, people_list, read_identities
 from benchmarks.frames import identification_frame, pair_frame
 from benchmarks.metrics.other_photos import rate
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
@@ -262,16 +262,16 @@ def test_any_registered_recogniser_takes_part_random_ones_too(
     tmp_path: Path, stand_ins: Path, people: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoys, "COUNT", 3)
-    places = Places(tmp_path / "rows", tmp_path / "pictures")
+    folders = RunFolders(tmp_path / "rows", tmp_path / "pictures")
     plan = Plan(people, STAND_INS, STAND_INS[:1], ("decoy", "c2p"), 0.5, "natural makeup", "makeup", steps=2, limit=1)
 
     def go(plan: Plan, work: object = None) -> paper.Outcome:
         extra = {} if work is None else {"work": work}
         with ThreadPoolExecutor(1) as executor:
-            return paper.run(plan, places, "abc", executor, lambda _line: None, **extra)  # type: ignore[arg-type]
+            return paper.run(plan, folders, "abc", executor, lambda _line: None, **extra)  # type: ignore[arg-type]
 
     assert (go(plan).measured, go(plan).kept) == (2, 2)
-    aimed, dodged = rows.read_paper(places.rows / rows.PAPER_FILE)
+    aimed, dodged = rows.read_paper(folders.rows / rows.PAPER_FILE)
     assert (aimed.setting.method, dodged.setting.method, aimed.people) == ("decoy", "c2p", 2)
     for found in (aimed, dodged):
         assert {s.recogniser: s.role for s in found.scores} == dict.fromkeys(STAND_INS, "white-box") | {
@@ -280,9 +280,9 @@ def test_any_registered_recogniser_takes_part_random_ones_too(
         assert found.steps == 2 and 20 < found.psnr < 60 and set(found.scores[0].others) == {"p1/2"}
     assert all(s.target is not None and s.target_rank is not None for s in aimed.scores)
     assert all(s.target is None and s.person_rank is not None for s in dodged.scores)
-    (made,) = (places.pictures / "paper").glob("decoys-*.safetensors")
+    (made,) = (folders.pictures / "paper").glob("decoys-*.safetensors")
     assert {name: people.shape for name, people in load_file(made).items()} == dict.fromkeys(STAND_INS, (3, 16))
-    assert "## As papers measure" in write_report(places).read_text()
+    assert "## As papers measure" in write_report(folders).read_text()
 
     def fail(task: Task) -> PaperRow:
         raise AssertionError(task)

@@ -15,7 +15,7 @@ from synthetic import cost_row, natural_row, pair_row, protect_row, setting, sur
 
 from benchmarks import rows
 from benchmarks.__main__ import main
-from benchmarks.data import Places
+from benchmarks.data import RunFolders
 from benchmarks.metrics.psr import (
     FAR1,
     Rate,
@@ -65,7 +65,7 @@ def test_a_face_that_is_gone_scores_100_per_cent_and_is_told_apart(tmp_path: Pat
     gone = protect_row(key, scores=(), face_after=False)
     assert held_out_rate(at_threshold(escapes([gone], RECOGNISERS), FAR1)) == Rate(1.0, 1)
     rows.append(tmp_path / rows.PROTECT_FILE, gone)
-    assert "| 1 of 1 |" in document.write_report(Places(tmp_path, tmp_path)).read_text()
+    assert "| 1 of 1 |" in document.write_report(RunFolders(tmp_path, tmp_path)).read_text()
 
 
 def test_a_face_that_was_never_found_counts_as_failure() -> None:
@@ -123,7 +123,7 @@ def test_report_builds_and_sets_figures_against_targets(tmp_path: Path) -> None:
             rows.append(tmp_path / rows.NATURAL_FILE, natural_row(setting(name, family)))
         look = setting(name, NO_FAMILY, method="look")
         rows.append(tmp_path / rows.NATURAL_FILE, natural_row(look, patch_face=1.8))
-    text = document.write_report(Places(tmp_path, tmp_path)).read_text()
+    text = document.write_report(RunFolders(tmp_path, tmp_path)).read_text()
     assert "| makeup: held-out PSR at FAR 1 % | ≥ 50 % | 100 % (34–100) |" in text
     assert "| makeup: PSNR, dB | ≥ 27 | 28.0 |" in text
     assert "| makeup: patchiness face | ≤ 1.80 (random look) | 1.50 |" in text
@@ -132,7 +132,7 @@ def test_report_builds_and_sets_figures_against_targets(tmp_path: Path) -> None:
 def test_the_committed_small_results_make_a_report_with_plots_and_a_line_a_score(tmp_path: Path) -> None:
     for file in SMALL.glob("*.jsonl"):
         shutil.copy(file, tmp_path)
-    text = document.write_report(Places(tmp_path, tmp_path)).read_text()
+    text = document.write_report(RunFolders(tmp_path, tmp_path)).read_text()
     assert "Not measured yet" not in text
     assert "Infinity" not in text and "nan" not in text
     for picture in ("curves.png", "survival.png", "cost.png"):
@@ -314,7 +314,7 @@ def test_full_size_is_told_as_a_ratio_to_the_plain_loop(tmp_path: Path) -> None:
 
 
 def test_report_without_rows_says_so(tmp_path: Path) -> None:
-    assert "0 protected pictures" in document.write_report(Places(tmp_path, tmp_path)).read_text()
+    assert "0 protected pictures" in document.write_report(RunFolders(tmp_path, tmp_path)).read_text()
 
 
 def test_each_prior_has_its_own_aims_for_a_whole_search() -> None:
@@ -335,43 +335,43 @@ def test_the_slowest_check_counts() -> None:
 
 
 @pytest.fixture
-def one_picture(tmp_path: Path) -> tuple[Places, Path]:
+def one_picture(tmp_path: Path) -> tuple[RunFolders, Path]:
     photos = tmp_path / "photos"
     photos.mkdir()
     before = np.full((300, 280, 3), 100, np.uint8)
     Image.fromarray(before).save(photos / "a.png")
-    places = Places(tmp_path, tmp_path / "pictures")
-    picture = places.pictures / setting("a").picture
+    folders = RunFolders(tmp_path, tmp_path / "pictures")
+    picture = folders.pictures / setting("a").picture
     picture.parent.mkdir(parents=True)
     Image.fromarray(before + 5).save(picture)
-    rows.append(places.rows / rows.PROTECT_FILE, protect_row(setting("a"), 0.1))
-    return places, photos
+    rows.append(folders.rows / rows.PROTECT_FILE, protect_row(setting("a"), 0.1))
+    return folders, photos
 
 
-def test_a_sheet_shows_the_face_at_least_300_px_wide(one_picture: tuple[Places, Path]) -> None:
-    places, photos = one_picture
-    (path,) = contact_sheets.draw(places, photos, "c2p", 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",))
+def test_a_sheet_shows_the_face_at_least_300_px_wide(one_picture: tuple[RunFolders, Path]) -> None:
+    folders, photos = one_picture
+    (path,) = contact_sheets.draw(folders, photos, "c2p", 0.7, "dlib", per_sheet=4, close=False, priors=("makeup",))
     sheet = Image.open(path)
     # The face is 200 of the picture's 280 px, and there are three panels.
     assert sheet.width >= 3 * 300 * 280 / 200
     assert sheet.getpixel((sheet.width - 100, sheet.height // 2)) == (168, 168, 168)
 
 
-def test_a_closeup_is_enlarged_by_a_whole_number(one_picture: tuple[Places, Path]) -> None:
-    places, photos = one_picture
-    (path,) = contact_sheets.draw(places, photos, "c2p", 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",))
+def test_a_closeup_is_enlarged_by_a_whole_number(one_picture: tuple[RunFolders, Path]) -> None:
+    folders, photos = one_picture
+    (path,) = contact_sheets.draw(folders, photos, "c2p", 0.7, "dlib", per_sheet=1, close=True, priors=("makeup",))
     assert Image.open(path).width == 2 * 3 * 280 + 4
     assert path.name == "a.png"
 
 
-def test_a_sheet_of_two_priors_shows_both_beside_the_photo(one_picture: tuple[Places, Path]) -> None:
-    places, photos = one_picture
+def test_a_sheet_of_two_priors_shows_both_beside_the_photo(one_picture: tuple[RunFolders, Path]) -> None:
+    folders, photos = one_picture
     other = replace(setting("a"), prior="stylegan2")
-    picture = places.pictures / other.picture
+    picture = folders.pictures / other.picture
     picture.parent.mkdir(parents=True)
     Image.new("RGB", (280, 300), (10, 20, 30)).save(picture)
-    rows.append(places.rows / rows.PROTECT_FILE, protect_row(other, 0.1))
-    (path,) = contact_sheets.draw(places, photos, "c2p", 0.7, "dlib", 4, close=False, priors=("makeup", "stylegan2"))
+    rows.append(folders.rows / rows.PROTECT_FILE, protect_row(other, 0.1))
+    (path,) = contact_sheets.draw(folders, photos, "c2p", 0.7, "dlib", 4, close=False, priors=("makeup", "stylegan2"))
     sheet, cell = Image.open(path), 420
     middles = [sheet.getpixel((cell // 2 + at * (cell + 4), sheet.height // 2)) for at in range(3)]
     assert middles == [(100, 100, 100), (105, 105, 105), (10, 20, 30)]

@@ -8,7 +8,7 @@ import pytest
 from synthetic import natural_row, pair_row, protect_row, setting, survive_row
 
 from benchmarks import rows
-from benchmarks.data import RESULTS, NoData, Places, face_list, spread
+from benchmarks.data import RESULTS, NoData, RunFolders, face_list, spread
 from benchmarks.suites import runner
 from benchmarks.suites.measurement import Done, Task
 
@@ -39,7 +39,7 @@ def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outc
         return Done(**{name: make[name](task.setting) for name in task.wants})
 
     with ThreadPoolExecutor(1) as executor:
-        outcome = runner.run(wanted, Places(folder, folder / "pictures"), "abc", executor, said.append, work)
+        outcome = runner.run(wanted, RunFolders(folder, folder / "pictures"), "abc", executor, said.append, work)
     return outcome, seen, said
 
 
@@ -132,7 +132,7 @@ def test_another_recogniser_from_outside_is_asked_anew(tmp_path: Path) -> None:
     assert rows.read(tmp_path / rows.EXTRA_FILE, rows.ExtraRow) == [row]
     for source, count in (("mine:one", 0), ("mine:two", 1)):
         wanted = plan(photos=(Path("a.jpg"),), hold_out=("dlib",), extra=source)
-        assert len(runner.list_tasks(wanted, Places(tmp_path, tmp_path / "pictures"), "abc")) == count
+        assert len(runner.list_tasks(wanted, RunFolders(tmp_path, tmp_path / "pictures"), "abc")) == count
 
 
 @pytest.mark.parametrize("row", [survive_row(setting()), pair_row(setting())])
