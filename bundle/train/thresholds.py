@@ -77,8 +77,8 @@ def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
     found = summarise(train)
     return {
         **found,
-        "mean": round(float(train.mean()), 4),
-        "spread": round(float(train.std()), 4),
+        "impostor_mean": round(float(train.mean()), 4),
+        "impostor_std": round(float(train.std()), 4),
         "val_pairs": len(val),
         **{
             f"val_rate_at_{name}": round(float((val > found[name]).float().mean()), 5)
@@ -113,8 +113,8 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
         # Different sources could otherwise give a lower threshold for fewer false accepts.
         "far01": max(ordered[far01]["far01"], ordered[far1]["far1"]),
         "decided_by": {"far1": far1, "far01": far01},
-        "mean": ordered["synthetic"]["mean"],
-        "spread": ordered["synthetic"]["spread"],
+        "impostor_mean": ordered["synthetic"]["impostor_mean"],
+        "impostor_std": ordered["synthetic"]["impostor_std"],
         "sources": ordered,
     }
 

@@ -29,7 +29,7 @@ class Thresholds:
         far1: threshold at FAR 1 %, exceeded by 1 % of impostor pairs (two different people).
         far01: threshold at FAR 0.1 %.
         impostor_mean: mean similarity of impostor pairs.
-        impostor_std: standard deviation of their similarity, the unit of margins; ``spread`` in the file.
+        impostor_std: standard deviation of their similarity, the unit of margins.
     """
 
     far1: float
@@ -99,7 +99,7 @@ def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
 def _read(path: Path) -> dict[str, Thresholds]:
     tables = json.loads(path.read_text(encoding="utf-8"))["recognisers"]
     found = {
-        name: Thresholds(*(float(table[key]) for key in ("far1", "far01", "mean", "spread")))
+        name: Thresholds(*(float(table[key]) for key in ("far1", "far01", "impostor_mean", "impostor_std")))
         for name, table in tables.items()
     }
     for name, own in found.items():

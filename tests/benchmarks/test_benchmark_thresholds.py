@@ -34,7 +34,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def synthetic(far1: float, far01: float = 0.9) -> dict[str, float]:
-    return {"far1": far1, "far01": far01, "mean": 0.1, "spread": 0.2, "pairs": 5000}
+    return {"far1": far1, "far01": far01, "impostor_mean": 0.1, "impostor_std": 0.2, "pairs": 5000}
 
 
 def test_one_in_a_hundred_pairs_is_above_the_threshold(script: ModuleType) -> None:
@@ -82,7 +82,7 @@ def test_the_lowest_of_the_three_counts(
     found = script.decide(sources)
     assert (found["far1"], found["decided_by"]["far1"]) == (far1, whose)
     assert (found["far01"], found["decided_by"]["far01"]) == (0.9, "synthetic")
-    assert (found["mean"], found["spread"]) == (0.1, 0.2)
+    assert (found["impostor_mean"], found["impostor_std"]) == (0.1, 0.2)
     assert found["sources"] == sources
 
 
@@ -121,7 +121,7 @@ def test_the_shipped_file_holds_the_lowest_of_its_own_sources(script: ModuleType
     assert set(table["recognisers"]) == set(recogniser_names(store))
     for name, entry in table["recognisers"].items():
         assert entry == script.decide(entry["sources"]), name
-        assert entry["mean"] < entry["far1"] <= entry["far01"] < 1
+        assert entry["impostor_mean"] < entry["far1"] <= entry["far01"] < 1
         default = store.entry(name).default
         stated = None if default is None else {"far1": default.threshold, "says": default.says}
         assert entry["sources"].get("vendor") == stated

@@ -249,7 +249,7 @@ def test_thresholds_of_too_few_pairs_or_of_shipped_recognisers_are_not_saved(mod
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '{"recognisers": {"toy": {"far1": NaN, "far01": 0.8, "mean": 0.1, "spread": 0.2}}}']
+    "text", ["{}", '{"recognisers": {"toy": {"far1": NaN, "far01": 0.8, "impostor_mean": 0.1, "impostor_std": 0.2}}}']
 )
 def test_damaged_own_thresholds_have_an_error_of_their_own(text: str, models: Path) -> None:
     (models / "thresholds.json").write_text(text)
