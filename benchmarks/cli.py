@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from benchmarks.data import OUT, SHARED_FACES, NoData, face_list, find_run_folders, people_list, sample_portrait, spread
+from benchmarks.data import (
+    OUT,
+    SHARED_FACES,
+    NoData,
+    find_run_folders,
+    list_faces,
+    list_people,
+    sample_portrait,
+    spread,
+)
 from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
 
 if TYPE_CHECKING:
     from benchmarks.suites.runner import Outcome
 
-SUITES = ("protect", "natural", "survive", "speed", "all")
+SUITES = ("protect", "natural", "robustness", "speed", "all")
 DRAWN = CURVES | ASIDE
 _PER_SHEET = 4
 
@@ -119,7 +128,7 @@ def _find(find: Callable[[], Found], named: bool) -> Found:
 
 
 def _find_faces(faces: Path | None, photos: Path | None) -> tuple[Path, ...]:
-    return _find(lambda: face_list(faces, photos), named=faces is not None or photos is not None)
+    return _find(lambda: list_faces(faces, photos), named=faces is not None or photos is not None)
 
 
 def _refuse_other_options(context: click.Context, what: str, *taken: str) -> None:
@@ -216,7 +225,7 @@ def run(
             photos=chosen,
             methods=_parse_names(tuple(METHODS), methods),
             strengths=strengths,
-            suites=frozenset({"protect", "natural", "survive"} if suite == "all" else {suite}),
+            suites=frozenset({"protect", "natural", "robustness"} if suite == "all" else {suite}),
             curves={name: DRAWN.get(name, strengths) for name in drawn},
             curve_photos=spread(chosen, curve_faces),
             pairs=_fetch_pairs(where.pictures) if pairs and suite in ("protect", "all") else (),
@@ -251,7 +260,7 @@ def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path 
 
     folder = (out or OUT) / "quick"
     try:
-        chosen = spread(face_list(faces, photos), quick.FACES)
+        chosen = spread(list_faces(faces, photos), quick.FACES)
     except NoData as error:
         _warn(f"THE SHARED FACES WERE SKIPPED. {error} One sample portrait is measured instead.")
         chosen = (sample_portrait(folder),)
@@ -284,7 +293,7 @@ def others(
     from benchmarks.suites import other_photos, runner
     from benchmarks.suites.gallery import list_candidates
 
-    people = _find(lambda: people_list(photos), named=photos is not None)
+    people = _find(lambda: list_people(photos), named=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     if made is not None:
         plan |= {"maker": made[0], "made": {picture.stem: picture for picture in made[1].iterdir()}}
@@ -332,7 +341,7 @@ def paper(
     from c2p_core.recognition import recogniser_names
 
     people = _find(
-        lambda: people_list(photos, None if identities is None else read_identities(identities)),
+        lambda: list_people(photos, None if identities is None else read_identities(identities)),
         named=photos is not None or identities is not None,
     )
     store = open_store()
@@ -393,7 +402,7 @@ def _draw(
     from benchmarks.report import contact_sheets
 
     if others:
-        people = _find(lambda: people_list(photos), named=True)
+        people = _find(lambda: list_people(photos), named=True)
         made = contact_sheets.draw_other_photos(
             find_run_folders(out), people, strength, hold_out, per_sheet, close, priors
         )
@@ -475,7 +484,7 @@ def covered(
     from benchmarks.suites import runner
 
     where, chosen = find_run_folders(out), _find_faces(faces, photos)
-    everybody = _find(lambda: face_list(None, photos or SHARED_FACES / "photos"), photos is not None)
+    everybody = _find(lambda: list_faces(None, photos or SHARED_FACES / "photos"), photos is not None)
     tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
         outcome = suite.run(tasks, where.rows, executor, click.echo)
@@ -567,7 +576,7 @@ def shoot(
     from benchmarks.suites import shoot as suite
     from benchmarks.suites.gallery import list_candidates
 
-    people = _find(lambda: people_list(photos), named=photos is not None)
+    people = _find(lambda: list_people(photos), named=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     portraits = spread(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:

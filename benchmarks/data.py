@@ -39,7 +39,7 @@ def find_run_folders(out: Path | None) -> RunFolders:
     return RunFolders(RESULTS, OUT) if out is None else RunFolders(out, out / "pictures")
 
 
-def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Path, ...]:
+def list_faces(names: Path | None = None, photos: Path | None = None) -> tuple[Path, ...]:
     """Photos to measure.
 
     Args:
@@ -66,7 +66,7 @@ def face_list(names: Path | None = None, photos: Path | None = None) -> tuple[Pa
     return tuple(available[name] for name in wanted)
 
 
-def people_list(folder: Path | None = None, identities: Mapping[str, str] | None = None) -> dict[str, Path]:
+def list_people(folder: Path | None = None, identities: Mapping[str, str] | None = None) -> dict[str, Path]:
     """Several photos of several people, by number of the person and of the photo, such as "p3/2".
 
     Only the folder holds names: rows, logs and file names carry the numbers.

@@ -22,7 +22,7 @@ Change = tuple[float, float | None]
 NO_FAMILY = "none"
 PROTECT_FILE = "protect.jsonl"
 NATURAL_FILE = "natural.jsonl"
-SURVIVE_FILE = "survive.jsonl"
+ROBUSTNESS_FILE = "survive.jsonl"  # as earlier runs named it
 PAIRS_FILE = "pairs.jsonl"
 OTHERS_FILE = "others.jsonl"
 PROTECTED_PAIRS_FILE = "others-protected.jsonl"
@@ -184,7 +184,7 @@ class NaturalRow:
 
 
 @dataclass(frozen=True)
-class SurviveRow:
+class RobustnessRow:
     """Protection of one face after the degradations of `c2p_core.robustness`.
 
     Attributes:
@@ -466,7 +466,7 @@ class CoveredRow:
 AnyRow = (
     ProtectRow
     | NaturalRow
-    | SurviveRow
+    | RobustnessRow
     | PairRow
     | OthersRow
     | ProtectedPairsRow
@@ -477,7 +477,9 @@ AnyRow = (
     | InversionRow
     | CoveredRow
 )
-SettingRow = TypeVar("SettingRow", ProtectRow, NaturalRow, SurviveRow, PairRow, OthersRow, ProtectedPairsRow, ExtraRow)
+SettingRow = TypeVar(
+    "SettingRow", ProtectRow, NaturalRow, RobustnessRow, PairRow, OthersRow, ProtectedPairsRow, ExtraRow
+)
 Row = TypeVar("Row")
 
 

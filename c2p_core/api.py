@@ -279,7 +279,7 @@ class RobustnessResult:
 
 @dataclass(frozen=True)
 class FaceReport:
-    """The result for one face; ``similarities`` is empty if it was skipped, ``survival`` if it was not requested."""
+    """The result for one face; ``similarities`` is empty if it was skipped, ``robustness`` if it was not requested."""
 
     number: int
     box: tuple[float, float, float, float]
@@ -288,7 +288,7 @@ class FaceReport:
     similarities: tuple[Similarity, ...] = ()
     steps: int = 0
     seconds: float = 0.0
-    survival: tuple[RobustnessResult, ...] = ()
+    robustness: tuple[RobustnessResult, ...] = ()
 
 
 @dataclass(frozen=True)

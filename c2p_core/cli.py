@@ -14,7 +14,7 @@ import click
 
 from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch, read_standard_input
-from c2p_core.commands.ending import INTERRUPTED, SOME_FAILED, SignalToken, fail
+from c2p_core.commands.exits import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.models import models
 from c2p_core.commands.options import (
     StoreMaker,
@@ -185,7 +185,8 @@ def protect(
 @click.argument("protected", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
 @recogniser_option("Another recogniser to compare with, such as onnx:FILE; may be repeated.")
-@click.option("--survival", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
+@click.option("--robustness", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
+@click.option("--survival", is_flag=True, hidden=True)  # what 0.1.0 called it
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
 @click.pass_obj
@@ -196,6 +197,7 @@ def check(
     protected: Path,
     device: Device,
     more: tuple[str, ...],
+    robustness: bool,
     survival: bool,
     plot: Path | None,
     as_json: bool,
@@ -216,7 +218,13 @@ def check(
 
     messages: list[Message] = []
     faces = compare.check(
-        before, after, store=store, device=device, survival=survival, warnings=messages, recognisers=recognisers
+        before,
+        after,
+        store=store,
+        device=device,
+        robustness=robustness or survival,
+        warnings=messages,
+        recognisers=recognisers,
     )
     if plot is not None:
         from c2p_core.io.plot import page
@@ -226,7 +234,7 @@ def check(
         click.echo(json.dumps(report.document([report.photo_report(original, protected, faces, messages)]), indent=2))
         return
     _print_similarities(faces)
-    _print_survival(faces)
+    _print_robustness(faces)
     for line in (*(report.face_sentence(face) for face in faces), *map(str, messages)):
         click.echo(line)
     if report.judged_by_other_photos(faces):
@@ -493,17 +501,17 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
     print_table(head, rows)
 
 
-def _print_survival(faces: Sequence[FaceReport]) -> None:
+def _print_robustness(faces: Sequence[FaceReport]) -> None:
     """A table per face; a star marks similarities that match the original again."""
     for face in faces:
-        if not face.survival:
+        if not face.robustness:
             continue
         rows = []
-        for survived in face.survival:
-            marked = [f"{s.after:.3f}{' ' if s.verdict == 'protected' else '*'}" for s in survived.similarities]
+        for degraded in face.robustness:
+            marked = [f"{s.after:.3f}{' ' if s.verdict == 'protected' else '*'}" for s in degraded.similarities]
             missing = ["no face"] * (len(face.similarities) - len(marked))
-            lost = len(missing) + sum(s.verdict == "protected" for s in survived.similarities)
-            rows.append((survived.degradation, *marked, *missing, f"{lost} of {len(face.similarities)}"))
+            lost = len(missing) + sum(s.verdict == "protected" for s in degraded.similarities)
+            rows.append((degraded.degradation, *marked, *missing, f"{lost} of {len(face.similarities)}"))
         click.echo(
             f"Face {face.number} compared with this same photo, after what happens to published pictures (* matches "
             "again, FAR 1 %):"

@@ -32,7 +32,7 @@ def check(
     store: ModelStore | None = None,
     device: Device = "auto",
     warm: WarmModels | None = None,
-    survival: bool = False,
+    robustness: bool = False,
     warnings: list[Message] | None = None,
     recognisers: Literal["auto"] | tuple[str, ...] = "auto",
     full: bool = False,
@@ -45,7 +45,7 @@ def check(
         store: the default store when None.
         device: see `c2p_core.api.ProtectRequest`.
         warm: keeps models loaded between calls; loaded for this call only when None.
-        survival: also measure the similarities after degradations (``robustness``).
+        robustness: also measure the similarities after degradations (``robustness``).
         warnings: messages for the user are appended here.
         recognisers: "auto" for all available ones, or names as those of `c2p_core.api.ProtectRequest`.
         full: whether "auto" includes the full profile's.
@@ -92,9 +92,9 @@ def check(
                         verify.crop_face(first, face), verify.crop_face(second, match), loaded, names, where
                     )
                     report = replace(report, similarities=similarities)
-                    if survival:
+                    if robustness:
                         rows = measure_robustness(original, face, protected, match, loaded, store, where)
-                        report = replace(report, survival=rows)
+                        report = replace(report, robustness=rows)
             reports.append(report)
         if not reports:
             raise no_face(())

@@ -85,12 +85,12 @@ def release_memory() -> None:
 
 
 def begin_measuring(device: torch.device) -> None:
-    """From here on ``most_memory`` counts anew."""
+    """From here on ``measure_peak_memory`` counts anew."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def most_memory(device: torch.device) -> int | None:
+def measure_peak_memory(device: torch.device) -> int | None:
     """Bytes of the graphics card's memory that tensors took at most at once; None where there is no such figure.
 
     MPS keeps no record of the most. What its driver has handed out is an upper limit: it shrinks only when released.

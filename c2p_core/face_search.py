@@ -26,7 +26,7 @@ from c2p_core.recognition.decoys import nearest_decoy
 from c2p_core.references import mean_embedding, select_same_person
 from c2p_core.run import Run
 from c2p_core.search import FaceSearch, SearchResult, search
-from c2p_core.starting_look import choose_starting_look, leave_out_hidden, literal_look
+from c2p_core.starting_look import choose_starting_look, leave_out_hidden, make_literal_look
 from c2p_core.subjects import Subject
 from c2p_core.terms import Target
 
@@ -101,7 +101,7 @@ def _prepare(
 def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasFace, models: Models) -> Tensor:
     """The (9, 6) look that the search starts from."""
     if settings.literal:
-        return literal_look(settings.prompt, settings.seed)
+        return make_literal_look(settings.prompt, settings.seed)
     return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
 
 

@@ -13,7 +13,7 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.device import device_name, most_memory
+from c2p_core.device import device_name, measure_peak_memory
 from c2p_core.direction import Direction, apply_direction
 from c2p_core.errors import Message
 from c2p_core.face_search import search_faces
@@ -43,7 +43,7 @@ def protect(
         request: what to protect and how.
         amounts: how much of what the search finds is applied.
         progress: called at every stage and search step.
-        preview: called with each face before its search and about every 15th step.
+        preview: called with each face before its search and at every evaluation of it (``search.py``).
         cancel: set it from any thread to stop within one step.
         store: the default store when None.
         warm: keeps models loaded for the next run; they are loaded for this run only when None.
@@ -138,7 +138,7 @@ def _describe_computation(run: Run) -> Computation:
         device.type,
         device_name(device),
         run.plan.faces_at_once,
-        most_memory(device),
+        measure_peak_memory(device),
     )
 
 

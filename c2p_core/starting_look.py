@@ -46,7 +46,7 @@ def choose_starting_look(
     return encode_look(choose_look(prompt, lambda look: preview(encode_look(look)), mesh, guidance, seed))
 
 
-def literal_look(prompt: str, seed: int = 0) -> Tensor:
+def make_literal_look(prompt: str, seed: int = 0) -> Tensor:
     """The prompt's look, the same on every face: a (9, 6) product code; arguments as ``choose_starting_look``."""
     return encode_look(draw_candidates(prompt, random.Random(seed))[0])
 

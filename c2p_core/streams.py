@@ -31,7 +31,7 @@ class Output(io.TextIOBase):
     """Stands in for stdout or stderr, and never raises when something is printed.
 
     Attributes:
-        needed: whether what is printed is the command's result, rather than words beside one that is in a file.
+        needed: whether what is printed is the command's result; else it is status text, and the result is in a file.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

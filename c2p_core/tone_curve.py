@@ -57,8 +57,8 @@ class ToneCurve:
         inside = luminance.clamp(float(self.luminance[0]), float(self.luminance[-1]))
         above = torch.searchsorted(self.luminance, inside.detach().contiguous()).clamp(1, len(self.luminance) - 1)
         low, high = self.luminance[above - 1], self.luminance[above]
-        share = (inside - low) / (high - low)
-        found: Tensor = self.channels[:, above - 1] * (1 - share) + self.channels[:, above] * share
+        fraction = (inside - low) / (high - low)
+        found: Tensor = self.channels[:, above - 1] * (1 - fraction) + self.channels[:, above] * fraction
         return found + (luminance - inside)
 
 

@@ -47,8 +47,8 @@ from c2p_core.io.source_type import ENHANCED, read_source_type
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.version import __version__
+from tests.error_assertions import raising, sentence
 from tests.fetchable import SIZE, bundle_with_fetchable
-from tests.said import raising, sentence
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
@@ -94,13 +94,15 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
         *,
         store: Any,
         device: str,
-        survival: bool,
+        robustness: bool,
         warnings: list[Message],
         recognisers: Any,
     ) -> tuple[FaceReport, ...]:
         assert recognisers == "auto"
         warnings.append(WARNING)
-        return (replace(FACE, survival=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * survival),)
+        return (
+            replace(FACE, robustness=(RobustnessResult("JPEG 50", (replace(SEEN, after=0.50), UNSEEN)),) * robustness),
+        )
 
     pipeline = types.ModuleType("c2p_core.pipeline")
     pipeline.__dict__.update(protect=protect)
@@ -298,11 +300,12 @@ def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatc
 
 
 @pytest.mark.usefixtures("requests")
-def test_survival_marks_what_matches_again_and_goes_into_the_report(photo: Path, run: Run) -> None:
-    _, out, _ = run("check", photo, photo, "--survival")
+@pytest.mark.parametrize("option", ["--robustness", "--survival"])
+def test_robustness_marks_what_matches_again_and_goes_into_the_report(photo: Path, run: Run, option: str) -> None:
+    _, out, _ = run("check", photo, photo, option)
     assert "JPEG 50" in out and "0.500*" in out and "1 of 2" in out
-    face = json.loads(run("check", photo, photo, "--survival", "--json")[1])["photos"][0]["faces"][0]
-    assert face["survival"][0]["similarities"][0]["after"] == 0.5
+    face = json.loads(run("check", photo, photo, "--robustness", "--json")[1])["photos"][0]["faces"][0]
+    assert face["robustness"][0]["similarities"][0]["after"] == 0.5
     assert "JPEG 50" not in run("check", photo, photo)[1]
 
 

@@ -17,9 +17,9 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
 from c2p_core.search import SearchSettings
-from c2p_core.starting_look import literal_look
+from c2p_core.starting_look import make_literal_look
 from c2p_core.validate import check_request
-from tests.said import raising
+from tests.error_assertions import raising
 
 REQUEST = ProtectRequest(Photo(np.zeros((8, 8, 3), np.uint8)), prompt="blush", strength=0.4, seed=2, locks=("jaw",))
 FACE = Face(3, (100.0, 100.0, 200.0, 220.0), 1.0, np.zeros((468, 2), np.float32), 60.0)
@@ -74,9 +74,9 @@ def test_looks_are_checked_as_the_request_is(look: FaceLook, code: str) -> None:
 
 
 def test_a_literal_look_is_the_same_whatever_the_face() -> None:
-    first = literal_look("red lipstick and smoky eyes", 1)
-    assert torch.equal(first, literal_look("red lipstick and smoky eyes", 1))
-    assert not torch.equal(first, literal_look("blue eyeshadow", 1))
+    first = make_literal_look("red lipstick and smoky eyes", 1)
+    assert torch.equal(first, make_literal_look("red lipstick and smoky eyes", 1))
+    assert not torch.equal(first, make_literal_look("blue eyeshadow", 1))
 
 
 @pytest.fixture(scope="module")

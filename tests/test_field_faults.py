@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from skimage import data
 
 from c2p_core.io import jpeg_blocks
-from tests.said import sentence
+from tests.error_assertions import sentence
 
 pytestmark = [
     pytest.mark.slow,

@@ -31,8 +31,8 @@ from c2p_core.pipeline import find_direction, protect
 from c2p_core.priors import wplus
 from c2p_core.priors.inversion import InversionSettings
 from c2p_core.search import FaceSearch, SearchResult, search
+from tests.error_assertions import raising
 from tests.fake_gpu import fake_gpu
-from tests.said import raising
 
 REQUEST = ProtectRequest(
     Photo(data.astronaut()), prompt="red lipstick", recognisers=("mobileface", "dlib-resnet"), steps=2

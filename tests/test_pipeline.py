@@ -29,7 +29,7 @@ from c2p_core.pipeline import protect
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.priors.wplus import WPlusPrior
 from c2p_core.recognition import Recogniser
-from tests.said import raising
+from tests.error_assertions import raising
 
 REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky eyes", steps=30)
 
@@ -152,7 +152,7 @@ def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
     monkeypatch.setattr(compare, "measure_robustness", lambda *_: ())
     monkeypatch.setattr(f"c2p_core.compare.{short}", scarce)
     warnings: list[Message] = []
-    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, survival=True, warnings=warnings)
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, robustness=True, warnings=warnings)
     assert len(failed) == 2 and not face.skipped
     assert warnings == [Message("check-on-processor")]
 

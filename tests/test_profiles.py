@@ -19,7 +19,7 @@ from c2p_core.profiles import choose_profile, default_profile, find_generator, f
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.job_request import build_request
 from c2p_core.worker.jobs import Jobs
-from tests.said import raising
+from tests.error_assertions import raising
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 REQUEST = ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)))

@@ -103,15 +103,15 @@ def test_an_unprotected_face_is_recognised_after_every_degradation(store: ModelS
             assert similarity.after == pytest.approx(similarity.before, abs=0.08)
 
 
-def report(*after: float, survived: bool = True, number: int = 1) -> FaceReport:
+def report(*after: float, degraded: bool = True, number: int = 1) -> FaceReport:
     said = tuple(Similarity(f"r{i}", "f", True, 1.0, value, 0.5, 0.7) for i, value in enumerate(after))
-    lasting = tuple(RobustnessResult(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if survived else ()
-    return FaceReport(number, FACE_BOX, 40.0, similarities=said, survival=lasting)
+    results = tuple(RobustnessResult(d.name, said if i else ()) for i, d in enumerate(DEGRADATIONS)) if degraded else ()
+    return FaceReport(number, FACE_BOX, 40.0, similarities=said, robustness=results)
 
 
 def test_a_page_shows_a_bar_of_each_verdict_and_what_survives(tmp_path: Path) -> None:
     made = plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT // 2), [report(0.2, 0.6, 0.9)], "me.jpg").pixels
-    plain = plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT // 2), [report(0.2, 0.6, 0.9, survived=False)], "me.jpg").pixels
+    plain = plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT // 2), [report(0.2, 0.6, 0.9, degraded=False)], "me.jpg").pixels
     assert made.shape[1] == 1400 and made.shape[0] > plain.shape[0]
     for verdict, colour in plot._COLOURS.items():
         assert (made == colour).all(-1).sum() > (plain == colour).all(-1).sum() > 300, verdict

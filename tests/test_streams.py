@@ -16,7 +16,7 @@ from skimage import data
 
 from c2p_core.io import photo_files
 from tests.checkout import environment
-from tests.said import sentence
+from tests.error_assertions import sentence
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 

@@ -16,7 +16,7 @@ from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.canvas import warp_points
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import find_direction, protect
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 
 EYE = slice(95, 120), slice(190, 225)
 
@@ -37,8 +37,8 @@ def test_landmarks_stay_within_the_limits_of_the_strength_and_the_face_is_protec
     assert original is not None
     moved = warp_points(found.change.displacement, canvas.mesh) - original.mesh
     before = float((canvas.mesh - original.mesh).norm(dim=1).mean())
-    limits = strength_limits(0.4)
-    assert float(moved.norm(dim=1).mean()) <= max(limits.moved * CANVAS_EYE_DISTANCE, before) + 1e-3
+    limits = compute_strength_limits(0.4)
+    assert float(moved.norm(dim=1).mean()) <= max(limits.displacement * CANVAS_EYE_DISTANCE, before) + 1e-3
     # And found anew, where light makes them seem to move too.
     (face,) = find_faces(strengthened.photo, store)
     away = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1) / astronaut_face.eye_distance

@@ -1,4 +1,4 @@
-"""Which family should be held out by default: the one whose answer, held out, agrees best with the others'.
+"""Which family should be held out by default: the one whose margins, held out, agree best with the others'.
 
 A family that is easily fooled would make the figure that users see look good. So every family is held out in turn, and
 its similarities, in its own standard deviations above its own FAR 1 % threshold, are correlated over photos with the
@@ -19,19 +19,19 @@ from benchmarks.rows import OthersRow, ProtectRow
 
 # Of fewer photos a correlation is mostly chance.
 FEWEST = 10
-# Answers that differ by less, in standard deviations, are the same.
+# Margins that differ by less, in standard deviations, are the same.
 _SAME = 1e-6
 
 _COLUMNS = {
     "pearson": "correlation with the others (Pearson)",
     "spearman": "by ranks (Spearman)",
-    "answer": "its answer, spreads above the threshold",
+    "margin": "its mean margin, impostor standard deviations above the threshold",
     "others": "the others'",
 }
 
 
-def answer(scores: DataFrame, impostor_stds: Mapping[str, float]) -> DataFrame:
-    """What held-out families say of each photo, in impostor standard deviations above their FAR 1 % threshold.
+def compute_margins(scores: DataFrame, impostor_stds: Mapping[str, float]) -> DataFrame:
+    """Margins of held-out families for each photo: impostor standard deviations above their FAR 1 % threshold.
 
     Args:
         scores: of one variant: of a photo's own original (`frames.score_frame`), or of other photos of the person
@@ -48,18 +48,18 @@ def answer(scores: DataFrame, impostor_stds: Mapping[str, float]) -> DataFrame:
     return by_recogniser.groupby(["family", "face"], sort=False).mean().unstack("family", sort=False)
 
 
-def correlate(answers: DataFrame) -> DataFrame:
+def correlate(margins: DataFrame) -> DataFrame:
     """Each family against the mean of all others, over the photos that all have judged.
 
     Args:
-        answers: a line a photo, a column a family.
+        margins: a line a photo, a column a family.
 
     Returns:
         A line a family: ``photos`` that all have judged; ``pearson`` and ``spearman`` (NaN where one of the two says
-        the same of all photos); the mean ``answer`` (the lower, the easier it is to fool) and that of the ``others``.
+        the same of all photos); the mean ``margin`` (the lower, the easier it is to fool) and that of the ``others``.
         Without lines where there are fewer than two families or `FEWEST` photos.
     """
-    known = answers.dropna()
+    known = margins.dropna()
     if known.shape[1] < 2 or len(known) < FEWEST:
         return DataFrame(columns=["photos", *_COLUMNS])
     lines = {}
@@ -69,17 +69,17 @@ def correlate(answers: DataFrame) -> DataFrame:
         lines[family] = {
             "photos": len(known),
             **{kind: float("nan") if constant else own.corr(others, method=kind) for kind in ("pearson", "spearman")},
-            "answer": own.mean(),
+            "margin": own.mean(),
             "others": others.mean(),
         }
     return DataFrame.from_dict(lines, orient="index")
 
 
-def choose(agreement: DataFrame) -> str | None:
+def choose_hold_out(agreement: DataFrame) -> str | None:
     """The family to hold out: agrees best with the others and is not the easiest to fool; None if there is none."""
     if agreement.empty:
         return None
-    correlations = agreement["pearson"].drop(agreement["answer"].idxmin()).dropna()
+    correlations = agreement["pearson"].drop(agreement["margin"].idxmin()).dropna()
     return None if correlations.empty else str(correlations.idxmax())
 
 
@@ -97,14 +97,14 @@ def write_section(
         for (variant, strength), group in group_variants(scores).items():
             unknown |= set(group["recogniser"]) - set(impostor_stds)
             title = f"{variant}, strength {strength:g}, {kind}"
-            found = correlate(answer(group, impostor_stds))
+            found = correlate(compute_margins(group, impostor_stds))
             lines += [
                 {"rows": title, "family held out": family, "photos": int(line["photos"])}
                 | {heading: number(line[name], 2) for name, heading in _COLUMNS.items()}
                 for family, line in found.iterrows()
             ]
-            if chosen := choose(found):
-                easiest = found["answer"].idxmin()
+            if chosen := choose_hold_out(found):
+                easiest = found["margin"].idxmin()
                 notes.append(
                     f"- {title}: {easiest} is the easiest to fool; of the rest, {chosen} agrees best with the others"
                 )
@@ -113,8 +113,8 @@ def write_section(
     if unknown:
         notes.append(f"- left out, because no impostor pairs of theirs were measured: {', '.join(sorted(unknown))}")
     words = (
-        "Each family is held out in turn; over photos, its similarity to the person (in its own spreads of strangers"
-        " above its FAR 1 % threshold) is correlated with the mean of the others' when they are held out, so that the"
-        " default hold-out can be the one that speaks for the others, not the easiest."
+        "Each family is held out in turn; over photos, its margin (impostor standard deviations above its FAR 1 %"
+        " threshold) is correlated with the mean of the others' when they are held out, so that the default hold-out"
+        " can be the one that represents the others, not the easiest to fool."
     )
     return "\n\n".join([words, table(lines), "\n".join(notes)])

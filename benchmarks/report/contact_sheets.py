@@ -167,7 +167,7 @@ def draw_other_photos(
     close: bool,
     priors: Sequence[str],
 ) -> list[Path]:
-    """The same of the photos of people of whom there are others, ``people`` as `data.people_list` numbers them."""
+    """The same of the photos of people of whom there are others, ``people`` as `data.list_people` numbers them."""
     found = rows.by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow)).values()
     by_face: dict[str, dict[str, Shown]] = {}
     for row in sorted(found, key=lambda r: list(people).index(r.setting.face) if r.setting.face in people else -1):

@@ -67,7 +67,7 @@ def write_report(folders: RunFolders) -> Path:
     folder = folders.rows
     protect = rows.read_settings(folder / rows.PROTECT_FILE, rows.ProtectRow)
     looks = rows.read_settings(folder / rows.NATURAL_FILE, rows.NaturalRow)
-    survive = rows.read_settings(folder / rows.SURVIVE_FILE, rows.SurviveRow)
+    degraded = rows.read_settings(folder / rows.ROBUSTNESS_FILE, rows.RobustnessRow)
     pairs = rows.read_settings(folder / rows.PAIRS_FILE, rows.PairRow)
     others = rows.read_settings(folder / rows.OTHERS_FILE, rows.OthersRow)
     protected = rows.read_settings(folder / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
@@ -85,8 +85,8 @@ def write_report(folders: RunFolders) -> Path:
     if len(curves):
         plots.plot_curves(curves, folder / plots.CURVES_FILE)
         pictures["curves"] = _picture(plots.CURVES_FILE, "Protection over SSIM, PSNR, FLIP and patchiness")
-    if survive:
-        plots.plot_robustness(survive, recognisers, folder / plots.ROBUSTNESS_FILE)
+    if degraded:
+        plots.plot_robustness(degraded, recognisers, folder / plots.ROBUSTNESS_FILE)
         pictures["robustness"] = _picture(plots.ROBUSTNESS_FILE, "Protection after each degradation")
     if len(scaling.over_faces(costs)) or len(scaling.over_megapixels(costs)):
         plots.plot_cost(costs, folder / plots.COST_FILE)
@@ -95,7 +95,7 @@ def write_report(folders: RunFolders) -> Path:
     main, hold_out = MAIN_STRENGTH, DEFAULT_HOLD_OUT
     sections = {
         f"Figures against targets (strength {main:g})": target_table(
-            escaped, natural, others, survive, curves, costs, recognisers, main
+            escaped, natural, others, degraded, curves, costs, recognisers, main
         ),
         "Protection": protection.headline_table(protect, escaped),
         f"As users run it (strength {main:g}, {hold_out} held out)": protection.default_table(escaped, main),
@@ -110,7 +110,7 @@ def write_report(folders: RunFolders) -> Path:
         "As papers measure": paper.write_section(judged) if judged else "",
         "Recognisers from outside": identification.write_extra_section(extra),
         "Beside other methods, at equal visibility": pictures.get("curves", "") + visibility.write_section(curves),
-        "What survives": pictures.get("robustness", "") + robustness.write_section(survive, recognisers),
+        "Robustness": pictures.get("robustness", "") + robustness.write_section(degraded, recognisers),
         "Expression and form (mean / 95th percentile)": form_table(natural),
         "Naturalness (means)": natural_table(natural),
         **{
@@ -129,7 +129,7 @@ def write_report(folders: RunFolders) -> Path:
         "Faces to look at first": protection.list_worst_faces(natural, escaped, main),
         "How to read this": _NOTES.read_text(encoding="utf-8").rstrip("\n"),
     }
-    codes = sorted({row.code for measured in (protect, looks, survive, pairs, others, judged) for row in measured})
+    codes = sorted({row.code for measured in (protect, looks, degraded, pairs, others, judged) for row in measured})
     mixed = " — rows of different code are mixed here" if len(codes) > 1 else ""
     text = "# Benchmark report\n\nMade by `python -m benchmarks report` from the rows in this folder"
     text += f" ({len(protect)} protected pictures, code {', '.join(codes) or '–'}{mixed}).\n"

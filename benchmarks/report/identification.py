@@ -1,4 +1,4 @@
-"""Protection as a searcher meets it: another photo of the person, a gallery, a decoy, a recogniser from outside."""
+"""Protection against a search: other photos of the person, a gallery, a decoy, recognisers from outside."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOT_MEASURED = "Not measured yet: `python -m benchmarks run --suite protect`."
 def write_pairs_section(pairs: Sequence[PairRow]) -> str:
     """Each recogniser, held out and optimised against, on other photos of the same person, at both thresholds."""
     if not pairs:
-        return "Not measured yet, or the photos could not be had: `python -m benchmarks run --suite protect`."
+        return "Not measured yet, or the photos were not available: `python -m benchmarks run --suite protect`."
     lines = []
-    compared = score_frame((row, said) for row in pairs for said in row.others.values())
+    compared = score_frame((row, scores) for row in pairs for scores in row.others.values())
     for key, group in group_variants(compared).items():
         for (name, role), own in group.groupby(["recogniser", "role"]):
             rates: dict[str, object] = {}
@@ -27,7 +27,9 @@ def write_pairs_section(pairs: Sequence[PairRow]) -> str:
                 matched = own[own["before"] >= own[limit]]
                 missed = matched["after"] < matched[limit]
                 rates[f"matched before, {title}"] = f"{len(matched)} of {len(own)}"
-                rates[f"of these missed now, {title}"] = Rate(missed.mean(), len(matched)) if len(matched) else None
+                rates[f"of these no longer matched, {title}"] = (
+                    Rate(missed.mean(), len(matched)) if len(matched) else None
+                )
             lines.append(title_variant(key) | {"recogniser": name, "role": role} | rates | _similarities(own))
     lost = sum(not row.others for row in pairs)
     return table(lines) + (f"\n\n{lost} protected pictures showed no face." if lost else "")
@@ -43,7 +45,7 @@ def _similarities(scores: DataFrame, before: str = "before", after: str = "after
 
 
 def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
-    """How often the person's own photo is not among the first matches of the protected one.
+    """How often a search with the protected photo does not find the person's own at rank 1, or within rank 5.
 
     Args:
         escaped: of these rows.
@@ -64,7 +66,7 @@ def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFra
                 lines.append(
                     title_variant(key)
                     | {"recogniser, held out": name, "other people": people}
-                    | {"not first": misses["first"], "not among five": misses["fifth"]}
+                    | {"not at rank 1": misses["first"], "not within rank 5": misses["fifth"]}
                 )
     return table(lines) or NOT_MEASURED
 
@@ -91,7 +93,7 @@ def write_decoy_section(protect: Sequence[ProtectRow]) -> str:
 
 
 def write_extra_section(extra: Sequence[ExtraRow]) -> str:
-    """What recognisers from outside say, which never took part in any search; "" of none."""
+    """Verdicts of recognisers from outside, which never took part in any search; "" without any."""
     lines = []
     for source in dict.fromkeys(row.source for row in extra):
         own = {row.setting: row for row in extra if row.source == source}.values()

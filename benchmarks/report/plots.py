@@ -16,7 +16,7 @@ from pandas import DataFrame, MultiIndex
 
 from benchmarks.report import robustness, scaling
 from benchmarks.report.visibility import OTHER_PRIOR, OURS, group_curves
-from benchmarks.rows import SurviveRow
+from benchmarks.rows import RobustnessRow
 
 CURVES_FILE = "curves.png"
 ROBUSTNESS_FILE = "survival.png"
@@ -89,7 +89,7 @@ def plot_curves(curves: DataFrame, path: Path) -> Path:
     return _save(figure, path)
 
 
-def plot_robustness(rows: Sequence[SurviveRow], recognisers: MultiIndex, path: Path) -> Path:
+def plot_robustness(rows: Sequence[RobustnessRow], recognisers: MultiIndex, path: Path) -> Path:
     """Held-out protection after each degradation, a mark a method and prior; lines show it without any."""
     groups = robustness.group_rows(rows)
     rates = {key: robustness.held_out_rates(group, recognisers) for key, group in groups.items()}
@@ -109,7 +109,7 @@ def plot_robustness(rows: Sequence[SurviveRow], recognisers: MultiIndex, path: P
             markersize=8 if setting.method == OURS else 6,
         )
         axes.axhline(100 * found[robustness.UNDEGRADED].value, color=colour, linewidth=1, alpha=0.5)
-    _style(axes, "What survives", "", "held-out protection, % of faces")
+    _style(axes, "Robustness", "", "held-out protection, % of faces")
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_ylim(-3, 103)
     axes.legend(frameon=False, fontsize=9)

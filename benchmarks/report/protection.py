@@ -1,4 +1,4 @@
-"""The report's tables of protection, and what the runs took."""
+"""The report's tables of protection and of running time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_pho
 
     Args:
         escaped: of these rows.
-        with_photos: recognisers whose thresholds strangers in real photos have a say in; the others are named.
+        with_photos: recognisers whose thresholds strangers in real photos help to set; the others are named.
     """
     scores = score_frame((row, row.scores) for row in protect)
     lines = []
@@ -69,14 +69,14 @@ def recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_pho
                 )
     unknown = ", ".join(sorted({str(line["recogniser"]) for line in lines} - set(with_photos)))
     note = (
-        f"\n\nNo strangers in real photos have a say in the thresholds of {unknown}: they may be too high, and make"
+        f"\n\nThe thresholds of {unknown} were set without strangers in real photos: they may be too high, and make"
         " protection look better than it is."
     )
     return table(lines) + (note if unknown else "")
 
 
 def default_table(escaped: DataFrame, strength: float) -> str:
-    """What the program's own choice of whom to hold out gives; "" where it was not measured."""
+    """Rates with the family that the program holds out by default; "" where it was not measured."""
     lines = []
     for prior in PRIORS:
         own = select(largest(select(escaped, prior=prior), PRODUCT_METHOD, strength), hold_out=DEFAULT_HOLD_OUT)
@@ -84,9 +84,9 @@ def default_table(escaped: DataFrame, strength: float) -> str:
             {
                 "prior": prior,
                 "threshold": title,
-                f"{DEFAULT_HOLD_OUT}, held out, misses": held_out_rate(at_threshold(own, title)),
-                "all optimised ones miss": white_box_rate(at_threshold(own, title)),
-                "all miss": all_rate(at_threshold(own, title)),
+                f"{DEFAULT_HOLD_OUT}, held out, no longer matches": held_out_rate(at_threshold(own, title)),
+                "no optimised one matches any more": white_box_rate(at_threshold(own, title)),
+                "none matches any more": all_rate(at_threshold(own, title)),
             }
             for title in (THRESHOLDS if len(own) else ())
         ]

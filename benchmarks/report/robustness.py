@@ -1,4 +1,4 @@
-"""What of the protection is left after what happens to published pictures."""
+"""How much protection is left after what happens to published pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandas import DataFrame, MultiIndex
 
 from benchmarks.metrics.psr import FAR1, Rate, at_threshold, escapes, held_out_rate, held_out_runs, white_box_rate
 from benchmarks.report.tables import percent, table
-from benchmarks.rows import Score, Setting, SurviveRow
+from benchmarks.rows import RobustnessRow, Score, Setting
 from c2p_core.robustness import DEGRADATIONS
 
 UNDEGRADED = "as it is"
@@ -27,7 +27,7 @@ class Degraded:
     face_after: bool
 
 
-def degrade(rows: Iterable[SurviveRow], name: str) -> list[Degraded]:
+def degrade(rows: Iterable[RobustnessRow], name: str) -> list[Degraded]:
     """The rows after one degradation, or `UNDEGRADED`; pictures that showed no face before it are left out."""
     found = []
     for row in rows:
@@ -42,7 +42,7 @@ def degrade(rows: Iterable[SurviveRow], name: str) -> list[Degraded]:
     return found
 
 
-def held_out_rates(rows: Sequence[SurviveRow], recognisers: MultiIndex) -> dict[str, Rate]:
+def held_out_rates(rows: Sequence[RobustnessRow], recognisers: MultiIndex) -> dict[str, Rate]:
     """Held-out protection at FAR 1 % by degradation, `UNDEGRADED` first."""
     names = (UNDEGRADED, *(degradation.name for degradation in DEGRADATIONS))
     rates = {name: held_out_rate(_escapes(degrade(rows, name), recognisers)) for name in names}
@@ -53,10 +53,10 @@ def _escapes(degraded: Sequence[Degraded], recognisers: MultiIndex) -> DataFrame
     return at_threshold(escapes(degraded, recognisers), FAR1)
 
 
-def write_section(rows: Sequence[SurviveRow], recognisers: MultiIndex) -> str:
+def write_section(rows: Sequence[RobustnessRow], recognisers: MultiIndex) -> str:
     """A table a method and strength."""
     if not rows:
-        return "Not measured yet: `python -m benchmarks run --suite survive`."
+        return "Not measured yet: `python -m benchmarks run --suite robustness`."
     return "\n\n".join(
         f"{variant}, strength {strength:g}, {len({row.setting.face for row in group})} faces:\n\n"
         + _table(group, recognisers)
@@ -64,15 +64,15 @@ def write_section(rows: Sequence[SurviveRow], recognisers: MultiIndex) -> str:
     )
 
 
-def group_rows(rows: Iterable[SurviveRow]) -> dict[tuple[str, float], list[SurviveRow]]:
+def group_rows(rows: Iterable[RobustnessRow]) -> dict[tuple[str, float], list[RobustnessRow]]:
     """Rows by variant and strength, in order."""
-    groups: dict[tuple[str, float], list[SurviveRow]] = {}
+    groups: dict[tuple[str, float], list[RobustnessRow]] = {}
     for row in rows:
         groups.setdefault((row.setting.variant, row.setting.strength), []).append(row)
     return dict(sorted(groups.items()))
 
 
-def _table(group: Sequence[SurviveRow], recognisers: MultiIndex) -> str:
+def _table(group: Sequence[RobustnessRow], recognisers: MultiIndex) -> str:
     rates, lines = held_out_rates(group, recognisers), []
     for name, rate in rates.items():
         found = degrade(group, name)

@@ -82,7 +82,7 @@ def targets(costs: DataFrame) -> list[Target]:
     checks = costs[costs["check"].notna()]
     if len(checks):
         slowest = checks.loc[checks["check"].astype(float).idxmax()]
-        what = f"seconds for `c2p check --survival`, one face, {slowest['megapixels']:.0f} megapixels, models loaded"
+        what = f"seconds for `c2p check --robustness`, one face, {slowest['megapixels']:.0f} megapixels, models loaded"
         lines.append((what, "≤ 20", number(slowest["check"], 1)))
     found = sizes[PRIORS[0]]
     if {1, 24} <= set(found.index):

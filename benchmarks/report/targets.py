@@ -12,7 +12,7 @@ from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_
 from benchmarks.report import other_photos, robustness, scaling, visibility
 from benchmarks.report.naturalness import FIGURES, expression_figures
 from benchmarks.report.tables import number, table
-from benchmarks.rows import OthersRow, SettingRow, SurviveRow
+from benchmarks.rows import OthersRow, RobustnessRow, SettingRow
 from c2p_core.api import PRIORS
 
 Target = tuple[str, str, object]
@@ -22,7 +22,7 @@ def target_table(
     escaped: DataFrame,
     natural: DataFrame,
     others: Sequence[OthersRow],
-    survive: Sequence[SurviveRow],
+    degraded: Sequence[RobustnessRow],
     curves: DataFrame,
     costs: DataFrame,
     recognisers: MultiIndex,
@@ -33,7 +33,7 @@ def target_table(
     for prior in PRIORS:
         own = other_photos.targets(_largest_rows(others, prior, strength))
         own += _protection(largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
-        own += _robustness(_largest_rows(survive, prior, strength), recognisers)
+        own += _robustness(_largest_rows(degraded, prior, strength), recognisers)
         own += _naturalness(natural, prior, strength)
         lines += [(f"{prior}: {figure}", target, measured) for figure, target, measured in own]
     # A comparison with only some of the baselines would prove nothing.
@@ -65,8 +65,8 @@ def _protection(escaped: DataFrame) -> list[Target]:
     ]
 
 
-def _robustness(survive: Sequence[SurviveRow], recognisers: MultiIndex) -> list[Target]:
-    rates = robustness.held_out_rates(survive, recognisers)
+def _robustness(degraded: Sequence[RobustnessRow], recognisers: MultiIndex) -> list[Target]:
+    rates = robustness.held_out_rates(degraded, recognisers)
     shares = {name: rate.value for name, rate in rates.items()}
     return [
         (

@@ -69,7 +69,7 @@ def measure(
 ) -> CostRow:
     """Protect all faces of ``photo`` in this process after a first call on ``warm_up``, and write it to ``target``.
 
-    After a whole search the result is also checked as ``c2p check --survival`` does.
+    After a whole search the result is also checked as ``c2p check --robustness`` does.
     """
     from c2p_core.compare import check
     from c2p_core.io import photo_files
@@ -98,7 +98,7 @@ def measure(
     peak, checked = peak_mib(), None
     if steps is None:
         started = time.perf_counter()
-        check(request.photo, photo_files.read(target), store=store, warm=warm, survival=True)
+        check(request.photo, photo_files.read(target), store=store, warm=warm, robustness=True)
         checked = time.perf_counter() - started
     done = [report for report in result.faces if report.similarities]
     return CostRow(

@@ -41,7 +41,7 @@ from c2p_core.priors.inversion import (
 )
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.renderer import FaceRenderer
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
 from c2p_core.priors.wplus import WPlusFace, principal_axes
 from c2p_core.recognition.alignment import Template, crop_chips
@@ -243,7 +243,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
     mean_face = load_mean_face(store.path("complexion"))
-    renderer = FaceRenderer(face, mean_face, strength_limits(DEFAULT_STRENGTH), device)
+    renderer = FaceRenderer(face, mean_face, compute_strength_limits(DEFAULT_STRENGTH), device)
     searched = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
     code = {name: part.requires_grad_() for name, part in searched.start().items()}
 

@@ -20,7 +20,7 @@ from benchmarks.metrics import expression, image_quality, patchiness, skin
 from benchmarks.metrics.image_quality import rgb8
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.recognisers import load_every_recogniser, load_extra_recogniser
-from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, Role, Score, Setting, SurviveRow
+from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, RobustnessRow, Role, Score, Setting
 from benchmarks.suites import gallery
 from c2p_core import faces, verify
 from c2p_core.api import Face, Similarity
@@ -66,7 +66,7 @@ class Done:
 
     protect: ProtectRow | None = None
     natural: NaturalRow | None = None
-    survive: SurviveRow | None = None
+    robustness: RobustnessRow | None = None
     pairs: PairRow | None = None
     extra: ExtraRow | None = None
 
@@ -138,7 +138,7 @@ def measure(task: Task, store: ModelStore) -> Done:
     return Done(
         protect=_measure_protection(task, seen, made, wall, store) if "protect" in task.wants else None,
         natural=measure_naturalness(task.setting, seen, task.code) if "natural" in task.wants else None,
-        survive=_measure_survival(task, seen, store) if "survive" in task.wants else None,
+        robustness=_measure_robustness(task, seen, store) if "robustness" in task.wants else None,
         pairs=_compare_pairs(task, seen, store) if "pairs" in task.wants else None,
         extra=_ask_extra_recogniser(task, seen) if "extra" in task.wants else None,
     )
@@ -276,15 +276,15 @@ def measure_naturalness(setting: Setting, seen: Seen, code: str) -> NaturalRow:
     )
 
 
-def _measure_survival(task: Task, seen: Seen, store: ModelStore) -> SurviveRow:
+def _measure_robustness(task: Task, seen: Seen, store: ModelStore) -> RobustnessRow:
     scores = _compare_original(task, seen, store)
     if seen.face is None or seen.after is None:
-        return SurviveRow(task.setting, (), {}, task.code)
+        return RobustnessRow(task.setting, (), {}, task.code)
     results = measure_robustness(
         seen.original, seen.face, seen.protected, seen.after, load_every_recogniser(store), store, pick_device("auto")
     )
     degraded = {s.degradation: tuple((v.before, v.after) for v in s.similarities) for s in results}
-    return SurviveRow(task.setting, scores, degraded, task.code)
+    return RobustnessRow(task.setting, scores, degraded, task.code)
 
 
 def _compare_pairs(task: Task, seen: Seen, store: ModelStore) -> PairRow:

@@ -63,7 +63,7 @@ class Plan:
     """What a run covers; see `rows.Setting` for the fields of the same name.
 
     Attributes:
-        people: all photos of the folder, as `data.people_list` numbers them.
+        people: all photos of the folder, as `data.list_people` numbers them.
         limit: protects the first so many of them alone; None for all.
         strangers: photos of further people, by name.
         made: protected photos that are compared instead, by the name of the photo without extension; all recognisers

@@ -57,7 +57,7 @@ class Plan:
     """What a run covers; see `rows.Setting` for the fields of the same name.
 
     Attributes:
-        people: all photos of the folder, as `data.people_list` numbers them.
+        people: all photos of the folder, as `data.list_people` numbers them.
         recognisers: those that search or judge, as a user names them.
         families: of these recognisers, to be held out in turn.
         methods: `DECOY_METHOD` to impersonate, `PRODUCT_METHOD` to dodge, or both.

@@ -11,7 +11,7 @@ from benchmarks.data import find_run_folders
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.frames import picture_frame, score_frame, select
 from benchmarks.metrics.psr import FAR1, at_threshold, escapes, held_out_rate
-from benchmarks.rows import NaturalRow, ProtectRow, SurviveRow
+from benchmarks.rows import NaturalRow, ProtectRow, RobustnessRow
 from benchmarks.suites import runner
 from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
 
@@ -32,7 +32,7 @@ def make_plan(photos: Sequence[Path], search_among: Sequence[Path] = ()) -> runn
         prior="makeup",
         steps=STEPS,
         seed=0,
-        suites=frozenset({"protect", "natural", "survive"}),
+        suites=frozenset({"protect", "natural", "robustness"}),
         curves={
             "decoy": (_STRENGTH,),
             "pgd": (_STRONG,),
@@ -66,12 +66,12 @@ def measure(
     return find_wrong_signs(
         rows.read(where.rows / rows.PROTECT_FILE, rows.ProtectRow),
         rows.read(where.rows / rows.NATURAL_FILE, rows.NaturalRow),
-        rows.read(where.rows / rows.SURVIVE_FILE, rows.SurviveRow),
+        rows.read(where.rows / rows.ROBUSTNESS_FILE, rows.RobustnessRow),
     )
 
 
 def find_wrong_signs(
-    protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], survive: Sequence[SurviveRow]
+    protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], robustness: Sequence[RobustnessRow]
 ) -> list[str]:
     """A sentence for every effect that goes the wrong way."""
     escaped = at_threshold(escapes(protect), FAR1)
@@ -95,7 +95,7 @@ def find_wrong_signs(
     nothing = similarity("nothing", _STRENGTH)
     mild = [
         (before > s.far1, abs(after - s.after))
-        for row in survive
+        for row in robustness
         for s, (before, after) in zip(row.undegraded, row.degraded.get("JPEG 95", ()), strict=False)
     ]
     checks = {

@@ -30,7 +30,7 @@ AnyDone = TypeVar("AnyDone")
 # Where each kind of row goes; a setting's deciding row comes last, so that a kill between two leaves it undone.
 _FILES: dict[str, tuple[str, type[Any]]] = {
     "natural": (rows.NATURAL_FILE, rows.NaturalRow),
-    "survive": (rows.SURVIVE_FILE, rows.SurviveRow),
+    "robustness": (rows.ROBUSTNESS_FILE, rows.RobustnessRow),
     "pairs": (rows.PAIRS_FILE, rows.PairRow),
     "extra": (rows.EXTRA_FILE, rows.ExtraRow),
     "protect": (PROTECT_FILE, rows.ProtectRow),
@@ -44,7 +44,7 @@ class Plan:
     Attributes:
         photos, methods, strengths: all of them with each other.
         curves: strengths of methods that are measured on ``curve_photos`` alone.
-        suites: "protect", "natural" and "survive", or some of them.
+        suites: "protect", "natural" and "robustness", or some of them.
         pairs: photos of one person; part of the suite "protect".
         extra: ``module:function`` of a recogniser from outside.
         search_among: other people for identification; part of the suite "protect".
@@ -106,7 +106,7 @@ def list_settings(plan: Plan) -> list[Wanted]:
         for strength in strengths:
             degraded = SURVIVE.get(method) == strength
             for photo in plan.curve_photos:
-                add(photo, method, strength, usual if degraded else usual - {"survive"})
+                add(photo, method, strength, usual if degraded else usual - {"robustness"})
     return [wanted for wanted in found.values() if wanted.rows]
 
 
@@ -280,8 +280,8 @@ def _summarise(done: Done) -> str:
     parts = [_summarise_protection(done.protect)] if done.protect else []
     if done.natural:
         parts.append(f"{done.natural.psnr:.1f} dB, SSIM {done.natural.ssim:.3f}")
-    if done.survive:
-        parts.append(f"after {len(done.survive.degraded)} degradations")
+    if done.robustness:
+        parts.append(f"after {len(done.robustness.degraded)} degradations")
     if done.pairs:
         parts.append(f"against {', '.join(done.pairs.others) or 'no other photo'}")
     return "; ".join(parts)

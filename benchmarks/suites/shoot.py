@@ -267,7 +267,7 @@ def run(
     """Measure, and write ``shoot.json`` into the folder of rows; returns it.
 
     Args:
-        people: photos, by labels as `data.people_list` gives them.
+        people: photos, by labels as `data.list_people` gives them.
         strangers: photos of further people, by name.
         protected: how many of the people are protected, in their order.
         each: how many of a person's photos are protected, the first ones; None for all.

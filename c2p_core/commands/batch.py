@@ -15,7 +15,7 @@ import click
 
 from c2p_core.api import AUTO, Device, Progress
 from c2p_core.batch.urls import is_url, place_named
-from c2p_core.commands.ending import SOME_FAILED, SignalToken, fail
+from c2p_core.commands.exits import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
     check_options,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from c2p_core.api import Progress
-from c2p_core.commands.ending import fail
+from c2p_core.commands.exits import fail
 from c2p_core.commands.options import StoreMaker
 from c2p_core.commands.showing import print_table, show_progress
 from c2p_core.errors import BadRequest, ModelUnavailable

@@ -11,7 +11,7 @@ import click
 
 from c2p_core.batch.urls import place_named
 from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
-from c2p_core.commands.ending import SignalToken, fail
+from c2p_core.commands.exits import SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
     check_options,

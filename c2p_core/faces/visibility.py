@@ -139,15 +139,17 @@ class Covers:
         """
         small = F.avg_pool2d(pixels[None], CANVAS // SIDE)
         logits = self._network(network_input(small, torch.from_numpy(landmark_maps(mesh))[None]))
-        share = torch.sigmoid(F.interpolate(logits[:, None], (CANVAS, CANVAS), mode="bilinear", align_corners=False))
-        return visible_mask(share[0, 0].numpy(), mesh)
+        probability = torch.sigmoid(
+            F.interpolate(logits[:, None], (CANVAS, CANVAS), mode="bilinear", align_corners=False)
+        )
+        return visible_mask(probability[0, 0].numpy(), mesh)
 
 
-def visible_mask(share: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
+def visible_mask(probability: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
     """The mask of what shows, from what the network says.
 
     Args:
-        share: (256, 256) the network's probability that each pixel is covered.
+        probability: (256, 256) that each pixel is covered, by the network.
         mesh: (468, 2) canvas pixels.
 
     Returns:
@@ -156,9 +158,9 @@ def visible_mask(share: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tenso
     outline = regions.signed_distance(mesh, regions.OVAL)
     face = outline < 0
     # What lies farther out is the background, of which the network knows nothing.
-    parts, count = label((share > _PERHAPS) & (outline < _OUTSIDE))
+    parts, count = label((probability > _PERHAPS) & (outline < _OUTSIDE))
     # A part counts if enough of it is surely covered, and lies on the face.
-    sure = np.bincount(parts[face & (share > _SURELY)], minlength=count + 1)
+    sure = np.bincount(parts[face & (probability > _SURELY)], minlength=count + 1)
     counts = sure >= _LEAST_AREA * face.sum()
     counts[0] = False
     if not counts.any():

@@ -88,7 +88,7 @@ def _wrap_sentence(face: FaceReport) -> list[str]:
 
 def _measure_height(face: FaceReport) -> int:
     words = _TEXT_LINE * len(_wrap_sentence(face))
-    grid = 215 + _CELL * len(face.similarities) if face.survival else 0
+    grid = 215 + _CELL * len(face.similarities) if face.robustness else 0
     return words + max(_THUMB + 70, 100 + _measure_bars(face)) + grid
 
 
@@ -117,8 +117,8 @@ def _draw_face(at: _Cursor, face: FaceReport, views: tuple[View, View]) -> None:
     if judged_by_other_photos([face]):
         words = "triangle: up to it other photos of the person are no longer matched"
         at.draw.text((left, top + 38 + _LINE * len(face.similarities)), words, _GREY, _font(18))
-    if face.survival:
-        _draw_survival(_Cursor(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _measure_bars(face))), face)
+    if face.robustness:
+        _draw_robustness(_Cursor(at.draw, at.page, at.x, top + max(_THUMB + 50, 70 + _measure_bars(face))), face)
 
 
 def _thumbnail(view: View, box: Box, scale: tuple[float, float]) -> Image.Image:
@@ -154,23 +154,23 @@ def _draw_bar(at: _Cursor, left: int, y: int, similarity: Similarity) -> None:
     at.draw.text((end + 12, y), f"{similarity.after:.2f}", _INK, _font(20))
 
 
-def _draw_survival(at: _Cursor, face: FaceReport) -> None:
+def _draw_robustness(at: _Cursor, face: FaceReport) -> None:
     """A grid: a row per recogniser, a column per degradation, coloured by verdict."""
     title = "Compared with this same photo, after what happens to published pictures"
     at.draw.text((at.x, at.y), title, _INK, _font(22))
     label_width, top = 170, at.y + 150
-    step = (_WIDTH - 2 * _MARGIN - label_width) / len(face.survival)
-    for column, survived in enumerate(face.survival):
+    step = (_WIDTH - 2 * _MARGIN - label_width) / len(face.robustness)
+    for column, degraded in enumerate(face.robustness):
         x = round(at.x + label_width + column * step)
         label = Image.new("RGB", (150, 24), _PAPER)
-        ImageDraw.Draw(label).text((0, 0), survived.degradation, _GREY, _font(18))
+        ImageDraw.Draw(label).text((0, 0), degraded.degradation, _GREY, _font(18))
         turned = label.rotate(45, Image.Resampling.BICUBIC, expand=True, fillcolor=_PAPER)
         # Labels start above the middle of their column and slant to the right.
         strip = turned.crop((0, 0, min(turned.width, _WIDTH - x), turned.height))
         mask = Image.fromarray((np.asarray(strip.convert("L")) < 250).astype(np.uint8) * 255)
         at.page.paste(strip, (x, top - turned.height + 2), mask)
         for row, name in enumerate(s.recogniser for s in face.similarities):
-            verdict = next((s.verdict for s in survived.similarities if s.recogniser == name), None)
+            verdict = next((s.verdict for s in degraded.similarities if s.recogniser == name), None)
             colour = _NO_FACE if verdict is None else _COLOURS[verdict]
             y = top + row * _CELL
             at.draw.rounded_rectangle((x + 4, y + 4, x + step - 4, y + _CELL - 4), 5, colour)

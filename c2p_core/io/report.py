@@ -149,11 +149,11 @@ def document(photos: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def face_report(face: FaceReport) -> dict[str, Any]:
     """One face's part of the report, ready for ``json.dumps``."""
-    survival = [
-        {"degradation": survived.degradation, "similarities": _similarity_rows(survived.similarities)}
-        for survived in face.survival
+    robustness = [
+        {"degradation": degraded.degradation, "similarities": _similarity_rows(degraded.similarities)}
+        for degraded in face.robustness
     ]
-    rows = {"similarities": _similarity_rows(face.similarities), "survival": survival}
+    rows = {"similarities": _similarity_rows(face.similarities), "robustness": robustness}
     skipped = face.skipped.described() if face.skipped else None
     return asdict(face) | rows | {"skipped": skipped, "sentence": face_sentence(face)}
 

@@ -21,7 +21,7 @@ from c2p_core.priors.complexion import Basis, load_basis
 from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 
 _PATTERN_BLUR = 2.5  # cells; on smooth skin the edges of tone are visible rather than its depth
 
@@ -53,7 +53,7 @@ class MakeupPrior:
         self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
     ) -> MakeupFace:
         """See ``Prior.invert``; the code of the unchanged face is 0 except for absent products."""
-        limits = strength_limits(strength, keep_expression)
+        limits = compute_strength_limits(strength, keep_expression)
         renderer = FaceRenderer(face, self.basis.mesh.numpy(), limits, self.device, keep_expression, locks)
         return MakeupFace(renderer, _warp_patterns(self.basis, renderer.canonical).to(self.device))
 

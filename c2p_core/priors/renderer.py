@@ -104,7 +104,7 @@ class FaceRenderer:
         """Args:
         face: unchanged, on its canvas.
         mean_face: (468, 2) canvas pixels, see ``canonical.load_mean_face``.
-        limits: see ``strength.strength_limits``.
+        limits: see ``strength.compute_strength_limits``.
         device: to compute on.
         keep_expression, locks: see ``priors.prior.Prior.invert``.
         """
@@ -132,12 +132,12 @@ class FaceRenderer:
         )
         held, room = face_maps.downsample(1.0 - movable).ravel(), None
         self._earlier = (
-            None if face.original is None else find_earlier(face, face.original, self.limits.moved).to(device)
+            None if face.original is None else find_earlier(face, face.original, self.limits.displacement).to(device)
         )
         if self._earlier is not None:
             room = self._earlier.room
             self.limits = replace(
-                self.limits, moved=room.left / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
+                self.limits, displacement=room.left / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
             )
         forbidden = conditions(mesh, CELLS, keep_expression)
         self.field = build_field(self.canonical, CELLS, held, forbidden, room).to(device)
@@ -151,7 +151,9 @@ class FaceRenderer:
         line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
         self._lines = Lines(self._linear, line_weights)
         linear = srgb_to_linear(uncovered).cpu()
-        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).within(torch.from_numpy(visible))
+        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).mask_covered(
+            torch.from_numpy(visible)
+        )
         ground = paint.ground(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
         self._ground = paint.Ground(ground.maps.to(device), ground.light.to(device))
 
@@ -226,7 +228,12 @@ class FaceRenderer:
         limits = self.limits
         landmarks, shifted, patchy, lines = self._measure_visibility(rendered)
         ratios = torch.stack(
-            [landmarks / limits.moved, shifted / limits.shifted, patchy / limits.patchy, lines / limits.lines]
+            [
+                landmarks / limits.displacement,
+                shifted / limits.colour_shift,
+                patchy / limits.patchiness,
+                lines / limits.new_lines,
+            ]
         )
         overstrain = strain_excess(rendered.displacement * (CELLS / CANVAS), self._face_mask, _STRAIN)
         return visibility_penalty(ratios, overstrain)

@@ -12,7 +12,7 @@ from c2p_core.priors.complexion import Limits
 
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
 _SHAPE, _SHAPE_FREED = 0.12, 0.07
-_LIGHT_GROWTH = 0.4  # light and shade stop looking like those of a photo before shape stops looking like a face
+_LIGHT_SLOPE = 0.4  # light and shade stop looking like those of a photo before shape stops looking like a face
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
 # Typical strength of the lines of a face (``Lines.typical``) from which on they hide new ones, and the least share of
 # the limit of lines that is left on skin without any.
@@ -32,10 +32,11 @@ class StrengthLimits:
         grain: maximum grain on a face of typical roughness, in optical density.
         opacity: offset of the logit of every product's opacity, which keeps light makeup light.
         limits: limits of skin tone in both directions.
-        moved: mean landmark displacement in eye distances above which there is a visibility penalty.
-        shifted: likewise, mean colour shift of skin, moved edges included, as CIE94 difference.
-        patchy: likewise, root mean square change between 4 and 32 cells across the face, in CIE L*a*b*.
-        lines: likewise, growth of lines and folds, root mean square in optical density, see ``Lines.measure_excess``.
+        displacement: mean landmark displacement in eye distances above which there is a visibility penalty.
+        colour_shift: likewise, mean colour shift of skin, moved edges included, as CIE94 difference.
+        patchiness: likewise, root mean square change between 4 and 32 cells across the face, in CIE L*a*b*.
+        new_lines: likewise, new and deeper lines and folds, root mean square in optical density, see
+            ``Lines.measure_excess``.
     """
 
     shape: float
@@ -45,38 +46,38 @@ class StrengthLimits:
     grain: float
     opacity: float
     limits: Limits
-    moved: float
-    shifted: float
-    patchy: float
-    lines: float
+    displacement: float
+    colour_shift: float
+    patchiness: float
+    new_lines: float
 
 
-def strength_scale(strength: float, growth: float = 1.0) -> float:
+def compute_strength_scale(strength: float, slope: float = 1.0) -> float:
     """The scale of limits at a strength 0..1, relative to 0.5, where everything is measured.
 
     Args:
         strength: 0..1; 1 is the most that a photographer could still use.
-        growth: how fast the scale grows with a strength above 0.5; below, it is twice the strength.
+        slope: of the scale above a strength of 0.5; below, it is 2.
     """
     strength = max(strength, 0.02)
-    return min(2 * strength, 1 + growth * (strength - 0.5))
+    return min(2 * strength, 1 + slope * (strength - 0.5))
 
 
-def strength_limits(strength: float, keep_expression: bool = True) -> StrengthLimits:
+def compute_strength_limits(strength: float, keep_expression: bool = True) -> StrengthLimits:
     """The limits at a strength 0..1; at 0 hardly any change is possible."""
-    shape, s = strength_scale(strength), strength_scale(strength, _LIGHT_GROWTH)
+    scale, light_scale = compute_strength_scale(strength), compute_strength_scale(strength, _LIGHT_SLOPE)
     return StrengthLimits(
-        shape=(_SHAPE if keep_expression else _SHAPE_FREED) * shape,
-        complexion=1.8 * s,
+        shape=(_SHAPE if keep_expression else _SHAPE_FREED) * scale,
+        complexion=1.8 * light_scale,
         mahalanobis=1.5,
-        relief=min(1.0, 0.95 * s),
-        grain=0.036 * s,
+        relief=min(1.0, 0.95 * light_scale),
+        grain=0.036 * light_scale,
         opacity=1.5 * math.log(min(1.0, 1.4 * max(strength, 0.02))),
-        limits=Limits(0.25 * s, 0.45 * s),
-        moved=0.017 * shape,
-        shifted=6.3 * s,
-        patchy=2.3 * s,
-        lines=0.016 * s,
+        limits=Limits(0.25 * light_scale, 0.45 * light_scale),
+        displacement=0.017 * scale,
+        colour_shift=6.3 * light_scale,
+        patchiness=2.3 * light_scale,
+        new_lines=0.016 * light_scale,
     )
 
 
@@ -88,10 +89,10 @@ def adapt_to_skin(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> Strengt
     """
     bright = lab(tone)[0][skin[0] > 0.5]
     lightness = float(bright.median()) if len(bright) else _USUAL_LIGHTNESS
-    share = min(2.0, max(1.0, (_USUAL_LIGHTNESS + 16) / (lightness + 16)))
-    wider = Limits(*(share * getattr(limits.limits, f.name) for f in fields(Limits)))
-    grain = min(share, _DARK_SKIN_GRAIN) * limits.grain
-    return replace(limits, complexion=share * limits.complexion, grain=grain, limits=wider)
+    factor = min(2.0, max(1.0, (_USUAL_LIGHTNESS + 16) / (lightness + 16)))
+    wider = Limits(*(factor * getattr(limits.limits, f.name) for f in fields(Limits)))
+    grain = min(factor, _DARK_SKIN_GRAIN) * limits.grain
+    return replace(limits, complexion=factor * limits.complexion, grain=grain, limits=wider)
 
 
 def adapt_to_lines(limits: StrengthLimits, typical: float) -> StrengthLimits:
@@ -99,4 +100,4 @@ def adapt_to_lines(limits: StrengthLimits, typical: float) -> StrengthLimits:
 
     On the smooth skin of a soft or blurred photo every new line is seen (contrast masking, Legge and Foley 1980).
     """
-    return replace(limits, lines=min(1.0, max(_LEAST_LINES, typical / _HIDING_LINES)) * limits.lines)
+    return replace(limits, new_lines=min(1.0, max(_LEAST_LINES, typical / _HIDING_LINES)) * limits.new_lines)

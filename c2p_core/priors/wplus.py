@@ -50,7 +50,7 @@ from c2p_core.priors.inversion_cache import Inversions
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
-from c2p_core.priors.strength import strength_limits, strength_scale
+from c2p_core.priors.strength import compute_strength_limits, compute_strength_scale
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 _MINI = "stylegan2-mini"
@@ -198,7 +198,7 @@ class WPlusPrior:
         prefix = "weights."
         weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
         inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
-        limits = strength_limits(strength, keep_expression)
+        limits = compute_strength_limits(strength, keep_expression)
         renderer = FaceRenderer(face, self._mean_face, limits, self._device, keep_expression, locks)
         return WPlusFace(face, inversion, own.generator, own.axes, renderer, strength, self._free_noise)
 
@@ -278,7 +278,7 @@ class WPlusFace:
         self.inversion = inversion
         self._generator = generator
         self.renderer = renderer
-        self._reach = _REACH * strength_scale(strength)
+        self._reach = _REACH * compute_strength_scale(strength)
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise

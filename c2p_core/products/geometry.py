@@ -93,8 +93,8 @@ class Regions:
     def to(self, device: torch.device) -> Regions:
         return Regions(self.level.to(device), self.gate.to(device))
 
-    def within(self, visible: Tensor) -> Regions:
-        """The same regions without what is covered; ``visible``: (H, W) 0..1."""
+    def mask_covered(self, visible: Tensor) -> Regions:
+        """Leave out what is covered; ``visible``: (H, W) 0..1."""
         return Regions(self.level, self.gate * visible)
 
 

@@ -193,7 +193,12 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
     """
     shipped = read_thresholds(store.path("thresholds"))
     tables: dict[str, dict[str, float]] = {
-        name: {"far1": own.far1, "far01": own.far01, "impostor_mean": own.impostor_mean, "impostor_std": own.impostor_std}
+        name: {
+            "far1": own.far1,
+            "far01": own.far01,
+            "impostor_mean": own.impostor_mean,
+            "impostor_std": own.impostor_std,
+        }
         for name, own in read_own_thresholds(store.root).items()
     }
     for name, impostors in measured.items():
@@ -203,7 +208,12 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
             raise BadRequest("pairs-too-few", count=impostors.pairs, least=100 * ENOUGH)
         # With too few pairs for the higher threshold, the lower one is used, which overstates no protection.
         far01 = impostors.far1 if impostors.far01 is None else impostors.far01
-        tables[keys[name]] = {"far1": impostors.far1, "far01": far01, "impostor_mean": impostors.mean, "impostor_std": impostors.std}
+        tables[keys[name]] = {
+            "far1": impostors.far1,
+            "far01": far01,
+            "impostor_mean": impostors.mean,
+            "impostor_std": impostors.std,
+        }
     path = store.root / OWN_THRESHOLDS
     make_folder(store.root)
     write_whole(path, (json.dumps({"recognisers": tables}, indent=2) + "\n").encode())

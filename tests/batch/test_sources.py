@@ -11,7 +11,7 @@ import pytest
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.sources import find_sources
 from c2p_core.errors import BadRequest
-from tests.said import raising
+from tests.error_assertions import raising
 
 OUT = Path("out")
 

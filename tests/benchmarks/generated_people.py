@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from benchmarks.data import people_list
+from benchmarks.data import list_people
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoints import load_generator
 
 
 def generate_two_people(folder: Path) -> dict[str, Path]:
-    """Write two photos each of two people, made by the small generator; returns them as `people_list` does."""
+    """Write two photos each of two people, made by the small generator; returns them as `list_people` does."""
     generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
     folder.mkdir()
     for name, seed in (("a", 0), ("b", 2)):
@@ -23,4 +23,4 @@ def generate_two_people(folder: Path) -> dict[str, Path]:
         photo = Image.fromarray(picture.numpy()).resize((320, 320), Image.Resampling.LANCZOS)
         photo.save(folder / f"{name}1.png")
         ImageEnhance.Brightness(ImageOps.mirror(photo)).enhance(0.8).save(folder / f"{name}2.png")
-    return people_list(folder)
+    return list_people(folder)

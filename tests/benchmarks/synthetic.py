@@ -12,9 +12,9 @@ from benchmarks.rows import (
     OthersRow,
     PairRow,
     ProtectRow,
+    RobustnessRow,
     Score,
     Setting,
-    SurviveRow,
 )
 from c2p_core.api import Face
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
@@ -109,12 +109,12 @@ def natural_row(key: Setting, **changes: object) -> NaturalRow:
     return NaturalRow(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def survive_row(key: Setting, degraded: dict[str, float | None] | None = None, before: float = 1.0) -> SurviveRow:
+def robustness_row(key: Setting, degraded: dict[str, float | None] | None = None, before: float = 1.0) -> RobustnessRow:
     """Every recogniser says 0.1 of the picture as it is, and what is given after a degradation; None: no face."""
     scores = protect_row(key, 0.1).scores
     after = {"JPEG 70": 0.1} if degraded is None else degraded
     pairs = {name: () if value is None else ((before, value),) * len(scores) for name, value in after.items()}
-    return SurviveRow(key, scores, pairs, "abc")
+    return RobustnessRow(key, scores, pairs, "abc")
 
 
 def pair_row(key: Setting, after: float = 0.1) -> PairRow:

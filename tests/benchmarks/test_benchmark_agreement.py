@@ -25,16 +25,16 @@ def test_who_goes_along_with_the_others_is_told_from_who_does_not() -> None:
     )
     # The others of the first are 10 x - x over 2, of the second nothing at all, of the third 10 x + x over 2.
     mean = sum(rising) / len(rising)
-    first = found.loc["first", ["photos", "pearson", "spearman", "answer", "others"]]
+    first = found.loc["first", ["photos", "pearson", "spearman", "margin", "others"]]
     assert list(first) == pytest.approx([agreement.FEWEST, 1.0, 1.0, mean, 4.5 * mean])
     assert found["pearson"].isna().to_dict() == {"first": False, "second": True, "third": False}
     assert found["pearson"]["third"] == pytest.approx(-1.0)
 
 
 def test_the_easiest_is_not_chosen_however_well_it_goes_along() -> None:
-    found = DataFrame({"pearson": [0.9, 0.7, 0.1], "answer": [-1.0, 0.4, 2.0]}, index=["easy", "fair", "odd"])
-    assert agreement.choose(found) == "fair"
-    assert agreement.choose(agreement.correlate(answers(alone=[0.0]))) is None
+    found = DataFrame({"pearson": [0.9, 0.7, 0.1], "margin": [-1.0, 0.4, 2.0]}, index=["easy", "fair", "odd"])
+    assert agreement.choose_hold_out(found) == "fair"
+    assert agreement.choose_hold_out(agreement.correlate(answers(alone=[0.0]))) is None
 
 
 def test_photos_that_a_family_has_not_judged_are_left_out() -> None:
@@ -48,20 +48,22 @@ def test_answers_are_in_spreads_above_the_threshold_and_of_held_out_families_alo
     low = {"dlib-resnet": 0.5, "faceres": 0.6, "faceres-deep": 0.4, "mobileface": 0.9}
     rows = [protect_row(setting("a", family), low) for family in ("dlib", "faceres")]
     scores = score_frame((row, row.scores) for row in rows)
-    found = agreement.answer(scores, IMPOSTOR_STDS)
+    found = agreement.compute_margins(scores, IMPOSTOR_STDS)
     assert found.loc["a"].to_dict() == pytest.approx({"dlib": 1.0, "faceres": 0.5})
 
 
 def test_a_recogniser_without_impostor_pairs_is_not_asked() -> None:
     rows = [protect_row(setting("a", family), 0.5) for family in ("dlib", "faceres")]
     scores = score_frame((row, row.scores) for row in rows)
-    assert list(agreement.answer(scores, {"faceres": 0.2})) == ["faceres"]
+    assert list(agreement.compute_margins(scores, {"faceres": 0.2})) == ["faceres"]
 
 
 def test_other_photos_count_with_their_mean() -> None:
     score = other_score("dlib-resnet", {"p1/2": (0.9, 0.5), "p1/3": (0.9, 0.7)})
     rows = [others_row(setting("p1/1", "dlib"), (score, replace(score, recogniser="faceres", family="faceres")))]
-    assert agreement.answer(pair_frame(rows), IMPOSTOR_STDS).to_dict() == {"dlib": {"p1/1": pytest.approx(2.0)}}
+    assert agreement.compute_margins(pair_frame(rows), IMPOSTOR_STDS).to_dict() == {
+        "dlib": {"p1/1": pytest.approx(2.0)}
+    }
 
 
 def test_the_report_names_who_agrees_and_who_is_easiest() -> None:

@@ -15,7 +15,7 @@ from synthetic import other_score, others_row, setting
 
 from benchmarks import rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, RunFolders, people_list, person_of
+from benchmarks.data import NoData, RunFolders, list_people, person_of
 from benchmarks.frames import pair_frame, search_frame
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
@@ -67,7 +67,7 @@ def touch(folder: Path, *names: str) -> None:
 def test_people_are_told_apart_by_the_name_before_the_number(tmp_path: Path) -> None:
     touch(tmp_path, "zoe2.png", "zoe10.png", "zoe1.png", "ann_1.jpg", "LICENSE1.txt.png")
     (tmp_path / "README.md").touch()
-    people = people_list(tmp_path)
+    people = list_people(tmp_path)
     assert [people[f"p3/{n}"].name for n in (1, 2, 3)] == ["zoe1.png", "zoe2.png", "zoe10.png"]
     assert people["p2/1"].name == "ann_1.jpg"
     assert person_of("p3/2") == "p3"
@@ -75,12 +75,12 @@ def test_people_are_told_apart_by_the_name_before_the_number(tmp_path: Path) -> 
 
 def test_numbers_alone_are_a_person_each(tmp_path: Path) -> None:
     touch(tmp_path, "1.png", "2.png")
-    assert sorted(people_list(tmp_path)) == ["p1/1", "p2/1"]
+    assert sorted(list_people(tmp_path)) == ["p1/1", "p2/1"]
 
 
 def test_a_folder_may_hold_a_folder_for_each_person(tmp_path: Path) -> None:
     touch(tmp_path, "b/x.png", "b/y.png", "a/x.png")
-    assert {label: path.relative_to(tmp_path).as_posix() for label, path in people_list(tmp_path).items()} == {
+    assert {label: path.relative_to(tmp_path).as_posix() for label, path in list_people(tmp_path).items()} == {
         "p1/1": "a/x.png",
         "p2/1": "b/x.png",
         "p2/2": "b/y.png",
@@ -89,7 +89,7 @@ def test_a_folder_may_hold_a_folder_for_each_person(tmp_path: Path) -> None:
 
 def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoData, match="no photo"):
-        people_list(tmp_path)
+        list_people(tmp_path)
     said = CliRunner().invoke(main, ["others", "--photos", str(tmp_path)])
     assert said.exit_code == 2 and "no photo" in said.output
 
@@ -229,7 +229,7 @@ def two_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     """Photos that are embedded by their names alone."""
     touch(tmp_path / "photos", "ann1.png", "ann2.png", "bob1.png")
     monkeypatch.setattr(gallery, "embed", lambda photo, recognisers: dict.fromkeys(RECOGNISERS, at(len(photo.stem))[0]))
-    return people_list(tmp_path / "photos")
+    return list_people(tmp_path / "photos")
 
 
 def go(folder: Path, people: dict[str, Path], code: str = "abc") -> tuple[other_photos.Outcome, list[Task]]:

@@ -18,7 +18,7 @@ from synthetic import setting
 
 from benchmarks import decoys, rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, RunFolders, people_list, read_identities
+from benchmarks.data import NoData, RunFolders, list_people, read_identities
 from benchmarks.frames import identification_frame, pair_frame
 from benchmarks.metrics.other_photos import rate
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
@@ -193,7 +193,7 @@ def test_a_file_says_who_is_on_which_photo(tmp_path: Path, text: str) -> None:
     (tmp_path / "identities.txt").write_text(text)
     identities = read_identities(tmp_path / "identities.txt")
     assert (identities["1"], identities["2"]) == ("7", "7")
-    assert {label: photo.name for label, photo in people_list(tmp_path, identities).items()} == {
+    assert {label: photo.name for label, photo in list_people(tmp_path, identities).items()} == {
         "p1/1": "1.png",
         "p1/2": "2.png",
     }
@@ -206,7 +206,7 @@ def test_a_line_without_an_identity_is_named(tmp_path: Path) -> None:
         read_identities(path)
     path.write_text("1.jpg 7\n")
     with pytest.raises(NoData, match="names"):
-        people_list(tmp_path, read_identities(path))
+        list_people(tmp_path, read_identities(path))
 
 
 def test_recognisers_without_a_known_hash_are_measured_into_a_folder_of_ones_own_alone(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-from synthetic import natural_row, protect_row, setting, survive_row
+from synthetic import natural_row, protect_row, robustness_row, setting
 
-from benchmarks.data import NoData, face_list, sample_portrait, spread
+from benchmarks.data import NoData, list_faces, sample_portrait, spread
 from benchmarks.methods.catalogue import SEARCHED
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
 from benchmarks.suites import quick
@@ -20,7 +20,7 @@ from c2p_core.api import DEFAULT_STRENGTH
 def test_every_effect_has_its_sign(tmp_path: Path) -> None:
     """About 50 seconds on two idle cores: two faces among those that `benchmarks run --quick` measures."""
     try:
-        faces = spread(face_list(), quick.FACES)
+        faces = spread(list_faces(), quick.FACES)
     except NoData as error:
         warnings.warn(f"THE SHARED FACES WERE SKIPPED, one sample portrait is measured instead. {error}", stacklevel=1)
         faces = (sample_portrait(tmp_path),)
@@ -59,7 +59,7 @@ def _rows(
 
 
 def _wrong(protect: list[ProtectRow], natural: list[NaturalRow]) -> list[str]:
-    return quick.find_wrong_signs(protect, natural, [survive_row(setting("a", "mobileface"), {"JPEG 95": 0.11})])
+    return quick.find_wrong_signs(protect, natural, [robustness_row(setting("a", "mobileface"), {"JPEG 95": 0.11})])
 
 
 def test_effects_with_the_right_signs_pass() -> None:

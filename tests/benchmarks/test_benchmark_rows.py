@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from synthetic import natural_row, pair_row, protect_row, setting, survive_row
+from synthetic import natural_row, pair_row, protect_row, robustness_row, setting
 
 from benchmarks import rows
-from benchmarks.data import RESULTS, NoData, RunFolders, face_list, spread
+from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, spread
 from benchmarks.suites import runner
 from benchmarks.suites.measurement import Done, Task
 
@@ -35,7 +35,7 @@ def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outc
             raise RuntimeError("the model has gone")
         task.places.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
         task.places.pictures.joinpath(task.setting.picture).touch()
-        make = {"protect": protect_row, "natural": natural_row, "survive": survive_row, "pairs": pair_row}
+        make = {"protect": protect_row, "natural": natural_row, "robustness": robustness_row, "pairs": pair_row}
         return Done(**{name: make[name](task.setting) for name in task.wants})
 
     with ThreadPoolExecutor(1) as executor:
@@ -96,15 +96,17 @@ def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
 def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
     go(tmp_path, plan())
     (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
-    _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "survive"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
+    _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "robustness"})))
+    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
-def test_what_survives_of_a_picture_that_is_gone_is_not_asked_of_another_one(tmp_path: Path) -> None:
+def test_robustness_of_a_picture_that_is_gone_is_measured_with_a_new_one_together_with_everything_else(
+    tmp_path: Path,
+) -> None:
     go(tmp_path, plan())
     (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
-    _, seen, _ = go(tmp_path, plan(suites=frozenset({"survive"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "survive"], *[["survive"]] * 5]
+    _, seen, _ = go(tmp_path, plan(suites=frozenset({"robustness"})))
+    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
 def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_another_recogniser_from_outside_is_asked_anew(tmp_path: Path) -> None:
         assert len(runner.list_tasks(wanted, RunFolders(tmp_path, tmp_path / "pictures"), "abc")) == count
 
 
-@pytest.mark.parametrize("row", [survive_row(setting()), pair_row(setting())])
+@pytest.mark.parametrize("row", [robustness_row(setting()), pair_row(setting())])
 def test_other_rows_survive_the_file(tmp_path: Path, row: rows.AnyRow) -> None:
     rows.append(tmp_path / "rows.jsonl", row)
     assert rows.read(tmp_path / "rows.jsonl", type(row)) == [row]
@@ -159,14 +161,14 @@ def test_settings_never_share_a_picture() -> None:
 
 def test_missing_faces_are_said_loudly(tmp_path: Path) -> None:
     with pytest.raises(NoData, match="no folder"):
-        face_list(photos=tmp_path / "nowhere")
+        list_faces(photos=tmp_path / "nowhere")
 
 
 def test_a_listed_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / "list.txt").write_text("a\nb\n")
     with pytest.raises(NoData, match="the first is b"):
-        face_list(tmp_path / "list.txt", tmp_path)
+        list_faces(tmp_path / "list.txt", tmp_path)
 
 
 def test_quick_takes_six_faces_spread_over_the_list() -> None:

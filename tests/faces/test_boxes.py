@@ -7,7 +7,7 @@ import pytest
 from c2p_core.api import Box, FaceReport
 from c2p_core.errors import NoFace
 from c2p_core.faces.boxes import box_iou, face_at, match_face
-from tests.said import raising
+from tests.error_assertions import raising
 
 CHEEK_TO_CHEEK = [FaceReport(1, (0, 0, 100, 100), 40.0), FaceReport(2, (45, 0, 135, 100), 40.0)]
 

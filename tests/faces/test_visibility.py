@@ -25,7 +25,7 @@ from c2p_core.pipeline import protect
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.starting_look import encode_look, leave_out_hidden
-from tests.said import raising
+from tests.error_assertions import raising
 
 _JAW = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
 _EYES = (33, 159, 386, 263)

@@ -18,7 +18,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.guidance.clip import FACE, TextGuidance
 from c2p_core.models.store import ModelStore
-from tests.said import raising
+from tests.error_assertions import raising
 
 torchvision_ops.define_missing_operators()
 import open_clip  # noqa: E402

@@ -26,8 +26,8 @@ from c2p_core.guidance.clip_weights import find_weights
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.validate import check_request
+from tests.error_assertions import raising
 from tests.fetchable import bundle_with_fetchable
-from tests.said import raising
 
 torchvision_ops.define_missing_operators()
 import open_clip  # noqa: E402

@@ -16,7 +16,7 @@ from c2p_core.cli import c2p
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
@@ -211,7 +211,7 @@ def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_stren
     shown = np.frombuffer((gimp.share / "strengthened.raw").read_bytes(), np.uint8).reshape(512, 512, 3)
     (face,) = find_faces(Photo(shown), store)
     moved = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1) / astronaut_face.eye_distance
-    assert moved.max() <= strength_limits(0.4).shape
+    assert moved.max() <= compute_strength_limits(0.4).shape
 
 
 def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> None:

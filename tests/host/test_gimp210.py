@@ -17,10 +17,10 @@ from worker_client import settings
 from c2p_core.cli import c2p
 from installer import gimp as installing
 from installer.gimps import Program
+from tests.error_assertions import sentence
 from tests.host.conftest import in_a_share
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepared
-from tests.said import sentence
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 

@@ -8,11 +8,11 @@ import pytest
 from worker_client.constants import PROTOCOL
 from worker_client.messages import Message
 
+from tests.error_assertions import sentence
 from tests.fetchable import SIZE
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
 from tests.host.gimp import Gimp
-from tests.said import sentence
 
 pytestmark = pytest.mark.host
 

@@ -16,8 +16,8 @@ from c2p_core.errors import UnreadableImage
 from c2p_core.io import avif_file, photo_files
 from c2p_core.io.boxes import read_items
 from c2p_core.photo import Photo
+from tests.error_assertions import raising
 from tests.io.test_raw_and_heif import HEIC
-from tests.said import raising
 
 PORTRAIT = data.astronaut()[:192, 100:356]
 # Properties of a picture in layers: the operating point to show, and a layer to show, which is not there.

@@ -35,7 +35,7 @@ from c2p_core.io import (
 )
 from c2p_core.io.orientation import turn_back, turn_upright
 from c2p_core.photo import Photo
-from tests.said import raising
+from tests.error_assertions import raising
 
 needs_blocks = pytest.mark.skipif(not jpeg_blocks.AVAILABLE, reason="there is no pyjpegio for this machine")
 FACE = slice(30, 75), slice(150, 190)

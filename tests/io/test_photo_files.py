@@ -25,8 +25,8 @@ from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage
 from c2p_core.io import colour_profiles, exif, photo_files, xmp
 from c2p_core.io.encode import encode
 from c2p_core.photo import Photo
+from tests.error_assertions import raising, sentence
 from tests.orientations import UPRIGHT
-from tests.said import raising, sentence
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="6" dc:title="portrait"/></x:xmpmeta>'

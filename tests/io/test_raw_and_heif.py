@@ -17,7 +17,7 @@ from skimage import data
 from c2p_core.errors import UnreadableImage
 from c2p_core.io import avif_file, exif, photo_files
 from c2p_core.photo import Photo
-from tests.said import raising
+from tests.error_assertions import raising
 
 # Made with pillow-heif 1.8.1: a part of the astronaut on its side, turned upright by the file's own box, with EXIF that
 # repeats this and XMP; and a smaller one of ten bits.

@@ -19,9 +19,9 @@ from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.models import resume
 from c2p_core.models.files import LOCKS, PARTIAL_PREFIX
 from c2p_core.models.store import ModelStore, bundle_dir
+from tests.error_assertions import raising
 from tests.models import hostile
 from tests.models.hostile import Server
-from tests.said import raising
 
 CONTENT = bytes(range(256)) * 1200  # several chunks
 

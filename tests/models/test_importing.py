@@ -15,7 +15,7 @@ from c2p_core.models import importing
 from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import load_architecture, load_recognisers, recogniser_names
-from tests.said import raising
+from tests.error_assertions import raising
 
 KNOWN = b"content with a published hash"
 NETWORK = {"first": nn.Linear(3, 5), "second": nn.Linear(5, 3)}

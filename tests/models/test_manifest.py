@@ -11,7 +11,7 @@ import pytest
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, Profile, read_manifest
 from c2p_core.models.store import bundle_dir
-from tests.said import raising
+from tests.error_assertions import raising
 
 MANIFEST = bundle_dir() / "manifest.toml"
 ENTRIES = read_manifest(MANIFEST)

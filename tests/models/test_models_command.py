@@ -18,9 +18,9 @@ from torch import nn
 
 from c2p_core import cli
 from c2p_core.models.store import ModelStore, bundle_dir
+from tests.error_assertions import sentence
 from tests.models import hostile
 from tests.models.hostile import Server
-from tests.said import sentence
 
 Run = Callable[..., tuple[int, str, str]]
 CONTENT = b"weights" * 1000

@@ -24,7 +24,7 @@ from c2p_core.errors import BadRequest, CannotWrite, Message, ModelUnavailable
 from c2p_core.models.fetching import lock_model
 from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore, bundle_dir
-from tests.said import raising
+from tests.error_assertions import raising
 
 ONE, TWO = b"first file", b"second file"
 

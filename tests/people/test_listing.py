@@ -21,7 +21,7 @@ from c2p_core.people.listing import (
     write_listing,
 )
 from c2p_core.people.looks_file import FaceLabel
-from tests.said import raising
+from tests.error_assertions import raising
 
 FACES = (
     ListedFace("a.jpg", 1, (0.0, 0.0, 100.0, 120.0), 1),

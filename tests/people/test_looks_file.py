@@ -11,7 +11,7 @@ import pytest
 from c2p_core.api import Part
 from c2p_core.errors import BadRequest, UnreadableImage
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, add_people, parse_looks, read_looks
-from tests.said import raising
+from tests.error_assertions import raising
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = """

@@ -21,7 +21,7 @@ from c2p_core.people.looks_file import NAME, Looks, PersonLook, parse_looks
 from c2p_core.people.results import Results
 from c2p_core.people.shoot import ShootLooks
 from c2p_core.photo import Photo
-from tests.said import raising
+from tests.error_assertions import raising
 
 REQUEST = ProtectRequest(Photo(np.zeros((8, 8, 3), np.uint8)), prompt="natural makeup")
 BOXES = {1: (0.0, 0.0, 100.0, 100.0), 2: (200.0, 0.0, 290.0, 90.0), 3: (400.0, 0.0, 480.0, 80.0)}

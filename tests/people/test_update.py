@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
-from benchmarks.data import NoData, people_list, person_of
+from benchmarks.data import NoData, list_people, person_of
 from benchmarks.metrics.grouping import adjusted_rand_index
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
@@ -24,7 +24,7 @@ from c2p_core.people.looks_file import Looks
 from c2p_core.people.results import Results
 from c2p_core.people.update import update_people
 from c2p_core.recognition import recogniser_names
-from tests.said import raising
+from tests.error_assertions import raising
 
 SAMPLES = Path(__file__).resolve().parents[2] / "bundle" / "mini" / "samples.png"
 CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ def test_protected_photos_of_earlier_runs_are_embedded_where_the_face_was(shoot:
 @pytest.mark.slow
 def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: ModelStore) -> None:
     try:
-        photos = people_list()
+        photos = list_people()
     except NoData as missing:
         pytest.skip(f"PEOPLE ARE NOT GROUPED AS THE SHARED PHOTOS SAY: {missing}")
     recogniser = load_recogniser(store, CPU)

@@ -16,8 +16,8 @@ import pytest
 from worker_client import settings
 from worker_client.errors import Refused
 
+from tests.error_assertions import raising
 from tests.plugin.conftest import PLUGIN
-from tests.said import raising
 
 LOOK = {
     "prompt": "red lipstick",

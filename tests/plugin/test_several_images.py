@@ -12,7 +12,7 @@ from worker_client.faces import detect_faces
 from worker_client.messages import Message
 from worker_client.several_images import Outcome, protect_each
 
-from tests.said import raising
+from tests.error_assertions import raising
 
 LOST = {"verdict": "protected", "other_photos": "lost"}
 MATCHED = {"verdict": "recognised", "other_photos": "may match"}

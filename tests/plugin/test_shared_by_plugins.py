@@ -30,7 +30,7 @@ from worker_client.messages import Message
 
 from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Part, ProtectRequest
 from c2p_core.guidance.vocabulary import PRESETS
-from tests.said import raising
+from tests.error_assertions import raising
 
 WANTED = {
     "prompt": "red lipstick",

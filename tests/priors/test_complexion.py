@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import Limits, load_basis, skin_density
-from tests.said import raising
+from tests.error_assertions import raising
 
 LIMITS = Limits(lighter=0.2, darker=0.3)
 

@@ -15,7 +15,7 @@ from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.earlier import bound_tone, find_earlier, measure_room
 from c2p_core.priors.renderer import FaceRenderer
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
 
@@ -79,7 +79,7 @@ def test_a_face_that_is_strengthened_wears_its_look_and_its_shape_already(
     darkened: CanvasFace, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
     bent = replace(darkened, original=replace(astronaut_canvas, mesh=astronaut_canvas.mesh + 2.0))
-    limits = strength_limits(0.5)
+    limits = compute_strength_limits(0.5)
     renderer = FaceRenderer(bent, load_mean_face(store.path("complexion")), limits, torch.device("cpu"))
     look = bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.1, 0.1), 1.0)

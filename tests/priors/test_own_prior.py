@@ -13,7 +13,7 @@ from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.registry import MODULES
 from c2p_core.validate import check_request
-from tests.said import raising
+from tests.error_assertions import raising
 
 MODULE = '''
 """A prior that only moves skin: the renderer's shape, and nothing of light or grain."""
@@ -22,7 +22,7 @@ from c2p_core.faces.canonical import load_mean_face
 from c2p_core.losses import latent_loss
 from c2p_core.priors.prior import Resources
 from c2p_core.priors.renderer import FaceRenderer
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 
 RATES = {"products": 0.3, "shape": 0.3}
 
@@ -38,7 +38,7 @@ class ShapePrior:
         self.mean_face, self.device = mean_face, device
 
     def invert(self, face, strength, keep_expression=True, locks=()):
-        limits = strength_limits(strength, keep_expression)
+        limits = compute_strength_limits(strength, keep_expression)
         return ShapeFace(FaceRenderer(face, self.mean_face, limits, self.device, keep_expression, locks))
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from c2p_core.priors.strength import adapt_to_lines, strength_limits
+from c2p_core.priors.strength import adapt_to_lines, compute_strength_limits
 
 
 @pytest.mark.parametrize(("typical", "share"), [(0.0, 0.25), (0.095, 0.5), (0.19, 1.0), (0.5, 1.0)])
 def test_the_fewer_lines_a_face_has_the_fewer_may_be_added(typical: float, share: float) -> None:
-    limits = strength_limits(0.5)
+    limits = compute_strength_limits(0.5)
     assert adapt_to_lines(limits, typical).lines == pytest.approx(share * limits.lines)
 
 
 @pytest.mark.parametrize(("strength", "shape", "light"), [(0.25, 0.5, 0.5), (0.5, 1.0, 1.0), (1.0, 1.5, 1.2)])
 def test_above_the_default_shape_grows_faster_than_light(strength: float, shape: float, light: float) -> None:
-    limits, usual = strength_limits(strength), strength_limits(0.5)
-    assert limits.shape / usual.shape == limits.moved / usual.moved == pytest.approx(shape)
+    limits, usual = compute_strength_limits(strength), compute_strength_limits(0.5)
+    assert limits.shape / usual.shape == limits.displacement / usual.displacement == pytest.approx(shape)
     for name in ("complexion", "grain", "shifted", "patchy", "lines"):
         assert getattr(limits, name) / getattr(usual, name) == pytest.approx(light)

@@ -26,7 +26,7 @@ from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.priors import checkpoints
 from c2p_core.priors.checkpoints import StoredTensor, load_encoder, load_generator
 from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, GeneratorShape
-from tests.said import raising
+from tests.error_assertions import raising
 
 LAYOUTS = Path(__file__).parent / "layouts"
 SMALL = {16: GeneratorShape((12, 10, 8), style=16, mapping=2), 32: GeneratorShape((8, 8, 6, 4), style=12, mapping=3)}

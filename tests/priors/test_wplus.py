@@ -44,13 +44,13 @@ from c2p_core.priors.inversion import (
 from c2p_core.priors.inversion_cache import InversionCache
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.shape import SIZE
-from c2p_core.priors.strength import strength_limits
+from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 from c2p_core.priors.wplus import Networks, WPlusFace, WPlusPrior, load_networks
 from c2p_core.starting_look import choose_starting_look
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Picture, pack
-from tests.said import raising
+from tests.error_assertions import raising
 
 CPU = torch.device("cpu")
 SHAPE = GeneratorShape((32, 32, 24, 16, 8), style=24, mapping=2)
@@ -151,7 +151,10 @@ def test_no_row_changes_by_more_than_its_limit(face: WPlusFace) -> None:
 def test_no_pixel_moves_farther_than_with_the_makeup_prior(
     prior: WPlusPrior, astronaut_canvas: CanvasFace, keep: bool
 ) -> None:
-    face, limit = prior.invert(astronaut_canvas, 0.7, keep), strength_limits(0.7, keep).shape * CANVAS_EYE_DISTANCE
+    face, limit = (
+        prior.invert(astronaut_canvas, 0.7, keep),
+        compute_strength_limits(0.7, keep).shape * CANVAS_EYE_DISTANCE,
+    )
     went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
     assert 0.5 * limit < float(went.max()) <= limit
 

@@ -22,8 +22,8 @@ from c2p_core.recognition import (
     sface,
     unmeasured_warnings,
 )
+from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, run, save, weights
-from tests.said import raising
 
 CPU = torch.device("cpu")
 # FAR 1 % and 0.1 % as AMT-GAN's test.py has them, and OpenCV's documentation of SFace.

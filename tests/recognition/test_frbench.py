@@ -15,7 +15,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.recognition import brought_recogniser, load_network, load_recognisers
 from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.frbench_recogniser import Frbench
-from tests.said import raising
+from tests.error_assertions import raising
 
 MODEL = "mobilefacenet_arcface_ms1m"
 CPU = torch.device("cpu")

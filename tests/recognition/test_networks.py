@@ -19,7 +19,7 @@ from c2p_core.models.weights import load_weights
 from c2p_core.recognition import load_architecture, recogniser_names
 from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.tf_layers import Convolution, Prelu, same_padding
-from tests.said import raising
+from tests.error_assertions import raising
 
 VALUES = {
     **{"dlib-resnet": 128, "faceres-deep": 1024, "faceres": 1024},

@@ -31,8 +31,8 @@ from c2p_core.recognition.brought import OnnxInput, OnnxName, parse_brought
 from c2p_core.recognition.impostors import Impostors, save_own_thresholds
 from c2p_core.recognition.onnx_operators import OPERATORS
 from c2p_core.recognition.onnx_recogniser import OnnxRecogniser, load_onnx
+from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, recogniser, run, save, weights
-from tests.said import raising
 
 CPU = torch.device("cpu")
 # It compares greatest with the rest, which torch has no such function for.

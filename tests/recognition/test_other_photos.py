@@ -13,7 +13,7 @@ from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition.other_photos import OtherPhotos, find_stronger, read_other_photos
-from tests.said import raising
+from tests.error_assertions import raising
 
 NOTHING = Photo(np.zeros((1, 1, 3), np.uint8))
 USUAL = ProtectRequest(NOTHING, strength=0.5, prior="makeup")

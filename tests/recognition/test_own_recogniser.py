@@ -25,7 +25,7 @@ from c2p_core.profiles import choose_profile
 from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
-from tests.said import raising
+from tests.error_assertions import raising
 
 CPU = torch.device("cpu")
 MODULE = """

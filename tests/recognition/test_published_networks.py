@@ -21,7 +21,7 @@ from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import facenet, ir152, irse50, mobileface_amt
 from c2p_core.recognition.arcface_resnet import ArcFaceResnet
-from tests.said import raising
+from tests.error_assertions import raising
 
 Layout = dict[str, tuple[int, ...]]
 State = dict[str, Tensor]

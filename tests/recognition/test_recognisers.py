@@ -21,7 +21,7 @@ from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser, known_recognisers, load_recognisers, recogniser_names
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest_decoy
 from c2p_core.recognition.thresholds import read_thresholds
-from tests.said import raising
+from tests.error_assertions import raising
 
 CPU = torch.device("cpu")
 RECOGNISERS = recogniser_names(ModelStore(offline=True))

@@ -46,9 +46,9 @@ from c2p_core.worker.job_answer import list_settings
 from c2p_core.worker.jobs import Jobs
 from c2p_core.worker.protocol import Message, Picture, pack, read, unpack, write
 from c2p_core.worker.results import pack_result, update_similarities
+from tests.error_assertions import raising
 from tests.fetchable import SIZE, bundle_with_fetchable
 from tests.recognition.onnx_models import recogniser, save
-from tests.said import raising
 
 ASTRONAUT = data.astronaut()
 STEPS = 3

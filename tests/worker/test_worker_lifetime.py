@@ -35,7 +35,7 @@ from c2p_core.worker import control, protocol, run_folder
 from c2p_core.worker import run as serve
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.transport import ClientSocket, listen
-from tests.said import raising
+from tests.error_assertions import raising
 
 MakeLocation = Callable[..., WorkerLocation]
 

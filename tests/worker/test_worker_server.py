@@ -29,7 +29,7 @@ from c2p_core.worker import protocol
 from c2p_core.worker.server import Server, Settings, _Client
 from c2p_core.worker.supervise import Compute
 from c2p_core.worker.transport import ClientSocket
-from tests.said import raising
+from tests.error_assertions import raising
 
 HUGE = 1 << 62
 
