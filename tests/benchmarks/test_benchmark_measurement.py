@@ -89,7 +89,7 @@ def test_an_original_without_a_face_is_no_success(tmp_path: Path, store: ModelSt
 @pytest.mark.usefixtures("drawn")
 def test_naturalness_judges_the_picture_that_was_kept(tmp_path: Path, store: ModelStore) -> None:
     kept = task(tmp_path, photo(), "nothing", ("natural",))
-    picture = kept.places.pictures / kept.setting.picture
+    picture = kept.folders.pictures / kept.setting.picture
     picture.parent.mkdir(parents=True)
     Image.fromarray(photo() // 2).save(picture)
     done = measurement.measure(kept, store)

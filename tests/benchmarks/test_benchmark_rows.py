@@ -33,8 +33,8 @@ def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outc
         seen.append(task)
         if task.setting.face == broken:
             raise RuntimeError("the model has gone")
-        task.places.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
-        task.places.pictures.joinpath(task.setting.picture).touch()
+        task.folders.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
+        task.folders.pictures.joinpath(task.setting.picture).touch()
         make = {"protect": protect_row, "natural": natural_row, "robustness": robustness_row, "pairs": pair_row}
         return Done(**{name: make[name](task.setting) for name in task.wants})
 
