@@ -39,12 +39,18 @@ class Task:
 
 
 def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
-    """Convert a face from a reduced picture to layer pixels; ``scale`` is (2,), layer pixels per picture pixel."""
+    """Convert a face from a reduced picture to layer pixels; ``scale`` is (2,), layer pixels per picture pixel.
+
+    A face is only too small if it is so in the layer; other reasons to skip it hold there too.
+    """
     distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
+    skipped = why_skipped(distance, tolerance)
+    if skipped is None and why_skipped(face.eye_distance) is None:
+        skipped = face.skipped
     x0, y0, x1, y1 = face.box
     box = (x0 * float(scale[0]), y0 * float(scale[1]), x1 * float(scale[0]), y1 * float(scale[1]))
     mesh = (face.mesh * scale).astype(np.float32)
-    return replace(face, box=box, mesh=mesh, eye_distance=distance, skipped=why_skipped(distance, tolerance))
+    return replace(face, box=box, mesh=mesh, eye_distance=distance, skipped=skipped)
 
 
 def get_selected_fraction(face: Face, selection: NDArray[Any]) -> float:

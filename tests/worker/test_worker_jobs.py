@@ -20,7 +20,7 @@ from talk import ask, events, status, until
 from worker_client.detection_size import SEARCH_SIDE, SHRINK, choose_detection_size
 from worker_client.location import WorkerLocation
 
-from c2p_core import compare, errors, pipeline, verify
+from c2p_core import compare, errors, faces, pipeline, verify
 from c2p_core.api import (
     CancelToken,
     Computation,
@@ -34,6 +34,7 @@ from c2p_core.api import (
 )
 from c2p_core.errors import BadRequest, Cancelled, NoFace
 from c2p_core.faces import detect
+from c2p_core.faces.align import CANVAS
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
@@ -154,6 +155,17 @@ def test_a_face_of_the_smallest_size_is_found_in_the_reduced_copy_of_a_large_lay
     sizes = full if quarter_turns == 0 else full[::-1]
     (face,) = run(jobs, "find", [at(turned, 0, 0)], full=list(sizes))[0]["faces"]
     assert face["eye_distance"] == pytest.approx(42, abs=2) and face["skipped"] is None
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_covered_face_is_listed_with_the_reason_and_not_chosen(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    monkeypatch.setattr(faces, "find_visible", lambda *_: {1: torch.zeros(CANVAS, CANVAS)})
+    answer, _, _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], full=[512 * scale, 512 * scale])
+    (face,) = answer["faces"]
+    assert face["skipped"]["code"] == "face-covered" and face["skipped"]["fields"]["covered"] == 100
+    assert answer["chosen"] == [] == answer["regions"]
 
 
 def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
