@@ -11,7 +11,7 @@ from worker_client import Picture
 from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
-from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside
+from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside, list_left_out
 from worker_client.report import describe_original, summary, text_report, write_report
 from worker_client.results import (
     digest_pictures,
@@ -80,7 +80,7 @@ def search_and_insert(image, drawable, settings, tell):
         tell: gets the events.
 
     Returns:
-        the layer, and the header of the result.
+        the layer, and the header of the result with the faces that could not be protected as "left_out".
 
     Raises:
         WorkerProblem: with nothing changed.
@@ -101,7 +101,7 @@ def search_and_insert(image, drawable, settings, tell):
         else:
             layer = source.result_layer(name, pair_with_masks(result.pictures))
         source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels))
-        return layer, result.header
+        return layer, dict(result.header, left_out=list_left_out(detection, settings["faces"]))
 
 
 def strengthen(image, drawable, named, steps):
@@ -134,7 +134,7 @@ def strengthen(image, drawable, named, steps):
         layer = source.result_layer(
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
-        words = native(summary(result.header))
+        words = native(summary(dict(result.header, left_out=list_left_out(detection, faces))))
         kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
         source.insert(layer, kept, on_top=True)
         gimp.message(words)

@@ -14,7 +14,7 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import Gimp, GimpUi, Gio, GLib, Gtk  # noqa: E402
 from worker_client import WorkerProblem  # noqa: E402
 from worker_client.errors import Refused  # noqa: E402
-from worker_client.report import condition, reminders, text_report, upload_title, write_report  # noqa: E402
+from worker_client.report import condition, left_out, reminders, text_report, upload_title, write_report  # noqa: E402
 from worker_client.texts import _, sentence  # noqa: E402
 
 from judgement import Judgement  # noqa: E402
@@ -163,6 +163,7 @@ def _content(figures: dict[str, Any], offers: Sequence[str], wish: Callable[[str
         box.pack_start(meter, False, False, 0)
         box.show_all()
         meter.show_figures(part)
+        _say(box, left_out(part))
     _say(box, reminders(figures))
     return box
 

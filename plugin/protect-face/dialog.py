@@ -15,6 +15,7 @@ from gi.repository import Gimp, GimpUi, GObject, Gtk  # noqa: E402
 from worker_client import Event, Picture, WorkerProblem  # noqa: E402
 from worker_client.faces import get_chosen_faces  # noqa: E402
 from worker_client.messages import Message  # noqa: E402
+from worker_client.report import name_left_out  # noqa: E402
 from worker_client.settings import (  # noqa: E402
     ALL,
     AMOUNTS,
@@ -499,7 +500,8 @@ class ProtectDialog:
             else:
                 notes.append(_("Protect inserts exactly this."))
             notes += [sentence(warning) for warning in self._current.figures.get("warnings", [])]
-        self._notes.set_text("\n".join(notes))
+        skipped = [face for face in self._detection.get("faces", []) if face["skipped"] and face["selected"] > 0]
+        self._notes.set_text("\n".join(notes + name_left_out(skipped)))
 
     def _show_progress(self, event: Event) -> None:
         if event.kind in ("queued", "progress"):

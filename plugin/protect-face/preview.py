@@ -12,6 +12,7 @@ gi.require_version("Gdk", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import Gdk, GdkPixbuf, GLib, Gtk  # noqa: E402
 from worker_client import Picture  # noqa: E402
+from worker_client.report import headline  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
 PHOTO, FACE, PIXELS = "photo", "face", "pixels"
@@ -73,9 +74,6 @@ class Preview(Gtk.Layout):
         self.add_events(
             mask.BUTTON_PRESS_MASK | mask.BUTTON_RELEASE_MASK | mask.POINTER_MOTION_MASK | mask.KEY_RELEASE_MASK
         )
-        self.set_tooltip_text(
-            _("Drag the line, or move it by the arrow keys; hold the space bar to see the photo as it was.")
-        )
         for signal, handler in (
             ("size-allocate", self._resized),
             ("button-press-event", self._pressed),
@@ -90,14 +88,18 @@ class Preview(Gtk.Layout):
     # What is shown
 
     def show_photo(self, picture: Picture, full: tuple[int, int], faces: list[dict[str, Any]]) -> None:
-        """The whole photo, reduced, and the faces in it; ``full`` is its width and height in its own pixels."""
+        """The whole photo, reduced, and the faces in it; ``full`` is its width and height in its own pixels.
+
+        Faces that can't be protected have a box and a number that say why, and can't be chosen.
+        """
         self._photo = to_pixbuf(picture), full
-        self._faces = [face for face in faces if not face["skipped"]]
+        self._faces = faces
         for button in self._numbers.values():
             button.destroy()
         self._numbers = {}
         for face in self._faces:
-            button = Gtk.ToggleButton(label=str(face["number"]), tooltip_text=_("Whether this face is protected"))
+            words = headline(face) if face["skipped"] else _("Whether this face is protected")
+            button = Gtk.ToggleButton(label=str(face["number"]), tooltip_text=words, sensitive=not face["skipped"])
             button.connect("toggled", self._toggled, face["number"])
             self._numbers[face["number"]] = button
             self.put(button, 0, 0)
@@ -120,6 +122,7 @@ class Preview(Gtk.Layout):
     def set_mode(self, mode: str) -> None:
         """Shows the whole photo, a whole face, or a part of it at 100 %."""
         self.mode = mode
+        self.set_tooltip_text(None if mode == PHOTO else _explain_line())
         self.draw()
         if mode != PHOTO:
             self._on_view()
@@ -312,7 +315,8 @@ class Preview(Gtk.Layout):
         left, top, width, _height = self._drawn
         scale = self._photo[1][0] / width
         x, y = (x - left) * scale, (y - top) * scale
-        inside = [f for f in self._faces if f["box"][0] <= x <= f["box"][2] and f["box"][1] <= y <= f["box"][3]]
+        usable = [face for face in self._faces if not face["skipped"]]
+        inside = [f for f in usable if f["box"][0] <= x <= f["box"][2] and f["box"][1] <= y <= f["box"][3]]
         return int(min(inside, key=lambda face: float(face["eye_distance"]))["number"]) if inside else None
 
 
@@ -321,6 +325,10 @@ def to_pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:
     data = GLib.Bytes.new(b"".join(picture.strips))
     width, height = picture.width, picture.height
     return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, False, 8, width, height, 3 * width)
+
+
+def _explain_line() -> str:
+    return _("Drag the line, or move it by the arrow keys; hold the space bar to see the photo as it was.")
 
 
 def _place(centre: tuple[float, float], size: tuple[int, int], bounds: Area) -> Area:

@@ -39,7 +39,7 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
         dialog.response(Gtk.ResponseType.APPLY)
 
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
-    box.pack_start(bold(result_title(result["faces"])), False, False, 0)
+    box.pack_start(bold(result_title(result)), False, False, 0)
     meter = Meter(offers, wish)
     box.pack_start(meter, False, False, 0)
     box.pack_start(Gtk.Label(label="\n".join(advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0)

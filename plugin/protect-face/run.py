@@ -11,7 +11,7 @@ import worker_client
 from gi.repository import Gegl, Gimp
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
 from worker_client.errors import Refused
-from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects
+from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, list_left_out
 from worker_client.results import digest_pictures as digest_pictures
 from worker_client.results import pack_selection
 from worker_client.settings import (
@@ -112,18 +112,23 @@ def protect(
 ) -> dict[str, Any]:
     """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
 
+    Returns:
+        the header of its result, with the faces that could not be protected as "left_out".
+
     Raises:
         WorkerProblem: with nothing changed.
     """
     applied = rects = None
+    left_out: list[dict[str, Any]] = []
     if choice is not None and choice.search is not None:
-        rects = get_rects(choice.detection)
+        rects, left_out = get_rects(choice.detection), list_left_out(choice.detection, settings.faces)
         applied = _apply(worker, source, settings, tell, choice, rects)
     if applied is None or rects is None:
         if choice is None or choice.faces is None:
             detection = detect(worker, source, settings.faces, tell)
         else:
             detection = detect(worker, source, choice.faces, tell, known=choice.detection["faces"])
+        left_out = list_left_out(detection, settings.faces)
         layers.check_there(source)
         rects = get_rects(detection)
         header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
@@ -139,7 +144,7 @@ def protect(
     layer = build_layer(source, settings, result.pictures, limits)
     attach_run_record(layer, source, settings, result, rects, digest)
     layers.insert(source, layer)
-    return result.header
+    return result.header | {"left_out": left_out}
 
 
 def _apply(

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gi.repository import Gimp
+from worker_client.faces import list_left_out
 from worker_client.settings import (
     ONE_LAYER,
     VISIBLE,
@@ -63,7 +64,7 @@ def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: i
     layer.set_opacity(100)
     run.attach_run_record(layer, source, settings, result, rects, digest)
     layers.insert(source, layer, on_top=True)
-    return result.header
+    return result.header | {"left_out": list_left_out(detection, faces)}
 
 
 def _limit_to_selection(source: Source, rect: Rect) -> Mask | None:

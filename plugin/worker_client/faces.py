@@ -4,10 +4,13 @@
 from __future__ import unicode_literals
 
 from worker_client.errors import Refused
-from worker_client.settings import LARGEST, SELECTED
+from worker_client.settings import ALL, LARGEST, SELECTED
 
 # Intersection over union from which two boxes are of the same face, as in ``c2p_core.faces.boxes``.
 _SAME_FACE_IOU = 0.3
+
+# Part of a face from which on it counts as selected, as in ``c2p_core.worker.regions``.
+_MIN_SELECTED = 0.5
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -53,6 +56,24 @@ def get_chosen_faces(detection):
     # type: (dict[str, Any]) -> list[dict[str, Any]]
     """The faces that "find" chose."""
     return [face for face in detection["faces"] if face["number"] in detection["chosen"]]
+
+
+def list_left_out(detection, wanted):
+    # type: (dict[str, Any], str | list[int]) -> list[dict[str, Any]]
+    """The faces that the user wanted and that can't be protected.
+
+    Args:
+        detection: result of "find".
+        wanted: which ones, as the user chose, or their numbers.
+    """
+    skipped = [face for face in detection["faces"] if face["skipped"] and face["selected"] > 0]
+    if wanted == SELECTED:
+        return [face for face in skipped if face["selected"] >= _MIN_SELECTED]
+    if wanted == LARGEST:
+        # Numbers go by size; smaller ones were not wanted.
+        first = min(detection["chosen"] or [0])
+        return [face for face in skipped if face["number"] < first]
+    return skipped if wanted == ALL else [face for face in skipped if face["number"] in wanted]
 
 
 def get_region_rects(detection):

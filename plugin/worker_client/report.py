@@ -6,7 +6,7 @@ from __future__ import unicode_literals
 from worker_client.errors import Refused
 from worker_client.messages import Message
 from worker_client.text_files import write_text
-from worker_client.texts import _, as_text, sentence
+from worker_client.texts import _, as_text, ngettext, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -37,6 +37,8 @@ def others(similarity):
 LIKELY, UNLIKELY, NO = "likely", "unlikely", "no"
 # Recognisers of ten that must no longer match other photos of the person for a face to be called protected.
 _ENOUGH = 8
+# Faces that were left out and get a sentence of their own: a group photo may have dozens in its background.
+_MOST_NAMED = 3
 
 
 def count_lost(face):
@@ -77,15 +79,47 @@ def answer(judgement):
     }[judgement]
 
 
-def result_title(faces):
-    # type: (list[dict[str, Any]]) -> str
+def judgement_line(faces):
+    # type: (list[dict[str, Any]]) -> list[str]
+    """The question with its answer, as the meter shows them; nothing where no recogniser was asked."""
+    measured = any(face["similarities"] for face in faces)
+    return ["{} {}.".format(question(), answer(judge(faces)))] if measured else []
+
+
+def result_title(result):
+    # type: (dict[str, Any]) -> str
     """The heading over the result of a run: never "protected" over what is not."""
+    judgement = judge(result["faces"])
+    if judgement == LIKELY and (left_out(result) or _lacks_faces(result)):
+        return _("Not every face is protected")
     return {
         LIKELY: _("Protected"),
         UNLIKELY: _("Not protected well enough"),
         NO: _("Not protected"),
         None: _("Changed"),
-    }[judge(faces)]
+    }[judgement]
+
+
+def left_out(result):
+    # type: (dict[str, Any]) -> list[str]
+    """What to say of faces that were wanted and could not be protected.
+
+    Args:
+        result: header of a result, with "left_out", see ``faces.list_left_out``, after a run.
+    """
+    skipped = [face for face in result["faces"] if _is_left_out(face)]
+    told = {face["number"] for face in skipped}
+    return name_left_out(skipped + [face for face in result.get("left_out", ()) if face["number"] not in told])
+
+
+def name_left_out(faces):
+    # type: (list[dict[str, Any]]) -> list[str]
+    """A sentence for each of these faces, and for the rest of many their number."""
+    lines = [headline(face) for face in faces[:_MOST_NAMED]]
+    more = len(faces) - len(lines)
+    if more:
+        lines.append(ngettext("{} more face was left out.", "{} more faces were left out.", more).format(more))
+    return lines
 
 
 def headline(face):
@@ -133,9 +167,9 @@ def meaning(faces):
 def summary(result):
     # type: (dict[str, Any]) -> str
     """What a run came to, in a few lines; ``result`` is the header of "protect"."""
-    lines = [sentence(warning) for warning in result["warnings"]]
+    lines = judgement_line(result["faces"]) + [sentence(warning) for warning in result["warnings"]] + left_out(result)
     for face in result["faces"]:
-        lines += [headline(face)] + beside(face)
+        lines += [] if face["skipped"] else [headline(face)] + beside(face)
         for row in face["similarities"]:
             if row["held_out"]:
                 words = _("{recogniser}, which the search did not use: {verdicts}.")
@@ -146,8 +180,11 @@ def summary(result):
 
 def advice(result):
     # type: (dict[str, Any]) -> list[str]
-    """What belongs beside the meter after a run: warnings, what more strength would bring, and that nothing is sure."""
-    lines = [sentence(warning) for warning in result["warnings"]]
+    """What belongs beside the meter after a run.
+
+    Warnings, who was left out, what more strength would bring, and that nothing is sure.
+    """
+    lines = [sentence(warning) for warning in result["warnings"]] + left_out(result)
     return lines + _stronger(result.get("stronger"), result["faces"]) + [no_promise()]
 
 
@@ -160,10 +197,10 @@ def text_report(name, figures):
         figures: result of "check", as the worker's protocol describes it, with what ``describe_original`` gives.
     """
     lines = [_("Protect Face: how well “{}” is protected").format(as_text(name)), ""]
-    lines += condition(figures)
+    lines += condition(figures) + judgement_line(figures["faces"])
     lines += _faces(figures["faces"])
     if "upload" in figures:
-        lines += [upload_title(figures["upload"]), ""]
+        lines += [upload_title(figures["upload"]), ""] + judgement_line(figures["upload"]["faces"])
         lines += _faces(figures["upload"]["faces"])
     lines += reminders(figures)
     lines += meaning(figures["faces"])
@@ -230,6 +267,18 @@ def write_report(path, text):
 def _others(similarity):
     # type: (dict[str, Any]) -> str | None
     return similarity.get("other_photos")
+
+
+def _is_left_out(face):
+    # type: (dict[str, Any]) -> bool
+    """Whether a face could not be protected or judged, rather than not being wanted."""
+    return bool(face.get("skipped")) and face["skipped"]["code"] != "face-not-chosen"
+
+
+def _lacks_faces(result):
+    # type: (dict[str, Any]) -> bool
+    """Whether faces that were wanted are missing from a result."""
+    return any(warning["code"] == "not-every-face" for warning in result["warnings"])
 
 
 def _same_lost(face):

@@ -6,7 +6,7 @@ from __future__ import unicode_literals
 from worker_client.client import Event
 from worker_client.crash_report import report_crash
 from worker_client.errors import Refused, WorkerProblem
-from worker_client.report import no_promise, result_title
+from worker_client.report import left_out, no_promise, result_title
 from worker_client.texts import _, as_text, sentence
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Outcome(object):
 
 def protect_each(names, protect_one, tell, log_folder):
     # type: (Sequence[str | bytes], Callable[[int, Tell], dict[str, Any]], Tell, str) -> list[Outcome]
-    """Protects images in their order; one that can't be protected keeps none of the others from it.
+    """Protects images in their order; one that can't be protected does not keep the others from it.
 
     Args:
         names: of the images.
@@ -84,8 +84,8 @@ def verdict(outcome):
     """What became of an image, without its name."""
     if outcome.result is None:
         return _("Left out: {why}").format(why=outcome.why)
-    words = [result_title(outcome.result["faces"]) + "."]
-    return " ".join(words + [sentence(warning) for warning in outcome.result["warnings"]])
+    words = [result_title(outcome.result) + "."] + [sentence(warning) for warning in outcome.result["warnings"]]
+    return " ".join(words + left_out(outcome.result))
 
 
 def summary(outcomes):

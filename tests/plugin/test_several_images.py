@@ -86,6 +86,13 @@ def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor
     assert promise.startswith("No protection holds")
 
 
+def test_an_image_in_which_a_face_was_left_out_is_not_called_protected() -> None:
+    small = Message("eyes-too-close", distance=12, least=40)
+    skipped = {"number": 2, "skipped": small.described(), "similarities": []}
+    words = several_images.verdict(Outcome("a", result(LOST) | {"left_out": [skipped]}))
+    assert words == f"Not every face is protected. Face 2 was left out: {small.text()}."
+
+
 def test_when_no_image_was_protected_the_run_failed_and_says_why_of_each() -> None:
     left_out = [Outcome("a", why="One."), Outcome("b", why="Two.")]
     with raising(Refused, "no-image-protected", reasons="a: Left out: One. b: Left out: Two."):

@@ -136,6 +136,15 @@ def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
         faces.keep_faces_inside([right], [(8, 0, 12, 10)])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "numbers"), [("all", [1, 3, 5]), ("selection", [1, 3]), ("largest", [1]), ([2, 3], [3])]
+)
+def test_faces_that_were_wanted_and_cannot_be_protected_are_listed(wanted: Any, numbers: list[int]) -> None:
+    found = [face(1, skipped=TOO_SMALL), face(2), face(3, skipped=TOO_SMALL), face(4, 0.0, TOO_SMALL)]
+    detection = {"faces": [*found, face(5, 0.1, TOO_SMALL)], "chosen": [2]}
+    assert [left["number"] for left in faces.list_left_out(detection, wanted)] == numbers
+
+
 # Wishes
 
 
@@ -313,20 +322,54 @@ STRONGER = {"strength": 0.5, "lost": 0.651, "higher": 0.75, "higher_lost": 0.784
 
 def test_other_photos_are_told_first_and_this_same_photo_beside_them() -> None:
     lines = report.summary(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
-    assert lines[0] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
-    assert lines[1] == "With this same photo 1 of 3 no longer match it."
-    assert lines[2].startswith("a, which the search did not use: other photos no longer matched, this same photo still")
-    assert "0.41, threshold 0.37" in lines[2]
-    assert lines[3:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
+    assert lines[0] == "Others' photos of this person no longer lead to this one: unlikely."
+    assert lines[1] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
+    assert lines[2] == "With this same photo 1 of 3 no longer match it."
+    assert lines[3].startswith("a, which the search did not use: other photos no longer matched, this same photo still")
+    assert "0.41, threshold 0.37" in lines[3]
+    assert lines[4:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
+
+
+@pytest.mark.parametrize("told", ["in the result", "beside it"])
+def test_nothing_is_called_protected_where_a_face_was_left_out(told: str) -> None:
+    skipped = face(2, skipped=TOO_SMALL) | {"similarities": []}
+    result = outcome(LOST)
+    assert report.result_title(result) == "Protected" and report.left_out(result) == []
+    if told == "in the result":
+        result["faces"].append(skipped)
+    else:
+        result["left_out"] = [skipped]
+    assert report.result_title(result) == "Not every face is protected"
+    assert report.left_out(result) == [report.headline(skipped)]
+    for words in (report.summary(result).splitlines(), report.advice(result)):
+        assert words.count(report.headline(skipped)) == 1
+
+
+def test_nothing_is_called_protected_where_the_worker_missed_a_face() -> None:
+    missed = Message("not-every-face", why=Message("face-gone"))
+    assert report.result_title(outcome(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
+
+
+def test_a_face_that_nobody_chose_is_not_told_as_left_out() -> None:
+    other = face(2, skipped=Message("face-not-chosen").described()) | {"similarities": []}
+    result = outcome(LOST)
+    result["faces"].append(other)
+    assert report.left_out(result) == [] and report.result_title(result) == "Protected"
+
+
+def test_of_many_faces_that_were_left_out_the_rest_are_counted() -> None:
+    lines = report.name_left_out([face(number, skipped=TOO_SMALL) for number in range(1, 6)])
+    assert len(lines) == 4 and lines[0].startswith("Face 1 was left out") and lines[3] == "2 more faces were left out."
 
 
 def test_without_figures_of_other_photos_this_same_photo_is_all_that_is_told() -> None:
     unknown = row("a", None, "protected", held_out=True)
     del unknown["other_photos"]  # a worker from before an update may still run
     lines = report.summary(outcome(unknown)).splitlines()
-    assert lines[0] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
-    assert lines[1].startswith("a, which the search did not use: this same photo no longer matched")
-    assert lines[2:] == [report.no_promise()]
+    assert lines[0] == "Others' photos of this person no longer lead to this one: not measured."
+    assert lines[1] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
+    assert lines[2].startswith("a, which the search did not use: this same photo no longer matched")
+    assert lines[3:] == [report.no_promise()]
     assert report.others(unknown) == "not measured"
 
 
@@ -344,6 +387,13 @@ def test_a_text_report_has_both_verdicts_of_every_recogniser() -> None:
     assert "  a: other photos no longer matched, this same photo still matched (0.41, threshold 0.37)" in lines
     assert "  b: other photos may still be matched, this same photo still matched (0.41, threshold 0.37)" in lines
     assert lines.count(report.meaning([{"similarities": [LOST]}])[0]) == 1
+
+
+def test_a_text_report_has_the_verdict_of_the_meter_above_its_figures() -> None:
+    upload = {"quality": 75, "width": 1080, "faces": outcome(MAY_MATCH)["faces"]}
+    lines = report.text_report("me", outcome(LOST) | {"upload": upload}).splitlines()
+    answers = [line.rsplit(": ", 1)[1] for line in lines if line.startswith(report.question())]
+    assert answers == ["likely.", "no."] and lines[2].startswith(report.question())
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
