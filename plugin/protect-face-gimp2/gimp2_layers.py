@@ -307,9 +307,16 @@ class Source(object):
         self.room.add_layer(layer, 0)
         return layer
 
-    def insert(self, layer, record, on_top=False):
-        # type: (Layer, str, bool) -> None
-        """Puts a finished layer above its source, or on top, as one undo step, with what it keeps of its run."""
+    def insert(self, layer, record, on_top=False, hidden=()):
+        # type: (Layer, str, bool, Sequence[Layer]) -> None
+        """Puts a finished layer where it belongs as one undo step.
+
+        Args:
+            layer: to insert.
+            record: what it keeps of its run.
+            on_top: above everything, instead of above the source and its earlier results.
+            hidden: earlier results that it replaces.
+        """
         layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(record)))
         below = None if on_top else self.image.get_layer_by_tattoo(self._above)
         parent = below.parent if below is not None else None
@@ -317,6 +324,8 @@ class Source(object):
         pdb.gimp_image_undo_group_start(self.image)
         try:
             pdb.gimp_image_insert_layer(self.image, layer, parent, position)
+            for earlier in hidden:
+                pdb.gimp_item_set_visible(earlier, False)
             pdb.gimp_image_set_active_layer(self.image, layer)
             if layer.mask is not None:
                 pdb.gimp_layer_set_edit_mask(layer, False)  # or the user would paint on the mask

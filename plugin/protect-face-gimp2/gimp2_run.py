@@ -26,7 +26,6 @@ from worker_client.settings import (
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     LAYER,
-    ONE_LAYER,
     PARASITE,
     PRODUCTS,
     WHOLE_LAYER,
@@ -36,6 +35,8 @@ from worker_client.settings import (
     name_layer,
     pack_pixels,
     pack_run_record,
+    replaces,
+    settings_to_strengthen,
     unpack_run_record,
 )
 from worker_client.text_files import host_path
@@ -100,7 +101,8 @@ def search_and_insert(image, drawable, settings, tell):
             layer = source.whole_layer(name, pair_with_masks(result.pictures))
         else:
             layer = source.result_layer(name, pair_with_masks(result.pictures))
-        source.insert(layer, pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels))
+        record = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
+        source.insert(layer, record, hidden=_list_replaced(image, record, layer.tattoo))
         return layer, dict(result.header, left_out=list_left_out(detection, settings["faces"]))
 
 
@@ -119,8 +121,7 @@ def strengthen(image, drawable, named, steps):
     """
     drawable = _layer_of(drawable)
     record = _find_run_record(image, drawable)
-    settings = dict(_DEFAULTS, **(record or {}).get("wishes", {}))
-    settings.update(output=ONE_LAYER, steps=steps)
+    settings = settings_to_strengthen(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
     with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
         faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
         detection = _find(worker, source, faces, show_progress)
@@ -379,23 +380,47 @@ def _read_own_run_record(drawable):
 
 def _photo(image, drawable):
     # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
-    """What to protect: the selected layer, or the photo from which a selected result of ours came, and that result.
+    """What to protect, and what the result goes above.
 
-    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+    That is the selected layer, or the photo from which a selected result of ours came: GIMP selects a result when it is
+    new; protecting its few pixels once more is never what is meant. The new one goes above every earlier result, or
+    those would hide it.
 
     Raises:
         Refused: nobody knows that photo.
     """
+    photo = drawable
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        photo = _origin(image, record)
-        if photo is not None:
-            return photo, layer
+        found = _origin(image, record)
+        if found is not None:
+            photo = found
+            break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
         layer = layer.parent
-    return drawable, None
+    return photo, _find_topmost(image, photo)
+
+
+def _find_topmost(image, photo):
+    # type: (Image, Drawable) -> Layer | None
+    """The topmost among a photo and the results of earlier runs on it."""
+    for layer in every_layer(image.layers):
+        record = _read_run_record(layer)
+        if layer.tattoo == photo.tattoo or (record is not None and record["source"] == photo.tattoo):
+            return layer
+    return None
+
+
+def _list_replaced(image, record, own):
+    # type: (Image, str, int) -> list[Layer]
+    """The results that are visible and of no use beside a new one; ``own`` is its tattoo."""
+    new = unpack_run_record(record, own)
+    if new is None:
+        return []
+    kept = [(layer, _read_run_record(layer)) for layer in every_layer(image.layers) if layer.visible]
+    return [layer for layer, old in kept if old is not None and replaces(new, old)]
 
 
 def _read_run_record(drawable):

@@ -8,7 +8,7 @@ from typing import Any
 from gi.repository import Gimp, GObject
 from worker_client.errors import Refused
 from worker_client.report import text_report, write_report
-from worker_client.settings import CHECK_TARGETS
+from worker_client.settings import CHECK_TARGETS, list_faces_of_run
 from worker_client.texts import _
 
 import layers
@@ -16,7 +16,8 @@ from judgement import Judgement
 from layers import Source, source_of
 from originals import Original, find_known, from_layer, own_run_record
 from procedures import connect_with_progress, run_and_show, show_result
-from run_settings import STRONGER, declare_choice, declare_steps, grant, restore_settings
+from run import Choice
+from run_settings import STRONGER, declare_choice, declare_steps, grant, list_offers, restore_settings
 from strengthen import strengthen
 
 _FLAGS = GObject.ParamFlags.READWRITE
@@ -69,10 +70,11 @@ def run_check(
         write_report(config.get_property("report"), text_report(image.get_name(), judged.figures))
     record = own_run_record(selected)
     if wish == STRONGER and judged.original.layer is not None:
-        show_result(mode, strengthen(selected, judged.original.layer, more=True), offers=())
+        _strengthen_and_show(mode, selected, judged.original.layer, more=True)
     elif wish is not None and record is not None:
+        source = layers.photo_of(image, [selected.layer])
         settings = grant(restore_settings(record["wishes"]), wish)
-        run_and_show(mode, layers.photo_of(image, [selected.layer]), settings)
+        run_and_show(mode, source, settings, _choose_again(record, source))
     return [json.dumps(judged.figures)]
 
 
@@ -97,9 +99,35 @@ def run_strengthen(
         return None
     if original.layer is None:
         raise Refused("original-not-named")
-    result = strengthen(selected, original.layer, steps=config.get_property("steps"))
-    show_result(mode, result, offers=())
+    _strengthen_and_show(mode, selected, original.layer, steps=config.get_property("steps"))
     return []
+
+
+def _strengthen_and_show(
+    mode: Gimp.RunMode, selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0
+) -> None:
+    """Strengthens, shows what came of it, and once more within wider limits for as long as the user wants.
+
+    Arguments as those of ``strengthen``.
+
+    Raises:
+        WorkerProblem: a run changed nothing.
+    """
+    while True:
+        result = strengthen(selected, photo, more, steps)
+        # Each run goes on from the layer of the one before, and its strength.
+        selected, more = source_of(selected.image, selected.image.get_selected_layers()), True
+        record = own_run_record(selected)
+        settings = restore_settings(record["wishes"] if record else {})
+        offers = [wish for wish in list_offers(settings) if wish == STRONGER]
+        if show_result(mode, result, offers) is None:
+            return
+
+
+def _choose_again(record: dict[str, Any], source: Source) -> Choice | None:
+    """The faces that a run has protected, which need not be those that its settings name; None when nobody knows."""
+    faces = list_faces_of_run(record, source.area.size)
+    return Choice([face["number"] for face in faces], None, "", {"faces": faces}) if faces else None
 
 
 def _declare_original(procedure: Gimp.Procedure) -> None:

@@ -42,7 +42,7 @@ from meter import Meter  # noqa: E402
 from pixels import Rect  # noqa: E402
 from reading import LayerReader  # noqa: E402
 from run import Choice  # noqa: E402
-from run_settings import ALL_IMAGES, ANOTHER, SHAPE, STRONGER, RunSettings, grant, read_config  # noqa: E402
+from run_settings import ALL_IMAGES, ANOTHER, SHAPE, STRONGER, RunSettings, grant, list_offers, read_config  # noqa: E402
 
 _QUICK_STEPS = 12
 _SEVERAL = 3
@@ -473,6 +473,7 @@ class ProtectDialog:
 
     def _show_figures(self, event: Event) -> None:
         self._meter.show_figures(event.header)
+        self._meter.offer(list_offers(read_config(self._config)))
         self._show_notes()
 
     def _search_lost(self, problem: WorkerProblem) -> None:
@@ -481,6 +482,7 @@ class ProtectDialog:
             self._show_notes()
 
     def _settings_changed(self) -> None:
+        self._meter.offer(list_offers(read_config(self._config)))
         self._show_estimate()
         self._show_notes()
 

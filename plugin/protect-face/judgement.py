@@ -19,7 +19,7 @@ import run
 from layers import Source
 from originals import Original, find_known, has_pixels_of, is_unprotected, made_here, own_run_record
 from procedures import show_progress
-from run_settings import ANOTHER, SHAPE, STRONGER
+from run_settings import STRONGER, list_offers, restore_settings
 
 
 @dataclass
@@ -59,8 +59,12 @@ class Judgement:
     def offers(self) -> tuple[str, ...]:
         """What can be done about a poor verdict."""
         offers = (STRONGER,) if self.original.layer is not None else ()
-        # Another look needs the settings of the first.
-        return offers if own_run_record(self.selected) is None else (*offers, ANOTHER, SHAPE)
+        record = own_run_record(self.selected)
+        if record is None:
+            # Another look needs the settings of the first.
+            return offers
+        again = list_offers(restore_settings(record["wishes"]))
+        return (*offers, *(wish for wish in again if wish != STRONGER))
 
     def _compare(self) -> tuple[dict[str, Any], bool]:
         """The result of "check", and whether the original is known to be the unprotected photo."""

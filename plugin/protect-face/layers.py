@@ -15,7 +15,7 @@ from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
 from worker_client.errors import Refused
 from worker_client.pixel_ops import mask_with_alpha, merge, multiply_masks
-from worker_client.settings import PARASITE, WHOLE_LAYER, unpack_run_record
+from worker_client.settings import PARASITE, WHOLE_LAYER, replaces, unpack_run_record
 
 from masks import Mask, apply_limit
 from pixels import (
@@ -140,20 +140,22 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
 def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     """The layer to protect: the selected one, or the photo from which a selected result of ours came.
 
-    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant.
+    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant. What comes of it
+    goes above every earlier result, or those would hide it.
 
     Raises:
         Refused: as ``source_of``, or nobody knows the photo.
     """
-    selected = source_of(image, drawables)
-    for layer in upwards(selected.layer):
+    photo = source_of(image, drawables)
+    for layer in upwards(photo.layer):
         record = read_run_record(layer)
-        photo = origin(image, record)
-        if photo is not None:
-            return replace(source_of(image, [photo]), above=layer.get_tattoo())
+        found = origin(image, record)
+        if found is not None:
+            photo = source_of(image, [found])
+            break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
-    return selected
+    return replace(photo, above=_find_topmost(photo))
 
 
 @contextmanager
@@ -263,6 +265,8 @@ def whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gi
 def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
     """Puts a finished layer where it belongs as one undo step; whatever goes wrong, the image is as before.
 
+    Earlier results that it replaces are hidden, unless it goes above everything: what is measured is the new one alone.
+
     Args:
         source: what was protected; when the layer that the new one goes above is gone, it goes to the top.
         layer: to insert.
@@ -283,6 +287,9 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
             raise Refused("layer-not-inserted")
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
+            for earlier in [] if on_top else _list_replaced(image, layer):
+                unless_finished.callback(earlier.set_visible, True)
+                earlier.set_visible(False)
             image.set_selected_layers([layer])
             unless_finished.pop_all()
 
@@ -360,6 +367,23 @@ def place_of(source: Source) -> tuple[int, int]:
         return source.offset
     _known, x, y = layer.get_offsets()
     return x, y
+
+
+def _find_topmost(photo: Source) -> int:
+    """Tattoo of the topmost among a photo and the results of earlier runs on it."""
+    for layer in every_layer(photo.image.get_layers()):
+        record = read_run_record(layer)
+        if layer.get_tattoo() == photo.tattoo or (record is not None and record["source"] == photo.tattoo):
+            return layer.get_tattoo()
+    return photo.tattoo
+
+
+def _list_replaced(image: Gimp.Image, layer: Gimp.Layer) -> list[Gimp.Layer]:
+    """The results that are visible and of no use beside a new one."""
+    new = read_run_record(layer)
+    others = (other for other in every_layer(image.get_layers()) if other.get_id() != layer.get_id())
+    visible = (other for other in others if other.get_visible())
+    return [other for other in visible if new and (old := read_run_record(other)) and replaces(new, old)]
 
 
 def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:

@@ -100,6 +100,11 @@ class Meter(Gtk.Box):
         self._offers.hide()
         self._details.hide()
 
+    def offer(self, offers: Sequence[str]) -> None:
+        """Which of its buttons would help by now."""
+        for name, button in self.buttons.items():
+            button.set_visible(name in offers)
+
     def wait(self) -> None:
         """What is shown is about to change: the verdict goes, the bar stays."""
         self._answer.set_markup("<i>" + GLib.markup_escape_text(_("measuring…")) + "</i>")

@@ -16,7 +16,7 @@ from worker_client.texts import _, sentence, stage
 import layers
 import run
 from pixels import spare_memory
-from run_settings import ANOTHER, SHAPE, STRONGER, RunSettings, grant
+from run_settings import RunSettings, grant, list_offers
 
 
 class _ResultNotShown(Exception):
@@ -80,9 +80,7 @@ def connect_with_progress() -> Worker:
     return run.connect(waiting)
 
 
-def show_result(
-    mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str] = (STRONGER, ANOTHER, SHAPE)
-) -> str | None:
+def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str]) -> str | None:
     """Says what came of a run that has put its layer in (``result`` is its header), unless a script asked for it.
 
     Args:
@@ -123,19 +121,16 @@ def run_and_show(
     Raises:
         WorkerProblem: a run changed nothing.
     """
-    before: list[Gimp.Layer] = []
     while True:
         with connect_with_progress() as worker:
             result = run.protect(worker, source, settings, show_progress, choice)
-        for layer in before:
-            layer.set_visible(False)
-        before = source.image.get_selected_layers()
-        wish = show_result(mode, result)
+        made = source.image.get_selected_layers()
+        wish = show_result(mode, result, list_offers(settings))
         if wish is None:
             return
         settings = grant(settings, wish)
         choice = None if choice is None else replace(choice, search=None)
-        source = layers.photo_of(source.image, before)
+        source = layers.photo_of(source.image, made)
 
 
 def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:

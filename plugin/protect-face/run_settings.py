@@ -24,10 +24,10 @@ from worker_client.texts import _
 
 # What a verdict that is not good offers.
 STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
-FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
 # An argument, and no setting of a run: every image is protected by the same settings.
 ALL_IMAGES = "all-images"
 _MORE_STRENGTH = 0.15
+_MOST_SEEDS = 2**31
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -83,7 +83,7 @@ def declare(procedure: Gimp.Procedure) -> None:
     declare_choice(procedure, "prior", _("Chan_ge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
-        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, 2**31 - 1, 0, _FLAGS
+        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, _MOST_SEEDS - 1, 0, _FLAGS
     )
     for name, label, blurb in AMOUNTS:
         procedure.add_int_argument(name, label, blurb, 0, MOST_AMOUNT, FULL_AMOUNT, _FLAGS)
@@ -122,9 +122,20 @@ def grant(settings: RunSettings, wish: str) -> RunSettings:
     """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
     return {
         STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
-        ANOTHER: replace(settings, seed=settings.seed + 1),
+        ANOTHER: replace(settings, seed=(settings.seed + 1) % _MOST_SEEDS),
         SHAPE: replace(settings, shape=MOST_AMOUNT),
     }[wish]
+
+
+def list_offers(settings: RunSettings) -> tuple[str, ...]:
+    """What a poor verdict on a run can offer: not what would only bring the same again."""
+    offers = (STRONGER, ANOTHER, SHAPE)
+    return tuple(wish for wish in offers if _as_applied(grant(settings, wish)) != _as_applied(settings))
+
+
+def _as_applied(settings: RunSettings) -> RunSettings:
+    """With the shape that the amount of everything leaves of it, as ``c2p_core.faces.amounts``."""
+    return replace(settings, shape=min(MOST_AMOUNT, settings.amount * settings.shape // 100))
 
 
 def declare_choice(

@@ -8,11 +8,11 @@ from typing import Any
 from gi.repository import Gimp
 from worker_client.faces import list_left_out
 from worker_client.settings import (
-    ONE_LAYER,
     VISIBLE,
     job_header,
     list_protected_faces,
     name_layer,
+    settings_to_strengthen,
 )
 from worker_client.texts import _
 
@@ -24,7 +24,7 @@ from masks import Mask
 from originals import Original, own_run_record
 from pixels import Rect
 from procedures import connect_with_progress, show_progress
-from run_settings import FULL_AMOUNTS, STRONGER, grant, restore_settings
+from run_settings import STRONGER, grant, restore_settings
 
 
 def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0) -> dict[str, Any]:
@@ -40,8 +40,7 @@ def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: i
         WorkerProblem: with nothing changed.
     """
     record = own_run_record(selected)
-    # The amounts were chosen for another search.
-    settings = restore_settings(record["wishes"] if record else {}, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+    settings = restore_settings(settings_to_strengthen(record["wishes"] if record else {}, steps))
     if more:
         settings = grant(settings, STRONGER)
     source = source_of(selected.image, [photo])

@@ -18,6 +18,7 @@ AMOUNTS = (
     ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
 )
 FULL_AMOUNT, MOST_AMOUNT = 100, 120
+FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
 # Parts of a face that shape never moves.
 LOCKS = (
     ("lock_brows", "brows", _("Lock _brows")),
@@ -94,6 +95,17 @@ def search_settings(settings):
     return {name: settings[name] for name in names if name in settings}
 
 
+def settings_to_strengthen(kept, steps):
+    # type: (dict[str, Any], int) -> dict[str, Any]
+    """The settings of a run that strengthens a result.
+
+    Args:
+        kept: those of the run that made it, as far as they are known; its amounts were chosen for another search.
+        steps: of the search; 0 for the usual number.
+    """
+    return dict(kept, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+
+
 def name_layer(settings):
     # type: (dict[str, Any]) -> str
     """What the new layer is called."""
@@ -128,7 +140,7 @@ def pack_run_record(source, size, own, settings, result, pixels):
 
 def pack_pixels(rects, digest):
     # type: (Sequence[tuple[int, int, int, int]], str) -> dict[str, Any]
-    """By what the photo of a run is known again: ``results.digest_pictures`` of its pixels in rectangles."""
+    """Fingerprint of the run's photo: ``results.digest_pictures`` of its pixels in rectangles."""
     return {"rects": [list(rect) for rect in rects], "digest": digest}
 
 
@@ -167,6 +179,18 @@ def find_run_record(own, tattoo, every):
     return own
 
 
+def replaces(record, earlier):
+    # type: (dict[str, Any], dict[str, Any]) -> bool
+    """Whether a run on a photo makes an earlier result useless: it protects every face that the earlier run did.
+
+    In a photo that was cropped or scaled between the two nobody knows.
+    """
+    same = earlier["source"] is not None and earlier["source"] == record["source"]
+    if not same or earlier.get("size") != record.get("size"):
+        return False
+    return _list_done(earlier) <= _list_done(record)
+
+
 def list_protected_faces(every, source, size):
     # type: (Sequence[dict[str, Any]], int, tuple[int, int]) -> str | list[int]
     """The faces that runs have protected; all when that is not known, as in a photo that was cropped or scaled since.
@@ -179,9 +203,21 @@ def list_protected_faces(every, source, size):
     runs = [record for record in every if record["source"] == source]
     if any(record.get("size") != list(size) for record in runs):
         return ALL
-    return (
-        sorted({face["number"] for record in runs for face in record.get("faces", []) if face["similarities"]}) or ALL
-    )
+    return sorted({number for record in runs for number in _list_done(record)}) or ALL
+
+
+def list_faces_of_run(record, size):
+    # type: (dict[str, Any], tuple[int, int]) -> list[dict[str, Any]]
+    """The faces that a run has protected, where they were; none when that is not known, as above."""
+    if record.get("size") != list(size):
+        return []
+    return [face for face in record.get("faces", []) if face["similarities"]]
+
+
+def _list_done(record):
+    # type: (dict[str, Any]) -> set[int]
+    """Numbers of the faces that a run has protected."""
+    return {face["number"] for face in record.get("faces", []) if face["similarities"]}
 
 
 def _are_pixels(pixels):

@@ -76,7 +76,16 @@ def _error(procedure, words):
     (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
     return _show_error(procedure, words)
 """
-# Added to the dialogs of Check and of the worker: keeps what they show; and Strengthen takes two steps.
+# Added to Check: Strengthen takes two steps.
+TWO_STEPS = """
+
+_strengthen = strengthen
+
+
+def strengthen(selected, photo, more, steps):
+    return _strengthen(selected, photo, more, 2)
+"""
+# Added to the dialogs of Check and of the worker: keeps what they show.
 SHOWN = """
 
 import json as _json
@@ -118,7 +127,7 @@ ADDED = {
     "procedures": WORDS,
     "check_dialog": SHOWN.replace("{name}", "_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
-    "strengthen": "\n\nstrengthen.__defaults__ = (False, 2)\n",
+    "check": TWO_STEPS,
 }
 DIALOG = "Protect Face"
 CHECK, ORIGINAL, CHOOSER = "Check Protection", "Original", "Original from File"

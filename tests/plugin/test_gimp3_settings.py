@@ -99,6 +99,28 @@ def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_a
     assert restored.keep_expression is True and "locks" not in job_header(asdict(restored))
 
 
+@pytest.mark.parametrize(
+    ("given", "offers"),
+    [
+        ({}, ("stronger", "another", "shape")),
+        ({"strength": 1.0}, ("another", "shape")),
+        ({"shape": 120}, ("stronger", "another")),
+        # The product of both is cut off at the most that is applied.
+        ({"amount": 120}, ("stronger", "another")),
+        ({"amount": 0}, ("stronger", "another")),
+    ],
+)
+def test_nothing_is_offered_that_would_bring_the_same_again(
+    run_settings: Any, given: dict[str, Any], offers: tuple[str, ...]
+) -> None:
+    assert run_settings.list_offers(run_settings.RunSettings(**given)) == offers
+
+
+def test_another_look_has_the_next_seed_and_the_last_is_followed_by_the_first(run_settings: Any) -> None:
+    seeds = [run_settings.grant(run_settings.RunSettings(seed=seed), "another").seed for seed in (0, 2**31 - 1)]
+    assert seeds == [1, 0]
+
+
 def test_every_setting_has_its_place_in_the_dialog(procedure: FakeProcedure) -> None:
     tree = ast.parse((PLUGIN / "protect-face" / "dialog.py").read_text(encoding="utf-8"))
     boxes = [

@@ -191,6 +191,28 @@ def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
     assert settings.list_protected_faces([older], 5, (10, 20)) == "all"
 
 
+def test_a_result_is_strengthened_by_all_of_what_is_found_whatever_amount_was_applied() -> None:
+    kept = WANTED | {"output": "products", "steps": 9, "amount": 40, "shape": 0}
+    wanted = settings.settings_to_strengthen(kept, 5)
+    assert wanted.items() >= {"amount": 100, "shape": 100, "light": 100, "makeup": 100, "steps": 5}.items()
+    assert wanted["output"] == "layer" and wanted["prompt"] == kept["prompt"] and wanted["seed"] == kept["seed"]
+
+
+def test_a_run_replaces_an_earlier_one_whose_faces_it_protects_too() -> None:
+    assert settings.replaces(ran(5, [1, 2]), ran(5, [2]))
+    assert not settings.replaces(ran(5, [2]), ran(5, [1, 2]))
+    assert not settings.replaces(ran(5, [1]), ran(5, [2]))
+    assert not settings.replaces(ran(5, [1]), ran(8, [1]))
+    assert not settings.replaces(ran(5, [1]), ran(5, [1]) | {"size": [10, 15]})
+    assert not settings.replaces(ran(5, [1]) | {"source": None}, ran(5, [1]) | {"source": None})
+
+
+def test_the_faces_of_a_run_are_those_that_it_protected_where_the_photo_has_its_size() -> None:
+    record = ran(5, [1, 3], left_out=[2])
+    assert [face["number"] for face in settings.list_faces_of_run(record, (10, 20))] == [1, 3]
+    assert settings.list_faces_of_run(record, (20, 10)) == []
+
+
 def test_a_layer_tells_of_the_run_that_made_it_or_the_topmost_on_it() -> None:
     first, second, other = ran(5, [1]), ran(5, [2]), ran(8, [1])
     assert settings.find_run_record(first, 6, [other, second, first]) is first
