@@ -443,6 +443,16 @@ def copied(drawable, image):
     return copy  # type: ignore[no-any-return]
 
 
+def opaque(layer, image):
+    # type: (Layer, Image) -> Layer
+    """A layer of an image of ours without alpha: itself where it has none, else a copy."""
+    if not pdb.gimp_drawable_has_alpha(layer):
+        return layer
+    copy = copied(layer, image)
+    pdb.gimp_layer_flatten(copy)
+    return copy
+
+
 def _flattened(group, image):
     # type: (Layer, Image) -> Layer
     """A layer that looks as the group does and has its mask; it takes the group's place in an image of ours."""

@@ -42,7 +42,7 @@ from worker_client.settings import (
 from worker_client.text_files import host_path
 from worker_client.texts import _, as_text
 
-from gimp2_layers import Source, copied, every_layer, file_source
+from gimp2_layers import Source, copied, every_layer, file_source, opaque
 from gimp2_pixels import common, read
 from gimp2_procedures import connect_with_progress, show_progress, show_words
 from gimp2_texts import native
@@ -189,6 +189,9 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
         worker: to ask.
         detection: result of "find" on the original; None to send all of it.
         image, drawable, what, named, path, upload: as in ``check``.
+
+    Raises:
+        Refused: what is judged is the unprotected photo of a run, while something else is called the original.
     """
     with _open_original(image, drawable, named, path) as source:
         source.take()
@@ -208,7 +211,11 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
             header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
         records = _list_run_records(image)
         known = not path and any(record["source"] == source.tattoo for record in records)
-        known = known or _is_unprotected(source, records)
+        known = known or _has_pixels_of(source, source.copy, records)
+        # What is visible has alpha, whether or not the photo has.
+        versions = [current, opaque(current, source.room)]
+        if not known and any(_has_pixels_of(source, layer, records) for layer in versions):
+            raise Refused("original-judged", name=os.path.basename(as_text(path)) or as_text(source.name))
         return worker.submit("check", header, _pairs(source, current, shift, rects, "current", scale)), known
 
 
@@ -227,14 +234,15 @@ def _open_original(image, drawable, named, path):
     return Source(image, layer)
 
 
-def _is_unprotected(source, records):
-    # type: (Source, Sequence[dict[str, Any]]) -> bool
-    """Whether pixels, which were taken, are those that one of these runs protected."""
+def _has_pixels_of(source, layer, records):
+    # type: (Source, Layer, Sequence[dict[str, Any]]) -> bool
+    """Whether a layer, in a room of the source's, has the pixels that one of these runs protected."""
+    area = (0, 0, layer.width, layer.height)
     for record in records:
         rects = [tuple(rect) for rect in record["pixels"]["rects"]] if record["pixels"] else []
-        if not rects or any(common(rect, source.area) != rect for rect in rects):
+        if not rects or any(common(rect, area) != rect for rect in rects):
             continue
-        pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
+        pictures = [_picture("photo", layer, source, rect) for rect in rects]
         if digest_pictures(pictures) == record["pixels"]["digest"]:
             return True
     return False
@@ -248,7 +256,7 @@ def _find_by_pixels(image, record):
             continue
         with Source(image, layer) as source:
             source.take()
-            if _is_unprotected(source, [record]):
+            if _has_pixels_of(source, source.copy, [record]):
                 return layer
     return None
 

@@ -124,6 +124,13 @@ class Background:
         """Remembers a search, which the worker drops when the dialog is closed."""
         self._kept.append(search)
 
+    def drop(self, search: str) -> None:
+        """Has the worker drop a search; nothing of it is drawn or measured any more."""
+        with self._changed:
+            self._kept.remove(search)
+            self._following.clear()
+        self.submit(Request("drop", {"searches": [search]}, lambda _event: None))
+
     def close(self, keep: str | None = None) -> None:
         """Cancels what runs, and drops all searches but ``keep``; nothing is called any more."""
         with self._changed:

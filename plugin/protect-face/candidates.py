@@ -8,8 +8,9 @@ from typing import Any
 
 import gi
 
+gi.require_version("Gdk", "3.0")
 gi.require_version("Gtk", "3.0")
-from gi.repository import GdkPixbuf, Gtk  # noqa: E402
+from gi.repository import Gdk, GdkPixbuf, Gtk  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
 _SIDE = 72
@@ -27,7 +28,7 @@ class Candidate:
         quick: whether it took only a few steps.
         digest: of the pixels that were searched, see ``worker_client.results.PixelDigest``.
         detection: result of "find" for these faces.
-        figures: what was measured last.
+        figures: header of the result of "search".
     """
 
     search: str
@@ -44,11 +45,16 @@ class Candidate:
 
 
 class Strip(Gtk.Box):
-    """A thumbnail for each candidate; one is picked."""
+    """A thumbnail for each candidate; one is picked, and any can be discarded."""
 
-    def __init__(self, on_pick: Callable[[Candidate], object]) -> None:
+    def __init__(self, on_pick: Callable[[Candidate], object], on_discard: Callable[[Candidate], object]) -> None:
+        """Args:
+        on_pick: called with the one that the user picks.
+        on_discard: called with the one that the user wants to be rid of; see ``discard``.
+        """
         super().__init__(orientation=Gtk.Orientation.HORIZONTAL, spacing=4)
         self._on_pick = on_pick
+        self._on_discard = on_discard
         self.candidates: list[Candidate] = []
         self._thumbnails: list[GdkPixbuf.Pixbuf] = []
         self._buttons: list[Gtk.ToggleButton] = []
@@ -61,15 +67,29 @@ class Strip(Gtk.Box):
         small = thumbnail.scale_simple(width, height, GdkPixbuf.InterpType.BILINEAR)
         kind = _("quick") if candidate.quick else _("full search")
         words = _("{prompt}, strength {strength:.2f}, seed {seed} ({kind})")
-        button = Gtk.ToggleButton(
-            image=Gtk.Image.new_from_pixbuf(small), tooltip_text=words.format(kind=kind, **candidate.settings)
-        )
+        tips = words.format(kind=kind, **candidate.settings), _("The Delete key or the right mouse button discards it.")
+        button = Gtk.ToggleButton(image=Gtk.Image.new_from_pixbuf(small), tooltip_text="\n".join(tips))
         button.connect("toggled", self._toggled, candidate)
+        button.connect("key-press-event", self._key_pressed, candidate)
+        button.connect("button-press-event", self._pressed, candidate)
+        button.connect("popup-menu", self._offer_to_discard, candidate)
         self.candidates.append(candidate)
         self._thumbnails.append(thumbnail)
         self._buttons.append(button)
         self.pack_start(button, False, False, 0)
         button.show_all()
+
+    def discard(self, candidate: Candidate) -> Candidate | None:
+        """Takes a thumbnail out; the candidate that comes next in its place, None when it was the only one."""
+        number = self.candidates.index(candidate)
+        self.candidates.pop(number)
+        self._thumbnails.pop(number)
+        self._buttons.pop(number).destroy()
+        if not self.candidates:
+            return None
+        following = min(number, len(self.candidates) - 1)
+        self._buttons[following].grab_focus()
+        return self.candidates[following]
 
     def thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
         """What a candidate looks like, as found; None for none."""
@@ -85,3 +105,21 @@ class Strip(Gtk.Box):
     def _toggled(self, _button: Gtk.ToggleButton, candidate: Candidate) -> None:
         if not self._picking:
             self._on_pick(candidate)
+
+    def _key_pressed(self, _button: Gtk.ToggleButton, event: Gdk.EventKey, candidate: Candidate) -> bool:
+        if event.keyval not in (Gdk.KEY_Delete, Gdk.KEY_KP_Delete):
+            return False
+        self._on_discard(candidate)
+        return True
+
+    def _pressed(self, button: Gtk.ToggleButton, event: Gdk.EventButton, candidate: Candidate) -> bool:
+        return event.button == Gdk.BUTTON_SECONDARY and self._offer_to_discard(button, candidate)
+
+    def _offer_to_discard(self, button: Gtk.ToggleButton, candidate: Candidate) -> bool:
+        menu = Gtk.Menu(attach_widget=button)
+        entry = Gtk.MenuItem(label=_("_Discard"), use_underline=True)
+        entry.connect("activate", lambda _entry: self._on_discard(candidate))
+        menu.append(entry)
+        menu.show_all()
+        menu.popup_at_widget(button, Gdk.Gravity.SOUTH_WEST, Gdk.Gravity.NORTH_WEST, None)
+        return True

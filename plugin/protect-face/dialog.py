@@ -214,7 +214,7 @@ class ProtectDialog:
         box.pack_start(frame, True, True, 0)
         self._notes = Gtk.Label(xalign=0, wrap=True, max_width_chars=60)
         box.pack_start(self._notes, False, False, 0)
-        self._strip = Strip(self._pick)
+        self._strip = Strip(self._pick, self._discard)
         strip = Gtk.ScrolledWindow(vscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True)
         strip.add(self._strip)
         box.pack_start(strip, False, False, 0)
@@ -434,6 +434,26 @@ class ProtectDialog:
         self._focus()
         self._refresh()
 
+    def _discard(self, candidate: Candidate) -> None:
+        """Forgets a candidate; where it is the one that is shown, the next one is, or the photo."""
+        following = self._strip.discard(candidate)
+        self._background.drop(candidate.search)
+        if candidate is not self._current:
+            self._refresh()
+        elif following is not None:
+            self._pick(following)
+        else:
+            self._show_no_candidate()
+
+    def _show_no_candidate(self) -> None:
+        self._current = None
+        self._views[preview.PHOTO].set_active(True)
+        for mode, view in self._views.items():
+            view.set_sensitive(mode == preview.PHOTO)
+        self._preview.show_pair(None)
+        self._meter.clear()
+        self._show_notes()
+
     def _grant(self, wish: str) -> None:
         """Does what a button below a poor verdict offers."""
         quick = self._current is None or self._current.quick
@@ -468,10 +488,14 @@ class ProtectDialog:
         self._show_notes()
 
     def _show_pair(self, event: Event) -> None:
+        if self._current is None:  # it was discarded meanwhile
+            return
         pictures = {picture.name: preview.to_pixbuf(picture) for picture in event.pictures}
         self._preview.show_pair(preview.Pair(tuple(event.header["area"]), pictures["before"], pictures["after"]))
 
     def _show_figures(self, event: Event) -> None:
+        if self._current is None:  # as above
+            return
         self._meter.show_figures(event.header)
         self._meter.offer(list_offers(read_config(self._config)))
         self._show_notes()

@@ -234,11 +234,44 @@ def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> Non
     call("plug-in-protect-face-strengthen", image, [kept[1]], steps=2)
     kept += image.get_selected_layers()
     memories = [json.loads(bytes(layer.get_parasite("protect-face").get_data())) for layer in kept]
+    assert all(layer.get_visible() for layer in kept)
     tell(faces=[sorted(face["number"] for face in memory["faces"] if face["similarities"]) for memory in memories])
     """
     ).told
     first, second, both = told["faces"]
     assert len(first) == len(second) == 1 and both == sorted(first + second) == [1, 2]
+
+
+def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_others(gimp: Gimp) -> None:
+    told = gimp.script(
+        """
+    import sys
+
+    sys.path.insert(0, str(SHARE / "profile" / "plug-ins" / "protect-face"))
+    import check, layers, originals, run_settings
+
+    image, source = portrait()
+    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    image.insert_layer(twice, None, 0)
+    image.resize_to_layers()
+    buffer = twice.get_buffer()
+    for left in (0, 512):
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
+    buffer.flush()
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, 512, 0, 512, 512)
+    status, error = protect(image, twice)
+    assert status == "success", error
+    Gimp.Selection.none(image)
+    record = originals.own_run_record(layers.source_of(image, image.get_selected_layers()))
+    again = layers.photo_of(image, image.get_selected_layers())
+    settings = run_settings.grant(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
+    check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check._choose_again(record, again))
+    new = layers.read_run_record(image.get_selected_layers()[0])
+    tell(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])
+    """
+    ).told
+    first, second = told["faces"]
+    assert len(first) == 1 and first == second and told["asked"] == "all"
 
 
 def test_a_photo_without_a_result_is_not_judged_by_that_of_another(gimp: Gimp) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage import data
 from worker_client import settings
+from worker_client.messages import render
 
 from c2p_core.cli import c2p
 from installer import gimp as installing
@@ -355,6 +356,14 @@ made.opacity = 5.0
 faded = after(check(image, made))
 made.visible = False
 same = [refused(check, image, layer), refused(check, image, made, path=path)]
+# Then the photo itself is visible, and something else is called the original.
+other = layer.copy()
+image.add_layer(other, 2)
+other.name = "other"
+pdb.gimp_drawable_brightness_contrast(other, 0.2, 0.0)
+there = os.path.join(SHARE, "other.png")
+pdb.gimp_file_save(image, other, there, "other.png")
+same += [refused(check, image, other, original="other"), refused(check, image, made, path=there)]
 tell(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.image_list()))
 """)
     Image.fromarray(gimp210.pixels("shown", "u1", 4)[..., :3]).save(gimp210.share / "protected.png")
@@ -364,7 +373,8 @@ tell(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.image_
     assert ours == pytest.approx([row["after"] for row in face["similarities"]], abs=1e-4)
     assert all(value < 0.99 for value in ours)
     assert all(value > 0.99 for value in told["faded"])
-    assert told["same"] == [True, True] and sentence("pictures-the-same").search(words)
+    assert told["same"] == [True] * 4 and sentence("pictures-the-same").search(words)
+    assert all(render("original-judged", {"name": name}) in words for name in ("other", "other.png"))
     assert [row["after"] for row in told["file"]["faces"][0]["similarities"]] == pytest.approx(ours, abs=1e-4)
     assert told["file"]["original"] == {"name": "astronaut.png", "known": True, "layer": "Background"}
     assert told["images"] == 1, "a file that was compared is still open"
@@ -512,15 +522,17 @@ tell(values=values, names=[layer.name for layer in image.layers])
 # The rest of the menu
 
 
-def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp210: Gimp210) -> None:
+def test_a_run_on_a_result_protects_the_photo_again_lies_above_and_hides_what_was_there(gimp210: Gimp210) -> None:
     told, _ = gimp210.script("""
 image, layer = portrait()
 group = protect(image, layer, output="products")
 again = protect(image, group.layers[0], prompt="blush")
-tell(names=[l.name for l in image.layers], photo=layer.tattoo,
+last = protect(image, layer, prompt="plum lipstick")
+tell(names=[l.name for l in image.layers], visible=[bool(l.visible) for l in image.layers], photo=layer.tattoo,
      source=json.loads(again.parasite_find("protect-face").data)["source"])
 """)
-    assert told["names"][:2] == ["blush", "red lipstick"] and len(told["names"]) == 3
+    assert told["names"][:3] == ["plum lipstick", "blush", "red lipstick"] and len(told["names"]) == 4
+    assert told["visible"] == [True, False, False, True]
     assert told["source"] == told["photo"]
 
 

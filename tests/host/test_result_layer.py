@@ -161,3 +161,22 @@ def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -
     """).told
     assert told["names"] == ["blush", "red lipstick", "Background"]
     assert told["source"] == told["photo"]
+
+
+def test_a_further_run_lies_above_every_earlier_result_of_its_faces_and_hides_them(gimp: Gimp) -> None:
+    told = gimp.script("""
+        image, source = portrait()
+        for prompt in ("red lipstick", "blush", "plum lipstick"):
+            status, error = protect(image, source, prompt=prompt)
+            assert status == "success", error
+        result = image.get_layers()[0]
+        kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
+        (figures,) = call("plug-in-protect-face-check", image, [result])[2]
+        both = [figures["faces"][0]["similarities"] for figures in (kept, json.loads(figures))]
+        tell(names=names(image), visible=[layer.get_visible() for layer in image.get_layers()],
+             said=[[row["after"] for row in rows] for rows in both])
+    """).told
+    assert told["names"] == ["plum lipstick", "blush", "red lipstick", "Background"]
+    assert told["visible"] == [True, False, False, True]
+    said, seen = told["said"]
+    assert said == pytest.approx(seen, abs=0.02)

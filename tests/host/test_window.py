@@ -610,7 +610,58 @@ def test_several_looks_are_tried_at_once_and_any_can_be_taken_up_again(window: W
     drawn(window, "dialog._strip._buttons[0].clicked()", candidates=3)
     found = window.ask("found['seed'] = dialog._config.get_property('seed'); found['now'] = dialog._current.settings")
     assert found["seed"] == 1 == found["now"]["seed"]
+    # The Delete key discards the one that is shown, the menu any; the next one takes its place, at last the photo.
+    window.ask("dialog._strip._buttons[0].grab_focus()")
+    window.keys("Delete")
+    drawn(window, candidates=2)
+    now = "found['now'] = dialog._current and dialog._current.settings['seed']"
+    assert window.ask(f"{seeds}; {now}") == {"seeds": [2, 3], "now": 2}
+    window.ask("dialog._strip._buttons[1].grab_focus()")
+    window.keys("Menu")
+    time.sleep(0.5)
+    window.shoot(DIALOG, "discard")
+    window.keys("d")
+    drawn(window, candidates=1)
+    assert window.ask(f"{seeds}; {now}") == {"seeds": [2], "now": 2}
+    window.ask("dialog._strip._buttons[0].grab_focus()")
+    window.keys("Delete")
+    window.ask_until(f"{seeds}; {now}", lambda found: found == {"seeds": [], "now": None}, 20)
+    assert window.ask("found['mode'] = dialog._preview.mode; found['notes'] = dialog._notes.get_text()") == {
+        "mode": "photo",
+        "notes": "",
+    }
     window.ask("dialog._config.set_property('seed', 0)")
+    window.dismiss()
+
+
+# The dialog as it would be if one more face had been found, which is covered.
+ONE_COVERED = """
+from worker_client.messages import Message
+import preview
+
+why = Message("face-covered", covered=80, most=67).described()
+face = dict(dialog._detection["faces"][0], number=2, box=[300.0, 300.0, 420.0, 420.0], skipped=why)
+dialog._detection["faces"].append(face)
+preview.to_pixbuf = lambda shown: shown
+shown, full = dialog._preview._photo
+dialog._preview.show_photo(shown, full, dialog._detection["faces"])
+dialog._choose_by_setting()
+found["notes"] = dialog._notes.get_text()
+x, y = dialog._preview.get_window().get_origin()[1:]
+left, top, width, height = dialog._preview._drawn
+found["at"] = [round(x + left + 360 * width / 512), round(y + top + 360 * height / 512)]
+"""
+
+
+def test_a_face_that_cannot_be_protected_has_a_box_and_a_reason_and_cannot_be_chosen(window: Window) -> None:
+    window.open_dialog()
+    found = window.ask(ONE_COVERED)
+    assert found["notes"] == "Face 2 was left out: 80 % of the face are covered and at most 67 % may be."
+    window.shoot(DIALOG, "covered")
+    window.do("xdotool", "mousemove", *map(str, found["at"]), "click", "1")
+    time.sleep(0.5)
+    numbers = "found.update({str(n): b.get_sensitive() for n, b in dialog._preview._numbers.items()})"
+    assert window.ask(f"{numbers}; found['chosen'] = sorted(dialog._chosen)") == {"1": True, "2": False, "chosen": [1]}
     window.dismiss()
 
 
@@ -624,6 +675,21 @@ def test_a_full_search_is_inserted_as_it_is_shown_without_another_one(window: Wi
     window.protect()
     kinds = re.findall(r"(\w+): result after", (window.gimp.share / "log" / "worker.log").read_text())
     assert kinds[-1] == "apply"
+
+
+def test_a_further_look_hides_the_one_before_and_one_undo_brings_that_back(window: Window) -> None:
+    shown = "found['shown'] = [layer.get_visible() for layer in dialog._source.image.get_layers()]"
+    for _ in range(2):
+        window.choose("Protect Face", DIALOG)
+        window.ask("dialog._config.set_property('steps', 1)")
+        window.protect()
+    window.open_dialog()
+    assert window.ask(shown)["shown"] == [True, False, True]
+    window.dismiss()
+    window.undo()
+    window.open_dialog()
+    assert window.ask(shown)["shown"] == [True, True]
+    window.dismiss()
 
 
 def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Window) -> None:

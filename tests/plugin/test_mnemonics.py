@@ -44,6 +44,7 @@ WINDOWS: dict[str, tuple[str, ...]] = {
         *(text for text in (*ALWAYS, *MORE) if text not in SEARCHING),
         "Stop search_ing",
     ),
+    "menu of a candidate": ("_Discard",),
     "presets": (
         *("Saved _presets", "_Name", "With the _thumbnail, which shows the face", "_Save settings"),
         *("_Use", "_Rename", "_Delete", "_Close"),
