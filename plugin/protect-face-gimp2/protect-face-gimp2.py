@@ -130,7 +130,7 @@ def _radio(name, label, values):
 
 ON_A_LAYER = [(PF_IMAGE, "image", _("Image"), None), (PF_DRAWABLE, "drawable", _("Layer"), None)]
 ORIGINAL = (PF_STRING, "original", _("Name of the _original layer; empty above a result of Protect Face"), "")
-STEPS = (PF_SPINNER, "steps", _("Search s_teps; 0 for the usual number"), 0, (0, 10000, 1))
+STEPS = (PF_SPINNER, "steps", _("Number of s_teps; 0 for the usual number"), 0, (0, 10000, 1))
 
 
 def _add(name, blurb, explanation, label, kinds, params, results, function):

@@ -45,29 +45,29 @@ def show(judged: Judgement) -> str | None:
         min_content_width=_SMALL[0],
         min_content_height=_SMALL[1],
     )
-    wishes: list[str] = []
+    pressed: list[str] = []
 
-    def wish(name: str) -> None:
-        wishes.append(name)
+    def press(name: str) -> None:
+        pressed.append(name)
         dialog.response(Gtk.ResponseType.APPLY)
 
     area = dialog.get_content_area()
     area.pack_start(holder, True, True, 0)
     area.pack_start(notice, False, False, _GAP)
     holder.show()
-    _fill(dialog, holder, judged, wish)
+    _fill(dialog, holder, judged, press)
     while (answer := dialog.run()) in (_UPLOAD, _SAVE, _OTHER):
         try:
             if answer == _SAVE:
                 _save(dialog, judged)
             elif _ask_again(dialog, judged, upload=answer == _UPLOAD):
-                _fill(dialog, holder, judged, wish)
+                _fill(dialog, holder, judged, press)
             notice.hide()
         except WorkerProblem as problem:
             notice.set_text(sentence(problem.message))
             notice.show()
     dialog.destroy()
-    return wishes[0] if wishes else None
+    return pressed[0] if pressed else None
 
 
 def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = None) -> Original | None:
@@ -138,12 +138,12 @@ def _ask_again(dialog: Gtk.Dialog, judged: Judgement, upload: bool) -> bool:
     return True
 
 
-def _fill(dialog: Gtk.Dialog, holder: Gtk.ScrolledWindow, judged: Judgement, wish: Callable[[str], object]) -> None:
+def _fill(dialog: Gtk.Dialog, holder: Gtk.ScrolledWindow, judged: Judgement, press: Callable[[str], object]) -> None:
     """Shows the figures, in a window that is large enough for them."""
     old = holder.get_child()
     if old is not None:
         old.destroy()
-    holder.add(_content(judged.figures, judged.offers, wish))
+    holder.add(_content(judged.figures, judged.offers, press))
     holder.show()
     dialog.set_response_sensitive(_UPLOAD, not judged.upload)
     _least, natural = dialog.get_preferred_size()
@@ -151,7 +151,7 @@ def _fill(dialog: Gtk.Dialog, holder: Gtk.ScrolledWindow, judged: Judgement, wis
     dialog.resize(max(width, natural.width), max(height, natural.height))
 
 
-def _content(figures: dict[str, Any], offers: Sequence[str], wish: Callable[[str], object]) -> Gtk.Widget:
+def _content(figures: dict[str, Any], offers: Sequence[str], press: Callable[[str], object]) -> Gtk.Widget:
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     _say(box, condition(figures))
     for title, part in ((None, figures), (upload_title, figures.get("upload"))):
@@ -159,7 +159,7 @@ def _content(figures: dict[str, Any], offers: Sequence[str], wish: Callable[[str
             continue
         if title is not None:
             box.pack_start(bold(title(part)), False, False, 0)
-        meter = Meter(offers if title is None else (), wish)
+        meter = Meter(offers if title is None else (), press)
         box.pack_start(meter, False, False, 0)
         box.show_all()
         meter.show_figures(part)

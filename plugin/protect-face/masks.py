@@ -76,5 +76,5 @@ def find_limit(rect: Rect, limits: Sequence[Mask | None]) -> Mask | None:
 
 
 def apply_limit(rect: Rect, mask: bytes, limit: Mask | None) -> bytes:
-    """How far a rectangle is to be seen, from a mask of it and what limits that."""
+    """Mask multiplied by its limit over the same rectangle; the mask itself where there is none."""
     return mask if limit is None else multiply_masks(mask, limit.crop(rect))

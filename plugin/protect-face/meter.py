@@ -49,10 +49,10 @@ _COLOURS = {
 class Meter(Gtk.Box):
     """The bar, with a fold for the details and buttons for what would help."""
 
-    def __init__(self, offers: Sequence[str], wish: Callable[[str], object], narrow: bool = False) -> None:
+    def __init__(self, offers: Sequence[str], press: Callable[[str], object], narrow: bool = False) -> None:
         """Args:
         offers: the buttons, of ``STRONGER``, ``ANOTHER`` and ``SHAPE``.
-        wish: called with one of them when it is pressed.
+        press: called with one of them when it is pressed.
         narrow: whether the details are scrolled sideways instead of making the window wider.
         """
         super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -67,7 +67,7 @@ class Meter(Gtk.Box):
         labels = {STRONGER: _("Str_onger"), ANOTHER: _("Try a_nother"), SHAPE: _("More sh_ape")}
         self.buttons = {name: Gtk.Button(label=labels[name], use_underline=True) for name in offers}
         for name, button in self.buttons.items():
-            button.connect("clicked", lambda _button, name=name: wish(name))
+            button.connect("clicked", lambda _button, name=name: press(name))
             self._offers.pack_start(button, False, False, 0)
         self._details = Gtk.Expander(label=_("Details _by recogniser"), use_underline=True)
         self._holder = Gtk.ScrolledWindow(

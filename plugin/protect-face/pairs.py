@@ -1,4 +1,4 @@
-"""What is compared: the unprotected photo and what the image looks like now, rectangle by rectangle."""
+"""Pairs of pictures to compare: the unprotected photo and what the image looks like now, in rectangles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixels import Format, Rect, extent, travel_format
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of the same.
+    """Original and current picture.
 
     Attributes:
         original: the unprotected one.

@@ -32,15 +32,15 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
-    wishes: list[str] = []
+    pressed: list[str] = []
 
-    def wish(name: str) -> None:
-        wishes.append(name)
+    def press(name: str) -> None:
+        pressed.append(name)
         dialog.response(Gtk.ResponseType.APPLY)
 
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     box.pack_start(bold(result_title(result)), False, False, 0)
-    meter = Meter(offers, wish)
+    meter = Meter(offers, press)
     box.pack_start(meter, False, False, 0)
     box.pack_start(Gtk.Label(label="\n".join(advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0)
     dialog.get_content_area().pack_start(box, True, True, 0)
@@ -48,4 +48,4 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     meter.show_figures(result)
     dialog.run()
     dialog.destroy()
-    return wishes[0] if wishes else None
+    return pressed[0] if pressed else None

@@ -286,7 +286,7 @@ ENGLISH = {
         "The selection and the photo have different sizes; please report this error of the plug-in."
     ),
     "faces-without-places": N_(
-        "Faces of several regions were sent without their places; please report this error of the plug-in."
+        "Faces of several regions were sent without boxes; please report this error of the plug-in."
     ),
     "face-outside-regions": N_("Face {number} lies in none of the regions that were sent; look for faces again."),
     # The worker's folders
@@ -370,7 +370,7 @@ ENGLISH = {
         " known."
     ),
     "recogniser-without-decoys": N_(
-        "No decoys are known of the recogniser {name}: before it, the search only leads away from the original."
+        "No decoys are known of the recogniser {name}. For it, the search only moves away from the original."
     ),
     "threshold-missing": N_(
         "There is no threshold for the recogniser {name}; give its entry in the manifest a default, or measure it"
@@ -545,7 +545,7 @@ ENGLISH = {
         " docs/python.md shows."
     ),
     "checkpoint-no-network": N_("{file} holds no table of weights by name; choose the file of the weights themselves."),
-    "brought-option-unknown": N_("{option} in '{name}' has no meaning; what can be said of the model is {known}."),
+    "brought-option-unknown": N_("{option} in '{name}' has no meaning; valid options are {known}."),
     "brought-option-wrong": N_("{option} in '{name}' has no meaning; write it as in {example}."),
     "brought-without-threshold": N_(
         "There is no threshold for the recogniser {name}, and without one no verdict; measure it with `c2p thresholds"
@@ -675,8 +675,8 @@ ENGLISH = {
         " the worker's log."
     ),
     "not-the-worker": N_(
-        "Something else than the worker answers ({reason}); this is an error in Protect Face, please report it with"
-        " the worker's log."
+        "Another program answered instead of the worker ({reason}); this is an error in Protect Face, please report it"
+        " with the worker's log."
     ),
     "request-not-understood": N_(
         "The worker did not understand the plug-in ({reason}); please report this with its log."

@@ -220,7 +220,7 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     header = _parsed(stream.read(header_bytes))
     entries = header.pop("pictures", [])
     if not isinstance(entries, list) or len(entries) > PICTURES_LIMIT:
-        raise ProtocolError("its list of pictures is none")
+        raise ProtocolError("'pictures' is invalid")
     if payload_bytes != sum([_check_entry(entry) for entry in entries]):
         raise ProtocolError("its pictures have another size than it says")
     return header, entries, payload_bytes

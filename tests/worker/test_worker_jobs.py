@@ -275,6 +275,7 @@ def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
 def test_with_its_models_loaded_it_holds_at_most_730_mb_when_a_large_job_is_done(
     real_worker: worker_client.Worker, large: np.ndarray
 ) -> None:
+    """Both processes right after one short job of 12 MP; docs/gimp.md has them after a session of jobs up to 50 MP."""
     sent = worker_client.Picture("photo", 0, 0, 4000, 3000, 3, "u8", b"", [large.tobytes()])
     assert ask(real_worker, [sent], steps=1, output="products").kind == "result"
     until(lambda: status(real_worker)["memory"] <= 730e6, 3)
