@@ -15,7 +15,8 @@ from c2p_core.api import Progress
 from c2p_core.commands.exits import fail
 from c2p_core.commands.options import StoreMaker
 from c2p_core.commands.showing import print_table, show_progress
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
+from c2p_core.priors.checkpoint_files import FOLDER, GENERATORS
 
 # The store's own modules are imported where they are needed, so that `c2p --help` is fast.
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...], folder: Path | None
                 store.fetch(entry.name, _watch_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
+        else:
+            _tell_use(entry, store)
     _tell_notices(store)
     return failed
 
@@ -186,6 +189,8 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: 
                 store.bring(model, _watch_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
+        else:
+            _tell_use(model.entry, store)
     _tell_notices(store)
     return failed
 
@@ -222,6 +227,12 @@ def _describe_size(entry: ModelEntry) -> str:
     if not entry.files:
         return "-"
     return f"{'' if entry.is_size_known else 'up to '}{entry.size / 1e6:.1f} MB"
+
+
+def _tell_use(entry: ModelEntry, store: ModelStore) -> None:
+    """Say of a generator alone what no run could do without."""
+    if entry.name in GENERATORS:
+        click.echo(Message("generator-without-encoder", name=entry.name, folder=str(store.root / FOLDER)))
 
 
 def _tell_notices(store: ModelStore) -> None:

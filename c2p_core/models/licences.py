@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from c2p_core.errors import Message
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoint_files import find_checkpoints
+from c2p_core.priors.checkpoint_files import SHIPPED_GENERATOR, find_checkpoints
 
 
 def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
@@ -19,6 +19,22 @@ def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
     used = set(names)
     research = [e.name for e in store.catalogue() if e.name in used and e.use == "research"]
     return [Message("research-models-used", names=research)] if research else []
+
+
+def used_generators(store: ModelStore, fetched: str | None) -> tuple[str, ...]:
+    """Names of the manifest's models that the prior stylegan2 takes; () where both networks are the user's own.
+
+    Args:
+        store: has the models' files.
+        fetched: name of the full profile's generator; None where the one that ships is meant.
+
+    Raises:
+        ModelUnavailable: there is a generator without an encoder, or the other way round.
+    """
+    own = find_checkpoints(store.root)
+    if own is None:
+        return (fetched or SHIPPED_GENERATOR,)
+    return tuple(entry.name for entry in store.catalogue() if entry.name in {path.parent.name for path in own})
 
 
 def generator_warnings(store: ModelStore) -> list[Message]:

@@ -17,7 +17,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
-from c2p_core.models.licences import generator_warnings, licence_warnings
+from c2p_core.models.licences import generator_warnings, licence_warnings, used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
@@ -138,9 +138,8 @@ def load_models(
     )
     used = [*(r.name for r in recognisers), *store.serving(request.clip)]
     if prior.name == "stylegan2":
-        own = generator_warnings(store)
-        warnings += own
-        used += [generator] if generator and not own else []
+        warnings += generator_warnings(store)
+        used += used_generators(store, generator)
     warnings += licence_warnings(store, used)
     return Models(recognisers, optimised, guidance, prior, decoys)
 

@@ -8,6 +8,10 @@ from c2p_core.errors import Message, ModelUnavailable
 
 FOLDER = "stylegan2"
 """Name of their folder within the folder of models."""
+SHIPPED_GENERATOR = "stylegan2-mini"
+"""The model that ships, with both networks."""
+GENERATORS = {"stylegan2-ffhq": "stylegan2-ffhq-config-f.pt", "stylegan2-ffhq-nvidia": "ffhq.pkl"}
+"""Models of the manifest that are a generator alone, with the names of their files."""
 _E4E = "e4e_ffhq_encode.pt"
 _ENDINGS = (".safetensors", ".pt", ".pkl")
 
@@ -15,11 +19,13 @@ _ENDINGS = (".safetensors", ".pt", ".pkl")
 def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
     """Find the user's generator and encoder, which may be one file; None when there are none.
 
+    An encoder without a generator beside it belongs to the generator that was fetched (``GENERATORS``).
+
     Args:
         models: folder of downloaded models.
 
     Raises:
-        ModelUnavailable: only one of the two exists.
+        ModelUnavailable: there is an encoder without a generator, or the other way round.
     """
     folder = models / FOLDER
     both = folder / _E4E
@@ -30,6 +36,9 @@ def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
         for name in ("generator", "encoder")
     }
     generator, encoder = found.values()
+    if encoder is not None and generator is None:
+        fetched = (models / name / file for name, file in GENERATORS.items())
+        generator = next((path for path in fetched if path.is_file()), None)
     if generator is not None and encoder is not None:
         return generator, encoder
     for there, missing in ((generator, "encoder"), (encoder, "generator")):

@@ -30,7 +30,7 @@ from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.losses import latent_loss
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.checkpoint_files import find_checkpoints
+from c2p_core.priors.checkpoint_files import GENERATORS, SHIPPED_GENERATOR, find_checkpoints
 from c2p_core.priors.checkpoints import load_encoder, load_generator
 from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.inversion import (
@@ -52,8 +52,6 @@ from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits, compute_strength_scale
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
-
-_MINI = "stylegan2-mini"
 
 _SIDE = 128  # px, side of the pictures that the search synthesises
 _LARGEST_NOISE = 256  # px; noise maps from 512 px on make pores, which come from the photo anyway
@@ -100,7 +98,9 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
     Raises:
         ModelUnavailable: one of the two is missing, one is damaged, or their codes differ in shape.
     """
-    generator_file, encoder_file = find_checkpoints(store.root) or (store.path(fetched or _MINI),) * 2
+    generator_file, encoder_file = find_checkpoints(store.root) or (store.path(fetched or SHIPPED_GENERATOR),) * 2
+    if generator_file.parent.name in GENERATORS:
+        generator_file = store.path(generator_file.parent.name)  # which compares its hash
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(

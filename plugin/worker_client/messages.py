@@ -447,6 +447,10 @@ ENGLISH = {
     "own-generator-used": N_(
         "This was made with a generator of your own ({files}); its licence decides what you may use it for."
     ),
+    "generator-without-encoder": N_(
+        "{name} is a generator alone: it is used once {folder} has an encoder for it (encoder.pt). The model e4e-ffhq"
+        " has the same generator with an encoder."
+    ),
     "model-bring-your-own": N_(
         "The model {name} can't be fetched; get its file (published as {files}), put it into a folder and run"
         " `c2p models fetch {name} --from FOLDER`."

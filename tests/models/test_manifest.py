@@ -11,6 +11,7 @@ import pytest
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.manifest import BundleSource, HttpsSource, ModelEntry, Profile, read_manifest
 from c2p_core.models.store import bundle_dir
+from c2p_core.priors.checkpoint_files import GENERATORS, SHIPPED_GENERATOR
 from tests.error_assertions import raising
 
 MANIFEST = bundle_dir() / "manifest.toml"
@@ -33,6 +34,13 @@ def test_every_entry_states_role_profile_use_and_licence_itself() -> None:
 def test_names_are_unique_and_none_is_that_of_a_profile() -> None:
     names = [entry.name for entry in ENTRIES]
     assert len(set(names)) == len(names) and not set(get_args(Profile)) & set(names)
+
+
+def test_generators_without_an_encoder_are_found_by_the_names_of_their_files() -> None:
+    for name, file in GENERATORS.items():
+        entry = by_name(name)
+        assert (entry.role, entry.profile, [listed.name for listed in entry.files]) == ("prior", "named", [file])
+    assert by_name(SHIPPED_GENERATOR).profile == "embedded"
 
 
 @EACH

@@ -170,6 +170,18 @@ def test_files_of_the_user_are_taken_by_content_with_a_notice_of_the_pin(run: Ru
     assert sentence("model-pinned", name="mine", file="m.pt").search(out) and "whatever" in out
 
 
+def test_of_a_generator_alone_it_is_said_what_it_lacks(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("c2p_core.commands.models.GENERATORS", {"free": "w.bin", "mine": "m.pt"})
+    torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
+    said = [run("models", "fetch", "free", "--accept-licences")[1]]
+    said += [run("models", "fetch", "--from", tmp_path / "files", "mine", "--accept-licences")[1]]
+    for name, out in zip(("free", "mine"), said, strict=True):
+        assert sentence("generator-without-encoder", name=name, folder=tmp_path / "root" / "stylegan2").search(out)
+    assert "encoder" not in run("models", "fetch", "other", "--accept-licences")[1]
+
+
 def test_the_licence_of_what_the_user_brings_is_asked_for_too(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     code, _, err = run("models", "fetch", "--from", tmp_path / "files")

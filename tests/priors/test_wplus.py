@@ -26,7 +26,7 @@ from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors import checkpoints, inversion, wplus
-from c2p_core.priors.checkpoint_files import FOLDER
+from c2p_core.priors.checkpoint_files import FOLDER, GENERATORS
 from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
     Inversion,
@@ -441,6 +441,24 @@ def test_one_network_without_the_other_is_refused(user_store: ModelStore, there:
     (user_store.root / FOLDER / f"{there}.pt").touch()
     with raising(ModelUnavailable, "checkpoint-alone", file=f"{there}.pt", missing=missing):
         load_networks(user_store, CPU)
+
+
+def test_an_encoder_of_the_users_meets_the_generator_that_was_fetched(tmp_path: Path, networks: Networks) -> None:
+    fetched = tmp_path / "stylegan2-ffhq" / GENERATORS["stylegan2-ffhq"]
+    fetched.parent.mkdir()
+    weights = networks.generator.state_dict()
+    stored = [tensor for tensor in checkpoints.rosinality_layout(SHAPE) if tensor.ours]
+    torch.save({"g_ema": {tensor.name: weights[tensor.ours].reshape(tensor.shape) for tensor in stored}}, fetched)
+    store = ModelStore(tmp_path, offline=True)
+    # By itself it is of no use.
+    assert load_networks(store, CPU).generator.shape != SHAPE
+    (tmp_path / FOLDER).mkdir()
+    checkpoints.save(tmp_path / FOLDER / "encoder.safetensors", networks.generator, networks.encoder)
+    assert load_networks(store, CPU).generator.shape == SHAPE
+    assert [notice.code for notice in store.take_notices()] == ["model-pinned"]
+    torch.save({"g_ema": {}}, fetched)
+    with raising(ModelUnavailable, "model-changed", name="stylegan2-ffhq"):
+        load_networks(ModelStore(tmp_path, offline=True), CPU)
 
 
 @pytest.mark.parametrize("slots", [("generator", "encoder")])
