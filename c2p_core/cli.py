@@ -359,6 +359,7 @@ def thresholds(
     check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
+    from c2p_core.models.licences import licence_warnings
     from c2p_core.recognition import impostors
 
     messages: list[Message] = []
@@ -375,10 +376,12 @@ def thresholds(
         )
     measured = impostors.measure_folder(embedded)
     saved = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
-    messages += store.take_notices()
+    messages += [*licence_warnings(store, measured), *store.take_notices()]
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
-        click.echo(json.dumps({"people": people, "recognisers": {n: asdict(m) for n, m in measured.items()}}, indent=2))
+        told = [message.described() for message in messages]
+        found = {name: asdict(pairs) for name, pairs in measured.items()}
+        click.echo(json.dumps({"people": people, "recognisers": found, "warnings": told}, indent=2))
         return
     rows = [
         (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")

@@ -25,7 +25,7 @@ from c2p_core.profiles import choose_profile
 from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
-from tests.error_assertions import raising
+from tests.error_assertions import raising, sentence
 
 CPU = torch.device("cpu")
 MODULE = """
@@ -281,6 +281,16 @@ def test_pairs_of_the_same_person_are_left_out(models: Path, tmp_path: Path) -> 
     table = json.loads(output)
     assert (code, table["people"], table["recognisers"]["toy"]["pairs"]) == (0, 2, 2)
     assert table["recognisers"]["toy"]["far1"] is None
+
+
+def test_thresholds_of_one_for_research_only_say_so(models: Path, tmp_path: Path) -> None:
+    list_toy(models, extra=RESEARCH)
+    photos(tmp_path / "people", "anna.png", "bob.png")
+    warnings = json.loads(thresholds(models, tmp_path / "people", "--json")[1])["warnings"]
+    assert [(warning["code"], warning["fields"]) for warning in warnings] == [
+        ("research-models-used", {"names": ["toy"]})
+    ]
+    assert sentence("research-models-used", names="toy").search(thresholds(models, tmp_path / "people")[1])
 
 
 def test_unidentified_faces_count_as_different_people(models: Path, tmp_path: Path) -> None:
