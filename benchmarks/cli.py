@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
 import click
 
@@ -21,7 +21,7 @@ from benchmarks.data import (
     spread,
 )
 from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
-from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS
+from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Profile
 
 if TYPE_CHECKING:
     from benchmarks.suites.runner import Outcome
@@ -140,6 +140,24 @@ def _refuse_other_options(context: click.Context, what: str, *taken: str) -> Non
             raise click.UsageError(f"{what} takes no {parameter.opts[0]}")
 
 
+def _require_out(out: Path | None, own: Sequence[str]) -> None:
+    """Refuse rows of weights that this project does not vouch for, beside its own."""
+    if out is None and own:
+        raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
+
+
+def _require_out_for_own_generator(out: Path | None, prior: str) -> None:
+    """The same, for the suites that take the prior's generator, and nothing else that does not ship."""
+    from benchmarks.models import choose_models, list_own_models
+    from benchmarks.recognisers import open_store
+    from c2p_core.errors import C2PError
+
+    try:
+        _require_out(out, list_own_models(open_store(), choose_models(open_store(), "embedded", prior, None)))
+    except C2PError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _end(outcome: Outcome) -> NoReturn:
     """Say how a run ended, and exit; with an error if something failed."""
     click.echo(outcome)
@@ -212,6 +230,7 @@ def run(
         _refuse_other_options(context, "--suite speed", *taken)
         if len(strengths) > 1:
             raise click.UsageError("--suite speed takes one --strength")
+    _require_out_for_own_generator(out, search["prior"])
     where, chosen = find_run_folders(out), _find_faces(faces, photos)[:limit]
     if extra_recogniser:
         try:
@@ -293,6 +312,7 @@ def others(
     from benchmarks.suites import other_photos, runner
     from benchmarks.suites.gallery import list_candidates
 
+    _require_out_for_own_generator(out, plan["prior"])
     people = _find(lambda: list_people(photos), named=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     if made is not None:
@@ -311,11 +331,15 @@ def others(
     help="Who is on which photo: a name and an identity a line, such as CelebA's identity_CelebA.txt. By default a"
     " folder for each person, or names with numbers, say it.",
 )
-@click.option("--recognisers", help="Names; all of the product's by default.")
+@click.option("--recognisers", help="Names; all of the profile's by default.")
 @click.option("--hold-out", help="Families of these to hold out in turn; all by default.")
 @click.option("--mode", type=click.Choice(("both", "impersonation", "dodging")), default="both", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
 @_SEARCHED
+@click.option(
+    "--profile", type=click.Choice(get_args(Profile)), default="embedded", show_default=True, help="As of c2p protect."
+)
+@click.option("--clip", metavar="MODEL", help="The text model, as of c2p protect; the profile's by default.")
 @_WORKERS
 @click.option("--limit", type=int, help="Protect only N photos, of as many people as there are.")
 @_OUT
@@ -325,6 +349,8 @@ def paper(
     recognisers: str | None,
     hold_out: str | None,
     mode: str,
+    profile: Profile,
+    clip: str | None,
     workers: int,
     out: Path | None,
     **plan: Any,
@@ -333,11 +359,13 @@ def paper(
     from benchmarks import rows
     from benchmarks.data import read_identities
     from benchmarks.fingerprint import fingerprint_code
+    from benchmarks.models import choose_models, list_own_models
     from benchmarks.recognisers import list_own_recognisers, load_named_recognisers, open_store
     from benchmarks.report.paper import write_section
     from benchmarks.suites import paper as suite
     from benchmarks.suites import runner
     from c2p_core.errors import C2PError
+    from c2p_core.profiles import full_recognisers
     from c2p_core.recognition import recogniser_names
 
     people = _find(
@@ -345,10 +373,11 @@ def paper(
         named=photos is not None or identities is not None,
     )
     store = open_store()
-    names = recogniser_names(store) if recognisers is None else tuple(recognisers.split(","))
-    if out is None and (own := list_own_recognisers(names)):
-        raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
     try:
+        given = None if recognisers is None else tuple(recognisers.split(","))
+        models = choose_models(store, profile, plan["prior"], clip, given)
+        names = given or (*recogniser_names(store), *(full_recognisers(store) if models.profile == "full" else ()))
+        _require_out(out, (*list_own_recognisers(names), *list_own_models(store, models)))
         loaded = load_named_recognisers(names, store)
     except C2PError as error:
         raise click.UsageError(str(error)) from error
@@ -361,6 +390,7 @@ def paper(
         recognisers=names,
         families=families if hold_out is None else _parse_names(families, hold_out),
         methods=methods,
+        models=models,
         **plan,
     )
     where = find_run_folders(out)
@@ -457,6 +487,7 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
     from benchmarks.suites import inversion as suite
     from benchmarks.suites import runner
 
+    _require_out_for_own_generator(out, "stylegan2")
     chosen = _find_faces(faces, photos)
     with runner.start_pool(workers) as executor:
         outcome = suite.run(chosen, find_run_folders(out).rows, executor, click.echo)

@@ -15,9 +15,13 @@ from statistics import fmean
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from c2p_core.api import DEFAULT_CLIP, Profile
+
 Role = Literal["held-out", "white-box", "extra"]
 # A similarity before and after; None when the protected picture shows no face.
 Change = tuple[float, float | None]
+MeasuredWith = tuple[tuple[str, ...], str, str, str, "Models"]
+"""Recognisers, photos, weights, code and other models of a `PaperRow`."""
 
 NO_FAMILY = "none"
 PROTECT_FILE = "protect.jsonl"
@@ -287,6 +291,24 @@ class ProtectedPairsRow:
 
 
 @dataclass(frozen=True)
+class Models:
+    """What a run takes beside its recognisers; by default what ships.
+
+    Attributes:
+        profile: "embedded" or "full".
+        generator: name of the manifest's model; of the user's own, its files. Empty for a prior without a generator.
+        clip: the text model, as `ProtectRequest` names it.
+    """
+
+    profile: Profile = "embedded"
+    generator: tuple[str, ...] = ()
+    clip: str = DEFAULT_CLIP
+
+
+SHIPPED = Models()
+
+
+@dataclass(frozen=True)
 class PaperScore:
     """What one recogniser says of one protected photo in the papers' protocol.
 
@@ -323,7 +345,8 @@ class PaperRow:
         psnr, ssim: of the whole photo.
         people: of the folder, whose photos show a face.
         photos, code: as in `OthersRow`; face_before, face_after, steps, seconds as in `ProtectRow`.
-        weights: fingerprint of what the recognisers make of a picture.
+        weights: fingerprint of what the recognisers make of a picture, and of the models that do not ship.
+        models: the others that took part, part of the key.
     """
 
     setting: Setting
@@ -339,6 +362,12 @@ class PaperRow:
     photos: str
     weights: str
     code: str
+    models: Models = SHIPPED
+
+    @property
+    def measured_with(self) -> MeasuredWith:
+        """What rows must share, beside the setting, to share a figure."""
+        return self.recognisers, self.photos, self.weights, self.code, self.models
 
 
 @dataclass(frozen=True)
@@ -556,10 +585,8 @@ def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
 
 
 def read_paper(path: Path) -> list[PaperRow]:
-    """All whole rows of the papers' protocol; of one setting, folder of photos, set of recognisers, weights and code
-    the latest."""
-    found = read(path, PaperRow)
-    return list({(row.setting, row.photos, row.recognisers, row.weights, row.code): row for row in found}.values())
+    """All whole rows of the papers' protocol; of one setting, measured with the same, the latest."""
+    return list({(row.setting, row.measured_with): row for row in read(path, PaperRow)}.values())
 
 
 def read_settings(path: Path, kind: type[SettingRow]) -> list[SettingRow]:

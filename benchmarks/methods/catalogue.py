@@ -16,7 +16,7 @@ import torch
 from benchmarks.methods import baselines
 from benchmarks.metrics.image_quality import rgb8
 from benchmarks.rows import Setting
-from c2p_core.api import Face, Mode, ProtectRequest
+from c2p_core.api import DEFAULT_CLIP, Face, Mode, Profile, ProtectRequest
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
 from c2p_core.guidance.vocabulary import COLOURS
 from c2p_core.models.store import ModelStore
@@ -60,8 +60,10 @@ def run_product(
     store: ModelStore,
     mode: Mode,
     recognisers: Literal["auto"] | tuple[str, ...] = "auto",
+    profile: Profile = "embedded",
+    clip: str = DEFAULT_CLIP,
 ) -> Made:
-    """The product in one of its modes, with these recognisers."""
+    """The product in one of its modes, with these recognisers, the generator of this profile and this text model."""
     from c2p_core.pipeline import protect
 
     request = ProtectRequest(
@@ -70,7 +72,9 @@ def run_product(
         strength=setting.strength,
         mode=mode,
         faces=(face.number,),
+        profile=profile,
         prior=setting.prior,
+        clip=clip,
         recognisers=recognisers,
         hold_out=setting.hold_out,
         steps=setting.steps,

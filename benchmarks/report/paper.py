@@ -12,11 +12,12 @@ from benchmarks.frames import identification_frame, pair_frame
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics.other_photos import rate, rate_over_families
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
+from benchmarks.models import describe_licences
 from benchmarks.recognisers import open_store
 from benchmarks.report.published import PUBLISHED, RECOGNISERS
 from benchmarks.report.tables import NOTHING, number, table, thresholds
 from benchmarks.rows import PaperRow
-from c2p_core.models.licences import licence_warnings
+from c2p_core.api import DEFAULT_CLIP
 
 # The product's names of the papers' recognisers.
 _PAPER_NAMES = {
@@ -68,17 +69,15 @@ def write_section(rows: Sequence[PaperRow]) -> str:
     for row in rows:
         key = (
             replace(row.setting, face="", method="", hold_out=""),
-            row.recognisers,
-            row.photos,
-            row.weights,
-            row.code,
+            row.measured_with,
         )
         runs.setdefault(key, []).append(row)
     parts = [part for run in runs.values() for part in _write_run(run)]
     parts.append("Impersonation at FAR 1 % by recogniser held out, beside published figures on CelebA-HQ:")
     parts.append(table([*(_own_line(run) for run in runs.values()), *_PUBLISHED_LINES]))
-    used = {name for row in rows for name in row.recognisers}
-    parts += [message.text() for message in licence_warnings(open_store(), used)]
+    # Several runs may say the same.
+    told = (message for row in rows for message in describe_licences(open_store(), row.models, row.recognisers))
+    parts += dict.fromkeys(message.text() for message in told)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -114,10 +113,17 @@ def _describe(rows: Sequence[PaperRow]) -> str:
     psnr, ssim = (sum(getattr(row, name) for row in rows) / len(rows) for name in ("psnr", "ssim"))
     return (
         f"{len(labels)} photos of {len({person_of(label) for label in labels})} people, among {rows[0].people} people;"
-        f" {len(rows)} pictures, {held} held out in turn ({setting.prior}, “{setting.prompt}”{steps}, strength"
+        f" {len(rows)} pictures, {held} held out in turn ({_name_models(rows[0])}, “{setting.prompt}”{steps}, strength"
         f" {setting.strength:g}); no face in {missed} originals and in {lost} protected pictures; PSNR"
         f" {number(psnr, 1)} dB, SSIM {number(ssim, 3)}; {_name_version(rows[0])}."
     )
+
+
+def _name_models(row: PaperRow) -> str:
+    """The prior, and what took part in its place of what ships."""
+    generator = f" with {' and '.join(row.models.generator)}" if row.models.generator else ""
+    clip = f", {row.models.clip}" if row.models.clip != DEFAULT_CLIP else ""
+    return f"{row.setting.prior}{generator}{clip}"
 
 
 def _name_version(row: PaperRow) -> str:
@@ -126,7 +132,6 @@ def _name_version(row: PaperRow) -> str:
 
 def _own_line(rows: Sequence[PaperRow]) -> dict[str, object]:
     judged = _judge([row for row in rows if row.setting.method == DECOY_METHOD])
-    setting = rows[0].setting
     names = list(dict.fromkeys(judged.searches["recogniser"]))
     rates = {
         _PAPER_NAMES[name]: rate(taken_for_target(judged.by(name).searches, "far1"))
@@ -134,7 +139,7 @@ def _own_line(rows: Sequence[PaperRow]) -> dict[str, object]:
         if name in _PAPER_NAMES
     }
     return {
-        "method": f"here: {setting.prior}, towards the nearest of 16 decoys, {_name_version(rows[0])}",
+        "method": f"here: {_name_models(rows[0])}, towards the nearest of 16 decoys, {_name_version(rows[0])}",
         "paper": f"held out: {', '.join(names) or NOTHING}",
         **{title: rates.get(title) or NOTHING for title in RECOGNISERS},
         "mean": rate_over_families(taken_for_target(judged.searches, "far1")) or NOTHING,

@@ -26,8 +26,9 @@ from benchmarks.methods.catalogue import Made, run_product
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics import image_quality
 from benchmarks.metrics.image_quality import rgb8
+from benchmarks.models import fingerprint_models
 from benchmarks.recognisers import fingerprint_recognisers, load_named_recognisers, open_store
-from benchmarks.rows import PAPER_FILE, Change, PaperRow, PaperScore, Role, Setting
+from benchmarks.rows import PAPER_FILE, SHIPPED, Change, Models, PaperRow, PaperScore, Role, Setting
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import make_picture
@@ -62,6 +63,7 @@ class Plan:
         families: of these recognisers, to be held out in turn.
         methods: `DECOY_METHOD` to impersonate, `PRODUCT_METHOD` to dodge, or both.
         limit: protects so many of the photos alone, those of different people first; None for all.
+        models: generator and text model.
     """
 
     people: Mapping[str, Path]
@@ -74,6 +76,7 @@ class Plan:
     steps: int | None = None
     seed: int = 0
     limit: int | None = None
+    models: Models = SHIPPED
 
     def settings(self) -> dict[Setting, Path]:
         """All settings with their photos; a photo's settings follow each other, so that a cut run holds whole ones."""
@@ -103,6 +106,7 @@ class Task:
         known: file with the embeddings of all photos of the folder as they were.
         decoys: file with those of the synthetic identities.
         photos, weights, code: fingerprints that the row will carry.
+        models: as in `Plan`.
     """
 
     photo: Path
@@ -114,6 +118,7 @@ class Task:
     photos: str
     weights: str
     code: str
+    models: Models = SHIPPED
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,8 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     setting = task.setting
 
     def protect(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
-        return run_product(photo, face, setting, store, _MODES[setting.method], task.recognisers)
+        mode, models = _MODES[setting.method], task.models
+        return run_product(photo, face, setting, store, mode, task.recognisers, models.profile, models.clip)
 
     seen, made, _ = make_picture(task.photo, setting, task.pictures, True, store, protect)
     recognisers, device = load_named_recognisers(task.recognisers, store), pick_device("auto")
@@ -260,6 +266,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
         photos=task.photos,
         weights=task.weights,
         code=task.code,
+        models=task.models,
     )
 
 
@@ -288,15 +295,18 @@ def run(
     rows.drop_torn_end(path)
     photos = fingerprint_photos(plan.people.values())
     recognisers = load_named_recognisers(plan.recognisers, open_store())
-    weights = fingerprint_recognisers(recognisers)
-    seeing = f"{fingerprint_embedding()} {weights}"
+    seen = fingerprint_recognisers(recognisers)
+    weights = fingerprint_models(open_store(), plan.models, seen)
+    seeing = f"{fingerprint_embedding()} {seen}"
     known = gallery.build(plan.people, pictures, f"{seeing} {photos}", executor, say, plan.recognisers)
     decoys = find_decoys(plan.recognisers, pictures, seeing)
-    key = (tuple(r.name for r in recognisers), photos, weights, code)
-    there = {r.setting for r in rows.read(path, PaperRow) if (r.recognisers, r.photos, r.weights, r.code) == key}
+    key = (tuple(r.name for r in recognisers), photos, weights, code, plan.models)
+    there = {row.setting for row in rows.read(path, PaperRow) if row.measured_with == key}
+    # Those of other models are other pictures of the same settings.
+    kept_in = pictures if weights == seen else pictures / f"models-{weights}"
     wanted = plan.settings()
     todo = [
-        Task(photo, setting, plan.recognisers, pictures, known, decoys, photos, weights, code)
+        Task(photo, setting, plan.recognisers, kept_in, known, decoys, photos, weights, code, plan.models)
         for setting, photo in wanted.items()
         if setting not in there
     ]

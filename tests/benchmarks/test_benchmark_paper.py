@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from benchmarks.frames import identification_frame, pair_frame
 from benchmarks.metrics.other_photos import rate
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
 from benchmarks.metrics.psr import Rate
+from benchmarks.models import choose_models, fingerprint_models, list_own_models
 from benchmarks.recognisers import load_named_recognisers, open_store
 from benchmarks.report.document import write_report
 from benchmarks.report.paper import write_section
@@ -30,7 +32,9 @@ from benchmarks.rows import PaperRow, PaperScore
 from benchmarks.suites import paper
 from benchmarks.suites.gallery import Gallery
 from benchmarks.suites.paper import Decoys, Plan, Task
-from c2p_core.errors import Message
+from c2p_core.api import ProtectRequest
+from c2p_core.errors import Message, NoFace
+from c2p_core.models.store import ModelStore
 
 STAND_INS = ("random-a", "random-b", "random-c")
 MODULE = """
@@ -164,17 +168,22 @@ def test_the_table_stands_beside_the_published_figures() -> None:
     assert write_section([]).startswith("Not measured")
 
 
-@pytest.mark.parametrize("changed", ["code", "weights"])
+@pytest.mark.parametrize("changed", ["code", "weights", "models"])
 def test_rows_of_other_code_or_weights_are_a_run_of_their_own(tmp_path: Path, changed: str) -> None:
     path = tmp_path / rows.PAPER_FILE
     hit, missed = (row("p1/1", judge(probe, TARGETS), "decoy") for probe in (75, 110))
-    for one in (hit, replace(missed, **{changed: "other"}), replace(hit, **{changed: "other"})):  # type: ignore[arg-type]
+    other = rows.Models(clip="other") if changed == "models" else "other"
+    for one in (hit, replace(missed, **{changed: other}), replace(hit, **{changed: other})):  # type: ignore[arg-type]
         rows.append(path, one)
     rows.append(path, replace(missed, setting=setting("p1/2", "first", method="decoy")))
     section = " ".join(write_section(rows.read_paper(path)).split())
     assert "2 photos of 1 people" in section and "code abc, weights w." in section and "50 % (9–91)" in section
     # The later row of the same setting and version counts.
-    assert "1 photos of 1 people" in section and f"{changed} other" in section and "100 % (21–100)" in section
+    assert (
+        "1 photos of 1 people" in section
+        and {"models": "makeup, other"}.get(changed, f"{changed} other") in section
+        and "100 % (21–100)" in section
+    )
 
 
 def test_figures_of_models_for_research_only_say_so() -> None:
@@ -213,6 +222,113 @@ def test_recognisers_without_a_known_hash_are_measured_into_a_folder_of_ones_own
     (tmp_path / "1.png").touch()
     said = CliRunner().invoke(main, ["paper", "--photos", str(tmp_path), "--recognisers", "dlib-resnet,ir152,irse50"])
     assert said.exit_code == 2 and "ir152, irse50" in said.output and "--out" in said.output
+
+
+def put_generator(models: Path, *names: str) -> None:
+    (models / "stylegan2").mkdir(parents=True)
+    for name in names:
+        (models / "stylegan2" / name).write_text(name)
+
+
+@pytest.fixture
+def own_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelStore]:
+    """A store with a generator and an encoder of the user's."""
+    put_generator(tmp_path / "models", "generator.pt", "encoder.pt")
+    monkeypatch.setenv("C2P_MODELS", str(tmp_path / "models"))
+    open_store.cache_clear()
+    yield open_store()
+    open_store.cache_clear()
+
+
+OWN = rows.Models("embedded", ("encoder.pt", "generator.pt"), "clip-mini")
+
+
+@pytest.mark.parametrize("command", ["paper", "others", "run", "inversion"])
+@pytest.mark.usefixtures("own_generator")
+def test_a_generator_of_ones_own_is_measured_into_a_folder_of_ones_own_alone(tmp_path: Path, command: str) -> None:
+    (tmp_path / "1.png").touch()
+    prior = () if command == "inversion" else ("--prior", "stylegan2")
+    said = CliRunner().invoke(main, [command, "--photos", str(tmp_path), *prior])
+    assert said.exit_code == 2 and "encoder.pt, generator.pt" in said.output and "--out" in said.output
+
+
+def test_models_that_ship_are_named_and_leave_the_fingerprint_to_the_code() -> None:
+    store = ModelStore(offline=True)
+    assert choose_models(store, "embedded", "makeup", None) == rows.Models()
+    shipped = choose_models(store, "embedded", "stylegan2", None)
+    assert shipped == rows.Models("embedded", ("stylegan2-mini",), "clip-mini")
+    for models in (rows.Models(), shipped):
+        assert list_own_models(store, models) == () and fingerprint_models(store, models, "seen") == "seen"
+
+
+def test_another_generator_is_named_and_hashed(own_generator: ModelStore) -> None:
+    models = choose_models(own_generator, "embedded", "stylegan2", None)
+    assert models == OWN and list_own_models(own_generator, models) == OWN.generator
+    first = fingerprint_models(own_generator, models, "seen")
+    (own_generator.root / "stylegan2" / "generator.pt").write_text("other")
+    assert len({"seen", first, fingerprint_models(own_generator, models, "seen")}) == 3
+    # The makeup prior takes none of it.
+    assert choose_models(own_generator, "embedded", "makeup", None) == rows.Models()
+
+
+def test_the_profile_chooses_generator_and_text_model(tmp_path: Path) -> None:
+    fetched = ModelStore(tmp_path, offline=True)
+    for name in ("e4e-ffhq", "clip-openai"):
+        (file,) = fetched.entry(name).files
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / file.name).open("wb") as written:
+            written.truncate(file.size or 1000)  # takes no space
+    full = choose_models(fetched, "full", "stylegan2", None)
+    assert full == rows.Models("full", ("e4e-ffhq",), "ViT-B-32:openai")
+    assert choose_models(fetched, "full", "stylegan2", "clip-mini", ("dlib-resnet",)).clip == "clip-mini"
+    # The text model's hash is in the manifest.
+    assert list_own_models(fetched, full) == ("e4e-ffhq",)
+    named = replace(full, clip="ViT-B-32:/a/file.safetensors")
+    assert list_own_models(fetched, named) == ("e4e-ffhq", named.clip)
+
+
+def test_profile_and_text_model_reach_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ProtectRequest] = []
+
+    def stop(request: ProtectRequest, **_: object) -> None:
+        asked.append(request)
+        raise NoFace("no-face-chosen")
+
+    monkeypatch.setattr("c2p_core.pipeline.protect", stop)
+    for profile, clip in (("embedded", "clip-mini"), ("full", "ViT-B-32:openai")):
+        models = rows.Models(profile, (), clip)  # type: ignore[arg-type]
+        task = Task(
+            generate_two_people(tmp_path / profile)["p1/1"], setting("p1/1", "dlib", method="c2p"), ("dlib-resnet",),
+            tmp_path, tmp_path, tmp_path, "f", "w", "c", models,
+        )  # fmt: skip
+        with pytest.raises(NoFace):
+            paper.measure(task, open_store())
+    assert [(request.profile, request.clip) for request in asked] == [
+        ("embedded", "clip-mini"),
+        ("full", "ViT-B-32:openai"),
+    ]
+
+
+def test_the_line_of_the_report_names_generator_and_text_model_and_their_licences() -> None:
+    full = rows.Models("full", ("e4e-ffhq",), "ViT-B-32:openai")
+    by = replace(setting("p1/1", "first", method="decoy"), prior="stylegan2")
+    section = write_section(
+        [row("p1/1", judge(75, TARGETS), "decoy", setting=by, models=models) for models in (full, OWN)]
+    )
+    assert "here: stylegan2 with e4e-ffhq, ViT-B-32:openai, towards" in section
+    assert "here: stylegan2 with encoder.pt and generator.pt, towards" in section
+    assert Message("research-models-used", names=["e4e-ffhq"]).text() in section
+    assert Message("own-generator-used", files=["encoder.pt", "generator.pt"]).text() in section
+    assert "here: makeup, towards" in write_section([row("p1/1", judge(75, TARGETS), "decoy")])
+
+
+def test_rows_that_were_written_before_models_were_named_are_of_those_that_ship(tmp_path: Path) -> None:
+    rows.append(tmp_path / rows.PAPER_FILE, row("p1/1", judge(50), "c2p"))
+    written = json.loads((tmp_path / rows.PAPER_FILE).read_text())
+    del written["models"]
+    (tmp_path / rows.PAPER_FILE).write_text(json.dumps(written) + "\n")
+    (found,) = rows.read_paper(tmp_path / rows.PAPER_FILE)
+    assert found.models == rows.Models()
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""The generator and the text model of a run, where others than those that ship can take part."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rows import Models
+from c2p_core.api import AUTO, DEFAULT_CLIP, Profile, ProtectRequest
+from c2p_core.device import pick_device
+from c2p_core.errors import BadRequest, Message
+from c2p_core.guidance.clip_name import parse_clip
+from c2p_core.models.files import compute_hash
+from c2p_core.models.licences import licence_warnings, used_generators
+from c2p_core.models.store import ModelStore
+from c2p_core.photo import Photo
+from c2p_core.priors.checkpoint_files import GENERATORS, SHIPPED_GENERATOR, find_checkpoints
+from c2p_core.profiles import choose_profile, find_generator
+
+_PRIOR = "stylegan2"  # the only one with a generator that a user can replace
+
+
+def choose_models(
+    store: ModelStore, profile: Profile, prior: str, clip: str | None, recognisers: tuple[str, ...] | None = None
+) -> Models:
+    """The models that a request of this profile takes.
+
+    Args:
+        store: has the models' files.
+        profile: "auto" is decided here, so that rows say what was measured.
+        prior: its name.
+        clip: None for the profile's.
+        recognisers: None for the profile's.
+
+    Raises:
+        BadRequest: the text model has no meaning.
+        ModelUnavailable: a model of the profile is missing, or a generator lacks its encoder.
+    """
+    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+    request = ProtectRequest(nothing, profile=profile, prior=prior, clip=clip or AUTO, recognisers=recognisers or AUTO)
+    chosen = choose_profile(request, store, pick_device("auto")).request
+    parse_clip(chosen.clip)
+    return Models(chosen.profile, _name_generator(store, chosen), chosen.clip)
+
+
+def _name_generator(store: ModelStore, request: ProtectRequest) -> tuple[str, ...]:
+    if request.prior != _PRIOR:
+        return ()
+    own = find_checkpoints(store.root)
+    if own is None:
+        return used_generators(store, find_generator(store) if request.profile == "full" else None)
+    return tuple(sorted({path.parent.name if path.parent.name in GENERATORS else path.name for path in own}))
+
+
+def list_own_models(store: ModelStore, models: Models) -> tuple[str, ...]:
+    """The generator unless it ships, and the text model unless the manifest vouches for it by its hash."""
+    found = tuple(name for name in models.generator if name != SHIPPED_GENERATOR)
+    if models.clip == DEFAULT_CLIP:
+        return found
+    serving = [store.entry(name) for name in store.serving(models.clip)]
+    known = any(all(file.sha256 for file in entry.files) for entry in serving)
+    return found if known else (*found, models.clip)
+
+
+def fingerprint_models(store: ModelStore, models: Models, recognisers: str) -> str:
+    """Twelve hex digits over the recognisers' fingerprint and the files that do not ship; without any, the former.
+
+    Those that ship are part of the fingerprint of the code.
+
+    Raises:
+        ModelUnavailable: a file can't be read.
+    """
+    files = _list_files(store, models)
+    if not files:
+        return recognisers
+    digest = hashlib.sha256(recognisers.encode())
+    for file in files:
+        digest.update(compute_hash(file).encode())
+    return digest.hexdigest()[:12]
+
+
+def _list_files(store: ModelStore, models: Models) -> list[Path]:
+    found: list[Path] = []
+    if models.generator not in ((), (SHIPPED_GENERATOR,)):
+        found += find_checkpoints(store.root) or map(store.path, models.generator)
+    if models.clip != DEFAULT_CLIP:
+        found += _list_text_files(store, models.clip)
+    return list(dict.fromkeys(found))
+
+
+def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
+    present = [store.path(name) for name in store.serving(clip) if store.is_present(name)]
+    if present:
+        return present
+    from c2p_core.guidance.clip_weights import find_weights
+
+    model, pretrained = parse_clip(clip)
+    if pretrained is None:
+        raise BadRequest("text-model-unknown", name=clip, shipped=DEFAULT_CLIP)
+    return [find_weights(model, pretrained, store.offline).file]
+
+
+def describe_licences(store: ModelStore, used: Models, recognisers: tuple[str, ...]) -> list[Message]:
+    """What is to be said of the licences of everything that took part in a run that is over."""
+    known = {entry.name for entry in store.catalogue()}
+    own = [name for name in used.generator if name not in known]
+    said = [Message("own-generator-used", files=own)] if own else []
+    return said + licence_warnings(store, [*recognisers, *store.serving(used.clip), *used.generator])
