@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from c2p_core import verify
 from c2p_core.api import PRIORS, Computation, Face, FaceReport, ProtectRequest, ProtectResult, Trace
+from c2p_core.compute_plan import Attempt, ComputePlan, run_first_that_fits
+from c2p_core.device import CPU
 from c2p_core.errors import Message
 from c2p_core.face_settings import find_look, settings_for
 from c2p_core.faces import find_again, refine_face
@@ -19,11 +22,14 @@ from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything
+from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.prior import Code
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
 from c2p_core.subjects import Subject
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,37 @@ def apply_direction(
         made_up,
         direction.computation,
     )
+
+
+def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[Direction], _Result]) -> _Result:
+    """Measure or apply a finished search; where the graphics card is full, with its recognisers on the processor.
+
+    Args:
+        direction: see above.
+        warm: keeps the processor's recognisers for the next time.
+        work: does all of the work with the search, or the same search moved to the processor.
+    """
+    attempts = [Attempt(ComputePlan(direction.device), None)]
+    if direction.device != CPU:
+        attempts.append(Attempt(ComputePlan(CPU), Message("measured-on-processor")))
+    return run_first_that_fits(
+        lambda: None, attempts, lambda attempt: work(_move_to_processor(direction, warm, attempt.said))
+    )
+
+
+def _move_to_processor(direction: Direction, warm: WarmModels, said: Message | None) -> Direction:
+    """The same search with recognisers on the processor, and a warning that says so; unchanged without one."""
+    if said is None:
+        return direction
+    # By name, for which ones "auto" means may have changed.
+    names = tuple(recogniser.given for recogniser in direction.recognisers)
+    recognisers, _ = get_recognisers(names, direction.store, CPU, warm)
+    found = tuple(
+        replace(one, references=tuple({n: vector.cpu() for n, vector in other.items()} for other in one.references))
+        for one in direction.found
+    )
+    warnings = (*direction.warnings, said)
+    return replace(direction, recognisers=recognisers, device=CPU, found=found, warnings=warnings)
 
 
 def is_generated(direction: Direction, amounts: Amounts) -> bool:

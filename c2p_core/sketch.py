@@ -96,6 +96,12 @@ class Sketch:
         self._painted: dict[tuple[int, int], _Painted] = {}
         self._measured: dict[int, _Measured] = {}
 
+    def use(self, direction: Direction) -> None:
+        """Go on with the same search, of which only what measures it may have changed."""
+        if direction is not self.direction:
+            self.direction = direction
+            self._measured.clear()
+
     def sizes(self) -> dict[int, int]:
         """About how much memory it takes: the bytes of what it holds, by ``id``, because several may hold the same."""
         photos = [self.direction.request.photo, self.direction.request.original]

@@ -18,11 +18,14 @@ import torch
 from skimage import data
 from torch import Tensor, nn
 
-from c2p_core import face_search, run
+from c2p_core import face_search, run, verify
 from c2p_core.activations import is_weight, keep_in_main_memory
 from c2p_core.api import Progress, ProtectRequest
 from c2p_core.device import find_gpu_problem, pick_device
-from c2p_core.errors import BadRequest
+from c2p_core.direction import apply_direction, work_where_it_fits
+from c2p_core.errors import BadRequest, Message
+from c2p_core.faces.amounts import AS_FOUND
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.models.loaded import Models, WarmModels
 from c2p_core.models.store import ModelStore
@@ -30,6 +33,7 @@ from c2p_core.photo import Photo
 from c2p_core.pipeline import find_direction, protect
 from c2p_core.priors import wplus
 from c2p_core.priors.inversion import InversionSettings
+from c2p_core.recognition import Recogniser
 from c2p_core.search import FaceSearch, SearchResult, search
 from tests.error_assertions import raising
 from tests.fake_gpu import fake_gpu
@@ -140,6 +144,31 @@ def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
     with raising(BadRequest, "pictures-the-same"):
         protect(REQUEST, store=store, warm=WarmModels())
     assert asked == [("fakegpu", False)] * 2 + [("cpu", False)]
+
+
+@pytest.mark.slow
+def test_a_search_of_a_card_that_gets_full_is_applied_on_the_processor(
+    card: torch.device, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_direction(replace(REQUEST, steps=1, recognisers=("mobileface",)), store=store)
+    embed = verify.embed_face
+    (face,) = found.found
+    reference = embed(face.subject.original_canvas, found.recognisers, card)
+    found = replace(found, found=(replace(face, references=(reference,)),))
+    wanted = apply_direction(found, AS_FOUND)
+
+    def scarce(canvas: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> verify.Embeddings:
+        if device == card:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return embed(canvas, recognisers, device)
+
+    monkeypatch.setattr(verify, "embed_face", scarce)
+    made = work_where_it_fits(found, WarmModels(), lambda direction: apply_direction(direction, AS_FOUND))
+    assert made.warnings == (*wanted.warnings, Message("measured-on-processor"))
+    assert differ(made.photo, wanted.photo) == 0
+    ((one,), (other,)) = (result.faces[0].similarities for result in (made, wanted))
+    assert one.after == pytest.approx(other.after, abs=1e-3)
+    assert one.references[0] == pytest.approx(other.references[0], abs=1e-3)
 
 
 # What backward passes need

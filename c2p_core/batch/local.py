@@ -22,12 +22,10 @@ from c2p_core.api import Progress, ProtectRequest, ProtectResult
 from c2p_core.batch.engine import Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.thumbnails import make_thumbnails
-from c2p_core.device import release_memory
-from c2p_core.direction import Direction, apply_direction
+from c2p_core.direction import Direction, apply_direction, work_where_it_fits
 from c2p_core.errors import Cancelled, Message, NoFace
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.select import choose_faces
-from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.io import photo_files, report
 from c2p_core.io.source_type import choose_source_type
 from c2p_core.models.loaded import WarmModels
@@ -88,6 +86,8 @@ class _Line:
         self._control = control
         self._store = control.store()
         self._warm = warm
+        # Of the thread that finishes: what the search keeps loaded is not to be touched meanwhile.
+        self._warm_processor = WarmModels()
         self._gone = threading.Event()
         self._read: queue.Queue[Any] = queue.Queue(1)
         self._searched: queue.Queue[Any] = queue.Queue(1)
@@ -221,7 +221,7 @@ class _Line:
     def _finish_one(self, searched: _Searched) -> Outcome:
         read, direction = searched.read, searched.direction
         try:
-            result = _apply(direction)
+            result = work_where_it_fits(direction, self._warm_processor, _apply)
         except Exception:
             self._learn(read.item, None)
             raise
@@ -273,11 +273,4 @@ def _use_cores(count: int) -> None:
 
 
 def _apply(direction: Direction) -> ProtectResult:
-    """Paste and measure; where the graphics card is full of the next search, once more when it has let go of some."""
-    try:
-        return apply_direction(direction, AS_FOUND)
-    except RuntimeError as error:
-        if not is_out_of_gpu_memory(error):
-            raise
-    release_memory()
     return apply_direction(direction, AS_FOUND)

@@ -125,6 +125,7 @@ def load_models(
             warnings.append,
             on_inversion_step,
             generator,
+            recorded,
         ),
     )
     decoys: tuple[dict[str, Tensor], ...] = ()

@@ -118,6 +118,7 @@ class Resources:
         warn: called with messages for the user.
         on_inversion_step: called before each step of an inversion with its number and their count; may raise to end it.
         generator: name of the model with the generator and its encoder; None for the user's own, or what ships.
+        recorded: whether the run records the work of networks on the graphics card, see ``accelerated.accelerate``.
     """
 
     store: ModelStore
@@ -128,3 +129,4 @@ class Resources:
     warn: Callable[[Message], None]
     on_inversion_step: Callable[[int, int], None]
     generator: str | None = None
+    recorded: bool = False

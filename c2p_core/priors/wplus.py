@@ -137,6 +137,7 @@ def load(resources: Resources) -> WPlusPrior:
         resources.warn,
         resources.on_inversion_step,
         free_noise=resources.free_noise,
+        recorded=resources.recorded,
     )
 
 
@@ -161,6 +162,7 @@ class WPlusPrior:
         on_step: OnStep = lambda step, steps: None,
         settings: InversionSettings | None = None,
         free_noise: bool = False,
+        recorded: bool = False,
     ) -> None:
         """Args:
         networks: see ``load_networks``.
@@ -171,6 +173,8 @@ class WPlusPrior:
         on_step: called before each step of an inversion; may raise to end it.
         settings: of the inversion.
         free_noise: whether the search may also change the noise maps below 512 px.
+        recorded: whether what was recorded on the graphics card (``accelerated.accelerate``) can be given up, so that
+            running out of its memory is no reason yet to invert otherwise.
         """
         self.networks = networks
         self._mean_face = mean_face
@@ -180,6 +184,7 @@ class WPlusPrior:
         self._on_step = on_step
         self._settings = settings or InversionSettings()
         self._free_noise = free_noise
+        self._recorded = recorded
 
     def invert(
         self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
@@ -213,7 +218,11 @@ class WPlusPrior:
         """Invert a face; returns the inversion and whether it is complete and thus worth caching.
 
         If the graphics card runs out of memory, tries first with what backward passes need in the computer's memory,
-        which changes nothing else, then without tuning, then on the CPU.
+        which changes nothing else, then without tuning, then on the CPU; but not as long as the run has recordings
+        that take memory too.
+
+        Raises:
+            RuntimeError: the card is full, and the run can give up its recordings.
         """
         untuned = replace(self._settings, tuning_steps=0)
         ways = (
@@ -226,7 +235,7 @@ class WPlusPrior:
                 with kept:
                     inversion = self._invert_on(face, self.networks, self._device, settings)
             except RuntimeError as error:
-                if not is_out_of_gpu_memory(error):
+                if self._recorded or not is_out_of_gpu_memory(error):
                     raise
             else:
                 if said is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from c2p_core import compare, errors, pipeline
 from c2p_core.api import CancelToken, Computation, FaceReport, Progress, ProtectRequest, ProtectResult, Stronger
-from c2p_core.direction import apply_direction
+from c2p_core.direction import Direction, apply_direction, work_where_it_fits
 from c2p_core.errors import BadRequest, NoFace
 from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.faces.paste import blend_selection
@@ -64,12 +64,25 @@ class _KeptRegion:
 
 @dataclass(frozen=True)
 class _KeptSearch:
-    """A finished search of a layer; ``warnings`` and ``seconds`` are of the search."""
+    """A finished search of a layer.
+
+    Attributes:
+        request: of all regions.
+        regions: that were searched.
+        left_out: messages on those that were not.
+        seconds: that the search took.
+    """
 
     request: ProtectRequest
     regions: tuple[_KeptRegion, ...]
-    warnings: tuple[errors.Message, ...]
+    left_out: tuple[errors.Message, ...]
     seconds: float
+
+    @property
+    def warnings(self) -> tuple[errors.Message, ...]:
+        """Of the search, and of what was done with it since."""
+        said = (warning for kept in self.regions for warning in kept.sketch.direction.warnings)
+        return (*dict.fromkeys(said), *self.left_out)
 
     @property
     def tasks(self) -> list[Task]:
@@ -182,10 +195,9 @@ class Protection:
             _KeptRegion(regions[task.index], drop_missing_faces(task, sketch.direction.faces), sketch)
             for task, sketch in parts
         )
-        warnings = tuple(dict.fromkeys(w for region in kept for w in region.sketch.direction.warnings))
-        search = _KeptSearch(request, kept, (*warnings, *_left_out(failures)), time.perf_counter() - began)
+        search = _KeptSearch(request, kept, tuple(_left_out(failures)), time.perf_counter() - began)
         tell(Message(describe_progress(Progress("verify"), 0.96, None)))
-        reports = _measure(search, AS_FOUND, cancel)
+        reports = self._measure(search, AS_FOUND, cancel)
         return Message(
             {
                 "search": self._searches.add(search),
@@ -214,7 +226,7 @@ class Protection:
 
     def measure(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         search = self._searches.get(header.text("search", ""))
-        reports = _measure(search, read_amounts(header), cancel)
+        reports = self._measure(search, read_amounts(header), cancel)
         return Message({**describe_reports(reports), "warnings": describe_messages(search.warnings)})
 
     def apply(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
@@ -230,7 +242,11 @@ class Protection:
                 cancel.raise_if_cancelled()
                 follow(Progress(stage))
 
-            result = apply_direction(kept.sketch.direction, amounts, layers=output == "products", tell=tell_stage)
+            def apply_on(direction: Direction) -> ProtectResult:
+                kept.sketch.use(direction)
+                return apply_direction(direction, amounts, layers=output == "products", tell=tell_stage)
+
+            result = work_where_it_fits(kept.sketch.direction, self._warm, apply_on)
             return self._as_seen(kept.region, result, search.request, cancel)
 
         parts, failures = _each_region(search.tasks, search.request, apply_region)
@@ -243,6 +259,18 @@ class Protection:
     def drop(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
         self._searches.drop(header.names("searches"))
         return Message({})
+
+    def _measure(self, search: _KeptSearch, amounts: Amounts, cancel: CancelToken) -> list[FaceReport]:
+        reports: list[FaceReport] = []
+        for kept in search.regions:
+
+            def measure_on(direction: Direction, sketch: Sketch = kept.sketch) -> tuple[FaceReport, ...]:
+                sketch.use(direction)
+                return sketch.measure(amounts, cancel)
+
+            measured = work_where_it_fits(kept.sketch.direction, self._warm, measure_on)
+            reports += move_to_layer(measured, kept.task, kept.region.photo)
+        return renumber(reports, search.tasks)
 
     def _as_seen(
         self, region: RegionPictures, result: ProtectResult, request: ProtectRequest, cancel: CancelToken
@@ -366,13 +394,6 @@ def _answer(
         },
         packed,
     )
-
-
-def _measure(search: _KeptSearch, amounts: Amounts, cancel: CancelToken) -> list[FaceReport]:
-    reports: list[FaceReport] = []
-    for kept in search.regions:
-        reports += move_to_layer(kept.sketch.measure(amounts, cancel), kept.task, kept.region.photo)
-    return renumber(reports, search.tasks)
 
 
 def _render(sketch: Sketch, part: Area, corner: tuple[int, int], scale: float, amounts: Amounts) -> Message:

