@@ -91,9 +91,8 @@ def _list_files(store: ModelStore, models: Models) -> list[Path]:
 
 
 def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
-    present = [store.path(name) for name in store.serving(clip) if store.is_present(name)]
-    if present:
-        return present
+    if serving := store.serving(clip):
+        return [store.path(serving[0])]
     from c2p_core.guidance.clip_weights import find_weights
 
     model, pretrained = parse_clip(clip)

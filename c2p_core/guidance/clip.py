@@ -173,8 +173,9 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
+        # Of what the manifest knows, licence and size were shown before, and the hash is right.
         serving = store.serving(f"{model}:{pretrained}")
-        fetched = next((store.path(name) for name in serving if store.is_present(name)), None)
+        fetched = store.path(serving[0]) if serving else None
         weights = find_weights(model, pretrained, store.offline, fetched)
     try:
         # Only of a file that was fetched by us the hash is known.

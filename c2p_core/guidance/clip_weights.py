@@ -1,4 +1,5 @@
-"""Weights of text models that do not ship: a user's file, or a tag of open_clip, fetched into its cache."""
+"""Weights of text models that do not ship: a user's file, a model of the manifest that was fetched, or another tag of
+open_clip, fetched into its cache."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ class ModelStore:
 
     def serving(self, clip: str) -> tuple[str, ...]:
         """Names of the models that a value of ``--clip`` takes, whether they are here or not."""
-        return tuple(entry.name for entry in self.catalogue() if entry.clip == clip)
+        wanted = _spell_as_open_clip(clip)
+        return tuple(e.name for e in self.catalogue() if e.clip and _spell_as_open_clip(e.clip) == wanted)
 
     def take_notices(self) -> list[Message]:
         """What the user should know of the files used so far; each message is returned once."""
@@ -297,6 +298,12 @@ class ModelStore:
         """What to say of a file that differs from the one that was pinned."""
         pin = pin_path(self.root, entry.name, file.name)
         return ModelUnavailable("model-changed", name=entry.name, path=str(path), pin=str(pin))
+
+
+def _spell_as_open_clip(clip: str) -> tuple[str, str]:
+    """Model and tag of a value of ``--clip`` as open_clip compares them, which knows "ViT-B/32:laion2B-s34B" too."""
+    model, _, tag = clip.partition(":")
+    return model.replace("/", "-"), tag.lower().replace("-", "_")
 
 
 def _is_installed(source: PackageSource) -> bool:

@@ -126,6 +126,22 @@ def test_a_failed_download_is_reported_with_the_first_line_of_its_reason(
         find_weights("tiny-clip", tag, offline=False)
 
 
+@pytest.mark.parametrize(
+    ("clip", "name"),
+    [
+        ("ViT-B-32:openai", "clip-openai"),
+        ("ViT-B/32:laion2B-s34B-b79K", "clip-laion"),
+    ],
+)
+def test_what_the_manifest_knows_is_fetched_by_its_own_command_alone(
+    clip: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: pytest.fail("a cache was asked"))
+    with raising(ModelUnavailable, "model-not-fetched", name=name):
+        TextGuidance(ModelStore(tmp_path), CPU, *parse_clip(clip))
+
+
 class ByTorchScript(torch.nn.Module):
     """A network as OpenAI published its own: a TorchScript archive, in half precision, with three numbers beside it."""
 
