@@ -2,6 +2,8 @@
 
 What has arrived lies in a file of its own, which the next attempt, or the next run, continues (RFC 9110, range
 requests). A server that ignores ranges, or whose file has changed meanwhile, sends everything again.
+
+It is ours because pooch begins a broken download anew, and the hub's client continues files of its hub alone.
 """
 
 from __future__ import annotations

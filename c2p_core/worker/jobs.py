@@ -208,8 +208,12 @@ class Jobs:
         # Shipped models can't be fetched, and must not prevent that others are.
         missing = [e.name for e in self._store.entries() if e.fetchable and not self._store.is_intact(e.name)]
         wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
+        usual = self._store.entries()
         for name in wanted:
-            self._store.entry(name)
+            entry = self._store.entry(name)
+            if entry not in usual:
+                # Nobody was shown its licence and size here, as the command shows them.
+                raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
         store = ModelStore(offline=bool(os.environ.get("C2P_OFFLINE")))
         for index, name in enumerate(wanted):
             cancel.raise_if_cancelled()

@@ -23,6 +23,7 @@ class Server:
         content: of every file.
         script: what answers the coming requests; afterwards all are answered properly.
         seen: headers of all requests, by names in lower case.
+        tunnels: where it was asked to connect to, as a proxy.
         etag: whether it names the version of what it sends.
         ranges: whether it sends parts of files.
     """
@@ -30,6 +31,7 @@ class Server:
     content: bytes = b""
     script: list[Callable[[Request], None]] = field(default_factory=list)
     seen: list[Headers] = field(default_factory=list)
+    tunnels: list[str] = field(default_factory=list)
     etag: bool = True
     ranges: bool = True
     address: str = ""
@@ -44,6 +46,12 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.state.seen.append({name.lower(): value for name, value in self.headers.items()})
         with contextlib.suppress(ConnectionError):  # whoever asked has gone
             (self.state.script.pop(0) if self.state.script else serve)(self)
+
+    def do_CONNECT(self) -> None:
+        """As a proxy that opens no tunnel, unless the script has something else to say."""
+        self.close_connection = True
+        self.state.tunnels.append(self.path)
+        (self.state.script.pop(0) if self.state.script else refuse(502))(self)
 
     def log_message(self, *args: object) -> None:
         pass

@@ -260,6 +260,19 @@ def test_a_proxy_that_is_set_is_used(tmp_path: Path, server: Server, monkeypatch
     assert server.seen[0]["host"] == "models.invalid"
 
 
+def test_over_https_the_proxy_is_asked_for_a_tunnel_and_nothing_goes_past_it(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    models = open_store(tmp_path, Server(address="https://models.invalid"))
+    monkeypatch.setenv("HTTPS_PROXY", server.address)
+    server.script = [hostile.refuse(407)]
+    with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-proxy.*407")):
+        models.path("m")
+    assert server.tunnels == ["models.invalid:443"] and server.seen == []
+
+
 def test_concurrent_fetches_of_one_model_are_one_download(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.drip(0.02, 20_000)]
     open_store(tmp_path, server)
