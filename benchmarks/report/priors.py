@@ -71,6 +71,10 @@ def write_fullsize_section(path: Path) -> str:
         {"": what, "this program": number(found[name], digits), "plain loop": number(found[f"plain_{name}"], digits)}
         for what, name, digits in steps
     ]
+    # Files of earlier versions lack these, and so do those of a processor.
+    if found.get("gpu_mib") is not None:
+        taken = {"this program": number(found["gpu_mib"], 0), "plain loop": number(found["plain_gpu_mib"], 0)}
+        lines.append({"": "memory of the card at most, MiB", **taken})
     times = found["plain_face"] / found["face"]
     head = f"1024 px, random weights, four recognisers and CLIP ViT-B/32 ({found['device']}): {times:.1f} times faster."
     return f"{head}\n\n{table(lines)}"

@@ -1,9 +1,10 @@
-"""Full size: StyleGAN2 at 1024 px, four recognisers of the paper's sizes and CLIP ViT-B/32, against a plain loop.
+"""Full size: StyleGAN2 at 1024 px, the paper's four recognisers and CLIP ViT-B/32, against a plain loop.
 
-The real files can't be had everywhere, and speed does not depend on their numbers: all weights are random. The plain
-loop does what the paper describes, naively: weights modulated for each picture, filters by inserted zeros, the whole
-picture in every step, all weights tuned, all recognisers in each step, float32. A step of each kind is timed, both
-loops in one process, and multiplied by the steps of the paper.
+The real files can't be had everywhere, and speed does not depend on their numbers: the networks are the product's own,
+as it uses them on this device, with random weights. The plain loop does what the paper describes, naively: weights
+modulated for each picture, filters by inserted zeros, the whole picture in every step, all weights tuned, all
+recognisers in each step, float32 without recordings. A step of each kind is timed, both loops in one process, ours
+first, and multiplied by the steps of the paper.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +26,16 @@ from benchmarks.fingerprint import fingerprint_code
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.rows import FULLSIZE_FILE
 from c2p_core import torchvision_ops
+from c2p_core.accelerated import Forward, accelerate, place
 from c2p_core.api import DEFAULT_STRENGTH
+from c2p_core.compute_plan import plan_attempts
+from c2p_core.device import begin_measuring, device_name, measure_peak_memory, pick_device, release_memory
 from c2p_core.faces.align import crop
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.models.store import ModelStore
-from c2p_core.models.weights import load_weights
 from c2p_core.priors.inversion import (
+    Inversion,
     InversionSettings,
     ffhq_transform,
     fixed_rows,
@@ -38,16 +43,20 @@ from c2p_core.priors.inversion import (
     invert,
     synthesise,
     tuned_parameters,
+    working_side,
 )
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.renderer import FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits
-from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb, Unit
+from c2p_core.priors.stylegan2 import FFHQ, Encoder, EncoderShape, Generator, StyledLayer, ToRgb
 from c2p_core.priors.wplus import WPlusFace, principal_axes
-from c2p_core.recognition.alignment import Template, crop_chips
-from c2p_core.recognition.mobileface import TEMPLATE, MobileFace
+from c2p_core.recognition import embed_with, facenet, load_architecture
+from c2p_core.recognition.alignment import Template
 
 TUNING, SEARCH = 150, 50
+_RECOGNISERS = ("irse50", "ir152", "facenet", "mobileface-amt")
+# Steps before those that are timed: on a card, work that occurs often is recorded meanwhile.
+_FIRST, _FIRST_ON_CARD = 1, 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class Speed:
         plain_tuning, plain_search: of the plain loop.
         face, plain_face: seconds for the paper's steps.
         timed: how many steps of each kind were timed.
-        peak_mib: high-water mark of the process, the plain loop's included.
+        host_mib: high-water mark of the process's memory before the plain loop; plain_host_mib after it.
+        gpu_mib, plain_gpu_mib: most memory of the graphics card that each of the two loops took; None without a card.
     """
 
     device: str
@@ -71,67 +81,68 @@ class Speed:
     face: float
     plain_face: float
     timed: int
-    peak_mib: float
+    host_mib: float
+    plain_host_mib: float
+    gpu_mib: float | None
+    plain_gpu_mib: float | None
 
 
-class _Body(nn.Module):
-    """A recogniser with the body of an IR-SE network, for 112 px chips."""
+@dataclass(frozen=True)
+class Networks:
+    """What takes part, with random weights, on the device.
 
-    def __init__(self, units: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        body: list[nn.Module] = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)]
-        before = 64
-        for width, count in zip((64, 128, 256, 512), units, strict=True):
-            for number in range(count):
-                body.append(Unit(before, width, 2 if number == 0 else 1))
-                before = width
-        self.body = nn.Sequential(*body)
-        self.dense = nn.Linear(512 * 7 * 7, 512)
+    Attributes:
+        generator, encoder: with codes of the same shape.
+        recognisers: networks with their alignments.
+        clip: an open_clip model.
+    """
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        embedding: Tensor = self.dense(self.body(pictures * 2 - 1).flatten(1))
-        return embedding
+    generator: Generator
+    encoder: Encoder
+    recognisers: tuple[tuple[nn.Module, Template], ...]
+    clip: Any
 
 
-class _Recognisers:
-    """IRSE50, IR152, FaceNet and MobileFace by size."""
+def build_networks(store: ModelStore, device: torch.device) -> Networks:
+    """The networks of the paper, placed on the device as the product places them."""
+    torchvision_ops.define_missing_operators()
+    import open_clip
 
-    def __init__(self, store: ModelStore, device: torch.device) -> None:
-        torchvision_ops.define_missing_operators()
-        from facenet_pytorch import InceptionResnetV1
-
-        wide = Template(160, tuple((x * 160 / 112, y * 160 / 112) for x, y in TEMPLATE.points), TEMPLATE.mesh)
-        networks = [
-            (_Body((3, 4, 14, 3)), TEMPLATE),
-            (_Body((3, 8, 36, 3)), TEMPLATE),
-            (InceptionResnetV1(pretrained=None, classify=False), wide),
-            (load_weights(MobileFace(), store.path("mobileface")), TEMPLATE),
-        ]
-        self._networks = [(n.eval().requires_grad_(False).to(device), template) for n, template in networks]
-
-    def loss(self, picture: Tensor, mesh: Tensor, own: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """Mean likeness to ``own``, and the embeddings."""
-        made = [F.normalize(network(crop_chips(picture, mesh, template))) for network, template in self._networks]
-        alike = [(a * b).sum() for a, b in zip(made, own or made, strict=True)]
-        return torch.stack(alike).mean(), made
+    recognisers = []
+    for name in _RECOGNISERS:
+        architecture = load_architecture(store.entry(name))
+        network = facenet.FaceNet(facenet.make_network()) if architecture.make is None else architecture.make()
+        recognisers.append((place(network, device), architecture.template))
+    return Networks(
+        place(Generator(FFHQ), device),
+        place(Encoder(EncoderShape()), device),
+        tuple(recognisers),
+        place(open_clip.create_model("ViT-B-32", pretrained=None), device),
+    )
 
 
-class _Clip:
-    """An open_clip ViT-B/32 and the directional loss."""
+class _Judges:
+    """The recognisers and the text model as one of the loops asks them."""
 
-    def __init__(self, device: torch.device) -> None:
-        torchvision_ops.define_missing_operators()
-        import open_clip
+    def __init__(self, networks: Networks, run: Callable[[Forward], Forward]) -> None:
+        """``run``: how a network is to be run."""
+        self._embeds = [embed_with(run(network), template) for network, template in networks.recognisers]
+        clip = networks.clip
+        self._see = run(lambda pictures: clip.encode_image(pictures, normalize=True))
+        direction = torch.randn(512, generator=torch.Generator().manual_seed(0))
+        self._direction = F.normalize(direction, dim=0).to(next(clip.parameters()).device)
 
-        self._model = open_clip.create_model("ViT-B-32", pretrained=None).eval().requires_grad_(False).to(device)
-        self._direction = F.normalize(torch.randn(512, generator=torch.Generator().manual_seed(0)), dim=0).to(device)
+    def embed(self, picture: Tensor, mesh: Tensor) -> list[Tensor]:
+        return [embed(picture, mesh) for embed in self._embeds]
 
-    def embed(self, picture: Tensor) -> Tensor:
-        made: Tensor = self._model.encode_image(F.interpolate(picture, (224, 224), mode="area"), normalize=True)
-        return made
+    def see(self, picture: Tensor) -> Tensor:
+        return self._see(F.interpolate(picture, (224, 224), mode="area"))
 
-    def loss(self, before: Tensor, after: Tensor) -> Tensor:
-        return 1 - F.cosine_similarity(self.embed(after) - before, self._direction[None]).mean()
+    def loss(self, picture: Tensor, mesh: Tensor, own: list[Tensor], before: Tensor) -> Tensor:
+        """Mean likeness to ``own``, and the directional loss from what ``before`` shows."""
+        alike = [(a * b).sum() for a, b in zip(self.embed(picture, mesh), own, strict=True)]
+        directed = F.cosine_similarity(self.see(picture) - before, self._direction[None]).mean()
+        return torch.stack(alike).mean() + 1 - directed
 
 
 # The plain loop.
@@ -187,16 +198,21 @@ def _filtered(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
 
 
 def _seconds(step: Callable[[], object], count: int, device: torch.device) -> float:
-    """Mean of ``count`` calls after a first one."""
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    """Mean of ``count`` calls after some first ones."""
+    for _ in range(_FIRST if device.type == "cpu" else _FIRST_ON_CARD):
+        step()
+    _wait(device)
     began = time.perf_counter()
     for _ in range(count):
         step()
+    _wait(device)
+    return (time.perf_counter() - began) / count
+
+
+def _wait(device: torch.device) -> None:
+    """Until the card has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / count
 
 
 def _learning(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Callable[[], None]:
@@ -210,74 +226,19 @@ def _learning(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Callable[
     return step
 
 
-def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
-    """Times both loops on one face."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(0)
-    generator = Generator(FFHQ).eval().requires_grad_(False).to(device)
-    encoder = Encoder(EncoderShape()).eval().requires_grad_(False).to(device)
+def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks, device: torch.device) -> Speed:
+    """Times both loops on one face, with networks on this device."""
+    begin_measuring(device)
     perceptual = Perceptual(store.path("faceres"), device)
-    recognisers, clip = _Recognisers(store, device), _Clip(device)
-    mesh = face.mesh[None].to(device)
-    photo = face.pixels[None].to(device)
-    with torch.no_grad():
-        own, before = recognisers.loss(photo, mesh, None)[1], clip.embed(photo)
-
-    def seen(picture: Tensor) -> Tensor:
-        return recognisers.loss(picture, mesh, own)[0] + clip.loss(before, picture)
-
-    # Ours: at 256 px, only the weights that reach it; the search through displacement and tone, as in the product.
-    to_canvas = ffhq_transform(face.mesh.numpy(), 256)
-    wanted = (2 * crop(face.pixels, to_canvas, 256).clamp(0, 1) - 1).to(device)
-    goals = perceptual.features(wanted[None])
-    none = InversionSettings(latent_steps=0, tuning_steps=0)
-    inversion = invert(generator, encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
-    weights = {name: p.clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
-
-    with torch.no_grad():
-        begun = generator.synthesise_layers(inversion.codes[None], frozen_layers(FFHQ.codes))
-
-    def tuning_loss() -> Tensor:
-        made = synthesise(generator, weights, inversion.codes[None], size=256, begun=begun)
-        return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
-
-    tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
-    mean_face = load_mean_face(store.path("complexion"))
-    renderer = FaceRenderer(face, mean_face, compute_strength_limits(DEFAULT_STRENGTH), device)
-    searched = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
-    code = {name: part.requires_grad_() for name, part in searched.start().items()}
-
-    def search_loss() -> Tensor:
-        rendered = searched.render(code)
-        held = searched.latent_loss(code, rendered) + searched.visibility_penalty(rendered)
-        return seen(rendered.pixels[None]) + held
-
-    search = _seconds(_learning(list(code.values()), search_loss), timed, device)
-
-    # The plain loop: everything at 1024 px.
-    large = F.interpolate(wanted[None], (1024, 1024), mode="bilinear")
-    large_mesh = torch.from_numpy(_in_crop(face, 1024))[None].to(device)
-    with torch.no_grad():
-        large_own = recognisers.loss((large + 1) / 2, large_mesh, None)[1]
-    codes = inversion.codes[None]
-    every = [p.requires_grad_() for name, p in generator.named_parameters() if not name.startswith("mapping.")]
-
-    def plain_tuning_loss() -> Tensor:
-        made = plain_synthesis(generator, codes)
-        return F.mse_loss(made, large) + perceptual.distance_to(made, goals)
-
-    plain_tuning = _seconds(_learning(every, plain_tuning_loss), timed, device)
-    generator.requires_grad_(False)
-    fixed = fixed_rows(FFHQ.codes)
-    free = codes[:, fixed:].clone().requires_grad_()
-
-    def plain_search_loss() -> Tensor:
-        made = (plain_synthesis(generator, torch.cat([codes[:, :fixed], free], 1)) + 1) / 2
-        return recognisers.loss(made, large_mesh, large_own)[0] + clip.loss(before, made)
-
-    plain_search = _seconds(_learning([free], plain_search_loss), timed, device)
+    inversion, tuning, search = _measure_ours(face, store, timed, networks, perceptual, device)
+    host, card = peak_mib(), measure_peak_memory(device)
+    # Of ours nothing is left but the networks: recordings have gone with what replayed them.
+    release_memory()
+    begin_measuring(device)
+    plain_tuning, plain_search = _measure_plain(face, timed, networks, perceptual, inversion, device)
+    plain_card = measure_peak_memory(device)
     return Speed(
-        device=torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        device=device_name(device) or f"{torch.get_num_threads()} CPU threads",
         tuning=tuning,
         search=search,
         plain_tuning=plain_tuning,
@@ -285,8 +246,101 @@ def measure(face: CanvasFace, store: ModelStore, timed: int) -> Speed:
         face=TUNING * tuning + SEARCH * search,
         plain_face=TUNING * plain_tuning + SEARCH * plain_search,
         timed=timed,
-        peak_mib=peak_mib(),
+        host_mib=host,
+        plain_host_mib=peak_mib(),
+        gpu_mib=None if card is None else card / 2**20,
+        plain_gpu_mib=None if plain_card is None else plain_card / 2**20,
     )
+
+
+def _measure_ours(
+    face: CanvasFace,
+    store: ModelStore,
+    timed: int,
+    networks: Networks,
+    perceptual: Perceptual,
+    device: torch.device,
+) -> tuple[Inversion, float, float]:
+    """The face's codes, and seconds a step of tuning and of search.
+
+    At 256 px, only the weights that reach it; the search through displacement and tone, as in the product.
+    """
+    generator, shape = networks.generator, networks.generator.shape
+    wanted = _crop_face(face, working_side(generator)).to(device)
+    goals = perceptual.features(wanted[None])
+    none = InversionSettings(latent_steps=0, tuning_steps=0)
+    inversion = invert(generator, networks.encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
+    weights = {name: p.clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
+    with torch.no_grad():
+        begun = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
+
+    def tuning_loss() -> Tensor:
+        made = synthesise(generator, weights, inversion.codes[None], size=wanted.shape[2], begun=begun)
+        return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
+
+    tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
+    recorded = plan_attempts(device, 1)[0].plan.recorded
+    judges = _Judges(networks, lambda forward: accelerate(forward, device, recorded))
+    mesh, photo = face.mesh[None].to(device), face.pixels[None].to(device)
+    with torch.no_grad():
+        own, before = judges.embed(photo, mesh), judges.see(photo)
+    renderer = FaceRenderer(
+        CanvasFace(photo[0], mesh[0]),
+        load_mean_face(store.path("complexion")),
+        compute_strength_limits(DEFAULT_STRENGTH),
+        device,
+    )
+    searched = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
+    code = {name: part.requires_grad_() for name, part in searched.start().items()}
+
+    def search_loss() -> Tensor:
+        rendered = searched.render(code)
+        held = searched.latent_loss(code, rendered) + searched.visibility_penalty(rendered)
+        return judges.loss(rendered.pixels[None], mesh, own, before) + held
+
+    return inversion, tuning, _seconds(_learning(list(code.values()), search_loss), timed, device)
+
+
+def _measure_plain(
+    face: CanvasFace,
+    timed: int,
+    networks: Networks,
+    perceptual: Perceptual,
+    inversion: Inversion,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Seconds a step of tuning and of search, everything at the generator's full size."""
+    generator, side = networks.generator, networks.generator.shape.size
+    wanted = _crop_face(face, working_side(generator))[None].to(device)
+    goals = perceptual.features(wanted)
+    judges = _Judges(networks, lambda forward: forward)
+    large = F.interpolate(wanted, (side, side), mode="bilinear")
+    mesh = torch.from_numpy(_in_crop(face, side))[None].to(device)
+    with torch.no_grad():
+        own, before = judges.embed((large + 1) / 2, mesh), judges.see((large + 1) / 2)
+    codes = inversion.codes[None]
+    every = [p.requires_grad_() for name, p in generator.named_parameters() if not name.startswith("mapping.")]
+
+    def tuning_loss() -> Tensor:
+        made = plain_synthesis(generator, codes)
+        return F.mse_loss(made, large) + perceptual.distance_to(made, goals)
+
+    tuning = _seconds(_learning(every, tuning_loss), timed, device)
+    generator.requires_grad_(False)
+    fixed = fixed_rows(generator.shape.codes)
+    free = codes[:, fixed:].clone().requires_grad_()
+
+    def search_loss() -> Tensor:
+        made = (plain_synthesis(generator, torch.cat([codes[:, :fixed], free], 1)) + 1) / 2
+        return judges.loss(made, mesh, own, before)
+
+    return tuning, _seconds(_learning([free], search_loss), timed, device)
+
+
+def _crop_face(face: CanvasFace, side: int) -> Tensor:
+    """(3, side, side) FFHQ-aligned, -1..1."""
+    to_canvas = ffhq_transform(face.mesh.numpy(), side)
+    return 2 * crop(face.pixels, to_canvas, side).clamp(0, 1) - 1
 
 
 def _in_crop(face: CanvasFace, side: int) -> NDArray[np.float32]:
@@ -307,11 +361,14 @@ def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
 
     store, photo = ModelStore(), Photo(data.astronaut())
     face = verify.crop_face(to_tensor(to_srgb(photo)), find_faces(photo, store)[0])
-    speed = measure(CanvasFace(face.pixels, face.mesh), store, timed)
+    device = pick_device("auto")
+    torch.manual_seed(0)
+    speed = measure(CanvasFace(face.pixels, face.mesh), store, timed, build_networks(store, device), device)
     say(
         f"{speed.device}: {speed.face:.0f} s a face, plain loop {speed.plain_face:.0f} s "
         f"({speed.plain_face / speed.face:.1f} times); a step of tuning {speed.tuning:.2f} s, plain "
         f"{speed.plain_tuning:.2f} s, of search {speed.search:.2f} s, plain {speed.plain_search:.2f} s"
+        + ("" if speed.gpu_mib is None else f"; {speed.gpu_mib:.0f} MiB of the card, plain {speed.plain_gpu_mib:.0f}")
     )
     path = results / FULLSIZE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
