@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from c2p_core.accelerated import place
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.faceres import Faceres
 
@@ -24,7 +25,7 @@ class Perceptual:
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load the weights of the recogniser faceres from ``path``."""
         self._path = path
-        self._network = load_weights(Faceres(), path).to(device)
+        self._network = place(load_weights(Faceres(), path), device)
         self._recorded: list[Tensor] = []
         for at in _COMPARED:
             self._network.layers[at].register_forward_hook(self._record)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c2p_core.accelerated import place
 from c2p_core.activations import keep_in_main_memory
 from c2p_core.api import Part
 from c2p_core.colour import srgb_to_linear
@@ -112,8 +113,8 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
         )
     perceptual = Perceptual(store.path("faceres"), device)
     hashed = fingerprint(generator, encoder)
-    generator = generator.to(device)
-    return Networks(generator, encoder.to(device), principal_axes(generator), perceptual, hashed)
+    generator = place(generator, device)
+    return Networks(generator, place(encoder, device), principal_axes(generator), perceptual, hashed)
 
 
 def load(resources: Resources) -> WPlusPrior:
@@ -445,7 +446,9 @@ def _copy_to_cpu(network: _Network) -> _Network:
     """Copy a network to the CPU tensor by tensor; the graphics card has no memory for a second copy."""
     with torch.device("meta"):
         copied = type(network)(network.shape)
-    copied.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()}, assign=True)
+    copied.load_state_dict(
+        {name: value.cpu().contiguous() for name, value in network.state_dict().items()}, assign=True
+    )
     return copied.eval().requires_grad_(False)
 
 

@@ -13,6 +13,7 @@ from skimage import data
 from torch import Tensor
 
 from c2p_core import pipeline
+from c2p_core.accelerated import put_channels_last
 from c2p_core.api import DEFAULT_CLIP, CancelToken, Mode, ProtectRequest
 from c2p_core.errors import Cancelled, Message, ModelUnavailable
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
@@ -25,7 +26,7 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.models.loaded import WarmModels, load_models, load_prior
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors import checkpoints, inversion, wplus
+from c2p_core.priors import checkpoints, inversion, perceptual, wplus
 from c2p_core.priors.checkpoint_files import FOLDER, GENERATORS
 from c2p_core.priors.expression import EYES
 from c2p_core.priors.inversion import (
@@ -421,6 +422,41 @@ def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(
     monkeypatch.setattr(Tensor, "__deepcopy__", full)
     monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", full)
     assert prior.invert(astronaut_canvas, 0.7).inversion.quality > 0
+
+
+def test_networks_are_placed_as_a_card_prefers_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[tuple[str, torch.device]] = []
+
+    def watch(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        placed.append((type(network).__name__, device))
+        return network
+
+    for module in (wplus, perceptual):
+        monkeypatch.setattr(module, "place", watch)
+    load_networks(store, CPU)
+    assert sorted(placed) == [("Encoder", CPU), ("Faceres", CPU), ("Generator", CPU)]
+
+
+def test_with_their_channels_last_the_networks_give_the_same(networks: Networks, store: ModelStore) -> None:
+    codes = torch.randn(1, SHAPE.codes, SHAPE.style, generator=torch.Generator().manual_seed(0))
+    picture = torch.rand(1, 3, SHAPE.size, SHAPE.size, generator=torch.Generator().manual_seed(1))
+
+    def differentiate(last: bool) -> list[Tensor]:
+        generator, encoder = copy.deepcopy((networks.generator, networks.encoder))
+        distance = Perceptual(store.path("faceres"), CPU)
+        for network in (generator, encoder, distance._network) if last else ():
+            put_channels_last(network)
+        leaf = codes.clone().requires_grad_()
+        weights = {n: p.detach().clone().requires_grad_() for n, p in tuned_parameters(generator).items()}
+        made = synthesise(generator, weights, leaf)
+        far = distance.distance(made, picture)
+        found = torch.autograd.grad(far, [leaf, *weights.values()])
+        return [made.detach(), encoder(picture[:, :, : ENCODER.size, : ENCODER.size]), far.detach(), *found]
+
+    for one, other in zip(differentiate(True), differentiate(False), strict=True):
+        # Rounding turns the sign of a difference here and there, of which the distance takes the absolute value.
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9999
+        assert float((one - other).norm()) < 0.01 * float(other.norm())
 
 
 # Weights of the user's.
