@@ -142,6 +142,23 @@ def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytes
     assert "8" in texts_of_plugins.device_name({"device_name": None, "cores": 8})
 
 
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (Message("profile-embedded"), ENGLISH["profile-embedded"]),
+        (Message("profile-auto-without-gpu"), ENGLISH["profile-auto-without-gpu"]),
+        (Message("profile-auto-full", device="a card"), ENGLISH["profile-auto-full"].format(device="a card")),
+    ],
+)
+def test_the_line_on_the_profile_is_the_workers_reason(why: Message, words: str) -> None:
+    hello = {"profile": {"name": "full", "why": why.described()}}
+    assert texts_of_plugins.profile(hello) == words
+
+
+def test_a_worker_of_before_has_no_line_on_the_profile() -> None:
+    assert texts_of_plugins.profile({"device": "cpu"}) == ""
+
+
 def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(
     monkeypatch: pytest.MonkeyPatch, gimpfu: ModuleType
 ) -> None:
