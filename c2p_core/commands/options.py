@@ -138,7 +138,7 @@ def add_recognisers(
     """The recognisers named by ``--recognisers`` and by ``--recogniser``."""
     if not more:
         return names
-    from c2p_core.recognition.brought import add_names
+    from c2p_core.recognition.user_recognisers import add_names
 
     return add_names(names, *more)
 
@@ -170,17 +170,17 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, mo
         hold_out: what is to be held out.
         more: names that "auto" includes beyond those that runs use unasked.
     """
-    from c2p_core.recognition.brought import expand_names, is_brought, parse_brought
+    from c2p_core.recognition.user_recognisers import expand_names, is_user_recogniser, parse_user_recogniser
 
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
     usual = [entry.name for entry in store.entries() if entry.role == "recogniser"]
     chosen: dict[str, str] = {}
     for name in expand_names(names, [*usual, *more]):
-        if not is_brought(name) and name not in known:
+        if not is_user_recogniser(name) and name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
-        chosen[name] = parse_brought(name).family if is_brought(name) else known[name]
-    if is_brought(hold_out):
-        parse_brought(hold_out)
+        chosen[name] = parse_user_recogniser(name).family if is_user_recogniser(name) else known[name]
+    if is_user_recogniser(hold_out):
+        parse_user_recogniser(hold_out)
     elif hold_out not in {"auto", *chosen, *chosen.values()}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=list(chosen))
 

@@ -75,7 +75,7 @@ def read_layout(path: Path) -> Layout:
                 return _collect(_read_pickles(path))
         except OSError:
             raise
-        # A damaged or hostile file may fail in any way; then it is none that is looked for.
+        # A damaged or hostile file may fail in any way; it is then not one of the models that are looked for.
         except Exception:
             return {}
     return {}

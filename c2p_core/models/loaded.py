@@ -25,8 +25,8 @@ from c2p_core.priors.prior import Prior, Resources
 from c2p_core.priors.registry import MODULES
 from c2p_core.profiles import choose_default, find_generator, full_recognisers
 from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
-from c2p_core.recognition.brought import add_names, is_brought
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys
+from c2p_core.recognition.user_recognisers import add_names, is_user_recogniser
 
 _Loaded = TypeVar("_Loaded")
 
@@ -157,7 +157,7 @@ def load_prior(name: str, resources: Resources) -> Prior:
 
 def name_recognisers(request: ProtectRequest) -> Literal["auto"] | tuple[str, ...]:
     """The recognisers of a request, with the one to hold out where the user brings that one too."""
-    if not is_brought(request.hold_out):
+    if not is_user_recogniser(request.hold_out):
         return request.recognisers
     return add_names(request.recognisers, request.hold_out)
 

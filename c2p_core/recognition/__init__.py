@@ -9,7 +9,7 @@ the module. The module defines two names:
   gradients, its attribute ``judges_only`` is a ``Message`` that says why.
 - ``TEMPLATE``: the alignment of its input faces (``alignment.Template``).
 
-Others a user names by where they are (``brought``).
+Others a user names by where they are (``user_recognisers``).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
-from c2p_core.recognition.brought import Names, expand_names, is_brought
-from c2p_core.recognition.brought_recogniser import Loaded, load_brought
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
+from c2p_core.recognition.user_recogniser_loader import Loaded, load_user_recogniser
+from c2p_core.recognition.user_recognisers import Names, expand_names, is_user_recogniser
 
 _OURS = f"{__name__}."
 Embed = Callable[[Tensor, Tensor], Tensor]
@@ -128,7 +128,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
     """Load one recogniser's network, frozen and in eval mode, with what is known of it.
 
     Args:
-        name: as in a manifest, or one for which ``brought.is_brought`` holds.
+        name: as in a manifest, or one for which ``user_recognisers.is_user_recogniser`` holds.
         store: the store of its files.
         device: the device that it runs on.
 
@@ -136,8 +136,8 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
         BadRequest: there is no recogniser of that name.
         ModelUnavailable: its module or one of its files is missing or damaged.
     """
-    if is_brought(name):
-        return load_brought(name, store.offline, device)
+    if is_user_recogniser(name):
+        return load_user_recogniser(name, store.offline, device)
     names = known_recognisers(store)
     if name not in names:
         raise BadRequest("recogniser-unknown", name=name, known=list(names))
@@ -239,7 +239,7 @@ class _Loader:
     def __call__(self, name: str) -> Recogniser:
         loaded = load_network(name, self._store, self._device)
         shipped, own = self._shipped.get(loaded.name), self._own.get(loaded.key)
-        if is_brought(name) and own is None and loaded.default is None:
+        if is_user_recogniser(name) and own is None and loaded.default is None:
             raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.given)
         limits: Limits = choose_limits(loaded.name, loaded.default, shipped, own)
         return Recogniser(

@@ -21,8 +21,8 @@ from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import embed_with, load_network, recogniser_names
-from c2p_core.recognition.brought import expand_names
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
+from c2p_core.recognition.user_recognisers import expand_names
 
 ENOUGH = 5
 """False accepts that a set of pairs must contain for a rate to be measured: 0.1 % of some hundred pairs is no basis."""

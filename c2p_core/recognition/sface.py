@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from c2p_core.recognition.alignment import five_point_template
-from c2p_core.recognition.brought import OnnxInput
+from c2p_core.recognition.user_recognisers import OnnxInput
 
 VALUES = 128
 _SIZE = 112

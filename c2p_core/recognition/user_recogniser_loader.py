@@ -1,4 +1,4 @@
-"""Loads the recognisers that a user names by where they are (``brought``)."""
+"""Loads the recognisers that a user names by where they are (``user_recognisers``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from c2p_core.errors import Message
 from c2p_core.models.files import compute_hash
 from c2p_core.models.manifest import Default
 from c2p_core.recognition.alignment import Template, five_point_template
-from c2p_core.recognition.brought import FrbenchName, OnnxName, parse_brought
+from c2p_core.recognition.user_recognisers import FrbenchName, OnnxName, parse_user_recogniser
 
 _DIGITS = 8  # of a hash, in a name
 
@@ -45,8 +45,8 @@ class Loaded:
     judges_only: Message | None = None
 
 
-def load_brought(name: str, offline: bool, device: torch.device) -> Loaded:
-    """Load a recogniser by a name for which ``brought.is_brought`` holds.
+def load_user_recogniser(name: str, offline: bool, device: torch.device) -> Loaded:
+    """Load a recogniser by a name for which ``user_recognisers.is_user_recogniser`` holds.
 
     Args:
         name: of the recogniser.
@@ -57,7 +57,7 @@ def load_brought(name: str, offline: bool, device: torch.device) -> Loaded:
         BadRequest: there is no such file or model, or an option has no meaning.
         ModelUnavailable: a package is missing, or the file can't be read or is no recogniser.
     """
-    parsed = parse_brought(name)
+    parsed = parse_user_recogniser(name)
     return _load_onnx(parsed, device) if isinstance(parsed, OnnxName) else _load_frbench(parsed, offline, device)
 
 

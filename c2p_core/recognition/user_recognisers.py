@@ -91,7 +91,7 @@ class FrbenchName:
         return self.model.partition("_")[0].partition("-")[0]
 
 
-BroughtName = OnnxName | FrbenchName
+UserRecogniserName = OnnxName | FrbenchName
 
 
 def expand_names(names: Names, usual: Sequence[str]) -> tuple[str, ...]:
@@ -105,13 +105,13 @@ def add_names(names: Names, *more: str) -> tuple[str, ...]:
     return expand_names((*expand_names(names, ("auto",)), *more), ("auto",))
 
 
-def is_brought(name: str) -> bool:
+def is_user_recogniser(name: str) -> bool:
     """Whether a recogniser's name says where to find it, rather than which entry of a manifest it is."""
     return name.startswith((_ONNX, _FRBENCH))
 
 
-def parse_brought(name: str) -> BroughtName:
-    """Parse a name for which ``is_brought`` holds.
+def parse_user_recogniser(name: str) -> UserRecogniserName:
+    """Parse a name for which ``is_user_recogniser`` holds.
 
     Raises:
         BadRequest: there is no such file, or an option is unknown or has no meaning.
@@ -135,7 +135,7 @@ def _find_file(where: str) -> Path | None:
         return None
 
 
-def _set_options(parsed: BroughtName, text: str, known: tuple[str, ...]) -> BroughtName:
+def _set_options(parsed: UserRecogniserName, text: str, known: tuple[str, ...]) -> UserRecogniserName:
     for part in filter(None, text.split("&")):
         key, _, value = part.partition("=")
         if key not in known:

@@ -12,7 +12,7 @@ from c2p_core import torchvision_ops
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.files import compute_hash
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import brought_recogniser, load_network, load_recognisers
+from c2p_core.recognition import load_network, load_recognisers, user_recogniser_loader
 from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.frbench_recogniser import Frbench
 from tests.error_assertions import raising
@@ -122,6 +122,6 @@ def test_its_networks_keep_the_layout_that_their_code_takes_for_granted(
         told.append(foreign)
         return network
 
-    monkeypatch.setattr(brought_recogniser, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "place", note)
     load_network(f"frbench:{MODEL}", ModelStore(tmp_path, offline=True), CPU)
     assert told == [True]

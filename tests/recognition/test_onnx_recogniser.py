@@ -26,11 +26,18 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.models.loaded import WarmModels, get_recognisers, name_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import Recogniser, brought_recogniser, impostors, load_network, load_recognisers, onnx_file
-from c2p_core.recognition.brought import OnnxInput, OnnxName, parse_brought
+from c2p_core.recognition import (
+    Recogniser,
+    impostors,
+    load_network,
+    load_recognisers,
+    onnx_file,
+    user_recogniser_loader,
+)
 from c2p_core.recognition.impostors import Impostors, save_own_thresholds
 from c2p_core.recognition.onnx_operators import OPERATORS
 from c2p_core.recognition.onnx_recogniser import OnnxRecogniser, load_onnx
+from c2p_core.recognition.user_recognisers import OnnxInput, OnnxName, parse_user_recogniser
 from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, recogniser, run, save, weights
 
@@ -622,7 +629,7 @@ def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
 
 def test_a_name_says_what_the_model_takes(file: Path) -> None:
     name = f"onnx:{file}?size=96&range=0..255&order=bgr&zoom=0.9&threshold=0.3"
-    assert parse_brought(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
+    assert parse_user_recogniser(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
 
 
 def test_it_is_placed_on_a_device_like_those_that_ship(
@@ -634,7 +641,7 @@ def test_it_is_placed_on_a_device_like_those_that_ship(
         placed.append(device)
         return network
 
-    monkeypatch.setattr(brought_recogniser, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "place", note)
     load_network(f"onnx:{file}", store, CPU)
     assert placed == [CPU]
 
