@@ -54,6 +54,7 @@ class Job:
         thumbnails: whether small pictures of the photo and the result are made.
         looks: see there.
         mark: whether the metadata say how the picture was edited, see ``io.source_type``.
+        processes: that share the cores of this machine; 0 where they are those of a cluster. The pace depends on it.
     """
 
     options: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Job:
     thumbnails: bool = True
     looks: Looks | None = None
     mark: bool = True
+    processes: int = 1
 
 
 @dataclass(frozen=True)

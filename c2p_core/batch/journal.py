@@ -22,6 +22,8 @@ from c2p_core.version import __version__
 
 State = Literal["announced", "done", "without-face", "failed"]
 _VERSION = 1
+# Results by which the pace is told.
+_LATEST = 1000
 # Names are bytes: those of files need not be text.
 _TABLES = """
 CREATE TABLE photos (
@@ -130,8 +132,12 @@ def known_of(row: Row) -> Known:
 class Journal:
     """An open journal; only for the thread that opened it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open the journal, or begin one.
+
+        Args:
+            path: of its file.
+            read_only: write nothing, so that the folder need not be writable.
 
         Raises:
             CannotWrite: it can't be opened or is damaged.
@@ -139,14 +145,13 @@ class Journal:
         """
         self._path = path
         try:
-            self._base = sqlite3.connect(path, isolation_level=None)
-            # Where that is not possible, as on network drives, SQLite's usual way is kept.
-            self._base.execute("PRAGMA journal_mode=WAL")
-            # The order of rows and files must survive a power cut.
-            self._base.execute("PRAGMA synchronous=FULL")
+            self._base = _open_to_read(path) if read_only else _open_to_write(path)
             self._base.execute("PRAGMA cache_size=-4000")
-            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+            version = _read_version(self._base)
             if version == 0:
+                if read_only:  # nothing is in it yet
+                    self._base.close()
+                    self._base = sqlite3.connect(":memory:", isolation_level=None)
                 self._base.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
         except sqlite3.Error as error:
             raise CannotWrite("journal-unusable", path=str(path), reason=str(error)) from error
@@ -208,13 +213,18 @@ class Journal:
             return row
         return None
 
-    def pace(self, settings: str) -> Pace:
-        """How fast results of these settings were."""
-        ((seconds, faces, photos),) = self._query(
-            "SELECT total(seconds), total(faces), count(*) FROM photos WHERE state = 'done' AND settings = ?",
-            (settings,),
+    def pace(self, settings: str, processes: int) -> Pace:
+        """How fast the latest results of these settings were, with this version and so many processes side by side.
+
+        Other versions may search with other steps, and processes share the cores.
+        """
+        found = self._query(
+            "SELECT seconds, faces, report FROM photos WHERE state = 'done' AND settings = ? AND program = ?"
+            " ORDER BY finished DESC LIMIT ?",
+            (settings, __version__, _LATEST),
         )
-        return Pace(float(seconds), int(faces), photos)
+        alike = [(seconds, faces) for seconds, faces, told in found if json.loads(told).get("processes") == processes]
+        return Pace(sum(seconds for seconds, _ in alike), sum(faces for _, faces in alike), len(alike))
 
     def mean_size_ratio(self) -> float | None:
         """How many times as large as the photos the results are; None before there is one."""
@@ -335,6 +345,36 @@ class Journal:
 
     def _unusable(self, error: sqlite3.Error) -> CannotWrite:
         return CannotWrite("journal-unusable", path=str(self._path), reason=str(error))
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, isolation_level=None)
+    # Where that is not possible, as on network drives, SQLite's usual way is kept.
+    base.execute("PRAGMA journal_mode=WAL")
+    # The order of rows and files must survive a power cut.
+    base.execute("PRAGMA synchronous=FULL")
+    return base
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a journal that is there; nothing can be written to it."""
+    base = sqlite3.connect(path, isolation_level=None)
+    try:
+        base.execute("PRAGMA query_only=1")
+        _read_version(base)
+    except sqlite3.OperationalError:
+        base.close()
+        # SQLite reads a journal in WAL mode only where it may write files beside it, unless it is told that nobody
+        # changes it. That is true of a folder that can't be written; a log in it has rows that must not be missed.
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        base = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    return base
+
+
+def _read_version(base: sqlite3.Connection) -> int:
+    (version,) = base.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _encode(name: str) -> bytes:

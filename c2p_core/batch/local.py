@@ -233,7 +233,7 @@ class _Line:
         told = report.photo_report(
             read.item.path, None, result.faces, warnings, direction.request, result.stronger, result.computation
         )
-        told |= report.describe_metadata(encoded.source_type, ())
+        told |= report.describe_metadata(encoded.source_type, ()) | {"processes": self._job.processes}
         protected = [face for face in result.faces if face.similarities]
         small = (
             make_thumbnails(read.photo, result.photo, [face.box for face in protected])

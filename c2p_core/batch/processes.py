@@ -39,6 +39,11 @@ def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
     return lambda items, job, control: _Pool(count, engine, job, control, Backlog(iter(items), _MOST_TRIES)).run()
 
 
+def share_cores(count: int) -> int:
+    """The cores that each of so many processes gets."""
+    return max(1, (os.cpu_count() or 1) // count)
+
+
 @dataclass
 class _Process:
     """A process, and the photos that it has."""
@@ -77,7 +82,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         store = self._control.store()
-        cores = max(1, (os.cpu_count() or 1) // self._count)
+        cores = share_cores(self._count)
         process = context.Process(
             target=_work, args=(there, self._engine, self._job, store.root, store.offline, cores), daemon=True
         )

@@ -66,7 +66,7 @@ def peek_store_folder(url: str) -> Iterator[tuple[Journal, StoreReader]]:
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / JOURNAL
         if own.exists():
-            with contextlib.closing(Journal(own)) as journal:
+            with contextlib.closing(Journal(own, read_only=True)) as journal:
                 journal.copy_to(copy)
         with contextlib.closing(SharedJournal(copy)) as journal:
             journal.pull(store)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from c2p_core.batch.engine import Engine
+    from c2p_core.batch.engine import Engine, Job
     from c2p_core.batch.journal import Row
     from c2p_core.batch.layout import Item
     from c2p_core.batch.planning import Plan
@@ -145,16 +145,15 @@ def batch(
         raise BadRequest("store-not-here", url=url)
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
         click.echo(f"c2p: {Message('photos-unlisted', count=len(unlisted), path=unlisted[0])}", err=True)
-    if dry_run:
-        return _plan_only(
-            make_store, found, items, destination, strip_personal, jobs or 1, no_detect, as_json, options, looks, mark
-        )
-    store = make_store()
-    options = check_options(settle_profile(options, store), store)
     from c2p_core.batch import run
     from c2p_core.batch.engine import Control, Job
 
-    job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark)
+    processes = 0 if engine_name == "ray" else jobs or 1
+    job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark, processes=processes)
+    if dry_run:
+        return _plan_only(make_store, found, items, destination, job, no_detect, as_json)
+    store = make_store()
+    job = replace(job, options=check_options(settle_profile(options, store), store))
     settings = run.choose_settings(job)
     cancel = SignalToken()
     with open_destination(destination) as folder:
@@ -401,16 +400,13 @@ def _plan_only(
     found: Sources,
     items: Sequence[Item],
     destination: Path | str,
-    strip_personal: bool,
-    jobs: int,
+    job: Job,
     no_detect: bool,
     as_json: bool,
-    options: dict[str, Any],
-    looks: ShootLooks | None,
-    mark: bool,
 ) -> int:
     from c2p_core.batch.estimate import describe_estimate, plan_only
 
+    options = dict(job.options)
     if options["profile"] == AUTO:
         options = settle_profile(options, make_store())
     if not no_detect or options["references"]:
@@ -418,7 +414,7 @@ def _plan_only(
     cancel = SignalToken()
     with handle_ending(cancel.take):
         plan, estimate = plan_only(
-            items, destination, options, strip_personal, jobs, None if no_detect else make_store, cancel, looks, mark
+            items, destination, replace(job, options=options), None if no_detect else make_store, cancel
         )
     if as_json:
         told = {

@@ -64,7 +64,7 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     control.tell(item, Progress("search", 1, 1, 1, 2))
     after = photo_files.encode_as(Path(item.place), photo.with_pixels(photo.pixels // 2)).data
     face = {"number": 1, "similarities": [SIMILARITY], "sentence": "Face 1: it is darker.", "skipped": None}
-    told = {"photo": item.path, "protected": None, "faces": [face], "warnings": []}
+    told = {"photo": item.path, "protected": None, "faces": [face], "warnings": [], "processes": job.processes}
     small = (data, after) if job.thumbnails else None
     return Outcome(item, "done", digest, stamp, told, after, small, 1, 0.5)
 

@@ -98,8 +98,15 @@ def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Pat
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     plan = json.loads(run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")[1])
     # The other photo is expected to have as many faces, which took half a second each.
-    assert (plan["photos"], plan["seconds"], plan["done_before"]) == (1, 0.5, 1)
+    assert (plan["photos"], plan["seconds"], plan["pace"], plan["done_before"]) == (1, 0.5, "results", 1)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_plan_for_a_cluster_expects_the_time_of_this_machine_alone(shoot: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    run(shoot / "day 1", "-o", out)
+    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--engine", "ray", "--jobs", "8")
+    assert code == 0 and "Time expected on this machine: 0 s (0 s a face, as earlier results took)." in told
 
 
 def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) -> None:

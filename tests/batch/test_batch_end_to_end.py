@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
+from c2p_core import cli
 from c2p_core.batch import run
 from c2p_core.batch.journal import Journal
-from tests.batch.darken import results_of
+from tests.batch.darken import results_of, save
 from tests.checkout import environment
+
+
+@pytest.mark.slow
+def test_a_plan_finds_the_faces_and_expects_their_time_and_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shoot, out = tmp_path / "shoot", tmp_path / "out"
+    portrait = data.astronaut()
+    Image.fromarray(np.hstack([portrait, portrait[:, ::-1]])).save(save(shoot / "two.png"))
+    Image.fromarray(portrait).save(save(shoot / "one.png"))
+    save(shoot / "landscape.png", 120, (300, 200))
+    (shoot / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    assert cli.main(["batch", str(shoot), "-o", str(out), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "3 faces to protect in 2 photos; 1 photo without; 1 photo can't be read." in told
+    ((whole, a_face),) = re.findall(r"Time expected on this machine: (\d+) (?:s|min) \((\d+) s a face, measured", told)
+    assert int(whole) > 0 and int(a_face) > 0
+    assert re.search(r"^Disk needed: \d+\.\d MB; \d+\.\d [MG]B are free\.$", told, re.MULTILINE)
+    assert cli.main(["batch", str(shoot), "-o", str(out), "--dry-run", "--json", "--steps", "2"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["photos"], plan["faces"], plan["without"], plan["unreadable"]) == (4, 3, 1, 1)
+    assert plan["seconds"] == pytest.approx(3 * plan["seconds_a_face"]) and 0 < plan["seconds_a_face"] < int(a_face)
+    assert plan["disk"] == plan["bytes"] + 4 * 93_000 and not out.exists()
 
 
 @pytest.mark.slow

@@ -216,6 +216,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(shoo
     assert error.value.code == "folder-unusable"
 
 
+@pytest.mark.parametrize("name", ["", ".c2p", "report"])
+def test_a_folder_that_is_read_only_is_refused_before_anything_is_read(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (out / name).mkdir(parents=True)
+    # Root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != out / name)
+    with pytest.raises(CannotWrite) as error:
+        run_batch(shoot, out, engine=lambda *_: pytest.fail("photos are read"))
+    assert (error.value.code, error.value.fields["path"]) == ("folder-unusable", str(out / name))
+    assert results_of(out) == {} and not (out / ".c2p" / run.JOURNAL).exists()
+
+
 def fail_with(number: int, times: int) -> Callable[..., Path]:
     """A `write_part` that fails so often with an error of the system's."""
     left = [times]
@@ -321,6 +334,29 @@ def test_a_photo_that_vanishes_fails_alone(shoot: Path, out: Path) -> None:
     summary, _ = run_batch(shoot, out, engine=vanish)
     assert sorted(told["error"]["code"] for told in summary.failed) == ["image-damaged", "image-missing"]
     assert summary.protected == 2
+
+
+def test_a_photo_that_is_rewritten_during_the_run_is_noted_as_it_was_read(shoot: Path, out: Path) -> None:
+    """After planning, and once more while it is protected."""
+    photo = shoot / "a.png"
+    read: list[tuple[int, int, str]] = []
+
+    def rewrite(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        save(photo, 60, (40, 30))
+        read.append((photo.stat().st_size, photo.stat().st_mtime_ns, hashlib.sha256(photo.read_bytes()).hexdigest()))
+        for outcome in darken(items, job, control):
+            if outcome.item.path == str(photo):
+                save(photo, 90, (50, 50))
+            yield outcome
+
+    run_batch(shoot, out, engine=rewrite)
+    (row,) = (row for row in rows(out) if row.source == str(photo))
+    assert [(row.size, row.mtime_ns, row.digest)] == read
+    assert Image.open(out / "a.png").getpixel((0, 0)) == (30, 30, 30)
+    # The next run sees that it is another photo by now.
+    assert str(photo) in {item.path for item in run_batch(shoot, out)[1].pending}
+    assert Image.open(out / "a-2.png").getpixel((0, 0)) == (45, 45, 45)
+    agree(out)
 
 
 def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
