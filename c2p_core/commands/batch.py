@@ -150,6 +150,9 @@ def batch(
 
     processes = 0 if engine_name == "ray" else jobs or 1
     job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark, processes=processes)
+    several = jobs > 1 if jobs else engine_name == "ray"
+    if looks is not None and several and options["mode"] == "dodge":
+        click.echo(f"c2p: {Message('people-in-processes')}", err=True)
     if dry_run:
         return _plan_only(make_store, found, items, destination, job, no_detect, as_json)
     store = make_store()

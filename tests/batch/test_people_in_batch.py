@@ -55,6 +55,26 @@ def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp
 
 
 @pytest.mark.parametrize(
+    ("words", "warned"),
+    [
+        ([], False),
+        (["--jobs", "2"], True),
+        (["--engine", "ray"], True),
+        (["--engine", "ray", "--jobs", "1"], False),
+        (["--jobs", "2", "--mode", "decoy"], False),
+    ],
+)
+def test_several_processes_that_do_not_know_of_each_others_people_are_warned_of(
+    shoot: Path, tmp_path: Path, run: Run, words: list[str], warned: bool
+) -> None:
+    plan = (shoot, "-o", tmp_path / "out", "--dry-run", "--no-detect", *words)
+    said = Message("people-in-processes").text()
+    assert run(*plan)[2] == ""
+    code, _, err = run(*plan, "--looks", tmp_path / "people" / "looks.toml")
+    assert (code, said in err) == (0, warned)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--only-people", "1"], "--looks"),
