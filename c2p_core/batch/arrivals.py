@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler, FileSystemMovedEvent
@@ -18,8 +19,10 @@ from watchdog.observers.polling import PollingObserver
 
 from c2p_core.batch.layout import Item, place_of, place_with_whole_name
 from c2p_core.batch.sources import Sources, is_hidden, is_picture, scan_folder
-from c2p_core.errors import CannotWrite
+from c2p_core.errors import CannotWrite, UnreadableImage
 
+# Seconds after which the folder is looked at again; on Windows also those in which Ctrl-C is noticed.
+_LOOK_AGAIN = 1.0 if sys.platform == "win32" else 2.0
 _POLL = 2.0  # seconds, where the system tells of no change
 # What is done to a file that may have changed its content or name.
 _TELLING = ("created", "modified", "moved", "closed")
@@ -42,12 +45,14 @@ class Arrivals:
         destination: of the results, absolute; what lies there is left out.
         settled: seconds without a change after which a file counts as complete.
         clock: monotonic seconds.
+        is_there: whether the folder is still the one that is watched.
     """
 
     folder: str
     destination: str
     settled: float = 2.0
     clock: Callable[[], float] = time.monotonic
+    is_there: Callable[[], bool] = lambda: True
     # Safe to be put into by a signal handler, whatever the thread was doing.
     _told: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
@@ -63,16 +68,19 @@ class Arrivals:
         self._told.put(None)
 
     def wait(self) -> Item | None:
-        """Wait for the next complete photo; None as soon as ``wake`` was called."""
+        """Wait for the next complete photo; None as soon as ``wake`` was called.
+
+        Raises:
+            UnreadableImage: the folder was removed or renamed, or its disk was taken out.
+        """
         while True:
+            if not self.is_there():
+                raise UnreadableImage("watched-folder-gone", path=self.folder)
             if (item := self._take_settled()) is not None:
                 return item
-            left = min((waiting.until for waiting in self._waiting.values()), default=None)
-            timeout = None if left is None else max(0.0, left - self.clock())
-            if sys.platform == "win32":
-                timeout = min(1.0, timeout or 1.0)  # or Ctrl-C would not be noticed
+            left = min((waiting.until - self.clock() for waiting in self._waiting.values()), default=_LOOK_AGAIN)
             try:
-                told = self._told.get(timeout=timeout)
+                told = self._told.get(timeout=min(_LOOK_AGAIN, max(0.0, left)))
             except queue.Empty:
                 continue
             if told is None:
@@ -159,10 +167,30 @@ class _Handler(FileSystemEventHandler):
         self._arrivals = arrivals
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type == "deleted" and os.fsdecode(event.src_path) == self._arrivals.folder:
+            # The system watches it no longer, even if another one gets its name.
+            self._arrivals.is_there = lambda: False
         if event.event_type not in _TELLING:
             return
         moved = isinstance(event, FileSystemMovedEvent)
         self._arrivals.tell(os.fsdecode(event.dest_path if moved else event.src_path))
+
+
+def _remember(folder: str) -> Callable[[], bool]:
+    """Tells whether a folder is still the same, for the system follows the one that is watched to another name.
+
+    Raises:
+        OSError: it is not there.
+    """
+    before = os.stat(folder)
+
+    def is_same() -> bool:
+        try:
+            return os.path.samestat(before, os.stat(folder))
+        except OSError:
+            return False
+
+    return is_same
 
 
 @contextmanager
@@ -180,6 +208,7 @@ def watch(arrivals: Arrivals, poll: bool = False) -> Iterator[None]:
     observer = PollingObserver(timeout=_POLL) if poll else Observer()
     observer.schedule(_Handler(arrivals), arrivals.folder, recursive=True)
     try:
+        arrivals.is_there = partial(os.path.isdir, arrivals.folder) if poll else _remember(arrivals.folder)
         observer.start()
     except OSError as error:
         raise CannotWrite("folder-not-watched", path=arrivals.folder, reason=str(error.strerror).lower()) from error

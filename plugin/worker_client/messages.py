@@ -201,6 +201,7 @@ ENGLISH = {
         "The processes on the Ray cluster end before they begin ({reason}); install the program on every machine of it."
     ),
     "watch-no-folder": N_("There is no folder '{path}' to watch; check its name."),
+    "watched-folder-gone": N_("The watched folder '{path}' was removed or renamed; start again when it is there."),
     "folder-not-watched": N_("The folder '{path}' can't be watched ({reason}); use --poll."),
     "space-short": N_("The results need about {needed} and {free} are free; free some space in time."),
     # Photos that can't be read

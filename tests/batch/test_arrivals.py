@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from c2p_core import cli
+from c2p_core.batch import local
 from c2p_core.batch.arrivals import Arrivals, name_below, watch
+from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
-from tests.batch.darken import results_of, save
+from c2p_core.errors import Message, UnreadableImage
+from tests.batch.darken import darken, results_of, save
 from tests.checkout import ROOT, environment
 
 
@@ -157,6 +160,56 @@ def test_the_system_tells_of_what_is_written_and_renamed(tmp_path: Path, poll: b
             assert item is not None
             found.append(item)
     assert {item.place.replace(os.sep, "/") for item in found} == {"before.png", "new.png", "day/inside.png"}
+
+
+def replace_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("before"))
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("poll", [False, True])
+@pytest.mark.parametrize("lose", [Path.rmdir, lambda folder: folder.rename(folder.with_name("other"))])
+def test_a_folder_that_goes_ends_the_waiting(tmp_path: Path, poll: bool, lose: Callable[[Path], None]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    with watch(arrivals, poll):
+        lose(folder)
+        with pytest.raises(UnreadableImage) as error:
+            arrivals.wait()
+    assert (error.value.code, error.value.fields) == ("watched-folder-gone", {"path": str(folder)})
+
+
+def test_another_folder_of_the_same_name_is_not_the_one_that_is_watched(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    with watch(arrivals):
+        replace_folder(folder)
+        with pytest.raises(UnreadableImage):
+            arrivals.wait()
+    with watch(arrivals, poll=True):
+        (tmp_path / "before").rmdir()
+        replace_folder(folder)
+        save(folder / "a.png")
+        assert (item := arrivals.wait()) is not None and item.place == "a.png"
+
+
+def test_the_command_ends_with_a_sentence_when_its_folder_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / "a.png", 200)
+
+    def protect_and_lose(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        yield from darken(items, job, control)
+        folder.rename(tmp_path / "other")
+
+    monkeypatch.setattr(local, "keep_models", lambda: protect_and_lose)
+    assert cli.main(["watch", str(folder), "-o", str(out), "--settle", "0.1"]) == UnreadableImage.exit_code
+    said = Message("watched-folder-gone", path=str(folder)).text()
+    assert capsys.readouterr().err == f"c2p: {said}\n"
+    assert list(results_of(out)) == ["a.png"] and (out / "report.html").exists()
 
 
 _WATCH = """
