@@ -69,7 +69,9 @@ def _parts(found: Mapping[str, Any]) -> Iterator[str]:
 def _compare_workers(workers: Mapping[str, Any]) -> Iterator[str]:
     runs = workers["runs"]
     one, most = runs[0], runs[-1]
-    steps = "the default number of" if one["steps"] is None else str(one["steps"])
+    steps = f"{one['steps']} search steps a face"
+    if one["steps"] is None:
+        steps = "a number of search steps that was not recorded"
     ratio, whole = one["between"] / most["between"], one["seconds"] / most["seconds"]
     yield "## More than one worker"
     yield table(
@@ -83,7 +85,7 @@ def _compare_workers(workers: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"{most['workers']} workers are {ratio:.2f} times as fast as one (aim {AIM:g}:"
-        f" {'reached' if ratio >= AIM else 'missed'}), {whole:.2f} times with the start included; {steps} search steps."
+        f" {'reached' if ratio >= AIM else 'missed'}), {whole:.2f} times with the start included; {steps}."
         f" {_describe_circumstances(workers)}"
     )
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.circumstances import describe_circumstances, resolve_steps
 from benchmarks.data import CHECKOUT
-from benchmarks.fingerprint import fingerprint_code
 from benchmarks.recognisers import open_store as open_models
 from benchmarks.rows import SCALE_FILE
 from benchmarks.suites.cost import group_photo
@@ -58,7 +58,7 @@ class Workers:
     Attributes:
         workers: of one core each.
         photos, faces: protected.
-        steps: of the search a face; None for the default.
+        steps: of the search a face.
         seconds: of the batch, with the start of the cluster and the loading of models.
         between: seconds a photo from the first result of each worker to the last: without either.
         search_seconds: sum over the faces.
@@ -67,7 +67,7 @@ class Workers:
     workers: int
     photos: int
     faces: int
-    steps: int | None
+    steps: int
     seconds: float
     between: float
     search_seconds: float
@@ -136,7 +136,7 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
         for number in range(max(photos, _TIMED)):
             group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
         shoot = sorted((folder / "shoot").iterdir())
-        circumstances = _describe_circumstances()
+        circumstances = describe_circumstances()
         stages, outcome = measure_stages(shoot[:_TIMED])
         say(str(stages))
         rates = measure_rates(outcome, folder)
@@ -144,7 +144,7 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
         found = {
             "megapixels": MEGAPIXELS,
             "parts": {**circumstances, "stages": asdict(stages), "rates": asdict(rates)},
-            "workers": _compare_workers(shoot[:photos], folder, steps, say)
+            "workers": _compare_workers(shoot[:photos], folder, resolve_steps(steps), say)
             if photos
             else json.loads(path.read_text())["workers"],
         }
@@ -153,36 +153,18 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
     return path
 
 
-def _describe_circumstances() -> dict[str, Any]:
-    """The code, the number of cores, and the load of the last minute: how many processes wanted to compute."""
-    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    return {"code": fingerprint_code(), "cores": os.cpu_count(), "load": load}
-
-
-def _compare_workers(
-    shoot: Sequence[Path], folder: Path, steps: int | None, say: Callable[[str], None]
-) -> dict[str, Any]:
-    circumstances, compared = _describe_circumstances(), []
+def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
+    circumstances, compared = describe_circumstances(), []
     for count in WORKERS:
         compared.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
         say(str(compared[-1]))
     return {**circumstances, "runs": [asdict(one) for one in compared]}
 
 
-def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int | None) -> Workers:
+def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) -> Workers:
     """Run the command with so many workers of one core each."""
     words = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
-    words += [
-        "--engine",
-        "ray",
-        "--address",
-        "local",
-        "--jobs",
-        str(workers),
-        "--cores",
-        "1",
-        *(("--steps", str(steps)) if steps else ()),
-    ]
+    words += ["--engine", "ray", "--address", "local", "--jobs", str(workers), "--cores", "1", "--steps", str(steps)]
     told = subprocess.run(
         [sys.executable, "-m", "c2p_core", *words], stdout=subprocess.PIPE, check=True, env=_environment()
     )

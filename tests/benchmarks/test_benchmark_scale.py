@@ -18,7 +18,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.sources import REPORT_FOLDER
 from c2p_core.models.store import ModelStore
 
-RUN = {"photos": 8, "faces": 8, "steps": None, "search_seconds": 60.0}
+RUN = {"photos": 8, "faces": 8, "search_seconds": 60.0}
 STAGES = {
     "read": 0.5,
     "detect": 1.0,
@@ -31,11 +31,11 @@ STAGES = {
 RATES = {"results": 50.0, "no_report": 60.0, "rows": 200.0, "objects": 20.0, "requests": 2.5, "messages": 100.0}
 
 
-def found(between: float = 5.5, **rates: float | None) -> dict[str, Any]:
+def found(between: float = 5.5, steps: int | None = 80, **rates: float | None) -> dict[str, Any]:
     """Figures of two workers, the second run with so many seconds a photo, and of the parts beside them."""
     runs = [
-        {"workers": 1, "seconds": 90.0, "between": 10.0, **RUN},
-        {"workers": 2, "seconds": 50.0, "between": between, **RUN},
+        {"workers": 1, "seconds": 90.0, "between": 10.0, **RUN, "steps": steps},
+        {"workers": 2, "seconds": 50.0, "between": between, **RUN, "steps": steps},
     ]
     return {
         "megapixels": 6.0,
@@ -83,6 +83,11 @@ def test_the_slowest_part_breaks_first(text: str) -> None:
                                               ("1.25 times as fast as one (aim 1.7: missed)", 8.0)])  # fmt: skip
 def test_the_aim_is_told_as_reached_or_missed(tmp_path: Path, met: str, between: float) -> None:
     assert met in write(tmp_path, found(between))
+
+
+def test_the_steps_of_the_searches_are_told(tmp_path: Path) -> None:
+    assert "with the start included; 80 search steps a face." in write(tmp_path, found())
+    assert "; a number of search steps that was not recorded." in write(tmp_path, found(steps=None))
 
 
 def test_what_the_writer_spends_its_time_on_follows_from_files_of_one_byte(tmp_path: Path) -> None:

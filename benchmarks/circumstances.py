@@ -1,0 +1,20 @@
+"""What a measurement was made with and under, to be kept beside its figures."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from benchmarks.fingerprint import fingerprint_code
+from c2p_core.search import SearchSettings
+
+
+def describe_circumstances() -> dict[str, Any]:
+    """The code, the number of cores, and the load of the last minute: how many processes wanted to compute."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {"code": fingerprint_code(), "cores": os.cpu_count(), "load": load}
+
+
+def resolve_steps(steps: int | None) -> int:
+    """The steps of a search: those asked for, or the product's default of today, which may be another tomorrow."""
+    return SearchSettings().steps if steps is None else steps
