@@ -219,8 +219,9 @@ class Journal:
         Other versions may search with other steps, and processes share the cores.
         """
         found = self._query(
-            "SELECT seconds, faces, report FROM photos WHERE state = 'done' AND settings = ? AND program = ?"
-            " ORDER BY finished DESC LIMIT ?",
+            # Copies of earlier results took no time.
+            "SELECT seconds, faces, report FROM photos WHERE state = 'done' AND seconds > 0 AND settings = ?"
+            " AND program = ? ORDER BY finished DESC LIMIT ?",
             (settings, __version__, _LATEST),
         )
         alike = [(seconds, faces) for seconds, faces, told in found if json.loads(told).get("processes") == processes]

@@ -81,3 +81,61 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     assert all(row.report["faces"][0]["similarities"] for row in rows.values())
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("-after.jpg") == 3
+
+
+def wait_for_end(group: int) -> None:
+    """Wait until none of a group of processes is left: those that worked end when they notice that the first has."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("processes are left")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
+@pytest.mark.parametrize(("options", "signals"), [([], 2), (["--jobs", "2"], 1), (["--jobs", "2"], 2)])
+def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
+    tmp_path: Path, options: list[str], signals: int
+) -> None:
+    """A second Ctrl-C comes while the first one's step is still computed, of four faces at a time."""
+    shoot, out = tmp_path / "shoot", tmp_path / "out"
+    portrait = data.astronaut()
+    Image.fromarray(portrait).save(save(shoot / "a.png"))
+    Image.fromarray(np.hstack([portrait, portrait[:, ::-1]] * 2)).save(shoot / "b.png")
+    Image.fromarray(portrait[:, ::-1]).save(shoot / "c.png")
+    command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3"]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            while not (out / "a.png").exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            for _ in range(signals):
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+                time.sleep(0.1)
+            _, err = process.communicate(timeout=120)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130 and "Traceback" not in err, err
+    assert ("Stopped at once." in err, "Run the same command again to go on." in err) == (signals == 2, signals == 1)
+    wait_for_end(process.pid)
+    first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
+    assert "a.png" in first and len(first) < 3 and all(Image.open(out / name).load() is not None for name in first)
+    assert [path for path in out.rglob("*.part") if path.parent.name != ".c2p"] == []
+    assert (out / "report.html").exists() is (signals == 1)
+
+    ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment())
+    summary = json.loads(ended.stdout)
+    assert (summary["done_before"], summary["protected"]) == (len(first), 3 - len(first))
+    assert sorted(results_of(out)) == ["a.png", "b.png", "c.png"] and list(out.rglob("*.part")) == []
+    assert {name: (out / name).stat().st_mtime_ns for name in first} == first
+    journal = Journal(out / ".c2p" / run.JOURNAL)
+    rows = {row.place: (row.state, row.faces) for row in journal.rows()}
+    journal.close()
+    assert rows == {"a.png": ("done", 1), "b.png": ("done", 4), "c.png": ("done", 1)}

@@ -130,10 +130,11 @@ def make_row(place: str, **told: object) -> Row:
     return Row(place, "ab", place, place, 1, 1, "done", {"processes": 1}, place, "cd", 1, 1, **told)  # type: ignore[arg-type]
 
 
-def test_results_of_other_versions_tell_no_pace(tmp_path: Path) -> None:
+def test_results_of_other_versions_and_copies_tell_no_pace(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write(make_row("a", faces=2, seconds=20.0))
     journal.write(make_row("b", faces=1, seconds=99.0, program="0.1.0"))
+    journal.write(make_row("c", faces=2))
     assert journal.pace("ab", 1) == Pace(20.0, 2, 1)
     journal.close()
 
