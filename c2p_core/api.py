@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from c2p_core.errors import Cancelled, Message
 from c2p_core.photo import Layer, Photo
-from c2p_core.priors.registry import MODULES
+from c2p_core.prior_registry import REGISTRY
 
 Mode = Literal["dodge", "decoy"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -26,7 +26,7 @@ Part = Literal["brows", "mouth", "nose", "jaw"]
 Box = tuple[float, float, float, float]
 FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
-PRIORS = tuple(MODULES)
+PRIORS = tuple(REGISTRY)
 AUTO: Literal["auto"] = "auto"
 """What a request says where its profile decides."""
 DEFAULT_CLIP = "clip-mini"  # what ships
@@ -159,7 +159,7 @@ class ProtectRequest:
             detected earlier.
         profile: which models are meant where the next three say "auto": "embedded" for those that ship, "full" for
             those that the user has fetched, "auto" for "full" where they and a graphics card are there (``profiles``).
-        prior: name of the generative prior, see ``priors.registry``.
+        prior: name of the generative prior, see ``prior_registry``.
         clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
             the path of a file with weights.
         recognisers: "auto" for all that the profile has, or names, among which "auto" stands for those. A name may also

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from c2p_core import verify
-from c2p_core.api import PRIORS, Computation, Face, FaceReport, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import Computation, Face, FaceReport, ProtectRequest, ProtectResult, Trace
 from c2p_core.compute_plan import Attempt, ComputePlan, run_first_that_fits
 from c2p_core.device import CPU
 from c2p_core.errors import Message
@@ -24,6 +24,7 @@ from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything
 from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
+from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.prior import Code
 from c2p_core.recognition import Recogniser
 from c2p_core.recognition.other_photos import find_stronger, read_other_photos
@@ -174,9 +175,9 @@ def _move_to_processor(direction: Direction, warm: WarmModels, said: Message | N
 
 
 def is_generated(direction: Direction, amounts: Amounts) -> bool:
-    """Whether anything was painted; of a prior that is no painter, all of a change is made up."""
+    """Whether anything was painted, or the prior generates all of a change."""
     request, (_, _, makeup) = direction.request, amounts.factors()
-    if request.prior != PRIORS[0]:
+    if REGISTRY[request.prior].generates:
         return True
     chosen = (settings_for(found.subject.face, request) for found in direction.found)
     return makeup > 0 and any(paints_anything(settings.prompt) for settings in chosen)

@@ -13,17 +13,18 @@ from typing import get_args
 import numpy as np
 import torch
 
-from c2p_core.api import AUTO, DEFAULT_CLIP, PRIORS, Profile, ProtectRequest
+from c2p_core.api import AUTO, DEFAULT_CLIP, Profile, ProtectRequest
 from c2p_core.device import device_name
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry, Role
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
+from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import find_checkpoints
 
 PROFILE_VARIABLE = "C2P_PROFILE"
 """Environment variable with the profile of those who name none, such as GIMP."""
-_PRIOR = "stylegan2"
+_DEFAULT_PRIORS = {entry.default_of: name for name, entry in REGISTRY.items() if entry.default_of}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
         BadRequest, ModelUnavailable: as ``choose_profile``.
     """
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
-    return choose_profile(ProtectRequest(nothing, prior=PRIORS[0], profile=default_profile()), store, device)
+    return choose_profile(
+        ProtectRequest(nothing, prior=_DEFAULT_PRIORS["embedded"], profile=default_profile()), store, device
+    )
 
 
 def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device) -> ChosenProfile:
@@ -133,11 +136,11 @@ def _find_clip(store: ModelStore) -> str | None:
 
 
 def _take_embedded(request: ProtectRequest, why: Message) -> ChosenProfile:
-    return ChosenProfile(_name_models(request, "embedded", PRIORS[0], DEFAULT_CLIP), why)
+    return ChosenProfile(_name_models(request, "embedded", _DEFAULT_PRIORS["embedded"], DEFAULT_CLIP), why)
 
 
 def _take_full(request: ProtectRequest, store: ModelStore, why: Message) -> ChosenProfile:
-    return ChosenProfile(_name_models(request, "full", _PRIOR, _find_clip(store) or DEFAULT_CLIP), why)
+    return ChosenProfile(_name_models(request, "full", _DEFAULT_PRIORS["full"], _find_clip(store) or DEFAULT_CLIP), why)
 
 
 def _name_models(request: ProtectRequest, profile: Profile, prior: str, clip: str) -> ProtectRequest:

@@ -22,7 +22,7 @@ def encode_look(look: Look) -> Tensor:
     """Encode a look as a (9, 6) product code; products that it does not name are absent."""
     code = bare_code()
     for touch in look:
-        name = "black" if touch.product == "lashes" else touch.colour
+        name = CATALOGUE[touch.product].fixed_colour or touch.colour
         colour = None if name is None else PIGMENTS[name]
         code[PRODUCTS.index(touch.product)] = product_row(touch.product, colour, touch.intensity, touch.spread)
     return code

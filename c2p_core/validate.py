@@ -8,7 +8,7 @@ from c2p_core.api import AUTO, Mode, Part, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
-from c2p_core.priors.registry import MODULES
+from c2p_core.prior_registry import REGISTRY
 
 # The largest that the worker's protocol can carry.
 LARGEST_SEED = 2**31 - 1
@@ -30,14 +30,14 @@ def check_request(request: ProtectRequest) -> None:
             raise BadRequest("strength-out-of-range", value=strength, low=0, high=1)
     if request.mode not in get_args(Mode):
         raise BadRequest("mode-unknown", mode=request.mode, known=list(get_args(Mode)))
-    if request.prior not in (AUTO, *MODULES):
-        raise BadRequest("prior-unknown", prior=request.prior, known=list(MODULES))
+    if request.prior not in (AUTO, *REGISTRY):
+        raise BadRequest("prior-unknown", prior=request.prior, known=list(REGISTRY))
     if request.clip != AUTO:
         parse_clip(request.clip)
     for part in (*request.locks, *(part for look in request.looks for part in look.locks or ())):
         if part not in get_args(Part):
             raise BadRequest("lock-unknown", part=part, known=list(get_args(Part)))
-    if request.free_noise and request.prior != "stylegan2":
+    if request.free_noise and not (request.prior in REGISTRY and REGISTRY[request.prior].free_noise):
         raise BadRequest("prior-without-noise")
     if request.steps is not None and not 1 <= request.steps <= _MOST_STEPS:
         raise BadRequest("steps-out-of-range", value=request.steps, low=1, high=_MOST_STEPS)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from c2p_core.guidance.tables import TABLES
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, Look, Touch, draw_named_look, usual_spread
+from c2p_core.products.catalogue import PRODUCTS
 
 # Templates and phrasings for the check only; training never uses them.
 HELD_OUT_TEMPLATES = ("a portrait of someone wearing {}", "a photo of a face with {}", "a person with {} in a photo")
@@ -23,7 +24,7 @@ _PHRASINGS = (
     "{finish} {colour} {product}",
 )
 _CONJUNCTIONS = (" and ", ", ", " with ", " and ")
-# Relative frequency of each product.
+# Relative frequency of each product; 1 for those that are missing here. Their order is part of what a seed draws.
 _PRODUCT_WEIGHTS = {
     "lips": 4.0,
     "eyeshadow": 4.0,
@@ -60,7 +61,7 @@ def sample_look(rng: random.Random, held_out: bool = False, subject: str = "") -
 
 def draw_products(rng: random.Random) -> Look:
     """Draw one to four random products."""
-    remaining = dict(_PRODUCT_WEIGHTS)
+    remaining = {**_PRODUCT_WEIGHTS, **{name: 1.0 for name in PRODUCTS if name not in _PRODUCT_WEIGHTS}}
     look: Look = ()
     for _ in range(rng.choices((1, 2, 3, 4), (0.42, 0.34, 0.16, 0.08))[0]):
         product = rng.choices(list(remaining), list(remaining.values()))[0]

@@ -14,6 +14,7 @@ from c2p_core.api import (
     AUTO,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
+    PRIORS,
     Device,
     FaceChoice,
     Mode,
@@ -69,7 +70,7 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
         envvar="C2P_PROFILE",
         help="Models where the next three say auto: those that ship, those of the full profile, or what suits.",
     ),
-    click.option("--prior", default=AUTO, show_default=True, help="How faces are changed: makeup, stylegan2."),
+    click.option("--prior", default=AUTO, show_default=True, help=f"How faces are changed: {', '.join(PRIORS)}."),
     click.option("--clip", default=AUTO, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."),
     click.option(
         "--recognisers", default="auto", show_default=True, metavar="auto|NAMES", help="Recognisers to protect from."

@@ -72,6 +72,10 @@ class TextGuidance:
 
     Pictures are (B, 3, 256, 256) float sRGB in 0..1 on the face canvas; gradients flow to them. Embeddings are (B, D).
     The model's input is sampled from the canvas by a grid; see ``sampling_grid``.
+
+    Attributes:
+        network: open_clip's model, on the device.
+        pixel_mean: (3, 1, 1) that is subtracted from its input.
     """
 
     def __init__(
@@ -99,12 +103,12 @@ class TextGuidance:
         network, self._tokenize = _load(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
-        self._model = place(network, device)
-        self._embed_prepared = accelerate(lambda x: self._model.encode_image(x, normalize=True), device, recorded)
-        preprocess = self._model.visual.preprocess_cfg
-        size = self._model.visual.image_size
+        self.network = place(network, device)
+        self._embed_prepared = accelerate(lambda x: self.network.encode_image(x, normalize=True), device, recorded)
+        preprocess = self.network.visual.preprocess_cfg
+        size = self.network.visual.image_size
         self._size = (size, size) if isinstance(size, int) else tuple(size)
-        self._mean = torch.tensor(preprocess["mean"], device=device)[:, None, None]
+        self.pixel_mean = torch.tensor(preprocess["mean"], device=device)[:, None, None]
         self._std = torch.tensor(preprocess["std"], device=device)[:, None, None]
 
     def sampling_grid(self, mesh: Tensor) -> Tensor:
@@ -124,7 +128,7 @@ class TextGuidance:
             face = F.interpolate(face, self._size, mode="area")
         else:
             face = F.interpolate(face, self._size, mode="bicubic", align_corners=False).clamp(0, 1)
-        return self._embed_prepared((face - self._mean) / self._std)
+        return self._embed_prepared((face - self.pixel_mean) / self._std)
 
     def embed_text(self, prompt: str) -> Tensor:
         """Embed a prompt as a unit vector (D,), averaged over templates."""
@@ -156,7 +160,7 @@ class TextGuidance:
     @torch.no_grad()
     def _embed_texts(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenize([text.lower() for text in texts]).to(self._device)
-        embeddings: Tensor = self._model.encode_text(tokens, normalize=True)
+        embeddings: Tensor = self.network.encode_text(tokens, normalize=True)
         return embeddings
 
 

@@ -19,10 +19,10 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.licences import generator_warnings, licence_warnings, used_generators
 from c2p_core.models.store import ModelStore
+from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.prior import Prior, Resources
-from c2p_core.priors.registry import MODULES
 from c2p_core.profiles import choose_default, find_generator, full_recognisers
 from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
 from c2p_core.recognition.decoys import decoy_warnings, load_decoys
@@ -138,7 +138,7 @@ def load_models(
         source=(request.clip, recorded),
     )
     used = [*(r.name for r in recognisers), *store.serving(request.clip)]
-    if prior.name == "stylegan2":
+    if REGISTRY[request.prior].loads_generator:
         warnings += generator_warnings(store)
         used += used_generators(store, generator)
     warnings += licence_warnings(store, used)
@@ -146,12 +146,12 @@ def load_models(
 
 
 def load_prior(name: str, resources: Resources) -> Prior:
-    """Load a prior by its name in ``priors.registry``.
+    """Load a prior by its name in ``prior_registry``.
 
     Raises:
         ModelUnavailable: one of its models is missing and could not be fetched.
     """
-    prior: Prior = importlib.import_module(MODULES[name]).load(resources)
+    prior: Prior = importlib.import_module(REGISTRY[name].module).load(resources)
     return prior
 
 

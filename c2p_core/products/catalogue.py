@@ -28,6 +28,7 @@ class Product:
             ``not_colours``, or none where that is None.
         not_colours: see ``colours``.
         usual_colour: its colour when a prompt names none, None for the middle of its palette.
+        fixed_colour: its colour, whatever a prompt says.
         finishes: words for its finish in training captions.
         own_region: its region, a key of ``geometry.REGIONS``; empty where the key is the product's name.
         sticks_to: the surface that it can be painted on, see ``paint``.
@@ -45,6 +46,7 @@ class Product:
     colours: tuple[str, ...] = ()
     not_colours: tuple[str, ...] | None = None
     usual_colour: str | None = None
+    fixed_colour: str | None = None
     finishes: tuple[str, ...] = ()
     own_region: str = ""
     sticks_to: Literal["anything", "skin", "lids", "hairs", "eyes"] = "anything"
@@ -141,6 +143,7 @@ _PRODUCTS = (
         softness=(0.003, 0.006),
         limit=3.0,
         palette=_BROWN_TO_BLACK,
+        fixed_colour="black",
         sticks_to="eyes",
     ),
     Product(

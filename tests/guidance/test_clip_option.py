@@ -106,7 +106,7 @@ def test_a_cached_tag_is_used_with_its_own_preprocessing(tiny: Path, tag: str, m
     monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))
     weights = find_weights("tiny-clip", tag, offline=False)
     assert (weights.file, weights.preprocessing) == (tiny / "weights.safetensors", {"mean": (0.5, 0.5, 0.5)})
-    assert guidance(f"tiny-clip:{tag}")._mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert guidance(f"tiny-clip:{tag}").pixel_mean.flatten().tolist() == [0.5, 0.5, 0.5]
 
 
 def test_an_uncached_tag_is_not_fetched_offline(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,14 +186,14 @@ sources = []
 """
         )
     loaded = TextGuidance(ModelStore(tmp_path / "models", True, bundle), CPU, "tiny-clip", tag)
-    assert loaded._mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert loaded.pixel_mean.flatten().tolist() == [0.5, 0.5, 0.5]
     tokens = open_clip.get_tokenizer("tiny-clip")(["a photo of a face with red lipstick"])
     with torch.no_grad():
-        found, wanted = (one.encode_text(tokens, normalize=True) for one in (loaded._model, network))
+        found, wanted = (one.encode_text(tokens, normalize=True) for one in (loaded.network, network))
     assert torch.allclose(found, wanted, atol=1e-3)
     # The usual activation would give something else.
     network = CLIP(**CONFIG)
-    network.load_state_dict(loaded._model.state_dict())
+    network.load_state_dict(loaded.network.state_dict())
     with torch.no_grad():
         assert not torch.allclose(network.encode_text(tokens, normalize=True), wanted, atol=1e-3)
 

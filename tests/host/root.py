@@ -97,7 +97,7 @@ def root_of(recipe: Recipe) -> Path:
                 raise NoRoot(f"set {recipe.variable}=build to have it built ({recipe.minutes} minutes, once)")
             _check_system()
             for stale in cache.glob(f"{recipe.name}-*/"):
-                _delete(stale)
+                delete_tree(stale)
             _build(recipe, root)
     return root
 
@@ -149,7 +149,7 @@ def _build(recipe: Recipe, root: Path) -> None:
     (root / _READY).touch()
 
 
-def _delete(folder: Path) -> None:
+def delete_tree(folder: Path) -> None:
     """Deletes a root folder, unless something is mounted in it: that would be deleted too, be it all of the system."""
     mounted = [point.mountpoint for point in psutil.disk_partitions(all=True)]
     if below := [point for point in mounted if Path(point).is_relative_to(folder)]:

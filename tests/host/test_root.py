@@ -14,7 +14,7 @@ pytestmark = pytest.mark.host
 ATTEMPT = """
 mkdir -p root/outer system && touch system/precious root/ours
 mount --bind system root/outer
-"$PYTHON" -c 'from pathlib import Path; from tests.host import root; root._delete(Path("root").resolve())'
+"$PYTHON" -c 'from pathlib import Path; from tests.host import root; root.delete_tree(Path("root").resolve())'
 """
 
 

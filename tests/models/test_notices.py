@@ -12,9 +12,7 @@ from skimage import data
 from c2p_core import compare, pipeline, run
 from c2p_core.api import ProtectRequest
 from c2p_core.compute_plan import Attempt, ComputePlan
-from c2p_core.direction import Direction
 from c2p_core.errors import Message
-from c2p_core.models import loaded
 from c2p_core.models.loaded import WarmModels, warm_up
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -47,14 +45,8 @@ def fail_once(function: Any) -> Any:
 
 
 def test_a_search_that_is_begun_again_tells_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(began: run.Run, found: Found) -> Direction:
-        request, where = began.request, began.device
-        warnings: list[Message] = []
-        loaded.load_models(request, began.store, where, warnings, began.warm)
-        return Direction(request, (), (), (), (), where, began.store, tuple(warnings))
-
     monkeypatch.setattr(run, "plan_attempts", lambda device, faces: TWICE)
-    monkeypatch.setattr(pipeline, "_find_direction", fail_once(search))
+    monkeypatch.setattr(pipeline, "search_faces", fail_once(lambda *arguments: ()))
     request = ProtectRequest(PHOTO, device="cpu", recognisers=("mobileface",))
     found = pipeline.find_direction(request, store=store, found=Found((), (), ()))
     assert found.warnings.count(NOTICE) == 1 and store.take_notices() == []

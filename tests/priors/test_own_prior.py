@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+from skimage import io
 
 from c2p_core import Photo, ProtectRequest, protect
 from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.registry import MODULES
+from c2p_core.prior_registry import REGISTRY, PriorEntry
 from c2p_core.validate import check_request
 from tests.error_assertions import raising
 
@@ -78,7 +82,7 @@ class ShapeFace:
 def shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "toy_prior.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(MODULES, "shape", "toy_prior")  # the one line
+    monkeypatch.setitem(REGISTRY, "shape", PriorEntry("toy_prior"))  # the one line
     return "shape"
 
 
@@ -99,6 +103,39 @@ def test_a_photo_is_protected_with_it(shape: str) -> None:
 def test_its_face_can_wear_a_look(shape: str) -> None:
     lips = request(shape, prompt="red lipstick", layers=True)
     assert "Lipstick" in {layer.name for layer in protect(lips, store=ModelStore(offline=True)).layers}
+
+
+# The registry is read when other modules are imported, so the line has to be there before.
+PROGRAM = """
+import sys
+from c2p_core import prior_registry
+prior_registry.REGISTRY["shape"] = prior_registry.PriorEntry("toy_prior")
+from c2p_core.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_command(folder: Path, *arguments: str) -> str:
+    """The output of ``c2p`` in an installation with the prior."""
+    (folder / "toy_prior.py").write_text(MODULE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "C2P_OFFLINE": "1"}
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_command_lists_it(tmp_path: Path) -> None:
+    assert "How faces are changed: makeup, stylegan2, shape." in " ".join(
+        run_command(tmp_path, "protect", "--help").split()
+    )
+
+
+@pytest.mark.slow
+def test_the_command_protects_with_it(tmp_path: Path) -> None:
+    io.imsave(tmp_path / "me.png", skimage.data.astronaut())
+    options = ["--prior", "shape", "--recognisers", "mobileface", "--steps", "4", "--device", "cpu"]
+    run_command(tmp_path, "protect", str(tmp_path / "me.png"), "-o", str(tmp_path / "out.png"), *options)
+    before, after = (io.imread(tmp_path / name) for name in ("me.png", "out.png"))
+    assert 0 < (before != after).any(2).mean() < 0.3
 
 
 def test_a_name_that_the_registry_lacks_is_refused_with_those_that_it_has() -> None:
