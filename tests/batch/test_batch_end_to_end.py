@@ -78,7 +78,7 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     assert {place: (row.state, row.faces) for place, row in rows.items()} == dict.fromkeys(
         ("a.jpg", "day 1/b.png", "day 1/c.webp"), ("done", 1)
     )
-    assert all(row.report["faces"][0]["similarities"] for row in rows.values())
+    assert all(row.report["faces"][0]["similarities"] and row.report["processes"] == 1 for row in rows.values())
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("-after.jpg") == 3
 
