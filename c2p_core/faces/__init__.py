@@ -57,11 +57,15 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     Raises:
         ModelUnavailable: a model is missing or damaged.
     """
+    from c2p_core.faces.detect import TOLERANCE, why_skipped
     from c2p_core.faces.view import View
 
     view = View(photo)
     faces = _load_detector(store)(view, reduced)
-    return skip_covered(faces, find_visible(view, faces, store))
+    # What covers a face is seen as well in a copy in which it is too small.
+    tolerance = TOLERANCE if reduced > 1 else 0.0
+    large_enough = [replace(face, skipped=why_skipped(reduced * face.eye_distance, tolerance)) for face in faces]
+    return skip_covered(faces, find_visible(view, large_enough, store))
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:

@@ -45,7 +45,7 @@ def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
     """
     distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
     skipped = why_skipped(distance, tolerance)
-    if skipped is None and why_skipped(face.eye_distance) is None:
+    if skipped is None and face.skipped is not None and face.skipped.code != "eyes-too-close":
         skipped = face.skipped
     x0, y0, x1, y1 = face.box
     box = (x0 * float(scale[0]), y0 * float(scale[1]), x1 * float(scale[0]), y1 * float(scale[1]))
