@@ -239,7 +239,7 @@ class FaceRenderer:
         return visibility_penalty(ratios, overstrain)
 
     def _measure_visibility(self, rendered: Rendered) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """How visible a change is: in the units of the limits ``moved``, ``shifted``, ``patchy`` and ``lines``."""
+        """How visible a change is: in the units of the limits, ``displacement``, ``colour_shift`` and so on."""
         shift = warp_points(rendered.displacement, self._mesh) - self._mesh
         landmarks = shift.norm(dim=1).mean() / CANVAS_EYE_DISTANCE
         # Includes shifts of colour where edges moved, as usual measures do.
@@ -283,10 +283,12 @@ class FaceRenderer:
         """Limits of visibility that what was done to the face before does not exceed: it may be spread otherwise."""
         still = torch.zeros(2, CELLS, CELLS, device=self._device)
         density = torch.zeros_like(self._linear)
-        _, *there = self._measure_visibility(Rendered(self._paint_face(density), still, density))
-        names = ("shifted", "patchy", "lines")
+        _, shifted, patchy, lines = self._measure_visibility(Rendered(self._paint_face(density), still, density))
         return replace(
-            limits, **{name: max(getattr(limits, name), float(v)) for name, v in zip(names, there, strict=True)}
+            limits,
+            colour_shift=max(limits.colour_shift, float(shifted)),
+            patchiness=max(limits.patchiness, float(patchy)),
+            new_lines=max(limits.new_lines, float(lines)),
         )
 
     def _grain_density(self, code: Tensor) -> Tensor:
