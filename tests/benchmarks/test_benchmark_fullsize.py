@@ -73,6 +73,16 @@ def test_networks_run_as_the_product_runs_them_and_each_loop_has_its_memory(
     assert speed.plain_host_mib >= speed.host_mib > 0 and min(speed.tuning, speed.search, speed.plain_search) > 0
 
 
+def test_random_weights_make_values_of_the_size_that_trained_ones_make() -> None:
+    torch.manual_seed(0)
+    network = MobileFaceNet()
+    chips = torch.rand(2, 3, 112, 112)
+    with torch.no_grad():
+        assert float(freeze(network)(chips).std()) < 1e-3
+        fullsize._settle(network, 112)
+        assert 0.1 < float(freeze(network)(chips).std()) < 10
+
+
 def test_they_are_the_papers_recognisers_with_random_weights(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
