@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from c2p_core.api import Device
-from c2p_core.errors import BadRequest, Message
+from c2p_core.errors import BadRequest, Message, first_line
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def find_gpu_problem(kind: str = "cuda") -> str:
     except RuntimeError as error:
         if is_out_of_gpu_memory(error):
             return ""  # usable, but its memory is full at the moment
-        return str(error).partition("\n")[0] or type(error).__name__
+        return first_line(error)
     return ""
 
 

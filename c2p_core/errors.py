@@ -17,6 +17,7 @@ __all__ = [
     "NoFace",
     "UnreadableImage",
     "first_line",
+    "name_error",
 ]
 
 
@@ -24,6 +25,12 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error of a library says, for the reason in a sentence of ours; else its type."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".:")[:160] if lines else type(error).__name__
+
+
+def name_error(error: BaseException) -> str:
+    """The type of an unexpected error and the first line of what it says, for a report of it."""
+    kind = type(error).__name__
+    return f"{kind}: {first_line(error)}" if str(error).strip() else kind
 
 
 class C2PError(Exception):

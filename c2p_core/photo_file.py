@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2p_core.api import CancelToken, Progress, ProtectRequest
-from c2p_core.errors import BadRequest, C2PError, CannotWrite, Message, NoFace, UnreadableImage
+from c2p_core.errors import BadRequest, C2PError, CannotWrite, Message, NoFace, UnreadableImage, name_error
 from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, find_free_name, takes_a_stream, write_whole
 from c2p_core.memory_errors import is_out_of_memory
@@ -124,5 +124,4 @@ def describe_unexpected(error: Exception) -> Message:
     """The message for an unexpected error."""
     if is_out_of_memory(error):
         return Message("memory-full-for-photo")
-    what = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    return Message("unexpected-error", error=what)
+    return Message("unexpected-error", error=name_error(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -104,3 +105,18 @@ def test_only_worker_command_line_and_errors_import_the_plug_ins_client_and_no_m
         "c2p_core.errors",
     }
     assert {name for _, name in imports} & plug_in_modules == set()
+
+
+def test_the_map_of_the_code_names_every_module() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = text.partition("c2p_core/  ")[2].partition("hatch_build.py")[0].splitlines()
+    named: dict[str, set[str]] = {}
+    package = ""
+    for line in lines[1:]:
+        if not line.startswith("   "):
+            package = next(iter(re.findall(r"^  (\w+)/ ", line)), "")
+        named.setdefault(package, set()).update(re.findall(r"\w+", line))
+    for path in PACKAGE.rglob("*.py"):
+        inside = "" if path.parent in (PACKAGE, PACKAGE / "commands") else path.parent.name
+        if not path.stem.startswith("__") and path.parent.name != "commands":
+            assert path.stem in named[inside], path

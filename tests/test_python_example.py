@@ -23,7 +23,7 @@ def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_pa
     )
     assert example.count("strength=0.5)") == 1
     # Half of the default number of steps.
-    example = example.replace("strength=0.5)", "strength=0.5, steps=75)")
+    example = example.replace("strength=0.5)", "strength=0.5, steps=40)")
     assert direction.count('prompt="red lipstick")') == 1
     example += direction.replace('prompt="red lipstick")', 'prompt="red lipstick", steps=2)')
     assert person.count(", looks=") == 2
@@ -35,8 +35,10 @@ def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_pa
     assert run.returncode == 0, run.stderr
     *lines, last = run.stdout.splitlines()
     recognisers = {entry.name for entry in ModelStore().entries() if entry.role == "recogniser"}
-    said = [re.fullmatch(r"face 1, (\S+) \((?:held out|searched against)\): -?\d\.\d\d, \w.*", line) for line in lines]
-    assert {match[1] for match in said if match} == recognisers and len(lines) == len(recognisers)
+    matches = [
+        re.fullmatch(r"face 1, (\S+) \((?:held out|searched against)\): -?\d\.\d\d, \w.*", line) for line in lines
+    ]
+    assert {match[1] for match in matches if match} == recognisers and len(lines) == len(recognisers)
     lost = int(last.removesuffix(" recognisers no longer match"))
     assert 1 <= lost <= len(recognisers)
     assert not np.array_equal(Image.open(tmp_path / "protected.png"), data.astronaut())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from c2p_core import faces, verify
 from c2p_core.device import pick_device
 from c2p_core.faces.view import View
 from c2p_core.io import photo_files
+from c2p_core.io.atomic_files import write_whole
 from c2p_core.recognition import recogniser_names
 
 Embeddings = dict[str, NDArray[np.float32]]
@@ -95,9 +97,9 @@ def build(
     names = next(iter(seen.values()), {})
     arrays = {name: np.stack([embedded[name] for embedded in seen.values()]) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part.npz")
-    np.savez(aside, names=np.array(list(seen)), **arrays)  # type: ignore[arg-type]
-    aside.replace(path)
+    encoded = io.BytesIO()
+    np.savez(encoded, names=np.array(list(seen)), **arrays)  # type: ignore[arg-type]
+    write_whole(path, encoded.getvalue())
     return path
 
 

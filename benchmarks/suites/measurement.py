@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from c2p_core.device import pick_device
 from c2p_core.faces.boxes import box_iou, match_face
 from c2p_core.faces.view import View
 from c2p_core.io import photo_files
+from c2p_core.io.atomic_files import write_whole
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
@@ -82,11 +83,11 @@ class Seen:
 
 
 def _write_picture(path: Path, photo: Photo) -> None:
-    """PNG, written aside and renamed, so that a kill leaves no half picture that a resume would trust."""
+    """Write a PNG; a kill leaves no half picture that a resumed run would trust."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.part")
-    Image.fromarray(rgb8(photo)).save(aside, "PNG", compress_level=3)
-    aside.replace(path)
+    encoded = io.BytesIO()
+    Image.fromarray(rgb8(photo)).save(encoded, "PNG", compress_level=3)
+    write_whole(path, encoded.getvalue())
 
 
 @lru_cache(maxsize=4)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from c2p_core.errors import Message
+from c2p_core.errors import Message, first_line
 from c2p_core.models.manifest import ModelFile
 
 if TYPE_CHECKING:
@@ -264,13 +264,13 @@ def _describe(error: Any) -> Message:
     """What to say of an error of the network."""
     import requests
 
-    said = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+    reason = first_line(error)
     if isinstance(error, requests.Timeout):
         return Message("download-timeout")
-    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in said:
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in reason:
         return Message("download-proxy-socks")
     if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-        return Message("download-proxy", reason=said)
+        return Message("download-proxy", reason=reason)
     if isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.RequestException | ValueError):
-        return Message("download-insecure", reason=said)
-    return Message("download-unreachable", reason=said)
+        return Message("download-insecure", reason=reason)
+    return Message("download-unreachable", reason=reason)

@@ -93,9 +93,8 @@ def _run_job(taken: list[Message], cancel: CancelToken, run: Run, stream: FileSt
         elif is_out_of_memory(error):
             fail(errors.Message("memory-full"), spent=True)
         else:
-            summary = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
             # The state of this process is unknown; the parent starts another one for the next job.
-            fail(errors.Message("unexpected-in-job", error=summary), spent=True)
+            fail(errors.Message("unexpected-in-job", error=errors.name_error(error)), spent=True)
 
 
 def _listen(stream: FileStream, jobs: _Queue) -> None:
