@@ -21,10 +21,15 @@ __all__ = [
 ]
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error of a library says, for the reason in a sentence of ours; else its type."""
+def first_line(error: BaseException, most: int = 160) -> str:
+    """The first line of what an error of a library says, for the reason in a sentence of ours; else its type.
+
+    Args:
+        error: the error.
+        most: characters of it.
+    """
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:")[:160] if lines else type(error).__name__
+    return lines[0].rstrip(".:")[:most] if lines else type(error).__name__
 
 
 def name_error(error: BaseException) -> str:

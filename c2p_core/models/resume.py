@@ -264,7 +264,8 @@ def _describe(error: Any) -> Message:
     """What to say of an error of the network."""
     import requests
 
-    reason = first_line(error)
+    # The cause comes last, after addresses.
+    reason = first_line(error, 1000)
     if isinstance(error, requests.Timeout):
         return Message("download-timeout")
     if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in reason:
