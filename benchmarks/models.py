@@ -16,10 +16,9 @@ from c2p_core.models.files import compute_hash
 from c2p_core.models.licences import licence_warnings, used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
+from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import GENERATORS, SHIPPED_GENERATOR, find_checkpoints
 from c2p_core.profiles import choose_profile, find_generator
-
-_PRIOR = "stylegan2"  # the only one with a generator that a user can replace
 
 
 def choose_models(
@@ -46,7 +45,7 @@ def choose_models(
 
 
 def _name_generator(store: ModelStore, request: ProtectRequest) -> tuple[str, ...]:
-    if request.prior != _PRIOR:
+    if not REGISTRY[request.prior].loads_generator:
         return ()
     own = find_checkpoints(store.root)
     if own is None:
