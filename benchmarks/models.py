@@ -104,5 +104,5 @@ def describe_licences(store: ModelStore, used: Models, recognisers: tuple[str, .
     """What is to be said of the licences of everything that took part in a run that is over."""
     known = {entry.name for entry in store.catalogue()}
     own = [name for name in used.generator if name not in known]
-    said = [Message("own-generator-used", files=own)] if own else []
-    return said + licence_warnings(store, [*recognisers, *store.serving(used.clip), *used.generator])
+    messages = [Message("own-generator-used", files=own)] if own else []
+    return messages + licence_warnings(store, [*recognisers, *store.serving(used.clip), *used.generator])

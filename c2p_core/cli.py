@@ -323,8 +323,8 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     others = sum(not face.group for face in there.faces)
     if as_json:
         rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
-        told = [message.described() for message in messages]
-        click.echo(json.dumps({"people": rows, "others": others, "warnings": told}, indent=2))
+        described = [message.described() for message in messages]
+        click.echo(json.dumps({"people": rows, "others": others, "warnings": described}, indent=2))
         return
     print_table(
         ("person", "photos", "faces", "look"),
@@ -379,9 +379,9 @@ def thresholds(
     messages += [*licence_warnings(store, measured), *store.take_notices()]
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
-        told = [message.described() for message in messages]
+        described = [message.described() for message in messages]
         found = {name: asdict(pairs) for name, pairs in measured.items()}
-        click.echo(json.dumps({"people": people, "recognisers": found, "warnings": told}, indent=2))
+        click.echo(json.dumps({"people": people, "recognisers": found, "warnings": described}, indent=2))
         return
     rows = [
         (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")

@@ -62,8 +62,8 @@ def check(
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
         raise BadRequest("proportions-differ")
     store, kept = store or ModelStore(), warm or WarmModels()
-    told: list[Message] = []
-    preferred = pick_device(device, told)
+    collected: list[Message] = []
+    preferred = pick_device(device, collected)
     first, second = View(original), View(protected)
     before = tolerate_small(find_faces_in(first, store))
     if not any(not face.skipped for face in before):
@@ -74,8 +74,8 @@ def check(
         # Recorded where a run wants them so, or a card would hold all of them twice.
         loaded, _ = get_recognisers(recognisers, store, where, kept, full, attempt.plan.recorded)
         licences = licence_warnings(store, [r.name for r in loaded])
-        said = [] if attempt.said is None else [attempt.said]
-        messages = (*unmeasured_warnings(loaded), *licences, *said)
+        notices = [] if attempt.notice is None else [attempt.notice]
+        messages = (*unmeasured_warnings(loaded), *licences, *notices)
         reports = []
         for face in before:
             report = FaceReport(face.number, face.box, face.eye_distance, face.skipped)
@@ -98,14 +98,14 @@ def check(
             reports.append(report)
         if not reports:
             raise no_face(())
-        told.extend(messages)
+        collected.extend(messages)
         return tuple(reports)
 
     usual = plan_attempts(preferred, 1)[0]
     attempts = usual, Attempt(ComputePlan(CPU), Message("check-on-processor"))
     reports = run_first_that_fits(kept.release, attempts, compare_on)
     if warnings is not None:
-        warnings += [*told, *store.take_notices()]
+        warnings += [*collected, *store.take_notices()]
     return reports
 
 

@@ -37,10 +37,10 @@ class ComputePlan:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A plan, and what the user is told when it is not the first one; None for the first."""
+    """A plan, and a notice for the user if it is not the first one."""
 
     plan: ComputePlan
-    said: Message | None
+    notice: Message | None
 
 
 def plan_attempts(device: torch.device, faces: int) -> tuple[Attempt, ...]:

@@ -155,13 +155,13 @@ def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[D
     if direction.device != CPU:
         attempts.append(Attempt(ComputePlan(CPU), Message("measured-on-processor")))
     return run_first_that_fits(
-        lambda: None, attempts, lambda attempt: work(_move_to_processor(direction, warm, attempt.said))
+        lambda: None, attempts, lambda attempt: work(_move_to_processor(direction, warm, attempt.notice))
     )
 
 
-def _move_to_processor(direction: Direction, warm: WarmModels, said: Message | None) -> Direction:
+def _move_to_processor(direction: Direction, warm: WarmModels, notice: Message | None) -> Direction:
     """The same search with recognisers on the processor, and a warning that says so; unchanged without one."""
-    if said is None:
+    if notice is None:
         return direction
     # By name, for which ones "auto" means may have changed.
     names = tuple(recogniser.given for recogniser in direction.recognisers)
@@ -170,7 +170,7 @@ def _move_to_processor(direction: Direction, warm: WarmModels, said: Message | N
         replace(one, references=tuple({n: vector.cpu() for n, vector in other.items()} for other in one.references))
         for one in direction.found
     )
-    warnings = (*direction.warnings, said)
+    warnings = (*direction.warnings, notice)
     return replace(direction, recognisers=recognisers, device=CPU, found=found, warnings=warnings)
 
 

@@ -35,4 +35,4 @@ def _says_so(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM  # its text may hold the name of a file
     words = "" if isinstance(error, C2PError) else str(error).lower()
-    return isinstance(error, MemoryError) or any(said in words for said in _WORDS)
+    return isinstance(error, MemoryError) or any(phrase in words for phrase in _WORDS)

@@ -105,8 +105,8 @@ def _protect(
         turn = find_turn(photo, photo_files.FORMATS[target.suffix.lower()])
         carried = carry_sidecars(source, target, personal=personal, source_type=encoded.source_type, turn=turn)
     warnings = result.warnings + encoded.warnings + carried.warnings
-    told = report.photo_report(source, target, result.faces, warnings, request, result.stronger, result.computation)
-    return told | report.describe_metadata(encoded.source_type, carried.there)
+    written = report.photo_report(source, target, result.faces, warnings, request, result.stronger, result.computation)
+    return written | report.describe_metadata(encoded.source_type, carried.there)
 
 
 def describe_failure(error: Exception) -> tuple[Message, int]:

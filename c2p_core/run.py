@@ -104,7 +104,7 @@ def run_by_fitting_plan(run: Run, faces: int, work: Callable[[Run], _Result]) ->
     def work_by(attempt: Attempt) -> _Result:
         begin_measuring(attempt.plan.device)
         settings = replace(run.settings, one_recogniser_per_step=attempt.plan.lean)
-        warnings = run.warnings if attempt.said is None else (*run.warnings, attempt.said)
+        warnings = run.warnings if attempt.notice is None else (*run.warnings, attempt.notice)
         return work(replace(run, plan=attempt.plan, settings=settings, warnings=warnings))
 
     return run_first_that_fits(run.warm.release, plan_attempts(run.device, faces), work_by)

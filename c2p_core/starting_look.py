@@ -14,7 +14,7 @@ from c2p_core.guidance.looks import choose_look, draw_candidates
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
-from c2p_core.products.geometry import build_regions
+from c2p_core.products.geometry import build_product_maps
 from c2p_core.products.paint import find_hidden
 
 
@@ -65,7 +65,7 @@ def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str,
     """
     if face.visible is None:
         return look, ()
-    regions = build_regions(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
+    regions = build_product_maps(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
     hidden = find_hidden(look.cpu(), regions, face.visible.cpu())
     left = look.clone()
     for name in hidden:

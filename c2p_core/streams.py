@@ -140,8 +140,8 @@ def _silence_libraries(stream: TextIO | None) -> Iterator[TextIO | None]:
         return
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, own)
-        told = os.fdopen(again, "w", buffering=1, errors="backslashreplace")
-        stack.callback(_close, told)
+        audible = os.fdopen(again, "w", buffering=1, errors="backslashreplace")
+        stack.callback(_close, audible)
         os.dup2(null, 2)
         os.close(null)
         stack.callback(os.dup2, own, 2)
@@ -151,7 +151,7 @@ def _silence_libraries(stream: TextIO | None) -> Iterator[TextIO | None]:
         stack.callback(root.removeHandler, nowhere)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        yield told if stream is sys.__stderr__ and stream is not None else stream
+        yield audible if stream is sys.__stderr__ and stream is not None else stream
 
 
 def _close(stream: TextIO) -> None:

@@ -17,7 +17,7 @@ def describe(attempt: Attempt) -> str:
 
 
 def said(attempts: tuple[Attempt, ...]) -> list[str | None]:
-    return [None if attempt.said is None else attempt.said.code for attempt in attempts]
+    return [None if attempt.notice is None else attempt.notice.code for attempt in attempts]
 
 
 def test_on_cuda_each_step_takes_less_memory_and_the_last_none() -> None:

@@ -23,7 +23,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import ABSENT, CODE_SHAPE, product_row
-from c2p_core.products.geometry import build_regions
+from c2p_core.products.geometry import build_product_maps
 from c2p_core.products.paint import paint, skin_map
 from c2p_core.search import SearchSettings
 
@@ -125,7 +125,7 @@ def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
     part = torch.tensor(rgb[y0 : int(centre[1] + reach) + 1, x0 : int(centre[0] + reach) + 1]).permute(2, 0, 1)
     linear = srgb_to_linear(part.float() / 255.0)
     height, width = linear.shape[1:]
-    regions = build_regions(face.mesh - np.array([x0, y0], np.float32), max(height, width), face.eye_distance)
+    regions = build_product_maps(face.mesh - np.array([x0, y0], np.float32), max(height, width), face.eye_distance)
     regions = type(regions)(regions.level[:, :height, :width], regions.gate[:, :height, :width])
     seed = int.from_bytes(setting.face.encode(), "little") % 2**32 + setting.seed
     added = paint(random_look(seed, setting.strength), regions, skin_map(linear, face.eye_distance)).sum(0)

@@ -56,11 +56,11 @@ def _note(*what):
 
 
 def _noted(job, tell, **more):
-    def told(event):
+    def note_and_tell(event):
         _note(event.kind)
         tell(event)
 
-    event = _result(job, told, **more)
+    event = _result(job, note_and_tell, **more)
     _note("result", event.header.get("seconds", 0))
     return event
 
@@ -298,27 +298,27 @@ def _one_run(
     """Seconds to the first progress, seconds outside of the search, and the plug-in's and the worker's peaks in MB."""
     script = "    import time\n" + _RUN.format(prepare=prepare, steps=_STEPS, photo=photo)
     with _watched(partial(plug_ins, gimp.plug_in)) as peaks, _watched_worker(location) as worker:
-        told = gimp.script_alone(script).told
-    if told["status"] != "success":
-        raise RuntimeError(told["error"])
-    return *_times(gimp.share, told), max(peaks.values()) / 1e6, max(worker) / 1e6
+        results = gimp.script_alone(script).told
+    if results["status"] != "success":
+        raise RuntimeError(results["error"])
+    return *_times(gimp.share, results), max(peaks.values()) / 1e6, max(worker) / 1e6
 
 
 def _one_run_210(gimp: Gimp210) -> tuple[float, float, float]:
     """The same in GIMP 2.10."""
     with _watched(partial(plug_ins, gimp.plug_in)) as peaks:
-        told, _ = gimp.script_alone(_RUN_210.format(steps=_STEPS))
-    return *_times(gimp.share, told), max(peaks.values()) / 1e6
+        results, _ = gimp.script_alone(_RUN_210.format(steps=_STEPS))
+    return *_times(gimp.share, results), max(peaks.values()) / 1e6
 
 
-def _times(share: Path, told: dict[str, Any]) -> tuple[float, float]:
+def _times(share: Path, results: dict[str, Any]) -> tuple[float, float]:
     """Seconds to the first progress and seconds outside of the search, from the notes of one run, which are dropped."""
     notes = share / "notes.jsonl"
     noted = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
     notes.unlink()
     first = next(when for when, kind, *_ in noted if kind == "progress")
     search = sum(more[0] for _, kind, *more in noted if kind == "result")
-    return first - told["began"], told["ended"] - told["began"] - search
+    return first - results["began"], results["ended"] - results["began"] - search
 
 
 @contextmanager

@@ -52,7 +52,7 @@ from c2p_core.guidance.clip import MINI_SIDE, mean_face_grid
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
-from c2p_core.products.geometry import Regions, build_regions
+from c2p_core.products.geometry import ProductMaps, build_product_maps
 from c2p_core.products.paint import ground, paint_on, skin_map
 from c2p_core.starting_look import encode_look
 
@@ -104,7 +104,7 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
                 continue
             alignment = align(mesh[:, :2], eye_distance(mesh))
             on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
-            made = build_regions(on_canvas, 256, CANVAS_EYE_DISTANCE)
+            made = build_product_maps(on_canvas, 256, CANVAS_EYE_DISTANCE)
             canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), made.level, made.gate])
             grid = mean_face_grid(on_canvas, mean, MARGIN)
             warped = F.grid_sample(canvas[None], grid[None], padding_mode="border", align_corners=False)[0]
@@ -138,7 +138,7 @@ def render_makeup(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
     """Render one face with each product code: (len(codes), 3, H, W) sRGB."""
     linear = srgb_to_linear(faces.images[index].float() / 255)
     level, gate = faces.regions[index].float().chunk(2)
-    canvas = ground(Regions(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
+    canvas = ground(ProductMaps(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
     return torch.stack([linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0))) for code in codes])
 
 
@@ -149,14 +149,14 @@ class Pictures:
     Attributes:
         images: (N, 3, 100, 100) uint8.
         painted: (N, 128) anchors of the painted codes.
-        told: (N, 128) anchors of the captions' looks.
+        anchors: (N, 128) anchors of the captions' looks.
         keys: (N,) equal for equal looks.
         captions: of each picture.
     """
 
     images: Tensor
     painted: Tensor
-    told: Tensor
+    anchors: Tensor
     keys: Tensor
     captions: tuple[str, ...]
 
@@ -166,17 +166,17 @@ def render(work: Path, count: int, seed: int) -> None:
     """Render ``count`` training faces (with repetition), with several looks each."""
     faces = load_faces(work, "train")
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
-    images, painted, told, captions, keys = [], [], [], [], []
+    images, painted, anchors, captions, keys = [], [], [], [], []
     for _ in range(count):
         index = rng.randrange(len(faces.images))
         chosen = draw_looks(rng, faces.subjects[index])
         codes = [jitter(encode_look(look), generator) for look, _ in chosen]
         images.append((render_makeup(faces, index, codes) * 255).round().to(torch.uint8))
         painted += [compute_anchor(code) for code in codes]
-        told += [compute_anchor(encode_look(look)) for look, _ in chosen]
+        anchors += [compute_anchor(encode_look(look)) for look, _ in chosen]
         captions += [caption for _, caption in chosen]
         keys += [look_key(look) for look, _ in chosen]
-    tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "told": torch.stack(told)}
+    tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "anchors": torch.stack(anchors)}
     save_file(tensors, work / "pictures.safetensors")
     (work / "pictures.json").write_text(json.dumps({"captions": captions, "keys": keys}))
 
@@ -344,7 +344,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
             made, anchors = F.normalize(seen.float(), dim=1), pictures.painted[chosen]
         else:
             tokens = tokenize([pictures.captions[int(index)] for index in chosen])
-            made, anchors = model.encode_text(tokens, normalize=True), pictures.told[chosen]
+            made, anchors = model.encode_text(tokens, normalize=True), pictures.anchors[chosen]
         keys = pictures.keys[chosen]
         changes, meant = _changes(made), _changes(anchors)
         alike, changed_alike = (made * anchors).sum(1).mean(), (changes * meant).sum(1).mean()

@@ -111,8 +111,8 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
         optimiser.step()
         _update_average(mean, encoder, min(_DECAY, (1 + step) / (10 + step)))
         if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:
-            told = _format_psnr(measure_psnr(generator, mean, benchmark_faces))
-            print(f"{step + 1} {time.monotonic() - began:.0f} s: {told}", flush=True)
+            scores = _format_psnr(measure_psnr(generator, mean, benchmark_faces))
+            print(f"{step + 1} {time.monotonic() - began:.0f} s: {scores}", flush=True)
             save(out, generator, mean)
             _save_state(state, encoder, mean, optimiser, step + 1, steps)
     state.unlink(missing_ok=True)

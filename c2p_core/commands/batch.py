@@ -298,8 +298,8 @@ def warn_of_space(folder: Path, needed: int) -> None:
 
     free = find_free_space(folder)
     if needed > free:
-        told = Message("space-short", needed=describe_size(needed), free=describe_size(free))
-        click.echo(f"c2p: {told}", err=True)
+        problem = Message("space-short", needed=describe_size(needed), free=describe_size(free))
+        click.echo(f"c2p: {problem}", err=True)
 
 
 def write_batch_report(folder: Any) -> None:
@@ -357,7 +357,7 @@ def _end(
 
     remaining = len(plan.pending) - summary.finished - len(summary.failed)
     if as_json:
-        told = {
+        summarised = {
             "protected": summary.protected,
             "copied": summary.copied,
             "done_before": plan.done + summary.known,
@@ -372,7 +372,7 @@ def _end(
             "unreadable_folders": [message.described() for message in found.unreadable],
             "report": None if report is None else f"{report}/{PAGE}",
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(summarised, indent=2))
     else:
         spent = describe_time(summary.seconds)
         parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
@@ -420,7 +420,7 @@ def _plan_only(
             items, destination, replace(job, options=options), None if no_detect else make_store, cancel
         )
     if as_json:
-        told = {
+        summarised = {
             "photos": len(plan.pending),
             "bytes": plan.bytes,
             "done_before": plan.done,
@@ -429,7 +429,7 @@ def _plan_only(
             "raw_left_out": found.raw,
             **estimate.described(),
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(summarised, indent=2))
     else:
         for line in (*_describe_plan(found, plan), *describe_estimate(estimate, len(plan.pending))):
             click.echo(line)

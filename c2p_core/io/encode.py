@@ -222,8 +222,8 @@ def _enlarge_jpeg_buffer(pixels: NDArray[Any]) -> Iterator[None]:
 def _webp_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, set[str], list[Message]]:
     assert photo.source is not None
     metadata, lost = riff_file.keep_metadata(riff_file.parse(photo.source.data), personal)
-    said = any(_says_orientation(_headed(chunk)) for chunk in metadata if chunk.kind in (b"EXIF", b"XMP "))
-    if photo.source.orientation != 1 and not said:
+    oriented = any(_says_orientation(_headed(chunk)) for chunk in metadata if chunk.kind in (b"EXIF", b"XMP "))
+    if photo.source.orientation != 1 and not oriented:
         metadata += riff_file.make_metadata(exif.make_block(photo.source.orientation), None, None)
     metadata = riff_file.change_xmp(metadata, mark) if mark.wanted else metadata
     return _webp_file(_stored(photo), metadata), lost, []
@@ -263,9 +263,9 @@ def _png_like_source(photo: Photo, personal: bool, mark: _Mark) -> tuple[bytes, 
     colour_type = pixels[0].body[9]
     kept = png_file.keep_metadata(png_file.parse(photo.source.data), colour_type, personal)
     before = list(kept.before)
-    said = any(chunk.kind == b"eXIf" or b"tiff:Orientation" in chunk.body for chunk in (*before, *kept.behind))
-    said = said or png_file.read_exif([*before, *kept.behind]) is not None
-    if photo.source.orientation != 1 and not said:
+    oriented = any(chunk.kind == b"eXIf" or b"tiff:Orientation" in chunk.body for chunk in (*before, *kept.behind))
+    oriented = oriented or png_file.read_exif([*before, *kept.behind]) is not None
+    if photo.source.orientation != 1 and not oriented:
         before.append(png_file.Chunk(b"eXIf", exif.make_block(photo.source.orientation).removeprefix(exif.HEADER)))
     behind = list(kept.behind)
     if mark.wanted:

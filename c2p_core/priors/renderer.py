@@ -151,7 +151,7 @@ class FaceRenderer:
         line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
         self._lines = Lines(self._linear, line_weights)
         linear = srgb_to_linear(uncovered).cpu()
-        level_maps = geometry.build_regions(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).mask_covered(
+        level_maps = geometry.build_product_maps(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).mask_covered(
             torch.from_numpy(visible)
         )
         ground = paint.ground(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))

@@ -79,8 +79,8 @@ _NOSE = (168, 6, 197, 195, 5)
 
 
 @dataclass(frozen=True)
-class Regions:
-    """The regions of all products, on one pixel grid.
+class ProductMaps:
+    """The maps of where all products go, on one pixel grid.
 
     Attributes:
         level: (9, H, W) float32, low inside and rising outwards, in each product's own units.
@@ -90,15 +90,15 @@ class Regions:
     level: Tensor
     gate: Tensor
 
-    def to(self, device: torch.device) -> Regions:
-        return Regions(self.level.to(device), self.gate.to(device))
+    def to(self, device: torch.device) -> ProductMaps:
+        return ProductMaps(self.level.to(device), self.gate.to(device))
 
-    def mask_covered(self, visible: Tensor) -> Regions:
+    def mask_covered(self, visible: Tensor) -> ProductMaps:
         """Leave out what is covered; ``visible``: (H, W) 0..1."""
-        return Regions(self.level, self.gate * visible)
+        return ProductMaps(self.level, self.gate * visible)
 
 
-def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> Regions:
+def build_product_maps(mesh: Array, size: int, eye_distance: float, linear: Tensor | None = None) -> ProductMaps:
     """Compute level maps and gates of all products.
 
     Args:
@@ -113,7 +113,7 @@ def build_regions(mesh: Array, size: int, eye_distance: float, linear: Tensor | 
         name: (REGIONS[name].level(face), REGIONS[name].gate(face)) for name in {p.region for p in CATALOGUE.values()}
     }
     levels, gates = zip(*(maps[product.region] for product in CATALOGUE.values()), strict=True)
-    return Regions(
+    return ProductMaps(
         torch.from_numpy(np.stack(levels).astype(np.float32)), torch.from_numpy(np.stack(gates).astype(np.float32))
     )
 
@@ -128,7 +128,7 @@ class FaceGeometry:
     """
 
     def __init__(self, mesh: Array, size: int, eye_distance: float, linear: Tensor | None) -> None:
-        """Arguments as those of ``build_regions``."""
+        """Arguments as those of ``build_product_maps``."""
         self.points: Map = (np.asarray(mesh, np.float64) / eye_distance).astype(np.float64)
         axis = (np.arange(size) + 0.5) / eye_distance
         self.xy: Map = np.stack(np.meshgrid(axis, axis), -1)
@@ -366,23 +366,23 @@ def _highlight(face: FaceGeometry) -> Map:
 
 
 @dataclass(frozen=True)
-class Region:
+class ProductRegion:
     """The region of a product: functions of the face that return (H, W) maps, a level and a gate in 0..1."""
 
     level: Callable[[FaceGeometry], Map]
     gate: Callable[[FaceGeometry], Map]
 
 
-REGIONS: dict[str, Region] = {
-    "contour": Region(_contour, lambda face: face.cheeks),
-    "blush": Region(_blush, lambda face: face.cheeks),
-    "highlight": Region(_highlight, lambda face: face.cheeks),
-    "eyeshadow": Region(_eyeshadow, lambda face: face.skin),
-    "brow": Region(_brow, lambda face: face.skin),
-    "eyeliner": Region(_eyeliner, lambda face: face.skin),
-    "lashes": Region(_lashes, lambda face: face.skin),
-    "lips": Region(lambda face: face.lips[0], lambda face: face.lips[1]),
-    "lip_liner": Region(lambda face: np.abs(face.lips[0] + 0.018), lambda face: face.lips[1]),
+REGIONS: dict[str, ProductRegion] = {
+    "contour": ProductRegion(_contour, lambda face: face.cheeks),
+    "blush": ProductRegion(_blush, lambda face: face.cheeks),
+    "highlight": ProductRegion(_highlight, lambda face: face.cheeks),
+    "eyeshadow": ProductRegion(_eyeshadow, lambda face: face.skin),
+    "brow": ProductRegion(_brow, lambda face: face.skin),
+    "eyeliner": ProductRegion(_eyeliner, lambda face: face.skin),
+    "lashes": ProductRegion(_lashes, lambda face: face.skin),
+    "lips": ProductRegion(lambda face: face.lips[0], lambda face: face.lips[1]),
+    "lip_liner": ProductRegion(lambda face: np.abs(face.lips[0] + 0.018), lambda face: face.lips[1]),
 }
 """Regions by the names that products' records use; a product with a region of its own adds one."""
 

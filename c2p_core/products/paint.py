@@ -18,7 +18,7 @@ from torch import Tensor
 from c2p_core.colour import DARKEST, LUMINANCE, density
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import ABSENT, Decoded, bare_code, decode
-from c2p_core.products.geometry import Regions
+from c2p_core.products.geometry import ProductMaps
 
 _SHOWN = 0.4  # share of a product's place that has to show, or the product is hidden
 _AT = {name: index for index, name in enumerate(PRODUCTS)}
@@ -42,28 +42,28 @@ class Ground:
         return Ground(maps, self.light)
 
 
-def ground(regions: Regions, skin: Tensor) -> Ground:
+def ground(maps: ProductMaps, skin: Tensor) -> Ground:
     """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
     weights = LUMINANCE.to(skin)[:, None, None]
     brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
-    surfaces = regions.gate * _find_surfaces(regions, skin)
+    surfaces = maps.gate * _find_surfaces(maps, skin)
     bare = decode(bare_code().to(skin))
-    light = _weighted_mean(brightness, regions.gate * _make_mask(bare, regions.level))
-    return Ground(torch.cat([regions.level, surfaces, density(skin), brightness[None]]), light)
+    light = _weighted_mean(brightness, maps.gate * _make_mask(bare, maps.level))
+    return Ground(torch.cat([maps.level, surfaces, density(skin), brightness[None]]), light)
 
 
-def paint(code: Tensor, regions: Regions, skin: Tensor) -> Tensor:
+def paint(code: Tensor, maps: ProductMaps, skin: Tensor) -> Tensor:
     """Density increments of every product, on the regions' grid: ``ground`` followed by ``paint_on``.
 
     Args:
         code: (9, 6).
-        regions: from ``build_regions``, of the whole face.
+        maps: from ``build_product_maps``, of the whole face.
         skin: (3, H, W) linear light, low-passed (``skin_map``), on the same grid.
 
     Returns:
         As ``paint_on``.
     """
-    return paint_on(code, ground(regions, skin))
+    return paint_on(code, ground(maps, skin))
 
 
 def paint_on(code: Tensor, canvas: Ground) -> Tensor:
@@ -92,18 +92,18 @@ def paint_on(code: Tensor, canvas: Ground) -> Tensor:
     return torch.stack(increments)
 
 
-def find_hidden(code: Tensor, regions: Regions, visible: Tensor) -> tuple[str, ...]:
+def find_hidden(code: Tensor, maps: ProductMaps, visible: Tensor) -> tuple[str, ...]:
     """Find the products of a code that hardly show, because something covers the face in their place.
 
     Args:
         code: (9, 6).
-        regions: of the whole face, as if nothing covered it.
+        maps: of the whole face, as if nothing covered it.
         visible: (H, W) 0..1 of where nothing does, on the same grid.
 
     Returns:
         their names, in the order of coats.
     """
-    own = regions.gate * _make_mask(decode(code), regions.level)
+    own = maps.gate * _make_mask(decode(code), maps.level)
     shown = _weighted_mean(visible, own)
     return tuple(
         name for name, row, share in zip(PRODUCTS, code, shown, strict=True) if row[3] > ABSENT and share < _SHOWN
@@ -124,7 +124,7 @@ def _estimate_shading(brightness: Tensor, light: Tensor) -> Tensor:
     return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
 
 
-def _find_surfaces(regions: Regions, skin: Tensor) -> Tensor:
+def _find_surfaces(maps: ProductMaps, skin: Tensor) -> Tensor:
     """Find the surface of each product, (9, H, W) in 0..1: skin without glasses or hair; hairs of the brow.
 
     Skin is neither much darker nor lighter than the cheeks and similar in hue. Eyes behind sunglasses get no liner.
@@ -132,7 +132,7 @@ def _find_surfaces(regions: Regions, skin: Tensor) -> Tensor:
     tone = density(skin)
     dark = tone.mean(0)
     hue = tone - dark
-    cheeks = regions.gate[_AT["blush"]] * torch.sigmoid((0.8 - regions.level[_AT["blush"]]) / 0.3)
+    cheeks = maps.gate[_AT["blush"]] * torch.sigmoid((0.8 - maps.level[_AT["blush"]]) / 0.3)
     own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
     other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
     difference = (dark - own_dark).abs()
@@ -140,14 +140,14 @@ def _find_surfaces(regions: Regions, skin: Tensor) -> Tensor:
     # Deep-set eyes lie in shadow; only glasses are darker still.
     lid_like = torch.exp(-((difference - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
 
-    lid = regions.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - regions.level[_AT["eyeshadow"]]) / 0.1)
+    lid = maps.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - maps.level[_AT["eyeshadow"]]) / 0.1)
     # Lenses in a face that lies in shadow are no darker than deep-set eyes, but eyes have lashes, whites and light.
     own_lid = _weighted_mean(dark, lid)
     spread = _weighted_mean((dark - own_lid).square(), lid).sqrt()
     lens = ((own_lid - own_dark - 0.8) / 0.3).clamp(0.0, 1.0) * ((0.3 - spread) / 0.1).clamp(0.0, 1.0)
     lid_like = lid_like * (1.0 - lens)
     eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
-    brow = regions.gate[_AT["brow"]] * torch.sigmoid(-regions.level[_AT["brow"]] / 0.01)
+    brow = maps.gate[_AT["brow"]] * torch.sigmoid(-maps.level[_AT["brow"]] / 0.01)
     hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
     everywhere = torch.ones_like(dark)
     surfaces = {

@@ -38,7 +38,7 @@ RECORDS = """
     ),
 """
 REGION = """
-REGIONS["beauty_spot"] = Region(
+REGIONS["beauty_spot"] = ProductRegion(
     lambda face: np.linalg.norm(face.xy - face.points[205], axis=-1) / 0.05, lambda face: face.skin
 )
 """

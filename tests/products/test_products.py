@@ -37,7 +37,7 @@ class Face:
         alignment = align(mesh[:, :2], eye_distance(mesh))
         self.mesh = transform_points(alignment.to_canvas, mesh[:, :2])
         self.linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
-        self.regions = geometry.build_regions(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
+        self.regions = geometry.build_product_maps(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
         self.skin = paint.skin_map(self.linear, CANVAS_EYE_DISTANCE)
         self.ground = paint.ground(self.regions, self.skin)
 
@@ -99,7 +99,7 @@ def test_lipstick_ends_at_the_lips_edge(face: Face, extent: float, softness: flo
     code[LIPS] = product_row("lips", RED, 0.9, extent, softness)
     maps = F.interpolate(face.ground.maps[None], scale_factor=scale, mode="bicubic")[0]
     assert share_outside(code, face.ground.on(maps), maps[LIPS]) < 0.01
-    by_mesh = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
+    by_mesh = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
     outside_mesh = F.interpolate(by_mesh[None, None], scale_factor=scale, mode="bicubic")[0, 0]
     assert share_outside(code, face.ground.on(maps), outside_mesh) < 0.01
 
@@ -125,7 +125,7 @@ def lips_of(
 ) -> tuple[Tensor, Tensor]:
     """Signed distances to the outline of the lips and to the opening of a mesh moved by canvas pixels."""
     moved = torch.from_numpy(mesh + np.array(shift, np.float32)).numpy()
-    outer = geometry.build_regions(moved, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS] + thinner
+    outer = geometry.build_product_maps(moved, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS] + thinner
     opening = torch.from_numpy(signed_distance(moved, INNER_LIPS)) / CANVAS_EYE_DISTANCE
     return outer, opening
 
@@ -134,10 +134,10 @@ def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
     outer, opening = lips_of(face.mesh, thinner=0.035)
     linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
     skin = paint.skin_map(linear, CANVAS_EYE_DISTANCE)
-    found = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
+    found = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
     code = code_of("lips", RED)
     assert share_outside(code, found, outer) < 0.02
-    unseen = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
+    unseen = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
     assert share_outside(code, unseen, outer) > 0.1
     painted = paint_on(code, found)[LIPS].abs().amax(0)
     sure = (outer < -0.02) & (opening > 0.03)
@@ -148,7 +148,7 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
     outer, opening = lips_of(face.mesh)
     _, real = lips_of(face.mesh, (0.0, 3.0))
     linear = drawn(face, outer < 0, real <= 0)
-    found = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     missed = (real < -0.02) & (opening > 0.01)
     assert int(missed.sum()) > 20
     assert float(found.gate[LIPS][missed].mean()) < 0.1
@@ -156,8 +156,8 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
 
 def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
     plain = torch.full((3, CANVAS, CANVAS), 0.4)
-    found = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
-    expected = geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
+    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
+    expected = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
     assert torch.equal(found.level, expected.level)
 
 
@@ -246,10 +246,10 @@ def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
 
 def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
     code = code_of("lips", RED)
-    twice = geometry.build_regions(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
+    twice = geometry.build_product_maps(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
     skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
     fine = paint.paint(code, twice, skin).sum(0)
-    once = paint.ground(geometry.build_regions(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
+    once = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
     enlarged = F.interpolate(once.maps[None], scale_factor=2, mode="bicubic")[0]
     coarse = paint_on(code, face.ground.on(enlarged)).sum(0)
     lips = fine.abs() > 0.05
