@@ -17,15 +17,15 @@ from installer import plug_in, worker
 from installer.environment import (
     OWN_PACKAGE,
     PACKAGES,
-    compiled_files,
+    compute_stamps,
     examine,
-    release,
+    read_compiled_files,
+    read_release,
     run_program,
-    wanted_stamps,
 )
 from installer.folders import Installation, data_home, is_ours, read_marker
-from installer.gimp import ask, sandbox_advice, trouble
-from installer.gimps import expected_profile, misplaced, profiles, programs
+from installer.gimp import advise_on_sandbox, check_registration, describe_trouble
+from installer.gimps import find_misplaced, find_profile, find_profiles, find_programs
 from installer.placed import Record
 from installer.problems import read_problem
 
@@ -39,18 +39,18 @@ def diagnose(where: Installation, say: Callable[[str], None] = print) -> int:
         say(f"== {title}")
         try:
             for line in section(where, problems):
-                say(f"   {discreet(line)}")
+                say(f"   {redact(line)}")
         except OSError as error:
             problems.append(str(read_problem(error)))
     say("== Found")
     for number, problem in enumerate(problems, 1):
-        say(f"   {number}. {discreet(problem)}")
+        say(f"   {number}. {redact(problem)}")
     if not problems:
         say("   nothing wrong")
     return 1 if problems else 0
 
 
-def discreet(line: str) -> str:
+def redact(line: str) -> str:
     """Replace the home folder by ~, and anything that looks like the worker's token."""
     own = str(Path.home())
     if len(own) > 1:
@@ -59,7 +59,7 @@ def discreet(line: str) -> str:
 
 
 def _system(where: Installation, problems: list[str]) -> Iterator[str]:
-    yield f"Protect Face {release()}"
+    yield f"Protect Face {read_release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
     # Not Path.exists, which raises without permission.
@@ -85,10 +85,10 @@ def _environment(where: Installation, problems: list[str]) -> Iterator[str]:
         return
     known = read_marker(where.venv)
     for what in (PACKAGES, OWN_PACKAGE):
-        if known.get(what) != wanted_stamps()[what]:
+        if known.get(what) != compute_stamps()[what]:
             state = "of another version than this folder" if what in known else "unfinished"
             problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
-    if not compiled_files(where):
+    if not read_compiled_files(where):
         problems.append("The environment has no translations for the plug-ins; run 'python3 install.py --gimp'.")
     code, words = examine(where)
     yield from words
@@ -107,7 +107,7 @@ def _models(where: Installation, problems: list[str]) -> Iterator[str]:
 
 
 def _worker(where: Installation, problems: list[str]) -> Iterator[str]:
-    facts = worker.diagnosis(where)
+    facts = worker.diagnose(where)
     logs = {name: str(facts.pop(name, "")) for name in ("start log", "log")}
     run = Path(str(facts.pop("run folder")))
     yield f"run folder: {run} ({_describe_access(run)})"
@@ -125,20 +125,20 @@ def _worker(where: Installation, problems: list[str]) -> Iterator[str]:
 
 def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
     missed: list[OSError] = []
-    folders = profiles(missed=missed)
+    folders = find_profiles(missed=missed)
     problems += [str(read_problem(error)) for error in missed]
-    pointer, compiled = worker.pointer(where), compiled_files(where)
+    pointer, compiled = worker.make_pointer(where), read_compiled_files(where)
     for profile in folders:
         yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
-        folder = plug_in.folder_in(profile)
-        wrong = plug_in.differences(profile, pointer, compiled)
+        folder = plug_in.find_folder(profile)
+        wrong = plug_in.find_differences(profile, pointer, compiled)
         yield f"  {folder.name}: {'; '.join(wrong) if wrong else 'as it should be'}"
         if wrong:
             problems.append(f"'{folder}' is not as it should be ({wrong[0]}); run 'python3 install.py --gimp'.")
         yield from (f"  {line}" for line in _describe_pointer(folder / pointer[0], problems))
-        for stray in plug_in.strays(profile):
+        for stray in plug_in.find_strays(profile):
             problems.append(f"'{stray}' does not belong there and may confuse GIMP; remove it.")
-    for path in misplaced():
+    for path in find_misplaced():
         problems.append(f"GIMP 3 does not read '{path}', though it comes from Flatpak; remove it.")
     answers = {
         "there": "has the filter",
@@ -146,22 +146,22 @@ def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
         "no Python": "has no Python",
         "no answer": "did not answer",
     }
-    found = programs()
+    found = find_programs()
     for program in found:
         name = f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}"
-        if not expected_profile(program).is_dir():
+        if not find_profile(program).is_dir():
             yield f"{name}: has never run; not checked, because starting it would create its folder"
             problems.append(
                 f"GIMP {program.version} ({program.packaging}): It never ran; run 'python3 install.py --gimp'."
             )
             continue
-        answer = ask(program)
+        answer = check_registration(program)
         yield f"{name}: {answers[answer]}"
         if answer != "there":
-            problems.append(f"GIMP {program.version} ({program.packaging}): {trouble(program, answer)}")
+            problems.append(f"GIMP {program.version} ({program.packaging}): {describe_trouble(program, answer)}")
     if not folders and not found:
         problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
-    if advice := sandbox_advice(where):
+    if advice := advise_on_sandbox(where):
         yield advice
 
 

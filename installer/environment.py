@@ -104,16 +104,16 @@ def prepare(
         raise Stop("environment-damaged-offline", 6, reason=findings[-1])
     if code:
         raise Stop("environment-broken", 6, reason=findings[-1])
-    if not compiled_files(where):
+    if not read_compiled_files(where):
         raise Stop("translations-missing", 6, checkout=CHECKOUT)
 
 
 def _fill(where: Installation, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
     """Install every part with pip that is not as this checkout requires."""
     known = read_marker(where.venv)
-    stamps = wanted_stamps()
+    stamps = compute_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and (run_program([where.c2p, "--help"]).returncode or not compiled_files(where)):
+    if OWN_PACKAGE not in missing and (run_program([where.c2p, "--help"]).returncode or not read_compiled_files(where)):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
@@ -129,24 +129,24 @@ def _fill(where: Installation, tests: bool, offline: bool, say: Say, before_chan
             say("installing c2p from this checkout")
             # Nothing is fetched for it, so it can't fail because of the network.
             own = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
-            pip(where, "install", own, offline=False, say=say)
+            run_pip(where, "install", own, offline=False, say=say)
             _record(where, OWN_PACKAGE, stamps)
         for part in EXTRAS:
             if part not in missing:
                 continue
             say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
             wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
-            pip(where, "install", wanted, offline=offline, say=say)
+            run_pip(where, "install", wanted, offline=offline, say=say)
             _record(where, part, stamps)
 
 
 def _build(where: Installation, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
     """Build the checkout's wheel in ``folder``; first fetches the build tools where they may be missing."""
     if new_tools:
-        pip(where, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
+        run_pip(where, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
     # Without pip's cache, where the wheel would remain after an uninstallation.
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
-    pip(where, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
+    run_pip(where, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -166,7 +166,7 @@ def examine(where: Installation) -> tuple[int, list[str]]:
     return ended.returncode, ended.stdout.strip().splitlines() or ["no output"]
 
 
-def compiled_files(where: Installation) -> dict[str, bytes]:
+def read_compiled_files(where: Installation) -> dict[str, bytes]:
     """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
     found: dict[str, bytes] = {}
@@ -176,26 +176,26 @@ def compiled_files(where: Installation) -> dict[str, bytes]:
     return found
 
 
-def wanted_stamps() -> dict[str, str]:
+def compute_stamps() -> dict[str, str]:
     """The stamp of each part in the environment's marker when it is as this checkout requires."""
-    listed = content_hash([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
-    own = content_hash((CHECKOUT / name for name in SOURCES), CHECKOUT)
+    listed = hash_content([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
+    own = hash_content((CHECKOUT / name for name in SOURCES), CHECKOUT)
     return {OWN_PACKAGE: own, PACKAGES: listed, TEST_TOOLS: listed}
 
 
-def fetched_models() -> tuple[str, ...]:
+def list_fetched_models() -> tuple[str, ...]:
     """The names that ``c2p models fetch`` creates in the folder of the models, as patterns."""
     manifest = (BUNDLE / "manifest.toml").read_text(encoding="utf-8")
     return (*re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE), ".partial-*", ".locks", ".pins")
 
 
-def release() -> str:
+def read_release() -> str:
     """The version of the checkout."""
     match = re.search(r'^__version__ = "(.+)"$', VERSION.read_text(encoding="utf-8"), re.MULTILINE)
     return match[1] if match else "unknown"
 
 
-def content_hash(paths: Iterable[Path], root: Path) -> str:
+def hash_content(paths: Iterable[Path], root: Path) -> str:
     """SHA-256 over names and contents of files and of all files in folders, without compiled ones."""
     digest = hashlib.sha256()
     for path in paths:
@@ -208,7 +208,7 @@ def content_hash(paths: Iterable[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
-def child_environment(**more: str) -> dict[str, str]:
+def make_child_environment(**more: str) -> dict[str, str]:
     """This process's environment without variables that would misdirect a child Python."""
     misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
     # pip leaves compiling to the first import, which has to keep what it compiled.
@@ -233,14 +233,14 @@ def run_program(
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            env=child_environment(**more),
+            env=make_child_environment(**more),
             timeout=seconds,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(words, 1, str(error), "")
 
 
-def pip(where: Installation, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
+def run_pip(where: Installation, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
     """Run ``pip install`` or ``pip wheel``; prints only slow steps and writes the full output to a log.
 
     Raises:
@@ -265,7 +265,7 @@ def pip(where: Installation, job: str, arguments: list[str], *, offline: bool, s
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env=child_environment(),
+                env=make_child_environment(),
                 cwd=where.venv,
             ) as process,
         ):
@@ -273,7 +273,7 @@ def pip(where: Installation, job: str, arguments: list[str], *, offline: bool, s
                 for line in process.stdout or ():
                     record.write(line)
                     output.append(line)
-                    if words := condensed(line):
+                    if words := condense(line):
                         say(words)
             except BaseException:
                 process.terminate()
@@ -284,7 +284,7 @@ def pip(where: Installation, job: str, arguments: list[str], *, offline: bool, s
         raise pip_problem("".join(output), offline, log)
 
 
-def condensed(line: str) -> str:
+def condense(line: str) -> str:
     """Condense a line of pip's output: large downloads and the installation; else ""."""
     if match := re.search(r"Downloading (?:\S*/)?([A-Za-z0-9_.]+?)-\d\S* \((\d+(?:\.\d+)?) (MB|GB)", line):
         name, size, unit = match.groups()
@@ -313,14 +313,14 @@ def make_environment(folder: Path, say: Say) -> None:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     except OSError as error:
         raise disk_problem(error, folder) from error
-    made = run_program([base_python(), "-m", "venv", folder])
+    made = run_program([find_base_python(), "-m", "venv", folder])
     if made.returncode:
         check_space(folder)
         last = (made.stdout.strip().splitlines() or ["no output"])[-1]
         raise Stop("venv-failed", 6, folder=folder, reason=last)
 
 
-def base_python() -> str:
+def find_base_python() -> str:
     """The Python that the running one was made from; ``sys.executable`` may be in an environment that is replaced."""
     return str(getattr(sys, "_base_executable", sys.executable))
 

@@ -78,7 +78,7 @@ def log_home(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     return (Path(state) if state else Path.home() / ".local" / "state") / "protect-face" / "log"
 
 
-def inverted_faces(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+def find_inversion_cache(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """The folder of ``c2p``'s cached inversions: platformdirs' ``user_cache_path("protect-face")``, or C2P_CACHE."""
     if environment.get("C2P_CACHE"):
         return Path(environment["C2P_CACHE"])

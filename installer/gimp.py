@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from installer import plug_in, worker
-from installer.environment import Say, compiled_files
+from installer.environment import Say, read_compiled_files
 from installer.folders import Installation, is_there, remove
-from installer.gimps import Profile, Program, expected_profile, flatpak_installed, profiles, programs
+from installer.gimps import Profile, Program, find_profile, find_profiles, find_programs, is_flatpak_installed
 from installer.problems import Stop, read_problem
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
@@ -40,14 +40,14 @@ class Outcome:
     trouble: str = ""
 
 
-def present() -> tuple[Program, ...]:
+def find_installed() -> tuple[Program, ...]:
     """Find the GIMPs that can be started; there may be none, although a folder shows that GIMP has run.
 
     Raises:
         Stop: there is no sign of any GIMP, or what may be one can't be looked at.
     """
-    found, missed = programs(), list[OSError]()
-    if not found and not profiles(missed=missed):
+    found, missed = find_programs(), list[OSError]()
+    if not found and not find_profiles(missed=missed):
         if missed:
             raise read_problem(missed[0])
         raise Stop("gimp-missing", 6)
@@ -59,7 +59,7 @@ def install(where: Installation, found: Sequence[Program], say: Say) -> list[Out
 
     Args:
         where: the environment and models that the worker uses; ``prepare`` has filled the environment.
-        found: the GIMPs to check afterwards, as returned by ``present``.
+        found: the GIMPs to check afterwards, as returned by ``find_installed``.
         say: called with a line for each step.
 
     Returns:
@@ -71,11 +71,12 @@ def install(where: Installation, found: Sequence[Program], say: Say) -> list[Out
             say(f"starting GIMP {program.version} once, so that it makes its folder")
             program.run(*_quit_options(program))
     missed: list[OSError] = []
-    outcomes = [_install_in(profile, where, say) for profile in profiles(missed=missed)]
+    outcomes = [_install_in(profile, where, say) for profile in find_profiles(missed=missed)]
     outcomes += [Outcome(str(error.filename), str(read_problem(error))) for error in missed]
     for program in found:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
-        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble(program, ask(program))))
+        trouble = describe_trouble(program, check_registration(program))
+        outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble))
     return outcomes
 
 
@@ -88,13 +89,13 @@ def remove_from(profile: Profile) -> list[str]:
     for saved in profile.folder.glob(f"plug-in-settings/*{PROCEDURES[3]}*"):
         saved.unlink()
     (profile.folder / LOG).unlink(missing_ok=True)
-    folder = plug_in.folder_in(profile)
+    folder = plug_in.find_folder(profile)
     return [remove(folder)] if is_there(folder) or folder.is_symlink() else []
 
 
 def forget_prompts(program: Program) -> list[str]:
     """Make GIMP delete the recent prompts in its settings; returns a line if they were deleted."""
-    kept = expected_profile(program)
+    kept = find_profile(program)
     if program.generation != 3 or not _has_prompts(kept):
         return []
     program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
@@ -112,7 +113,7 @@ def check_prompts(profile: Profile) -> list[str]:
     return []
 
 
-def ask(program: Program) -> Answer:
+def check_registration(program: Program) -> Answer:
     """Check whether a GIMP has registered the filter: starts it without a window, which reads its plug-ins."""
     if program.generation == 3:
         ended = program.run("--batch-interpreter=python-fu-eval", "-b", _CHECK_3, "--quit")
@@ -127,7 +128,7 @@ def ask(program: Program) -> Answer:
     return "missing" if "PROTECT-FACE 01" in output else "no answer"
 
 
-def trouble(program: Program, answer: Answer) -> str:
+def describe_trouble(program: Program, answer: Answer) -> str:
     """The problem behind an answer and its remedy, as a sentence; "" if there is none."""
     if answer == "there":
         return ""
@@ -142,9 +143,9 @@ def trouble(program: Program, answer: Answer) -> str:
     return "It could not be checked; start it and look under Filters > Privacy."
 
 
-def sandbox_advice(where: Installation) -> str:
+def advise_on_sandbox(where: Installation) -> str:
     """Advice for users of a sandboxed GIMP; "" if there is no such GIMP."""
-    if flatpak_installed() or any(profile.confined for profile in profiles()):
+    if is_flatpak_installed() or any(profile.confined for profile in find_profiles()):
         return (
             f"GIMP from Flatpak or Snap may not start the worker: run '{where.c2p} worker run' in a terminal and keep"
             " it open."
@@ -153,18 +154,18 @@ def sandbox_advice(where: Installation) -> str:
 
 
 def _install_in(profile: Profile, where: Installation, say: Say) -> Outcome:
-    folder = plug_in.folder_in(profile)
+    folder = plug_in.find_folder(profile)
     try:
-        changed = plug_in.write(profile, worker.pointer(where), compiled_files(where))
+        changed = plug_in.write(profile, worker.make_pointer(where), read_compiled_files(where))
     except Stop as problem:
         return Outcome(str(folder), str(problem))
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
-    strays = ", ".join(f"'{path}'" for path in plug_in.strays(profile))
+    strays = ", ".join(f"'{path}'" for path in plug_in.find_strays(profile))
     return Outcome(str(folder), f"{strays} does not belong there and may confuse GIMP; remove it." if strays else "")
 
 
 def _is_without_folder(program: Program) -> bool:
-    folder = expected_profile(program)
+    folder = find_profile(program)
     try:
         return not (is_there(folder) and folder.is_dir())
     except OSError:

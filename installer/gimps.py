@@ -77,7 +77,7 @@ class Program:
         return run_program(command, START_SECONDS)
 
 
-def profiles(
+def find_profiles(
     environment: Mapping[str, str] = os.environ, platform: str = sys.platform, missed: list[OSError] | None = None
 ) -> tuple[Profile, ...]:
     """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once.
@@ -103,7 +103,7 @@ def profiles(
     return tuple(found.values())
 
 
-def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Program, ...]:
+def find_programs(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Program, ...]:
     """Find every GIMP 2.10 or 3 that can be started, without duplicates."""
     found: dict[str, Program] = {}
     for command, packaging in _find_commands(environment, platform):
@@ -114,9 +114,7 @@ def programs(environment: Mapping[str, str] = os.environ, platform: str = sys.pl
     return tuple(found.values())
 
 
-def expected_profile(
-    program: Program, environment: Mapping[str, str] = os.environ, platform: str = sys.platform
-) -> Path:
+def find_profile(program: Program, environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """The folder that ``program`` creates at its first start."""
     variable = f"GIMP{program.generation}_DIRECTORY"
     if environment.get(variable):
@@ -125,13 +123,13 @@ def expected_profile(
     return base / program.profile_version
 
 
-def flatpak_installed(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
+def is_flatpak_installed(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
     """Whether GIMP is installed as a Flatpak, which shares ``~/.config/GIMP`` with other GIMPs."""
     own = _home(environment, platform) / ".local" / "share" / "flatpak" / "app"
     return platform.startswith("linux") and any((apps / FLATPAK).is_dir() for apps in (FLATPAK_SYSTEM, own))
 
 
-def misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Path, ...]:
+def find_misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Path, ...]:
     """Plug-in folders for a GIMP 3 from Flatpak in the usual place of Flatpaks, which GIMP does not read."""
     base = _flatpak_base(environment, platform)
     return tuple(sorted(path for path in base.glob("3.*/plug-ins/protect-face*")))
@@ -216,7 +214,7 @@ def _find_commands(environment: Mapping[str, str], platform: str) -> Iterator[tu
                 yield (str(program),), "system"
     if not platform.startswith("linux"):
         return
-    if flatpak_installed(environment, platform):
+    if is_flatpak_installed(environment, platform):
         yield ("flatpak", "run", FLATPAK), "Flatpak"
     if (SNAP_PROGRAMS / "gimp").exists():
         yield (str(SNAP_PROGRAMS / "gimp"),), "Snap"

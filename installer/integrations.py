@@ -118,7 +118,7 @@ def install(found: list[Integration], say: Say) -> int:
     return failed
 
 
-def sandbox_advice(system: System) -> list[str]:
+def advise_on_sandbox(system: System) -> list[str]:
     """Advice for programs from Flatpak, which may not start programs outside of their sandbox."""
     if not system.platform.startswith("linux"):
         return []

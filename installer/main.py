@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from installer import doctor, gimp, integrations, worker, zips
-from installer.environment import CHECKOUT, child_environment, compiled_files, fetched_models, prepare
+from installer.environment import CHECKOUT, list_fetched_models, make_child_environment, prepare, read_compiled_files
 from installer.folders import Installation, claim, data_home, find_installation, remove, remove_test_systems
-from installer.gimps import profiles, programs
-from installer.plug_in import folder_in
+from installer.gimps import find_profiles, find_programs
+from installer.plug_in import find_folder
 from installer.problems import Stop, disk_problem
 
 JOBS = (
@@ -70,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.job == "uninstall":
             return uninstall(where)
         if options.job == "gimp":
-            return into_gimp(where, options.offline)
+            return install_into_gimp(where, options.offline)
         if options.job == "integrations":
-            return into_other_programs(where, options.offline)
+            return connect_other_programs(where, options.offline)
         if options.job == "doctor":
             return doctor.diagnose(where)
         if options.job == "make-zip":
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def protect(where: Installation, options: argparse.Namespace) -> int:
     """Set up and protect one photo; returns the exit code of `c2p protect`."""
-    photo, target, report = photo_and_targets(options.protect, options.output)
+    photo, target, report = choose_paths(options.protect, options.output)
     set_up(where, tests=False, offline=options.offline)
     if not options.protect and not photo.exists():
         _print_step(f"Writing scikit-image's astronaut portrait to {photo}")
@@ -106,7 +106,7 @@ def protect(where: Installation, options: argparse.Namespace) -> int:
     return run_child(command, where, options.offline)
 
 
-def photo_and_targets(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
+def choose_paths(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
     """The paths of the photo, the protected photo and the report.
 
     Args:
@@ -168,29 +168,29 @@ def build_test_systems(where: Installation) -> None:
     """
     command = [str(where.python), "-m", "tests.host.root"]
     nothing = subprocess.DEVNULL
-    subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=child_environment(), cwd=CHECKOUT)
+    subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=make_child_environment(), cwd=CHECKOUT)
 
 
-def into_gimp(where: Installation, offline: bool) -> int:
+def install_into_gimp(where: Installation, offline: bool) -> int:
     """Set up and install the filter into every GIMP; returns 1 if one of them does not have it afterwards."""
-    found = gimp.present()
+    found = gimp.find_installed()
     set_up(where, tests=False, offline=offline)
-    if worker.end(where):
+    if worker.end_worker(where):
         _say("ended the worker; it starts anew when GIMP needs it")
     _print_step("Installing into GIMP")
     outcomes = gimp.install(where, found, _say)
     _print_step("Result")
     for outcome in outcomes:
         _say(f"{outcome.name}: {outcome.trouble or 'good'}")
-    if advice := gimp.sandbox_advice(where):
+    if advice := gimp.advise_on_sandbox(where):
         _say(advice)
     _say("Start GIMP anew: Filters > Privacy > Protect Face.")
-    _say(f"To undo all of it: {worker.again('uninstall', where)}")
-    _say(f"If something is wrong: {worker.again('doctor', where)}")
+    _say(f"To undo all of it: {worker.make_command('uninstall', where)}")
+    _say(f"If something is wrong: {worker.make_command('doctor', where)}")
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
-def into_other_programs(where: Installation, offline: bool) -> int:
+def connect_other_programs(where: Installation, offline: bool) -> int:
     """Set up and connect every other program that is found; returns 1 if one of them could not be connected.
 
     Raises:
@@ -198,7 +198,7 @@ def into_other_programs(where: Installation, offline: bool) -> int:
     """
     system = integrations.System()
     # Before minutes of setting up.
-    advice = integrations.sandbox_advice(system)
+    advice = integrations.advise_on_sandbox(system)
     if not (found := integrations.find(where, system)) and not advice:
         raise Stop("programs-missing", 6)
     set_up(where, tests=False, offline=offline)
@@ -206,14 +206,14 @@ def into_other_programs(where: Installation, offline: bool) -> int:
     failed = integrations.install(found, _say)
     for words in advice:
         _say(words)
-    _say(f"To undo all of it: {worker.again('uninstall', where)}")
+    _say(f"To undo all of it: {worker.make_command('uninstall', where)}")
     return 1 if failed else 0
 
 
 def zip_plug_ins(where: Installation, offline: bool) -> int:
     """Set up, because the zips need what building the package makes, and write the zips; prints their paths."""
     set_up(where, tests=False, offline=offline)
-    for path in zips.make_zips(compiled_files(where)):
+    for path in zips.make_zips(read_compiled_files(where)):
         print(path)
     return 0
 
@@ -241,23 +241,23 @@ def uninstall(where: Installation) -> int:
         return ()
 
     missed: list[OSError] = []
-    folders = profiles(missed=missed)
+    folders = find_profiles(missed=missed)
     for error in missed:
         refuse(error)
     # Read before the folders are removed.
-    leads = [partial(worker.uninstall_elsewhere, folder_in(profile), where) for profile in folders]
+    leads = [partial(worker.uninstall_elsewhere, find_folder(profile), where) for profile in folders]
     elsewhere = {command for lead in leads for command in attempt(lead)}
     steps: list[Callable[[], list[str]]] = [
         # First, while its environment still exists.
-        lambda: ["Ended the worker."] if worker.end(where) else [],
-        *(partial(gimp.forget_prompts, program) for program in attempt(programs)),
+        lambda: ["Ended the worker."] if worker.end_worker(where) else [],
+        *(partial(gimp.forget_prompts, program) for program in attempt(find_programs)),
         *(partial(gimp.check_prompts, profile) for profile in folders),
         *(partial(gimp.remove_from, profile) for profile in folders),
         integrations.remove,
         remove_test_systems,
         worker.remove_traces,
         lambda: [remove(where.venv)],
-        lambda: [remove(where.models, fetched_models())],
+        lambda: [remove(where.models, list_fetched_models())],
     ]
     for step in steps:
         for words in attempt(step):
@@ -273,7 +273,7 @@ def set_up(where: Installation, *, tests: bool, offline: bool) -> None:
     """Bring the environment to the state that the checkout requires, and claim the folder of the models."""
     started = time.monotonic()
     _print_step("Setting up")
-    prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end(where))
+    prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end_worker(where))
     claim(where.models)
     _say(f"ready after {time.monotonic() - started:.0f} s")
 
@@ -287,7 +287,7 @@ def run_child(
     sys.stdout.flush()
     try:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, env=child_environment(**variables), cwd=folder or Path()
+            words, stdin=subprocess.DEVNULL, env=make_child_environment(**variables), cwd=folder or Path()
         )
     except OSError as error:
         raise disk_problem(error, Path(words[0])) from error

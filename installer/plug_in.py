@@ -29,7 +29,7 @@ _COMPILED_FILES = (".po", ".mo", ".html", ".xml")
 _HELP = "help/"
 
 
-def contents(generation: int, compiled: Mapping[str, bytes]) -> dict[str, bytes]:
+def collect_contents(generation: int, compiled: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of the plug-in's folder for GIMP 2.10 or 3, by relative path with "/" as separator.
 
     Args:
@@ -46,7 +46,7 @@ def is_program(generation: int, path: str) -> bool:
     return path == f"{NAMES[generation]}.py"
 
 
-def folder_in(profile: Profile) -> Path:
+def find_folder(profile: Profile) -> Path:
     """The plug-in's folder in a GIMP."""
     return profile.plug_ins / NAMES[profile.generation]
 
@@ -59,16 +59,16 @@ def write(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, b
     Args:
         profile: the GIMP.
         pointer: name and content of the file that points to the worker.
-        compiled: see ``contents``.
+        compiled: see ``collect_contents``.
 
     Raises:
         Stop: the folder was not created by us, or is not writable.
     """
-    folder = folder_in(profile)
-    wanted = contents(profile.generation, compiled) | dict([pointer])
+    folder = find_folder(profile)
+    wanted = collect_contents(profile.generation, compiled) | dict([pointer])
     if folder.is_symlink() or (folder.exists() and not is_ours(folder) and any(folder.iterdir())):
         raise Stop("plug-in-not-ours", 2, folder=folder)
-    if not differences(profile, pointer, compiled):
+    if not find_differences(profile, pointer, compiled):
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,12 +89,12 @@ def write(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, b
     return True
 
 
-def differences(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, bytes]) -> list[str]:
+def find_differences(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[str, bytes]) -> list[str]:
     """List the differences from what ``write`` would install, in words; [] if there are none.
 
     Without ``compiled``, such files that are installed are not checked.
     """
-    folder = folder_in(profile)
+    folder = find_folder(profile)
     if not folder.exists():
         return ["not installed"]
     found = []
@@ -103,7 +103,7 @@ def differences(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[
     elif read_marker(folder).get("state") != "complete":
         from_zip = read_marker(folder).get("state") == FROM_ZIP
         found.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
-    wanted = contents(profile.generation, compiled) | dict([pointer])
+    wanted = collect_contents(profile.generation, compiled) | dict([pointer])
     present = {path for path in _list_installed(folder) if compiled or not path.endswith(_COMPILED_FILES)}
     for path in sorted(present - set(wanted)):
         found.append(f"{path} does not belong there")
@@ -117,7 +117,7 @@ def differences(profile: Profile, pointer: tuple[str, bytes], compiled: Mapping[
     return found
 
 
-def strays(profile: Profile) -> list[Path]:
+def find_strays(profile: Profile) -> list[Path]:
     """Find copies of the plug-in where GIMP ignores them or would read them in addition."""
     name = NAMES[profile.generation]
     other = NAMES[5 - profile.generation]

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from installer.environment import CHECKOUT, run_program
-from installer.folders import Installation, cache_home, data_home, find_installation, inverted_faces, is_there, log_home
+from installer.folders import (
+    Installation,
+    cache_home,
+    data_home,
+    find_installation,
+    find_inversion_cache,
+    is_there,
+    log_home,
+)
 from installer.problems import Stop
 
 RUN = "run"
@@ -23,7 +31,7 @@ _FACE = re.compile(r"[0-9a-f]{64}\.(safetensors|[0-9a-f]{8}\.part)")
 _OWN_PARENTS = ("protect-face", "Cache")
 
 
-def pointer(where: Installation) -> tuple[str, bytes]:
+def make_pointer(where: Installation) -> tuple[str, bytes]:
     """Name and content of the file beside a plug-in that points to this installation's worker."""
     content = {
         "protocol": import_client().PROTOCOL,
@@ -34,7 +42,7 @@ def pointer(where: Installation) -> tuple[str, bytes]:
     return import_client().location.POINTER, (json.dumps(content, indent=1) + "\n").encode()
 
 
-def again(job: str, where: Installation, home: str | None = None) -> str:
+def make_command(job: str, where: Installation, home: str | None = None) -> str:
     """The command that does ``job`` for an installation, with the options that it was installed with.
 
     Args:
@@ -54,19 +62,19 @@ def uninstall_elsewhere(folder: Path, where: Installation) -> list[str]:
         content = json.loads((folder / import_client().location.POINTER).read_text(encoding="utf-8"))
         environment = content["environment"]
         other = Installation(Path(content["command"][0]).parent.parent, Path(environment["C2P_MODELS"]))
-        command = again("uninstall", other, environment.get("C2P_HOME", ""))
+        command = make_command("uninstall", other, environment.get("C2P_HOME", ""))
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
         return []  # unreadable; it is removed with its folder
-    here = command == again("uninstall", where)
+    here = command == make_command("uninstall", where)
     return [] if here or not (other.venv.exists() or other.models.exists()) else [command]
 
 
-def diagnosis(where: Installation) -> dict[str, Any]:
+def diagnose(where: Installation) -> dict[str, Any]:
     """The diagnosis of the worker by the plug-ins' client; does not start one."""
     return dict(import_client().diagnose(_location(where)))
 
 
-def end(where: Installation) -> bool:
+def end_worker(where: Installation) -> bool:
     """End a running worker, so that its files can be replaced or removed; False if none is running.
 
     Raises:
@@ -88,13 +96,13 @@ def remove_traces() -> list[str]:
     Raises:
         Stop: one of them can't be removed.
     """
-    faces = _remove_named(_FACE, inverted_faces())
-    lines = [f"Removed {faces} inverted faces from '{inverted_faces()}'."] if faces else []
+    faces = _remove_named(_FACE, find_inversion_cache())
+    lines = [f"Removed {faces} inverted faces from '{find_inversion_cache()}'."] if faces else []
     for folder in (data_home() / RUN, log_home()):
         if is_there(folder) and folder.is_dir() and not folder.is_symlink():
             _remove_named(_TRACE, folder)
             lines.append(f"'{folder}' holds other files and stays." if folder.exists() else f"Removed '{folder}'.")
-    for parent in (log_home().parent, inverted_faces().parent, cache_home()):
+    for parent in (log_home().parent, find_inversion_cache().parent, cache_home()):
         if parent.name in _OWN_PARENTS:
             with contextlib.suppress(OSError):
                 parent.rmdir()  # only when it is empty

@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from installer.environment import CHECKOUT, release
+from installer.environment import CHECKOUT, read_release
 from installer.folders import MARKER
-from installer.plug_in import FROM_ZIP, NAMES, contents, is_program
+from installer.plug_in import FROM_ZIP, NAMES, collect_contents, is_program
 from installer.problems import Stop
 
 PLATFORMS = {
@@ -35,7 +35,7 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
     """Write one zip per platform and plug-in; returns their paths.
 
     Args:
-        compiled: see ``plug_in.contents``.
+        compiled: see ``plug_in.collect_contents``.
         target: folder of the zips, which is created if it is missing.
 
     Raises:
@@ -43,11 +43,11 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
     """
     made = []
     for generation, name in NAMES.items():
-        files = contents(generation, compiled)
+        files = collect_contents(generation, compiled)
         for platform, place in PLATFORMS.items():
             version = "2.10" if generation == 2 else "3.0"
             words = _INSTRUCTIONS.format(
-                release=release(),
+                release=read_release(),
                 generation="2.10" if generation == 2 else "3",
                 name=name,
                 folder=place.format(version=version),
@@ -57,7 +57,7 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
                 words = words.replace("\n", "\r\n")
             # The marker lets install.py recognise the folder as its own.
             extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": FROM_ZIP}).encode()}
-            path = target / f"{name}-{release()}-{platform}.zip"
+            path = target / f"{name}-{read_release()}-{platform}.zip"
             try:
                 target.mkdir(parents=True, exist_ok=True)
                 _write(path, name, files | extra, generation)

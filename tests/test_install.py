@@ -56,7 +56,7 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(environment, "run_program", lambda command: subprocess.CompletedProcess(command, 0, ""))
     monkeypatch.setattr(environment, "examine", lambda where: (0, []))
     monkeypatch.setattr(environment, "check_space", lambda folder: None)
-    monkeypatch.setattr(environment, "pip", pip)
+    monkeypatch.setattr(environment, "run_pip", pip)
     return calls
 
 
@@ -89,9 +89,9 @@ def test_no_test_of_the_installer_sees_this_users_gimp(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIMP3_DIRECTORY", str(tmp_path))
-    assert gimps.profiles()
+    assert gimps.find_profiles()
     move_into(home, home / "bin", monkeypatch)
-    assert gimps.profiles() == gimps.programs() == ()
+    assert gimps.find_profiles() == gimps.find_programs() == ()
 
 
 def test_c2p_home_moves_everything() -> None:
@@ -108,7 +108,7 @@ def test_the_default_is_where_c2p_itself_looks() -> None:
     assert folders.data_home() == platformdirs.user_data_path("protect-face")
     assert folders.log_home() == platformdirs.user_log_path("protect-face")
     assert folders.cache_home() == platformdirs.user_cache_path("protect-face")
-    assert folders.inverted_faces() == inversion_cache.default_folder()
+    assert folders.find_inversion_cache() == inversion_cache.default_folder()
 
 
 @pytest.mark.parametrize("content", [None, {}])
@@ -165,7 +165,7 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(environment, "pip", killed)
+        patched.setattr(environment, "run_pip", killed)
         with pytest.raises(KeyboardInterrupt):
             environment.prepare(where, tests=False, offline=False, say=quiet)
     environment.prepare(where, tests=False, offline=False, say=quiet)
@@ -208,7 +208,7 @@ def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_
     monkeypatch.setattr(sys, "executable", str(where.python))
     monkeypatch.setattr(subprocess, "run", record)
     environment.make_environment(where.venv, quiet)
-    assert calls == [(environment.base_python(), {})]
+    assert calls == [(environment.find_base_python(), {})]
 
 
 def test_what_is_damaged_is_made_anew(
@@ -262,13 +262,13 @@ def test_translations_that_are_gone_are_installed_again(where: Installation, pip
     pip_calls.clear()
     environment.prepare(where, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
-    assert list(environment.compiled_files(where)) == [MO.removeprefix("worker_client/")]
+    assert list(environment.read_compiled_files(where)) == [MO.removeprefix("worker_client/")]
 
 
 def test_a_checkout_without_translations_is_said_to_be_incomplete(
     where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "compiled_files", lambda where: {})
+    monkeypatch.setattr(environment, "read_compiled_files", lambda where: {})
     with pytest.raises(Stop) as stopped:
         environment.prepare(where, tests=False, offline=False, say=quiet)
     assert (stopped.value.code, stopped.value.exit_code) == ("translations-missing", 6)
@@ -279,7 +279,7 @@ def test_a_checkout_without_translations_is_said_to_be_incomplete(
 def test_the_examination_notices_an_environment_without_its_packages(where: Installation) -> None:
     assert environment.examine(Installation(Path(sys.prefix), where.models))[0] == 0
     where.python.parent.mkdir(parents=True)
-    where.python.symlink_to(environment.base_python())
+    where.python.symlink_to(environment.find_base_python())
     code, words = environment.examine(where)
     assert code and "No module named 'torch'" in words[-1]
 
@@ -294,7 +294,7 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
         calls.append((arguments, offline))
         pretend(where, job, arguments)
 
-    monkeypatch.setattr(environment, "pip", pip)
+    monkeypatch.setattr(environment, "run_pip", pip)
     environment.prepare(where, tests=False, offline=offline, say=quiet)
     own = [(arguments, forbidden) for arguments, forbidden in calls if "--no-deps" in arguments][:2]
     assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
@@ -314,15 +314,15 @@ def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
 def test_the_stamp_follows_content_and_names_but_not_what_is_made_from_them(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.py").write_text("1")
-    first = environment.content_hash([tmp_path / "a"], tmp_path)
+    first = environment.hash_content([tmp_path / "a"], tmp_path)
     (tmp_path / "a" / "__pycache__").mkdir()
     (tmp_path / "a" / "__pycache__" / "x.pyc").write_text("2")
     (tmp_path / "a" / "x.mo").write_text("2")
-    assert environment.content_hash([tmp_path / "a"], tmp_path) == first
+    assert environment.hash_content([tmp_path / "a"], tmp_path) == first
     (tmp_path / "a" / "x.py").write_text("2")
-    second = environment.content_hash([tmp_path / "a"], tmp_path)
+    second = environment.hash_content([tmp_path / "a"], tmp_path)
     (tmp_path / "a" / "x.py").rename(tmp_path / "a" / "y.py")
-    assert len({first, second, environment.content_hash([tmp_path / "a"], tmp_path)}) == 3
+    assert len({first, second, environment.hash_content([tmp_path / "a"], tmp_path)}) == 3
 
 
 def test_everything_that_the_package_is_built_from_exists() -> None:
@@ -362,12 +362,12 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
     monkeypatch.setattr(Installation, "python", Path(sys.executable))
     where.venv.mkdir()
     target = tmp_path / "packages"
-    environment.pip(where, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet)
+    environment.run_pip(where, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet)
     assert (target / "small.py").exists() and not (target / "__pycache__").exists()
     # A user's variable would have everything compiled again and again.
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     code = f"import sys; sys.path.insert(0, {str(target)!r}); import small"
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment.child_environment())
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment.make_child_environment())
     assert (target / "__pycache__").exists()
 
 
@@ -414,12 +414,10 @@ def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() ->
 
 
 def test_pip_output_is_condensed_to_what_takes_long() -> None:
-    assert (
-        environment.condensed("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n") == "  downloading torch (821.0 MB)"
-    )
-    assert environment.condensed("  Downloading click-8.5.1-py3-none-any.whl (98 kB)\n") == ""
-    assert environment.condensed("Installing collected packages: a, b, c\n") == "  installing 3 packages"
-    assert environment.condensed("Requirement already satisfied: a\n") == ""
+    assert environment.condense("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n") == "  downloading torch (821.0 MB)"
+    assert environment.condense("  Downloading click-8.5.1-py3-none-any.whl (98 kB)\n") == ""
+    assert environment.condense("Installing collected packages: a, b, c\n") == "  installing 3 packages"
+    assert environment.condense("Requirement already satisfied: a\n") == ""
 
 
 # Photo and results
@@ -428,7 +426,7 @@ def test_pip_output_is_condensed_to_what_takes_long() -> None:
 def test_results_lie_beside_the_photo(tmp_path: Path) -> None:
     photo = tmp_path / "me.jpg"
     photo.touch()
-    assert main.photo_and_targets(str(photo), None) == (
+    assert main.choose_paths(str(photo), None) == (
         photo,
         tmp_path / "me.protected.png",
         tmp_path / "me.report.json",
@@ -439,13 +437,13 @@ def test_results_go_where_they_are_wanted(tmp_path: Path) -> None:
     photo, out = tmp_path / "me.jpg", tmp_path / "out"
     photo.touch()
     out.mkdir()
-    assert main.photo_and_targets(str(photo), out)[1] == out / "me.protected.png"
-    assert main.photo_and_targets(str(photo), out / "x.tif")[1:] == (out / "x.tif", out / "x.report.json")
+    assert main.choose_paths(str(photo), out)[1] == out / "me.protected.png"
+    assert main.choose_paths(str(photo), out / "x.tif")[1:] == (out / "x.tif", out / "x.report.json")
 
 
 def test_without_a_photo_the_sample_lies_beside_its_result(tmp_path: Path) -> None:
-    assert main.photo_and_targets("", None)[0] == Path("astronaut.png")
-    assert main.photo_and_targets("", tmp_path / "x.png")[:2] == (tmp_path / "astronaut.png", tmp_path / "x.png")
+    assert main.choose_paths("", None)[0] == Path("astronaut.png")
+    assert main.choose_paths("", tmp_path / "x.png")[:2] == (tmp_path / "astronaut.png", tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("output", [None, Path("/nowhere/at/all/x.png")])
@@ -534,7 +532,7 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
 
 
 def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
-    assert set(environment.fetched_models()) == {
+    assert set(environment.list_fetched_models()) == {
         *(entry.name for entry in ModelStore().catalogue()),
         f"{files.PARTIAL_PREFIX}*",
         files.LOCKS,

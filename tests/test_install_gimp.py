@@ -116,21 +116,21 @@ def test_every_gimp_folder_is_found(home: Path, platform: str, folders: list[str
         (home / folder).mkdir(parents=True, exist_ok=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {name: str(home / value) for name, value in variables.items()}
-    found = gimps.profiles(environment, platform)
+    found = gimps.find_profiles(environment, platform)
     assert [profile.folder for profile in found] == [home / folder for folder in folders]
     assert [profile.version for profile in found] == [Path(folder).name for folder in folders]
 
 
 def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
     (home / "portable").mkdir()
-    (profile,) = gimps.profiles({"HOME": str(home), "GIMP3_DIRECTORY": "portable"}, "linux")
+    (profile,) = gimps.find_profiles({"HOME": str(home), "GIMP3_DIRECTORY": "portable"}, "linux")
     assert (profile.folder, profile.generation) == (home / "portable", 3)
 
 
 def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> None:
     profile_in(home, "3.0")
     profile_in(home, "3.0", "snap/gimp/current/.config/GIMP")
-    assert [profile.confined for profile in gimps.profiles()] == [False, True]
+    assert [profile.confined for profile in gimps.find_profiles()] == [False, True]
 
 
 @POSIX
@@ -140,7 +140,7 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
     profile_in(home, "3.0")
     other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
     lock(home / ".config", monkeypatch)
-    first, second = gimp.install(where, gimp.present(), quiet)
+    first, second = gimp.install(where, gimp.find_installed(), quiet)
     assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
     assert second.name == str(home / ".config" / "GIMP") and "can't be read (Permission denied)" in second.trouble
     assert main.main(["--uninstall"]) == 5
@@ -154,10 +154,10 @@ def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_
     profile_in(home, "3.0")
     lock(home / ".config", monkeypatch)
     with pytest.raises(Stop) as problem:
-        gimp.present()
+        gimp.find_installed()
     assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    outcomes = gimp.install(where, gimp.present(), quiet)
+    outcomes = gimp.install(where, gimp.find_installed(), quiet)
     assert "can't be read (Permission denied)" in outcomes[0].trouble
 
 
@@ -168,7 +168,7 @@ def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home:
     fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
     fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
     image = fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
-    found = {(program.version, program.packaging): program.command for program in gimps.programs()}
+    found = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
     assert set(found) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
     assert found["3.0.4", "system"] == (str(console),) and found["3.2.0", "AppImage"] == (str(image),)
 
@@ -179,7 +179,7 @@ def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho 'libexample.so.3.1 not found'; exit 127\n")
     broken.chmod(0o755)
-    assert gimps.programs() == ()
+    assert gimps.find_programs() == ()
 
 
 @POSIX
@@ -187,8 +187,8 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
     environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
     fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
     fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
-    assert [program.version for program in gimps.programs(environment, "win32")] == ["3.0.4"]
-    assert [program.version for program in gimps.programs(environment, "darwin")] == ["3.0.2"]
+    assert [program.version for program in gimps.find_programs(environment, "win32")] == ["3.0.4"]
+    assert [program.version for program in gimps.find_programs(environment, "darwin")] == ["3.0.2"]
 
 
 # Installing and repairing
@@ -197,8 +197,8 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
 def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
         folder = profile_in(home, version) / "plug-ins" / name
-        profile = next(p for p in gimps.profiles() if p.version == version)
-        assert plug_in.write(profile, worker.pointer(where), GERMAN)
+        profile = next(p for p in gimps.find_profiles() if p.version == version)
+        assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
             MARKER,
             "part.py",
@@ -207,19 +207,19 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> 
             "worker_client/__init__.py",
             "worker_client/locale/de/LC_MESSAGES/protect-face.mo",
         }
-        assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
+        assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
 
 
 @POSIX
 def test_the_program_alone_is_executable(home: Path, where: Installation) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
-    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
 
 
 def test_the_pointer_leads_to_this_environment(where: Installation) -> None:
-    name, content = worker.pointer(where)
+    name, content = worker.make_pointer(where)
     said = json.loads(content)
     assert name == "protect-face-worker.json"
     assert said["command"] == [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
@@ -231,7 +231,7 @@ def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
-    said = json.loads(worker.pointer(folders.find_installation(None, None))[1])
+    said = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
     assert said["run"] == str(home / "all" / "run")
     assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
 
@@ -239,7 +239,7 @@ def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
     tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, content = worker.pointer(where)
+    name, content = worker.make_pointer(where)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
     location = worker.import_client().location.find_worker()
@@ -248,24 +248,24 @@ def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
 
 def test_a_second_run_changes_nothing(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
-    (profile,) = gimps.profiles()
-    assert plug_in.write(profile, worker.pointer(where), GERMAN)
-    before = {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")}
-    assert not plug_in.write(profile, worker.pointer(where), GERMAN)
-    assert {path: path.stat().st_mtime_ns for path in plug_in.folder_in(profile).rglob("*")} == before
+    (profile,) = gimps.find_profiles()
+    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    before = {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")}
+    assert not plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")} == before
 
 
 def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
-    (profile,) = gimps.profiles()
-    plug_in.write(profile, worker.pointer(where), GERMAN)
-    compiled = [plug_in.folder_in(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
+    (profile,) = gimps.find_profiles()
+    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    compiled = [plug_in.find_folder(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
     for path in compiled:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
-    spoil(plug_in.folder_in(profile), "edited")
-    plug_in.write(profile, worker.pointer(where), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    spoil(plug_in.find_folder(profile), "edited")
+    plug_in.write(profile, worker.make_pointer(where), GERMAN)
     assert not any(path.exists() for path in compiled)
 
 
@@ -297,20 +297,20 @@ def spoil(folder: Path, how: str) -> None:
 )
 def test_what_is_wrong_is_named_and_repaired(home: Path, where: Installation, how: str, expected: str) -> None:
     profile_in(home, "3.0")
-    (profile,) = gimps.profiles()
-    plug_in.write(profile, worker.pointer(where), GERMAN)
-    spoil(plug_in.folder_in(profile), how)
-    (words,) = plug_in.differences(profile, worker.pointer(where), GERMAN)
+    (profile,) = gimps.find_profiles()
+    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    spoil(plug_in.find_folder(profile), how)
+    (words,) = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
     assert expected in words
-    assert plug_in.write(profile, worker.pointer(where), GERMAN)
-    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
+    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
 
 
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
-    (profile,) = gimps.profiles()
+    (profile,) = gimps.find_profiles()
     put, left = plug_in.replace_file, iter(range(3))
 
     def killed(*arguments: Any, **options: Any) -> None:
@@ -321,10 +321,12 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(plug_in, "replace_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            plug_in.write(profile, worker.pointer(where), GERMAN)
-    assert "incomplete: an installation was cut short" in plug_in.differences(profile, worker.pointer(where), GERMAN)
-    plug_in.write(profile, worker.pointer(where), GERMAN)
-    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
+            plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert "incomplete: an installation was cut short" in plug_in.find_differences(
+        profile, worker.make_pointer(where), GERMAN
+    )
+    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
 
 
 def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installation) -> None:
@@ -332,10 +334,10 @@ def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installati
     folder.mkdir()
     (folder / "mine.py").touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
     with pytest.raises(Stop) as stopped:
-        gimp.remove_from(gimps.profiles()[0])
+        gimp.remove_from(gimps.find_profiles()[0])
     assert stopped.value.code == "removal-not-ours"
     assert [path.name for path in folder.iterdir()] == ["mine.py"]
 
@@ -345,7 +347,7 @@ def test_a_link_to_a_checkout_stays(home: Path, where: Installation, tmp_path: P
     link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
 
 
@@ -354,23 +356,23 @@ def test_a_folder_that_cannot_be_written_is_named(home: Path, where: Installatio
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(profile, worker.pointer(where), GERMAN)
+        plug_in.write(profile, worker.make_pointer(where), GERMAN)
     assert stopped.value.code == "plug-in-not-writable"
-    assert stopped.value.fields["folder"] == plug_in.folder_in(profile)
+    assert stopped.value.fields["folder"] == plug_in.find_folder(profile)
 
 
 @POSIX
 def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Installation) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    first, second = gimp.install(where, gimp.present(), quiet)
+    first, second = gimp.install(where, gimp.find_installed(), quiet)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
 def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, asked = gimp.install(where, gimp.present(), quiet)
+    folder, asked = gimp.install(where, gimp.find_installed(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
     assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
 
@@ -392,11 +394,11 @@ def test_a_gimp_is_asked_whether_it_has_the_filter(
     tmp_path: Path, version: str, knows: bool, python: bool, expected: str
 ) -> None:
     program = fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
-    assert gimp.ask(Program((str(program),), "system", version)) == expected
+    assert gimp.check_registration(Program((str(program),), "system", version)) == expected
 
 
 def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
-    assert gimp.ask(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
+    assert gimp.check_registration(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
 
 
 def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> None:
@@ -404,7 +406,7 @@ def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> No
     (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
     for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
         (plug_ins / stray).touch()
-    assert plug_in.strays(gimps.profiles()[0]) == [
+    assert plug_in.find_strays(gimps.find_profiles()[0]) == [
         plug_ins / "protect-face.py",
         plug_ins / "protect-face" / "protect-face" / "protect-face.py",
     ]
@@ -429,7 +431,7 @@ def test_install_py_gimp_ends_the_worker_that_runs(
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     ended: list[Installation] = []
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
-    monkeypatch.setattr(worker, "end", lambda where: not ended.append(where))
+    monkeypatch.setattr(worker, "end_worker", lambda where: not ended.append(where))
     main.main(["--gimp"])
     assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
 
@@ -437,8 +439,8 @@ def test_install_py_gimp_ends_the_worker_that_runs(
 def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
     where: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gimp, "flatpak_installed", lambda: True)
-    assert f"'{where.c2p} worker run'" in gimp.sandbox_advice(where)
+    monkeypatch.setattr(gimp, "is_flatpak_installed", lambda: True)
+    assert f"'{where.c2p} worker run'" in gimp.advise_on_sandbox(where)
 
 
 # Zips
@@ -469,11 +471,11 @@ def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, whe
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
         archive.extractall(profile_in(home, "3.0") / "plug-ins")
-    (profile,) = gimps.profiles()
-    words = plug_in.differences(profile, worker.pointer(where), GERMAN)
+    (profile,) = gimps.find_profiles()
+    words = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
     assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
-    assert plug_in.write(profile, worker.pointer(where), GERMAN)
-    assert plug_in.differences(profile, worker.pointer(where), GERMAN) == []
+    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
 
 
 def test_zips_are_made_after_the_environment_is_set_up(
@@ -489,13 +491,13 @@ def test_zips_are_made_after_the_environment_is_set_up(
 # Diagnosis
 
 
-def diagnosis(where: Installation) -> tuple[int, str]:
+def diagnose(where: Installation) -> tuple[int, str]:
     lines: list[str] = []
     return doctor.diagnose(where, lines.append), "\n".join(lines)
 
 
 def test_the_diagnosis_works_before_anything_is_installed(where: Installation) -> None:
-    code, words = diagnosis(where)
+    code, words = diagnose(where)
     assert code == 1
     assert "The environment is not there" in words and "No GIMP was found" in words
 
@@ -503,9 +505,9 @@ def test_the_diagnosis_works_before_anything_is_installed(where: Installation) -
 @POSIX
 def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    gimp.install(where, gimp.present(), quiet)
+    gimp.install(where, gimp.find_installed(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
-    _, words = diagnosis(where)
+    _, words = diagnose(where)
     assert "protect-face: part.py is missing" in words
     assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in words
     assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
@@ -514,22 +516,22 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where
 @POSIX
 def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    code, words = diagnosis(where)
+    code, words = diagnose(where)
     assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
     assert list(home.iterdir()) == []
 
 
 def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Installation) -> None:
     profile_in(home, "3.0")
-    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
-    _, words = diagnosis(where)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+    _, words = diagnose(where)
     assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
 
 
 def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Installation) -> None:
     profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
     if sys.platform.startswith("linux"):
-        assert "GIMP 3 does not read '~/.var" in diagnosis(where)[1]
+        assert "GIMP 3 does not read '~/.var" in diagnose(where)[1]
 
 
 @POSIX
@@ -543,7 +545,7 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where:
     endpoint = {"protocol": PROTOCOL, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
     (run / "worker.json").touch(mode=0o600)
     (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
-    code, words = diagnosis(where)
+    code, words = diagnose(where)
     assert "line 99 in ~/photos" in words and "line 10 " not in words
     assert token not in words and str(home) not in words
     assert code == 1
@@ -554,7 +556,7 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Installat
     run = folders.data_home() / "run"
     run.mkdir(parents=True)
     run.chmod(0o755)
-    assert "can be entered by others" in diagnosis(where)[1]
+    assert "can be entered by others" in diagnose(where)[1]
 
 
 @POSIX
@@ -565,7 +567,7 @@ def test_the_diagnosis_goes_on_where_it_may_not_look(
     (home / ".local").mkdir()
     lock(home / ".local", monkeypatch)
     lock(home / ".config", monkeypatch)
-    code, words = diagnosis(where)
+    code, words = diagnose(where)
     assert code == 1 and "== GIMP" in words
     assert "(can't be looked at: Permission denied)" in words
     assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
@@ -586,20 +588,20 @@ def test_the_filter_speaks_the_languages_of_the_installed_package(
 ) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     install_translations(where)
-    gimp.install(where, gimp.present(), quiet)
+    gimp.install(where, gimp.find_installed(), quiet)
     folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
     assert (folder / "worker_client" / "locale" / "de" / "LC_MESSAGES" / "protect-face.mo").read_bytes() == b"Gesicht"
-    assert "protect-face: as it should be" in diagnosis(where)[1]
+    assert "protect-face: as it should be" in diagnose(where)[1]
 
 
 def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
     home: Path, where: Installation
 ) -> None:
     profile_in(home, "3.0")
-    plug_in.write(gimps.profiles()[0], worker.pointer(where), GERMAN)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
     where.python.parent.mkdir(parents=True)
     where.python.touch()
-    _, words = diagnosis(where)
+    _, words = diagnose(where)
     assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in words
     assert "protect-face: as it should be" in words
 
@@ -614,8 +616,8 @@ LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 def test_uninstall_leaves_nothing(home: Path, where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
     found = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
-    for profile in gimps.profiles():
-        plug_in.write(profile, worker.pointer(where), GERMAN)
+    for profile in gimps.find_profiles():
+        plug_in.write(profile, worker.make_pointer(where), GERMAN)
     for folder in (where.venv, where.models):
         folders.claim(folder)
     for folder, names in ((folders.data_home() / "run", RUN_FILES), (folders.log_home(), LOG_FILES)):
@@ -664,7 +666,7 @@ def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
 
 
 def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Path) -> None:
-    folder = folders.inverted_faces()
+    folder = folders.find_inversion_cache()
     InversionCache(folder).put(FACE, {"codes": torch.zeros(1)})
     (folder / f"{FACE}.{8 * '1'}.part").touch()
     assert main.main(["--uninstall"]) == 0
@@ -765,7 +767,7 @@ def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.Cap
         until = time.monotonic() + 60
         while not (folders.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
             time.sleep(0.1)
-        assert diagnosis(where)[1].count("running: true") == 1
+        assert diagnose(where)[1].count("running: true") == 1
         assert main.main(["--uninstall"]) == 0
         assert process.wait(20) == 0
     finally:
@@ -779,7 +781,7 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 ) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    plug_in.write(next(p for p in gimps.profiles() if p.generation == 3), worker.pointer(where), GERMAN)
+    plug_in.write(next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(where), GERMAN)
     assert main.main(["--uninstall"]) == 2
     assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
     assert "was not made by install.py" in capsys.readouterr().err
@@ -803,7 +805,7 @@ def test_uninstall_goes_on_where_it_may_not_look(
 @pytest.mark.parametrize(("generation", "name"), plug_in.NAMES.items())
 def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plug_in, "SOURCE", ROOT / "plugin")
-    found = plug_in.contents(generation, GERMAN)
+    found = plug_in.collect_contents(generation, GERMAN)
     assert f"{name}.py" in found and "worker_client/client.py" in found
     assert [found[path] for path in found if path.endswith(".mo")] == [b"Gesicht"]
     assert not [path for path in found if path.endswith((".po", ".pyc"))]

@@ -17,7 +17,7 @@ from skimage import data
 from c2p_core.models.store import ModelStore
 from c2p_core.version import __version__
 from c2p_core.worker.control import NoWorker
-from installer.environment import CONSTRAINTS, child_environment
+from installer.environment import CONSTRAINTS, make_child_environment
 from installer.folders import Installation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,9 +32,9 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 """
 
 
-def pip(*words: object, python: str | Path = sys.executable) -> None:
+def run_pip(*words: object, python: str | Path = sys.executable) -> None:
     command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
-    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=child_environment())
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=make_child_environment())
     assert run.returncode == 0, run.stderr
 
 
@@ -42,13 +42,13 @@ def pip(*words: object, python: str | Path = sys.executable) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", folder]
-    pip("wheel", *how, ROOT)
+    run_pip("wheel", *how, ROOT)
     (made,) = folder.glob("*.whl")
     return made
 
 
 def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_inside(wheel: Path, tmp_path: Path) -> None:
-    pip("install", "--no-index", "--no-deps", "--target", tmp_path / "packages", wheel)
+    run_pip("install", "--no-index", "--no-deps", "--target", tmp_path / "packages", wheel)
     # Isolated, so that neither the checkout nor PYTHONPATH can lend what the wheel lacks.
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import worker_client; print(worker_client.__file__);"
@@ -58,7 +58,7 @@ def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_insid
         [sys.executable, "-I", "-c", code, tmp_path / "packages"],
         capture_output=True,
         text=True,
-        env=child_environment(C2P_HOME=str(tmp_path / "home")),
+        env=make_child_environment(C2P_HOME=str(tmp_path / "home")),
     )
     assert Path(run.stdout.strip()) == tmp_path / "packages" / "worker_client" / "__init__.py"
     assert run.returncode == NoWorker.exit_code and run.stderr.startswith("c2p: No worker is running;")
@@ -87,15 +87,17 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_hel
 @pytest.mark.slow
 @pytest.mark.skipif(bool(os.environ.get("C2P_OFFLINE")), reason="fetches packages")
 def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=child_environment())
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=make_child_environment())
     where = Installation(tmp_path / "venv", tmp_path / "models")
-    pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=where.python)
+    run_pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=where.python)
     ask = [where.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = subprocess.run(ask, capture_output=True, text=True, check=True, env=child_environment()).stdout.strip()
+    packages = subprocess.run(
+        ask, capture_output=True, text=True, check=True, env=make_child_environment()
+    ).stdout.strip()
     Path(packages, "sitecustomize.py").write_text(CABLE_OUT)
     photo, report = tmp_path / "me.png", tmp_path / "report.json"
     Image.fromarray(data.astronaut()).save(photo)
-    environment = child_environment(C2P_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
+    environment = make_child_environment(C2P_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
     environment.pop("C2P_MODELS", None)
     said = subprocess.run([where.c2p, "--version"], capture_output=True, text=True, env=environment)
     assert said.stdout == f"c2p {__version__}\n"

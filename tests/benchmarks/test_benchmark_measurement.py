@@ -23,6 +23,7 @@ from c2p_core.api import Face, Similarity
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
+from tests.toy_recogniser_files import install_toy
 
 
 def task(folder: Path, picture: np.ndarray, method: str, wants: tuple[str, ...] = ("protect", "natural")) -> Task:
@@ -177,3 +178,15 @@ def test_a_recogniser_from_outside_is_asked(tmp_path: Path, monkeypatch: pytest.
         load_extra_recogniser("outside:broken")
     with pytest.raises(BadRecogniser, match="module:function"):
         load_extra_recogniser("nowhere:constant")
+
+
+def test_a_recogniser_without_any_data_of_ours_is_measured_like_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ModelStore(install_toy(tmp_path, monkeypatch), offline=True)
+    wanted = task(tmp_path, data.astronaut(), "nothing", ("protect", "robustness"))
+    done = measurement.measure(replace(wanted, setting=replace(wanted.setting, hold_out="toys")), models)
+    toy = next(score for score in protection(done).scores if score.recogniser == "toy")
+    assert (toy.family, toy.role, toy.far1, toy.far01, toy.decoy) == ("toys", "held-out", 0.9, 0.9, None)
+    assert toy.before == pytest.approx(1.0) and toy.after == pytest.approx(1.0, abs=1e-3)
+    assert done.robustness is not None and "toy" in {score.recogniser for score in done.robustness.undegraded}

@@ -247,7 +247,7 @@ def plug_ins(folder: Path) -> list[psutil.Process]:
 
 def _install(gimp: Gimp) -> None:
     """Lays the plug-in out as the installer does, with a file that leads to a worker from this checkout."""
-    for path, body in plug_in.contents(3, compile_all(CHECKOUT)).items():
+    for path, body in plug_in.collect_contents(3, compile_all(CHECKOUT)).items():
         target = gimp.plug_in / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(body)

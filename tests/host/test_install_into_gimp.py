@@ -38,7 +38,7 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
     profile = home / ".config" / "GIMP" / "3.0"
     # The tests' own environment stands for the one that install.py makes.
     where = Installation(Path(sys.prefix), folders.find_installation(None, None).models)
-    outcomes = gimp.install(where, gimp.present(), print)
+    outcomes = gimp.install(where, gimp.find_installed(), print)
     assert [outcome.trouble for outcome in outcomes] == ["", ""]
     # GIMP made its folder itself, with everything that belongs there.
     assert (profile / "gimprc").exists() and (profile / "plug-ins" / "protect-face" / "protect-face.py").exists()
@@ -49,14 +49,14 @@ def test_a_gimp_that_never_ran_gets_the_filter_and_loses_it_again(
     assert any("does NOT see the filter" in line for line in lines)
     assert any("protect-face.py is not executable" in line for line in lines)
 
-    assert [outcome.trouble for outcome in gimp.install(where, gimp.present(), print)] == ["", ""]
+    assert [outcome.trouble for outcome in gimp.install(where, gimp.find_installed(), print)] == ["", ""]
 
-    (program,) = gimps.programs()
+    (program,) = gimps.find_programs()
     keep = f"Gimp.attach_parasite(Gimp.Parasite.new({gimp.RECENT!r}, Gimp.PARASITE_PERSISTENT, b'[]'))"
     program.run("--batch-interpreter=python-fu-eval", "-b", keep, "--quit")
     assert gimp.RECENT in (profile / "parasiterc").read_text()
     assert main.main(["--uninstall"]) == 0
     assert gimp.RECENT not in (profile / "parasiterc").read_text()
-    assert gimp.ask(program) == "missing"
+    assert gimp.check_registration(program) == "missing"
     assert list((profile / "plug-ins").iterdir()) == []
     assert not [path for path in home.rglob("*") if "protect-face" in path.name]

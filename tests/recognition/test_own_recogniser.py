@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -13,7 +12,6 @@ import skimage.data
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import save_file
 
 from c2p_core import Photo, ProtectRequest, check, cli, protect
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
@@ -26,58 +24,16 @@ from c2p_core.recognition import load_recognisers, recogniser_names
 from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
 from tests.error_assertions import raising, sentence
+from tests.toy_recogniser_files import DEFAULT, install_toy, list_toy
 
 CPU = torch.device("cpu")
-MODULE = """
-from torch import nn
-from c2p_core.recognition.alignment import five_point_template
-
-TEMPLATE = five_point_template(32, 1.0)
-
-
-class NETWORK(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 7 * 7, 16))
-
-    def forward(self, chips):
-        return self.layers(chips - 0.5)
-"""
 KEYS = {"toy": "toy"}
-DEFAULT = 'default = { threshold = 0.9, says = "made up" }'
 
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A models folder with the weights of a toy recogniser, whose module can be imported."""
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    (packages / "toy_recogniser.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(packages))
-    from toy_recogniser import NETWORK  # type: ignore[import-not-found]
-
-    root = tmp_path / "models"
-    (root / "toy").mkdir(parents=True)
-    torch.manual_seed(0)
-    save_file(NETWORK().state_dict(), root / "toy" / "toy.safetensors")
-    list_toy(root)
-    return root
-
-
-def list_toy(root: Path, extra: str = DEFAULT, **changed: str) -> None:
-    weights = (root / "toy" / "toy.safetensors").read_bytes()
-    digest = hashlib.sha256(weights).hexdigest()
-    keys = {
-        "name": "toy",
-        "role": "recogniser",
-        "module": "toy_recogniser",
-        "family": "toys",
-        "licence": "MIT",
-    } | changed
-    lines = [f'{key} = "{value}"' for key, value in keys.items()]
-    lines += ['origin = "random numbers"', extra, "sources = []"]
-    lines += [f'files = [{{ name = "toy.safetensors", sha256 = "{digest}", size = {len(weights)} }}]']
-    (root / "manifest.toml").write_text("\n".join(["[[model]]", *lines]))
+    """A models folder with a toy recogniser."""
+    return install_toy(tmp_path, monkeypatch)
 
 
 def test_a_photo_is_protected_from_it_with_one_warning_that_it_is_unmeasured(models: Path) -> None:
