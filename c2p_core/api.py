@@ -29,10 +29,10 @@ FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 PRIORS = tuple(REGISTRY)
 AUTO: Literal["auto"] = "auto"
 """What a request says where its profile decides."""
-DEFAULT_CLIP = "clip-mini"  # what ships
+DEFAULT_CLIP = "clip-mini"  # the one that ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
-# Not the easiest to fool. Leaving out arcface, whose verdicts go along best with those of the others, would cost users
+# Not the easiest to fool. Leaving out arcface, whose verdicts agree best with those of the others, would cost users
 # protection against the kind of recogniser that is used most (``docs/figures.md``, the default held-out family).
 DEFAULT_HOLD_OUT = "dlib"
 DEFAULT_IDLE = 600.0  # seconds without a job after which the worker exits

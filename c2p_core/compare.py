@@ -82,7 +82,7 @@ def check(
             if not face.skipped:
                 match = find_again(second, _rescale(face, ratio), store)
                 if match is None and find_again(first, face, store) is None:
-                    # What is found once and not again in the same photo is no face, but a pattern seen at one scale.
+                    # Not a face, but a pattern that resembles one at one scale, or it would be found again here.
                     continue
                 if match is None:
                     report = replace(report, skipped=Message("no-face-in-its-place"))

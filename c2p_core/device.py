@@ -69,7 +69,7 @@ def _differentiate_sampling(kind: str) -> None:
     F.grid_sample(picture, grid, padding_mode="border", align_corners=False).sum().backward()
 
 
-def device_name(device: torch.device) -> str | None:
+def name_device(device: torch.device) -> str | None:
     """The name of the graphics card; None for the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -85,15 +85,15 @@ def release_memory() -> None:
 
 
 def begin_measuring(device: torch.device) -> None:
-    """From here on ``measure_peak_memory`` counts anew."""
+    """Reset the peak that ``measure_peak_memory`` returns."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def measure_peak_memory(device: torch.device) -> int | None:
-    """Bytes of the graphics card's memory that tensors took at most at once; None where there is no such figure.
+    """Bytes of the graphics card's memory that tensors occupied at their peak; None where there is no such figure.
 
-    MPS keeps no record of the most. What its driver has handed out is an upper limit: it shrinks only when released.
+    MPS keeps no record of the peak. What its driver has handed out is an upper limit: it shrinks only when released.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

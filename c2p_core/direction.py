@@ -13,7 +13,7 @@ from c2p_core.api import Computation, Face, FaceReport, ProtectRequest, ProtectR
 from c2p_core.compute_plan import Attempt, ComputePlan, run_first_that_fits
 from c2p_core.device import CPU
 from c2p_core.errors import Message
-from c2p_core.face_settings import find_look, settings_for
+from c2p_core.face_settings import choose_face_settings, find_look
 from c2p_core.faces import find_again, refine_face
 from c2p_core.faces.align import Alignment, align
 from c2p_core.faces.amounts import Amounts, scale_change
@@ -179,7 +179,7 @@ def is_generated(direction: Direction, amounts: Amounts) -> bool:
     request, (_, _, makeup) = direction.request, amounts.factors()
     if REGISTRY[request.prior].generates:
         return True
-    chosen = (settings_for(found.subject.face, request) for found in direction.found)
+    chosen = (choose_face_settings(found.subject.face, request) for found in direction.found)
     return makeup > 0 and any(paints_anything(settings.prompt) for settings in chosen)
 
 

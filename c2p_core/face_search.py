@@ -15,7 +15,13 @@ from c2p_core.activations import keep_in_main_memory
 from c2p_core.api import Preview
 from c2p_core.direction import FoundChange
 from c2p_core.errors import Message
-from c2p_core.face_settings import FaceSettings, protected_before, settings_for, shorten_search, start_from
+from c2p_core.face_settings import (
+    FaceSettings,
+    choose_face_settings,
+    interpolate_start,
+    shorten_search,
+    stack_protected,
+)
 from c2p_core.faces import refine_landmarks
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.looks import paints_anything
@@ -23,7 +29,7 @@ from c2p_core.io.rgb8 import tensor_as_bytes
 from c2p_core.models.loaded import Models
 from c2p_core.priors.prior import InvertedFace
 from c2p_core.recognition.decoys import nearest_decoy
-from c2p_core.references import mean_embedding, select_same_person
+from c2p_core.references import average_embeddings, select_same_person
 from c2p_core.run import Run
 from c2p_core.search import FaceSearch, SearchResult, search
 from c2p_core.starting_look import choose_starting_look, leave_out_hidden, make_literal_look
@@ -81,7 +87,7 @@ def _prepare(
     """Invert a face, and choose what its search starts from."""
     began = time.perf_counter()
     subject, request = subjects[index], run.request
-    settings = settings_for(subject.face, request)
+    settings = choose_face_settings(subject.face, request)
     run.tell("prepare", face=index + 1, faces=len(subjects))
     canvas = subject.canvas.to(run.device)
     inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
@@ -93,7 +99,7 @@ def _prepare(
     same = select_same_person(own, references, models.recognisers)
     if request.references and not same:
         warnings.append(Message("references-of-others", face=subject.face.number))
-    searched = _set_up(run, models, subject, settings, mean_embedding(own, same), canvas, inverted)
+    searched = _set_up(run, models, subject, settings, average_embeddings(own, same), canvas, inverted)
     searched = replace(searched, on_step=partial(_tell_step, run, index, group, len(subjects)))
     return _Prepared(subject, searched, same, time.perf_counter() - began)
 
@@ -122,14 +128,14 @@ def _set_up(
             run.preview(Preview(number, step, search_settings.steps, tensor_as_bytes(pixels)))
 
     # Who goes towards one decoy can't go away from photos that did so.
-    away = protected_before(settings.earlier, run.device) if run.request.mode == "dodge" else {}
+    away = stack_protected(settings.earlier, run.device) if run.request.mode == "dodge" else {}
     preview(0, canvas.pixels)
     # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(settings.prompt)) if paints_anything(settings.prompt) else None
     return FaceSearch(
         inverted,
         canvas,
-        start_from(settings.earlier, inverted.start()),
+        interpolate_start(settings.earlier, inverted.start()),
         Target(own, nearest_decoy(own, models.decoys), away),
         text,
         search_settings,

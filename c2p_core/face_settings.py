@@ -12,8 +12,8 @@ from c2p_core.faces.boxes import match_face
 from c2p_core.priors.prior import Code
 from c2p_core.search import SearchSettings
 
-# A search that goes on from an earlier photo: the share of that photo's code that it starts from, and of the steps that
-# it takes. All of the code makes protected photos alike; with none, the steps don't suffice.
+# A search that continues from an earlier photo starts this far from its own code towards that photo's, and takes this
+# share of the steps. At 1 the protected photos would resemble each other; at 0 the steps would not suffice.
 _WARM_CODE, _WARM_STEPS = 0.5, 0.5
 
 
@@ -38,8 +38,8 @@ def find_look(face: Face, request: ProtectRequest) -> FaceLook | None:
     return next((look for look in request.looks if _names(look, face)), None)
 
 
-def settings_for(face: Face, request: ProtectRequest) -> FaceSettings:
-    """What the request says for a face: its look, completed by what holds for all faces."""
+def choose_face_settings(face: Face, request: ProtectRequest) -> FaceSettings:
+    """Choose the settings of a face: those of its look, completed by those for all faces."""
     own = find_look(face, request)
     look = own or FaceLook(face.number)
     return FaceSettings(
@@ -59,8 +59,8 @@ def shorten_search(settings: SearchSettings, earlier: tuple[Trace, ...]) -> Sear
     return replace(settings, steps=max(1, round(_WARM_STEPS * settings.steps)))
 
 
-def start_from(earlier: tuple[Trace, ...], start: Code) -> Code:
-    """On the way from this face's own initial code to that of the last trace, as far as that has the same parts."""
+def interpolate_start(earlier: tuple[Trace, ...], start: Code) -> Code:
+    """Interpolate between this face's own initial code and that of the last trace, in the parts that both have."""
     if not earlier:
         return start
     found = earlier[-1].code
@@ -72,8 +72,8 @@ def start_from(earlier: tuple[Trace, ...], start: Code) -> Code:
     }
 
 
-def protected_before(earlier: tuple[Trace, ...], device: torch.device) -> dict[str, Tensor]:
-    """(N, D) unit embeddings of the protected faces of earlier photos, by the recognisers that saw all of them."""
+def stack_protected(earlier: tuple[Trace, ...], device: torch.device) -> dict[str, Tensor]:
+    """Stack the (N, D) unit embeddings of earlier photos' protected faces, by recognisers that embedded all of them."""
     if not earlier:
         return {}
     names = set.intersection(*(set(trace.protected) for trace in earlier))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What CUDA and Apple's MPS call themselves where they say so.
+# How messages name CUDA and Apple's MPS.
 _CARDS = ("cuda", "mps")
 
 

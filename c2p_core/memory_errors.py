@@ -6,7 +6,7 @@ import errno
 
 from c2p_core.errors import C2PError
 
-# What libraries say that don't raise MemoryError: torch and its oneDNN, libvips, the system's mmap and loader, and
+# Messages of libraries that don't raise MemoryError: torch and its oneDNN, libvips, the system's mmap and loader, and
 # Python's threads.
 _WORDS = (
     "can't allocate memory",

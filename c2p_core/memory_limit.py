@@ -15,7 +15,7 @@ class Need(NamedTuple):
     private: int  # the part of it that is no file's
 
 
-# To start any command, to find faces, to compare them, to search.
+# For starting any command, finding faces, comparing them, searching.
 COMMAND = Need(200_000_000, 115_000_000)
 FIND = Need(1_150_000_000, 402_000_000)
 COMPARE = Need(1_300_000_000, 455_000_000)

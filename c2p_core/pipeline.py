@@ -13,11 +13,11 @@ from c2p_core.api import (
     ProtectRequest,
     ProtectResult,
 )
-from c2p_core.device import device_name, measure_peak_memory
+from c2p_core.device import measure_peak_memory, name_device
 from c2p_core.direction import Direction, apply_direction
 from c2p_core.errors import Message
 from c2p_core.face_search import search_faces
-from c2p_core.face_settings import settings_for
+from c2p_core.face_settings import choose_face_settings
 from c2p_core.faces.amounts import AS_FOUND, Amounts
 from c2p_core.guidance.looks import prompt_warnings
 from c2p_core.models.loaded import Models, WarmModels, load_models
@@ -110,7 +110,7 @@ def _find_direction(run: Run, found: Found) -> Direction:
         lambda step, steps: run.tell("prepare", step=step, steps=steps),
         recorded=run.plan.recorded,
     )
-    chosen = [settings_for(subject.face, request) for subject in found.subjects]
+    chosen = [choose_face_settings(subject.face, request) for subject in found.subjects]
     for prompt in dict.fromkeys(settings.prompt for settings in chosen):
         warnings += prompt_warnings(prompt)
     references = _embed_references(run, models)
@@ -136,7 +136,7 @@ def _describe_computation(run: Run) -> Computation:
         request.prior,
         request.clip,
         device.type,
-        device_name(device),
+        name_device(device),
         run.plan.faces_at_once,
         measure_peak_memory(device),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from c2p_core.api import AUTO, DEFAULT_CLIP, Profile, ProtectRequest
-from c2p_core.device import device_name
+from c2p_core.device import name_device
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry, Role
 from c2p_core.models.store import ModelStore
@@ -50,7 +50,7 @@ def default_profile() -> Profile:
 
 
 def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
-    """The models of a job that says no more than GIMP's dialog does at first.
+    """Choose the models of a job with the initial settings of GIMP's dialog.
 
     Args:
         store: has the models' files.
@@ -89,7 +89,7 @@ def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.dev
         return _take_embedded(request, Message("profile-auto-incomplete", missing=missing))
     if device.type == "cpu":
         return _take_embedded(request, Message("profile-auto-without-gpu"))
-    name = device_name(device) or device.type
+    name = name_device(device) or device.type
     return _take_full(request, store, Message("profile-auto-full", device=name))
 
 
@@ -116,7 +116,7 @@ def _full(store: ModelStore, role: Role) -> tuple[ModelEntry, ...]:
 
 
 def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
-    """Names of models without which the full profile would be none, as far as the request leaves them to it."""
+    """Names of models that the full profile lacks, of those that the request leaves to it."""
     missing = []
     if request.prior == AUTO and find_generator(store) is None and find_checkpoints(store.root) is None:
         missing += [entry.name for entry in _full(store, "prior")]

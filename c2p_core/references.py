@@ -47,7 +47,7 @@ def select_same_person(
     return tuple(reference for reference in references if matches(reference))
 
 
-def mean_embedding(own: Embeddings, references: Sequence[Embeddings]) -> Embeddings:
+def average_embeddings(own: Embeddings, references: Sequence[Embeddings]) -> Embeddings:
     """The mean of a face's embedding and those of other photos of the person, at unit length."""
     if not references:
         return own

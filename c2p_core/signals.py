@@ -11,7 +11,7 @@ _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every platform has 
 
 
 class Interrupted(BaseException):
-    """A signal ended the command. No ``KeyboardInterrupt``, which click would turn into an empty line."""
+    """A signal ended the command. Not a ``KeyboardInterrupt``, for which click prints an empty line."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,7 +27,7 @@ def exit_code(number: int) -> int:
 def handle_ending(handle: Callable[[int], object]) -> Iterator[None]:
     """Call ``handle`` with the number of each signal that would end the process, until the block is left.
 
-    Signals that whoever started the process had it ignore (nohup, and `&` in a script) stay ignored.
+    Signals that were ignored when the process was started (by nohup, or `&` in a script) stay ignored.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():

@@ -97,7 +97,7 @@ class Sketch:
         self._measured: dict[int, _Measured] = {}
 
     def use(self, direction: Direction) -> None:
-        """Go on with the same search, of which only what measures it may have changed."""
+        """Replace the search by the same one with other recognisers or another device."""
         if direction is not self.direction:
             self.direction = direction
             self._measured.clear()
@@ -112,7 +112,7 @@ class Sketch:
             tensors += [found.change.density, found.change.maps, found.subject.canvas.pixels]
         pixels = [photo.pixels for photo in photos if photo is not None]
         sizes = {id(array): array.nbytes for array in pixels} | {id(tensor): tensor.nbytes for tensor in tensors}
-        # The closure of ``paint`` has the maps once more.
+        # The closure of ``paint`` holds the maps too.
         return sizes | {id(f.change.maps): 2 * f.change.maps.nbytes for f in self.direction.found}
 
     def render(self, area: Area, size: tuple[int, int], amounts: Amounts) -> tuple[Rgb8, Rgb8]:

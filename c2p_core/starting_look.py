@@ -54,7 +54,7 @@ def make_literal_look(prompt: str, seed: int = 0) -> Tensor:
 def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str, ...]]:
     """Leave out the products of a look that hardly show, because something covers the face in their place.
 
-    Of a red lip behind a microphone only a red dot beside it would be left.
+    Lipstick behind a microphone would be a red dot beside it.
 
     Args:
         look: (9, 6) product code.
@@ -65,8 +65,8 @@ def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str,
     """
     if face.visible is None:
         return look, ()
-    regions = build_product_maps(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
-    hidden = find_hidden(look.cpu(), regions, face.visible.cpu())
+    maps = build_product_maps(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
+    hidden = find_hidden(look.cpu(), maps, face.visible.cpu())
     left = look.clone()
     for name in hidden:
         index = PRODUCTS.index(name)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
-# The reader has seen enough, or nobody wanted to read.
+# The reader has closed the pipe.
 _UNWANTED = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
 
 # Names that systems give to standard streams. Opened by its name, a file that stdout leads to would be written from its
@@ -57,7 +57,7 @@ class Output(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
-            # Click finds out so whether a stream is one of text.
+            # Click tests with this whether a stream is a text stream.
             raise TypeError(f"text expected, got {type(text).__name__}")
         with self._giving_up() as stream:
             stream.write(text)
@@ -135,7 +135,7 @@ def _silence_libraries(stream: TextIO | None) -> Iterator[TextIO | None]:
     try:
         own, again, null = os.dup(2), os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:
-        # No descriptor is left, or there is no such device: then libraries are heard.
+        # No descriptor is left, or there is no such device: then what libraries print is shown.
         yield stream
         return
     with contextlib.ExitStack() as stack:
@@ -160,7 +160,7 @@ def _close(stream: TextIO) -> None:
 
 
 def _mend_descriptors() -> None:
-    """Open standard descriptors that are closed, and let those wait that would refuse what comes too fast.
+    """Open standard descriptors that are closed, and make non-blocking ones block.
 
     Otherwise a file that is opened later gets the number of a closed one, and what libraries print goes into it.
     """

@@ -25,7 +25,7 @@ def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = F
     from c2p_core.io import photo_files
 
     folder = Path(output) if output is not None else None
-    # Functions of os.path take a name that is too long for one that is not there.
+    # For functions of os.path, a name that is too long does not exist.
     named = folder is not None and len(photos) == 1 and not str(output).endswith(("/", os.sep))
     if folder is not None and named and not os.path.isdir(folder):  # noqa: PTH112
         if os.path.exists(folder) and not overwrite:  # noqa: PTH110

@@ -159,7 +159,7 @@ def compute_together(tasks: Sequence[Task]) -> list[Outcome]:
 
 
 def _read(losses: Sequence[Tensor]) -> list[float]:
-    """Their values; a graphics card is waited for once."""
+    """Read values; synchronises with a graphics card once."""
     values: list[float] = torch.stack([loss.detach() for loss in losses]).cpu().tolist()
     return values
 

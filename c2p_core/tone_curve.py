@@ -1,7 +1,7 @@
 """The tone curve of toned black-and-white photos: sepia, cyanotype, selenium, split tones.
 
 Such a photo has one colour for each brightness. What changes the brightness has to change the colour along with it, or
-the change shows as paint of another ink.
+the change looks like another ink.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from skimage import data
 
 from c2p_core.api import Face, FaceLook, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import BadRequest
-from c2p_core.face_settings import find_look, protected_before, settings_for, shorten_search, start_from
+from c2p_core.face_settings import choose_face_settings, find_look, interpolate_start, shorten_search, stack_protected
 from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -30,9 +30,11 @@ def trace(value: float, **code: object) -> Trace:
 
 
 def test_a_look_is_completed_by_the_request_and_a_face_without_one_gets_the_request() -> None:
-    own = settings_for(FACE, replace(REQUEST, looks=(FaceLook(2, "red lipstick"), FaceLook(3, seed=9, locks=()))))
+    own = choose_face_settings(
+        FACE, replace(REQUEST, looks=(FaceLook(2, "red lipstick"), FaceLook(3, seed=9, locks=())))
+    )
     assert (own.prompt, own.strength, own.seed, own.locks, own.literal) == ("blush", 0.4, 9, (), True)
-    usual = settings_for(FACE, REQUEST)
+    usual = choose_face_settings(FACE, REQUEST)
     assert (usual.prompt, usual.strength, usual.seed, usual.locks, usual.literal) == ("blush", 0.4, 2, ("jaw",), False)
 
 
@@ -44,11 +46,11 @@ def test_a_look_names_its_face_by_number_or_by_box() -> None:
 
 def test_a_search_goes_on_towards_the_last_code_and_away_from_all_protected_faces() -> None:
     start = {"shape": torch.zeros(4), "relief": torch.ones(3)}
-    code = start_from((trace(0.1), trace(0.2)), start)
+    code = interpolate_start((trace(0.1), trace(0.2)), start)
     assert code["shape"].tolist() == pytest.approx([0.1] * 4) and code["relief"] is start["relief"]
-    away = protected_before((trace(0.1), trace(0.2)), torch.device("cpu"))
+    away = stack_protected((trace(0.1), trace(0.2)), torch.device("cpu"))
     assert away["dlib"].tolist() == [pytest.approx([0.1] * 2), pytest.approx([0.2] * 2)]
-    assert start_from((), start) is start and protected_before((), torch.device("cpu")) == {}
+    assert interpolate_start((), start) is start and stack_protected((), torch.device("cpu")) == {}
 
 
 def test_a_search_that_goes_on_from_a_code_takes_fewer_steps() -> None:

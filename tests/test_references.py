@@ -11,7 +11,7 @@ from torch import Tensor
 
 from c2p_core.api import FaceReport, Similarity
 from c2p_core.io.report import face_sentence
-from c2p_core.references import mean_embedding, select_same_person
+from c2p_core.references import average_embeddings, select_same_person
 from c2p_core.verify import Embeddings
 
 
@@ -39,7 +39,7 @@ def test_a_reference_is_of_the_person_if_most_recognisers_match_it() -> None:
 
 def test_the_mean_lies_between_the_photos_at_unit_length() -> None:
     own, other = embeddings(1, 1, 1), embeddings(0.0, 0.5, 1.0)
-    mean: dict[str, Tensor] = mean_embedding(own, (other,))
+    mean: dict[str, Tensor] = average_embeddings(own, (other,))
     for name, vector in mean.items():
         assert float(vector @ own[name]) == pytest.approx(float(vector @ other[name]), abs=1e-6)
         assert float(vector.norm()) == pytest.approx(1.0)
@@ -47,7 +47,7 @@ def test_the_mean_lies_between_the_photos_at_unit_length() -> None:
 
 def test_without_references_the_face_alone_counts() -> None:
     own = {"a": F.normalize(torch.randn(8), dim=0)}
-    assert mean_embedding(own, ()) is own
+    assert average_embeddings(own, ()) is own
 
 
 def test_only_matches_that_were_there_before_can_be_lost() -> None:

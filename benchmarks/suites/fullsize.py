@@ -29,7 +29,7 @@ from c2p_core import torchvision_ops
 from c2p_core.accelerated import Forward, accelerate, place
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.compute_plan import plan_attempts
-from c2p_core.device import begin_measuring, device_name, measure_peak_memory, pick_device, release_memory
+from c2p_core.device import begin_measuring, measure_peak_memory, name_device, pick_device, release_memory
 from c2p_core.faces.align import crop
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace
@@ -248,7 +248,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks,
     plain_tuning, plain_search = _measure_plain(face, timed, networks, perceptual, inversion, device)
     plain_card = measure_peak_memory(device)
     return Speed(
-        device=device_name(device) or f"{torch.get_num_threads()} CPU threads",
+        device=name_device(device) or f"{torch.get_num_threads()} CPU threads",
         tuning=tuning,
         search=search,
         plain_tuning=plain_tuning,

@@ -62,7 +62,7 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
 
     view = View(photo)
     faces = _load_detector(store)(view, reduced)
-    # What covers a face is seen as well in a copy in which it is too small.
+    # Covers are found just as well in a reduced copy, in which the face may be too small to be protected.
     tolerance = TOLERANCE if reduced > 1 else 0.0
     large_enough = [replace(face, skipped=why_skipped(reduced * face.eye_distance, tolerance)) for face in faces]
     return skip_covered(faces, find_visible(view, large_enough, store))

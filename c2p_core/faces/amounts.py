@@ -1,4 +1,4 @@
-"""How much of a change is applied: a finished search is a direction, not a verdict."""
+"""How much of a change is applied: 0 is the unchanged photo, 1 what the search found."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
     elif pretrained is None:
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
-        # Of what the manifest knows, licence and size were shown before, and the hash is right.
+        # For models of the manifest, licence and size were shown before fetching, and the hash is verified.
         serving = store.serving(f"{model}:{pretrained}")
         fetched = store.path(serving[0]) if serving else None
         weights = find_weights(model, pretrained, store.offline, fetched)
@@ -195,7 +195,7 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
             network.load_state_dict(scripted)
         return network, open_clip.get_tokenizer(model)
     except Exception as error:
-        # open_clip and torch raise whatever a strange file leads them to: a missing key, another shape, a bad zip.
+        # For a malformed file open_clip and torch raise errors of many types: a missing key, another shape, a bad zip.
         raise ModelUnavailable(
             "text-model-unreadable", model=model, path=str(weights.file), reason=first_line(error)
         ) from error

@@ -21,7 +21,7 @@ from c2p_core.api import (
     Part,
     Progress,
 )
-from c2p_core.device import device_name, pick_device, release_memory
+from c2p_core.device import name_device, pick_device, release_memory
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.gpu_memory import is_out_of_gpu_memory
@@ -74,7 +74,7 @@ class Jobs:
             self._warm_up()
         return {
             "device": device.type,
-            "device_name": device_name(device),
+            "device_name": name_device(device),
             "cores": os.cpu_count() or 1,
             "profile": self._describe_profile(device),
             "priors": list(PRIORS),

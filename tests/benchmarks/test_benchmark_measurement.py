@@ -188,5 +188,5 @@ def test_a_recogniser_without_any_data_of_ours_is_measured_like_the_others(
     done = measurement.measure(replace(wanted, setting=replace(wanted.setting, hold_out="toys")), models)
     toy = next(score for score in protection(done).scores if score.recogniser == "toy")
     assert (toy.family, toy.role, toy.far1, toy.far01, toy.decoy) == ("toys", "held-out", 0.9, 0.9, None)
-    assert toy.before == pytest.approx(1.0) and toy.after == pytest.approx(1.0, abs=1e-3)
+    assert toy.before == pytest.approx(1.0, abs=1e-3) and toy.after == pytest.approx(1.0, abs=1e-3)
     assert done.robustness is not None and "toy" in {score.recogniser for score in done.robustness.undegraded}
