@@ -1,4 +1,4 @@
-"""What a measurement was made with and under, to be kept beside its figures."""
+"""The circumstances of a measurement, kept beside its figures."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def describe_circumstances() -> dict[str, Any]:
 
 
 def resolve_steps(steps: int | None) -> int:
-    """The steps of a search: those asked for, or the product's default of today, which may be another tomorrow."""
+    """The steps of a search: those asked for, or the product's default of today, which may change later."""
     return SearchSettings().steps if steps is None else steps

@@ -174,7 +174,7 @@ def _mask(scene: Scene) -> tuple[Array, Array]:
 
 
 def _skin(scene: Scene) -> Array:
-    """Skin like the face's own, or of somebody else."""
+    """Skin like the face's own, or somebody else's."""
     at = transform_points(scene.to_photo, scene.mesh[[50, 280, 101, 330]].astype(np.float64)).astype(int)
     height, width = scene.x.shape
     own = np.median([scene.pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] for x, y in at], axis=0)

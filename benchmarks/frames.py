@@ -32,18 +32,18 @@ def _line(row: HasSetting, columns: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(row.setting, name) for name in KEYS} | columns
 
 
-def picture_frame(rows: Iterable[HasSetting], *attributes: str) -> DataFrame:
+def make_picture_frame(rows: Iterable[HasSetting], *attributes: str) -> DataFrame:
     """A line per row, with the given attributes as columns."""
     return _frame((_line(row, {name: getattr(row, name) for name in attributes}) for row in rows), attributes)
 
 
-def score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFrame:
+def make_score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFrame:
     """A line per score, with its attributes as columns."""
     lines = (_line(row, vars(score)) for row, own_scores in scores for score in own_scores)
     return _frame(lines, list(Score.__annotations__)).astype(dict.fromkeys(["rank", "decoy_before", "decoy"], float))
 
 
-def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow | PaperRow]) -> DataFrame:
+def make_pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow | PaperRow]) -> DataFrame:
     """A line per pair of photos and recogniser, with ``before`` and ``after``: similarities, NaN without a face."""
     columns = ["recogniser", "family", "role", "far1", "far01"]
     lines = (
@@ -55,7 +55,7 @@ def pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow | PaperRow]) -> Data
     return _frame(lines, [*columns, "before", "after"]).astype({"before": float, "after": float})
 
 
-def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
+def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     """A line per photo and recogniser that searches for it.
 
     Columns: the recogniser's attributes in `OtherScore`, ``own``, and for each of "mate" (the most similar other photo
@@ -81,7 +81,7 @@ def search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(["own", *numbers], float))
 
 
-def identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
+def make_identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
     """A line per photo and recogniser of the papers' protocol.
 
     Columns: the recogniser's attributes in `PaperScore`, and its ``person_rank``, ``target`` and ``target_rank`` before
@@ -106,7 +106,7 @@ def select(frame: DataFrame, **levels: object) -> DataFrame:
     return frame
 
 
-def largest(frame: DataFrame, method: str, strength: float) -> DataFrame:
+def select_largest(frame: DataFrame, method: str, strength: float) -> DataFrame:
     """Of a method and strength the variant with the most lines: the usual prompt and steps; of equals the first."""
     lines = select(frame, method=method, strength=strength)
     return lines if lines.empty else select(lines, variant=lines.groupby(level="variant").size().idxmax())

@@ -1,4 +1,4 @@
-"""The generator and the text model of a run, where others than those that ship can take part."""
+"""The generator and the text model of a run, which may differ from those that ship."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def run_product(
 
 
 def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
-    """The photo as it is: has to score 0 %, or the harness flatters."""
+    """The photo as it is: has to score 0 %, or the benchmarks flatter."""
     return Made(photo)
 
 

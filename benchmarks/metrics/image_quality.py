@@ -1,4 +1,4 @@
-"""How alike two pictures are, by the figures that everybody quotes. All pictures are uint8 sRGB, (height, width, 3)."""
+"""How similar two pictures are, by the usual figures. All pictures are uint8 sRGB, (height, width, 3)."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations

@@ -17,7 +17,7 @@ def lost_matches(pairs: DataFrame, limit: str) -> DataFrame:
     """Of the pairs that match before, which no longer do; a photo without a face matches nothing.
 
     Args:
-        pairs: of `frames.pair_frame`.
+        pairs: of `frames.make_pair_frame`.
         limit: column of the threshold.
     """
     matched = pairs[pairs["before"] >= pairs[limit]]
@@ -28,7 +28,7 @@ def missed_originals(searches: DataFrame, limit: str) -> DataFrame:
     """Which photos no longer match their own original.
 
     Args:
-        searches: of `frames.search_frame`.
+        searches: of `frames.make_search_frame`.
         limit: column of the threshold.
     """
     return searches.assign(hit=~(searches["own"] >= searches[limit]))
@@ -38,7 +38,7 @@ def rank1_hits(searches: DataFrame, *, protected: bool, strangers: bool) -> Data
     """Which photos have a photo of the same person as nearest neighbour, their own original left out.
 
     Args:
-        searches: of `frames.search_frame`.
+        searches: of `frames.make_search_frame`.
         protected: of the protected photos, else of the originals.
         strangers: further strangers are in the gallery too; photos that were measured without any are left out.
     """

@@ -13,7 +13,7 @@ def taken_for_target(searches: DataFrame, limit: str, when: str = "after") -> Da
     """Impersonation: which photos match the target; one without a face matches nobody.
 
     Args:
-        searches: of `frames.identification_frame`.
+        searches: of `frames.make_identification_frame`.
         limit: column of the threshold.
         when: "after" or "before" protection.
     """
@@ -25,7 +25,7 @@ def dodged_pairs(pairs: DataFrame, limit: str, when: str = "after") -> DataFrame
     """Dodging: which other photos of the person don't match, whether they did before or not.
 
     Args:
-        pairs: of `frames.pair_frame`.
+        pairs: of `frames.make_pair_frame`.
         limit: column of the threshold.
         when: "after" or "before" protection.
     """
@@ -36,7 +36,7 @@ def among_first(searches: DataFrame, who: str, places: int, when: str = "after")
     """Which photos find the person, or the target, among the first so many people.
 
     Args:
-        searches: of `frames.identification_frame`.
+        searches: of `frames.make_identification_frame`.
         who: "person" or "target".
         when: "after" or "before" protection.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from pandas import DataFrame, MultiIndex
 from scipy.stats import binomtest
 
-from benchmarks.frames import count_faces, picture_frame, score_frame
+from benchmarks.frames import count_faces, make_picture_frame, make_score_frame
 from benchmarks.rows import NO_FAMILY, Score, Setting
 
 # Titles, and the attribute of a score that is the similarity from which on two faces match.
@@ -74,8 +74,8 @@ def escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> 
         bool, a line a row with the index levels `frames.KEYS`; column levels are threshold, family and recogniser.
     """
     recognisers = list_recognisers(rows) if recognisers is None else recognisers
-    pictures = picture_frame(rows, "face_before", "face_after")
-    scores = score_frame((row, row.scores) for row in rows).set_index(["family", "recogniser"], append=True)
+    pictures = make_picture_frame(rows, "face_before", "face_after")
+    scores = make_score_frame((row, row.scores) for row in rows).set_index(["family", "recogniser"], append=True)
     escaped = DataFrame({title: scores["after"] < scores[limit] for title, limit in THRESHOLDS.items()})
     columns = MultiIndex.from_tuples(
         [(title, *recogniser) for title in THRESHOLDS for recogniser in recognisers],

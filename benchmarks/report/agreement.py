@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pandas import DataFrame
 
-from benchmarks.frames import pair_frame, score_frame, select
+from benchmarks.frames import make_pair_frame, make_score_frame, select
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.report.tables import group_variants, number, table
 from benchmarks.rows import OthersRow, ProtectRow
@@ -34,8 +34,8 @@ def compute_margins(scores: DataFrame, impostor_stds: Mapping[str, float]) -> Da
     """Margins of held-out families for each photo: impostor standard deviations above their FAR 1 % threshold.
 
     Args:
-        scores: of one variant: of a photo's own original (`frames.score_frame`), or of other photos of the person
-            (`frames.pair_frame`), over which, and over the family's recognisers, the mean is taken.
+        scores: of one variant: of a photo's own original (`frames.make_score_frame`), or of other photos of the person
+            (`frames.make_pair_frame`), over which, and over the family's recognisers, the mean is taken.
         impostor_stds: by recogniser; recognisers without one are left out.
 
     Returns:
@@ -91,9 +91,9 @@ def write_section(
     Args:
         impostor_stds: of each recogniser's similarities over impostor pairs.
     """
-    own = select(score_frame((row, row.scores) for row in protect), method=PRODUCT_METHOD)
+    own = select(make_score_frame((row, row.scores) for row in protect), method=PRODUCT_METHOD)
     lines, notes, unknown = [], [], set()
-    for kind, scores in (("other photos", pair_frame(others)), ("same photo", own)):
+    for kind, scores in (("other photos", make_pair_frame(others)), ("same photo", own)):
         for (variant, strength), group in group_variants(scores).items():
             unknown |= set(group["recogniser"]) - set(impostor_stds)
             title = f"{variant}, strength {strength:g}, {kind}"

@@ -28,7 +28,7 @@ def write_section(escaped: DataFrame, natural: DataFrame, people: Mapping[str, P
     Thirds of skin are compared with each other, and groups by label, which overlap, with each other.
 
     Args:
-        escaped, natural: of one method and strength, see `psr.escapes` and `naturalness.natural_frame`.
+        escaped, natural: of one method and strength, see `psr.escapes` and `naturalness.make_natural_frame`.
         people: by face.
     """
     if escaped.empty:

@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 from benchmarks import rows
 from benchmarks.data import RunFolders
-from benchmarks.frames import largest, select
+from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.psr import escapes, list_recognisers
 from benchmarks.report import (
@@ -29,8 +29,8 @@ from benchmarks.report import (
     shoot,
     visibility,
 )
-from benchmarks.report.naturalness import form_table, natural_frame, natural_table
-from benchmarks.report.targets import target_table
+from benchmarks.report.naturalness import make_natural_frame, write_form_table, write_natural_table
+from benchmarks.report.targets import write_target_table
 from benchmarks.rows import ProtectRow
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_STRENGTH, PRIORS
 from c2p_core.io.atomic_files import write_whole
@@ -76,9 +76,9 @@ def write_report(folders: RunFolders) -> Path:
     people = {person.face: person for person in rows.read(folder / rows.PEOPLE_FILE, rows.Person)}
     inverted = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
     hidden = rows.read(folder / rows.COVERED_FILE, rows.CoveredRow)
-    costs = scaling.cost_frame(rows.read(folder / rows.COST_FILE, rows.CostRow))
+    costs = scaling.make_cost_frame(rows.read(folder / rows.COST_FILE, rows.CostRow))
     recognisers = list_recognisers(protect)
-    escaped, natural = escapes(protect, recognisers), natural_frame(looks)
+    escaped, natural = escapes(protect, recognisers), make_natural_frame(looks)
     curves = visibility.measure_curves(escaped, natural)
 
     pictures = {}
@@ -94,16 +94,18 @@ def write_report(folders: RunFolders) -> Path:
 
     main, hold_out = MAIN_STRENGTH, DEFAULT_HOLD_OUT
     sections = {
-        f"Figures against targets (strength {main:g})": target_table(
+        f"Figures against targets (strength {main:g})": write_target_table(
             escaped, natural, others, degraded, curves, costs, recognisers, main
         ),
-        "Protection": protection.headline_table(protect, escaped),
-        f"As users run it (strength {main:g}, {hold_out} held out)": protection.default_table(escaped, main),
+        "Protection": protection.write_headline_table(protect, escaped),
+        f"As users run it (strength {main:g}, {hold_out} held out)": protection.write_default_table(escaped, main),
         "Both priors side by side": priors.write_section(protect, escaped, natural, PRODUCT_METHOD, main),
         "Other photos of the person": other_photos.write_section(others, protected),
         "The people of a shoot": shoot.write_section(folder / rows.SHOOT_FILE),
         "Which family to hold out by default": agreement.write_section(others, protect, _impostor_stds()),
-        "Protection by recogniser left out": protection.recogniser_table(protect, escaped, _recognisers_with_photos()),
+        "Protection by recogniser left out": protection.write_recogniser_table(
+            protect, escaped, _recognisers_with_photos()
+        ),
         "Against another photo of the same person": identification.write_pairs_section(pairs),
         "Searched for in a gallery": identification.write_identification_section(protect, escaped),
         "Towards a decoy": identification.write_decoy_section(protect),
@@ -111,17 +113,17 @@ def write_report(folders: RunFolders) -> Path:
         "Recognisers from outside": identification.write_extra_section(extra),
         "Beside other methods, at equal visibility": pictures.get("curves", "") + visibility.write_section(curves),
         "Robustness": pictures.get("robustness", "") + robustness.write_section(degraded, recognisers),
-        "Expression and form (mean / 95th percentile)": form_table(natural),
-        "Naturalness (means)": natural_table(natural),
+        "Expression and form (mean / 95th percentile)": write_form_table(natural),
+        "Naturalness (means)": write_natural_table(natural),
         **{
             f"By group, prior {prior}": demographics.write_section(
-                largest(select(escaped, prior=prior), PRODUCT_METHOD, main),
-                largest(select(natural, prior=prior), PRODUCT_METHOD, main),
+                select_largest(select(escaped, prior=prior), PRODUCT_METHOD, main),
+                select_largest(select(natural, prior=prior), PRODUCT_METHOD, main),
                 people,
             )
             for prior in PRIORS
         },
-        "Time in the runs": protection.time_table(protect),
+        "Time in the runs": protection.write_time_table(protect),
         "Speed and scale": pictures.get("cost", "") + scaling.write_section(costs),
         "Faces with something before them": covered.write_section(hidden),
         "Inversion": inversion.write_section(inverted),
@@ -150,6 +152,6 @@ def _impostor_stds() -> dict[str, float]:
 
 
 def _recognisers_with_photos() -> set[str]:
-    """Those whose thresholds strangers in real photos have a say in."""
+    """Those whose thresholds strangers in real photos help to set."""
     known = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))["recognisers"]
     return {name for name, entry in known.items() if "far1" in entry["sources"].get("photos", {})}

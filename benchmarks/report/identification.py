@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pandas import DataFrame
 
-from benchmarks.frames import picture_frame, score_frame, select
+from benchmarks.frames import make_picture_frame, make_score_frame, select
 from benchmarks.metrics.psr import FAR1, THRESHOLDS, Rate, at_threshold, escapes, held_out_runs, recogniser_rate
 from benchmarks.report.tables import group_variants, number, table, thresholds, title_variant
 from benchmarks.rows import ExtraRow, PairRow, ProtectRow
@@ -19,7 +19,7 @@ def write_pairs_section(pairs: Sequence[PairRow]) -> str:
     if not pairs:
         return "Not measured yet, or the photos were not available: `python -m benchmarks run --suite protect`."
     lines = []
-    compared = score_frame((row, scores) for row in pairs for scores in row.others.values())
+    compared = make_score_frame((row, scores) for row in pairs for scores in row.others.values())
     for key, group in group_variants(compared).items():
         for (name, role), own in group.groupby(["recogniser", "role"]):
             rates: dict[str, object] = {}
@@ -50,8 +50,8 @@ def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFra
     Args:
         escaped: of these rows.
     """
-    pictures = picture_frame(protect, "gallery", "face_before", "face_after")
-    ranks = score_frame((row, row.scores) for row in protect).set_index("recogniser", append=True)["rank"]
+    pictures = make_picture_frame(protect, "gallery", "face_before", "face_after")
+    ranks = make_score_frame((row, row.scores) for row in protect).set_index("recogniser", append=True)["rank"]
     searched = pictures[(pictures["gallery"] > 0) | (pictures["face_before"] & ~pictures["face_after"])]
     lines = []
     for key, group in group_variants(searched).items():
@@ -73,7 +73,7 @@ def write_identification_section(protect: Sequence[ProtectRow], escaped: DataFra
 
 def write_decoy_section(protect: Sequence[ProtectRow]) -> str:
     """Impersonation: how often the protected face matches the decoy that the search aimed at."""
-    scores = score_frame((row, row.scores) for row in protect)
+    scores = make_score_frame((row, row.scores) for row in protect)
     towards = {key: group for key, group in group_variants(scores).items() if group["decoy"].notna().any()}
     lines = []
     for key, group in towards.items():
@@ -97,7 +97,7 @@ def write_extra_section(extra: Sequence[ExtraRow]) -> str:
     lines = []
     for source in dict.fromkeys(row.source for row in extra):
         own = {row.setting: row for row in extra if row.source == source}.values()
-        scores = score_frame((row, row.scores) for row in own)
+        scores = make_score_frame((row, row.scores) for row in own)
         for key, escaped in group_variants(escapes(list(own))).items():
             group, flat = select(scores, variant=key[0], strength=key[1]), escaped.droplevel("family", axis=1)
             for name in dict.fromkeys(group["recogniser"]):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from pandas import DataFrame
 
-from benchmarks.frames import picture_frame
+from benchmarks.frames import make_picture_frame
 from benchmarks.report.tables import group_variants, number, table, title_variant
 from benchmarks.rows import NaturalRow
 
@@ -42,29 +42,29 @@ FORM_FIGURES: dict[str, str] = {
 }
 
 
-def natural_frame(rows: Iterable[NaturalRow]) -> DataFrame:
+def make_natural_frame(rows: Iterable[NaturalRow]) -> DataFrame:
     """A line a picture: `FIGURES`, `FORM_FIGURES` and ``expression_changes``."""
     changes, moved = "expression_changes", ["landmark_shift", "nose_width"]
-    found = picture_frame(rows, *FIGURES, *moved, changes).astype(dict.fromkeys([*FIGURES, *moved], float))
+    found = make_picture_frame(rows, *FIGURES, *moved, changes).astype(dict.fromkeys([*FIGURES, *moved], float))
     return found.assign(
         expression=found[changes].map(np.mean, na_action="ignore").astype(float),
         expression_worst=found[changes].map(max, na_action="ignore").astype(float),
     )
 
 
-def late(group: DataFrame, figure: str) -> float:
+def percentile_95(group: DataFrame, figure: str) -> float:
     """The 95th percentile over pictures; of the expression, over all measures of all pictures. NaN of none."""
     values = group["expression_changes"].explode().astype(float) if figure == "expression" else group[figure]
     return float(values.quantile(0.95))
 
 
-def expression_figures(group: DataFrame) -> str:
+def format_expression(group: DataFrame) -> str:
     """Mean and 95th percentile of the expression; "" where no picture has it."""
     known = group["expression"].notna().any()
-    return f"{group['expression'].mean():.2f} and {late(group, 'expression'):.2f}" if known else ""
+    return f"{group['expression'].mean():.2f} and {percentile_95(group, 'expression'):.2f}" if known else ""
 
 
-def natural_table(natural: DataFrame) -> str:
+def write_natural_table(natural: DataFrame) -> str:
     """Means of all figures, a line for each method and strength."""
     return table(
         title_variant(key)
@@ -74,13 +74,13 @@ def natural_table(natural: DataFrame) -> str:
     )
 
 
-def form_table(natural: DataFrame) -> str:
+def write_form_table(natural: DataFrame) -> str:
     """Mean and 95th percentile of what moved in faces; "" where no picture has it."""
     return table(
         title_variant(key)
         | {"pictures": len(group)}
         | {
-            title: f"{number(group[name].mean(), 2)} / {number(late(group, name), 2)}"
+            title: f"{number(group[name].mean(), 2)} / {number(percentile_95(group, name), 2)}"
             for name, title in FORM_FIGURES.items()
         }
         for key, group in group_variants(natural[natural["expression"].notna()]).items()

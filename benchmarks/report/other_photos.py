@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pandas import DataFrame
 
 from benchmarks.data import person_of
-from benchmarks.frames import pair_frame, picture_frame, search_frame, select
+from benchmarks.frames import make_pair_frame, make_picture_frame, make_search_frame, select
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
-from benchmarks.report.naturalness import form_table, natural_frame, natural_table
+from benchmarks.report.naturalness import make_natural_frame, write_form_table, write_natural_table
 from benchmarks.report.tables import group_variants, number, table, thresholds, title_variant
 from benchmarks.rows import OthersRow, ProtectedPairsRow, Role
 
@@ -48,7 +48,7 @@ class Comparisons:
 
 def compare_frames(rows: Sequence[OthersRow], protected: Sequence[ProtectedPairsRow]) -> Comparisons:
     """The frames of rows."""
-    return Comparisons(pair_frame(rows), search_frame(rows), pair_frame(protected))
+    return Comparisons(make_pair_frame(rows), make_search_frame(rows), make_pair_frame(protected))
 
 
 # Hits (see `benchmarks.metrics.other_photos`) by heading.
@@ -90,7 +90,7 @@ def write_section(rows: Sequence[OthersRow], protected: Sequence[ProtectedPairsR
     everything = compare_frames(rows, protected)
     attributes = ("face_before", "face_after", "seconds", "strangers")
     lines, single, notes = [], [], []
-    for key, pictures in group_variants(picture_frame(rows, *attributes)).items():
+    for key, pictures in group_variants(make_picture_frame(rows, *attributes)).items():
         own = everything.of_variant(key)
         for role in ROLES:
             rates = {title: _over_families(own.where(role=role), title) for title in _FIGURES}
@@ -102,8 +102,8 @@ def write_section(rows: Sequence[OthersRow], protected: Sequence[ProtectedPairsR
                 if len(compared.searches):
                     single.append(title_variant(key) | _recogniser_cells(compared))
         notes.append(_note(key, pictures))
-    natural = natural_frame(row.natural for row in rows)
-    parts = [table(lines), "\n".join(notes), table(single), form_table(natural), natural_table(natural)]
+    natural = make_natural_frame(row.natural for row in rows)
+    parts = [table(lines), "\n".join(notes), table(single), write_form_table(natural), write_natural_table(natural)]
     return "\n\n".join(part for part in parts if part)
 
 

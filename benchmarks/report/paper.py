@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pandas import DataFrame
 
 from benchmarks.data import person_of
-from benchmarks.frames import identification_frame, pair_frame
+from benchmarks.frames import make_identification_frame, make_pair_frame
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics.other_photos import rate, rate_over_families
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
@@ -95,7 +95,7 @@ def _write_run(rows: Sequence[PaperRow]) -> list[str]:
 
 
 def _judge(rows: Sequence[PaperRow]) -> _Judged:
-    pairs, searches = pair_frame(rows), identification_frame(rows)
+    pairs, searches = make_pair_frame(rows), make_identification_frame(rows)
     return _Judged(*(frame[frame["role"] == "held-out"] for frame in (pairs, searches)))
 
 

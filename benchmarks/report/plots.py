@@ -120,7 +120,7 @@ def plot_cost(costs: DataFrame, path: Path) -> Path:
     """Seconds by stage, and below them peak memory, over faces a photo and over megapixels.
 
     Args:
-        costs: of `scaling.cost_frame`.
+        costs: of `scaling.make_cost_frame`.
     """
     figure, panels = pyplot.subplots(2, 2, figsize=(11, 6.4), layout="constrained", height_ratios=(2, 1))
     for column, found, figure_of, label, title in (

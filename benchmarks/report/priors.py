@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pandas import DataFrame, concat
 
-from benchmarks.frames import largest, picture_frame, select
+from benchmarks.frames import make_picture_frame, select, select_largest
 from benchmarks.metrics.psr import THRESHOLDS, at_threshold, held_out_rate, white_box_rate
 from benchmarks.report.tables import number, table
 from benchmarks.rows import ProtectRow
@@ -31,10 +31,10 @@ def write_section(
     Empty unless there are two.
 
     Args:
-        escaped, natural: of these rows, see `psr.escapes` and `naturalness.natural_frame`.
+        escaped, natural: of these rows, see `psr.escapes` and `naturalness.make_natural_frame`.
     """
-    costs = picture_frame(protect, "seconds", "peak_mib")
-    groups = {prior: largest(select(costs, prior=prior), method, strength) for prior in PRIORS}
+    costs = make_picture_frame(protect, "seconds", "peak_mib")
+    groups = {prior: select_largest(select(costs, prior=prior), method, strength) for prior in PRIORS}
     groups = {prior: group for prior, group in groups.items() if len(group)}
     if len(groups) < 2:
         return ""

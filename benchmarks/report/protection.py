@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from pandas import DataFrame
 
-from benchmarks.frames import count_faces, largest, picture_frame, score_frame, select
+from benchmarks.frames import count_faces, make_picture_frame, make_score_frame, select, select_largest
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.psr import (
     FAR1,
@@ -24,14 +24,14 @@ from benchmarks.rows import ProtectRow
 from c2p_core.api import DEFAULT_HOLD_OUT, PRIORS
 
 
-def headline_table(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
+def write_headline_table(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
     """Held-out and white-box rates of each variant.
 
     Args:
         escaped: of these rows, see `psr.escapes`.
     """
     lines = []
-    for key, pictures in group_variants(picture_frame(protect, "face_before", "face_after")).items():
+    for key, pictures in group_variants(make_picture_frame(protect, "face_before", "face_after")).items():
         own = escaped.loc[pictures.index]
         lost = (pictures["face_before"] & ~pictures["face_after"]).sum()
         lines.append(
@@ -44,14 +44,14 @@ def headline_table(protect: Sequence[ProtectRow], escaped: DataFrame) -> str:
     return table(lines)
 
 
-def recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_photos: Collection[str]) -> str:
+def write_recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_photos: Collection[str]) -> str:
     """Each recogniser's verdicts on the pictures whose search did not use its family.
 
     Args:
         escaped: of these rows.
         with_photos: recognisers whose thresholds strangers in real photos help to set; the others are named.
     """
-    scores = score_frame((row, row.scores) for row in protect)
+    scores = make_score_frame((row, row.scores) for row in protect)
     lines = []
     for key, group in group_variants(escaped).items():
         runs = {title: held_out_runs(at_threshold(group, title)) for title in THRESHOLDS}
@@ -75,11 +75,11 @@ def recogniser_table(protect: Sequence[ProtectRow], escaped: DataFrame, with_pho
     return table(lines) + (note if unknown else "")
 
 
-def default_table(escaped: DataFrame, strength: float) -> str:
+def write_default_table(escaped: DataFrame, strength: float) -> str:
     """Rates with the family that the program holds out by default; "" where it was not measured."""
     lines = []
     for prior in PRIORS:
-        own = select(largest(select(escaped, prior=prior), PRODUCT_METHOD, strength), hold_out=DEFAULT_HOLD_OUT)
+        own = select(select_largest(select(escaped, prior=prior), PRODUCT_METHOD, strength), hold_out=DEFAULT_HOLD_OUT)
         lines += [
             {
                 "prior": prior,
@@ -93,7 +93,7 @@ def default_table(escaped: DataFrame, strength: float) -> str:
     return table(lines)
 
 
-def time_table(protect: Sequence[ProtectRow]) -> str:
+def write_time_table(protect: Sequence[ProtectRow]) -> str:
     """Seconds, steps and memory of the runs that took any time."""
     return table(
         title_variant(key)
@@ -105,7 +105,7 @@ def time_table(protect: Sequence[ProtectRow]) -> str:
             "steps": f"{group['steps'].mean():.0f}",
             "peak MiB of a worker": f"{group['peak_mib'].max():.0f}",
         }
-        for key, group in group_variants(picture_frame(protect, "seconds", "steps", "peak_mib")).items()
+        for key, group in group_variants(make_picture_frame(protect, "seconds", "steps", "peak_mib")).items()
         if group["seconds"].any()
     )
 

@@ -28,7 +28,7 @@ class Line:
     explained: float
 
 
-def cost_frame(rows: Sequence[CostRow]) -> DataFrame:
+def make_cost_frame(rows: Sequence[CostRow]) -> DataFrame:
     """A line a row, with the seconds of each stage but loading in columns such as ``stage search``."""
     lines = [vars(row) | {f"{_STAGE}{name}": s for name, s in row.stages.items() if name != "load"} for row in rows]
     return DataFrame(lines) if lines else DataFrame(columns=list(CostRow.__annotations__))

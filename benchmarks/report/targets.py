@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from pandas import DataFrame, MultiIndex
 
-from benchmarks.frames import largest, select
+from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import CURVES, PRODUCT_METHOD
 from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_rate
 from benchmarks.report import other_photos, robustness, scaling, visibility
-from benchmarks.report.naturalness import FIGURES, expression_figures
+from benchmarks.report.naturalness import FIGURES, format_expression
 from benchmarks.report.tables import number, table
 from benchmarks.rows import OthersRow, RobustnessRow, SettingRow
 from c2p_core.api import PRIORS
@@ -18,7 +18,7 @@ from c2p_core.api import PRIORS
 Target = tuple[str, str, object]
 
 
-def target_table(
+def write_target_table(
     escaped: DataFrame,
     natural: DataFrame,
     others: Sequence[OthersRow],
@@ -32,7 +32,7 @@ def target_table(
     lines: list[Target] = []
     for prior in PRIORS:
         own = other_photos.targets(_largest_rows(others, prior, strength))
-        own += _protection(largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
+        own += _protection(select_largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
         own += _robustness(_largest_rows(degraded, prior, strength), recognisers)
         own += _naturalness(natural, prior, strength)
         lines += [(f"{prior}: {figure}", target, measured) for figure, target, measured in own]
@@ -79,10 +79,10 @@ def _robustness(degraded: Sequence[RobustnessRow], recognisers: MultiIndex) -> l
 
 
 def _naturalness(natural: DataFrame, prior: str, strength: float) -> list[Target]:
-    pictures = largest(select(natural, prior=prior), PRODUCT_METHOD, strength)
+    pictures = select_largest(select(natural, prior=prior), PRODUCT_METHOD, strength)
     if pictures.empty:
         return []
-    look = largest(natural, "look", strength)
+    look = select_largest(natural, "look", strength)
     targets = {
         "psnr": "≥ 27",
         "ssim": "≥ 0.955",
@@ -97,6 +97,6 @@ def _naturalness(natural: DataFrame, prior: str, strength: float) -> list[Target
     lines: list[Target] = [
         (FIGURES[name][0], target, number(pictures[name].mean(), FIGURES[name][1])) for name, target in targets.items()
     ]
-    if form := expression_figures(pictures):
+    if form := format_expression(pictures):
         lines.append(("expression, mean and 95th percentile, %", "≤ 0.8 and 2.2 (goal 0.5 and 1.5)", form))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from pandas import DataFrame
 
-from benchmarks.frames import largest, select
+from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import CURVES, PRODUCT_METHOD
 from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, held_out_runs, white_box_rate
 from benchmarks.report.tables import number, percent, table
@@ -36,7 +36,7 @@ def measure_curves(escaped: DataFrame, natural: DataFrame) -> DataFrame:
     no other. The product's other prior is a method of its own there, `OTHER_PRIOR`.
 
     Args:
-        escaped, natural: see `psr.escapes` and `naturalness.natural_frame`.
+        escaped, natural: see `psr.escapes` and `naturalness.make_natural_frame`.
 
     Returns:
         A line a method and strength of `strengths.CURVES`: ``method``, ``strength``, the rates ``held_out`` and
@@ -44,9 +44,11 @@ def measure_curves(escaped: DataFrame, natural: DataFrame) -> DataFrame:
         them; ssim, psnr and flip are of the whole photo, the others of the face. NaN where no picture has the figure.
     """
     escaped = at_threshold(escaped, FAR1)
-    chosen = {(method, s): largest(escaped, method, s) for method, strengths in CURVES.items() for s in strengths}
+    chosen = {
+        (method, s): select_largest(escaped, method, s) for method, strengths in CURVES.items() for s in strengths
+    }
     other = select(escaped, prior=PRIORS[1])
-    chosen |= {(OTHER_PRIOR, s): largest(other, OURS, s) for s in CURVES[OURS]}
+    chosen |= {(OTHER_PRIOR, s): select_largest(other, OURS, s) for s in CURVES[OURS]}
     families = set(escaped.columns.unique("family"))
     chosen = {key: group for key, group in chosen.items() if len(group) and set(held_out_runs(group)) == families}
     if len({method for method, _ in chosen}) < 2:

@@ -9,7 +9,7 @@ from statistics import fmean
 from benchmarks import rows
 from benchmarks.data import find_run_folders
 from benchmarks.fingerprint import fingerprint_code
-from benchmarks.frames import picture_frame, score_frame, select
+from benchmarks.frames import make_picture_frame, make_score_frame, select
 from benchmarks.metrics.psr import FAR1, at_threshold, escapes, held_out_rate
 from benchmarks.rows import NaturalRow, ProtectRow, RobustnessRow
 from benchmarks.suites import runner
@@ -75,8 +75,8 @@ def find_wrong_signs(
 ) -> list[str]:
     """A sentence for every effect that goes the wrong way."""
     escaped = at_threshold(escapes(protect), FAR1)
-    scores = score_frame((row, row.scores) for row in protect)
-    looks = picture_frame(natural, "psnr")
+    scores = make_score_frame((row, row.scores) for row in protect)
+    looks = make_picture_frame(natural, "psnr")
 
     def similarity(method: str, strength: float, role: str | None = None) -> float:
         found = select(scores, method=method, strength=strength)

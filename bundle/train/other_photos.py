@@ -34,7 +34,7 @@ from scipy.optimize import isotonic_regression
 
 from benchmarks import rows
 from benchmarks.data import person_of
-from benchmarks.frames import pair_frame
+from benchmarks.frames import make_pair_frame
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.other_photos import lost_matches, rate_over_families
 from benchmarks.rows import OTHERS_FILE, OthersRow
@@ -173,7 +173,7 @@ def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
         raise SystemExit(f"The strengths {', '.join(f'{s:g}' for s in groups)} have too few photos in common.")
     entries = []
     for strength, found in groups.items():
-        lost = lost_matches(pair_frame(row for key, row in found.items() if key in common), "far1")
+        lost = lost_matches(make_pair_frame(row for key, row in found.items() if key in common), "far1")
         held_out, white_box = (rate_over_families(lost[lost["role"] == role]) for role in ("held-out", "white-box"))
         if held_out is None or white_box is None:
             raise SystemExit(f"No other photo was matched before protection at strength {strength:g}.")

@@ -230,7 +230,7 @@ def _describe_size(entry: ModelEntry) -> str:
 
 
 def _tell_use(entry: ModelEntry, store: ModelStore) -> None:
-    """Say of a generator alone what no run could do without."""
+    """Tell the user what a generator needs beside it."""
     if entry.name in GENERATORS:
         click.echo(Message("generator-without-encoder", name=entry.name, folder=str(store.root / FOLDER)))
 

@@ -187,7 +187,7 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, mo
 
 
 def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
-    """Refuse, before any photo is read, what the options of ``read_search_options`` can't mean.
+    """Check the options of ``read_search_options`` before any photo is read.
 
     Returns:
         the options with the references read.

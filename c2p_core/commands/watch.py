@@ -70,7 +70,7 @@ def watch(
     watched, destination = _name_folder(folder), _name_folder(output)
     if not watched.is_dir():
         raise BadRequest("watch-no-folder", path=folder)
-    # Of a folder of results, nothing is taken, so that nothing would ever come from one that lies in it.
+    # Photos in a folder of results are never taken, so a source inside of one would never yield any.
     if any(destination.exists() and destination.samefile(one) for one in (watched, *watched.resolve().parents)):
         raise BadRequest("batch-into-sources", path=output)
     set_nice(nice)

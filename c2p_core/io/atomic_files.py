@@ -15,7 +15,7 @@ from c2p_core.errors import CannotWrite, Message
 
 # File systems, most of them on a network, that can't say when data are on the disk; the data are written all the same.
 _WITHOUT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF}
-# What file systems without hard links answer, such as those of memory cards and many on a network.
+# Errors of file systems without hard links, such as those of memory cards and many on a network.
 _WITHOUT_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES, errno.EINVAL, errno.EMLINK}
 # Bytes of a file name that every usual file system takes.
 _LONGEST_NAME = 255
@@ -115,7 +115,7 @@ def _move_to_new(part: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until a new name is on the disk, where folders can be waited for."""
+    """Wait until a new name is on the disk, where folders can be synchronised."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

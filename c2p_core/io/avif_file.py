@@ -38,7 +38,7 @@ _LAYERED = (b"a1op", b"a1lx", b"lsel")
 # The layers of H.265 that belong to any picture of a file.
 _LAYERS_OF_H265 = b"oinf"
 _CROP = b"clap"
-# What libheif and libavif say of what they don't read, and of much that is damaged.
+# Messages of libheif and libavif, which have no codes, about what they don't read and about much that is damaged.
 _UNSUPPORTED = re.compile(r"not implemented|unsupported|been built in|double references", re.IGNORECASE)
 
 

@@ -52,6 +52,7 @@ _COMPRESSIONS = {
 }
 # Those that Pillow's libtiff unpacks where libvips' does not.
 _ONLY_PILLOW = (34925, 50000)
+# Messages of libvips and Pillow, which have no codes, about what this build doesn't read.
 _NO_DECODER = re.compile(
     r"not configured|not implemented|unsupported compression|compression scheme|planes not supported", re.IGNORECASE
 )
@@ -349,7 +350,7 @@ def _stretch_grey(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _unread(data: bytes, error: Exception) -> Exception:
-    """What is raised in place of a library's error: that nothing here reads such a file, or that it is damaged."""
+    """The error to raise in place of a library's: that nothing here reads such a file, or that it is damaged."""
     return avif_file.why_unread(data, error) or ValueError(str(error))
 
 
@@ -365,8 +366,7 @@ def _read_heif(data: bytes) -> _Decoded:
         image = file[file.primary_index]
         image.load()
     except (RuntimeError, ValueError, IndexError) as error:
-        # What libheif says of damaged files that it calls unsupported; of some pictures that it doesn't read, it lists
-        # none.
+        # libheif calls some damaged files unsupported, and lists no picture of some files that it doesn't read.
         raise _unread(data, error) from error
     if image.premultiplied_alpha:
         pixels = _channels(image.to_pillow().convert("RGBA"))
@@ -393,7 +393,7 @@ def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=[kind])
     except UnidentifiedImageError:
-        # Pillow's own words name a Python object.
+        # Pillow's own message names a Python object.
         raise ValueError("its header is damaged") from None
 
 

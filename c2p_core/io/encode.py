@@ -56,7 +56,7 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of a file, and what has to be said of them.
+    """The bytes of a file, and messages about them.
 
     Attributes:
         source_type: the term that its metadata have now, where one was to be set.

@@ -45,7 +45,7 @@ PERSONAL = {
     0xFDE9,  # SerialNumber
     *(33550, 33922, 34264, 34735, 34736, 34737),  # places on the earth, as GeoTIFF has them
 }
-# XMP, IPTC and Photoshop's settings inside of an EXIF block, which is no place for them. In a TIFF they are cleaned.
+# XMP, IPTC and Photoshop's settings inside of an EXIF block, where they don't belong. In a TIFF they are cleaned.
 _FOREIGN = {700, 33723, 34377}
 
 

@@ -1,4 +1,4 @@
-"""What an earlier protection did to a face: it counts, so that both together stay within the limits of the strength.
+"""What an earlier protection did to a face, so that both together stay within the limits of the strength.
 
 Landmarks of the protected photo and of its original, each found anew, tell how far the face was moved; the rest of the
 difference between the two is tone.
@@ -121,9 +121,9 @@ def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor
 
 
 def _follow_edits(before: Tensor, now: Tensor, outside: Tensor) -> Tensor:
-    """The original as the user's edits of the whole photo make it: a curve for each channel, from what is not the face.
+    """Apply the user's edits of the whole photo to the original: a curve for each channel, fitted outside of the face.
 
-    The face as it is now where no such curve explains the rest.
+    Returns the face as it is now where no such curve explains the rest.
     """
     if int(outside.sum()) < CANVAS:
         return before

@@ -31,7 +31,7 @@ class _Storages:
         Raises:
             UnpicklingError: the file would be larger than it is.
         """
-        # Or a file could have the same numbers loaded again and again.
+        # Else a file could have the same numbers loaded again and again.
         self._left -= len(data)
         if self._left < 0 or data.startswith(b"PK"):
             raise pickle.UnpicklingError("it is larger than its file")

@@ -109,7 +109,7 @@ class FaceRenderer:
         keep_expression, locks: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
-        # What covers the face is no part of it: maps see skin in its place, and leave it out.
+        # Covers are not part of the face: maps are computed as if there were skin, and leave them out.
         uncovered = face.pixels if face.visible is None else uncover(face.pixels, face.visible, mesh)
         pixels = uncovered.permute(1, 2, 0).cpu().numpy()
         self._device = device
@@ -280,7 +280,7 @@ class FaceRenderer:
         return _RenderedLook(bare, torch.zeros_like(bare), False, lab(half), lab(tone), lines)
 
     def _include_earlier(self, limits: StrengthLimits) -> StrengthLimits:
-        """Limits of visibility that what was done to the face before does not exceed: it may be spread otherwise."""
+        """Raise the limits of visibility so that earlier changes keep within them, wherever a search puts them now."""
         still = torch.zeros(2, CELLS, CELLS, device=self._device)
         density = torch.zeros_like(self._linear)
         _, shifted, patchy, lines = self._measure_visibility(Rendered(self._paint_face(density), still, density))

@@ -13,7 +13,7 @@ from c2p_core.priors.complexion import Limits
 # How far control points go, in eye distances. Where the expression is not kept, the same limit would make a caricature.
 _SHAPE, _SHAPE_FREED = 0.12, 0.07
 _LIGHT_SLOPE = 0.4  # light and shade stop looking like those of a photo before shape stops looking like a face
-_DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its share grows no further
+_DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its limit is raised no further
 # Typical strength of the lines of a face (``Lines.typical``) from which on they hide new ones, and the least share of
 # the limit of lines that is left on skin without any.
 _HIDING_LINES, _LEAST_LINES = 0.19, 0.25

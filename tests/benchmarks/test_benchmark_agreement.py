@@ -6,7 +6,7 @@ import pytest
 from pandas import DataFrame
 from synthetic import other_score, others_row, protect_row, setting
 
-from benchmarks.frames import pair_frame, score_frame
+from benchmarks.frames import make_pair_frame, make_score_frame
 from benchmarks.report import agreement
 
 PHOTOS = [f"photo{number:02d}" for number in range(agreement.FEWEST)]
@@ -47,21 +47,21 @@ def test_answers_are_in_spreads_above_the_threshold_and_of_held_out_families_alo
     """Thresholds are 0.4; faceres' two recognisers have standard deviations of 0.2 and are averaged."""
     low = {"dlib-resnet": 0.5, "faceres": 0.6, "faceres-deep": 0.4, "mobileface": 0.9}
     rows = [protect_row(setting("a", family), low) for family in ("dlib", "faceres")]
-    scores = score_frame((row, row.scores) for row in rows)
+    scores = make_score_frame((row, row.scores) for row in rows)
     found = agreement.compute_margins(scores, IMPOSTOR_STDS)
     assert found.loc["a"].to_dict() == pytest.approx({"dlib": 1.0, "faceres": 0.5})
 
 
 def test_a_recogniser_without_impostor_pairs_is_not_asked() -> None:
     rows = [protect_row(setting("a", family), 0.5) for family in ("dlib", "faceres")]
-    scores = score_frame((row, row.scores) for row in rows)
+    scores = make_score_frame((row, row.scores) for row in rows)
     assert list(agreement.compute_margins(scores, {"faceres": 0.2})) == ["faceres"]
 
 
 def test_other_photos_count_with_their_mean() -> None:
     score = other_score("dlib-resnet", {"p1/2": (0.9, 0.5), "p1/3": (0.9, 0.7)})
     rows = [others_row(setting("p1/1", "dlib"), (score, replace(score, recogniser="faceres", family="faceres")))]
-    assert agreement.compute_margins(pair_frame(rows), IMPOSTOR_STDS).to_dict() == {
+    assert agreement.compute_margins(make_pair_frame(rows), IMPOSTOR_STDS).to_dict() == {
         "dlib": {"p1/1": pytest.approx(2.0)}
     }
 

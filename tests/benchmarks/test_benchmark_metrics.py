@@ -12,7 +12,7 @@ from synthetic import EYE_DISTANCE, SIZE, face, natural_row, photo, setting, smo
 
 from benchmarks.metrics import expression, image_quality, patchiness, skin
 from benchmarks.metrics.face_masks import feature_mask, skin_mask
-from benchmarks.report.naturalness import form_table, late, natural_frame
+from benchmarks.report.naturalness import make_natural_frame, percentile_95, write_form_table
 from c2p_core.api import Face
 from c2p_core.faces.align import CANVAS
 from c2p_core.photo import Photo
@@ -146,7 +146,7 @@ def test_expression_of_a_row_is_the_mean_and_the_worst_of_its_measures() -> None
     row = natural_row(setting(), expression_changes=(0.0,) * 12 + (1.0, 6.0))
     assert row.expression == pytest.approx(0.5)
     assert natural_row(setting()).expression is None
-    found = natural_frame([row, natural_row(setting("b"))])
+    found = make_natural_frame([row, natural_row(setting("b"))])
     assert found["expression"].tolist() == pytest.approx([0.5, float("nan")], nan_ok=True)
     assert found["expression_worst"].tolist() == pytest.approx([6.0, float("nan")], nan_ok=True)
 
@@ -155,11 +155,11 @@ def test_the_95th_percentile_of_the_expression_is_over_all_measures_of_all_pictu
     group = [
         natural_row(setting(n), expression_changes=(0.0,) * 13 + (worst,)) for n, worst in (("a", 0.0), ("b", 9.0))
     ]
-    found = natural_frame(group)
-    assert late(found, "expression") == pytest.approx(np.quantile([0.0] * 27 + [9.0], 0.95))
-    assert late(found, "expression_worst") == pytest.approx(np.quantile([0.0, 9.0], 0.95))
-    assert math.isnan(late(natural_frame([natural_row(setting())]), "expression"))
-    line = form_table(found).splitlines()[-1]
+    found = make_natural_frame(group)
+    assert percentile_95(found, "expression") == pytest.approx(np.quantile([0.0] * 27 + [9.0], 0.95))
+    assert percentile_95(found, "expression_worst") == pytest.approx(np.quantile([0.0, 9.0], 0.95))
+    assert math.isnan(percentile_95(make_natural_frame([natural_row(setting())]), "expression"))
+    line = write_form_table(found).splitlines()[-1]
     assert line.startswith("| c2p (makeup, “natural makeup”) | 0.7 | 2 | 0.32 / 0.00 | 4.50 / 8.55 |")
 
 

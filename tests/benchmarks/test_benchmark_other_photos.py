@@ -16,7 +16,7 @@ from synthetic import other_score, others_row, setting
 from benchmarks import rows
 from benchmarks.__main__ import main
 from benchmarks.data import NoData, RunFolders, list_people, person_of
-from benchmarks.frames import pair_frame, search_frame
+from benchmarks.frames import make_pair_frame, make_search_frame
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
 from benchmarks.recognisers import list_families, open_store
@@ -140,10 +140,10 @@ def rows_of(*scores: rows.OtherScore) -> list[OthersRow]:
 def test_only_what_matched_before_can_be_lost_and_each_photo_counts_once_in_the_interval() -> None:
     """Of four pairs three match at 0.4: one is kept, one lies between the thresholds, one lost its face."""
     first = other_score("faceres", {"p1/2": (0.9, 0.5), "p1/3": (0.7, 0.3), "p1/4": (0.3, 0.1)})
-    pairs = pair_frame(rows_of(first, other_score("faceres", {"p2/2": (0.8, None)})))
+    pairs = make_pair_frame(rows_of(first, other_score("faceres", {"p2/2": (0.8, None)})))
     assert rate(lost_matches(pairs, "far1")) == Rate(2 / 3, 2)
     assert rate(lost_matches(pairs, "far01")) == Rate(1.0, 2)
-    assert rate(lost_matches(pair_frame(rows_of(other_score("faceres", {"p1/2": (0.1, 0.0)}))), "far1")) is None
+    assert rate(lost_matches(make_pair_frame(rows_of(other_score("faceres", {"p1/2": (0.1, 0.0)}))), "far1")) is None
 
 
 def test_rank_1_asks_for_the_nearest_neighbour_without_the_own_original() -> None:
@@ -152,7 +152,7 @@ def test_rank_1_asks_for_the_nearest_neighbour_without_the_own_original() -> Non
     gone = other_score("faceres", {"p3/2": (0.2, None)}, nearest=(0.3, None))
     tied = other_score("faceres", {"p4/2": (0.9, 0.5)}, nearest=(0.3, 0.5))
     alone = other_score("faceres", {}, nearest=(0.3, 0.5))
-    searches = search_frame(rows_of(found, lost, gone, tied, alone))
+    searches = make_search_frame(rows_of(found, lost, gone, tied, alone))
     assert rate(rank1_hits(searches, protected=True, strangers=False)) == Rate(1 / 4, 4)
     assert rate(rank1_hits(searches, protected=False, strangers=False)) == Rate(3 / 4, 4)
     assert rate(rank1_hits(searches, protected=True, strangers=True)) is None
@@ -160,14 +160,14 @@ def test_rank_1_asks_for_the_nearest_neighbour_without_the_own_original() -> Non
 
 def test_a_further_stranger_may_be_nearer() -> None:
     score = other_score("faceres", {"p1/2": (0.9, 0.6)}, nearest=(0.3, 0.5), stranger=(0.4, 0.7))
-    searches = search_frame(rows_of(score))
+    searches = make_search_frame(rows_of(score))
     assert rate(rank1_hits(searches, protected=True, strangers=False)) == Rate(1.0, 1)
     assert rate(rank1_hits(searches, protected=True, strangers=True)) == Rate(0.0, 1)
     assert rate(rank1_hits(searches, protected=False, strangers=True)) == Rate(1.0, 1)
 
 
 def test_the_same_photo_is_missed_below_the_threshold_or_without_a_face() -> None:
-    searches = search_frame(rows_of(*(other_score("faceres", {}, own=own) for own in (0.9, 0.5, 0.3, None))))
+    searches = make_search_frame(rows_of(*(other_score("faceres", {}, own=own) for own in (0.9, 0.5, 0.3, None))))
     assert rate(missed_originals(searches, "far1")) == Rate(1 / 2, 4)
     assert rate(missed_originals(searches, "far01")) == Rate(3 / 4, 4)
 
@@ -176,7 +176,7 @@ def test_a_family_with_two_recognisers_counts_once() -> None:
     """dlib loses both pairs; faceres loses its pair and faceres-deep keeps it: (1 + (1 + 0) / 2) / 2."""
     lost: dict[str, tuple[float, float | None]] = {"p1/2": (0.9, 0.1), "p1/3": (0.9, 0.2)}
     kept: dict[str, tuple[float, float | None]] = {"p1/2": (0.9, 0.9)}
-    pairs = pair_frame(
+    pairs = make_pair_frame(
         [
             others_row(setting("p1/1", "dlib"), (other_score("dlib-resnet", lost),)),
             others_row(setting("p1/1", "faceres"), (other_score("faceres", lost), other_score("faceres-deep", kept))),
@@ -326,7 +326,7 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
             ((before, after),) = s.others.values()
             assert before > s.far1 and after is not None and s.own is not None and s.own < 1
         assert row.natural.expression is not None and row.natural.landmark_shift is not None
-    searches = search_frame(found)
+    searches = make_search_frame(found)
     held_out = searches[searches["role"] == "held-out"]
     before = rate_over_families(rank1_hits(held_out, protected=False, strangers=False))
     assert before == Rate(1.0, 2)

@@ -20,7 +20,7 @@ from synthetic import setting
 from benchmarks import decoys, rows
 from benchmarks.__main__ import main
 from benchmarks.data import NoData, RunFolders, list_people, read_identities
-from benchmarks.frames import identification_frame, pair_frame
+from benchmarks.frames import make_identification_frame, make_pair_frame
 from benchmarks.metrics.other_photos import rate
 from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
 from benchmarks.metrics.psr import Rate
@@ -136,18 +136,18 @@ def row(label: str, score: PaperScore, method: str, **changes: object) -> PaperR
 
 def test_impersonation_counts_photos_that_match_the_target() -> None:
     scores = [judge(probe, TARGETS) for probe in (75, 110, 10, None)]
-    found = identification_frame([row(f"p1/{n}", score, "decoy") for n, score in enumerate(scores)])
+    found = make_identification_frame([row(f"p1/{n}", score, "decoy") for n, score in enumerate(scores)])
     assert rate(taken_for_target(found, "far1")) == Rate(1 / 4, 4)
     assert rate(taken_for_target(found, "far1", "before")) == Rate(0.0, 4)
     assert rate(among_first(found, "target", 1)) == Rate(1 / 4, 4)
     assert rate(among_first(found, "target", 5)) == Rate(3 / 4, 4)
-    assert rate(taken_for_target(identification_frame([row("p1/1", judge(75), "c2p")]), "far1")) is None
+    assert rate(taken_for_target(make_identification_frame([row("p1/1", judge(75), "c2p")]), "far1")) is None
 
 
 def test_dodging_counts_pairs_that_do_not_match_whether_they_did_before_or_not() -> None:
     scores = [judge(probe) for probe in (50, 70, None)] + [judge(100, label="p2/1")]
     found = [row(f"p1/{n}", score, "c2p") for n, score in enumerate(scores)]
-    pairs, searches = pair_frame(found), identification_frame(found)
+    pairs, searches = make_pair_frame(found), make_identification_frame(found)
     # 30 and 50 degrees from the other photo, and no face; the second person's two photos never matched.
     assert rate(dodged_pairs(pairs, "far1")) == Rate(3 / 4, 4)
     assert rate(dodged_pairs(pairs, "far1", "before")) == Rate(1 / 4, 4)

@@ -37,8 +37,8 @@ from benchmarks.report import (
     scaling,
     visibility,
 )
-from benchmarks.report.naturalness import natural_frame
-from benchmarks.report.protection import recogniser_table
+from benchmarks.report.naturalness import make_natural_frame
+from benchmarks.report.protection import write_recogniser_table
 from benchmarks.rows import NO_FAMILY
 from benchmarks.suites.demographics import group_people
 
@@ -176,7 +176,7 @@ def test_the_other_prior_has_a_curve_of_its_own() -> None:
         for family in FAMILIES
         for prior, share in (("makeup", 0.1), ("stylegan2", 0.9))
     ]
-    found = visibility.measure_curves(escapes(protect), natural_frame(natural_row(row.setting) for row in protect))
+    found = visibility.measure_curves(escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect))
     rates = dict(zip(found["method"], found["held_out"], strict=True))
     assert rates == {visibility.OURS: Rate(1.0, 1), visibility.OTHER_PRIOR: Rate(0.0, 1)}
 
@@ -185,7 +185,7 @@ def test_curves_compare_the_faces_that_all_methods_have() -> None:
     protect = [protect_row(setting(name, family), 0.1) for name in "ab" for family in FAMILIES]
     look = setting("a", NO_FAMILY, method="look")
     protect.append(protect_row(look, 0.9))
-    found = visibility.measure_curves(escapes(protect), natural_frame(natural_row(row.setting) for row in protect))
+    found = visibility.measure_curves(escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect))
     assert dict(zip(found["method"], found["held_out"], strict=True)) == {"c2p": Rate(1.0, 1), "look": Rate(0.0, 1)}
 
 
@@ -242,15 +242,17 @@ def test_a_recogniser_for_which_no_decoys_were_made_is_listed_as_such() -> None:
 
 def test_a_recogniser_without_a_threshold_among_real_strangers_is_named_below_its_table() -> None:
     protect = [protect_row(setting("a", family), 0.1) for family in FAMILIES]
-    text = recogniser_table(protect, escapes(protect), {"dlib-resnet", "faceres", "faceres-deep"})
+    text = write_recogniser_table(protect, escapes(protect), {"dlib-resnet", "faceres", "faceres-deep"})
     assert "\n\nThe thresholds of mobileface were set without strangers in real photos: " in text
-    assert "without strangers" not in recogniser_table(protect, escapes(protect), {name for _, name in RECOGNISERS})
+    assert "without strangers" not in write_recogniser_table(
+        protect, escapes(protect), {name for _, name in RECOGNISERS}
+    )
 
 
 def test_groups_have_counts_and_those_far_from_each_other_are_named() -> None:
     protect = [protect_row(setting(n, f), 0.1 if n in "abc" else 0.9) for n in "abcd" for f in FAMILIES]
     people = {n: rows.Person(n, tone, "") for n, tone in zip("abcd", (50.0, 40.0, 30.0, -5.0), strict=True)}
-    natural = natural_frame(natural_row(r.setting) for r in protect)
+    natural = make_natural_frame(natural_row(r.setting) for r in protect)
     text = demographics.write_section(escapes(protect), natural, people)
     assert "| lightest third of skin | 1 | 100 %" in text and "| darkest third of skin | 2 | 50 %" in text
     assert "- held-out: darkest third of skin (2) 50 %, middle third of skin (1) 100 %" in text
@@ -271,7 +273,7 @@ def test_labels_name_groups_by_whole_words(label: str, expected: set[str]) -> No
 
 def test_cost_over_faces_is_a_straight_line() -> None:
     costs = [cost_row(portraits=n, faces=n, seconds=3.0 + 5.0 * n) for n in (1, 2, 5)]
-    fit = scaling.fit_line(scaling.cost_frame([*costs, cost_row(megapixels=24.0)]))
+    fit = scaling.fit_line(scaling.make_cost_frame([*costs, cost_row(megapixels=24.0)]))
     assert fit is not None
     assert (fit.fixed, fit.per_face, fit.explained) == pytest.approx((3.0, 5.0, 1.0))
 
@@ -279,7 +281,7 @@ def test_cost_over_faces_is_a_straight_line() -> None:
 def test_megapixels_add_what_is_outside_the_search() -> None:
     small = cost_row(limit=None, megapixels=1.0, stages={"search": 9.0, "paste": 1.0}, peak_mib=1000.0)
     large = cost_row(limit=None, megapixels=24.0, stages={"search": 5.0, "paste": 2.5}, peak_mib=1300.0)
-    figures = {name: measured for name, _, measured in scaling.targets(scaling.cost_frame([small, large]))}
+    figures = {name: measured for name, _, measured in scaling.targets(scaling.make_cost_frame([small, large]))}
     assert figures["24 megapixels add, seconds (outside the search)"] == "1.5"
     assert figures["24 megapixels add, memory"] == "300 MiB"
 
@@ -287,7 +289,7 @@ def test_megapixels_add_what_is_outside_the_search() -> None:
 def test_both_priors_stand_side_by_side_each_with_its_own_figures() -> None:
     makeup, paper = setting(), replace(setting(), prior="stylegan2")
     protect = [protect_row(key, after) for key, after in ((makeup, 0.9), (paper, 0.3))]
-    natural = natural_frame(replace(natural_row(key), psnr=psnr) for key, psnr in ((makeup, 31), (paper, 29)))
+    natural = make_natural_frame(replace(natural_row(key), psnr=psnr) for key, psnr in ((makeup, 31), (paper, 29)))
     text = priors.write_section(protect, escapes(protect), natural, "c2p", 0.7)
     assert text.startswith("|  | makeup | stylegan2 |")
     assert "| PSNR, dB | 31.0 | 29.0 |" in text
@@ -297,7 +299,7 @@ def test_both_priors_stand_side_by_side_each_with_its_own_figures() -> None:
 
 def test_one_prior_alone_has_nothing_beside_it() -> None:
     protect = [protect_row(setting())]
-    assert priors.write_section(protect, escapes(protect), natural_frame([]), "c2p", 0.7) == ""
+    assert priors.write_section(protect, escapes(protect), make_natural_frame([]), "c2p", 0.7) == ""
 
 
 def test_full_size_is_told_as_a_ratio_to_the_plain_loop(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_each_prior_has_its_own_aims_for_a_whole_search() -> None:
     costs = [
         cost_row(limit=None, megapixels=1.0, seconds=s, prior=p) for p, s in (("makeup", 20.0), ("stylegan2", 80.0))
     ]
-    lines = {figure: measured for figure, _, measured in scaling.targets(scaling.cost_frame(costs))}
+    lines = {figure: measured for figure, _, measured in scaling.targets(scaling.make_cost_frame(costs))}
     assert lines["seconds a face, makeup, models loaded"] == "20.0"
     assert lines["seconds a face, stylegan2, models loaded"] == "80.0"
 
@@ -330,7 +332,7 @@ def test_the_slowest_check_counts() -> None:
     costs = [cost_row(limit=None, megapixels=mp, check=s) for mp, s in ((1.0, 4.0), (24.0, 9.0))]
     assert any(
         measured == "9.0" and "24 megapixels" in figure
-        for figure, _, measured in scaling.targets(scaling.cost_frame(costs))
+        for figure, _, measured in scaling.targets(scaling.make_cost_frame(costs))
     )
 
 
