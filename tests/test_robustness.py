@@ -113,9 +113,9 @@ def test_a_page_shows_a_bar_of_each_verdict_and_what_survives(tmp_path: Path) ->
     made = plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT // 2), [report(0.2, 0.6, 0.9)], "me.jpg").pixels
     plain = plot.page(Photo(ASTRONAUT), Photo(ASTRONAUT // 2), [report(0.2, 0.6, 0.9, degraded=False)], "me.jpg").pixels
     assert made.shape[1] == 1400 and made.shape[0] > plain.shape[0]
-    for verdict, colour in plot._COLOURS.items():
+    for verdict, colour in plot.COLOURS.items():
         assert (made == colour).all(-1).sum() > (plain == colour).all(-1).sum() > 300, verdict
-    assert (made == plot._NO_FACE).all(-1).sum() > 3 * 300 + (plain == plot._NO_FACE).all(-1).sum()
+    assert (made == plot.NO_FACE).all(-1).sum() > 3 * 300 + (plain == plot.NO_FACE).all(-1).sum()
     Image.fromarray(made).save(tmp_path / "page.png")
 
 

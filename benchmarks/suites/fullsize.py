@@ -112,7 +112,7 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
     for name in _RECOGNISERS:
         architecture = load_architecture(store.entry(name))
         network = facenet.FaceNet(facenet.make_network()) if architecture.make is None else architecture.make()
-        _settle(network, architecture.template.size)
+        settle(network, architecture.template.size)
         recognisers.append((place(network, device), architecture.template))
     return Networks(
         place(Generator(FFHQ), device),
@@ -123,7 +123,7 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
 
 
 @torch.no_grad()
-def _settle(network: nn.Module, side: int) -> None:
+def settle(network: nn.Module, side: int) -> None:
     """Give normalisations the statistics of noise; what random weights make is else too small for half precision."""
     for part in network.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):

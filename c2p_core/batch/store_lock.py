@@ -21,7 +21,7 @@ from c2p_core.errors import BadRequest, CannotWrite
 from c2p_core.io.atomic_files import write_whole
 
 LOCK = ".c2p/lock"
-_BEAT = 10.0  # seconds between two changes of a lock by its owner
+BEAT = 10.0  # seconds between two changes of a lock by its owner
 _SILENCE = 60.0  # seconds without one after which it counts as left behind
 _SETTLE = 2.0  # seconds after which a lock that was taken over is looked at again
 _LARGEST = 4096
@@ -96,7 +96,7 @@ class StoreLock:
             raise BadRequest("batch-elsewhere", url=self._store.url, host=str(there.get("host", "?")))
 
     def _keep_fresh(self) -> None:
-        while not self._released.wait(_BEAT):
+        while not self._released.wait(BEAT):
             try:
                 if self._read().get("token") != self._token:
                     self._lost.set()

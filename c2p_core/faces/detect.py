@@ -29,11 +29,11 @@ TOLERANCE = 0.04
 """Relative error of an eye distance measured in a downscaled picture."""
 
 # px, longest side of the picture to detect upright and turned faces in; larger where MIN_EYE_DISTANCE requires it.
-_UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
+UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
 # A face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE. Where three more searches
 # take time they are content with less: 1 % of the faces of 40 px are lost at 3.5 as at 4.5.
-_SHRINK_LIMIT, _TURNED_SHRINK_LIMIT = 3.5, 4.2
-_PAD = 0.12  # share of the picture's side (at most _UPRIGHT_SIDE): MTCNN misses faces that touch the border
+SHRINK_LIMIT, _TURNED_SHRINK_LIMIT = 3.5, 4.2
+_PAD = 0.12  # share of the picture's side (at most UPRIGHT_SIDE): MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
 _MIN_PRESENCE = 0.5
 # A known face is detected again in a square that extends this many eye distances from its centre, scaled to this eye
@@ -63,7 +63,7 @@ class Detector:
         """
         longest = max(photo.shape[-2:]) * reduced
         # Downscaled from the large photo only once: that costs more than detection.
-        upright = _downscale(photo, max(_UPRIGHT_SIDE, longest / _SHRINK_LIMIT))
+        upright = _downscale(photo, max(UPRIGHT_SIDE, longest / SHRINK_LIMIT))
         turned = _downscale(upright, max(_TURNED_SIDE, longest / _TURNED_SHRINK_LIMIT))
         candidates = self._propose(upright, 0)
         for quarter_turns in (1, 2, 3):
@@ -132,7 +132,7 @@ class Detector:
     def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
         """Propose faces: (5, 2) points as shares of the picture's width and height, and a probability each."""
         height, width = small.shape[-2:]
-        pad = math.ceil(_PAD * min(max(height, width), _UPRIGHT_SIDE)) + 1
+        pad = math.ceil(_PAD * min(max(height, width), UPRIGHT_SIDE)) + 1
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
         rows, columns = padded.shape[1:]
         turned = torch.rot90(padded, quarter_turns, (1, 2))

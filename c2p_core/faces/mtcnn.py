@@ -25,7 +25,7 @@ _BATCH = 512
 _STRIP_PIXELS = 1 << 20
 # Of a larger picture the levels of the pyramid are made from halves of it, because averaging all of its pixels for each
 # level takes as long as P-Net; before a level is shrunk further than the first is.
-_LARGE, _HALVED_AT = 1_650_000, 0.31
+LARGE, _HALVED_AT = 1_650_000, 0.31
 
 
 class PNet(nn.Module):
@@ -142,7 +142,7 @@ class Mtcnn(nn.Module):
         side = min(rows, columns) * scale
         source, source_scale = pictures, 1.0
         while side >= _CELL:
-            if rows * columns > _LARGE and scale <= _HALVED_AT * source_scale:
+            if rows * columns > LARGE and scale <= _HALVED_AT * source_scale:
                 source, source_scale = F.avg_pool2d(source, 2, ceil_mode=True), source_scale / 2
             small = _resize(source, int(rows * scale + 1), int(columns * scale + 1))
             probability, offset = self._scan(small)

@@ -76,7 +76,7 @@ def put_in_place(part: Path, path: Path, *, replace: bool = False) -> None:
             part.replace(path)
         else:
             _move_to_new(part, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def find_parts(folder: Path) -> list[Path]:
@@ -114,7 +114,7 @@ def _move_to_new(part: Path, path: Path) -> None:
         part.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Wait until a new name is on the disk, where folders can be synchronised."""
     if os.name == "nt":
         return

@@ -20,9 +20,9 @@ _LINE, _BAR, _CELL = 46, 22, 34
 # Text above a face: characters per line, and line height.
 _TEXT_COLUMNS, _TEXT_LINE = 112, 30
 _INK, _GREY, _RULE, _PAPER = (34, 38, 46), (120, 126, 136), (224, 227, 232), (255, 255, 255)
-_COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
+COLOURS = {"protected": (46, 139, 104), "mostly protected": (221, 164, 45), "recognised": (200, 72, 63)}
 _SIGNS = {"protected": "", "mostly protected": "~", "recognised": "="}
-_NO_FACE = (150, 155, 165)
+NO_FACE = (150, 155, 165)
 _MEANING = {
     "protected": "this same photo no longer matches",
     "mostly protected": "matches only at the looser threshold",
@@ -143,7 +143,7 @@ def _draw_bar(at: _Cursor, left: int, y: int, similarity: Similarity) -> None:
     at.draw.text((left, y), similarity.recogniser, _INK, _font(20))
     at.draw.rounded_rectangle((start, y + 2, end, y + 2 + _BAR), 5, _RULE)
     share = min(1.0, max(0.02, similarity.after))
-    colour = _COLOURS[similarity.verdict]
+    colour = COLOURS[similarity.verdict]
     at.draw.rounded_rectangle((start, y + 2, start + share * (end - start), y + 2 + _BAR), 5, colour)
     for threshold in (similarity.far1, similarity.far01):
         x = start + threshold * (end - start)
@@ -171,7 +171,7 @@ def _draw_robustness(at: _Cursor, face: FaceReport) -> None:
         at.page.paste(strip, (x, top - turned.height + 2), mask)
         for row, name in enumerate(s.recogniser for s in face.similarities):
             verdict = next((s.verdict for s in degraded.similarities if s.recogniser == name), None)
-            colour = _NO_FACE if verdict is None else _COLOURS[verdict]
+            colour = NO_FACE if verdict is None else COLOURS[verdict]
             y = top + row * _CELL
             at.draw.rounded_rectangle((x + 4, y + 4, x + step - 4, y + _CELL - 4), 5, colour)
             # Verdicts must be told apart without colour.
@@ -183,8 +183,8 @@ def _draw_robustness(at: _Cursor, face: FaceReport) -> None:
 
 def _draw_legend(at: _Cursor) -> None:
     x = at.x
-    entries = [(_COLOURS[verdict], words) for verdict, words in _MEANING.items()]
-    for colour, words in [*entries, (_NO_FACE, "no face is found")]:
+    entries = [(COLOURS[verdict], words) for verdict, words in _MEANING.items()]
+    for colour, words in [*entries, (NO_FACE, "no face is found")]:
         at.draw.rounded_rectangle((x, at.y + 2, x + 22, at.y + 24), 5, colour)
         at.draw.text((x + 32, at.y), words, _INK, _font(20))
         x += 62 + round(_font(20).getlength(words))

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 _DEEPEST = 12  # nesting of modules
 _LONGEST_NAME = 200  # of a tensor or module; no network comes near
 # Of one pickle; the largest networks have a hundred thousand. Each can make an object that is larger than itself.
-_MOST_STEPS = 2_000_000
+MOST_STEPS = 2_000_000
 _MOST_AXES = 16
 
 _Tensor = TypeVar("_Tensor")
@@ -127,7 +127,7 @@ def _bound_steps() -> dict[int, Callable[[Any], None]]:
     def check_first(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
         def run(reader: Any) -> None:
             reader.steps += 1
-            if reader.steps > _MOST_STEPS:
+            if reader.steps > MOST_STEPS:
                 raise pickle.UnpicklingError("it is longer than any network's")
             for key in reader.stack[keys]:
                 _check_key(key)

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 # Larger than any sum of distances in a shoot, so that no average with it falls below a threshold.
 _APART = 1e12
 # Faces whose distances fit into memory at once: 8 bytes a pair, twice.
-_MOST = 8000
+MOST_AT_ONCE = 8000
 _ROWS = 512  # of the matrix of similarities, computed at once
 
 
@@ -59,7 +59,7 @@ def group_faces(vectors: Floats, photos: Sequence[int], people: Sequence[int], t
     known = Knowledge(on, np.asarray(people, np.int64))
     offset = 0
     # Groups are connected by similarities at the threshold, so that each connected part can be grouped by itself.
-    for part in _connected(vectors, known.people, threshold):
+    for part in find_connected(vectors, known.people, threshold):
         own = Knowledge(known.photos[part], known.people[part])
         labels[part] = offset + _group_part(vectors[part], own, threshold)
         offset = int(labels[part].max()) + 1
@@ -70,7 +70,7 @@ def _renumber(numbers: Sequence[int]) -> Ints:
     return np.unique(np.asarray(numbers), return_inverse=True)[1].astype(np.int64)
 
 
-def _connected(vectors: Floats, people: Ints, threshold: float) -> list[Ints]:
+def find_connected(vectors: Floats, people: Ints, threshold: float) -> list[Ints]:
     """The faces that chains of similar pairs, or of one person, connect, as arrays of indices."""
     count = len(vectors)
     labels = np.arange(count)
@@ -90,12 +90,12 @@ def _connected(vectors: Floats, people: Ints, threshold: float) -> list[Ints]:
 def _group_part(vectors: Floats, known: Knowledge, threshold: float) -> Ints:
     """Group faces that fit into memory at once, or else part by part, and then the groups by their means."""
     count = len(vectors)
-    if count <= _MOST:
+    if count <= MOST_AT_ONCE:
         return _link(vectors, known, threshold)
     labels = np.zeros(count, np.int64)
     offset = 0
-    for begin in range(0, count, _MOST):
-        part = slice(begin, begin + _MOST)
+    for begin in range(0, count, MOST_AT_ONCE):
+        part = slice(begin, begin + MOST_AT_ONCE)
         own = Knowledge(known.photos[part], known.people[part])
         labels[part] = offset + _link(vectors[part], own, threshold)
         offset = int(labels[part].max()) + 1

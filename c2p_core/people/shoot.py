@@ -19,7 +19,7 @@ from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
 # Seconds that a photo waits for an earlier one of the same person: where a run ends, no outcome of that is ever told.
-_PATIENCE = 30.0
+PATIENCE = 30.0
 # Latest protected faces of a person that the next one is pushed away from.
 _REMEMBERED = 20
 
@@ -138,7 +138,7 @@ class ShootLooks:
             return [earlier for earlier, there in self._unfinished.items() if own.intersection(there.values())]
 
         with self._changed:
-            self._changed.wait_for(lambda: not find_pending(), _PATIENCE)
+            self._changed.wait_for(lambda: not find_pending(), PATIENCE)
             for given_up in find_pending():
                 del self._unfinished[given_up]
             self._unfinished[path] = people

@@ -19,7 +19,7 @@ LARGEST_FILE = 1 << 30
 """Bytes of a model with its external data. The largest recognisers have a quarter of that."""
 _MOST_NODES = 20_000
 # Nodes, attributes, extents and the like.
-_MOST_PARTS = 1_000_000
+MOST_PARTS = 1_000_000
 MOST_ELEMENTS = 1 << 28
 """Values of one tensor, whether stored or computed."""
 _MOST_AXES = 32
@@ -116,12 +116,12 @@ def _list_parts(path: Path, model: ModelProto) -> list[Any]:
     import onnx
 
     # By its structure rather than by the places that are known to have such parts, so that none is left out.
-    parts = list(itertools.islice(_all_parts(model), _MOST_PARTS + 1))
+    parts = list(itertools.islice(_all_parts(model), MOST_PARTS + 1))
     nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
     if len(nodes) > _MOST_NODES:
         raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
-    if len(parts) > _MOST_PARTS:
-        raise ModelUnavailable("onnx-too-many-parts", path=str(path), limit=_MOST_PARTS)
+    if len(parts) > MOST_PARTS:
+        raise ModelUnavailable("onnx-too-many-parts", path=str(path), limit=MOST_PARTS)
     if not nodes:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason="0 operators")
     if any(isinstance(part, onnx.SparseTensorProto) for part in parts):

@@ -47,7 +47,7 @@ from c2p_core.worker.results import pack_result, same_picture, to_photo, update_
 
 # Searches that are kept: more than a person compares, and no more than a small computer can spare.
 _MOST_KEPT = 12
-_MOST_BYTES = 300_000_000
+MOST_BYTES = 300_000_000
 _OUTPUTS = ("single", "products")
 
 _Result = TypeVar("_Result")
@@ -104,7 +104,7 @@ class KeptSearches:
         """Keep a search, and drop those that were not used for longest; returns its name."""
         name = secrets.token_hex(8)
         self._kept[name] = search
-        while len(self._kept) > 1 and (len(self._kept) > _MOST_KEPT or self._bytes() > _MOST_BYTES):
+        while len(self._kept) > 1 and (len(self._kept) > _MOST_KEPT or self._bytes() > MOST_BYTES):
             self._kept.popitem(last=False)
         return name
 

@@ -19,7 +19,7 @@ from c2p_core.errors import CannotWrite
 from c2p_core.io.atomic_files import write_whole
 
 # Time for an ending worker to release the lock.
-_LOCK_SECONDS = 10.0
+LOCK_SECONDS = 10.0
 
 
 def usual_run_folder() -> Path:
@@ -48,7 +48,7 @@ def make_private(folder: Path) -> None:
 @contextmanager
 def hold_worker_lock(folder: Path) -> Iterator[bool]:
     """Hold the lock of the one worker; yields False if another process has it."""
-    lock = FileLock(folder / "worker.lock", timeout=_LOCK_SECONDS, mode=stat.S_IRUSR | stat.S_IWUSR)
+    lock = FileLock(folder / "worker.lock", timeout=LOCK_SECONDS, mode=stat.S_IRUSR | stat.S_IWUSR)
     try:
         lock.acquire()
     except Timeout:

@@ -424,7 +424,7 @@ def _reach(run_folder, client, wants, waited=None):
     stream = hello = None
     try:
         stream = open_stream(endpoint["transport"], native(endpoint["address"]))
-        hello = _shake_hands(stream, str(endpoint["token"]), client, wants, waited)
+        hello = shake_hands(stream, str(endpoint["token"]), client, wants, waited)
         return stream, hello
     except Silent:
         raise
@@ -446,7 +446,7 @@ def _reach(run_folder, client, wants, waited=None):
             stream.close()
 
 
-def _shake_hands(stream, token, client, wants, waited):
+def shake_hands(stream, token, client, wants, waited):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
     if not _comes(stream, ANSWER_SECONDS, waited):

@@ -17,7 +17,7 @@ POINTER_VARIABLE = "C2P_WORKER_POINTER"
 PYTHON_VARIABLE = "C2P_WORKER_PYTHON"
 
 # What Python 2 expects of bytes that are file names; only Windows knows "mbcs".
-_FILE_NAMES = "mbcs" if os.name == "nt" else "utf-8"
+FILE_NAMES = "mbcs" if os.name == "nt" else "utf-8"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -150,11 +150,11 @@ def native(text):
     # type: (Any) -> str
     """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
     if sys.version_info[0] == 2 and isinstance(text, TEXT):
-        return text.encode(_FILE_NAMES)  # type: ignore[no-any-return]
+        return text.encode(FILE_NAMES)  # type: ignore[no-any-return]
     return str(text)
 
 
 def readable(name):
     # type: (str | bytes) -> str
     """A file name, or what the system says of one, as text: what ``native`` does, undone."""
-    return name.decode(_FILE_NAMES, "replace") if isinstance(name, bytes) else name
+    return name.decode(FILE_NAMES, "replace") if isinstance(name, bytes) else name

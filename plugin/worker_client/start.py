@@ -96,7 +96,7 @@ def _program(location, options, log):
     environment.update(location.environment)
     try:
         with open(os.devnull, "r+b") as nothing:
-            streams = _detached(nothing, nothing if log is None else log)
+            streams = make_detached_options(nothing, nothing if log is None else log)
             return subprocess.Popen(
                 location.command + ["--run", location.run_folder] + options, env=environment, **streams
             )
@@ -129,7 +129,7 @@ def make_private(folder):
     os.chmod(folder, 0o700)
 
 
-def _detached(nothing, log):
+def make_detached_options(nothing, log):
     # type: (Any, Any) -> dict[str, Any]
     """Options for ``Popen``: no pipe of GIMP's is inherited, which would block GIMP for the worker's whole life."""
     options = {"stdin": nothing, "stdout": nothing, "stderr": log, "close_fds": True}  # type: dict[str, Any]

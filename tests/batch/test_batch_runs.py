@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_th
         monkeypatch.undo()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(atomic_files, "_sync_folder", fail_once)
+    monkeypatch.setattr(atomic_files, "sync_folder", fail_once)
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.code == "folder-unusable" and list(results_of(out)) == ["a.png"]

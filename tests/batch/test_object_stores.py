@@ -297,7 +297,7 @@ def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> Non
 def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
     out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "_BEAT", 0.1)
+    monkeypatch.setattr(store_lock, "BEAT", 0.1)
     with hold_store(open_store(out), "one"), pytest.raises(BadRequest) as error, hold_store(open_store(out), "two"):
         pass
     assert error.value.code == "batch-elsewhere"
@@ -307,7 +307,7 @@ def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
 def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
     out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "_BEAT", 1.0)
+    monkeypatch.setattr(store_lock, "BEAT", 1.0)
     asleep = store_lock.StoreLock(open_store(out), "one")
     asleep.acquire()
     with hold_store_soon(out, monkeypatch):

@@ -79,7 +79,7 @@ def test_random_weights_make_values_of_the_size_that_trained_ones_make() -> None
     chips = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         assert float(freeze(network)(chips).std()) < 1e-3
-        fullsize._settle(network, 112)
+        fullsize.settle(network, 112)
         assert 0.1 < float(freeze(network)(chips).std()) < 10
 
 

@@ -58,7 +58,7 @@ def test_a_large_picture_shrunk_by_way_of_its_half_gives_the_same_points(monkeyp
     portrait = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float()
     group = F.interpolate(portrait[None], 433, mode="bilinear", antialias=True)[0].repeat(1, 3, 3)
     directly, _ = network(group)
-    monkeypatch.setattr(mtcnn, "_LARGE", 0)
+    monkeypatch.setattr(mtcnn, "LARGE", 0)
     by_halves, _ = network(group)
     assert len(by_halves) == len(directly) == 9
     nearest = torch.cdist(by_halves.flatten(1), directly.flatten(1)).argmin(1)

@@ -138,13 +138,13 @@ def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: P
 def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shoot, "_PATIENCE", 0.01)
+    monkeypatch.setattr(shoot, "PATIENCE", 0.01)
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
     (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
     assert own.earlier == ()
     looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.1)))
-    monkeypatch.setattr(shoot, "_PATIENCE", 60.0)
+    monkeypatch.setattr(shoot, "PATIENCE", 60.0)
     assert choose(looks, "b.jpg", tmp_path, 1) is not None
 
 

@@ -109,7 +109,7 @@ def test_a_worker_installed_for_another_protocol_is_refused(tmp_path: Path, monk
 
 def test_python_2_gets_names_in_the_encoding_of_its_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a Western European Windows.
-    monkeypatch.setattr(location, "_FILE_NAMES", "cp1252")
+    monkeypatch.setattr(location, "FILE_NAMES", "cp1252")
     monkeypatch.setattr(location, "sys", SimpleNamespace(version_info=(2, 7)))
     assert location.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
     assert location.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
@@ -181,7 +181,7 @@ def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
 
 def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "os", SimpleNamespace(name="nt", path=os.path))
-    flags = start._detached(None, None)["creationflags"]
+    flags = start.make_detached_options(None, None)["creationflags"]
     # CREATE_NO_WINDOW, which is ignored beside DETACHED_PROCESS.
     assert flags & 0x08000000 and not flags & 0x00000008
 

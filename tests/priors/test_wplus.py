@@ -586,8 +586,7 @@ def test_the_worker_caches_inversions_in_memory_only(
     monkeypatch.setattr(wplus, "InversionSettings", lambda: QUICK)
     checkpoints.save(user_store.root / FOLDER / "generator.safetensors", networks.generator, networks.encoder)
     checkpoints.save(user_store.root / FOLDER / "encoder.safetensors", networks.generator, networks.encoder)
-    jobs = Jobs()
-    monkeypatch.setattr(jobs, "_store", user_store)
+    jobs = Jobs(user_store)
     before = set(tmp_path.rglob("*"))
     sent = [Picture("photo", 0, 0, data.astronaut())]
 

@@ -379,7 +379,7 @@ def test_what_functions_became_is_checked_like_the_model(tmp_path: Path, monkeyp
 
 
 def test_parts_that_are_no_operators_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file, "_MOST_PARTS", 10)
+    monkeypatch.setattr(onnx_file, "MOST_PARTS", 10)
     refused(recogniser(), tmp_path, "onnx-too-many-parts", limit=10)
 
 

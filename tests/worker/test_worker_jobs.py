@@ -211,7 +211,7 @@ def test_a_layer_too_small_for_a_face_has_none(jobs: Jobs, shape: tuple[int, int
 
 
 def test_the_client_reduces_a_layer_as_far_as_the_search_for_faces_does() -> None:
-    assert SEARCH_SIDE == detect._UPRIGHT_SIDE and SHRINK == detect._SHRINK_LIMIT
+    assert SEARCH_SIDE == detect.UPRIGHT_SIDE and SHRINK == detect.SHRINK_LIMIT
 
 
 # Protection
@@ -676,7 +676,7 @@ def test_two_looks_for_a_large_photo_are_not_two_large_photos(
     jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = large.astype(np.uint16) * np.uint16(257)
-    monkeypatch.setattr(protection, "_MOST_BYTES", 2.2 * deep.nbytes)
+    monkeypatch.setattr(protection, "MOST_BYTES", 2.2 * deep.nbytes)
     first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
     for search in (first, second):
         rendered(jobs, search, area=[1900, 900, 300, 400])

@@ -507,7 +507,7 @@ def test_a_second_worker_in_the_same_folder_does_not_start(make_location: MakeLo
     with worker_client.connect(location=location):
         code = (
             "import sys, pathlib; sys.path[:0] = sys.argv[2:]; from c2p_core.worker import run_folder;"
-            "run_folder._LOCK_SECONDS = 0.1;"
+            "run_folder.LOCK_SECONDS = 0.1;"
             "from c2p_core.worker.run import run; sys.exit(run(pathlib.Path(sys.argv[1])))"
         )
         root = Path(__file__).parents[2]
@@ -527,7 +527,7 @@ def test_the_command_line_promises_nothing_while_another_worker_serves(
 ) -> None:
     location = make_location()
     monkeypatch.setenv("C2P_HOME", location.environment["C2P_HOME"])
-    monkeypatch.setattr(run_folder, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(run_folder, "LOCK_SECONDS", 0.1)
     with worker_client.connect(location=location):
         said = CliRunner().invoke(c2p, ["worker", "run"])
     assert said.exit_code == 0 and "another one runs" in said.stderr and said.stdout == ""

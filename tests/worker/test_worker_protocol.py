@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from worker_client import constants
 from worker_client import protocol as client
 from worker_client import transport as client_side
-from worker_client.client import _shake_hands
+from worker_client.client import shake_hands
 
 from c2p_core.errors import BadRequest
 from c2p_core.io import decode
@@ -234,7 +234,7 @@ def test_a_stranger_gets_the_client_to_read_no_pixels_and_to_believe_no_proof() 
     greeting = {"kind": "greeting", "challenge": "00", "pictures": [entry]}
     stream: Any = Bytes(framed(json.dumps(greeting).encode(), b"x"))
     with pytest.raises(client.ProtocolError, match="larger"):
-        _shake_hands(stream, "token", "test", "work", None)
+        shake_hands(stream, "token", "test", "work", None)
     assert not client.same_secret("\ud800", "0" * 64)
 
 
