@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hatch_build import HELP_DOMAIN, compile_help, compile_translations
-from installer.environment import child_environment
+from installer.environment import make_child_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """
@@ -122,7 +122,7 @@ def pip(project: Path, job: str, *words: str) -> subprocess.CompletedProcess[str
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", job, "--no-index", "--no-deps"]
     how = ["--no-build-isolation", "--no-cache-dir"]
     return subprocess.run(
-        [*command, *how, *words], capture_output=True, text=True, env=child_environment(), cwd=project
+        [*command, *how, *words], capture_output=True, text=True, env=make_child_environment(), cwd=project
     )
 
 

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from urllib.request import Request, urlopen
 
 import boto3
 import fsspec
@@ -46,6 +47,8 @@ def serve_s3() -> Iterator[str]:
         server.start()
     try:
         host, port = server.get_host_and_port()
+        # Buckets are kept for as long as the process lives, not the server.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {
                 "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -54,6 +57,8 @@ def serve_s3() -> Iterator[str]:
                 "AWS_DEFAULT_REGION": "us-east-1",
             }.items():
                 patch.setenv(name, value)
+            # fsspec keeps connections for as long as the process lives, and knows nothing of this variable.
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
             boto3.client("s3").create_bucket(Bucket="photos")
             yield "s3://photos"
     finally:

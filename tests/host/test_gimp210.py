@@ -36,7 +36,7 @@ def test_gimp_knows_the_filter_when_the_installer_asks(gimp210: Gimp210) -> None
     console = gimp210.share / "gimp-console-2.10"
     console.write_text(f'#!/bin/sh\nexec {shlex.join(gimp210.program())} "$@"\n')
     console.chmod(0o755)
-    assert installing.ask(Program((str(console),), "system", "2.10.22")) == "there"
+    assert installing.check_registration(Program((str(console),), "system", "2.10.22")) == "there"
 
 
 def test_the_result_is_a_layer_above_with_a_mask_and_its_settings(gimp210: Gimp210) -> None:
