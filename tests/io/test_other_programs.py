@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from skimage import data
 
 from c2p_core.io import jpeg_blocks, photo_files
@@ -114,9 +116,10 @@ def portrait(kind: str, orientation: int = 1) -> bytes:
     return stream.getvalue()
 
 
-def paint(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def paint(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The pixels with a darker face, as opaque as it was."""
     painted = pixels.copy()
-    painted[FACE] //= 2
+    painted[FACE][..., : 3 if pixels.shape[-1] > 2 else 1] //= 2
     return painted
 
 
@@ -142,11 +145,32 @@ def read_tags(*paths: Path) -> list[dict[str, Any]]:
     return found
 
 
-def decode_elsewhere(path: Path) -> NDArray[np.uint8]:
-    """(208, 320, 3) pixels as ImageMagick decodes them."""
-    command = [str(shutil.which("stream")), "-map", "rgb", "-storage-type", "char", str(path), "-"]
+def decode_elsewhere(path: Path, channels: str = "rgb") -> NDArray[np.uint16]:
+    """(208, 320, channels) pixels as ImageMagick decodes them, 0..65535."""
+    command = [str(shutil.which("stream")), "-map", channels, "-storage-type", "short", str(path), "-"]
     ended = subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return np.frombuffer(ended.stdout, np.uint8).reshape(208, 320, 3)
+    return np.frombuffer(ended.stdout, np.uint16).reshape(208, 320, len(channels))
+
+
+def find_beside_the_face() -> NDArray[np.bool_]:
+    """(208, 320) mask of what a result may not change.
+
+    The borders of the face lie on those of blocks of 16 pixels; decoders interpolate colours over one more.
+    """
+    beside = np.ones((208, 320), bool)
+    beside[FACE[0].start - 1 : FACE[0].stop + 1, FACE[1].start - 1 : FACE[1].stop + 1] = False
+    return beside
+
+
+def identify(*paths: Path) -> list[str]:
+    """What ImageMagick says of each file: depth, colours, resolution and compression."""
+    form = "%m %w %h %[bit-depth] %[channels] %[colorspace] %x %y %[profile:icc] %[orientation] %[jpeg:sampling-factor]"
+    command = [str(IDENTIFY), "-format", f"{form} %[gamma]\\n", *map(str, paths)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if "no decode delegate" in ended.stderr:
+        pytest.skip(f"{paths[0].suffix.upper()} IS NOT COMPARED BY IMAGEMAGICK: the one here reads none")
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
 
 
 @needs_exiftool
@@ -260,14 +284,8 @@ def test_imagemagick_agrees_on_depth_colours_resolution_and_compression(tmp_path
     source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
     source.write_bytes(portrait(kind))
     protect(source, target)
-    form = (
-        "%m %w %h %[bit-depth] %[channels] %[colorspace] %x %y %[profile:icc] %[orientation] %[jpeg:sampling-factor]\\n"
-    )
-    ended = subprocess.run([str(IDENTIFY), "-format", form, source, target], capture_output=True, text=True, timeout=60)
-    if kind == "AVIF" and "no decode delegate" in ended.stderr:
-        pytest.skip("AVIF IS NOT COMPARED BY IMAGEMAGICK: the one here reads none")
-    before, after = ended.stdout.splitlines()
-    assert ended.returncode == 0 and after == before
+    before, after = identify(source, target)
+    assert after == before
 
 
 @needs_imagemagick
@@ -285,7 +303,64 @@ def test_imagemagick_finds_no_other_pixel_beside_the_face(tmp_path: Path, kind: 
     source.write_bytes(portrait(kind))
     protect(source, target)
     before, after = (decode_elsewhere(path) for path in (source, target))
-    # The borders of the face lie on those of blocks of 16 pixels; decoders interpolate colours over one more.
-    beside = np.ones(before.shape[:2], bool)
-    beside[FACE[0].start - 1 : FACE[0].stop + 1, FACE[1].start - 1 : FACE[1].stop + 1] = False
+    beside = find_beside_the_face()
     assert np.array_equal(before[beside], after[beside]) and (before[FACE] != after[FACE]).mean() > 0.9
+
+
+# What ImageMagick makes of the portrait; its file of 16 bits uses them all.
+DEEP = ("-depth", "16", "-evaluate", "multiply", "0.9371")
+GREY = ("-colorspace", "Gray", "-strip")
+ALPHA = ("-alpha", "set", "-channel", "A", "-fx", "0.4 + 0.6 * i / w")
+
+
+@needs_imagemagick
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        *((ending, DEEP) for ending in (".png", ".tif")),
+        *((ending, (*DEEP, *ALPHA)) for ending in (".png", ".tif")),
+        *((ending, GREY) for ending in (".png", ".tif")),
+        pytest.param(".jpg", GREY, marks=pytest.mark.skipif(not jpeg_blocks.AVAILABLE, reason="no pyjpegio here")),
+        *((ending, ALPHA) for ending in (".png", ".tif")),
+        (".webp", (*ALPHA, "-define", "webp:lossless=true", "-define", "webp:exact=true")),
+        (".tif", ("-depth", "32", "-define", "quantum:format=floating-point")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_imagemagick_agrees_on_16_bits_floats_grey_and_transparency(
+    tmp_path: Path, ending: str, options: tuple[str, ...]
+) -> None:
+    made, source, target = tmp_path / "made.png", tmp_path / f"a{ending}", tmp_path / f"b{ending}"
+    made.write_bytes(portrait("PNG"))
+    subprocess.run([str(shutil.which("convert")), str(made), *options, str(source)], check=True, timeout=60)
+    protect(source, target)
+    before, after = identify(source, target)
+    assert after == before
+    seen, then = (decode_elsewhere(path, "rgba") for path in (source, target))
+    beside = find_beside_the_face()
+    assert np.array_equal(seen[beside], then[beside]) and (seen[FACE][..., :3] != then[FACE][..., :3]).mean() > 0.9
+    assert np.array_equal(seen[..., 3], then[..., 3])
+
+
+@needs_exiftool
+def test_exiftool_finds_the_colour_marks_of_a_png(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    marks = PngInfo()
+    marks.add(b"gAMA", struct.pack(">I", 55_556))
+    primaries = (31_270, 32_900, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000)
+    marks.add(b"cHRM", struct.pack(">8I", *primaries))
+    Image.fromarray(data.astronaut()[:208, 60:380]).save(source, pnginfo=marks)
+    protect(source, target)
+    before, after = read_tags(source, target)
+    named = {name.partition(":")[2]: value for name, value in after.items()}
+    assert after == before and (named["Gamma"], named["GreenY"]) == (pytest.approx(1.8, abs=1e-3), 0.71)
+
+
+@needs_exiftool
+def test_exiftool_finds_the_mark_of_adobe_rgb(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    Image.fromarray(data.astronaut()[:208, 60:380]).save(source, quality=95)
+    write_tags(source, "-InteropIFD:InteropIndex=R03", "-ExifIFD:ColorSpace=65535", "-EXIF:Model=Model 1")
+    protect(source, target)
+    before, after = read_tags(source, target)
+    assert after == before and after["InteropIFD:InteropIndex"] == "R03"
