@@ -13,7 +13,7 @@ from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.files import compute_hash
-from c2p_core.models.licences import licence_warnings, used_generators
+from c2p_core.models.licences import licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.prior_registry import REGISTRY
@@ -49,7 +49,7 @@ def _name_generator(store: ModelStore, request: ProtectRequest) -> tuple[str, ..
         return ()
     own = find_checkpoints(store.root)
     if own is None:
-        return used_generators(store, find_generator(store) if request.profile == "full" else None)
+        return list_used_generators(store, find_generator(store) if request.profile == "full" else None)
     return tuple(sorted({path.parent.name if path.parent.name in GENERATORS else path.name for path in own}))
 
 

@@ -22,7 +22,7 @@ from c2p_core.version import __version__
 
 State = Literal["announced", "done", "without-face", "failed"]
 _VERSION = 1
-# Results by which the pace is told.
+# The most results that the pace is computed from.
 _LATEST = 1000
 # Names are bytes: those of files need not be text.
 _TABLES = """

@@ -21,7 +21,7 @@ def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
     return [Message("research-models-used", names=research)] if research else []
 
 
-def used_generators(store: ModelStore, fetched: str | None) -> tuple[str, ...]:
+def list_used_generators(store: ModelStore, fetched: str | None) -> tuple[str, ...]:
     """Names of the manifest's models that the prior stylegan2 takes; () where both networks are the user's own.
 
     Args:

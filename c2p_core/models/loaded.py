@@ -17,7 +17,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
-from c2p_core.models.licences import generator_warnings, licence_warnings, used_generators
+from c2p_core.models.licences import generator_warnings, licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.inversion import OnStep
@@ -140,7 +140,7 @@ def load_models(
     used = [*(r.name for r in recognisers), *store.serving(request.clip)]
     if REGISTRY[request.prior].loads_generator:
         warnings += generator_warnings(store)
-        used += used_generators(store, generator)
+        used += list_used_generators(store, generator)
     warnings += licence_warnings(store, used)
     return Models(recognisers, optimised, guidance, prior, decoys)
 

@@ -74,7 +74,7 @@ def run_check(
     elif wish is not None and record is not None:
         source = layers.photo_of(image, [selected.layer])
         settings = grant(restore_settings(record["wishes"]), wish)
-        run_and_show(mode, source, settings, _choose_again(record, source))
+        run_and_show(mode, source, settings, choose_again(record, source))
     return [json.dumps(judged.figures)]
 
 
@@ -124,7 +124,7 @@ def _strengthen_and_show(
             return
 
 
-def _choose_again(record: dict[str, Any], source: Source) -> Choice | None:
+def choose_again(record: dict[str, Any], source: Source) -> Choice | None:
     """The faces that a run has protected, which need not be those that its settings name; None when nobody knows."""
     faces = list_faces_of_run(record, source.area.size)
     return Choice([face["number"] for face in faces], None, "", {"faces": faces}) if faces else None

@@ -54,6 +54,19 @@ def portrait():
     return image, image.get_layers()[0]
 
 
+def two_portraits():
+    """The astronaut twice, side by side, and the layer that has both."""
+    image, source = portrait()
+    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    image.insert_layer(twice, None, 0)
+    image.resize_to_layers()
+    buffer = twice.get_buffer()
+    for left in (0, 512):
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
+    buffer.flush()
+    return image, twice
+
+
 def rect(drawable):
     return Gegl.Rectangle.new(0, 0, drawable.get_width(), drawable.get_height())
 

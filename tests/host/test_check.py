@@ -217,14 +217,7 @@ def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_stren
 def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> None:
     told = gimp.script(
         """
-    image, source = portrait()
-    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
-    image.insert_layer(twice, None, 0)
-    image.resize_to_layers()
-    buffer = twice.get_buffer()
-    for left in (0, 512):
-        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
-    buffer.flush()
+    image, twice = two_portraits()
     kept = []
     for left in (0, 512):
         image.select_rectangle(Gimp.ChannelOps.REPLACE, left, 0, 512, 512)
@@ -250,14 +243,7 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     sys.path.insert(0, str(SHARE / "profile" / "plug-ins" / "protect-face"))
     import check, layers, originals, run_settings
 
-    image, source = portrait()
-    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
-    image.insert_layer(twice, None, 0)
-    image.resize_to_layers()
-    buffer = twice.get_buffer()
-    for left in (0, 512):
-        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
-    buffer.flush()
+    image, twice = two_portraits()
     image.select_rectangle(Gimp.ChannelOps.REPLACE, 512, 0, 512, 512)
     status, error = protect(image, twice)
     assert status == "success", error
@@ -265,7 +251,7 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     record = originals.own_run_record(layers.source_of(image, image.get_selected_layers()))
     again = layers.photo_of(image, image.get_selected_layers())
     settings = run_settings.grant(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
-    check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check._choose_again(record, again))
+    check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check.choose_again(record, again))
     new = layers.read_run_record(image.get_selected_layers()[0])
     tell(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])
     """

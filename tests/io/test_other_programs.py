@@ -167,8 +167,8 @@ def identify(*paths: Path) -> list[str]:
     form = "%m %w %h %[bit-depth] %[channels] %[colorspace] %x %y %[profile:icc] %[orientation] %[jpeg:sampling-factor]"
     command = [str(IDENTIFY), "-format", f"{form} %[gamma]\\n", *map(str, paths)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if "no decode delegate" in ended.stderr:
-        pytest.skip(f"{paths[0].suffix.upper()} IS NOT COMPARED BY IMAGEMAGICK: the one here reads none")
+    if paths[0].suffix == ".avif" and "no decode delegate" in ended.stderr:
+        pytest.skip("AVIF IS NOT COMPARED BY IMAGEMAGICK: the one here reads none")
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from c2p_core.errors import Message
-from c2p_core.models.licences import generator_warnings, licence_warnings, used_generators
+from c2p_core.models.licences import generator_warnings, licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 
 
@@ -33,15 +33,15 @@ def test_of_a_generator_of_the_users_own_the_licence_is_theirs_to_know(models: M
     for name in ("generator.pt", "encoder.pt"):
         (tmp_path / "stylegan2" / name).touch()
     assert generator_warnings(models) == [Message("own-generator-used", files=["encoder.pt", "generator.pt"])]
-    assert used_generators(models, "e4e-ffhq") == ()
+    assert list_used_generators(models, "e4e-ffhq") == ()
 
 
 def test_a_generator_that_was_fetched_keeps_its_licence_beside_an_encoder_of_the_users(
     models: ModelStore, tmp_path: Path
 ) -> None:
-    assert used_generators(models, None) == ("stylegan2-mini",)
-    assert used_generators(models, "e4e-ffhq") == ("e4e-ffhq",)
+    assert list_used_generators(models, None) == ("stylegan2-mini",)
+    assert list_used_generators(models, "e4e-ffhq") == ("e4e-ffhq",)
     for folder, name in (("stylegan2-ffhq-nvidia", "ffhq.pkl"), ("stylegan2", "encoder.pt")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).touch()
-    assert used_generators(models, None) == ("stylegan2-ffhq-nvidia",)
+    assert list_used_generators(models, None) == ("stylegan2-ffhq-nvidia",)
