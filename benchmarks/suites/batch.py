@@ -149,7 +149,7 @@ def measure_singles(chosen: Sequence[tuple[Path, int]], steps: int) -> list[floa
 def measure_shoot(shoot: Path, out: Path, steps: int, singles: Sequence[float]) -> Shoot:
     """Run the command on a shoot; ``singles`` are the seconds of single searches of it."""
     words = ["batch", str(shoot), "-o", str(out), "--json", "--steps", str(steps)]
-    told, seconds, memory = _run(words)
+    told, seconds, memory = run_command(words)
     summary = json.loads(told)
     quarter = max(1, len(memory) // 4)
     return Shoot(
@@ -175,11 +175,11 @@ def measure_planning(folder: Path, out: Path, count: int) -> Planning:
         if number % 1000 == 0:
             (folder / f"{number // 1000:03}").mkdir(parents=True)
         (folder / f"{number // 1000:03}" / f"IMG_{number:06}.jpg").touch()
-    told, seconds, memory = _run(["batch", str(folder), "-o", str(out), "--dry-run", "--no-detect", "--json"])
+    told, seconds, memory = run_command(["batch", str(folder), "-o", str(out), "--dry-run", "--no-detect", "--json"])
     return Planning(json.loads(told)["photos"], round(seconds, 1), round(max(memory)))
 
 
-def _run(words: list[str]) -> tuple[str, float, list[float]]:
+def run_command(words: list[str]) -> tuple[str, float, list[float]]:
     """What the command printed, the seconds that it took, and its memory in MiB at regular times."""
     began = time.monotonic()
     search = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin")))

@@ -174,7 +174,7 @@ def _look(
         without += not count
         if count and measured is None and not known_pace:
             with _shared_cores(max(1, job.processes)):
-                measured = _measure_face(photo, job.options, store, cancel)
+                measured = measure_face(photo, job.options, store, cancel)
     return faces, without, unreadable, measured
 
 
@@ -212,7 +212,7 @@ def _shared_cores(processes: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, cancel: CancelToken) -> float | None:
+def measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, cancel: CancelToken) -> float | None:
     """Seconds that a face takes, from the first steps of a search; None where it can't be searched."""
     from c2p_core import pipeline
     from c2p_core.models.loaded import WarmModels

@@ -70,7 +70,7 @@ class SharedJournal(Journal):
                 if not store.holds(name, data):
                     raise
             with self._transaction():
-                self._note(name, (row.number for row in rows))
+                self.mark_shared(name, (row.number for row in rows))
             count += len(rows)
         return count
 
@@ -111,9 +111,10 @@ class SharedJournal(Journal):
                     continue
                 self._base.executemany("DELETE FROM photos WHERE number = ?", [(number,) for number, *_ in same])
                 numbers.append(self._insert(row))
-            self._note(name, numbers)
+            self.mark_shared(name, numbers)
         return len(numbers)
 
-    def _note(self, name: str, numbers: Iterable[int | None]) -> None:
+    def mark_shared(self, name: str, numbers: Iterable[int | None]) -> None:
+        """Remember that the rows of these numbers are in an object of the store; within a transaction."""
         self._base.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
         self._base.executemany("INSERT OR IGNORE INTO shared VALUES (?)", [(number,) for number in numbers])

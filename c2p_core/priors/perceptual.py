@@ -20,15 +20,19 @@ _COMPARED = (2, 6, 10)
 
 
 class Perceptual:
-    """Distances between (B, 3, h, h) FFHQ-aligned pictures in -1..1, of any size; gradients flow to the first."""
+    """Distances between (B, 3, h, h) FFHQ-aligned pictures in -1..1, of any size; gradients flow to the first.
+
+    Attributes:
+        network: the recogniser whose features are compared.
+    """
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load the weights of the recogniser faceres from ``path``."""
         self._path = path
-        self._network = place(load_weights(Faceres(), path), device)
+        self.network = place(load_weights(Faceres(), path), device)
         self._recorded: list[Tensor] = []
         for at in _COMPARED:
-            self._network.layers[at].register_forward_hook(self._record)
+            self.network.layers[at].register_forward_hook(self._record)
 
     def copy_to(self, device: torch.device) -> Perceptual:
         """Load the same on another device, from the file: this device may not have the memory for a copy."""
@@ -42,7 +46,7 @@ class Perceptual:
         elif face.shape[2] > SIDE:
             face = F.avg_pool2d(face, face.shape[2] // SIDE)
         self._recorded.clear()
-        descriptor: Tensor = self._network((face[:, :, _FACE, _FACE] + 1) / 2)
+        descriptor: Tensor = self.network((face[:, :, _FACE, _FACE] + 1) / 2)
         found = [*self._recorded, descriptor]
         self._recorded.clear()
         return found

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,8 +147,10 @@ class _Job:
 class Server:
     """The worker's server; ``run`` returns when it has ended."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, start_compute: Callable[[Sequence[str]], Compute] = Compute) -> None:
+        """``start_compute`` starts a process by the settings' command."""
         self._settings = settings
+        self._start_process = start_compute
         self._token = secrets.token_hex(32)
         self._started_at = self._last_used_at = time.monotonic()
         self._lock = threading.Condition()
@@ -494,7 +496,7 @@ class Server:
         with self._lock:
             if self._compute is not None and self._compute.alive:
                 return self._compute
-            self._compute = compute = Compute(self._settings.compute)
+            self._compute = compute = self._start_process(self._settings.compute)
         try:
             about = compute.wait_until_ready()
         except ComputeFailed:

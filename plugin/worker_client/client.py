@@ -122,7 +122,7 @@ class Worker(object):
         message = dict(header or {}, kind=kind, job=self._jobs)
         job = None
         try:
-            if self._has_gone():
+            if self.has_gone():
                 self._stream.close()
                 self._stream, self.hello = _connect(self._location, self._client, self._on_waiting)
             write_message(self._stream, message, pictures)
@@ -160,7 +160,7 @@ class Worker(object):
         # type: (object) -> None
         self.close()
 
-    def _has_gone(self):
+    def has_gone(self):
         # type: () -> bool
         """Between two jobs the worker says nothing but what a cancelled one left; silence means that it is there."""
         try:

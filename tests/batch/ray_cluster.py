@@ -16,6 +16,8 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.errors import ModelUnavailable
@@ -34,17 +36,13 @@ def start_ray(cores: int) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    paths = [str(ROOT), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
     # By which the cluster lets in whoever is started in this block; Ray reads it once in a process.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    environment |= {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     # The names of sockets may have 107 bytes.
     scratch = tempfile.mkdtemp(prefix="c2p-ray-", dir=None if sys.platform == "win32" else "/tmp")
-    words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={cores}"]
-    words += ["--num-gpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={scratch}"]
-    process, said = _start(words, environment, Path(scratch))
+    words = ["--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={scratch}"]
+    process, said = _start([*words, f"--num-cpus={cores}"], Path(scratch))
     try:
         yield _ADDRESS.findall(said)[0]
     finally:
@@ -53,16 +51,28 @@ def start_ray(cores: int) -> Iterator[str]:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _start(words: list[str], environment: dict[str, str], scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """The process of a cluster that is there, and what it said."""
+@contextmanager
+def join_cluster(address: str, cores: int, scratch: Path) -> Iterator[psutil.Process]:
+    """One more machine of a cluster, in truth on this one; yields the process that all of its others descend from."""
+    process, _ = _start([f"--address={address}", f"--num-cpus={cores}"], scratch)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _start(words: list[str], scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process of a machine of a cluster that is there, and what it said."""
+    paths = [str(ROOT), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
+    command = [sys.executable, "-c", _START, "start", "--block", "--num-gpus=0", *words]
     for attempt in range(_TRIES):
         with (scratch / f"said-{attempt}").open("w+b") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _START, *words], stdout=said, stderr=said, env=environment
-            )
+            process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
             while process.poll() is None:
                 told = (scratch / f"said-{attempt}").read_text()
-                if "--block" in told and _ADDRESS.search(told):
+                if "--block" in told:
                     return process, told
                 time.sleep(0.1)
     raise RuntimeError((scratch / f"said-{_TRIES - 1}").read_text())

@@ -53,7 +53,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuple(there) if photo.pixels.any() else ()
 
     monkeypatch.setattr(faces, "find_faces", find)
-    monkeypatch.setattr(estimate, "_measure_face", lambda *_: float(torch.get_num_threads()))
+    monkeypatch.setattr(estimate, "measure_face", lambda *_: float(torch.get_num_threads()))
 
 
 def expect(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:

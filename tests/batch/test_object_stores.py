@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 import urllib.request
 from collections.abc import Generator, Iterable
 from dataclasses import replace
@@ -128,7 +129,7 @@ def test_what_was_learnt_here_and_not_yet_told_stays_before_what_others_say(
 ) -> None:
     with monkeypatch.context() as patch:
         # Its rows are there, but it ended before it noted so.
-        patch.setattr(store_folder.SharedJournal, "_note", lambda self, name, numbers: 1 / 0)
+        patch.setattr(store_folder.SharedJournal, "mark_shared", lambda self, name, numbers: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_batch(shoot, out)
     os.utime(shoot / "a.png", (1, 1))
@@ -311,9 +312,10 @@ def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
     asleep = store_lock.StoreLock(open_store(out), "one")
     asleep.acquire()
     with hold_store_soon(out, monkeypatch):
-        asleep._thread.join(5)
         with pytest.raises(CannotWrite) as error:
-            asleep.check()
+            for _ in range(50):
+                asleep.check()
+                time.sleep(0.1)
         assert error.value.code == "store-lock-lost"
         asleep.release()
         assert LOCK in objects(out)

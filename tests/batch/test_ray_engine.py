@@ -18,7 +18,7 @@ from c2p_core.batch.reading import read_photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save
-from tests.batch.ray_cluster import start_ray, with_process, without_models
+from tests.batch.ray_cluster import join_cluster, start_ray, with_process, without_models
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +60,22 @@ def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
     assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
     (failed,) = (o for o in found if o.state == "failed")
     assert failed.report["error"]["code"] == "process-ended"
+
+
+def test_the_photos_of_a_machine_that_dies_are_done_by_others(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, *(f"{number}" for number in range(40)))
+    with start_ray(cores=1) as address, join_cluster(address, 1, tmp_path) as machine:
+        run = protect_on_ray(Cluster(address, cores=1), with_process)(iter(items), job(tmp_path), control(store))
+        found = []
+        for outcome in run:
+            found.append(outcome)
+            if machine.is_running() and len({outcome.report["process"] for outcome in found}) == 2:
+                for process in (*machine.children(recursive=True), machine):
+                    process.kill()
+                machine.wait()
+                before = len(found)
+    assert [outcome.state for outcome in found] == ["done"] * 40 and before < 34
+    assert sorted(outcome.item.number for outcome in found) == list(range(40))
 
 
 def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:

@@ -34,7 +34,7 @@ def test_the_time_of_a_shoot_is_compared_with_single_searches_too(
         typed.append(words)
         return json.dumps(summary), 50.0, [100.0, 200.0, 300.0, 400.0]
 
-    monkeypatch.setattr(batch, "_run", run)
+    monkeypatch.setattr(batch, "run_command", run)
     shoot = measure_shoot(tmp_path, tmp_path / "out", 7, [9.0, 11.0])
     # The searches within the run were slower than alone, which only the second ratio shows.
     assert (shoot.ratio, shoot.single_seconds, shoot.singles, shoot.ratio_to_singles) == (1.023, 10.0, 2, 1.1)
@@ -45,7 +45,7 @@ def test_the_file_says_what_was_measured_with_and_under(tmp_path: Path, monkeypa
     monkeypatch.setattr(batch, "measure_planning", lambda *_: Planning(10, 1.0, 50))
     monkeypatch.setattr(batch, "measure_singles", lambda chosen, steps: [2.0] * len(chosen))
     summary = {"protected": 2, "faces": 3, "seconds": 7.5, "search_seconds": 7.0}
-    monkeypatch.setattr(batch, "_run", lambda words: (json.dumps(summary), 9.0, [100.0]))
+    monkeypatch.setattr(batch, "run_command", lambda words: (json.dumps(summary), 9.0, [100.0]))
     monkeypatch.setattr(batch, "ProcessPoolExecutor", Here)
     path = batch.run([sample_portrait(tmp_path)], tmp_path / "rows", 2, 2, None, 10, lambda line: None)
     found = json.loads(path.read_text())

@@ -444,7 +444,7 @@ def test_with_their_channels_last_the_networks_give_the_same(networks: Networks,
     def differentiate(last: bool) -> list[Tensor]:
         generator, encoder = copy.deepcopy((networks.generator, networks.encoder))
         distance = Perceptual(store.path("faceres"), CPU)
-        for network in (generator, encoder, distance._network) if last else ():
+        for network in (generator, encoder, distance.network) if last else ():
             put_channels_last(network)
         leaf = codes.clone().requires_grad_()
         weights = {n: p.detach().clone().requires_grad_() for n, p in tuned_parameters(generator).items()}

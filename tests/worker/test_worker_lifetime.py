@@ -390,7 +390,7 @@ def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_location: 
     waited: list[float] = []
     with worker_client.connect(waited.append, location=location) as worker:
         os.kill(pid(location), signal.SIGKILL)
-        until(lambda: worker._has_gone())
+        until(lambda: worker.has_gone())
         waited.clear()
         assert ask(worker, text="again").header["said"] == "again"
     assert len(waited) > 5 and waited == sorted(waited)

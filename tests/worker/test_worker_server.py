@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ import worker_client
 import worker_client.transport
 from talk import ask, events, status, until
 from worker_client import Picture
-from worker_client.constants import PROTOCOL
+from worker_client.constants import ENDPOINT, PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
 from worker_client.protocol import StreamClosed, proof
 
 from c2p_core.errors import Message
 from c2p_core.worker import protocol
-from c2p_core.worker.server import Server, Settings, _Client
+from c2p_core.worker.server import Server, Settings
 from c2p_core.worker.supervise import Compute
 from c2p_core.worker.transport import ClientSocket
 from tests.error_assertions import raising
@@ -243,11 +243,17 @@ def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
 
 
 def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_computes(tmp_path: Path) -> None:
-    class Broken:
-        alive, ended = True, False
+    class Broken(Compute):
+        alive = True
+        ended = False
 
-        def send(self, sent: protocol.Message) -> None:
-            pass
+        def __init__(self, command: Sequence[str]) -> None:
+            started.append(self)
+
+        def wait_until_ready(self) -> protocol.Header:
+            return {"models_folder": str(tmp_path), "priors": []}
+
+        def send(self, sent: protocol.Message) -> None: ...
 
         def receive(self) -> protocol.Message:
             raise MemoryError
@@ -255,16 +261,20 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
         def end(self) -> None:
             self.ended = True
 
-    ours, theirs = socket.socketpair()
-    server = Server(Settings(tmp_path, tmp_path / "log", 60.0, False, ()))
-    broken = server._compute = Broken()  # type: ignore[assignment]
-    server._compute_wanted = False
-    server._enqueue(_Client(ClientSocket(ours)), 1, protocol.Message({"kind": "protect", "job": 1}))
-    threading.Thread(target=server._dispatch, daemon=True).start()
-    told = ClientSocket(theirs)
-    answers = [protocol.read(told).header for _ in range(2)]
+    started: list[Broken] = []
+    server = Server(Settings(tmp_path, tmp_path / "log", 60.0, False, ()), Broken)
+    running = threading.Thread(target=server.run)
+    usual = os.umask(0o077)
+    try:
+        running.start()
+        until(lambda: (tmp_path / ENDPOINT).exists())
+    finally:
+        os.umask(usual)
+    with worker_client.connect(location=WorkerLocation("test", [], str(tmp_path), {})) as worker:
+        codes = [ask(worker).header["code"] for _ in range(2)]
     server.stop()
-    assert answers[-1]["code"] == "unexpected-in-worker" and broken.ended and server._compute is None
+    running.join()
+    assert codes == ["unexpected-in-worker"] * 2 and [process.ended for process in started] == [True, True]
 
 
 @pytest.mark.parametrize(
