@@ -2,7 +2,7 @@
 
 from gimpfu import gimp, pdb
 from worker_client.errors import Refused
-from worker_client.several_images import check_any_done, protect_each, summary
+from worker_client.several_images import check_any_done, protect_each, summarise_outcomes
 
 from gimp2_procedures import show_progress, show_words
 from gimp2_run import search_and_insert
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
-    from worker_client.several_images import Tell
+    from worker_client.several_images import OnEvent
 
 
 def protect_all(front, drawable, settings):
@@ -31,7 +31,7 @@ def protect_all(front, drawable, settings):
     made = []
 
     def protect_one(index, tell):
-        # type: (int, Tell) -> dict[str, Any]
+        # type: (int, OnEvent) -> dict[str, Any]
         image = images[index]
         if not pdb.gimp_image_is_valid(image):
             raise Refused("image-closed")
@@ -42,5 +42,5 @@ def protect_all(front, drawable, settings):
 
     outcomes = protect_each([image.name for image in images], protect_one, show_progress, gimp.directory)
     check_any_done(outcomes)
-    show_words(lambda: summary(outcomes))
+    show_words(lambda: summarise_outcomes(outcomes))
     return made[0]

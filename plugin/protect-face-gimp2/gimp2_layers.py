@@ -31,8 +31,8 @@ from worker_client.results import get_bounds, translate_product
 from worker_client.settings import PARASITE
 from worker_client.texts import as_text
 
-from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
-from gimp2_texts import native
+from gimp2_pixels import OWN_DEPTHS, TRAVEL, get_icc_profile, intersect, read, read_padded, write
+from gimp2_texts import to_native
 
 PARASITE_FLAGS = 3  # persistent, undoable
 # By the number of channels.
@@ -83,7 +83,7 @@ class Source(object):
         self.opacity = 100.0 if alone else drawable.opacity
         self.size = (drawable.width, drawable.height)
         self.depth, self._precision = TRAVEL[image.precision]
-        self._look = _look(image)
+        self._look = _get_look(image)
         self._alone = alone
         self._rooms = []  # type: list[Image]
         self._limits = []  # type: list[tuple[Rect, bytes]]
@@ -99,13 +99,13 @@ class Source(object):
         if drawable is None:
             raise Refused("layer-deleted")
         self.room = self._new_room()
-        self.icc = icc_profile(self.room)
+        self.icc = get_icc_profile(self.room)
         self._masks = self.own(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
-        self.copy = copied(drawable, self.room)
+        self.copy = copy_drawable(drawable, self.room)
         self.channels = self.copy.bpp // DEPTHS[self.depth]
-        self._selection = copied(self.image.selection, self._masks) if self.selected else None
+        self._selection = copy_drawable(self.image.selection, self._masks) if self.selected else None
         own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) and not self._alone else None
-        self._own_mask = None if own is None else copied(own, self._masks)
+        self._own_mask = None if own is None else copy_drawable(own, self._masks)
         if self.copy.mask is not None:
             self.copy.remove_mask(MASK_DISCARD)
 
@@ -117,7 +117,7 @@ class Source(object):
 
     def _new_room(self):
         # type: () -> Image
-        return self.own(_scratch(self._look, self._precision))
+        return self.own(_make_scratch_image(self._look, self._precision))
 
     def own(self, room):
         # type: (Image) -> Image
@@ -151,7 +151,7 @@ class Source(object):
         Each pixel is taken as it is: that finds the same faces within a pixel or two, even under heavy noise, and takes
         a tenth of the second that averaging 24 megapixels does here.
         """
-        small = copied(self.copy, self.room)
+        small = copy_drawable(self.copy, self.room)
         pdb.gimp_context_push()
         pdb.gimp_context_set_interpolation(INTERPOLATION_NONE)
         selection = None
@@ -159,7 +159,7 @@ class Source(object):
             # One row of pixels is one row of the layer: what lies outside of the canvas is not selected.
             over = gimp.Layer(self._masks, "", self.size[0], self.size[1], GRAY_IMAGE, 100, LAYER_MODE_NORMAL)
             self._masks.add_layer(over, 0)
-            write(over, self.area, [padded(self._selection, self._in_image(self.area))])
+            write(over, self.area, [read_padded(self._selection, self._in_image(self.area))])
             pdb.gimp_layer_scale(over, width, height, False)
             selection = b"".join(read(over, (0, 0, width, height)))
         pdb.gimp_layer_scale(small, width, height, False)
@@ -176,7 +176,7 @@ class Source(object):
     def selection(self, rect):
         # type: (Rect) -> bytes | None
         """The selection over a rectangle of the layer, one byte a pixel, 0 outside of the canvas; None without one."""
-        return None if self._selection is None else padded(self._selection, self._in_image(rect))
+        return None if self._selection is None else read_padded(self._selection, self._in_image(rect))
 
     def note_limits(self, rects):
         # type: (list[Rect]) -> None
@@ -185,7 +185,7 @@ class Source(object):
         for rect in rects:
             limit = self.selection(rect)
             if self._own_mask is not None:
-                own = padded(self._own_mask, rect)
+                own = read_padded(self._own_mask, rect)
                 limit = own if limit is None else multiply_masks(limit, own)
             if limit is not None:
                 self._limits.append((rect, limit))
@@ -194,7 +194,7 @@ class Source(object):
         # type: (Rect) -> bytes | None
         """What was noted of a rectangle; None for everywhere, fully."""
         for noted, limit in self._limits:
-            if common(noted, rect) == rect:
+            if intersect(noted, rect) == rect:
                 return crop_mask(limit, noted, rect)
         return None
 
@@ -208,7 +208,7 @@ class Source(object):
         """
         self.room = self._new_room()
         layer = self._new(name, self.size[0], self.size[1], self._with_alpha)
-        mask = _with_mask(layer, ADD_MASK_BLACK)
+        mask = _add_mask(layer, ADD_MASK_BLACK)
         for picture, changed in changes:
             rect = get_bounds(picture)
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
@@ -232,12 +232,12 @@ class Source(object):
         self.room = self._new_room()
         room = self.room
         if depth is not None:
-            room = self.own(_scratch(_look(self.image), self.image.precision))
-        whole = copied(original, room)
+            room = self.own(_make_scratch_image(_get_look(self.image), self.image.precision))
+        whole = copy_drawable(original, room)
         if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
             whole.remove_mask(MASK_DISCARD)
         if whole.mask is None and any(self._limit(get_bounds(picture)) is not None for picture, _ in changes):
-            _with_mask(whole, ADD_MASK_WHITE)
+            _add_mask(whole, ADD_MASK_WHITE)
         for picture, changed in changes:
             _merge(whole, get_bounds(picture), self._as_pixels(picture, room), changed)
             if whole.mask is not None:
@@ -259,11 +259,11 @@ class Source(object):
         self.room.add_layer(group, 0)
         for picture in pictures:
             pdb.gimp_image_reorder_item(self.room, self._product(picture), group, 0)
-        mask = _with_mask(group, ADD_MASK_BLACK)
+        mask = _add_mask(group, ADD_MASK_BLACK)
         left, top = group.offsets
         area = (left, top, group.width, group.height)
         for rect, there in changed.items():
-            inner = common(rect, area)
+            inner = intersect(rect, area)
             shown = crop_mask(self._visible(rect, there), rect, inner)
             write(mask, (inner[0] - left, inner[1] - top) + inner[2:], [mask_to_depth(shown, self.depth)])
         return self._for_the_image(group, name, (left, top))
@@ -293,7 +293,7 @@ class Source(object):
         area = (0, 0, picture.width, picture.height)
         layer = self._new("", picture.width, picture.height, _KINDS[picture.channels])
         write(layer, area, picture.strips)
-        return b"".join(read(copied(layer, room), area))
+        return b"".join(read(copy_drawable(layer, room), area))
 
     @property
     def _with_alpha(self):
@@ -303,7 +303,7 @@ class Source(object):
     def _new(self, name, width, height, kind):
         # type: (str, int, int, int) -> Layer
         """An empty layer in our own image."""
-        layer = gimp.Layer(self.room, native(name), width, height, kind, 100, LAYER_MODE_NORMAL)
+        layer = gimp.Layer(self.room, to_native(name), width, height, kind, 100, LAYER_MODE_NORMAL)
         self.room.add_layer(layer, 0)
         return layer
 
@@ -317,7 +317,7 @@ class Source(object):
             on_top: above everything, instead of above the source and its earlier results.
             hidden: earlier results that it replaces.
         """
-        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(record)))
+        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, to_native(record)))
         below = None if on_top else self.image.get_layer_by_tattoo(self._above)
         parent = below.parent if below is not None else None
         position = pdb.gimp_image_get_item_position(self.image, below) if below is not None else 0
@@ -338,7 +338,7 @@ class Source(object):
         below = self._still_there()
         x, y = below.offsets if below is not None else self.offset
         final = pdb.gimp_layer_new_from_drawable(layer, self.image)
-        final.name = native(name)
+        final.name = to_native(name)
         final.opacity = self.opacity
         final.mode = LAYER_MODE_NORMAL
         final.visible = True
@@ -366,7 +366,7 @@ class Source(object):
         return (rect[0] + self.offset[0], rect[1] + self.offset[1], rect[2], rect[3])
 
 
-def file_source(path):
+def open_file(path):
     # type: (str) -> Source
     """A file as it looks; dropping it closes the file.
 
@@ -374,7 +374,7 @@ def file_source(path):
         Refused: GIMP can't open it.
     """
     try:
-        image = pdb.gimp_file_load(native(path), native(path))
+        image = pdb.gimp_file_load(to_native(path), to_native(path))
     except RuntimeError as error:
         raise Refused("original-not-read", path=as_text(path), reason=as_text(str(error)))
     if pdb.gimp_image_base_type(image) == INDEXED:
@@ -386,23 +386,23 @@ def file_source(path):
     return source
 
 
-def every_layer(some):
+def walk_layers(some):
     # type: (Sequence[Layer]) -> Iterator[Layer]
     """Layers and what is in groups, from the top."""
     for layer in some:
         yield layer
         if pdb.gimp_item_is_group(layer):
-            for inner in every_layer(layer.layers):
+            for inner in walk_layers(layer.layers):
                 yield inner
 
 
-def _look(image):
+def _get_look(image):
     # type: (Image) -> tuple[int, int, tuple[int, Sequence[int]]]
     """What the pixels of an image mean: its base type, precision and colour profile."""
     return pdb.gimp_image_base_type(image), image.precision, pdb.gimp_image_get_color_profile(image)
 
 
-def _scratch(look, precision):
+def _make_scratch_image(look, precision):
     # type: (tuple[int, int, tuple[int, Sequence[int]]], int) -> Image
     """An image of our own, which nobody sees, with the colours of one that looks so."""
     base, own_precision, (count, profile) = look
@@ -415,7 +415,7 @@ def _scratch(look, precision):
     return scratch  # type: ignore[no-any-return]
 
 
-def _with_mask(layer, filled):
+def _add_mask(layer, filled):
     # type: (Layer, int) -> Channel
     """Gives the layer a mask that hides or shows all of it."""
     mask = layer.create_mask(filled)
@@ -430,30 +430,30 @@ def _merge(drawable, rect, pixels, changed):
     write(drawable, rect, [merge(kept, pixels, changed, drawable.bpp)])
 
 
-def copied(drawable, image):
+def copy_drawable(drawable, image):
     # type: (Drawable, Image) -> Layer
     """A layer of an image of ours, which may be changed: without the drawable's locks, and of a group one layer."""
     copy = pdb.gimp_layer_new_from_drawable(drawable, image)
     image.add_layer(copy, 0)
     if pdb.gimp_item_is_group(copy):
-        return _flattened(copy, image)
+        return _flatten_group(copy, image)
     pdb.gimp_item_set_lock_content(copy, False)
     pdb.gimp_item_set_lock_position(copy, False)
     pdb.gimp_item_set_linked(copy, False)
     return copy  # type: ignore[no-any-return]
 
 
-def opaque(layer, image):
+def make_opaque(layer, image):
     # type: (Layer, Image) -> Layer
     """A layer of an image of ours without alpha: itself where it has none, else a copy."""
     if not pdb.gimp_drawable_has_alpha(layer):
         return layer
-    copy = copied(layer, image)
+    copy = copy_drawable(layer, image)
     pdb.gimp_layer_flatten(copy)
     return copy
 
 
-def _flattened(group, image):
+def _flatten_group(group, image):
     # type: (Layer, Image) -> Layer
     """A layer that looks as the group does and has its mask; it takes the group's place in an image of ours."""
     flat = gimp.Layer(image, "", group.width, group.height, group.type, 100, LAYER_MODE_NORMAL)
@@ -461,6 +461,6 @@ def _flattened(group, image):
     area = (0, 0, group.width, group.height)
     write(flat, area, read(group, area))
     if group.mask is not None:
-        write(_with_mask(flat, ADD_MASK_WHITE), area, read(group.mask, area))
+        write(_add_mask(flat, ADD_MASK_WHITE), area, read(group.mask, area))
     image.remove_layer(group)
     return flat

@@ -58,14 +58,14 @@ if TYPE_CHECKING:  # novm
     Rect = tuple[int, int, int, int]  # x, y, width, height
 
 
-def icc_profile(image):
+def get_icc_profile(image):
     # type: (Image) -> bytes
     """The profile that describes the image's bytes."""
     _count, values = pdb.gimp_image_get_effective_color_profile(image)
     return bytes(bytearray(values))
 
 
-def common(first, second):
+def intersect(first, second):
     # type: (Rect, Rect) -> Rect
     """Where two rectangles overlap, which they do."""
     left, top = max(first[0], second[0]), max(first[1], second[1])
@@ -98,7 +98,7 @@ def write(drawable, rect, strips):
     drawable.update(x, y, width, height)
 
 
-def padded(drawable, rect):
+def read_padded(drawable, rect):
     # type: (Drawable, Rect) -> bytes
     """A rectangle of a drawable of one byte a pixel; 0 outside of it."""
     x, y, width, height = rect

@@ -5,9 +5,9 @@ import worker_client
 from gimpfu import CancelError, gimp, pdb
 from worker_client import WorkerProblem
 from worker_client.crash_report import report_crash
-from worker_client.texts import sentence, stage
+from worker_client.texts import describe_stage, to_sentence
 
-from gimp2_texts import _, native
+from gimp2_texts import _, to_native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -26,9 +26,9 @@ def run_guarded(work):
         pdb.gimp_plugin_enable_precision()
         return work()
     except WorkerProblem as problem:
-        words = native(sentence(problem.message))
+        words = to_native(to_sentence(problem.message))
     except Exception as error:
-        words = native(report_crash("crashed-unchanged", error, gimp.directory))
+        words = to_native(report_crash("crashed-unchanged", error, gimp.directory))
     gimp.message(words)
     raise CancelError(words)
 
@@ -40,7 +40,7 @@ def show_words(describe):
         words = describe()
     except Exception as error:
         words = report_crash("crashed-after-layer", error, gimp.directory)
-    gimp.message(native(words))
+    gimp.message(to_native(words))
 
 
 def connect_with_progress():
@@ -58,6 +58,6 @@ def show_progress(event):
     # type: (Event) -> None
     """Shows an event of a job in the status bar."""
     if event.kind in ("queued", "progress"):
-        pdb.gimp_progress_set_text(native(stage(event.header)))
+        pdb.gimp_progress_set_text(to_native(describe_stage(event.header)))
     if event.kind == "progress":
         gimp.progress_update(event.header["fraction"])

@@ -12,7 +12,7 @@ from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside, list_left_out
-from worker_client.report import describe_original, summary, text_report, write_report
+from worker_client.report import describe_original, make_text_report, summarise_result, write_report
 from worker_client.results import (
     digest_pictures,
     get_product_pictures,
@@ -30,22 +30,22 @@ from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
     find_run_record,
-    job_header,
     list_protected_faces,
+    make_job_header,
+    make_strengthen_settings,
     name_layer,
     pack_pixels,
     pack_run_record,
     replaces,
-    settings_to_strengthen,
     unpack_run_record,
 )
-from worker_client.text_files import host_path
+from worker_client.text_files import to_host_path
 from worker_client.texts import _, as_text
 
-from gimp2_layers import Source, copied, every_layer, file_source, opaque
-from gimp2_pixels import common, read
+from gimp2_layers import Source, copy_drawable, make_opaque, open_file, walk_layers
+from gimp2_pixels import intersect, read
 from gimp2_procedures import connect_with_progress, show_progress, show_words
-from gimp2_texts import native
+from gimp2_texts import to_native
 
 _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
 
@@ -68,7 +68,7 @@ def protect(image, drawable, settings):
         WorkerProblem: with nothing changed.
     """
     layer, result = search_and_insert(image, drawable, settings, show_progress)
-    show_words(lambda: summary(result))
+    show_words(lambda: summarise_result(result))
     return layer
 
 
@@ -86,14 +86,14 @@ def search_and_insert(image, drawable, settings, tell):
     Raises:
         WorkerProblem: with nothing changed.
     """
-    photo, above = _photo(image, drawable)
+    photo, above = _find_photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
         detection = _find(worker, source, settings["faces"], tell)
         rects = get_region_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
-        pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures, tell)
+        pictures = [_read_picture("photo", source.copy, source, rect) for rect in rects]
+        result = _search(worker, source, settings, get_chosen_faces(detection), rects, pictures, tell)
         name = name_layer(settings)
         if settings["output"] == PRODUCTS:
             layer = source.product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
@@ -102,7 +102,7 @@ def search_and_insert(image, drawable, settings, tell):
         else:
             layer = source.result_layer(name, pair_with_masks(result.pictures))
         record = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
-        source.insert(layer, record, hidden=_list_replaced(image, record, layer.tattoo))
+        source.insert(layer, record, hidden=_list_replaced_layers(image, record, layer.tattoo))
         return layer, dict(result.header, left_out=list_left_out(detection, settings["faces"]))
 
 
@@ -119,23 +119,23 @@ def strengthen(image, drawable, named, steps):
     Raises:
         WorkerProblem: with nothing changed.
     """
-    drawable = _layer_of(drawable)
+    drawable = _get_layer(drawable)
     record = _find_run_record(image, drawable)
-    settings = settings_to_strengthen(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
-    with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
+    settings = make_strengthen_settings(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
+    with Source(image, _find_original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
         faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
         detection = _find(worker, source, faces, show_progress)
         source.take()
         seen = source.as_seen(image)
-        rects = _common(source, seen, source.offset, get_region_rects(detection))
+        rects = _clip_rects(source, seen, source.offset, get_region_rects(detection))
         pixels = _pack_photo(source, rects)
-        pictures = _pairs(source, seen, source.offset, rects, "photo")
+        pictures = _read_pairs(source, seen, source.offset, rects, "photo")
         inside = keep_faces_inside(get_chosen_faces(detection), rects)
-        result = _searched(worker, source, settings, inside, rects, pictures, show_progress)
+        result = _search(worker, source, settings, inside, rects, pictures, show_progress)
         layer = source.result_layer(
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
-        words = native(summary(dict(result.header, left_out=list_left_out(detection, faces))))
+        words = to_native(summarise_result(dict(result.header, left_out=list_left_out(detection, faces))))
         kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
         source.insert(layer, kept, on_top=True)
         gimp.message(words)
@@ -159,9 +159,9 @@ def check(image, drawable, what, named, path, upload, report):
     Raises:
         WorkerProblem: it can't be judged, or the report can't be written.
     """
-    if report and os.path.lexists(host_path(report)):
+    if report and os.path.lexists(to_host_path(report)):
         raise Refused("report-exists", path=as_text(report))
-    drawable = _layer_of(drawable)
+    drawable = _get_layer(drawable)
     if what == LAYER and not isinstance(drawable, gimp.Layer):
         raise Refused("no-layer")
     with _open_original(image, drawable, named, path) as source, connect_with_progress() as worker:
@@ -171,11 +171,11 @@ def check(image, drawable, what, named, path, upload, report):
         source.drop()
         job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
         figures = job.result(show_progress).header
-    inside = _origin(image, _find_run_record(image, drawable))
+    inside = _find_origin(image, _find_run_record(image, drawable))
     layer = source.name if not path else None if inside is None else inside.name
     figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
-    text = text_report(image.name, figures)
-    gimp.message(native(text))
+    text = make_text_report(image.name, figures)
+    gimp.message(to_native(text))
     if report:
         write_report(report, text)
     return figures
@@ -196,7 +196,7 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
     with _open_original(image, drawable, named, path) as source:
         source.take()
         if what == LAYER:
-            current, corner = copied(drawable, source.room), drawable.offsets
+            current, corner = copy_drawable(drawable, source.room), drawable.offsets
         else:
             current, corner = source.as_seen(image), (0, 0)
         scale, shift = (1.0, 1.0), (source.offset[0] - corner[0], source.offset[1] - corner[1])
@@ -205,7 +205,7 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
             scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
         rects = get_region_rects(detection) if detection else [source.area]
         if scale == (1.0, 1.0):
-            rects = _common(source, current, shift, rects)
+            rects = _clip_rects(source, current, shift, rects)
         header = {"full": list(scale_rect(source.area, scale)[2:]), "upload": upload}  # type: dict[str, Any]
         if detection:
             header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
@@ -213,22 +213,22 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
         known = not path and any(record["source"] == source.tattoo for record in records)
         known = known or _has_pixels_of(source, source.copy, records)
         # What is visible has alpha, whether or not the photo has.
-        versions = [current, opaque(current, source.room)]
+        versions = [current, make_opaque(current, source.room)]
         if not known and any(_has_pixels_of(source, layer, records) for layer in versions):
             raise Refused("original-judged", name=os.path.basename(as_text(path)) or as_text(source.name))
-        return worker.submit("check", header, _pairs(source, current, shift, rects, "current", scale)), known
+        return worker.submit("check", header, _read_pairs(source, current, shift, rects, "current", scale)), known
 
 
 def _open_original(image, drawable, named, path):
     # type: (Image, Drawable, str, str) -> Source
-    """The unprotected photo: that of a file when there is a path, else a layer, see ``_original``.
+    """The unprotected photo: that of a file when there is a path, else a layer, see ``_find_original``.
 
     Raises:
         Refused: nobody knows which one it is, it is none, or the file can't be read.
     """
     if path:
-        return file_source(path)
-    layer = _original(image, drawable, named)
+        return open_file(path)
+    layer = _find_original(image, drawable, named)
     if _read_own_run_record(layer) is not None:
         raise Refused("original-protected", name=as_text(layer.name))
     return Source(image, layer)
@@ -240,9 +240,9 @@ def _has_pixels_of(source, layer, records):
     area = (0, 0, layer.width, layer.height)
     for record in records:
         rects = [tuple(rect) for rect in record["pixels"]["rects"]] if record["pixels"] else []
-        if not rects or any(common(rect, area) != rect for rect in rects):
+        if not rects or any(intersect(rect, area) != rect for rect in rects):
             continue
-        pictures = [_picture("photo", layer, source, rect) for rect in rects]
+        pictures = [_read_picture("photo", layer, source, rect) for rect in rects]
         if digest_pictures(pictures) == record["pixels"]["digest"]:
             return True
     return False
@@ -251,7 +251,7 @@ def _has_pixels_of(source, layer, records):
 def _find_by_pixels(image, record):
     # type: (Image, dict[str, Any]) -> Layer | None
     """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
-    for layer in every_layer(image.layers):
+    for layer in walk_layers(image.layers):
         if _read_own_run_record(layer) is not None:
             continue
         with Source(image, layer) as source:
@@ -269,7 +269,7 @@ def _find(worker, source, faces, tell, with_selection=True):
         # type: (dict[str, Any]) -> Job
         source.take()
         small, selected = source.reduced(width, height)
-        sent = [_picture("photo", small, source, (0, 0, width, height))]
+        sent = [_read_picture("photo", small, source, (0, 0, width, height))]
         if selected is not None and with_selection:
             sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
         job = worker.submit("find", header, sent)
@@ -279,7 +279,7 @@ def _find(worker, source, faces, tell, with_selection=True):
     return detect_faces(ask, source.size, faces, source.selected, tell)
 
 
-def _searched(worker, source, settings, faces, rects, pictures, tell):
+def _search(worker, source, settings, faces, rects, pictures, tell):
     # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture], Callable[[Event], None]) -> Event
     """The result of "protect"; drops what was taken once it is sent.
 
@@ -292,9 +292,9 @@ def _searched(worker, source, settings, faces, rects, pictures, tell):
         pictures: without the selection.
         tell: gets the events.
     """
-    header = dict(job_header(settings), faces=faces, full=list(source.size))
+    header = dict(make_job_header(settings), faces=faces, full=list(source.size))
     source.note_limits(rects)
-    job = worker.submit("protect", header, pictures + _selections(source, rects))
+    job = worker.submit("protect", header, pictures + _read_selections(source, rects))
     source.drop()
     return job.result(tell)
 
@@ -302,17 +302,17 @@ def _searched(worker, source, settings, faces, rects, pictures, tell):
 def _pack_photo(source, rects):
     # type: (Source, list[Rect]) -> dict[str, Any]
     """By what the photo, which was taken, is known again."""
-    return pack_pixels(rects, digest_pictures(_picture("photo", source.copy, source, rect) for rect in rects))
+    return pack_pixels(rects, digest_pictures(_read_picture("photo", source.copy, source, rect) for rect in rects))
 
 
-def _selections(source, rects):
+def _read_selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     levels = [(rect, source.selection(rect)) for rect in rects]
     return [pack_selection(rect, [there]) for rect, there in levels if there is not None]
 
 
-def _common(source, current, shift, rects):
+def _clip_rects(source, current, shift, rects):
     # type: (Source, Layer, tuple[int, int], list[Rect]) -> list[Rect]
     """The parts of rectangles of the original that ``current`` covers; arguments as below.
 
@@ -331,7 +331,7 @@ def _common(source, current, shift, rects):
     return parts
 
 
-def _pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
+def _read_pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
     # type: (Source, Layer, tuple[int, int], list[Rect], str, tuple[float, float]) -> list[Picture]
     """The original and the current pixels of rectangles.
 
@@ -345,12 +345,12 @@ def _pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
     """
     pictures = []
     for rect in rects:
-        pictures.append(_picture("original", source.copy, source, rect))
-        pictures.append(_picture(name, current, source, scale_rect(rect, scale), shift))
+        pictures.append(_read_picture("original", source.copy, source, rect))
+        pictures.append(_read_picture(name, current, source, scale_rect(rect, scale), shift))
     return pictures
 
 
-def _picture(name, drawable, source, rect, shift=(0, 0)):
+def _read_picture(name, drawable, source, rect, shift=(0, 0)):
     # type: (str, Drawable, Source, Rect, tuple[int, int]) -> Picture
     """A rectangle, in pixels of the source's layer, of a drawable whose own lie ``shift`` further."""
     x, y, width, height = rect
@@ -359,7 +359,7 @@ def _picture(name, drawable, source, rect, shift=(0, 0)):
     return Picture(name, x, y, width, height, channels, source.depth, source.icc, strips)
 
 
-def _layer_of(drawable):
+def _get_layer(drawable):
     # type: (Drawable) -> Drawable
     """The drawable, or the layer whose mask it is: GIMP hands the mask over while it is edited."""
     return pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
@@ -374,7 +374,7 @@ def _find_run_record(image, drawable):
 def _list_run_records(image):
     # type: (Image) -> list[dict[str, Any]]
     """The settings of the runs whose results are in the image, from the top."""
-    return [record for record in map(_read_run_record, every_layer(image.layers)) if record is not None]
+    return [record for record in map(_read_run_record, walk_layers(image.layers)) if record is not None]
 
 
 def _read_own_run_record(drawable):
@@ -386,7 +386,7 @@ def _read_own_run_record(drawable):
     return record
 
 
-def _photo(image, drawable):
+def _find_photo(image, drawable):
     # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
     """What to protect, and what the result goes above.
 
@@ -401,7 +401,7 @@ def _photo(image, drawable):
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        found = _origin(image, record)
+        found = _find_origin(image, record)
         if found is not None:
             photo = found
             break
@@ -414,20 +414,20 @@ def _photo(image, drawable):
 def _find_topmost(image, photo):
     # type: (Image, Drawable) -> Layer | None
     """The topmost among a photo and the results of earlier runs on it."""
-    for layer in every_layer(image.layers):
+    for layer in walk_layers(image.layers):
         record = _read_run_record(layer)
         if layer.tattoo == photo.tattoo or (record is not None and record["source"] == photo.tattoo):
             return layer
     return None
 
 
-def _list_replaced(image, record, own):
+def _list_replaced_layers(image, record, own):
     # type: (Image, str, int) -> list[Layer]
     """The results that are visible and of no use beside a new one; ``own`` is its tattoo."""
     new = unpack_run_record(record, own)
     if new is None:
         return []
-    kept = [(layer, _read_run_record(layer)) for layer in every_layer(image.layers) if layer.visible]
+    kept = [(layer, _read_run_record(layer)) for layer in walk_layers(image.layers) if layer.visible]
     return [layer for layer, old in kept if old is not None and replaces(new, old)]
 
 
@@ -437,14 +437,14 @@ def _read_run_record(drawable):
     return None if parasite is None else unpack_run_record(parasite.data, drawable.tattoo)
 
 
-def _origin(image, record):
+def _find_origin(image, record):
     # type: (Image, dict[str, Any] | None) -> Layer | None
     """The layer that a run of these settings protected; None when it is gone or not known."""
     tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
-def _original(image, drawable, named):
+def _find_original(image, drawable, named):
     # type: (Image, Drawable, str) -> Layer
     """The unprotected layer: of the selected result, else the named one, else the one that results tell of.
 
@@ -454,13 +454,13 @@ def _original(image, drawable, named):
         Refused: nobody knows which one it is.
     """
     own = _read_own_run_record(drawable)
-    layer = _origin(image, own) or (_find_by_pixels(image, own) if own is not None else None)
+    layer = _find_origin(image, own) or (_find_by_pixels(image, own) if own is not None else None)
     if layer is None and named:
-        layer = pdb.gimp_image_get_layer_by_name(image, native(named))
+        layer = pdb.gimp_image_get_layer_by_name(image, to_native(named))
         if layer is None:
             raise Refused("layer-not-found", name=as_text(named))
     if layer is None:
-        layer = _origin(image, _find_run_record(image, drawable))
+        layer = _find_origin(image, _find_run_record(image, drawable))
     if layer is None:
         raise Refused("original-not-written")
     return layer

@@ -9,7 +9,7 @@ def _(text):
 
     Python 2.7 hands bytes over here, and what is not ASCII the catalogue has only as Unicode.
     """
-    return native(texts._(texts.as_text(text)))
+    return to_native(texts._(texts.as_text(text)))
 
 
 def N_(text):
@@ -18,7 +18,7 @@ def N_(text):
     return text
 
 
-def native(text):
+def to_native(text):
     # type: (object) -> str
     """Unicode as GIMP takes it."""
     return text if isinstance(text, str) else text.encode("utf-8")  # type: ignore[attr-defined]

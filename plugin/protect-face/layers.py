@@ -1,7 +1,7 @@
 """Which layer is meant, what of it travels, and the new layer that comes of it.
 
 GIMP lets the user edit the image while the worker searches. So what is needed is noted at the start (``Source``,
-``limit_of``), the result is built aside, and the image is only touched by one insertion at the end.
+``read_limit``), the result is built aside, and the image is only touched by one insertion at the end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pixels import (
     Format,
     Rect,
     Sample,
-    extent,
+    get_extent,
+    get_travel_format,
+    is_turned,
     merge_mask,
     read,
     sample,
-    strips,
-    travel_format,
-    turned,
+    split_into_strips,
     write,
     write_mask,
 )
@@ -87,14 +87,14 @@ class ChangedArea:
     changed: Mask
     limit: Mask | None
 
-    def bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
+    def iterate_bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
         """Strip by strip, once: where, the pixels, whether they changed, and how far they are to be seen."""
-        for rect, strip in strips_of(self.pixels):
+        for rect, strip in locate_strips(self.pixels):
             changed = self.changed.crop(rect)
             yield rect, strip, changed, apply_limit(rect, changed, self.limit)
 
 
-def strips_of(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
+def locate_strips(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
     """A received picture's strips and where each of them lies."""
     top = picture.y
     for strip in picture.strips:
@@ -103,7 +103,7 @@ def strips_of(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
         top += rows
 
 
-def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
+def make_source(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     """The one layer that a procedure was called with.
 
     Raises:
@@ -127,8 +127,8 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         image,
         layer,
         layer.get_tattoo(),
-        travel_format(layer),
-        extent(layer),
+        get_travel_format(layer),
+        get_extent(layer),
         sample(layer),
         (x, y),
         layer.get_opacity(),
@@ -137,21 +137,21 @@ def source_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     )
 
 
-def photo_of(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
+def find_photo(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     """The layer to protect: the selected one, or the photo from which a selected result of ours came.
 
     GIMP selects a result when it is new; protecting its few pixels once more is never what is meant. What comes of it
     goes above every earlier result, or those would hide it.
 
     Raises:
-        Refused: as ``source_of``, or nobody knows the photo.
+        Refused: as ``make_source``, or nobody knows the photo.
     """
-    photo = source_of(image, drawables)
-    for layer in upwards(photo.layer):
+    photo = make_source(image, drawables)
+    for layer in walk_up(photo.layer):
         record = read_run_record(layer)
-        found = origin(image, record)
+        found = find_origin(image, record)
         if found is not None:
-            photo = source_of(image, [found])
+            photo = make_source(image, [found])
             break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
@@ -167,7 +167,7 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
     if not any(effect.get_visible() for effect in layer.get_filters()):
         yield layer.get_buffer()
         return
-    room = room_like(layer.get_image(), *extent(layer).size)
+    room = make_scratch_image(layer.get_image(), *get_extent(layer).size)
     try:
         copy = Gimp.Layer.new_from_drawable(layer, room)
         room.insert_layer(copy, None, 0)
@@ -185,7 +185,7 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
         room.delete()
 
 
-def room_like(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
+def make_scratch_image(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
     """An image that nobody sees, whose pixels mean the same."""
     room = Gimp.Image.new_with_precision(width, height, image.get_base_type(), image.get_precision())
     profile = image.get_color_profile()
@@ -194,31 +194,31 @@ def room_like(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
     return room
 
 
-def limit_of(source: Source, rect: Rect) -> Mask | None:
+def read_limit(source: Source, rect: Rect) -> Mask | None:
     """What keeps a change of a rectangle from being seen; None when nothing does."""
-    selection = None if Gimp.Selection.is_empty(source.image) else selected(source, rect)
+    selection = None if Gimp.Selection.is_empty(source.image) else read_selection(source, rect)
     own = source.layer.get_mask()
     if own is None or not source.layer.get_apply_mask():
         return None if selection is None else Mask(rect, selection)
     buffer = own.get_buffer()
-    shown = (read(buffer, strip, MASK_FORMAT) for strip in strips(rect, 1))
+    shown = (read(buffer, strip, MASK_FORMAT) for strip in split_into_strips(rect, 1))
     return Mask(rect, shown if selection is None else map(multiply_masks, selection, shown))
 
 
-def selected(source: Source, rect: Rect) -> Iterator[bytes]:
+def read_selection(source: Source, rect: Rect) -> Iterator[bytes]:
     """The selection over a rectangle of the layer in strips, one byte a pixel; 0 outside of the canvas."""
     buffer = source.image.get_selection().get_buffer()
-    return (read(buffer, strip.moved(*source.offset), MASK_FORMAT) for strip in strips(rect, 1))
+    return (read(buffer, strip.translate(*source.offset), MASK_FORMAT) for strip in split_into_strips(rect, 1))
 
 
-def result_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
+def build_result_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that shows the changed pixels and nothing else."""
-    layer = _empty_layer(source, name)
+    layer = _make_empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
     pixels, shown = layer.get_buffer(), mask.get_buffer()
     form = source.form
     for region in regions:
-        for rect, strip, changed, visible in region.bands():
+        for rect, strip, changed, visible in region.iterate_bands():
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
             cut = mask_with_alpha(strip, changed, region.pixels.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
@@ -226,7 +226,7 @@ def result_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> G
     return _finish(layer, pixels, mask, shown)
 
 
-def whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
+def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
     It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
@@ -235,21 +235,21 @@ def whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gi
     check_image(source)
     original = source.still_there()
     if original is None:
-        return result_layer(source, name, regions)
-    layer = _empty_layer(source, name, original.type())
+        return build_result_layer(source, name, regions)
+    layer = _make_empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
     with as_shown(original) as buffer:
-        buffer.copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.gegl())
+        buffer.copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.to_gegl())
     own = original.get_mask() if original.get_apply_mask() else None
     mask = shown = None
     if own is not None:
         mask = layer.create_mask(Gimp.AddMaskType.WHITE)
         shown = mask.get_buffer()
-        own.get_buffer().copy(source.area.gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.gegl())
-    native, native_bytes = _native(layer)
+        own.get_buffer().copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.to_gegl())
+    native, native_bytes = _get_native_format(layer)
     form = source.form
     for region in regions:
-        for rect, strip, changed, visible in region.bands():
+        for rect, strip, changed, visible in region.iterate_bands():
             # Only changed pixels may pass through the travel format: the others stay exact at every precision.
             kept = read(pixels, rect, native)
             write(pixels, rect, form.name, strip, form.pixel_bytes)
@@ -287,7 +287,7 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
             raise Refused("layer-not-inserted")
         with ExitStack() as unless_finished:
             unless_finished.callback(image.remove_layer, layer)
-            for earlier in [] if on_top else _list_replaced(image, layer):
+            for earlier in [] if on_top else _list_replaced_layers(image, layer):
                 unless_finished.callback(earlier.set_visible, True)
                 earlier.set_visible(False)
             image.set_selected_layers([layer])
@@ -306,7 +306,7 @@ def read_run_record(layer: Gimp.Layer) -> dict[str, Any] | None:
     return None if parasite is None else unpack_run_record(bytes(parasite.get_data()), layer.get_tattoo())
 
 
-def origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
+def find_origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
     """The layer that a run of these settings protected; None when it is gone or not known."""
     tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
@@ -314,22 +314,22 @@ def origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | Non
 
 def list_run_records(image: Gimp.Image) -> list[dict[str, Any]]:
     """The settings of the runs whose results are in the image, from the top."""
-    return [record for layer in every_layer(image.get_layers()) if (record := read_run_record(layer))]
+    return [record for layer in walk_layers(image.get_layers()) if (record := read_run_record(layer))]
 
 
-def upwards(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:
+def walk_up(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:
     """A layer, and the groups that it is in."""
     while layer is not None:
         yield layer
         layer = layer.get_parent()
 
 
-def every_layer(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
+def walk_layers(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
     """Layers and what is in groups, from the top."""
     for layer in some:
         yield layer
         if isinstance(layer, Gimp.GroupLayer):
-            yield from every_layer(layer.get_children())
+            yield from walk_layers(layer.get_children())
 
 
 def check_image(source: Source) -> None:
@@ -343,9 +343,9 @@ def check_image(source: Source) -> None:
     if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused("image-became-indexed")
     layer = source.still_there()
-    if layer is not None and extent(layer) != source.area:
+    if layer is not None and get_extent(layer) != source.area:
         raise Refused("layer-resized")
-    if layer is not None and turned(source.sample, sample(layer)):
+    if layer is not None and is_turned(source.sample, sample(layer)):
         raise Refused("layer-turned")
 
 
@@ -360,7 +360,7 @@ def check_there(source: Source) -> None:
         raise Refused("layer-deleted")
 
 
-def place_of(source: Source) -> tuple[int, int]:
+def get_position(source: Source) -> tuple[int, int]:
     """Where the source lies now, or lay when it is gone."""
     layer = source.still_there()
     if layer is None:
@@ -371,22 +371,22 @@ def place_of(source: Source) -> tuple[int, int]:
 
 def _find_topmost(photo: Source) -> int:
     """Tattoo of the topmost among a photo and the results of earlier runs on it."""
-    for layer in every_layer(photo.image.get_layers()):
+    for layer in walk_layers(photo.image.get_layers()):
         record = read_run_record(layer)
         if layer.get_tattoo() == photo.tattoo or (record is not None and record["source"] == photo.tattoo):
             return layer.get_tattoo()
     return photo.tattoo
 
 
-def _list_replaced(image: Gimp.Image, layer: Gimp.Layer) -> list[Gimp.Layer]:
+def _list_replaced_layers(image: Gimp.Image, layer: Gimp.Layer) -> list[Gimp.Layer]:
     """The results that are visible and of no use beside a new one."""
     new = read_run_record(layer)
-    others = (other for other in every_layer(image.get_layers()) if other.get_id() != layer.get_id())
+    others = (other for other in walk_layers(image.get_layers()) if other.get_id() != layer.get_id())
     visible = (other for other in others if other.get_visible())
     return [other for other in visible if new and (old := read_run_record(other)) and replaces(new, old)]
 
 
-def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
+def _make_empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) -> Gimp.Layer:
     """A layer of the source's size, place and opacity: of type ``like`` if that still fits, else with alpha.
 
     Raises:
@@ -399,11 +399,11 @@ def _empty_layer(source: Source, name: str, like: Gimp.ImageType | None = None) 
         kind = like
     width, height = source.area.size
     layer = Gimp.Layer.new(source.image, name, width, height, kind, source.opacity, Gimp.LayerMode.NORMAL)
-    layer.set_offsets(*place_of(source))
+    layer.set_offsets(*get_position(source))
     return layer
 
 
-def _native(layer: Gimp.Layer) -> tuple[str, int]:
+def _get_native_format(layer: Gimp.Layer) -> tuple[str, int]:
     """The layer's own format: its name and bytes per pixel."""
     form = layer.get_format()
     return Babl.get_name(form), Babl.format_get_bytes_per_pixel(form)

@@ -13,17 +13,17 @@ from worker_client.report import (  # noqa: E402
     LIKELY,
     NO,
     UNLIKELY,
-    answer,
-    beside,
     count_lost,
-    headline,
+    describe_face,
+    describe_judgement,
+    describe_other_photos,
+    describe_same_photo,
+    describe_verdict,
+    explain_verdicts,
+    get_disclaimer,
+    get_question,
+    has_other_photos,
     judge,
-    judged_by_other_photos,
-    meaning,
-    no_promise,
-    others,
-    question,
-    verdict,
 )
 from worker_client.texts import _  # noqa: E402
 
@@ -35,7 +35,7 @@ _BAR = (260, 14)
 _METER_BAR = (240, 16)
 _STUB = 0.04  # of the bar, which shows its colour even where no recogniser has lost the face
 _GREEN, _AMBER, _RED, _TRACK, _MARK = (46, 139, 87), (214, 152, 32), (196, 60, 52), (205, 205, 205), (20, 20, 20)
-_JUDGED = {LIKELY: _GREEN, UNLIKELY: _AMBER, NO: _RED, None: _TRACK}
+_JUDGEMENT_COLOURS = {LIKELY: _GREEN, UNLIKELY: _AMBER, NO: _RED, None: _TRACK}
 # By the verdict on other photos of the person, else by that on this same photo.
 _COLOURS = {
     "lost": _GREEN,
@@ -57,7 +57,7 @@ class Meter(Gtk.Box):
         """
         super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         self.figures: dict[str, Any] | None = None
-        self._question = Gtk.Label(label=question(), xalign=0, wrap=True, max_width_chars=48)
+        self._question = Gtk.Label(label=get_question(), xalign=0, wrap=True, max_width_chars=48)
         self._bar = Gtk.Image()
         self._answer = Gtk.Label(xalign=0)
         line = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP)
@@ -114,30 +114,30 @@ class Meter(Gtk.Box):
         self.figures = figures
         faces = figures["faces"]
         judgement = judge(faces)
-        share = _share(faces) if judgement is None else max(_STUB, _share(faces))
-        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, share, None, _JUDGED[judgement]))
-        self._answer.set_markup("<b>" + GLib.markup_escape_text(answer(judgement)) + "</b>")
+        share = _compute_share(faces) if judgement is None else max(_STUB, _compute_share(faces))
+        self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, share, None, _JUDGEMENT_COLOURS[judgement]))
+        self._answer.set_markup("<b>" + GLib.markup_escape_text(describe_judgement(judgement)) + "</b>")
         old = self._holder.get_child()
         if old is not None:
             old.destroy()
-        self._holder.add(details(figures))
+        self._holder.add(build_details(figures))
         self._details.show_all()
         self._offers.set_visible(judgement in (UNLIKELY, NO))
 
 
-def details(figures: dict[str, Any]) -> Gtk.Widget:
+def build_details(figures: dict[str, Any]) -> Gtk.Widget:
     """What every recogniser says of every face, and what that means."""
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     for face in figures["faces"]:
-        box.pack_start(face_details(face), False, False, 0)
-    box.pack_start(explanation(figures), False, False, 0)
+        box.pack_start(build_face_details(face), False, False, 0)
+    box.pack_start(build_explanation(figures), False, False, 0)
     return box
 
 
-def explanation(figures: dict[str, Any]) -> Gtk.Widget:
+def build_explanation(figures: dict[str, Any]) -> Gtk.Widget:
     """What bars and verdicts mean."""
     faces = figures["faces"]
-    if judged_by_other_photos(faces):
+    if has_other_photos(faces):
         explained = _(
             "Bars show how much alike this photo and the protected one are to a recogniser; left of the mark it no"
             " longer matches other photos of the person."
@@ -147,7 +147,7 @@ def explanation(figures: dict[str, Any]) -> Gtk.Widget:
             "Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them."
         )
     label = Gtk.Label(
-        label="\n".join([explained, *meaning(faces), no_promise()]),
+        label="\n".join([explained, *explain_verdicts(faces), get_disclaimer()]),
         xalign=0, wrap=True, max_width_chars=80,
     )  # fmt: skip
     attributes = Pango.AttrList()
@@ -156,31 +156,33 @@ def explanation(figures: dict[str, Any]) -> Gtk.Widget:
     return label
 
 
-def face_details(face: dict[str, Any]) -> Gtk.Widget:
+def build_face_details(face: dict[str, Any]) -> Gtk.Widget:
     """A bar with a mark at the threshold for each recogniser."""
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=6)
-    for line in [headline(face), *beside(face)]:
+    for line in [describe_face(face), *describe_same_photo(face)]:
         box.pack_start(Gtk.Label(label=line, xalign=0, wrap=True, max_width_chars=80), False, False, 0)
     grid = Gtk.Grid(column_spacing=_GAP, row_spacing=4, margin_start=_GAP)
     if face["similarities"]:
         for column, text in ((2, _("Other photos")), (3, _("This same photo"))):
-            grid.attach(bold(text), column, 0, 1, 1)
+            grid.attach(make_heading(text), column, 0, 1, 1)
     for row, similarity in enumerate(face["similarities"], 1):
         colour = _COLOURS[similarity.get("other_photos") or similarity["verdict"]]
         mark = similarity.get("other_photos_up_to")
         threshold = similarity["far1"] if mark is None else mark
         bar = Gtk.Image.new_from_pixbuf(_draw_bar(_BAR, similarity["after"], threshold, colour))
         same = _("{verdict}: {after:.2f} (threshold {far1:.2f})").format(
-            verdict=verdict(similarity), after=similarity["after"], far1=similarity["far1"]
+            verdict=describe_verdict(similarity), after=similarity["after"], far1=similarity["far1"]
         )
-        for column, text in zip((0, 2, 3), (similarity["recogniser"], others(similarity), same), strict=True):
+        for column, text in zip(
+            (0, 2, 3), (similarity["recogniser"], describe_other_photos(similarity), same), strict=True
+        ):
             grid.attach(Gtk.Label(label=text, xalign=0), column, row, 1, 1)
         grid.attach(bar, 1, row, 1, 1)
     box.pack_start(grid, False, False, 0)
     return box
 
 
-def bold(text: str) -> Gtk.Label:
+def make_heading(text: str) -> Gtk.Label:
     """A heading."""
     label = Gtk.Label(label=text, xalign=0)
     attributes = Pango.AttrList()
@@ -189,7 +191,7 @@ def bold(text: str) -> Gtk.Label:
     return label
 
 
-def _share(faces: list[dict[str, Any]]) -> float:
+def _compute_share(faces: list[dict[str, Any]]) -> float:
     """Recognisers 0..1 that no longer match the face that is worst off."""
     counts = [count_lost(face) for face in faces if face["similarities"]]
     return min((lost / known for lost, known in counts if known), default=0.0)

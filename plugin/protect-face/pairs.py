@@ -17,7 +17,7 @@ from worker_client.settings import LAYER
 import run
 from layers import Source, as_shown
 from originals import Original
-from pixels import Format, Rect, extent, travel_format
+from pixels import Format, Rect, get_extent, get_travel_format
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Pair:
         original: the unprotected one.
         before: its pixels.
         form: in which the pixels to be judged travel.
-        now: the pixels to be judged.
-        area: where ``now`` has pixels.
-        scale: horizontal and vertical, from pixels of the original to those of ``now``.
+        current: the pixels to be judged.
+        area: where ``current`` has pixels.
+        scale: horizontal and vertical, from pixels of the original to those of ``current``.
         shift: the same, after scaling.
     """
 
     original: Source
     before: Gegl.Buffer
     form: Format
-    now: Gegl.Buffer
+    current: Gegl.Buffer
     area: Rect
     scale: tuple[float, float] = (1.0, 1.0)
     shift: tuple[int, int] = (0, 0)
@@ -47,7 +47,7 @@ class Pair:
         """Size of the original in pixels of what is judged."""
         return self._place(self.original.area).size
 
-    def common(self, rects: list[Rect]) -> list[Rect]:
+    def clip_rects(self, rects: list[Rect]) -> list[Rect]:
         """The parts of rectangles of the original that what is judged covers.
 
         Raises:
@@ -56,26 +56,26 @@ class Pair:
         # A picture of its own shows all of it.
         covered = self.original.area
         if self.scale == (1.0, 1.0):
-            covered = self.area.moved(-self.shift[0], -self.shift[1]).within(covered)
-        parts = [part for rect in rects if not (part := rect.within(covered)).empty]
+            covered = self.area.translate(-self.shift[0], -self.shift[1]).intersect(covered)
+        parts = [part for rect in rects if not (part := rect.intersect(covered)).empty]
         if not parts:
             raise Refused("faces-outside-canvas")
         return parts
 
-    def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
+    def read_pictures(self, rects: list[Rect], original_name: str, current_name: str) -> list[Picture]:
         """Both pictures of rectangles of the original, under these names."""
-        taken = []
+        pictures = []
         for rect in rects:
-            taken.append(run.read_photo(self.before, self.original.form, rect, original))
+            pictures.append(run.read_photo(self.before, self.original.form, rect, original_name))
             if self.scale == (1.0, 1.0):
-                taken.append(run.read_photo(self.now, self.form, rect, current, self.shift))
+                pictures.append(run.read_photo(self.current, self.form, rect, current_name, self.shift))
             else:
-                taken.append(run.read_photo(self.now, self.form, self._place(rect), current))
-        return taken
+                pictures.append(run.read_photo(self.current, self.form, self._place(rect), current_name))
+        return pictures
 
     def _place(self, rect: Rect) -> Rect:
         """Where a rectangle of the original lies in what is judged."""
-        return Rect(*scale_rect(astuple(rect), self.scale)).moved(*self.shift)
+        return Rect(*scale_rect(astuple(rect), self.scale)).translate(*self.shift)
 
 
 @contextmanager
@@ -99,13 +99,13 @@ def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
         else:
             current, (x, y) = Gimp.Layer.new_from_visible(selected.image, selected.image, "visible"), (0, 0)
             at_the_end.callback(current.delete)
-        before, now = (at_the_end.enter_context(as_shown(layer)) for layer in (source.layer, current))
-        form, area = travel_format(current), extent(current)
+        before, pixels = (at_the_end.enter_context(as_shown(layer)) for layer in (source.layer, current))
+        form, area = get_travel_format(current), get_extent(current)
         if original.layer is not None:
-            yield Pair(source, before, form, now, area, shift=(source.offset[0] - x, source.offset[1] - y))
+            yield Pair(source, before, form, pixels, area, shift=(source.offset[0] - x, source.offset[1] - y))
         else:
             scale = (area.width / source.area.width, area.height / source.area.height)
-            yield Pair(source, before, form, now, area, scale)
+            yield Pair(source, before, form, pixels, area, scale)
 
 
 def keep_inside(detection: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:

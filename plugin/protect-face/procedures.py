@@ -10,13 +10,13 @@ from typing import Any
 from gi.repository import Gimp, GLib
 from worker_client import Event, Worker, WorkerProblem
 from worker_client.crash_report import report_crash
-from worker_client.report import summary
-from worker_client.texts import _, sentence, stage
+from worker_client.report import summarise_result
+from worker_client.texts import _, describe_stage, to_sentence
 
 import layers
 import run
-from pixels import spare_memory
-from run_settings import RunSettings, grant, list_offers
+from pixels import limit_tile_cache
+from run_settings import RunSettings, apply_offer, list_offers
 
 
 class _ResultNotShown(Exception):
@@ -31,17 +31,17 @@ def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.Val
     """
 
     def called(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
-        spare_memory()
+        limit_tile_cache()
         try:
             values = procedure_run(procedure, *arguments)
         except WorkerProblem as problem:
-            return _error(procedure, sentence(problem.message))
+            return _make_error(procedure, to_sentence(problem.message))
         except _ResultNotShown as not_shown:
-            return _error(
+            return _make_error(
                 procedure, report_crash("crashed-after-layer", not_shown.__cause__ or not_shown, Gimp.directory())
             )
         except Exception as error:
-            return _error(procedure, report_crash("crashed-unchanged", error, Gimp.directory()))
+            return _make_error(procedure, report_crash("crashed-unchanged", error, Gimp.directory()))
         status = Gimp.PDBStatusType.CANCEL if values is None else Gimp.PDBStatusType.SUCCESS
         result = procedure.new_return_values(status, None)
         for number, value in enumerate(values or [], 1):
@@ -55,7 +55,7 @@ def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.Val
 def show_progress(event: Event) -> None:
     """Shows an event of a job in the status bar."""
     if event.kind in ("queued", "progress"):
-        Gimp.progress_set_text(stage(event.header))
+        Gimp.progress_set_text(describe_stage(event.header))
     if event.kind == "progress":
         Gimp.progress_update(event.header["fraction"])
 
@@ -89,10 +89,10 @@ def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str
         offers: what can be done about a poor result.
 
     Returns:
-        what the user wants done about it, see ``run_settings.grant``; None when they are content.
+        what the user wants done about it, see ``run_settings.apply_offer``; None when they are content.
     """
     with showing_result():
-        words = summary(result)
+        words = summarise_result(result)
         if mode == Gimp.RunMode.INTERACTIVE:
             import result_dialog  # GTK is only loaded where there is a window
 
@@ -128,10 +128,10 @@ def run_and_show(
         wish = show_result(mode, result, list_offers(settings))
         if wish is None:
             return
-        settings = grant(settings, wish)
+        settings = apply_offer(settings, wish)
         choice = None if choice is None else replace(choice, search=None)
-        source = layers.photo_of(source.image, made)
+        source = layers.find_photo(source.image, made)
 
 
-def _error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
+def _make_error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
     return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(words))

@@ -10,10 +10,10 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GimpUi, Gtk  # noqa: E402
-from worker_client.report import advice, result_title  # noqa: E402
+from worker_client.report import choose_title, list_advice  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
-from meter import Meter, bold  # noqa: E402
+from meter import Meter, make_heading  # noqa: E402
 
 _GAP = 12
 
@@ -26,7 +26,7 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
         offers: what can be done about it.
 
     Returns:
-        the one that was pressed, see ``run_settings.grant``.
+        the one that was pressed, see ``run_settings.apply_offer``.
     """
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)
@@ -39,10 +39,12 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
         dialog.response(Gtk.ResponseType.APPLY)
 
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
-    box.pack_start(bold(result_title(result)), False, False, 0)
+    box.pack_start(make_heading(choose_title(result)), False, False, 0)
     meter = Meter(offers, press)
     box.pack_start(meter, False, False, 0)
-    box.pack_start(Gtk.Label(label="\n".join(advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0)
+    box.pack_start(
+        Gtk.Label(label="\n".join(list_advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0
+    )
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
     meter.show_figures(result)

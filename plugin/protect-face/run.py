@@ -17,8 +17,8 @@ from worker_client.results import pack_selection
 from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
-    amounts_header,
-    job_header,
+    make_amounts_header,
+    make_job_header,
     name_layer,
     pack_pixels,
     pack_run_record,
@@ -27,11 +27,11 @@ from worker_client.settings import (
 import layers
 from layers import ChangedArea, Source
 from masks import Mask, apply_limit, find_limit, take_masks
-from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips
-from products import product_group
+from pixels import MASK_FORMAT, Format, Rect, read, read_reduced, split_into_strips
+from products import build_product_group
 from run_settings import RunSettings
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection:
     width, height = worker_client.choose_detection_size(source.area.width, source.area.height)
     scale = width / source.area.width
     form, small = source.form, Rect(0, 0, width, height)
-    strip = reduced(buffer, small, scale, form.name, form.pixel_bytes)
+    strip = read_reduced(buffer, small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if with_selection and not Gimp.Selection.is_empty(source.image):
-        there = small.moved(round(source.offset[0] * scale), round(source.offset[1] * scale))
-        strip = reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
+        there = small.translate(round(source.offset[0] * scale), round(source.offset[1] * scale))
+        strip = read_reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
         pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=strip))
     return pictures
 
@@ -80,7 +80,7 @@ def detect(
     worker: Worker,
     source: Source,
     faces: str | list[int],
-    tell: Tell,
+    tell: OnEvent,
     with_selection: bool = True,
     known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def detect(
 
 
 def protect(
-    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice | None = None
+    worker: Worker, source: Source, settings: RunSettings, tell: OnEvent, choice: Choice | None = None
 ) -> dict[str, Any]:
     """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
 
@@ -131,8 +131,8 @@ def protect(
         left_out = list_left_out(detection, settings.faces)
         layers.check_there(source)
         rects = get_rects(detection)
-        header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
-        limits = [layers.limit_of(source, rect) for rect in rects]
+        header = make_job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
+        limits = [layers.read_limit(source, rect) for rect in rects]
         with layers.as_shown(source.layer) as buffer:
             photos = [read_photo(buffer, source.form, rect) for rect in rects]
             job = worker.submit("protect", header, photos + read_selections(source, rects))
@@ -140,7 +140,7 @@ def protect(
         result = job.result(tell, lazily=True)
     else:
         result, digest = applied
-        limits = [layers.limit_of(source, rect) for rect in rects]
+        limits = [layers.read_limit(source, rect) for rect in rects]
     layer = build_layer(source, settings, result.pictures, limits)
     attach_run_record(layer, source, settings, result, rects, digest)
     layers.insert(source, layer)
@@ -148,7 +148,7 @@ def protect(
 
 
 def _apply(
-    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice, rects: list[Rect]
+    worker: Worker, source: Source, settings: RunSettings, tell: OnEvent, choice: Choice, rects: list[Rect]
 ) -> tuple[Event, str] | None:
     """The result of a search that the worker keeps, and the digest of the photo.
 
@@ -160,8 +160,8 @@ def _apply(
         if digest_pictures(chain(photos, read_selections(source, rects))) != choice.digest:
             return None
         digest = digest_photo(buffer, source.form, rects)
-    header = amounts_header(asdict(settings))
-    header |= {"search": choice.search, "output": job_header(asdict(settings))["output"]}
+    header = make_amounts_header(asdict(settings))
+    header |= {"search": choice.search, "output": make_job_header(asdict(settings))["output"]}
     try:
         return worker.submit("apply", header).result(tell, lazily=True), digest
     except WorkerProblem as problem:
@@ -207,7 +207,7 @@ def read_photo(
         name: of the picture.
         shift: from there to where it lies in the buffer.
     """
-    bands = (read(buffer, strip.moved(*shift), form.name) for strip in strips(rect, form.pixel_bytes))
+    bands = (read(buffer, strip.translate(*shift), form.name) for strip in split_into_strips(rect, form.pixel_bytes))
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 
 
@@ -215,7 +215,7 @@ def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
     if Gimp.Selection.is_empty(source.image):
         return []
-    return [pack_selection(astuple(rect), layers.selected(source, rect)) for rect in rects]
+    return [pack_selection(astuple(rect), layers.read_selection(source, rect)) for rect in rects]
 
 
 def build_layer(
@@ -232,9 +232,9 @@ def build_layer(
     masks: list[Mask] = []
     rest = take_masks(pictures, masks)
     if settings.output == PRODUCTS:
-        return product_group(source, name, rest, _show_masks(masks, limits))
+        return build_product_group(source, name, rest, _show_masks(masks, limits))
     parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in rest)
-    make = layers.whole_layer if settings.output == WHOLE_LAYER else layers.result_layer
+    make = layers.build_whole_layer if settings.output == WHOLE_LAYER else layers.build_result_layer
     return make(source, name, parts)
 
 
@@ -242,5 +242,5 @@ def _show_masks(masks: Sequence[Mask], limits: Sequence[Mask | None]) -> Iterato
     """Where and how far changes are to be seen, one byte a pixel."""
     for mask in masks:
         limit = find_limit(mask.rect, limits)
-        for rect, changed in mask.bands():
+        for rect, changed in mask.iterate_bands():
             yield rect, apply_limit(rect, changed, limit)

@@ -7,16 +7,16 @@ from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client.settings import (
-    ABOUT_LOCKS,
     AMOUNTS,
     DEFAULT_KEEP_EXPRESSION,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     FACES,
     FULL_AMOUNT,
+    LOCK_BLURB,
     LOCKS,
+    MAX_AMOUNT,
     MODES,
-    MOST_AMOUNT,
     OUTPUTS,
     PRIORS,
 )
@@ -27,7 +27,7 @@ STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
 # An argument, and no setting of a run: every image is protected by the same settings.
 ALL_IMAGES = "all-images"
 _MORE_STRENGTH = 0.15
-_MOST_SEEDS = 2**31
+_SEED_COUNT = 2**31
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -76,17 +76,17 @@ def declare(procedure: Gimp.Procedure) -> None:
         _FLAGS,
     )
     for name, _part, label in LOCKS:
-        procedure.add_boolean_argument(name.replace("_", "-"), label, ABOUT_LOCKS, False, _FLAGS)
+        procedure.add_boolean_argument(name.replace("_", "-"), label, LOCK_BLURB, False, _FLAGS)
     declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
     declare_choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
     declare_choice(procedure, "mode", _("Dir_ection"), _("Where recognisers shall be led"), MODES)
     declare_choice(procedure, "prior", _("Chan_ge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
-        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, _MOST_SEEDS - 1, 0, _FLAGS
+        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, _SEED_COUNT - 1, 0, _FLAGS
     )
     for name, label, blurb in AMOUNTS:
-        procedure.add_int_argument(name, label, blurb, 0, MOST_AMOUNT, FULL_AMOUNT, _FLAGS)
+        procedure.add_int_argument(name, label, blurb, 0, MAX_AMOUNT, FULL_AMOUNT, _FLAGS)
     procedure.add_boolean_argument(
         ALL_IMAGES, _("All open image_s"), _("Every open image, each with its selected layer"), False, _FLAGS
     )
@@ -118,24 +118,24 @@ def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
     return RunSettings(**(known | others))
 
 
-def grant(settings: RunSettings, wish: str) -> RunSettings:
+def apply_offer(settings: RunSettings, wish: str) -> RunSettings:
     """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
     return {
         STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
-        ANOTHER: replace(settings, seed=(settings.seed + 1) % _MOST_SEEDS),
-        SHAPE: replace(settings, shape=MOST_AMOUNT),
+        ANOTHER: replace(settings, seed=(settings.seed + 1) % _SEED_COUNT),
+        SHAPE: replace(settings, shape=MAX_AMOUNT),
     }[wish]
 
 
 def list_offers(settings: RunSettings) -> tuple[str, ...]:
     """What a poor verdict on a run can offer: not what would only bring the same again."""
     offers = (STRONGER, ANOTHER, SHAPE)
-    return tuple(wish for wish in offers if _as_applied(grant(settings, wish)) != _as_applied(settings))
+    return tuple(wish for wish in offers if _as_applied(apply_offer(settings, wish)) != _as_applied(settings))
 
 
 def _as_applied(settings: RunSettings) -> RunSettings:
     """With the shape that the amount of everything leaves of it, as ``c2p_core.faces.amounts``."""
-    return replace(settings, shape=min(MOST_AMOUNT, settings.amount * settings.shape // 100))
+    return replace(settings, shape=min(MAX_AMOUNT, settings.amount * settings.shape // 100))
 
 
 def declare_choice(

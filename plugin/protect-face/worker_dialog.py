@@ -12,7 +12,7 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk  # noqa: E402
 from worker_client import Event, WorkerProblem  # noqa: E402
 from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, describe, perform  # noqa: E402
-from worker_client.texts import _, sentence, stage  # noqa: E402
+from worker_client.texts import _, describe_stage, to_sentence  # noqa: E402
 
 import run  # noqa: E402
 
@@ -63,7 +63,7 @@ def show(help_id: str) -> None:
 
     def show_progress(event: Event) -> None:
         if event.kind in ("queued", "progress"):
-            buffer.set_text(stage(event.header))
+            buffer.set_text(describe_stage(event.header))
 
     def show_help(_dialog: Gtk.Dialog, key: Gdk.EventKey) -> bool:
         if key.keyval == Gdk.KEY_F1:
@@ -88,4 +88,4 @@ def _perform_and_describe(action: str, show_progress: Callable[[Event], object])
     try:
         return describe(action, perform(action, run.connect, show_progress))
     except WorkerProblem as problem:
-        return sentence(problem.message)
+        return to_sentence(problem.message)

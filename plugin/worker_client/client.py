@@ -23,14 +23,14 @@ from worker_client.constants import (
     WORKER,
 )
 from worker_client.errors import WorkerProblem
-from worker_client.location import find_worker, native, read_endpoint, readable, tail
+from worker_client.location import find_worker, read_endpoint, read_tail, to_native, to_readable
 from worker_client.messages import Message
 from worker_client.protocol import (
     TEXT,
     OtherVersion,
     ProtocolError,
     StreamClosed,
-    proof,
+    compute_proof,
     read_message,
     same_secret,
     write_message,
@@ -128,7 +128,7 @@ class Worker(object):
             write_message(self._stream, message, pictures)
             job = Job(self._stream, self._jobs)
         except StreamClosed:
-            raise self._last_words()
+            raise self._explain_closed_stream()
         except ProtocolError as error:
             raise WorkerProblem("picture-not-sent", reason=str(error))
         finally:
@@ -137,7 +137,7 @@ class Worker(object):
                 self.close()
         return job
 
-    def _last_words(self):
+    def _explain_closed_stream(self):
         # type: () -> WorkerProblem
         """Why the worker cut the connection off: it may have refused a job before it had the whole of it."""
         for event in Job(self._stream, self._jobs).events():
@@ -190,7 +190,7 @@ class Job(object):
         """
         while True:
             try:
-                event = self._next(poll, lazily)
+                event = self._read_event(poll, lazily)
             except StreamClosed:
                 event = Event(ERROR, Message("worker-gone").described())
             except ProtocolError as error:
@@ -200,12 +200,12 @@ class Job(object):
             if event.kind in LAST_KINDS:
                 return
 
-    def result(self, tell, lazily=False):
+    def result(self, on_event, lazily=False):
         # type: (Callable[[Event], object], bool) -> Event
         """Waits for the result.
 
         Args:
-            tell: gets every event before it.
+            on_event: gets every event before it.
             lazily: the pictures' strips come while they are used, which spares memory. They can be used once and in
                 their order; the connection serves for nothing else before, and has to be closed when they are not.
 
@@ -217,7 +217,7 @@ class Job(object):
         while event.kind != RESULT:
             if event.kind == ERROR:
                 raise WorkerProblem.from_worker(event.header)
-            tell(event)
+            on_event(event)
             event = next(events)
         return event
 
@@ -230,7 +230,7 @@ class Job(object):
         except StreamClosed:
             pass  # ``events`` tells of it
 
-    def _next(self, poll, lazily):
+    def _read_event(self, poll, lazily):
         # type: (float, bool) -> Event
         if not self._stream.wait(poll):
             if self._cancelled_at is not None and time.time() - self._cancelled_at > CANCEL_SECONDS:
@@ -240,22 +240,22 @@ class Job(object):
         header, pictures = read_message(self._stream, lazily=lazily)
         kind = header.get("kind")
         # What names no job ends the connection, and this job with it.
-        ours = header.get("job") in (None, self._number)
-        if lazily and not (ours and kind == RESULT):
+        is_ours = header.get("job") in (None, self._number)
+        if lazily and not (is_ours and kind == RESULT):
             for picture in pictures:
                 picture.strips = list(picture.strips)
-        if not ours:
+        if not is_ours:
             return Event("waiting")  # the rest of an earlier, cancelled job
         if kind not in EVENT_KINDS:
             raise ProtocolError("it is a message of an unknown kind")
         if kind == ERROR and not all(isinstance(header.get(name), TEXT) for name in ("code", "text")):
             raise ProtocolError("it is an error without a code or words")
         for picture in pictures:
-            picture.strips = _reported(picture.strips) if lazily else picture.strips
+            picture.strips = _read_strips(picture.strips) if lazily else picture.strips
         return Event(str(kind), header, pictures)
 
 
-def _reported(strips):
+def _read_strips(strips):
     # type: (Iterable[bytes]) -> Iterator[bytes]
     """Strips whose end, when the worker goes before they have come, is said as everything else that it does."""
     try:
@@ -287,7 +287,7 @@ def ask(run_folder, kind, client):
     stream = connection[0]
     try:
         write_message(stream, {"kind": kind, "job": 1})
-        if not _comes(stream, ANSWER_SECONDS, None):
+        if not _wait_for_message(stream, ANSWER_SECONDS, None):
             raise Silent("it does not answer")
         return read_message(stream, 0)[0]
     except Silent:
@@ -343,16 +343,16 @@ def diagnose(location=None):
         return {"problem": problem.message["text"]}
     diagnosis = {
         "protocol": PROTOCOL,
-        "found by": readable(location.source),
-        "command": [readable(word) for word in location.command],
-        "run folder": readable(location.run_folder),
+        "found by": to_readable(location.source),
+        "command": [to_readable(part) for part in location.command],
+        "run folder": to_readable(location.run_folder),
     }
     endpoint = read_endpoint(location.run_folder)
     diagnosis["running"] = endpoint is not None
-    diagnosis["start log"] = tail(os.path.join(location.run_folder, START_LOG))
+    diagnosis["start log"] = read_tail(os.path.join(location.run_folder, START_LOG))
     if endpoint is not None:
         diagnosis["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        diagnosis["log"] = tail(native(endpoint.get("log")))
+        diagnosis["log"] = read_tail(to_native(endpoint.get("log")))
     try:
         status = ask(location.run_folder, STATUS, "diagnosis")
         if status is not None:
@@ -366,11 +366,11 @@ def diagnose(location=None):
 
 def _connect(location, client, on_waiting):
     # type: (WorkerLocation, str, Callable[[float], object] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]]
-    began = time.time()
+    start_time = time.time()
 
-    def waited():
+    def report_wait():
         # type: () -> float
-        seconds = time.time() - began
+        seconds = time.time() - start_time
         if on_waiting is not None:
             on_waiting(seconds)
         return seconds
@@ -378,7 +378,7 @@ def _connect(location, client, on_waiting):
     def reach():
         # type: () -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
         try:
-            return _reach(location.run_folder, client, WORK, waited)
+            return _reach(location.run_folder, client, WORK, report_wait)
         except Silent:
             return None
 
@@ -386,29 +386,29 @@ def _connect(location, client, on_waiting):
     if connection is not None:
         return connection
     process = start(location)
-    _started.append(process)
-    while waited() < (READY_SECONDS if process.poll() is None else START_SECONDS):
+    _processes.append(process)
+    while report_wait() < (READY_SECONDS if process.poll() is None else START_SECONDS):
         time.sleep(_POLL)
         connection = reach()
         if connection is not None:
             return connection
         # 0 means that another one was faster and has the lock.
         if process.poll() not in (None, 0):
-            raise WorkerProblem("worker-not-started", why=_last_log_line(location))
-    raise WorkerProblem("worker-start-too-long", seconds=int(waited()), why=_last_log_line(location))
+            raise WorkerProblem("worker-not-started", why=_read_last_log_line(location))
+    raise WorkerProblem("worker-start-too-long", seconds=int(report_wait()), why=_read_last_log_line(location))
 
 
 # Kept so that Python does not complain of a process that is meant to outlive it.
-_started = []  # type: list[Any]
+_processes = []  # type: list[Any]
 
 
-def _last_log_line(location):
+def _read_last_log_line(location):
     # type: (WorkerLocation) -> str | Message
-    lines = tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
+    lines = read_tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
     return lines[-1][:200] if lines else Message("start-log-empty")
 
 
-def _reach(run_folder, client, wants, waited=None):
+def _reach(run_folder, client, wants, report_wait=None):
     # type: (str, str, str, Callable[[], float] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
     """Connects and shakes hands with a running worker; None when there is none.
 
@@ -420,23 +420,23 @@ def _reach(run_folder, client, wants, waited=None):
     if endpoint is None:
         return None
     if endpoint["protocol"] != PROTOCOL:
-        raise _other_version(endpoint["protocol"])
+        raise _explain_other_version(endpoint["protocol"])
     stream = hello = None
     try:
-        stream = open_stream(endpoint["transport"], native(endpoint["address"]))
-        hello = shake_hands(stream, str(endpoint["token"]), client, wants, waited)
+        stream = open_stream(endpoint["transport"], to_native(endpoint["address"]))
+        hello = shake_hands(stream, str(endpoint["token"]), client, wants, report_wait)
         return stream, hello
     except Silent:
         raise
     except StreamClosed:
         return None
     except WorkerProblem as problem:
-        now = read_endpoint(run_folder)
-        if problem.code == "wrong-token" and (now is None or now["token"] != endpoint["token"]):
+        current = read_endpoint(run_folder)
+        if problem.code == "wrong-token" and (current is None or current["token"] != endpoint["token"]):
             return None  # another worker has just taken the place of the one whose token we had
         raise
     except OtherVersion as error:
-        raise _other_version(error.version)
+        raise _explain_other_version(error.version)
     except ProtocolError as error:
         if endpoint["transport"] == TCP:
             return None  # a worker that has died left its file, and its port went to another program
@@ -446,21 +446,21 @@ def _reach(run_folder, client, wants, waited=None):
             stream.close()
 
 
-def shake_hands(stream, token, client, wants, waited):
+def shake_hands(stream, token, client, wants, report_wait):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
     """Both sides prove that they know the token before either says more."""
-    if not _comes(stream, ANSWER_SECONDS, waited):
+    if not _wait_for_message(stream, ANSWER_SECONDS, report_wait):
         raise Silent("it does not greet")
     greeting, _ = read_message(stream, 0)
     challenge = greeting.get("challenge")
     if greeting.get("kind") != GREETING or not isinstance(challenge, TEXT):
         raise ProtocolError("it does not greet")
     own_challenge = binascii.hexlify(os.urandom(16)).decode("ascii")
-    own_proof = proof(token, CLIENT, challenge, own_challenge)
+    own_proof = compute_proof(token, CLIENT, challenge, own_challenge)
     write_message(
         stream, {"kind": HELLO, "client": client, "wants": wants, "challenge": own_challenge, "proof": own_proof}
     )
-    if not _comes(stream, READY_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
+    if not _wait_for_message(stream, READY_SECONDS if wants == WORK else ANSWER_SECONDS, report_wait):
         if wants != WORK:
             raise Silent("it does not say hello")
         raise WorkerProblem("worker-not-ready")
@@ -470,7 +470,7 @@ def shake_hands(stream, token, client, wants, waited):
     worker_proof = hello.get("proof")
     if hello.get("kind") != HELLO or not isinstance(worker_proof, TEXT):
         raise ProtocolError("it does not say hello")
-    if not same_secret(worker_proof, proof(token, WORKER, own_challenge, challenge)):
+    if not same_secret(worker_proof, compute_proof(token, WORKER, own_challenge, challenge)):
         raise ProtocolError("it does not know the token")
     if wants == WORK:
         # The user can cancel or restart the worker; nothing else tells one that hangs from one that is busy.
@@ -478,18 +478,18 @@ def shake_hands(stream, token, client, wants, waited):
     return hello
 
 
-def _comes(stream, seconds, waited):
+def _wait_for_message(stream, seconds, report_wait):
     # type: (SocketStream | PipeStream, float, Callable[[], float] | None) -> bool
     """Whether the other side says something in time."""
-    until = time.time() + seconds
+    deadline = time.time() + seconds
     while not stream.wait(_POLL):
-        if waited is not None:
-            waited()
-        if time.time() > until:
+        if report_wait is not None:
+            report_wait()
+        if time.time() > deadline:
             return False
     return True
 
 
-def _other_version(version):
+def _explain_other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem("running-protocol-differs", plug_in=PROTOCOL, worker=version)

@@ -9,7 +9,7 @@ import traceback
 
 from worker_client.messages import Message
 from worker_client.text_files import write_text
-from worker_client.texts import as_text, sentence
+from worker_client.texts import as_text, to_sentence
 
 LOG = str("protect-face.log")
 
@@ -29,4 +29,4 @@ def report_crash(code, error, folder):
         write_text(log, trace)
     except (IOError, OSError):
         sys.stderr.write(str(trace))
-    return sentence(Message(code, error=type(error).__name__, log=as_text(log)))
+    return to_sentence(Message(code, error=type(error).__name__, log=as_text(log)))

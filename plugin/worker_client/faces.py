@@ -45,11 +45,11 @@ def detect_faces(submit_find, full, faces, selecting, on_event, known=()):
         _check_places(faces, known, detection["faces"])
     if not detection["chosen"]:
         raise _explain_no_face(detection["faces"], faces)
-    touched = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
-    if not touched:
+    numbers = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
+    if not numbers:
         raise Refused("selection-beside-faces")
-    needed = [region for region in detection["regions"] if set(region["faces"]) & set(touched)]
-    return dict(detection, chosen=touched, regions=needed)
+    regions = [region for region in detection["regions"] if set(region["faces"]) & set(numbers)]
+    return dict(detection, chosen=numbers, regions=regions)
 
 
 def get_chosen_faces(detection):
@@ -58,22 +58,22 @@ def get_chosen_faces(detection):
     return [face for face in detection["faces"] if face["number"] in detection["chosen"]]
 
 
-def list_left_out(detection, wanted):
+def list_left_out(detection, choice):
     # type: (dict[str, Any], str | list[int]) -> list[dict[str, Any]]
     """The faces that the user wanted and that can't be protected.
 
     Args:
         detection: result of "find".
-        wanted: which ones, as the user chose, or their numbers.
+        choice: which ones, as the user chose, or their numbers.
     """
     skipped = [face for face in detection["faces"] if face["skipped"] and face["selected"] > 0]
-    if wanted == SELECTED:
+    if choice == SELECTED:
         return [face for face in skipped if face["selected"] >= _MIN_SELECTED]
-    if wanted == LARGEST:
+    if choice == LARGEST:
         # Numbers go by size; smaller ones were not wanted.
-        first = min(detection["chosen"] or [0])
-        return [face for face in skipped if face["number"] < first]
-    return skipped if wanted == ALL else [face for face in skipped if face["number"] in wanted]
+        largest_chosen = min(detection["chosen"] or [0])
+        return [face for face in skipped if face["number"] < largest_chosen]
+    return skipped if choice == ALL else [face for face in skipped if face["number"] in choice]
 
 
 def get_region_rects(detection):
@@ -95,14 +95,14 @@ def keep_faces_inside(faces, rects):
     return inside
 
 
-def _check_places(numbers, known, found):
+def _check_places(numbers, known, detected):
     # type: (Sequence[int], Sequence[dict[str, Any]], Sequence[dict[str, Any]]) -> None
     """Whether numbers still stand for the same faces: in a layer that was cropped or turned they may be others'.
 
     Raises:
         Refused: one of the faces is not where it was.
     """
-    before, now = ({face["number"]: face["box"] for face in faces} for faces in (known, found))
+    before, now = ({face["number"]: face["box"] for face in faces} for faces in (known, detected))
     if not all(number in now and _box_iou(before[number], now[number]) >= _SAME_FACE_IOU for number in numbers):
         raise Refused("chosen-faces-moved")
 
@@ -111,8 +111,8 @@ def _box_iou(first, second):
     # type: (Sequence[float], Sequence[float]) -> float
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / (_area(first) + _area(second) - both)
+    intersection = max(0.0, width) * max(0.0, height)
+    return intersection / (_area(first) + _area(second) - intersection)
 
 
 def _area(box):
@@ -126,14 +126,14 @@ def _contains(rect, box):
     return 0 <= x < rect[2] and 0 <= y < rect[3]
 
 
-def _explain_no_face(faces, wanted):
+def _explain_no_face(faces, choice):
     # type: (list[dict[str, Any]], str | list[int]) -> Refused
     if not faces:
         return Refused("no-face")
     if all(face["skipped"] for face in faces):
         return Refused("no-face-usable", why=faces[0]["skipped"])
-    if wanted == SELECTED:
+    if choice == SELECTED:
         return Refused("no-face-selected")
-    if wanted == LARGEST:
+    if choice == LARGEST:
         return Refused("selection-beside-faces")
     return Refused("protected-faces-gone")

@@ -809,7 +809,7 @@ class Message(object):
     def described(self):
         # type: () -> dict[str, Any]
         """As JSON has it: code, fields and the English text."""
-        fields = {name: _described(value) for name, value in self.fields.items()}
+        fields = {name: _to_json(value) for name, value in self.fields.items()}
         return {"code": self.code, "fields": fields, "text": self.text()}
 
     def __str__(self):
@@ -818,8 +818,8 @@ class Message(object):
 
     def __repr__(self):
         # type: () -> str
-        named = "".join(", {}={!r}".format(*pair) for pair in sorted(self.fields.items()))
-        return str("Message({!r}{})".format(self.code, named))
+        fields = "".join(", {}={!r}".format(*pair) for pair in sorted(self.fields.items()))
+        return str("Message({!r}{})".format(self.code, fields))
 
     def __eq__(self, other):
         # type: (object) -> bool
@@ -849,10 +849,10 @@ def render(code, fields, translate=None):
         ValueError: a field is of another kind than the text wants.
     """
     text = ENGLISH[code] if translate is None else translate(ENGLISH[code])
-    return text.format(**{str(name): _in_words(value, translate) for name, value in fields.items()})
+    return text.format(**{str(name): _render_value(value, translate) for name, value in fields.items()})
 
 
-def told(message, translate=None):
+def render_message(message, translate=None):
     # type: (Mapping[str, Any], Translate | None) -> str
     """The sentence of a message that came as JSON; its own English text where this catalogue can't render it.
 
@@ -864,20 +864,20 @@ def told(message, translate=None):
         return "%s" % (message.get("text") or message.get("code"),)
 
 
-def _described(value):
+def _to_json(value):
     # type: (Any) -> Any
     if isinstance(value, Message):
         return value.described()
-    return [_described(part) for part in value] if isinstance(value, (list, tuple)) else value
+    return [_to_json(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def _in_words(value, translate):
+def _render_value(value, translate):
     # type: (Any, Translate | None) -> Any
     if isinstance(value, Message):
         return value.text(translate)
     if isinstance(value, dict):
-        return told(value, translate)
+        return render_message(value, translate)
     if isinstance(value, (list, tuple)):
-        between = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
-        return between.join("%s" % (_in_words(part, translate),) for part in value)
+        separator = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
+        return separator.join("%s" % (_render_value(part, translate),) for part in value)
     return value

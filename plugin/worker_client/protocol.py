@@ -115,7 +115,7 @@ class Picture(object):
         }
 
 
-def proof(token, who, first, second):
+def compute_proof(token, who, first, second):
     # type: (str, str, str, str) -> str
     """What only someone who knows the token can say; ``who`` is "client" or "worker"."""
     text = ":".join((who, first, second)).encode("ascii", "replace")
@@ -141,14 +141,14 @@ def write_message(stream, header, pictures=()):
     for picture in pictures:
         if picture.icc:
             stream.write(picture.icc)
-        left = picture.size
+        remaining = picture.size
         for strip in picture.strips:
-            left -= len(strip)
-            if left < 0:
+            remaining -= len(strip)
+            if remaining < 0:
                 break
             stream.write(strip)
-        if left:
-            raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(left)))
+        if remaining:
+            raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(remaining)))
 
 
 def write_header(stream, header, entries, payload_bytes):
@@ -187,9 +187,9 @@ def read_message(stream, payload_limit=PAYLOAD_LIMIT, lazily=False):
         OtherVersion: it comes from another protocol.
     """
     header, entries, _ = read_header(stream, payload_limit=payload_limit)
-    pictures = [_picture(entry) for entry in entries]
+    pictures = [_make_picture(entry) for entry in entries]
     for picture, entry in zip(pictures, entries):
-        strips = _strips(stream, picture, entry["icc"])
+        strips = _read_strips(stream, picture, entry["icc"])
         picture.strips = strips if lazily else list(strips)
     return header, pictures
 
@@ -217,7 +217,7 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
         raise OtherVersion(version)
     if header_bytes > header_limit or payload_bytes > payload_limit:
         raise ProtocolError("it is larger than a message may be")
-    header = _parsed(stream.read(header_bytes))
+    header = _parse_header(stream.read(header_bytes))
     entries = header.pop("pictures", [])
     if not isinstance(entries, list) or len(entries) > PICTURES_LIMIT:
         raise ProtocolError("'pictures' is invalid")
@@ -226,7 +226,7 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     return header, entries, payload_bytes
 
 
-def _strips(stream, picture, icc_bytes):
+def _read_strips(stream, picture, icc_bytes):
     # type: (Stream, Picture, int) -> Iterator[bytes]
     picture.icc = bytes(stream.read(icc_bytes))
     rows = max(1, STRIP_BYTES // picture.row_bytes)
@@ -234,7 +234,7 @@ def _strips(stream, picture, icc_bytes):
         yield bytes(stream.read(min(rows, picture.height - top) * picture.row_bytes))
 
 
-def _parsed(text):
+def _parse_header(text):
     # type: (bytearray) -> dict[str, Any]
     try:
         header = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
@@ -251,7 +251,7 @@ def _refuse_constant(word):
     raise ValueError(word)
 
 
-def _picture(entry):
+def _make_picture(entry):
     # type: (dict[str, Any]) -> Picture
     return Picture(
         str(entry["name"]),

@@ -60,7 +60,7 @@ def pack_selection(rect, strips):
     return Picture("selection", x, y, width, height, 1, "u8", strips=(strip.translate(_AT_LEAST_1) for strip in strips))
 
 
-def all_or_nothing(mask):
+def binarise_mask(mask):
     # type: (bytes) -> bytes
     """255 where a mask that came back says that something changed, however little is to be seen of it; 0 elsewhere."""
     return mask.translate(_ALL_OR_NOTHING)
@@ -71,21 +71,21 @@ class PixelDigest(object):
 
     def __init__(self):
         # type: () -> None
-        self._found = hashlib.sha256()
+        self._hash = hashlib.sha256()
 
     @property
     def value(self):
         # type: () -> str
-        return self._found.hexdigest()
+        return self._hash.hexdigest()
 
     def begin(self, picture):
         # type: (Picture) -> None
-        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
-        self._found.update(where.encode("utf-8"))
+        header = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
+        self._hash.update(header.encode("utf-8"))
 
     def add(self, strip):
         # type: (bytes) -> None
-        self._found.update(strip)
+        self._hash.update(strip)
 
 
 def digest_pictures(pictures):
@@ -109,7 +109,7 @@ def read_masks(pictures):
     masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not masks:
         raise Refused("nothing-changed")
-    return {rect: all_or_nothing(mask) for rect, mask in masks.items()}
+    return {rect: binarise_mask(mask) for rect, mask in masks.items()}
 
 
 def pair_with_masks(pictures):
@@ -119,8 +119,8 @@ def pair_with_masks(pictures):
     Raises:
         Refused: there are none.
     """
-    changed = read_masks(pictures)
-    return [(picture, changed[get_bounds(picture)]) for picture in pictures if picture.name == "protected"]
+    masks = read_masks(pictures)
+    return [(picture, masks[get_bounds(picture)]) for picture in pictures if picture.name == "protected"]
 
 
 def get_product_pictures(pictures):

@@ -17,7 +17,7 @@ AMOUNTS = (
     ("light", _("_Light"), _("How much of the change of light is applied")),
     ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
 )
-FULL_AMOUNT, MOST_AMOUNT = 100, 120
+FULL_AMOUNT, MAX_AMOUNT = 100, 120
 FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
 # Parts of a face that shape never moves.
 LOCKS = (
@@ -26,7 +26,7 @@ LOCKS = (
     ("lock_nose", "nose", _("Lock _nose")),
     ("lock_jaw", "jaw", _("Lock _jaw")),
 )
-ABOUT_LOCKS = _("Shape does not move this part at all; light and makeup may still change it")
+LOCK_BLURB = _("Shape does not move this part at all; light and makeup may still change it")
 # For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
 PRESETS = (
     _("natural makeup"),
@@ -58,7 +58,7 @@ CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected laye
 
 # Of a layer that a run made, or of the group.
 PARASITE = str("protect-face")
-_TO_WORKER = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
+_WORKER_SETTINGS = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -68,42 +68,42 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event
 
 
-def job_header(settings):
+def make_job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """The header of "protect" and "search"; ``steps`` 0 stands for the worker's usual number."""
-    header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    header = {name: settings[name] for name in _WORKER_SETTINGS if name in settings}
     locks = [part for name, part, _label in LOCKS if settings.get(name)]
     if locks:
         header["locks"] = locks
-    header.update(amounts_header(settings))
+    header.update(make_amounts_header(settings))
     header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
     if settings.get("steps"):
         header["steps"] = settings["steps"]
     return header
 
 
-def amounts_header(settings):
+def make_amounts_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """How much of a search is applied, as the worker reads it: factors, 1 for what was found."""
     return {name: settings[name] / 100.0 for name, _label, _blurb in AMOUNTS if name in settings}
 
 
-def search_settings(settings):
+def get_search_settings(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
     """The settings that a search depends on: with the same ones it need not run again."""
-    names = _TO_WORKER + tuple(name for name, _part, _label in LOCKS) + ("steps",)
+    names = _WORKER_SETTINGS + tuple(name for name, _part, _label in LOCKS) + ("steps",)
     return {name: settings[name] for name in names if name in settings}
 
 
-def settings_to_strengthen(kept, steps):
+def make_strengthen_settings(settings, steps):
     # type: (dict[str, Any], int) -> dict[str, Any]
     """The settings of a run that strengthens a result.
 
     Args:
-        kept: those of the run that made it, as far as they are known; its amounts were chosen for another search.
+        settings: those of the run that made it, as far as they are known; its amounts were chosen for another search.
         steps: of the search; 0 for the usual number.
     """
-    return dict(kept, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+    return dict(settings, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
 
 
 def name_layer(settings):
@@ -112,14 +112,14 @@ def name_layer(settings):
     return settings["prompt"].strip() or _("Protected face")
 
 
-def pack_run_record(source, size, own, settings, result, pixels):
+def pack_run_record(source, size, tattoo, settings, result, pixels):
     # type: (int, tuple[int, int], int, dict[str, Any], Event, dict[str, Any]) -> str
     """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
 
     Args:
         source: tattoo of the layer that was protected.
         size: its width and height.
-        own: of the result layer.
+        tattoo: of the result layer.
         settings: of the run.
         result: of "protect".
         pixels: of the layer that was protected, see ``pack_pixels``.
@@ -128,7 +128,7 @@ def pack_run_record(source, size, own, settings, result, pixels):
         "version": 1,
         "source": source,
         "size": list(size),
-        "layer": own,
+        "layer": tattoo,
         "pixels": pixels,
         # Under this name layers of version 0.1 keep them, which can still be checked and strengthened.
         "wishes": settings,
@@ -144,12 +144,12 @@ def pack_pixels(rects, digest):
     return {"rects": [list(rect) for rect in rects], "digest": digest}
 
 
-def unpack_run_record(text, own):
+def unpack_run_record(text, tattoo):
     # type: (str | bytes, int) -> dict[str, Any] | None
     """What ``pack_run_record`` gave; None when it is none of ours or damaged.
 
     Its "pixels" are None when it is of a version that did not keep them.
-    Its "source" is None when ``own``, the tattoo of the layer that has it, is another than then: GIMP copies what a
+    Its "source" is None when ``tattoo``, the tattoo of the layer that has it, is another than then: GIMP copies what a
     layer keeps, and in the copy's image the source's tattoo may be that of any layer.
     """
     try:
@@ -158,25 +158,25 @@ def unpack_run_record(text, own):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("source"), int):
         return None
-    if record.get("layer", own) != own:
+    if record.get("layer", tattoo) != tattoo:
         record["source"] = None
-    if not _are_pixels(record.setdefault("pixels", None)):
+    if not _is_pixel_record(record.setdefault("pixels", None)):
         record["pixels"] = None
     return record if isinstance(record.get("wishes"), dict) else None
 
 
-def find_run_record(own, tattoo, every):
+def find_run_record(record, tattoo, records):
     # type: (dict[str, Any] | None, int, Sequence[dict[str, Any]]) -> dict[str, Any] | None
     """The run that a selected layer tells of: the one that made it, else the topmost on it; None when it is neither.
 
     Args:
-        own: what the layer, or the group that it is in, remembers; None when no run made it.
+        candidate: what the layer, or the group that it is in, remembers; None when no run made it.
         tattoo: of the layer.
-        every: what the image's results remember, from the top.
+        records: what the image's results remember, from the top.
     """
-    if own is None or own["source"] is None:
-        return next((record for record in every if record["source"] == tattoo), own)
-    return own
+    if record is None or record["source"] is None:
+        return next((candidate for candidate in records if candidate["source"] == tattoo), record)
+    return record
 
 
 def replaces(record, earlier):
@@ -185,25 +185,25 @@ def replaces(record, earlier):
 
     In a photo that was cropped or scaled between the two nobody knows.
     """
-    same = earlier["source"] is not None and earlier["source"] == record["source"]
-    if not same or earlier.get("size") != record.get("size"):
+    same_source = earlier["source"] is not None and earlier["source"] == record["source"]
+    if not same_source or earlier.get("size") != record.get("size"):
         return False
-    return _list_done(earlier) <= _list_done(record)
+    return _list_protected(earlier) <= _list_protected(record)
 
 
-def list_protected_faces(every, source, size):
+def list_protected_faces(records, source, size):
     # type: (Sequence[dict[str, Any]], int, tuple[int, int]) -> str | list[int]
     """The faces that runs have protected; all when that is not known, as in a photo that was cropped or scaled since.
 
     Args:
-        every: what the image's results remember.
+        records: what the image's results remember.
         source: tattoo of the photo.
         size: its width and height now, by which its faces are numbered.
     """
-    runs = [record for record in every if record["source"] == source]
+    runs = [record for record in records if record["source"] == source]
     if any(record.get("size") != list(size) for record in runs):
         return ALL
-    return sorted({number for record in runs for number in _list_done(record)}) or ALL
+    return sorted({number for record in runs for number in _list_protected(record)}) or ALL
 
 
 def list_faces_of_run(record, size):
@@ -214,13 +214,13 @@ def list_faces_of_run(record, size):
     return [face for face in record.get("faces", []) if face["similarities"]]
 
 
-def _list_done(record):
+def _list_protected(record):
     # type: (dict[str, Any]) -> set[int]
     """Numbers of the faces that a run has protected."""
     return {face["number"] for face in record.get("faces", []) if face["similarities"]}
 
 
-def _are_pixels(pixels):
+def _is_pixel_record(pixels):
     # type: (Any) -> bool
     """Whether this is what ``pack_pixels`` gives; the file that it came from may be anybody's."""
     if not isinstance(pixels, dict) or not isinstance(pixels.get("rects"), list):

@@ -9,7 +9,7 @@ import os
 from worker_client.texts import as_text
 
 
-def host_path(path):
+def to_host_path(path):
     # type: (str | bytes) -> str | bytes
     """A path of the host's as Python takes it.
 
@@ -25,5 +25,5 @@ def write_text(path, text):
     Raises:
         IOError, OSError: that is not possible there.
     """
-    with io.open(host_path(path), "w", encoding="utf-8") as stream:
+    with io.open(to_host_path(path), "w", encoding="utf-8") as stream:
         stream.write(text)

@@ -63,7 +63,7 @@ class _Patience(object):
     def limit(self, seconds):
         # type: (float | None) -> None
         """Everything until the next call of this must be over within ``seconds``; None for no limit."""
-        self._deadline = _deadline(seconds)
+        self._deadline = _make_deadline(seconds)
 
     def allow_pauses(self, seconds):
         # type: (float | None) -> None
@@ -99,7 +99,7 @@ class SocketStream(_Patience):
         view = memoryview(data)
         done = 0
         while done < count:
-            received = self._patiently(lambda at=done: self._socket.recv_into(view[at : at + CHUNK]))
+            received = self._retry(lambda at=done: self._socket.recv_into(view[at : at + CHUNK]))
             if received == 0:
                 raise StreamClosed("the connection was closed")
             done += received
@@ -110,12 +110,12 @@ class SocketStream(_Patience):
         view = memoryview(data)
         done = 0
         while done < len(view):
-            done += self._patiently(lambda at=done: self._socket.send(view[at : at + CHUNK]))
+            done += self._retry(lambda at=done: self._socket.send(view[at : at + CHUNK]))
 
     def wait(self, seconds=None):
         # type: (float | None) -> bool
         """Whether something has come, or the other side has gone, within ``seconds``; None waits for that."""
-        deadline = _deadline(seconds)
+        deadline = _make_deadline(seconds)
         while True:
             try:
                 timeout = () if deadline is None else (max(0.0, deadline - _now()),)
@@ -129,7 +129,7 @@ class SocketStream(_Patience):
         # type: () -> None
         self._socket.close()
 
-    def _patiently(self, call):
+    def _retry(self, call):
         # type: (Any) -> int
         while True:
             try:
@@ -194,6 +194,6 @@ class PipeStream(_Patience):
         self._connection.close()
 
 
-def _deadline(seconds):
+def _make_deadline(seconds):
     # type: (float | None) -> float | None
     return None if seconds is None else _now() + seconds

@@ -248,9 +248,9 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     status, error = protect(image, twice)
     assert status == "success", error
     Gimp.Selection.none(image)
-    record = originals.own_run_record(layers.source_of(image, image.get_selected_layers()))
-    again = layers.photo_of(image, image.get_selected_layers())
-    settings = run_settings.grant(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
+    record = originals.get_run_record(layers.make_source(image, image.get_selected_layers()))
+    again = layers.find_photo(image, image.get_selected_layers())
+    settings = run_settings.apply_offer(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
     check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check.choose_again(record, again))
     new = layers.read_run_record(image.get_selected_layers()[0])
     tell(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])

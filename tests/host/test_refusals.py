@@ -171,7 +171,9 @@ def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: 
 def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
     module = gimp.plug_in / "worker_client" / "report.py"
     right = module.read_text()
-    module.write_text(right.replace("def summary(", "def summary(_):\n    return {}['unheard']\n\n\ndef unused(", 1))
+    module.write_text(
+        right.replace("def summarise_result(", "def summarise_result(_):\n    return {}['unheard']\n\n\ndef unused(", 1)
+    )
     try:
         told = gimp.script("""
             image, source = portrait()

@@ -69,10 +69,10 @@ WORDS = """
 import os as _os
 from pathlib import Path as _Path
 
-_show_error = _error
+_show_error = _make_error
 
 
-def _error(procedure, words):
+def _make_error(procedure, words):
     (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
     return _show_error(procedure, words)
 """
@@ -117,7 +117,7 @@ _sort = sort_for_reading
 def sort_for_reading(outcomes):
     share, rows = _Path(_os.environ["SHARE"]), _sort(outcomes)
     _Gimp.Display.get_by_id(int((share / "display").read_text())).delete()
-    (share / "shown.part").write_text(_json.dumps([[row.name, row.result is not None, verdict(row)] for row in rows]))
+    (share / "shown.part").write_text(_json.dumps([[row.name, row.result is not None, describe_outcome(row)] for row in rows]))
     (share / "shown.part").rename(share / "shown.txt")
     return rows
 """
@@ -125,7 +125,7 @@ ADDED = {
     "dialog": DRIVER,
     "images_dialog": LISTED,
     "procedures": WORDS,
-    "check_dialog": SHOWN.replace("{name}", "_content"),
+    "check_dialog": SHOWN.replace("{name}", "_build_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
     "check": TWO_STEPS,
 }
@@ -369,7 +369,7 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
 
 
 # Whether the dialog has asked the worker and counted the faces.
-READY = "found['ready'] = dialog._button.get_sensitive()"
+READY = "found['ready'] = dialog._quick_button.get_sensitive()"
 PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
 
 
@@ -582,13 +582,13 @@ def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> 
     place = window.ask("""
 shown, full = dialog._preview._photo
 left, top, width, _height = dialog._preview._drawn
-x0, y0, x1, y1 = dialog._usable()[0]["box"]
+x0, y0, x1, y1 = dialog._list_usable_faces()[0]["box"]
 scale = width / full[0]
 _, x, y = dialog._preview.get_window().get_origin()
 found["at"] = [round(x + left + (x0 + x1) / 2 * scale), round(y + top + (y0 + 2 * y1) / 3 * scale)]
 """)["at"]
     window.shoot(DIALOG, "faces")
-    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._button.get_sensitive()"
+    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._quick_button.get_sensitive()"
     window.do("xdotool", "mousemove", *map(str, place))
     # A double click is two clicks, however fast.
     for clicks, expected in ((1, []), (1, [1]), (2, [1]), (1, [])):
@@ -867,7 +867,7 @@ found["line"] = dialog._status.get_text()
 def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
-    for start in ("dialog._button.clicked()", "dialog._start_detection()"):
+    for start in ("dialog._quick_button.clicked()", "dialog._start_detection()"):
         window.ask(f"dialog._status.set_text(''); {start}")
         line = "found['line'] = dialog._status.get_text(); " + READY
         found = window.ask_until(line, lambda found: bool(found["line"]))
@@ -965,10 +965,10 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 ) -> None:
     window.choose("Protect Face", DIALOG)
     label = window.ask_until(
-        "b = dialog._fetch; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
+        "b = dialog._fetch_button; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
         lambda found: bool(found["label"]),
     )["label"]
-    window.ask("dialog._fetch.clicked()")
+    window.ask("dialog._fetch_button.clicked()")
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
     window.ask_until("found['line'] = dialog._status.get_text()", lambda found: "once with a network" in found["line"])
     window.dismiss()

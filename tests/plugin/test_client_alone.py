@@ -111,8 +111,8 @@ def test_python_2_gets_names_in_the_encoding_of_its_file_system(monkeypatch: pyt
     # As on a Western European Windows.
     monkeypatch.setattr(location, "FILE_NAMES", "cp1252")
     monkeypatch.setattr(location, "sys", SimpleNamespace(version_info=(2, 7)))
-    assert location.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
-    assert location.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
+    assert location.to_native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
+    assert location.to_readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
 
 
 def test_a_diagnosis_is_text_whatever_bytes_a_path_has(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ with worker_client.connect() as worker:
     assert event.header["code"] == "job-crashed"
 assert worker_client.diagnose()["status"]["device"] == "cpu"
 assert worker_client.stop() and not worker_client.stop()
-from worker_client.messages import Message, told
+from worker_client.messages import Message, render_message
 sent = Message("model-unreadable", path=u"/\\xfc", reason="x").described()
-said = told(sent, lambda t: t.replace(u"model", u"\\xb5"))
+said = render_message(sent, lambda t: t.replace(u"model", u"\\xb5"))
 assert said == u"The \\xb5 file /\\xfc can't be read (x); check its permissions.", said
 problem = worker_client.WorkerProblem("pointer-unreadable", path=u"/\\xfc")
 assert str(problem) == problem.message["text"].encode("utf-8") and u"/\\xfc" in problem.message["text"]

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_client.settings import job_header
+from worker_client.settings import make_job_header
 
 from tests.plugin.conftest import PLUGIN
 
@@ -60,7 +60,7 @@ def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
     parameters, protect = registered["python-fu-protect-face"]
     given = [parameter[3] for parameter in parameters]
     protect(*given[:-9], 50.0, 0.0, 100.0, 120.0, *given[-5:])
-    assert job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
+    assert make_job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
 
 
 def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
@@ -77,7 +77,7 @@ def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
     given = [parameter[3] for parameter in parameters]
     protect(*given)
     protect(*given[:-5], 1, 0, 0, 1, 0)  # GIMP hands numbers over
-    assert "locks" not in job_header(asked[0]) and job_header(asked[1])["locks"] == ["brows", "jaw"]
+    assert "locks" not in make_job_header(asked[0]) and make_job_header(asked[1])["locks"] == ["brows", "jaw"]
 
 
 def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
@@ -97,7 +97,7 @@ def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
         protect(*given[:at], said, *given[at + 1 :])
     assert [settings["keep_expression"] for settings in asked] == [True, False]
     # The worker takes true and false, and no numbers.
-    assert [json.dumps(job_header(settings)["keep_expression"]) for settings in asked] == ["true", "false"]
+    assert [json.dumps(make_job_header(settings)["keep_expression"]) for settings in asked] == ["true", "false"]
 
 
 class FakeImage:

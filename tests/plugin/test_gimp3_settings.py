@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from worker_client import Event
-from worker_client.settings import LOCKS, job_header, pack_pixels, pack_run_record, unpack_run_record
+from worker_client.settings import LOCKS, make_job_header, pack_pixels, pack_run_record, unpack_run_record
 
 from tests.plugin.conftest import PLUGIN
 
@@ -73,7 +73,7 @@ def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_
     run_settings: Any, procedure: FakeProcedure, kept: bool
 ) -> None:
     asked = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
-    assert job_header(asked)["keep_expression"] is kept
+    assert make_job_header(asked)["keep_expression"] is kept
     result = Event("result", {"settings": {}, "faces": []})
     run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
     assert run is not None and run_settings.restore_settings(run["wishes"], steps=2).keep_expression is kept
@@ -83,11 +83,11 @@ def test_what_is_locked_reaches_the_worker_and_what_strengthens_the_result(
     run_settings: Any, procedure: FakeProcedure
 ) -> None:
     asked = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
-    assert job_header(asked)["locks"] == ["nose"]
+    assert make_job_header(asked)["locks"] == ["nose"]
     result = Event("result", {"settings": {}, "faces": []})
     run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
     assert run is not None
-    assert job_header(asdict(run_settings.restore_settings(run["wishes"], steps=2)))["locks"] == ["nose"]
+    assert make_job_header(asdict(run_settings.restore_settings(run["wishes"], steps=2)))["locks"] == ["nose"]
 
 
 def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_and_nothing_locked(
@@ -96,7 +96,7 @@ def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_a
     run = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
     assert run is not None
     restored = run_settings.restore_settings(run["wishes"])
-    assert restored.keep_expression is True and "locks" not in job_header(asdict(restored))
+    assert restored.keep_expression is True and "locks" not in make_job_header(asdict(restored))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_nothing_is_offered_that_would_bring_the_same_again(
 
 
 def test_another_look_has_the_next_seed_and_the_last_is_followed_by_the_first(run_settings: Any) -> None:
-    seeds = [run_settings.grant(run_settings.RunSettings(seed=seed), "another").seed for seed in (0, 2**31 - 1)]
+    seeds = [run_settings.apply_offer(run_settings.RunSettings(seed=seed), "another").seed for seed in (0, 2**31 - 1)]
     assert seeds == [1, 0]
 
 

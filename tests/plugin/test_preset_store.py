@@ -77,13 +77,13 @@ def test_a_preset_comes_back_as_it_was_saved_without_what_depends_on_the_photo(s
     store.save("  Évening / Büro ", {**LOOK, "faces": "largest"}, png())
     ((preset,), damaged) = store.list_presets()
     assert (preset.name, preset.settings, damaged) == ("Évening / Büro", LOOK, [])
-    assert preset.thumbnail.read_bytes() == png() and store.holds("Évening / Büro")
+    assert preset.thumbnail.read_bytes() == png() and store.contains("Évening / Büro")
 
 
 def test_every_setting_of_a_run_is_kept_apart_from_the_choice_of_faces(module: ModuleType) -> None:
     amounts, locks = ([row[0] for row in rows] for rows in (settings.AMOUNTS, settings.LOCKS))
     usual = ["prompt", "strength", "keep_expression", "prior", "mode", "output", "steps", "seed"]
-    assert sorted(module.KEPT) == sorted([*usual, *amounts, *locks]) == sorted(LOOK)
+    assert sorted(module.PRESET_SETTINGS) == sorted([*usual, *amounts, *locks]) == sorted(LOOK)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -137,7 +137,7 @@ def test_names_that_differ_only_in_case_or_would_be_paths_are_different_presets(
 def test_there_is_an_end_to_the_number_of_presets_and_old_ones_can_still_be_replaced(
     store: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_PRESETS", 2)
+    monkeypatch.setattr(module, "MAX_PRESETS", 2)
     store.save("a", LOOK)
     store.save("b", LOOK)
     with raising(Refused, "presets-too-many", limit=2):

@@ -56,7 +56,7 @@ def test_progress_says_which_image_it_is_of_and_how_far_all_of_them_are(tmp_path
 
     protect_each(["a", "b", "c", "d"], protect_one, told.append, str(tmp_path))
     assert [event.header["fraction"] for event in told if event.kind == "progress"] == [0.125, 0.375, 0.625, 0.875]
-    words = [texts.stage(event.header) for event in told]
+    words = [texts.describe_stage(event.header) for event in told]
     assert words[:2] == ["Image 1 of 4: Preparing…", "Image 1 of 4: Searching…"]
     assert words[-1].startswith("Image 4 of 4: ")
 
@@ -69,7 +69,7 @@ def test_a_single_image_is_not_numbered(tmp_path: Path) -> None:
         return result(LOST)
 
     protect_each(["a"], protect_one, told.append, str(tmp_path))
-    assert texts.stage(told[0].header) == "Putting it back…" and told[0].header["fraction"] == 0.5
+    assert texts.describe_stage(told[0].header) == "Putting it back…" and told[0].header["fraction"] == 0.5
 
 
 def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor_is_called_protected() -> None:
@@ -79,7 +79,7 @@ def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor
         Outcome("poor", result(LOST, MATCHED, warnings=(warning,))),
         Outcome("none", why=Message("no-face").text()),
     ]
-    headline, none, good, poor, promise = several_images.summary(outcomes).splitlines()
+    headline, none, good, poor, promise = several_images.summarise_outcomes(outcomes).splitlines()
     assert headline == "Images with a new layer: 2 of 3."
     assert none == f"none: Left out: {Message('no-face').text()}"
     assert good == "good: Protected." and poor == f"poor: Not protected well enough. {warning.text()}"
@@ -89,7 +89,7 @@ def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor
 def test_an_image_in_which_a_face_was_left_out_is_not_called_protected() -> None:
     small = Message("eyes-too-close", distance=12, least=40)
     skipped = {"number": 2, "skipped": small.described(), "similarities": []}
-    words = several_images.verdict(Outcome("a", result(LOST) | {"left_out": [skipped]}))
+    words = several_images.describe_outcome(Outcome("a", result(LOST) | {"left_out": [skipped]}))
     assert words == f"Not every face is protected. Face 2 was left out: {small.text()}."
 
 

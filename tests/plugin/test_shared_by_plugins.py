@@ -158,15 +158,15 @@ def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
 def test_locks_are_those_of_the_library_and_a_search_with_others_is_another() -> None:
     assert tuple(part for _, part, _ in settings.LOCKS) == get_args(Part)
     locked = {**WANTED, "lock_brows": True, "lock_nose": False, "lock_jaw": True}
-    assert settings.job_header(locked)["locks"] == ["brows", "jaw"]
-    assert "locks" not in settings.job_header(WANTED | {"lock_jaw": False})
-    assert settings.search_settings(locked).items() >= {"lock_brows": True, "lock_nose": False}.items()
+    assert settings.make_job_header(locked)["locks"] == ["brows", "jaw"]
+    assert "locks" not in settings.make_job_header(WANTED | {"lock_jaw": False})
+    assert settings.get_search_settings(locked).items() >= {"lock_brows": True, "lock_nose": False}.items()
 
 
 def test_what_is_not_said_is_left_to_the_worker() -> None:
-    header = settings.job_header({**WANTED, "steps": 0, "output": "whole"})
+    header = settings.make_job_header({**WANTED, "steps": 0, "output": "whole"})
     assert header == {name: WANTED[name] for name in WANTED if name != "faces"} | {"output": "single"}
-    assert settings.job_header({**WANTED, "steps": 7, "output": "products"}) == header | {
+    assert settings.make_job_header({**WANTED, "steps": 7, "output": "products"}) == header | {
         "steps": 7,
         "output": "products",
     }
@@ -193,7 +193,7 @@ def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
 
 def test_a_result_is_strengthened_by_all_of_what_is_found_whatever_amount_was_applied() -> None:
     kept = WANTED | {"output": "products", "steps": 9, "amount": 40, "shape": 0}
-    wanted = settings.settings_to_strengthen(kept, 5)
+    wanted = settings.make_strengthen_settings(kept, 5)
     assert wanted.items() >= {"amount": 100, "shape": 100, "light": 100, "makeup": 100, "steps": 5}.items()
     assert wanted["output"] == "layer" and wanted["prompt"] == kept["prompt"] and wanted["seed"] == kept["seed"]
 
@@ -313,19 +313,19 @@ def test_a_part_of_a_mask_has_its_own_rows() -> None:
 def test_a_report_tells_what_the_worker_warns_of() -> None:
     warning = Message("check-on-processor")
     figures: dict[str, Any] = {"faces": [], "warnings": [warning.described()]}
-    assert warning.text() in report.text_report("me", figures).splitlines()
+    assert warning.text() in report.make_text_report("me", figures).splitlines()
 
 
 def test_a_report_says_first_what_it_depends_on_and_that_the_image_holds_the_photo() -> None:
     for known, layer in ((False, "Photo"), (True, None)):
         original = report.describe_original("Background", known, layer)
-        lines = report.text_report("me", {"faces": [], "original": original}).splitlines()
+        lines = report.make_text_report("me", {"faces": [], "original": original}).splitlines()
         assert (Message("original-not-certain", name="Background").text() == lines[2]) is not known
         assert (Message("original-inside", name="Photo").text() in lines) is (layer is not None)
 
 
 def test_a_face_that_was_left_out_is_told_with_its_reason() -> None:
-    assert report.headline(face(2, skipped=TOO_SMALL)) == f"Face 2 was left out: {TOO_SMALL['text']}."
+    assert report.describe_face(face(2, skipped=TOO_SMALL)) == f"Face 2 was left out: {TOO_SMALL['text']}."
 
 
 def row(name: str, other_photos: str | None, verdict: str, held_out: bool = False) -> dict[str, Any]:
@@ -343,79 +343,81 @@ STRONGER = {"strength": 0.5, "lost": 0.651, "higher": 0.75, "higher_lost": 0.784
 
 
 def test_other_photos_are_told_first_and_this_same_photo_beside_them() -> None:
-    lines = report.summary(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
+    lines = report.summarise_result(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
     assert lines[0] == "Others' photos of this person no longer lead to this one: unlikely."
     assert lines[1] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
     assert lines[2] == "With this same photo 1 of 3 no longer match it."
     assert lines[3].startswith("a, which the search did not use: other photos no longer matched, this same photo still")
     assert "0.41, threshold 0.37" in lines[3]
-    assert lines[4:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
+    assert lines[4:] == [*report.explain_verdicts([{"similarities": [LOST]}]), report.get_disclaimer()]
 
 
 @pytest.mark.parametrize("told", ["in the result", "beside it"])
 def test_nothing_is_called_protected_where_a_face_was_left_out(told: str) -> None:
     skipped = face(2, skipped=TOO_SMALL) | {"similarities": []}
     result = outcome(LOST)
-    assert report.result_title(result) == "Protected" and report.left_out(result) == []
+    assert report.choose_title(result) == "Protected" and report.describe_left_out(result) == []
     if told == "in the result":
         result["faces"].append(skipped)
     else:
         result["left_out"] = [skipped]
-    assert report.result_title(result) == "Not every face is protected"
-    assert report.left_out(result) == [report.headline(skipped)]
-    for words in (report.summary(result).splitlines(), report.advice(result)):
-        assert words.count(report.headline(skipped)) == 1
+    assert report.choose_title(result) == "Not every face is protected"
+    assert report.describe_left_out(result) == [report.describe_face(skipped)]
+    for words in (report.summarise_result(result).splitlines(), report.list_advice(result)):
+        assert words.count(report.describe_face(skipped)) == 1
 
 
 def test_nothing_is_called_protected_where_the_worker_missed_a_face() -> None:
     missed = Message("not-every-face", why=Message("face-gone"))
-    assert report.result_title(outcome(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
+    assert report.choose_title(outcome(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
 
 
 def test_a_face_that_nobody_chose_is_not_told_as_left_out() -> None:
     other = face(2, skipped=Message("face-not-chosen").described()) | {"similarities": []}
     result = outcome(LOST)
     result["faces"].append(other)
-    assert report.left_out(result) == [] and report.result_title(result) == "Protected"
+    assert report.describe_left_out(result) == [] and report.choose_title(result) == "Protected"
 
 
 def test_of_many_faces_that_were_left_out_the_rest_are_counted() -> None:
-    lines = report.name_left_out([face(number, skipped=TOO_SMALL) for number in range(1, 6)])
+    lines = report.describe_skipped([face(number, skipped=TOO_SMALL) for number in range(1, 6)])
     assert len(lines) == 4 and lines[0].startswith("Face 1 was left out") and lines[3] == "2 more faces were left out."
 
 
 def test_without_figures_of_other_photos_this_same_photo_is_all_that_is_told() -> None:
     unknown = row("a", None, "protected", held_out=True)
     del unknown["other_photos"]  # a worker from before an update may still run
-    lines = report.summary(outcome(unknown)).splitlines()
+    lines = report.summarise_result(outcome(unknown)).splitlines()
     assert lines[0] == "Others' photos of this person no longer lead to this one: not measured."
     assert lines[1] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
     assert lines[2].startswith("a, which the search did not use: this same photo no longer matched")
-    assert lines[3:] == [report.no_promise()]
-    assert report.others(unknown) == "not measured"
+    assert lines[3:] == [report.get_disclaimer()]
+    assert report.describe_other_photos(unknown) == "not measured"
 
 
 def test_more_strength_is_one_line_where_it_is_known_and_somebody_may_still_match() -> None:
     (line,) = [
-        line for line in report.summary(outcome(MAY_MATCH, stronger=STRONGER)).splitlines() if "Strength" in line
+        line
+        for line in report.summarise_result(outcome(MAY_MATCH, stronger=STRONGER)).splitlines()
+        if "Strength" in line
     ]
     assert all(figure in line for figure in ("Strength 0.75 ", " 78 % ", " 0.5 ", " 65 % "))
     for told in (outcome(LOST, stronger=STRONGER), outcome(MAY_MATCH, stronger=None), outcome(MAY_MATCH)):
-        assert "Strength" not in report.summary(told)
+        assert "Strength" not in report.summarise_result(told)
 
 
 def test_a_text_report_has_both_verdicts_of_every_recogniser() -> None:
-    lines = report.text_report("me", outcome(LOST, MAY_MATCH)).splitlines()
+    lines = report.make_text_report("me", outcome(LOST, MAY_MATCH)).splitlines()
     assert "  a: other photos no longer matched, this same photo still matched (0.41, threshold 0.37)" in lines
     assert "  b: other photos may still be matched, this same photo still matched (0.41, threshold 0.37)" in lines
-    assert lines.count(report.meaning([{"similarities": [LOST]}])[0]) == 1
+    assert lines.count(report.explain_verdicts([{"similarities": [LOST]}])[0]) == 1
 
 
 def test_a_text_report_has_the_verdict_of_the_meter_above_its_figures() -> None:
     upload = {"quality": 75, "width": 1080, "faces": outcome(MAY_MATCH)["faces"]}
-    lines = report.text_report("me", outcome(LOST) | {"upload": upload}).splitlines()
-    answers = [line.rsplit(": ", 1)[1] for line in lines if line.startswith(report.question())]
-    assert answers == ["likely.", "no."] and lines[2].startswith(report.question())
+    lines = report.make_text_report("me", outcome(LOST) | {"upload": upload}).splitlines()
+    answers = [line.rsplit(": ", 1)[1] for line in lines if line.startswith(report.get_question())]
+    assert answers == ["likely.", "no."] and lines[2].startswith(report.get_question())
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
@@ -474,8 +476,8 @@ def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -
 
 
 def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
-    assert texts.stage({"kind": "queued", "position": 0}) == "Preparing…"
-    assert texts.stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
+    assert texts.describe_stage({"kind": "queued", "position": 0}) == "Preparing…"
+    assert texts.describe_stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
 
 
 def test_a_diagnosis_is_one_line_for_each_finding() -> None:

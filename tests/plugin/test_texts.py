@@ -111,7 +111,7 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
     messages = (missing, failed.value.message, skipped, refused.value.message)
     # As they travel: through JSON.
     sent = [json.loads(json.dumps(m if isinstance(m, dict) else m.described())) for m in messages]
-    said = [texts_of_plugins.sentence(message) for message in sent]
+    said = [texts_of_plugins.to_sentence(message) for message in sent]
     assert said[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in said[0]
     assert said[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
     assert said[1].endswith("; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es.")
@@ -124,7 +124,7 @@ def test_a_message_inside_a_message_is_translated_too(
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
     why = Message("model-unreadable", path="/m", reason="why")
-    assert texts_of_plugins.sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
+    assert texts_of_plugins.to_sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
         "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre Zugriffsrechte."
     )
 
@@ -134,12 +134,12 @@ def test_a_code_of_a_later_worker_is_told_in_its_english(
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
     later = {"code": "of-a-later-version", "fields": {}, "text": "What nobody ever wrote; try it."}
-    assert texts_of_plugins.sentence(later) == "What nobody ever wrote; try it."
+    assert texts_of_plugins.to_sentence(later) == "What nobody ever wrote; try it."
 
 
 def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert texts_of_plugins.device_name({"device_name": "RTX", "cores": 8}) == "RTX"
-    assert "8" in texts_of_plugins.device_name({"device_name": None, "cores": 8})
+    assert texts_of_plugins.describe_device({"device_name": "RTX", "cores": 8}) == "RTX"
+    assert "8" in texts_of_plugins.describe_device({"device_name": None, "cores": 8})
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytes
 )
 def test_the_line_on_the_profile_is_the_workers_reason(why: Message, words: str) -> None:
     hello = {"profile": {"name": "full", "why": why.described()}}
-    assert texts_of_plugins.profile(hello) == words
+    assert texts_of_plugins.describe_profile(hello) == words
 
 
 def test_a_worker_of_before_has_no_line_on_the_profile() -> None:
-    assert texts_of_plugins.profile({"device": "cpu"}) == ""
+    assert texts_of_plugins.describe_profile({"device": "cpu"}) == ""
 
 
 def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(
