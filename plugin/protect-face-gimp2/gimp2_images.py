@@ -28,19 +28,19 @@ def protect_all(front, drawable, settings):
         WorkerProblem: none of the images was changed.
     """
     images = [front] + [image for image in gimp.image_list() if image.ID != front.ID]
-    made = []
+    layers = []
 
-    def protect_one(index, tell):
+    def protect_one(index, on_event):
         # type: (int, OnEvent) -> dict[str, Any]
         image = images[index]
         if not pdb.gimp_image_is_valid(image):
             raise Refused("image-closed")
-        layer, result = search_and_insert(image, image.active_layer if index else drawable, settings, tell)
+        layer, result = search_and_insert(image, image.active_layer if index else drawable, settings, on_event)
         pdb.gimp_displays_flush()
-        made.append(layer)
+        layers.append(layer)
         return result
 
     outcomes = protect_each([image.name for image in images], protect_one, show_progress, gimp.directory)
     check_any_done(outcomes)
     show_words(lambda: summarise_outcomes(outcomes))
-    return made[0]
+    return layers[0]

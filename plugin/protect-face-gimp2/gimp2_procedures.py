@@ -26,21 +26,21 @@ def run_guarded(work):
         pdb.gimp_plugin_enable_precision()
         return work()
     except WorkerProblem as problem:
-        words = to_native(to_sentence(problem.message))
+        text = to_native(to_sentence(problem.message))
     except Exception as error:
-        words = to_native(report_crash("crashed-unchanged", error, gimp.directory))
-    gimp.message(words)
-    raise CancelError(words)
+        text = to_native(report_crash("crashed-unchanged", error, gimp.directory))
+    gimp.message(text)
+    raise CancelError(text)
 
 
 def show_words(describe):
     # type: (Callable[[], str]) -> None
     """Says what came of a run whose layer is in the image; an error in that does not mean that there is none."""
     try:
-        words = describe()
+        text = describe()
     except Exception as error:
-        words = report_crash("crashed-after-layer", error, gimp.directory)
-    gimp.message(to_native(words))
+        text = report_crash("crashed-after-layer", error, gimp.directory)
+    gimp.message(to_native(text))
 
 
 def connect_with_progress():

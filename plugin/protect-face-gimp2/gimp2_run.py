@@ -72,13 +72,13 @@ def protect(image, drawable, settings):
     return layer
 
 
-def search_and_insert(image, drawable, settings, tell):
+def search_and_insert(image, drawable, settings, on_event):
     # type: (Image, Drawable, dict[str, Any], Callable[[Event], None]) -> tuple[Layer, dict[str, Any]]
     """Searches and puts the new layer in, without a message.
 
     Args:
         image, drawable, settings: as in ``protect``.
-        tell: gets the events.
+        on_event: gets the events.
 
     Returns:
         the layer, and the header of the result with the faces that could not be protected as "left_out".
@@ -88,32 +88,32 @@ def search_and_insert(image, drawable, settings, tell):
     """
     photo, above = _find_photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
-        detection = _find(worker, source, settings["faces"], tell)
+        detection = _find(worker, source, settings["faces"], on_event)
         rects = get_region_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
         pictures = [_read_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _search(worker, source, settings, get_chosen_faces(detection), rects, pictures, tell)
+        result = _search(worker, source, settings, get_chosen_faces(detection), rects, pictures, on_event)
         name = name_layer(settings)
         if settings["output"] == PRODUCTS:
-            layer = source.product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
+            layer = source.build_product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
         elif settings["output"] == WHOLE_LAYER:
-            layer = source.whole_layer(name, pair_with_masks(result.pictures))
+            layer = source.build_whole_layer(name, pair_with_masks(result.pictures))
         else:
-            layer = source.result_layer(name, pair_with_masks(result.pictures))
+            layer = source.build_result_layer(name, pair_with_masks(result.pictures))
         record = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
         source.insert(layer, record, hidden=_list_replaced_layers(image, record, layer.tattoo))
         return layer, dict(result.header, left_out=list_left_out(detection, settings["faces"]))
 
 
-def strengthen(image, drawable, named, steps):
+def strengthen(image, drawable, layer_name, steps):
     # type: (Image, Drawable, str, int) -> Layer
     """Searches again from the visible pixels, puts one more layer on top and returns it.
 
     Args:
         image: with the user's edits.
         drawable: the layer that a run made, or any other when one of the image's layers is.
-        named: name of the unprotected layer; what the selected layer keeps of its run goes before it.
+        layer_name: name of the unprotected layer; what the selected layer keeps of its run goes before it.
         steps: of the search; 0 for the usual number.
 
     Raises:
@@ -122,27 +122,28 @@ def strengthen(image, drawable, named, steps):
     drawable = _get_layer(drawable)
     record = _find_run_record(image, drawable)
     settings = make_strengthen_settings(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
-    with Source(image, _find_original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
+    photo = _find_original(image, drawable, layer_name)
+    with Source(image, photo, alone=True) as source, connect_with_progress() as worker:
         faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
         detection = _find(worker, source, faces, show_progress)
         source.take()
-        seen = source.as_seen(image)
-        rects = _clip_rects(source, seen, source.offset, get_region_rects(detection))
+        visible = source.as_seen(image)
+        rects = _clip_rects(source, visible, source.offset, get_region_rects(detection))
         pixels = _pack_photo(source, rects)
-        pictures = _read_pairs(source, seen, source.offset, rects, "photo")
+        pictures = _read_pairs(source, visible, source.offset, rects, "photo")
         inside = keep_faces_inside(get_chosen_faces(detection), rects)
         result = _search(worker, source, settings, inside, rects, pictures, show_progress)
-        layer = source.result_layer(
+        layer = source.build_result_layer(
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
-        words = to_native(summarise_result(dict(result.header, left_out=list_left_out(detection, faces))))
-        kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
-        source.insert(layer, kept, on_top=True)
-        gimp.message(words)
+        text = to_native(summarise_result(dict(result.header, left_out=list_left_out(detection, faces))))
+        record_text = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
+        source.insert(layer, record_text, on_top=True)
+        gimp.message(text)
         return layer
 
 
-def check(image, drawable, what, named, path, upload, report):
+def check(image, drawable, what, layer_name, path, upload, report):
     # type: (Image, Drawable, str, str, str, bool, str) -> dict[str, Any]
     """Says what recognisers make of the image as it looks now, and returns the result of "check".
 
@@ -150,7 +151,7 @@ def check(image, drawable, what, named, path, upload, report):
         image: to judge.
         drawable: the layer that a run made, or the one to judge.
         what: ``VISIBLE`` or ``LAYER``.
-        named: as in ``strengthen``.
+        layer_name: as in ``strengthen``.
         path: of a file with the unprotected photo, which goes before every layer; none when empty.
         upload: judge it as a typical upload too.
         report: file for a text report, which must not be there yet: the form keeps its name for the next image; none
@@ -164,15 +165,15 @@ def check(image, drawable, what, named, path, upload, report):
     drawable = _get_layer(drawable)
     if what == LAYER and not isinstance(drawable, gimp.Layer):
         raise Refused("no-layer")
-    with _open_original(image, drawable, named, path) as source, connect_with_progress() as worker:
+    with _open_original(image, drawable, layer_name, path) as source, connect_with_progress() as worker:
         detection = None
         if source.size[0] * source.size[1] > WHOLE_PIXELS:
             detection = _find(worker, source, ALL, show_progress, with_selection=False)
         source.drop()
-        job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
+        job, known = _submit_check(worker, image, drawable, what, layer_name, path, upload, detection)
         figures = job.result(show_progress).header
-    inside = _find_origin(image, _find_run_record(image, drawable))
-    layer = source.name if not path else None if inside is None else inside.name
+    origin = _find_origin(image, _find_run_record(image, drawable))
+    layer = source.name if not path else None if origin is None else origin.name
     figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
     text = make_text_report(image.name, figures)
     gimp.message(to_native(text))
@@ -181,22 +182,22 @@ def check(image, drawable, what, named, path, upload, report):
     return figures
 
 
-def _submit_check(worker, image, drawable, what, named, path, upload, detection):
+def _submit_check(worker, image, drawable, what, layer_name, path, upload, detection):
     # type: (Worker, Image, Drawable, str, str, str, bool, dict[str, Any] | None) -> tuple[Job, bool]
     """Sends what is compared; the job, and whether the original is known to be the unprotected photo.
 
     Args:
         worker: to ask.
         detection: result of "find" on the original; None to send all of it.
-        image, drawable, what, named, path, upload: as in ``check``.
+        image, drawable, what, layer_name, path, upload: as in ``check``.
 
     Raises:
         Refused: what is judged is the unprotected photo of a run, while something else is called the original.
     """
-    with _open_original(image, drawable, named, path) as source:
+    with _open_original(image, drawable, layer_name, path) as source:
         source.take()
         if what == LAYER:
-            current, corner = copy_drawable(drawable, source.room), drawable.offsets
+            current, corner = copy_drawable(drawable, source.scratch), drawable.offsets
         else:
             current, corner = source.as_seen(image), (0, 0)
         scale, shift = (1.0, 1.0), (source.offset[0] - corner[0], source.offset[1] - corner[1])
@@ -213,13 +214,13 @@ def _submit_check(worker, image, drawable, what, named, path, upload, detection)
         known = not path and any(record["source"] == source.tattoo for record in records)
         known = known or _has_pixels_of(source, source.copy, records)
         # What is visible has alpha, whether or not the photo has.
-        versions = [current, make_opaque(current, source.room)]
+        versions = [current, make_opaque(current, source.scratch)]
         if not known and any(_has_pixels_of(source, layer, records) for layer in versions):
             raise Refused("original-judged", name=os.path.basename(as_text(path)) or as_text(source.name))
         return worker.submit("check", header, _read_pairs(source, current, shift, rects, "current", scale)), known
 
 
-def _open_original(image, drawable, named, path):
+def _open_original(image, drawable, layer_name, path):
     # type: (Image, Drawable, str, str) -> Source
     """The unprotected photo: that of a file when there is a path, else a layer, see ``_find_original``.
 
@@ -228,7 +229,7 @@ def _open_original(image, drawable, named, path):
     """
     if path:
         return open_file(path)
-    layer = _find_original(image, drawable, named)
+    layer = _find_original(image, drawable, layer_name)
     if _read_own_run_record(layer) is not None:
         raise Refused("original-protected", name=as_text(layer.name))
     return Source(image, layer)
@@ -261,25 +262,25 @@ def _find_by_pixels(image, record):
     return None
 
 
-def _find(worker, source, faces, tell, with_selection=True):
+def _find(worker, source, faces, on_event, with_selection=True):
     # type: (Worker, Source, str | list[int], Callable[[Event], None], bool) -> dict[str, Any]
     width, height = worker_client.choose_detection_size(*source.size)
 
-    def ask(header):
+    def submit_find(header):
         # type: (dict[str, Any]) -> Job
         source.take()
-        small, selected = source.reduced(width, height)
-        sent = [_read_picture("photo", small, source, (0, 0, width, height))]
+        small, selected = source.make_reduced(width, height)
+        pictures = [_read_picture("photo", small, source, (0, 0, width, height))]
         if selected is not None and with_selection:
-            sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
-        job = worker.submit("find", header, sent)
+            pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
+        job = worker.submit("find", header, pictures)
         source.drop()
         return job
 
-    return detect_faces(ask, source.size, faces, source.selected, tell)
+    return detect_faces(submit_find, source.size, faces, source.selected, on_event)
 
 
-def _search(worker, source, settings, faces, rects, pictures, tell):
+def _search(worker, source, settings, faces, rects, pictures, on_event):
     # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture], Callable[[Event], None]) -> Event
     """The result of "protect"; drops what was taken once it is sent.
 
@@ -290,13 +291,13 @@ def _search(worker, source, settings, faces, rects, pictures, tell):
         faces: as "find" gave them.
         rects: of the pictures.
         pictures: without the selection.
-        tell: gets the events.
+        on_event: gets the events.
     """
     header = dict(make_job_header(settings), faces=faces, full=list(source.size))
     source.note_limits(rects)
     job = worker.submit("protect", header, pictures + _read_selections(source, rects))
     source.drop()
-    return job.result(tell)
+    return job.result(on_event)
 
 
 def _pack_photo(source, rects):
@@ -308,8 +309,8 @@ def _pack_photo(source, rects):
 def _read_selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
-    levels = [(rect, source.selection(rect)) for rect in rects]
-    return [pack_selection(rect, [there]) for rect, there in levels if there is not None]
+    levels = [(rect, source.read_selection(rect)) for rect in rects]
+    return [pack_selection(rect, [level]) for rect, level in levels if level is not None]
 
 
 def _clip_rects(source, current, shift, rects):
@@ -401,9 +402,9 @@ def _find_photo(image, drawable):
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        found = _find_origin(image, record)
-        if found is not None:
-            photo = found
+        origin = _find_origin(image, record)
+        if origin is not None:
+            photo = origin
             break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
@@ -421,14 +422,14 @@ def _find_topmost(image, photo):
     return None
 
 
-def _list_replaced_layers(image, record, own):
+def _list_replaced_layers(image, record, tattoo):
     # type: (Image, str, int) -> list[Layer]
-    """The results that are visible and of no use beside a new one; ``own`` is its tattoo."""
-    new = unpack_run_record(record, own)
+    """The results that are visible and of no use beside a new one, whose tattoo is ``tattoo``."""
+    new = unpack_run_record(record, tattoo)
     if new is None:
         return []
-    kept = [(layer, _read_run_record(layer)) for layer in walk_layers(image.layers) if layer.visible]
-    return [layer for layer, old in kept if old is not None and replaces(new, old)]
+    records = [(layer, _read_run_record(layer)) for layer in walk_layers(image.layers) if layer.visible]
+    return [layer for layer, old in records if old is not None and replaces(new, old)]
 
 
 def _read_run_record(drawable):
@@ -444,7 +445,7 @@ def _find_origin(image, record):
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
-def _find_original(image, drawable, named):
+def _find_original(image, drawable, layer_name):
     # type: (Image, Drawable, str) -> Layer
     """The unprotected layer: of the selected result, else the named one, else the one that results tell of.
 
@@ -453,12 +454,12 @@ def _find_original(image, drawable, named):
     Raises:
         Refused: nobody knows which one it is.
     """
-    own = _read_own_run_record(drawable)
-    layer = _find_origin(image, own) or (_find_by_pixels(image, own) if own is not None else None)
-    if layer is None and named:
-        layer = pdb.gimp_image_get_layer_by_name(image, to_native(named))
+    record = _read_own_run_record(drawable)
+    layer = _find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
+    if layer is None and layer_name:
+        layer = pdb.gimp_image_get_layer_by_name(image, to_native(layer_name))
         if layer is None:
-            raise Refused("layer-not-found", name=as_text(named))
+            raise Refused("layer-not-found", name=as_text(layer_name))
     if layer is None:
         layer = _find_origin(image, _find_run_record(image, drawable))
     if layer is None:

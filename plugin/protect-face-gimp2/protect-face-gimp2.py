@@ -59,7 +59,7 @@ def protect_face(
 
     def run():
         # type: () -> Layer
-        wanted = {
+        run_settings = {
             "prompt": as_text(_get_preset(preset) if preset else prompt),
             "strength": strength,
             "keep_expression": bool(keep_expression),
@@ -70,12 +70,12 @@ def protect_face(
             "steps": int(steps),
             "seed": int(seed),
         }
-        wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
+        run_settings.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
         locks = more[len(settings.AMOUNTS) : -1]
-        wanted.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
+        run_settings.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
         if more[-1] and len(gimp.image_list()) > 1:
-            return gimp2_images.protect_all(image, drawable, wanted)
-        return gimp2_run.protect(image, drawable, wanted)
+            return gimp2_images.protect_all(image, drawable, run_settings)
+        return gimp2_run.protect(image, drawable, run_settings)
 
     return run_guarded(run)
 
@@ -124,8 +124,8 @@ def _get_preset(number):
 def _make_radio(name, label, values):
     # type: (str, str, Sequence[tuple[str, str]]) -> tuple[Any, ...]
     """A parameter with a list of values, the default first, each with what the user reads."""
-    turned = tuple((to_native(text), to_native(value)) for value, text in values)
-    return (PF_RADIO, name, label, turned[0][1], turned)
+    choices = tuple((to_native(text), to_native(value)) for value, text in values)
+    return (PF_RADIO, name, label, choices[0][1], choices)
 
 
 ON_A_LAYER = [(PF_IMAGE, "image", _("Image"), None), (PF_DRAWABLE, "drawable", _("Layer"), None)]
@@ -135,8 +135,22 @@ STEPS = (PF_SPINNER, "steps", _("Number of s_teps; 0 for the usual number"), 0, 
 
 def _add(name, blurb, explanation, label, kinds, params, results, function):
     # type: (str, str, str, str, str, list[Any], list[Any], Callable[..., object]) -> None
-    us = "Protect Face"
-    register(name, blurb, explanation, us, us, "2026", label, kinds, params, results, function, MENU, (DOMAIN, LOCALE))
+    author = "Protect Face"
+    register(
+        name,
+        blurb,
+        explanation,
+        author,
+        author,
+        "2026",
+        label,
+        kinds,
+        params,
+        results,
+        function,
+        MENU,
+        (DOMAIN, LOCALE),
+    )
 
 
 _add(

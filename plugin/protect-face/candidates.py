@@ -22,8 +22,8 @@ class Candidate:
 
     Attributes:
         search: its name in the worker.
-        settings: those that it depends on, see ``worker_client.settings.get_search_settings``; ``steps`` as the user set
-            them even where a quick search took fewer.
+        settings: those that the search depends on, see ``worker_client.settings.get_search_settings``; ``steps`` as
+            the user set them, even if a quick search took fewer.
         faces: numbers of the faces that it changed.
         quick: whether it took only a few steps.
         digest: of the pixels that were searched, see ``worker_client.results.PixelDigest``.

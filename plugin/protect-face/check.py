@@ -70,7 +70,7 @@ def run_check(
         write_report(config.get_property("report"), make_text_report(image.get_name(), judgement.figures))
     record = get_run_record(selected)
     if offer == STRONGER and judgement.original.layer is not None:
-        _strengthen_and_show(mode, selected, judgement.original.layer, more=True)
+        _strengthen_and_show(mode, selected, judgement.original.layer, stronger=True)
     elif offer is not None and record is not None:
         source = layers.find_photo(image, [selected.layer])
         settings = apply_offer(restore_settings(record["wishes"]), offer)

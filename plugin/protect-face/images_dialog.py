@@ -38,7 +38,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
             width_chars=min(len(outcome.name), _WIDEST_NAME),  # an ellipsis alone is all that it would ask for
             max_width_chars=_WIDEST_NAME,
         )
-        words = Gtk.Label(
+        text = Gtk.Label(
             label=describe_outcome(outcome),
             xalign=0,
             yalign=0,
@@ -48,7 +48,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
             max_width_chars=60,
         )
         rows.attach(name, 0, number, 1, 1)
-        rows.attach(words, 1, number, 1, 1)
+        rows.attach(text, 1, number, 1, 1)
     holder = Gtk.ScrolledWindow(
         hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True, max_content_height=_TALL
     )

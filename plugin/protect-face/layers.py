@@ -40,7 +40,7 @@ class Source:
     """The layer to protect, as it was when the run began.
 
     Attributes:
-        layer: valid at the start only; ``still_there`` looks it up again.
+        layer: valid at the start only; ``find_layer`` looks it up again.
         area: its size, at (0, 0).
         sample: a few of its pixels, which tell when it was turned.
         offset: of the layer in the image.
@@ -59,15 +59,15 @@ class Source:
     base_type: Gimp.ImageBaseType
     above: int
 
-    def still_there(self) -> Gimp.Layer | None:
+    def find_layer(self) -> Gimp.Layer | None:
         """The layer, unless it was deleted or the image closed."""
-        return self._by_tattoo(self.tattoo)
+        return self._find_by_tattoo(self.tattoo)
 
-    def below(self) -> Gimp.Layer | None:
+    def find_layer_below(self) -> Gimp.Layer | None:
         """The layer that the result goes above, unless it is gone."""
-        return self._by_tattoo(self.above)
+        return self._find_by_tattoo(self.above)
 
-    def _by_tattoo(self, tattoo: int) -> Gimp.Layer | None:
+    def _find_by_tattoo(self, tattoo: int) -> Gimp.Layer | None:
         layer = self.image.get_layer_by_tattoo(tattoo) if self.image.is_valid() else None
         return layer if layer is not None and layer.is_valid() else None
 
@@ -149,9 +149,9 @@ def find_photo(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
     photo = make_source(image, drawables)
     for layer in walk_up(photo.layer):
         record = read_run_record(layer)
-        found = find_origin(image, record)
-        if found is not None:
-            photo = make_source(image, [found])
+        origin = find_origin(image, record)
+        if origin is not None:
+            photo = make_source(image, [origin])
             break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
@@ -167,10 +167,10 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
     if not any(effect.get_visible() for effect in layer.get_filters()):
         yield layer.get_buffer()
         return
-    room = make_scratch_image(layer.get_image(), *get_extent(layer).size)
+    scratch = make_scratch_image(layer.get_image(), *get_extent(layer).size)
     try:
-        copy = Gimp.Layer.new_from_drawable(layer, room)
-        room.insert_layer(copy, None, 0)
+        copy = Gimp.Layer.new_from_drawable(layer, scratch)
+        scratch.insert_layer(copy, None, 0)
         if copy.get_mask() is not None:
             copy.remove_mask(Gimp.MaskApplyMode.DISCARD)
         copy.set_offsets(0, 0)
@@ -178,31 +178,31 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
         copy.set_mode(Gimp.LayerMode.NORMAL)
         copy.set_visible(True)
         # Groups can't merge their effects, and effects may reach beyond the layer: what is seen fits both.
-        seen = Gimp.Layer.new_from_visible(room, room, "")
-        room.insert_layer(seen, None, 0)
-        yield seen.get_buffer()
+        merged = Gimp.Layer.new_from_visible(scratch, scratch, "")
+        scratch.insert_layer(merged, None, 0)
+        yield merged.get_buffer()
     finally:
-        room.delete()
+        scratch.delete()
 
 
 def make_scratch_image(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
     """An image that nobody sees, whose pixels mean the same."""
-    room = Gimp.Image.new_with_precision(width, height, image.get_base_type(), image.get_precision())
+    scratch = Gimp.Image.new_with_precision(width, height, image.get_base_type(), image.get_precision())
     profile = image.get_color_profile()
     if profile is not None:
-        room.set_color_profile(profile)
-    return room
+        scratch.set_color_profile(profile)
+    return scratch
 
 
 def read_limit(source: Source, rect: Rect) -> Mask | None:
     """What keeps a change of a rectangle from being seen; None when nothing does."""
     selection = None if Gimp.Selection.is_empty(source.image) else read_selection(source, rect)
-    own = source.layer.get_mask()
-    if own is None or not source.layer.get_apply_mask():
+    layer_mask = source.layer.get_mask()
+    if layer_mask is None or not source.layer.get_apply_mask():
         return None if selection is None else Mask(rect, selection)
-    buffer = own.get_buffer()
-    shown = (read(buffer, strip, MASK_FORMAT) for strip in split_into_strips(rect, 1))
-    return Mask(rect, shown if selection is None else map(multiply_masks, selection, shown))
+    buffer = layer_mask.get_buffer()
+    mask = (read(buffer, strip, MASK_FORMAT) for strip in split_into_strips(rect, 1))
+    return Mask(rect, mask if selection is None else map(multiply_masks, selection, mask))
 
 
 def read_selection(source: Source, rect: Rect) -> Iterator[bytes]:
@@ -215,15 +215,15 @@ def build_result_layer(source: Source, name: str, regions: Iterable[ChangedArea]
     """A layer, not yet in the image, that shows the changed pixels and nothing else."""
     layer = _make_empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
-    pixels, shown = layer.get_buffer(), mask.get_buffer()
+    pixels, mask_buffer = layer.get_buffer(), mask.get_buffer()
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.iterate_bands():
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
             cut = mask_with_alpha(strip, changed, region.pixels.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
-            write_mask(shown, rect, visible, form.depth)
-    return _finish(layer, pixels, mask, shown)
+            write_mask(mask_buffer, rect, visible, form.depth)
+    return _finish(layer, pixels, mask, mask_buffer)
 
 
 def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
@@ -233,33 +233,35 @@ def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea])
     there is nothing to copy, and only the changed pixels are shown.
     """
     check_image(source)
-    original = source.still_there()
+    original = source.find_layer()
     if original is None:
         return build_result_layer(source, name, regions)
     layer = _make_empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
     with as_shown(original) as buffer:
         buffer.copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, pixels, source.area.to_gegl())
-    own = original.get_mask() if original.get_apply_mask() else None
-    mask = shown = None
-    if own is not None:
+    source_mask = original.get_mask() if original.get_apply_mask() else None
+    mask = mask_buffer = None
+    if source_mask is not None:
         mask = layer.create_mask(Gimp.AddMaskType.WHITE)
-        shown = mask.get_buffer()
-        own.get_buffer().copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, shown, source.area.to_gegl())
+        mask_buffer = mask.get_buffer()
+        source_mask.get_buffer().copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, mask_buffer, source.area.to_gegl())
     native, native_bytes = _get_native_format(layer)
     form = source.form
     for region in regions:
         for rect, strip, changed, visible in region.iterate_bands():
             # Only changed pixels may pass through the travel format: the others stay exact at every precision.
-            kept = read(pixels, rect, native)
+            unchanged = read(pixels, rect, native)
             write(pixels, rect, form.name, strip, form.pixel_bytes)
-            write(pixels, rect, native, merge(kept, read(pixels, rect, native), changed, native_bytes), native_bytes)
-            if shown is None and visible != changed:
+            write(
+                pixels, rect, native, merge(unchanged, read(pixels, rect, native), changed, native_bytes), native_bytes
+            )
+            if mask_buffer is None and visible != changed:
                 mask = layer.create_mask(Gimp.AddMaskType.WHITE)
-                shown = mask.get_buffer()
-            if shown is not None:
-                merge_mask(shown, rect, visible, changed, form.depth)
-    return _finish(layer, pixels, mask, shown)
+                mask_buffer = mask.get_buffer()
+            if mask_buffer is not None:
+                merge_mask(mask_buffer, rect, visible, changed, form.depth)
+    return _finish(layer, pixels, mask, mask_buffer)
 
 
 def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
@@ -278,20 +280,20 @@ def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
     image = source.image
     if not image.is_valid():
         raise Refused("image-closed")
-    below = None if on_top else source.below()
+    below = None if on_top else source.find_layer_below()
     parent, position = (below.get_parent(), image.get_item_position(below)) if below is not None else (None, 0)
-    with ExitStack() as at_the_end:
+    with ExitStack() as cleanup:
         image.undo_group_start()
-        at_the_end.callback(image.undo_group_end)
+        cleanup.callback(image.undo_group_end)
         if not image.insert_layer(layer, parent, position):
             raise Refused("layer-not-inserted")
-        with ExitStack() as unless_finished:
-            unless_finished.callback(image.remove_layer, layer)
+        with ExitStack() as rollback:
+            rollback.callback(image.remove_layer, layer)
             for earlier in [] if on_top else _list_replaced_layers(image, layer):
-                unless_finished.callback(earlier.set_visible, True)
+                rollback.callback(earlier.set_visible, True)
                 earlier.set_visible(False)
             image.set_selected_layers([layer])
-            unless_finished.pop_all()
+            rollback.pop_all()
 
 
 def attach_run_record(layer: Gimp.Layer, record: str) -> None:
@@ -324,9 +326,9 @@ def walk_up(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:
         layer = layer.get_parent()
 
 
-def walk_layers(some: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
+def walk_layers(layers: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
     """Layers and what is in groups, from the top."""
-    for layer in some:
+    for layer in layers:
         yield layer
         if isinstance(layer, Gimp.GroupLayer):
             yield from walk_layers(layer.get_children())
@@ -342,7 +344,7 @@ def check_image(source: Source) -> None:
         raise Refused("image-closed")
     if source.image.get_base_type() == Gimp.ImageBaseType.INDEXED:
         raise Refused("image-became-indexed")
-    layer = source.still_there()
+    layer = source.find_layer()
     if layer is not None and get_extent(layer) != source.area:
         raise Refused("layer-resized")
     if layer is not None and is_turned(source.sample, sample(layer)):
@@ -356,13 +358,13 @@ def check_there(source: Source) -> None:
         Refused: as ``check_image``, or the source was deleted.
     """
     check_image(source)
-    if source.still_there() is None:
+    if source.find_layer() is None:
         raise Refused("layer-deleted")
 
 
 def get_position(source: Source) -> tuple[int, int]:
     """Where the source lies now, or lay when it is gone."""
-    layer = source.still_there()
+    layer = source.find_layer()
     if layer is None:
         return source.offset
     _known, x, y = layer.get_offsets()
@@ -410,11 +412,11 @@ def _get_native_format(layer: Gimp.Layer) -> tuple[str, int]:
 
 
 def _finish(
-    layer: Gimp.Layer, pixels: Gegl.Buffer, mask: Gimp.LayerMask | None, shown: Gegl.Buffer | None
+    layer: Gimp.Layer, pixels: Gegl.Buffer, mask: Gimp.LayerMask | None, mask_buffer: Gegl.Buffer | None
 ) -> Gimp.Layer:
     pixels.flush()
-    if mask is not None and shown is not None:
-        shown.flush()
+    if mask is not None and mask_buffer is not None:
+        mask_buffer.flush()
         layer.add_mask(mask)
         layer.set_edit_mask(False)  # or the user would paint on the mask
     return layer

@@ -49,10 +49,10 @@ _COLOURS = {
 class Meter(Gtk.Box):
     """The bar, with a fold for the details and buttons for what would help."""
 
-    def __init__(self, offers: Sequence[str], press: Callable[[str], object], narrow: bool = False) -> None:
+    def __init__(self, offers: Sequence[str], on_offer: Callable[[str], object], narrow: bool = False) -> None:
         """Args:
         offers: the buttons, of ``STRONGER``, ``ANOTHER`` and ``SHAPE``.
-        press: called with one of them when it is pressed.
+        on_offer: called with one of them when it is pressed.
         narrow: whether the details are scrolled sideways instead of making the window wider.
         """
         super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
@@ -67,7 +67,7 @@ class Meter(Gtk.Box):
         labels = {STRONGER: _("Str_onger"), ANOTHER: _("Try a_nother"), SHAPE: _("More sh_ape")}
         self.buttons = {name: Gtk.Button(label=labels[name], use_underline=True) for name in offers}
         for name, button in self.buttons.items():
-            button.connect("clicked", lambda _button, name=name: press(name))
+            button.connect("clicked", lambda _button, name=name: on_offer(name))
             self._offers.pack_start(button, False, False, 0)
         self._details = Gtk.Expander(label=_("Details _by recogniser"), use_underline=True)
         self._holder = Gtk.ScrolledWindow(
@@ -117,9 +117,9 @@ class Meter(Gtk.Box):
         share = _compute_share(faces) if judgement is None else max(_STUB, _compute_share(faces))
         self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, share, None, _JUDGEMENT_COLOURS[judgement]))
         self._answer.set_markup("<b>" + GLib.markup_escape_text(describe_judgement(judgement)) + "</b>")
-        old = self._holder.get_child()
-        if old is not None:
-            old.destroy()
+        previous = self._holder.get_child()
+        if previous is not None:
+            previous.destroy()
         self._holder.add(build_details(figures))
         self._details.show_all()
         self._offers.set_visible(judgement in (UNLIKELY, NO))
@@ -138,16 +138,14 @@ def build_explanation(figures: dict[str, Any]) -> Gtk.Widget:
     """What bars and verdicts mean."""
     faces = figures["faces"]
     if has_other_photos(faces):
-        explained = _(
+        text = _(
             "Bars show how much alike this photo and the protected one are to a recogniser; left of the mark it no"
             " longer matches other photos of the person."
         )
     else:
-        explained = _(
-            "Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them."
-        )
+        text = _("Bars show how much alike the faces are to a recogniser; left of the mark it no longer matches them.")
     label = Gtk.Label(
-        label="\n".join([explained, *explain_verdicts(faces), get_disclaimer()]),
+        label="\n".join([text, *explain_verdicts(faces), get_disclaimer()]),
         xalign=0, wrap=True, max_width_chars=80,
     )  # fmt: skip
     attributes = Pango.AttrList()
@@ -205,11 +203,13 @@ def _draw_bar(
     filled = round(min(1.0, max(0.0, value)) * width)
     mark = None if threshold is None else round(min(1.0, max(0.0, threshold)) * width)
 
-    def marked(x: int) -> bool:
+    def is_marked(x: int) -> bool:
         return mark is not None and abs(x - mark) <= 1
 
-    opaque = b"".join(bytes((*(_MARK if marked(x) else colour if x < filled else _TRACK), 255)) for x in range(width))
-    outer = b"".join(bytes((*_MARK, 255) if marked(x) else (0, 0, 0, 0)) for x in range(width))
+    opaque = b"".join(
+        bytes((*(_MARK if is_marked(x) else colour if x < filled else _TRACK), 255)) for x in range(width)
+    )
+    outer = b"".join(bytes((*_MARK, 255) if is_marked(x) else (0, 0, 0, 0)) for x in range(width))
     # The mark stands out above and below.
     data = GLib.Bytes.new(outer * 3 + opaque * (height - 6) + outer * 3)
     return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, True, 8, width, height, 4 * width)

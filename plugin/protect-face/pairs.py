@@ -90,7 +90,7 @@ def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
     Raises:
         Refused: one of the layers is gone, or they can't be compared.
     """
-    if what == LAYER and selected.still_there() is None:
+    if what == LAYER and selected.find_layer() is None:
         raise Refused("layer-deleted")
     with ExitStack() as at_the_end:
         source = at_the_end.enter_context(original.opened())

@@ -30,7 +30,7 @@ def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.Val
     ``WorkerProblem`` becomes the text that GIMP shows, and so does every other exception, of which it shows nothing.
     """
 
-    def called(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
+    def run_procedure(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
         limit_tile_cache()
         try:
             values = procedure_run(procedure, *arguments)
@@ -49,7 +49,7 @@ def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.Val
             result.insert(number, value)
         return result
 
-    return called
+    return run_procedure
 
 
 def show_progress(event: Event) -> None:
@@ -69,7 +69,7 @@ def connect_with_progress() -> Worker:
     Gimp.progress_init(_("Protect Face"))
     shown = False
 
-    def waiting(seconds: float) -> None:
+    def show_waiting(seconds: float) -> None:
         nonlocal shown
         if seconds > 0.5 and not shown:
             Gimp.progress_set_text(_("Starting the worker…"))
@@ -77,7 +77,7 @@ def connect_with_progress() -> Worker:
         if shown:
             Gimp.progress_pulse()
 
-    return run.connect(waiting)
+    return run.connect(show_waiting)
 
 
 def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str]) -> str | None:
@@ -92,13 +92,13 @@ def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str
         what the user wants done about it, see ``run_settings.apply_offer``; None when they are content.
     """
     with showing_result():
-        words = summarise_result(result)
+        text = summarise_result(result)
         if mode == Gimp.RunMode.INTERACTIVE:
             import result_dialog  # GTK is only loaded where there is a window
 
             return result_dialog.show(result, offers)
         if mode == Gimp.RunMode.WITH_LAST_VALS:
-            Gimp.message(words)
+            Gimp.message(text)
     return None
 
 
@@ -124,14 +124,14 @@ def run_and_show(
     while True:
         with connect_with_progress() as worker:
             result = run.protect(worker, source, settings, show_progress, choice)
-        made = source.image.get_selected_layers()
-        wish = show_result(mode, result, list_offers(settings))
-        if wish is None:
+        result_layers = source.image.get_selected_layers()
+        offer = show_result(mode, result, list_offers(settings))
+        if offer is None:
             return
-        settings = apply_offer(settings, wish)
+        settings = apply_offer(settings, offer)
         choice = None if choice is None else replace(choice, search=None)
-        source = layers.find_photo(source.image, made)
+        source = layers.find_photo(source.image, result_layers)
 
 
-def _make_error(procedure: Gimp.Procedure, words: str) -> Gimp.ValueArray:
-    return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(words))
+def _make_error(procedure: Gimp.Procedure, text: str) -> Gimp.ValueArray:
+    return procedure.new_return_values(Gimp.PDBStatusType.EXECUTION_ERROR, GLib.Error(text))

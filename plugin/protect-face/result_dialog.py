@@ -32,15 +32,15 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
-    pressed: list[str] = []
+    chosen: list[str] = []
 
-    def press(name: str) -> None:
-        pressed.append(name)
+    def choose_offer(name: str) -> None:
+        chosen.append(name)
         dialog.response(Gtk.ResponseType.APPLY)
 
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     box.pack_start(make_heading(choose_title(result)), False, False, 0)
-    meter = Meter(offers, press)
+    meter = Meter(offers, choose_offer)
     box.pack_start(meter, False, False, 0)
     box.pack_start(
         Gtk.Label(label="\n".join(list_advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0
@@ -50,4 +50,4 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     meter.show_figures(result)
     dialog.run()
     dialog.destroy()
-    return pressed[0] if pressed else None
+    return chosen[0] if chosen else None

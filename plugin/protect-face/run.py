@@ -70,8 +70,8 @@ def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection:
     strip = read_reduced(buffer, small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if with_selection and not Gimp.Selection.is_empty(source.image):
-        there = small.translate(round(source.offset[0] * scale), round(source.offset[1] * scale))
-        strip = read_reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
+        area = small.translate(round(source.offset[0] * scale), round(source.offset[1] * scale))
+        strip = read_reduced(source.image.get_selection().get_buffer(), area, scale, MASK_FORMAT, 1)
         pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=strip))
     return pictures
 
@@ -80,7 +80,7 @@ def detect(
     worker: Worker,
     source: Source,
     faces: str | list[int],
-    tell: OnEvent,
+    on_event: OnEvent,
     with_selection: bool = True,
     known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -90,25 +90,25 @@ def detect(
         worker: to ask.
         source: the layer.
         faces: which ones, or the numbers that they have among ``known``.
-        tell: gets the events.
+        on_event: gets the events.
         with_selection: whether the selection counts.
         known: faces that the user chose from.
 
     Raises:
         WorkerProblem: there is no face, or none in the selection, or those that were chosen are not in their places.
     """
-    tell(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
+    on_event(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
     selecting = not Gimp.Selection.is_empty(source.image)
 
-    def ask(header: dict[str, Any]) -> Job:
+    def submit_find(header: dict[str, Any]) -> Job:
         with layers.as_shown(source.layer) as buffer:
             return worker.submit("find", header, read_detection_pictures(source, buffer, with_selection))
 
-    return detect_faces(ask, source.area.size, faces, selecting, tell, known)
+    return detect_faces(submit_find, source.area.size, faces, selecting, on_event, known)
 
 
 def protect(
-    worker: Worker, source: Source, settings: RunSettings, tell: OnEvent, choice: Choice | None = None
+    worker: Worker, source: Source, settings: RunSettings, on_event: OnEvent, choice: Choice | None = None
 ) -> dict[str, Any]:
     """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
 
@@ -122,12 +122,12 @@ def protect(
     left_out: list[dict[str, Any]] = []
     if choice is not None and choice.search is not None:
         rects, left_out = get_rects(choice.detection), list_left_out(choice.detection, settings.faces)
-        applied = _apply(worker, source, settings, tell, choice, rects)
+        applied = _apply(worker, source, settings, on_event, choice, rects)
     if applied is None or rects is None:
         if choice is None or choice.faces is None:
-            detection = detect(worker, source, settings.faces, tell)
+            detection = detect(worker, source, settings.faces, on_event)
         else:
-            detection = detect(worker, source, choice.faces, tell, known=choice.detection["faces"])
+            detection = detect(worker, source, choice.faces, on_event, known=choice.detection["faces"])
         left_out = list_left_out(detection, settings.faces)
         layers.check_there(source)
         rects = get_rects(detection)
@@ -137,7 +137,7 @@ def protect(
             photos = [read_photo(buffer, source.form, rect) for rect in rects]
             job = worker.submit("protect", header, photos + read_selections(source, rects))
             digest = digest_photo(buffer, source.form, rects)
-        result = job.result(tell, lazily=True)
+        result = job.result(on_event, lazily=True)
     else:
         result, digest = applied
         limits = [layers.read_limit(source, rect) for rect in rects]
@@ -148,7 +148,7 @@ def protect(
 
 
 def _apply(
-    worker: Worker, source: Source, settings: RunSettings, tell: OnEvent, choice: Choice, rects: list[Rect]
+    worker: Worker, source: Source, settings: RunSettings, on_event: OnEvent, choice: Choice, rects: list[Rect]
 ) -> tuple[Event, str] | None:
     """The result of a search that the worker keeps, and the digest of the photo.
 
@@ -163,7 +163,7 @@ def _apply(
     header = make_amounts_header(asdict(settings))
     header |= {"search": choice.search, "output": make_job_header(asdict(settings))["output"]}
     try:
-        return worker.submit("apply", header).result(tell, lazily=True), digest
+        return worker.submit("apply", header).result(on_event, lazily=True), digest
     except WorkerProblem as problem:
         if problem.code != "search-gone":
             raise
@@ -230,10 +230,10 @@ def build_layer(
         raise Refused("nothing-changed")
     name = name_layer(asdict(settings))
     masks: list[Mask] = []
-    rest = take_masks(pictures, masks)
+    others = take_masks(pictures, masks)
     if settings.output == PRODUCTS:
-        return build_product_group(source, name, rest, _show_masks(masks, limits))
-    parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in rest)
+        return build_product_group(source, name, others, _show_masks(masks, limits))
+    parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in others)
     make = layers.build_whole_layer if settings.output == WHOLE_LAYER else layers.build_result_layer
     return make(source, name, parts)
 

@@ -112,25 +112,25 @@ def read_config(config: Gimp.ProcedureConfig) -> RunSettings:
     )
 
 
-def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
+def restore_settings(stored: dict[str, Any], **others: Any) -> RunSettings:
     """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
-    known = {name: kept[name] for name in RunSettings.__dataclass_fields__ if name in kept}
-    return RunSettings(**(known | others))
+    settings = {name: stored[name] for name in RunSettings.__dataclass_fields__ if name in stored}
+    return RunSettings(**(settings | others))
 
 
-def apply_offer(settings: RunSettings, wish: str) -> RunSettings:
+def apply_offer(settings: RunSettings, offer: str) -> RunSettings:
     """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
     return {
         STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
         ANOTHER: replace(settings, seed=(settings.seed + 1) % _SEED_COUNT),
         SHAPE: replace(settings, shape=MAX_AMOUNT),
-    }[wish]
+    }[offer]
 
 
 def list_offers(settings: RunSettings) -> tuple[str, ...]:
     """What a poor verdict on a run can offer: not what would only bring the same again."""
     offers = (STRONGER, ANOTHER, SHAPE)
-    return tuple(wish for wish in offers if _as_applied(apply_offer(settings, wish)) != _as_applied(settings))
+    return tuple(offer for offer in offers if _as_applied(apply_offer(settings, offer)) != _as_applied(settings))
 
 
 def _as_applied(settings: RunSettings) -> RunSettings:

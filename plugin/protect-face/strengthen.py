@@ -27,13 +27,13 @@ from procedures import connect_with_progress, show_progress
 from run_settings import STRONGER, apply_offer, restore_settings
 
 
-def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0) -> dict[str, Any]:
+def strengthen(selected: Source, photo: Gimp.Layer, stronger: bool = False, steps: int = 0) -> dict[str, Any]:
     """Puts one more layer on top and returns what the worker said of it.
 
     Args:
         selected: the selected layer.
         photo: the unprotected photo, a layer of the same image.
-        more: whether the limits are those of a higher strength than that of the run before.
+        stronger: whether the limits are those of a higher strength than that of the run before.
         steps: of the search; 0 for the usual number.
 
     Raises:
@@ -41,7 +41,7 @@ def strengthen(selected: Source, photo: Gimp.Layer, more: bool = False, steps: i
     """
     record = get_run_record(selected)
     settings = restore_settings(make_strengthen_settings(record["wishes"] if record else {}, steps))
-    if more:
+    if stronger:
         settings = apply_offer(settings, STRONGER)
     source = make_source(selected.image, [photo])
     with connect_with_progress() as worker:

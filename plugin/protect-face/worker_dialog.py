@@ -43,12 +43,12 @@ def show(help_id: str) -> None:
     holder.show_all()
     buffer = text.get_buffer()
 
-    def allow(allowed: bool) -> None:
+    def set_sensitive(sensitive: bool) -> None:
         for number in responses:
-            dialog.set_response_sensitive(number, allowed)
+            dialog.set_response_sensitive(number, sensitive)
 
     def ask(action: str) -> None:
-        allow(False)
+        set_sensitive(False)
         buffer.set_text(_("Asking the worker…"))
 
         def perform_in_thread() -> None:
@@ -57,7 +57,7 @@ def show(help_id: str) -> None:
                     buffer.set_text, _perform_and_describe(action, lambda event: GLib.idle_add(show_progress, event))
                 )
             finally:
-                GLib.idle_add(allow, True)
+                GLib.idle_add(set_sensitive, True)
 
         threading.Thread(target=perform_in_thread, daemon=True).start()
 

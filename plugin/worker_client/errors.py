@@ -13,7 +13,7 @@ class WorkerProblem(Exception):
     """Something that the user has to know; as text, one English sentence that says what happened and what to do.
 
     Attributes:
-        message: a dict of its code, its fields and its English text; ``texts.to_sentence`` has it in the user's language.
+        message: a dict of code, fields and English text; ``texts.to_sentence`` translates it into the user's language.
     """
 
     def __init__(self, code, **fields):

@@ -454,7 +454,7 @@ tell(known=known, refused=[refused(check, duplicate, made), refused(protect, dup
     ("call", "moment"),
     [
         ("protect(image, layer)", "return job\n"),
-        ("protect(image, layer)", "return job.result(tell)"),
+        ("protect(image, layer)", "return job.result(on_event)"),
         ("check(image, layer, original=layer.name)", "figures = job.result(show_progress).header"),
     ],
     ids=["while faces are looked for", "while it searches", "while it checks"],

@@ -82,8 +82,8 @@ TWO_STEPS = """
 _strengthen = strengthen
 
 
-def strengthen(selected, photo, more, steps):
-    return _strengthen(selected, photo, more, 2)
+def strengthen(selected, photo, stronger, steps):
+    return _strengthen(selected, photo, stronger, 2)
 """
 # Added to the dialogs of Check and of the worker: keeps what they show.
 SHOWN = """
@@ -117,7 +117,8 @@ _sort = sort_for_reading
 def sort_for_reading(outcomes):
     share, rows = _Path(_os.environ["SHARE"]), _sort(outcomes)
     _Gimp.Display.get_by_id(int((share / "display").read_text())).delete()
-    (share / "shown.part").write_text(_json.dumps([[row.name, row.result is not None, describe_outcome(row)] for row in rows]))
+    lines = [[row.name, row.result is not None, describe_outcome(row)] for row in rows]
+    (share / "shown.part").write_text(_json.dumps(lines))
     (share / "shown.part").rename(share / "shown.txt")
     return rows
 """
