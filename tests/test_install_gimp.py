@@ -53,7 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def where(home: Path) -> Installation:
+def installation(home: Path) -> Installation:
     return folders.find_installation(None, None)
 
 
@@ -135,12 +135,12 @@ def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> No
 
 @POSIX
 def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
     other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
     lock(home / ".config", monkeypatch)
-    first, second = gimp.install(where, gimp.find_installed(), quiet)
+    first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
     assert second.name == str(home / ".config" / "GIMP") and "can't be read (Permission denied)" in second.trouble
     assert main.main(["--uninstall"]) == 5
@@ -149,7 +149,7 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
 
 @POSIX
 def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
-    tmp_path: Path, home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     lock(home / ".config", monkeypatch)
@@ -157,7 +157,7 @@ def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_
         gimp.find_installed()
     assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    outcomes = gimp.install(where, gimp.find_installed(), quiet)
+    outcomes = gimp.install(installation, gimp.find_installed(), quiet)
     assert "can't be read (Permission denied)" in outcomes[0].trouble
 
 
@@ -194,11 +194,11 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
 # Installing and repairing
 
 
-def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> None:
+def test_a_plug_in_lies_where_gimp_reads_it(home: Path, installation: Installation) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
         folder = profile_in(home, version) / "plug-ins" / name
         profile = next(p for p in gimps.find_profiles() if p.version == version)
-        assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+        assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
             MARKER,
             "part.py",
@@ -207,23 +207,23 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> 
             "worker_client/__init__.py",
             "worker_client/locale/de/LC_MESSAGES/protect-face.mo",
         }
-        assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+        assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 @POSIX
-def test_the_program_alone_is_executable(home: Path, where: Installation) -> None:
+def test_the_program_alone_is_executable(home: Path, installation: Installation) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
 
 
-def test_the_pointer_leads_to_this_environment(where: Installation) -> None:
-    name, content = worker.make_pointer(where)
+def test_the_pointer_leads_to_this_environment(installation: Installation) -> None:
+    name, content = worker.make_pointer(installation)
     said = json.loads(content)
     assert name == "protect-face-worker.json"
-    assert said["command"] == [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
-    assert said["environment"] == {"C2P_MODELS": str(where.models)}
+    assert said["command"] == [str(installation.python), "-I", "-u", "-m", "c2p_core.worker"]
+    assert said["environment"] == {"C2P_MODELS": str(installation.models)}
     assert Path(said["run"]) == folders.data_home() / "run" and Path(said["run"]).is_absolute()
 
 
@@ -237,35 +237,37 @@ def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
 
 
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
-    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, content = worker.make_pointer(where)
+    name, content = worker.make_pointer(installation)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
     location = worker.import_client().location.find_worker()
-    assert location.command[0] == str(where.python) and location.run_folder == str(folders.data_home() / "run")
+    assert location.command[0] == str(installation.python) and location.run_folder == str(folders.data_home() / "run")
 
 
-def test_a_second_run_changes_nothing(home: Path, where: Installation) -> None:
+def test_a_second_run_changes_nothing(home: Path, installation: Installation) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.find_profiles()
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     before = {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")}
-    assert not plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert not plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")} == before
 
 
-def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Installation) -> None:
+def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(
+    home: Path, installation: Installation
+) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.find_profiles()
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     compiled = [plug_in.find_folder(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
     for path in compiled:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
     spoil(plug_in.find_folder(profile), "edited")
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert not any(path.exists() for path in compiled)
 
 
@@ -295,19 +297,19 @@ def spoil(folder: Path, how: str) -> None:
         ("incomplete", "an installation was cut short"),
     ],
 )
-def test_what_is_wrong_is_named_and_repaired(home: Path, where: Installation, how: str, expected: str) -> None:
+def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, how: str, expected: str) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.find_profiles()
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     spoil(plug_in.find_folder(profile), how)
-    (words,) = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
+    (words,) = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
     assert expected in words
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     (profile,) = gimps.find_profiles()
@@ -321,20 +323,20 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(plug_in, "replace_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            plug_in.write(profile, worker.make_pointer(where), GERMAN)
+            plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert "incomplete: an installation was cut short" in plug_in.find_differences(
-        profile, worker.make_pointer(where), GERMAN
+        profile, worker.make_pointer(installation), GERMAN
     )
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
-def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installation) -> None:
+def test_somebody_elses_plug_in_of_that_name_stays(home: Path, installation: Installation) -> None:
     folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     folder.mkdir()
     (folder / "mine.py").touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
     with pytest.raises(Stop) as stopped:
         gimp.remove_from(gimps.find_profiles()[0])
@@ -343,36 +345,36 @@ def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installati
 
 
 @POSIX
-def test_a_link_to_a_checkout_stays(home: Path, where: Installation, tmp_path: Path) -> None:
+def test_a_link_to_a_checkout_stays(home: Path, installation: Installation, tmp_path: Path) -> None:
     link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
 
 
-def test_a_folder_that_cannot_be_written_is_named(home: Path, where: Installation) -> None:
+def test_a_folder_that_cannot_be_written_is_named(home: Path, installation: Installation) -> None:
     profile = Profile(profile_in(home, "3.0"), "3.0")
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(profile, worker.make_pointer(where), GERMAN)
+        plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-writable"
     assert stopped.value.fields["folder"] == plug_in.find_folder(profile)
 
 
 @POSIX
-def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Installation) -> None:
+def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, installation: Installation) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    first, second = gimp.install(where, gimp.find_installed(), quiet)
+    first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
-def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Installation) -> None:
+def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, installation: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, asked = gimp.install(where, gimp.find_installed(), quiet)
+    folder, asked = gimp.install(installation, gimp.find_installed(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
     assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
 
@@ -401,7 +403,7 @@ def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
     assert gimp.check_registration(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
 
 
-def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> None:
+def test_copies_in_wrong_places_are_named(home: Path, installation: Installation) -> None:
     plug_ins = profile_in(home, "3.0") / "plug-ins"
     (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
     for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
@@ -431,16 +433,16 @@ def test_install_py_gimp_ends_the_worker_that_runs(
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     ended: list[Installation] = []
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
-    monkeypatch.setattr(worker, "end_worker", lambda where: not ended.append(where))
+    monkeypatch.setattr(worker, "end_worker", lambda installation: not ended.append(installation))
     main.main(["--gimp"])
     assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
 
 
 def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
-    where: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gimp, "is_flatpak_installed", lambda: True)
-    assert f"'{where.c2p} worker run'" in gimp.advise_on_sandbox(where)
+    assert f"'{installation.c2p} worker run'" in gimp.advise_on_sandbox(installation)
 
 
 # Zips
@@ -467,22 +469,22 @@ def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> N
         assert all(entry.date_time[:5] >= before for entry in archive.infolist())
 
 
-def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Installation) -> None:
+def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, installation: Installation) -> None:
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
         archive.extractall(profile_in(home, "3.0") / "plug-ins")
     (profile,) = gimps.find_profiles()
-    words = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
+    words = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
     assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 def test_zips_are_made_after_the_environment_is_set_up(
-    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(main, "set_up", lambda where, **options: install_translations(where))
+    monkeypatch.setattr(main, "set_up", lambda installation, **options: install_translations(installation))
     monkeypatch.setattr(zips, "make_zips", lambda compiled: made.append(compiled) or [tmp_path / "one.zip"])
     assert main.main(["--make-zip"]) == 0
     assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
@@ -491,51 +493,53 @@ def test_zips_are_made_after_the_environment_is_set_up(
 # Diagnosis
 
 
-def diagnose(where: Installation) -> tuple[int, str]:
+def diagnose(installation: Installation) -> tuple[int, str]:
     lines: list[str] = []
-    return doctor.diagnose(where, lines.append), "\n".join(lines)
+    return doctor.diagnose(installation, lines.append), "\n".join(lines)
 
 
-def test_the_diagnosis_works_before_anything_is_installed(where: Installation) -> None:
-    code, words = diagnose(where)
+def test_the_diagnosis_works_before_anything_is_installed(installation: Installation) -> None:
+    code, words = diagnose(installation)
     assert code == 1
     assert "The environment is not there" in words and "No GIMP was found" in words
 
 
 @POSIX
-def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Installation) -> None:
+def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, installation: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    gimp.install(where, gimp.find_installed(), quiet)
+    gimp.install(installation, gimp.find_installed(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
-    _, words = diagnose(where)
+    _, words = diagnose(installation)
     assert "protect-face: part.py is missing" in words
     assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in words
     assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
 
 
 @POSIX
-def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Installation) -> None:
+def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, installation: Installation) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    code, words = diagnose(where)
+    code, words = diagnose(installation)
     assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
     assert list(home.iterdir()) == []
 
 
-def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Installation) -> None:
+def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, installation: Installation) -> None:
     profile_in(home, "3.0")
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
-    _, words = diagnose(where)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
+    _, words = diagnose(installation)
     assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
 
 
-def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Installation) -> None:
+def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(
+    home: Path, installation: Installation
+) -> None:
     profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
     if sys.platform.startswith("linux"):
-        assert "GIMP 3 does not read '~/.var" in diagnose(where)[1]
+        assert "GIMP 3 does not read '~/.var" in diagnose(installation)[1]
 
 
 @POSIX
-def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where: Installation) -> None:
+def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, installation: Installation) -> None:
     run, log = folders.data_home() / "run", folders.log_home() / "worker.log"
     for folder in (run, log.parent):
         folder.mkdir(parents=True)
@@ -545,38 +549,38 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where:
     endpoint = {"protocol": PROTOCOL, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
     (run / "worker.json").touch(mode=0o600)
     (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
-    code, words = diagnose(where)
+    code, words = diagnose(installation)
     assert "line 99 in ~/photos" in words and "line 10 " not in words
     assert token not in words and str(home) not in words
     assert code == 1
 
 
 @POSIX
-def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Installation) -> None:
+def test_the_diagnosis_names_a_run_folder_that_others_can_enter(installation: Installation) -> None:
     run = folders.data_home() / "run"
     run.mkdir(parents=True)
     run.chmod(0o755)
-    assert "can be entered by others" in diagnose(where)[1]
+    assert "can be entered by others" in diagnose(installation)[1]
 
 
 @POSIX
 def test_the_diagnosis_goes_on_where_it_may_not_look(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile_in(home, "3.0")
     (home / ".local").mkdir()
     lock(home / ".local", monkeypatch)
     lock(home / ".config", monkeypatch)
-    code, words = diagnose(where)
+    code, words = diagnose(installation)
     assert code == 1 and "== GIMP" in words
     assert "(can't be looked at: Permission denied)" in words
     assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
 
 
-def install_translations(where: Installation) -> None:
+def install_translations(installation: Installation) -> None:
     """Leaves the translations where pip puts them."""
     windows = sys.platform == "win32"
-    packages = where.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
+    packages = installation.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
     for path, body in GERMAN.items():
         (packages / "worker_client" / path).parent.mkdir(parents=True)
         (packages / "worker_client" / path).write_bytes(body)
@@ -584,24 +588,24 @@ def install_translations(where: Installation) -> None:
 
 @POSIX
 def test_the_filter_speaks_the_languages_of_the_installed_package(
-    tmp_path: Path, home: Path, where: Installation
+    tmp_path: Path, home: Path, installation: Installation
 ) -> None:
     fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    install_translations(where)
-    gimp.install(where, gimp.find_installed(), quiet)
+    install_translations(installation)
+    gimp.install(installation, gimp.find_installed(), quiet)
     folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
     assert (folder / "worker_client" / "locale" / "de" / "LC_MESSAGES" / "protect-face.mo").read_bytes() == b"Gesicht"
-    assert "protect-face: as it should be" in diagnose(where)[1]
+    assert "protect-face: as it should be" in diagnose(installation)[1]
 
 
 def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
-    home: Path, where: Installation
+    home: Path, installation: Installation
 ) -> None:
     profile_in(home, "3.0")
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
-    where.python.parent.mkdir(parents=True)
-    where.python.touch()
-    _, words = diagnose(where)
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
+    installation.python.parent.mkdir(parents=True)
+    installation.python.touch()
+    _, words = diagnose(installation)
     assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in words
     assert "protect-face: as it should be" in words
 
@@ -613,12 +617,12 @@ RUN_FILES = ("worker.json", "worker.lock", "worker.sock", "start.log", "speed.js
 LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 
 
-def test_uninstall_leaves_nothing(home: Path, where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_leaves_nothing(home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
     found = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.find_profiles():
-        plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    for folder in (where.venv, where.models):
+        plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    for folder in (installation.venv, installation.models):
         folders.claim(folder)
     for folder, names in ((folders.data_home() / "run", RUN_FILES), (folders.log_home(), LOG_FILES)):
         folder.mkdir(parents=True)
@@ -741,7 +745,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
-    monkeypatch.setattr(main, "set_up", lambda where, **options: folders.claim(where.venv))
+    monkeypatch.setattr(main, "set_up", lambda installation, **options: folders.claim(installation.venv))
     options = ["--venv", str(home / "my venv"), "--models", str(home / "models")]
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
     main.main(["--gimp", *options])
@@ -759,7 +763,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 
 @POSIX
-def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_ends_a_running_worker(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "c2p_core.worker", "--run", str(folders.data_home() / "run")], env=environment()
     )
@@ -767,7 +771,7 @@ def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.Cap
         until = time.monotonic() + 60
         while not (folders.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
             time.sleep(0.1)
-        assert diagnose(where)[1].count("running: true") == 1
+        assert diagnose(installation)[1].count("running: true") == 1
         assert main.main(["--uninstall"]) == 0
         assert process.wait(20) == 0
     finally:
@@ -777,11 +781,13 @@ def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.Cap
 
 
 def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
-    home: Path, where: Installation, capsys: pytest.CaptureFixture[str]
+    home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     profile_in(home, "3.0")
-    plug_in.write(next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(where), GERMAN)
+    plug_in.write(
+        next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(installation), GERMAN
+    )
     assert main.main(["--uninstall"]) == 2
     assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
     assert "was not made by install.py" in capsys.readouterr().err
@@ -789,14 +795,14 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 
 @POSIX
 def test_uninstall_goes_on_where_it_may_not_look(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile_in(home, "3.0")
-    folders.claim(where.venv)
+    folders.claim(installation.venv)
     lock(home / ".config", monkeypatch)
     assert main.main(["--uninstall"]) == 5
     assert "can't be read or removed (Permission denied)" in capsys.readouterr().err
-    assert not where.venv.exists()
+    assert not installation.venv.exists()
 
 
 # The real plug-ins
