@@ -24,7 +24,14 @@ from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, endpoint, jobs, jobs_and_done, plug_ins, suspended
+from tests.host.gimp import (
+    Gimp,
+    count_jobs,
+    count_jobs_and_done,
+    find_plug_in_processes,
+    read_endpoint_file,
+    suspend_search,
+)
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -717,13 +724,13 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.open_dialog()
     assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
     window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
-    with suspended(window.gimp):
+    with suspend_search(window.gimp):
         window.keys("Return")
         folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-        window.wait(60, lambda _titles: jobs(window.gimp) == 1)
-        for cancelled in plug_ins(folder):
+        window.wait(60, lambda _titles: count_jobs(window.gimp) == 1)
+        for cancelled in find_plug_in_processes(folder):
             cancelled.kill()  # as GIMP's Cancel does
-    window.wait(30, lambda titles: "GIMP Message" in titles and not jobs(window.gimp))
+    window.wait(30, lambda titles: "GIMP Message" in titles and not count_jobs(window.gimp))
     window.do("wmctrl", "-c", "GIMP Message")
     window.do("wmctrl", "-a", "astronaut")
     window.keys("ctrl+f")
@@ -820,10 +827,10 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
 def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
     window.find("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("It has been running for", "All models are here.")
-    before = endpoint(window.gimp)["pid"]
+    before = read_endpoint_file(window.gimp)["pid"]
     window.keys("alt+r")
     window.wait_for_words("It has been running for")
-    assert endpoint(window.gimp)["pid"] != before
+    assert read_endpoint_file(window.gimp)["pid"] != before
     window.keys("alt+d")
     window.wait_for_words("run folder: ", "found by: ")
     window.do("wmctrl", "-c", "Protect Face Worker")
@@ -832,14 +839,14 @@ def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
 
 def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) -> None:
     window.gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts one
-    hung = psutil.Process(endpoint(window.gimp)["pid"])
+    hung = psutil.Process(read_endpoint_file(window.gimp)["pid"])
     hung.suspend()
     window.choose("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("The worker does not answer; restart it.")
     time.sleep(1)  # its button becomes usable when the words are there
     window.keys("alt+r")
     window.wait_for_words("It has been running for")
-    assert endpoint(window.gimp)["pid"] != hung.pid
+    assert read_endpoint_file(window.gimp)["pid"] != hung.pid
     window.do("wmctrl", "-c", "Protect Face Worker")
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
@@ -885,10 +892,10 @@ def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(windo
 @contextmanager
 def searching(window: Window) -> Iterator[None]:
     """Presses Enter in the dialog; the search, which comes after the look for faces, then stands still meanwhile."""
-    _, before = jobs_and_done(window.gimp)
+    _, before = count_jobs_and_done(window.gimp)
     window.keys("Return")
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    with suspended(window.gimp):
+    window.wait(60, lambda _titles: count_jobs_and_done(window.gimp) == (1, before + 1))
+    with suspend_search(window.gimp):
         yield
 
 
@@ -921,7 +928,7 @@ def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(windo
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
         time.sleep(1)
-        assert jobs(window.gimp) == 1
+        assert count_jobs(window.gimp) == 1
     window.wait_for_result(2)
 
 
@@ -933,8 +940,8 @@ def bare_models(window: Window, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     right = pointer.read_text()
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    checkout = host.checkout_with_missing_models(bare / "checkout")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(window.gimp.prefix), checkout=checkout))
+    checkout = host.copy_checkout_with_missing_models(bare / "checkout")
+    pointer.write_text(host.make_pointer(bare / "run", in_root=bool(window.gimp.prefix), checkout=checkout))
     yield bare / "models"
     pointer.write_text(right)
     stop_worker(bare / "run")
@@ -980,7 +987,7 @@ def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_
     window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
     with searching(window):
-        assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
+        assert count_jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
         window.keys("ctrl+w")
         window.wait(30, lambda _titles: window.layers() == 0)
@@ -989,4 +996,4 @@ def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
     assert window.titles().count("GIMP Message") == 1 and DIALOG not in window.titles()
     folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-    window.wait(10, lambda _titles: not plug_ins(folder) and jobs(window.gimp) == 0)
+    window.wait(10, lambda _titles: not find_plug_in_processes(folder) and count_jobs(window.gimp) == 0)
