@@ -50,7 +50,7 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def pip(installation: Installation, job: str, arguments: list[str], **options: Any) -> None:
         calls.append([job, *arguments])
-        pretend(installation, job, arguments)
+        fake_install(installation, job, arguments)
 
     monkeypatch.setattr(environment, "make_environment", lambda folder, say: calls.append(["make"]))
     monkeypatch.setattr(environment, "run_program", lambda command: subprocess.CompletedProcess(command, 0, ""))
@@ -60,16 +60,16 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
-def pretend(installation: Installation, job: str, arguments: list[str]) -> None:
+def fake_install(installation: Installation, job: str, arguments: list[str]) -> None:
     """Leaves behind what pip would have made."""
     if job == "wheel":
         Path(arguments[arguments.index("--wheel-dir") + 1], WHEEL).touch()
     elif arguments[-1].endswith(WHEEL):
-        installed_mo(installation).parent.mkdir(parents=True, exist_ok=True)
-        installed_mo(installation).touch()
+        find_installed_mo(installation).parent.mkdir(parents=True, exist_ok=True)
+        find_installed_mo(installation).touch()
 
 
-def installed_mo(installation: Installation) -> Path:
+def find_installed_mo(installation: Installation) -> Path:
     return installation.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
 
 
@@ -78,7 +78,7 @@ def installed(calls: list[list[str]]) -> list[str]:
     return [Path(call[-1]).name for call in calls if call[0] == "install"]
 
 
-def quiet(words: str) -> None:
+def quiet(text: str) -> None:
     pass
 
 
@@ -95,13 +95,13 @@ def test_no_test_of_the_installer_sees_this_users_gimp(
 
 
 def test_c2p_home_moves_everything() -> None:
-    found = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
-    assert found == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
+    installation = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
+    assert installation == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
 
 
 def test_options_win_over_the_environment() -> None:
-    found = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
-    assert found == Installation(Path("/v"), Path("/m"))
+    installation = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
+    assert installation == Installation(Path("/v"), Path("/m"))
 
 
 def test_the_default_is_where_c2p_itself_looks() -> None:
@@ -262,7 +262,7 @@ def test_a_command_that_is_gone_is_installed_again(
 
 def test_translations_that_are_gone_are_installed_again(installation: Installation, pip_calls: list[list[str]]) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
-    installed_mo(installation).unlink()
+    find_installed_mo(installation).unlink()
     pip_calls.clear()
     environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
@@ -284,8 +284,8 @@ def test_the_examination_notices_an_environment_without_its_packages(installatio
     assert environment.check_packages(Installation(Path(sys.prefix), installation.models))[0] == 0
     installation.python.parent.mkdir(parents=True)
     installation.python.symlink_to(environment.find_base_python())
-    code, words = environment.check_packages(installation)
-    assert code and "No module named 'torch'" in words[-1]
+    code, findings = environment.check_packages(installation)
+    assert code and "No module named 'torch'" in findings[-1]
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -296,7 +296,7 @@ def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
 
     def pip(installation: Installation, job: str, arguments: list[str], offline: bool, say: Any) -> None:
         calls.append((arguments, offline))
-        pretend(installation, job, arguments)
+        fake_install(installation, job, arguments)
 
     monkeypatch.setattr(environment, "run_pip", pip)
     environment.prepare(installation, tests=False, offline=offline, say=quiet)
@@ -417,8 +417,8 @@ def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() ->
                 assert isinstance(node.args[0], ast.Constant), ast.unparse(node)
                 fields = {str(keyword.arg) for keyword in node.keywords}
                 assert raised.setdefault(str(node.args[0].value), fields) == fields
-    named = {code: {name for _, name, _, _ in Formatter().parse(text) if name} for code, text in MESSAGES.items()}
-    assert raised == named
+    fields = {code: {name for _, name, _, _ in Formatter().parse(text) if name} for code, text in MESSAGES.items()}
+    assert raised == fields
 
 
 def test_pip_output_is_condensed_to_what_takes_long() -> None:
@@ -507,8 +507,8 @@ def test_the_quick_tests_leave_out_what_is_marked_as_slow(
     monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
     monkeypatch.setattr(main, "run_child", lambda command, *arguments, **options: commands.append(command) or 0)
     monkeypatch.setattr(main, "build_test_systems", built.append)
-    words = ["--test", "quick"] if quick else ["--test"]
-    assert main.main([*words, "--venv", str(installation.venv), "--models", str(installation.models)]) == 0
+    command = ["--test", "quick"] if quick else ["--test"]
+    assert main.main([*command, "--venv", str(installation.venv), "--models", str(installation.models)]) == 0
     assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
     options = commands[-1][3:]
     assert options[options.index("-m") :] == ["-m", main.QUICK] if quick else "-m" not in options

@@ -57,13 +57,13 @@ def installation(home: Path) -> Installation:
     return folders.find_installation(None, None)
 
 
-def profile_in(home: Path, version: str, base: str = ".config/GIMP") -> Path:
+def make_profile(home: Path, version: str, base: str = ".config/GIMP") -> Path:
     folder = home / base / version
     (folder / "plug-ins").mkdir(parents=True)
     return folder
 
 
-def fake_gimp(folder: Path, name: str, version: str, *, knows: bool = True, python: bool = True) -> Path:
+def make_fake_gimp(folder: Path, name: str, version: str, *, knows: bool = True, python: bool = True) -> Path:
     """A program that answers as GIMP does, and makes its folder at its first start."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / name
@@ -85,7 +85,7 @@ sys.exit({code} if "--batch-interpreter=python-fu-eval" in sys.argv else 0)
     return program
 
 
-def quiet(words: str) -> None:
+def quiet(text: str) -> None:
     pass
 
 
@@ -128,8 +128,8 @@ def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
 
 
 def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> None:
-    profile_in(home, "3.0")
-    profile_in(home, "3.0", "snap/gimp/current/.config/GIMP")
+    make_profile(home, "3.0")
+    make_profile(home, "3.0", "snap/gimp/current/.config/GIMP")
     assert [profile.confined for profile in gimps.find_profiles()] == [False, True]
 
 
@@ -137,8 +137,8 @@ def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> No
 def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
-    other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
+    make_profile(home, "3.0")
+    other = make_profile(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
     lock(home / ".config", monkeypatch)
     first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
@@ -151,23 +151,23 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
 def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
     tmp_path: Path, home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     lock(home / ".config", monkeypatch)
     with pytest.raises(Stop) as problem:
         gimp.find_installed()
     assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     outcomes = gimp.install(installation, gimp.find_installed(), quiet)
     assert "can't be read (Permission denied)" in outcomes[0].trouble
 
 
 @POSIX
 def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home: Path) -> None:
-    console = fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    console = make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     (tmp_path / "bin" / "gimp-console").symlink_to(console)
-    fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
-    fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
-    image = fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
+    make_fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
+    image = make_fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
     found = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
     assert set(found) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
     assert found["3.0.4", "system"] == (str(console),) and found["3.2.0", "AppImage"] == (str(image),)
@@ -185,8 +185,8 @@ def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
 @POSIX
 def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
     environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
-    fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
-    fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
+    make_fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
+    make_fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
     assert [program.version for program in gimps.find_programs(environment, "win32")] == ["3.0.4"]
     assert [program.version for program in gimps.find_programs(environment, "darwin")] == ["3.0.2"]
 
@@ -196,7 +196,7 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
 
 def test_a_plug_in_lies_where_gimp_reads_it(home: Path, installation: Installation) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
-        folder = profile_in(home, version) / "plug-ins" / name
+        folder = make_profile(home, version) / "plug-ins" / name
         profile = next(p for p in gimps.find_profiles() if p.version == version)
         assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
@@ -212,7 +212,7 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, installation: Installati
 
 @POSIX
 def test_the_program_alone_is_executable(home: Path, installation: Installation) -> None:
-    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    folder = make_profile(home, "3.0") / "plug-ins" / "protect-face"
     plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
@@ -247,7 +247,7 @@ def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
 
 
 def test_a_second_run_changes_nothing(home: Path, installation: Installation) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     before = {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")}
@@ -258,7 +258,7 @@ def test_a_second_run_changes_nothing(home: Path, installation: Installation) ->
 def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(
     home: Path, installation: Installation
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     compiled = [plug_in.find_folder(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
@@ -298,7 +298,7 @@ def spoil(folder: Path, how: str) -> None:
     ],
 )
 def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, how: str, expected: str) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     spoil(plug_in.find_folder(profile), how)
@@ -311,7 +311,7 @@ def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installat
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     put, left = plug_in.replace_file, iter(range(3))
 
@@ -332,7 +332,7 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
 
 
 def test_somebody_elses_plug_in_of_that_name_stays(home: Path, installation: Installation) -> None:
-    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    folder = make_profile(home, "3.0") / "plug-ins" / "protect-face"
     folder.mkdir()
     (folder / "mine.py").touch()
     with pytest.raises(Stop) as stopped:
@@ -346,7 +346,7 @@ def test_somebody_elses_plug_in_of_that_name_stays(home: Path, installation: Ins
 
 @POSIX
 def test_a_link_to_a_checkout_stays(home: Path, installation: Installation, tmp_path: Path) -> None:
-    link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+    link = make_profile(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
     with pytest.raises(Stop) as stopped:
         plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
@@ -354,7 +354,7 @@ def test_a_link_to_a_checkout_stays(home: Path, installation: Installation, tmp_
 
 
 def test_a_folder_that_cannot_be_written_is_named(home: Path, installation: Installation) -> None:
-    profile = Profile(profile_in(home, "3.0"), "3.0")
+    profile = Profile(make_profile(home, "3.0"), "3.0")
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
     with pytest.raises(Stop) as stopped:
@@ -365,15 +365,15 @@ def test_a_folder_that_cannot_be_written_is_named(home: Path, installation: Inst
 
 @POSIX
 def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, installation: Installation) -> None:
-    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
-    profile_in(home, "3.0")
+    (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    make_profile(home, "3.0")
     first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
 def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, installation: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     folder, asked = gimp.install(installation, gimp.find_installed(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
     assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
@@ -395,7 +395,7 @@ def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
 def test_a_gimp_is_asked_whether_it_has_the_filter(
     tmp_path: Path, version: str, knows: bool, python: bool, expected: str
 ) -> None:
-    program = fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
+    program = make_fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
     assert gimp.check_registration(Program((str(program),), "system", version)) == expected
 
 
@@ -404,7 +404,7 @@ def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
 
 
 def test_copies_in_wrong_places_are_named(home: Path, installation: Installation) -> None:
-    plug_ins = profile_in(home, "3.0") / "plug-ins"
+    plug_ins = make_profile(home, "3.0") / "plug-ins"
     (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
     for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
         (plug_ins / stray).touch()
@@ -418,7 +418,7 @@ def test_copies_in_wrong_places_are_named(home: Path, installation: Installation
 def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     assert main.main(["--gimp"]) == 1
     words = capsys.readouterr().out
@@ -430,7 +430,7 @@ def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
 def test_install_py_gimp_ends_the_worker_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     ended: list[Installation] = []
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     monkeypatch.setattr(worker, "end_worker", lambda installation: not ended.append(installation))
@@ -472,7 +472,7 @@ def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> N
 def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, installation: Installation) -> None:
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
-        archive.extractall(profile_in(home, "3.0") / "plug-ins")
+        archive.extractall(make_profile(home, "3.0") / "plug-ins")
     (profile,) = gimps.find_profiles()
     words = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
     assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
@@ -506,7 +506,7 @@ def test_the_diagnosis_works_before_anything_is_installed(installation: Installa
 
 @POSIX
 def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, installation: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     gimp.install(installation, gimp.find_installed(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
     _, words = diagnose(installation)
@@ -517,14 +517,14 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, insta
 
 @POSIX
 def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, installation: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     code, words = diagnose(installation)
     assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
     assert list(home.iterdir()) == []
 
 
 def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, installation: Installation) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     _, words = diagnose(installation)
     assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
@@ -533,7 +533,7 @@ def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, installati
 def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(
     home: Path, installation: Installation
 ) -> None:
-    profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
+    make_profile(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
     if sys.platform.startswith("linux"):
         assert "GIMP 3 does not read '~/.var" in diagnose(installation)[1]
 
@@ -567,7 +567,7 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(installation: In
 def test_the_diagnosis_goes_on_where_it_may_not_look(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (home / ".local").mkdir()
     lock(home / ".local", monkeypatch)
     lock(home / ".config", monkeypatch)
@@ -590,7 +590,7 @@ def install_translations(installation: Installation) -> None:
 def test_the_filter_speaks_the_languages_of_the_installed_package(
     tmp_path: Path, home: Path, installation: Installation
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     install_translations(installation)
     gimp.install(installation, gimp.find_installed(), quiet)
     folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
@@ -601,7 +601,7 @@ def test_the_filter_speaks_the_languages_of_the_installed_package(
 def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
     home: Path, installation: Installation
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     installation.python.parent.mkdir(parents=True)
     installation.python.touch()
@@ -619,7 +619,7 @@ LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 
 def test_uninstall_leaves_nothing(home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
-    found = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
+    found = [make_profile(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.find_profiles():
         plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     for folder in (installation.venv, installation.models):
@@ -651,7 +651,7 @@ def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
 
 
 def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
-    saved = profile_in(home, "3.0") / "plug-in-settings"
+    saved = make_profile(home, "3.0") / "plug-in-settings"
     saved.mkdir()
     for name in ("GimpProcedureConfig-plug-in-protect-face.last", "GimpProcedureConfig-plug-in-other.last"):
         (saved / name).touch()
@@ -663,7 +663,7 @@ FACE = hashlib.sha256(b"a face").hexdigest()
 
 
 def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
-    log = profile_in(home, "2.10") / crash_report.LOG
+    log = make_profile(home, "2.10") / crash_report.LOG
     log.touch()
     assert main.main(["--uninstall"]) == 0
     assert not log.exists()
@@ -721,8 +721,8 @@ def test_uninstall_leaves_what_is_not_ours_in_a_folder_that_the_user_chose_for_t
 def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
     tmp_path: Path, home: Path, parasites: str, started: bool
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    (profile_in(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    (make_profile(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
     main.main(["--uninstall"])
     assert (home / "started").exists() == started
 
@@ -731,8 +731,8 @@ def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
 def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
-    kept = [profile_in(home, version) / "parasiterc" for version in ("3.0", "3.2")]
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
+    kept = [make_profile(home, version) / "parasiterc" for version in ("3.0", "3.2")]
     for path in kept:
         path.write_text('(parasite "protect-face-recent" 1 0 "")')
     assert main.main(["--uninstall"]) == 5
@@ -744,7 +744,7 @@ def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
 def test_who_installed_elsewhere_reads_how_to_remove_that_too(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     monkeypatch.setattr(main, "set_up", lambda installation, **options: folders.claim(installation.venv))
     options = ["--venv", str(home / "my venv"), "--models", str(home / "models")]
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
@@ -783,8 +783,8 @@ def test_uninstall_ends_a_running_worker(installation: Installation, capsys: pyt
 def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
     home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
-    profile_in(home, "3.0")
+    (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    make_profile(home, "3.0")
     plug_in.write(
         next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(installation), GERMAN
     )
@@ -797,7 +797,7 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 def test_uninstall_goes_on_where_it_may_not_look(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     folders.claim(installation.venv)
     lock(home / ".config", monkeypatch)
     assert main.main(["--uninstall"]) == 5
