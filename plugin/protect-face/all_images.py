@@ -21,14 +21,14 @@ def run_and_show(
     settings: RunSettings,
     choice: run.Choice | None,
 ) -> None:
-    """Protects all images that are open now, and says what became of each.
+    """Protects all images that are open now, and reports the outcome for each.
 
     Args:
         mode: of the procedure.
         front: the image that it was called with, which comes first.
         drawables: of that image; of the others the selected layer is protected.
         settings: for all of them.
-        choice: what was chosen in the dialog, for the image in front alone.
+        choice: from the dialog, for the image in front only.
 
     Raises:
         WorkerProblem: there is no worker, or none of the images was changed.
@@ -59,7 +59,7 @@ def _protect_all(
                 source = find_photo(image, image.get_selected_layers() if index else drawables)
                 return run.protect(worker, source, settings, on_event, None if index else choice)
             except Exception:
-                worker.close()  # pixels may still be on their way; the next job connects anew
+                worker.close()  # pixels may still be on their way; the next job reconnects
                 raise
             finally:
                 Gimp.displays_flush()

@@ -1,4 +1,4 @@
-"""What a dialog asks the worker: in a thread on a connection of its own, so that the window never stands still."""
+"""The dialog's jobs for the worker, in a thread with a connection of its own, so that the window never freezes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 import run
 
-# In the order in which they are done; of each there is at most one, the latest.
+# In order of precedence; at most one of each waits, the latest.
 RENDER, MEASURE = "render", "measure"
 _FOLLOWING = (RENDER, MEASURE)
 # Seconds that closing the dialog waits for a job to stop.
@@ -43,10 +43,10 @@ class Request:
 
 
 class Background:
-    """Does jobs one after the other and answers in GTK's thread.
+    """Runs jobs one after the other and calls back in GTK's thread.
 
-    Jobs that a button started run in order. "render" and "measure" follow a slider: a newer one takes the place of one
-    that waits, and what is drawn comes before what is measured.
+    Jobs that a button started run in order. "render" and "measure" follow a slider: a newer one replaces one that
+    waits, and drawing precedes measuring.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Background:
     ) -> None:
         """Args:
         on_hello: called with the worker's hello whenever a connection is made.
-        on_problem: called with what went wrong.
+        on_problem: called with every error.
         """
         self._on_hello = on_hello
         self._on_problem = on_problem
@@ -70,20 +70,20 @@ class Background:
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        """Does a job after those that wait."""
+        """Runs a job after those that wait."""
         with self._condition:
             self._waiting.append(request)
             self._condition.notify()
 
     def follow(self, request: Request) -> None:
-        """Does a "render" or "measure", in the place of an older one that waits."""
+        """Runs a "render" or "measure", instead of an older one that waits."""
         with self._condition:
             self._following[request.kind] = request
             self._interrupt_measuring()
             self._condition.notify()
 
     def cancel(self) -> None:
-        """Stops the job that a button started, and those that wait for it."""
+        """Stops the running job that a button started, and those that wait."""
         with self._condition:
             dropped, self._waiting = self._waiting, []
             if self._running is not None and self._running[0].kind not in _FOLLOWING:
@@ -94,7 +94,7 @@ class Background:
             self._call_in_gtk(request.on_failure, WorkerProblem("cancelled"))
 
     def ask(self, call: Callable[[], _Answer]) -> _Answer:
-        """Calls a function in GTK's thread from the one that does the jobs, and gives what it returns or raises.
+        """Calls a function in GTK's thread from the one that runs the jobs; returns or raises what it does.
 
         Raises:
             WorkerProblem: the dialog has been closed.
@@ -115,7 +115,7 @@ class Background:
         return answer.result()
 
     def reconnect(self) -> None:
-        """Connects anew before the next job, for what the worker says in its hello."""
+        """Reconnects before the next job, to get the worker's hello again."""
         with self._condition:
             self._reconnect = True
             self._condition.notify()
@@ -125,14 +125,14 @@ class Background:
         self._kept_searches.append(search)
 
     def drop(self, search: str) -> None:
-        """Has the worker drop a search; nothing of it is drawn or measured any more."""
+        """Makes the worker drop a search, which is no longer drawn or measured."""
         with self._condition:
             self._kept_searches.remove(search)
             self._following.clear()
         self.submit(Request("drop", {"searches": [search]}, lambda _event: None))
 
     def close(self, keep: str | None = None) -> None:
-        """Cancels what runs, and drops all searches but ``keep``; nothing is called any more."""
+        """Cancels the running job, and drops all searches but ``keep``; nothing is called back any more."""
         with self._condition:
             self._closed = True
             self._waiting.clear()
@@ -153,7 +153,7 @@ class Background:
                             worker.close()
                         worker, self._reconnect = None, False
                         worker = run.connect()
-                        if self._closed:  # too late to ask for anything
+                        if self._closed:
                             return
                         self._call_in_gtk(self._on_hello, worker.hello)
                     event = self._run_request(worker, request)
@@ -199,14 +199,14 @@ class Background:
                 self._running = None
 
     def _interrupt_measuring(self) -> None:
-        """What is to be drawn does not wait for what is measured, which is then measured again."""
+        """Cancels a running "measure" if something more urgent waits; it runs again later."""
         if self._running is None or self._running[1] is None or self._running[0].kind != MEASURE:
             return
         if RENDER in self._following or self._waiting:
             self._running[1].cancel()
 
     def _requeue_interrupted(self, request: Request, problem: WorkerProblem) -> bool:
-        """Whether a "measure" was cancelled for something more urgent; it waits again then."""
+        """Queues a "measure" again that was cancelled for something more urgent; whether it was one."""
         if self._closed:
             return True
         if request.kind != MEASURE or problem.code != "cancelled":

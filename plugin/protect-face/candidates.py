@@ -1,4 +1,4 @@
-"""What was tried: finished searches that the worker keeps, in a strip of thumbnails."""
+"""Finished searches, which the worker keeps, in a strip of thumbnails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Strip(Gtk.Box):
     def __init__(self, on_pick: Callable[[Candidate], object], on_discard: Callable[[Candidate], object]) -> None:
         """Args:
         on_pick: called with the one that the user picks.
-        on_discard: called with the one that the user wants to be rid of; see ``discard``.
+        on_discard: called with the one that the user wants to discard; see ``discard``.
         """
         super().__init__(orientation=Gtk.Orientation.HORIZONTAL, spacing=4)
         self._on_pick = on_pick
@@ -83,7 +83,7 @@ class Strip(Gtk.Box):
         button.show_all()
 
     def discard(self, candidate: Candidate) -> Candidate | None:
-        """Takes a thumbnail out; the candidate that comes next in its place, None when it was the only one."""
+        """Removes a thumbnail; returns the candidate that takes its place, None if it was the only one."""
         index = self.candidates.index(candidate)
         self.candidates.pop(index)
         self._thumbnails.pop(index)
@@ -95,7 +95,7 @@ class Strip(Gtk.Box):
         return self.candidates[next_index]
 
     def thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
-        """What a candidate looks like, as found; None for none."""
+        """The thumbnail of a candidate; None for none."""
         return None if candidate is None else self._thumbnails[self.candidates.index(candidate)]
 
     def mark(self, picked: Candidate | None) -> None:

@@ -1,4 +1,4 @@
-"""The procedures Check Protection and Strengthen: both compare what the image looks like now with the original."""
+"""The procedures Check Protection and Strengthen: both compare the image as it looks now with the original."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_check(
     config: Gimp.ProcedureConfig,
     _data: object,
 ) -> list[Any] | None:
-    """Compares, shows or returns what recognisers say."""
+    """Compares the two, and shows or returns the recognisers' verdicts."""
     interactive = mode != Gimp.RunMode.NONINTERACTIVE
     selected = _select(image, drawables)
     original = _choose_original(selected, config, interactive)
@@ -106,7 +106,7 @@ def run_strengthen(
 def _strengthen_and_show(
     mode: Gimp.RunMode, selected: Source, photo: Gimp.Layer, stronger: bool = False, steps: int = 0
 ) -> None:
-    """Strengthens, shows what came of it, and once more within wider limits for as long as the user wants.
+    """Strengthens and shows the result; again within wider limits for as long as the user wants.
 
     Arguments as those of ``strengthen``.
 
@@ -115,7 +115,7 @@ def _strengthen_and_show(
     """
     while True:
         result = strengthen(selected, photo, stronger, steps)
-        # Each run goes on from the layer of the one before, and its strength.
+        # Each run continues from the previous run's layer and strength.
         selected, stronger = make_source(selected.image, selected.image.get_selected_layers()), True
         record = get_run_record(selected)
         settings = restore_settings(record["wishes"] if record else {})
@@ -125,7 +125,7 @@ def _strengthen_and_show(
 
 
 def choose_again(record: dict[str, Any], source: Source) -> Choice | None:
-    """The faces that a run has protected, which need not be those that its settings name; None when nobody knows."""
+    """The faces that a run has protected, which may differ from those in its settings; None if they are unknown."""
     faces = list_faces_of_run(record, source.area.size)
     return Choice([face["number"] for face in faces], None, "", {"faces": faces}) if faces else None
 
@@ -137,15 +137,15 @@ def _declare_original(procedure: Gimp.Procedure) -> None:
 
 
 def _select(image: Gimp.Image, drawables: list[Gimp.Drawable]) -> Source:
-    """The selected layer, or that whose mask is being edited."""
+    """The selected layer, or the one whose mask is being edited."""
     return make_source(image, [Gimp.Layer.from_mask(d) if isinstance(d, Gimp.LayerMask) else d for d in drawables])
 
 
 def _choose_original(selected: Source, config: Gimp.ProcedureConfig, interactive: bool) -> Original | None:
-    """The unprotected photo: named, or known, or asked for; None when the user was asked and cancelled.
+    """The unprotected photo: from the arguments, or known, or chosen by the user; None if the user cancelled.
 
     Raises:
-        Refused: nobody knows, and there is nobody to ask.
+        Refused: it is unknown, and there is no user to ask.
     """
     accepts_files = config.find_property("original-file") is not None
     file = config.get_property("original-file") if accepts_files else None

@@ -36,7 +36,7 @@ _TALL = 700
 
 
 def show(judgement: Judgement) -> str | None:
-    """Shows what was measured until the user closes it; what they want done, see ``run_settings.apply_offer``."""
+    """Shows the figures until the user closes the dialog; returns the offer they chose, as in ``run_settings``."""
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Check Protection"), role="protect-face-check", use_header_bar=False)
     dialog.add_button(_("Ori_ginal…"), _OTHER)
@@ -81,9 +81,9 @@ def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = 
     """Lets the user name the unprotected photo; None when they cancel.
 
     Args:
-        image: that is judged. Its lowest layer that no run of ours made is offered first.
+        image: the judged one. Its lowest layer that no run of ours made is offered first.
         pictures: whether the original may be another open image or a file, too.
-        parent: the window that asks.
+        parent: the window above which this dialog opens.
 
     Raises:
         Refused: there is nothing to choose from.
@@ -118,7 +118,7 @@ def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = 
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
     dialog.set_response_sensitive(Gtk.ResponseType.OK, bool(choices))
-    # Or the list would have the focus, and Enter would open it.
+    # Otherwise the list would have the focus, and Enter would open it.
     dialog.get_widget_for_response(Gtk.ResponseType.OK if choices else _FILE).grab_focus()
     chosen = None
     while chosen is None and (response := dialog.run()) in (_FILE, Gtk.ResponseType.OK):
@@ -128,7 +128,7 @@ def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = 
 
 
 def _ask_again(dialog: Gtk.Dialog, judgement: Judgement, upload: bool) -> bool:
-    """Measures as uploaded too, or beside another original; False when the user cancelled that."""
+    """Measures as uploaded too, or with another original; False if the user cancelled."""
     before = replace(judgement)
     if upload:
         judgement.upload = True
@@ -206,7 +206,7 @@ def _save(parent: Gtk.Dialog, judgement: Judgement) -> None:
 
 
 def _get_folder(image: Gimp.Image) -> str:
-    """Where the image lies; GIMP's own working folder is nowhere that a user looks."""
+    """The image's folder, else the home folder; the default would be GIMP's working folder, where no user looks."""
     file: Gio.File | None = image.get_file()
     folder = file.get_parent() if file is not None else None
     path = folder.get_path() if folder is not None else None

@@ -24,14 +24,14 @@ from run_settings import STRONGER, list_offers, restore_settings
 
 @dataclass
 class Judgement:
-    """A comparison, which can be made again with another original.
+    """A comparison, which can be repeated with another original.
 
     Attributes:
         selected: the selected layer.
         what: of ``CHECK_TARGETS``.
         original: the unprotected photo.
         upload: whether it is judged as a typical upload too.
-        figures: what came of it, see ``measure``.
+        figures: the result, see ``measure``.
     """
 
     worker: Worker
@@ -42,10 +42,10 @@ class Judgement:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def measure(self) -> None:
-        """Asks the worker; the figures are the result of "check", with what is known of the original.
+        """Lets the worker compare; the figures are the result of "check", with an entry on the original.
 
         Raises:
-            WorkerProblem: the two can't be compared; the figures are as before.
+            WorkerProblem: the two can't be compared; the figures are unchanged.
         """
         try:
             figures, known = self._compare()
@@ -61,7 +61,7 @@ class Judgement:
         offers = (STRONGER,) if self.original.layer is not None else ()
         record = get_run_record(self.selected)
         if record is None:
-            # Another look needs the settings of the first.
+            # The other offers need the settings of the first run.
             return offers
         run_offers = list_offers(restore_settings(record["wishes"]))
         return (*offers, *(offer for offer in run_offers if offer != STRONGER))
@@ -88,13 +88,13 @@ class Judgement:
         return job.result(show_progress).header, known
 
     def _shows_the_photo(self, pair: pairs.Pair) -> bool:
-        """Whether what is judged is the unprotected photo of a run, while something else is called the original."""
+        """Whether the judged pixels are themselves the unprotected photo of a run, and so the original is not."""
         records = layers.list_run_records(self.selected.image)
         return has_pixels_of(pair.current, pair.form, pair.area, records)
 
 
 def _is_known(original: Original, source: Source, selected: Source) -> bool:
-    """Whether the original is known to be the unprotected photo, and not only said to be."""
+    """Whether the original is known to be the unprotected photo, and not only assumed."""
     records = layers.list_run_records(selected.image)
     if original.layer is not None and any(record["source"] == source.tattoo for record in records):
         return True

@@ -1,4 +1,4 @@
-"""Masks of large rectangles, one byte a pixel: kept compressed, because most of them is all or nothing."""
+"""Masks of large rectangles, one byte per pixel, compressed in memory, because most of their bytes are 0 or 255."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mask:
             top += rows
 
     def iterate_bands(self) -> Iterator[tuple[Rect, bytes]]:
-        """The mask from top to bottom, and where each part of it lies."""
+        """The mask from top to bottom: each part with its rectangle."""
         for rect, packed in self._packed:
             yield rect, self._unpack(rect, packed)
 
@@ -59,9 +59,9 @@ class Mask:
 
 
 def take_masks(pictures: Iterable[Picture], masks: list[Mask]) -> Iterator[Picture]:
-    """The pictures that are no masks; those come before them, and are appended to ``masks``.
+    """The pictures that are not masks; masks precede them and are appended to ``masks``.
 
-    They have 255 where something changed, and 0 elsewhere.
+    Masks have 255 where something changed, and 0 elsewhere.
     """
     for picture in pictures:
         if picture.name == "mask":
@@ -71,10 +71,10 @@ def take_masks(pictures: Iterable[Picture], masks: list[Mask]) -> Iterator[Pictu
 
 
 def find_limit(rect: Rect, limits: Sequence[Mask | None]) -> Mask | None:
-    """The one among masks that covers a rectangle; None when none does."""
+    """The mask that covers a rectangle; None if none does."""
     return next((limit for limit in limits if limit is not None and rect.intersect(limit.rect) == rect), None)
 
 
 def apply_limit(rect: Rect, mask: bytes, limit: Mask | None) -> bytes:
-    """Mask multiplied by its limit over the same rectangle; the mask itself where there is none."""
+    """A mask multiplied by its limit over the same rectangle; the mask itself if there is no limit."""
     return mask if limit is None else multiply_masks(mask, limit.crop(rect))

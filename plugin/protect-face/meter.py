@@ -1,4 +1,4 @@
-"""The meter: one plain bar that says whether others' photos still lead to this one, and what every recogniser says."""
+"""The meter: a bar that shows whether others' photos still lead to this one, and every recogniser's verdict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GAP = 12
 _TALL = 420  # pixels of the details at most, before they are scrolled
 _BAR = (260, 14)
 _METER_BAR = (240, 16)
-_STUB = 0.04  # of the bar, which shows its colour even where no recogniser has lost the face
+_STUB = 0.04  # of the bar is always filled, so that it shows its colour even if no recogniser has lost the face
 _GREEN, _AMBER, _RED, _TRACK, _MARK = (46, 139, 87), (214, 152, 32), (196, 60, 52), (205, 205, 205), (20, 20, 20)
 _JUDGEMENT_COLOURS = {LIKELY: _GREEN, UNLIKELY: _AMBER, NO: _RED, None: _TRACK}
 # By the verdict on other photos of the person, else by that on this same photo.
@@ -47,13 +47,13 @@ _COLOURS = {
 
 
 class Meter(Gtk.Box):
-    """The bar, with a fold for the details and buttons for what would help."""
+    """The bar, with an expander for the details and buttons for remedies."""
 
     def __init__(self, offers: Sequence[str], on_offer: Callable[[str], object], narrow: bool = False) -> None:
         """Args:
         offers: the buttons, of ``STRONGER``, ``ANOTHER`` and ``SHAPE``.
         on_offer: called with one of them when it is pressed.
-        narrow: whether the details are scrolled sideways instead of making the window wider.
+        narrow: whether the details scroll sideways instead of widening the window.
         """
         super().__init__(orientation=Gtk.Orientation.VERTICAL, spacing=6)
         self.figures: dict[str, Any] | None = None
@@ -84,7 +84,7 @@ class Meter(Gtk.Box):
         self.clear()
 
     def _fit_window(self) -> bool:
-        """Makes the window large enough for the details, which it would scroll otherwise."""
+        """Makes the window large enough for the details, which would otherwise scroll."""
         window = self.get_toplevel()
         if window.is_toplevel():
             _least, natural = window.get_preferred_size()
@@ -93,7 +93,7 @@ class Meter(Gtk.Box):
         return False
 
     def clear(self) -> None:
-        """Nothing is measured."""
+        """Shows that nothing is measured."""
         self.figures = None
         self._bar.set_from_pixbuf(_draw_bar(_METER_BAR, 0.0, None, _TRACK))
         self._answer.set_text("")
@@ -101,16 +101,16 @@ class Meter(Gtk.Box):
         self._details.hide()
 
     def offer(self, offers: Sequence[str]) -> None:
-        """Which of its buttons would help by now."""
+        """Shows only the buttons that would help now."""
         for name, button in self.buttons.items():
             button.set_visible(name in offers)
 
     def wait(self) -> None:
-        """What is shown is about to change: the verdict goes, the bar stays."""
+        """Shows that new figures are being measured: hides the verdict, keeps the bar."""
         self._answer.set_markup("<i>" + GLib.markup_escape_text(_("measuring…")) + "</i>")
 
     def show_figures(self, figures: dict[str, Any]) -> None:
-        """Shows what was measured: the header of the result of "measure", "search", "protect" or "check"."""
+        """Shows figures: the header of the result of "measure", "search", "protect" or "check"."""
         self.figures = figures
         faces = figures["faces"]
         judgement = judge(faces)
@@ -126,7 +126,7 @@ class Meter(Gtk.Box):
 
 
 def build_details(figures: dict[str, Any]) -> Gtk.Widget:
-    """What every recogniser says of every face, and what that means."""
+    """Every recogniser's verdict on every face, and an explanation."""
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     for face in figures["faces"]:
         box.pack_start(build_face_details(face), False, False, 0)
@@ -135,7 +135,7 @@ def build_details(figures: dict[str, Any]) -> Gtk.Widget:
 
 
 def build_explanation(figures: dict[str, Any]) -> Gtk.Widget:
-    """What bars and verdicts mean."""
+    """An explanation of bars and verdicts."""
     faces = figures["faces"]
     if has_other_photos(faces):
         text = _(
@@ -190,7 +190,7 @@ def make_heading(text: str) -> Gtk.Label:
 
 
 def _compute_share(faces: list[dict[str, Any]]) -> float:
-    """Recognisers 0..1 that no longer match the face that is worst off."""
+    """The share 0..1 of recognisers that no longer match the least protected face."""
     counts = [count_lost(face) for face in faces if face["similarities"]]
     return min((lost / known for lost, known in counts if known), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Pairs of pictures to compare: the unprotected photo and what the image looks like now, in rectangles."""
+"""Pairs of pictures to compare: rectangles of the unprotected photo and of the image as it looks now."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Pair:
     Attributes:
         original: the unprotected one.
         before: its pixels.
-        form: in which the pixels to be judged travel.
-        current: the pixels to be judged.
+        form: in which the judged pixels are sent.
+        current: the judged pixels.
         area: where ``current`` has pixels.
         scale: horizontal and vertical, from pixels of the original to those of ``current``.
-        shift: the same, after scaling.
+        shift: likewise, after scaling.
     """
 
     original: Source
@@ -44,16 +44,16 @@ class Pair:
 
     @property
     def full(self) -> tuple[int, int]:
-        """Size of the original in pixels of what is judged."""
+        """The size of the original in pixels of the judged picture."""
         return self._place(self.original.area).size
 
     def clip_rects(self, rects: list[Rect]) -> list[Rect]:
-        """The parts of rectangles of the original that what is judged covers.
+        """The parts of rectangles of the original that the judged picture covers.
 
         Raises:
             Refused: there are none.
         """
-        # A picture of its own shows all of it.
+        # A separate picture shows all of the judged one.
         covered = self.original.area
         if self.scale == (1.0, 1.0):
             covered = self.area.translate(-self.shift[0], -self.shift[1]).intersect(covered)
@@ -74,18 +74,18 @@ class Pair:
         return pictures
 
     def _place(self, rect: Rect) -> Rect:
-        """Where a rectangle of the original lies in what is judged."""
+        """Where a rectangle of the original lies in the judged picture."""
         return Rect(*scale_rect(astuple(rect), self.scale)).translate(*self.shift)
 
 
 @contextmanager
 def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
-    """What is compared, for as long as it is sent: GIMP's Cancel kills the plug-in, and would leave the copies in GIMP.
+    """The pair, only while it is sent: GIMP's Cancel kills the plug-in, which would leave copies in GIMP.
 
     Args:
         original: the unprotected photo.
         selected: the selected layer.
-        what: ``LAYER`` to judge that layer, else the visible image is judged.
+        what: ``LAYER`` to judge that layer, otherwise the visible image.
 
     Raises:
         Refused: one of the layers is gone, or they can't be compared.

@@ -1,7 +1,7 @@
-"""Presets that the user saved: settings under a name, and a thumbnail if they wanted one.
+"""The user's presets: settings under a name, optionally with a thumbnail.
 
-Each is a JSON file in a folder of the user's own, and a PNG beside it. Files are written whole or not at all, and what
-is read is bounded and checked: they may have been edited, damaged or copied from elsewhere.
+Each is a JSON file in a folder of the user, with a PNG beside it. Files are written completely or not at all; what is
+read is limited in size and checked, because it may have been edited, damaged or copied from elsewhere.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from worker_client.settings import AMOUNTS, LOCKS, MAX_AMOUNT, MODES, OUTPUTS, P
 MAX_NAME_LENGTH = 60
 MAX_PRESETS = 100
 MAX_SIDE = 256
-"""Of a thumbnail, in pixels."""
+"""The longest side of a thumbnail, in pixels."""
 _MAX_FILE_BYTES = 16_384  # bytes of JSON
 _MAX_THUMBNAIL_BYTES = 400_000  # bytes of PNG
 _VERSION = 1
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIZE_IN_PNG = slice(16, 24)
 _MAX_PROMPT_LENGTH = 300
-# Bounds of numbers, and the words of choices. Which faces are protected depends on the photo.
+# Bounds of numbers, and the values of choices. Which faces are protected depends on the photo, so it is not saved.
 _NUMBERS = {"strength": (0.0, 1.0), **{name: (0, MAX_AMOUNT) for name, _label, _blurb in AMOUNTS}}
 _WHOLE_NUMBERS = {"steps": (0, 10_000), "seed": (0, 2**31 - 1)}
 _CHOICES = {name: {value for value, _label in values} for name, values in
@@ -58,13 +58,13 @@ class Preset:
 
 
 class PresetStore:
-    """The presets in a folder, which need not be there yet."""
+    """The presets in a folder, which need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def list_presets(self) -> tuple[list[Preset], list[Message]]:
-        """The presets by name, and what there is to say of files that are none."""
+        """The presets sorted by name, and messages on damaged files."""
         presets, damaged = [], []
         for file in sorted(self.folder.glob("*.json"))[: 2 * MAX_PRESETS]:
             try:
@@ -74,16 +74,16 @@ class PresetStore:
         return sorted(presets, key=lambda preset: preset.name.casefold()), damaged
 
     def contains(self, name: str) -> bool:
-        """Whether there is a preset of this name."""
+        """Whether there is a preset with this name."""
         return self._get_file(_check_name(name)).exists()
 
     def save(self, name: str, settings: Mapping[str, Any], thumbnail: bytes | None = None) -> None:
-        """Store a preset, in place of an earlier one of this name.
+        """Store a preset, replacing an earlier one with this name.
 
         Args:
             name: up to ``MAX_NAME_LENGTH`` characters.
             settings: has those of ``PRESET_SETTINGS``; others are left out.
-            thumbnail: a PNG; None for none, also where the earlier one had one.
+            thumbnail: a PNG; None for none, even if the earlier preset had one.
 
         Raises:
             Refused: the name is unusable, there are too many presets, or the folder can't be written to.
@@ -127,26 +127,26 @@ class PresetStore:
         self.delete(old)
 
     def delete(self, name: str) -> None:
-        """Delete a preset and its thumbnail; nothing happens where there is none.
+        """Delete a preset and its thumbnail; does nothing if there is none.
 
         Raises:
             Refused: the folder can't be written to.
         """
         file = self._get_file(name)
         try:
-            # The picture first: it shows a face, and nothing would name it any more.
+            # The picture first: it shows a face, and without the other file nothing would lead to it any more.
             file.with_suffix(".png").unlink(missing_ok=True)
             file.unlink(missing_ok=True)
         except OSError as error:
             raise _make_write_error(self.folder, error) from error
 
     def _get_file(self, name: str) -> Path:
-        # Names may hold what file systems don't take, or differ from one another only in case.
+        # Names may have characters that file systems don't allow, or differ only in case.
         digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode("utf-8", "surrogatepass"))
         return self.folder / f"{digest.hexdigest()[:24]}.json"
 
     def _read(self, file: Path) -> Preset:
-        """Raises ``OSError`` or ``ValueError`` for what is no preset."""
+        """Raises ``OSError`` or ``ValueError`` if the file is not a preset."""
         data = _read_bounded(file, _MAX_FILE_BYTES)
         try:
             content = json.loads(data.decode("utf-8"))
@@ -204,7 +204,7 @@ def _is_usable(key: str, value: Any) -> bool:
 
 
 def _check_png(start: bytes, size: int = 0) -> None:
-    """Raises ``ValueError`` unless it is the beginning of a small PNG, of which no more than that is believed."""
+    """Raises ``ValueError`` unless it is the beginning of a small PNG; nothing else of the file is checked."""
     if not start.startswith(_PNG) or len(start) < _SIZE_IN_PNG.stop or size > _MAX_THUMBNAIL_BYTES:
         raise ValueError("the thumbnail is no small PNG")
     if not all(1 <= side <= MAX_SIDE for side in struct.unpack(">II", start[_SIZE_IN_PNG])):
@@ -212,7 +212,7 @@ def _check_png(start: bytes, size: int = 0) -> None:
 
 
 def _read_bounded(file: Path, limit: int) -> bytes:
-    """Raises ``ValueError`` for a larger file, and ``OSError``."""
+    """Reads a file; raises ``ValueError`` if it is larger than ``limit``, or ``OSError``."""
     with file.open("rb") as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
@@ -221,7 +221,7 @@ def _read_bounded(file: Path, limit: int) -> bytes:
 
 
 def _write_whole(file: Path, data: bytes) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
+    """Write a file that only the user can read, completely or not at all."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -1,4 +1,4 @@
-"""The window of the user's own presets: choose one, save the present settings, rename, delete."""
+"""The window of the user's presets: use one, save the current settings, rename, delete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PresetsDialog:
         parent: window that it belongs to.
         store: has the presets.
         settings: those that are saved.
-        thumbnail: what they look like; None while that is not known.
+        thumbnail: what they look like; None if that is not known yet.
         """
         self._store = store
         self._settings = settings
@@ -59,7 +59,7 @@ class PresetsDialog:
         (self.rows if self.presets else self.name).grab_focus()
 
     def run(self) -> dict[str, Any] | None:
-        """The settings of the preset that the user wants to use; None for none."""
+        """Shows the window; returns the settings of the preset that the user wants to use, None for none."""
         settings = None
         while settings is None and (response := int(self.dialog.run())) in (_USE, _RENAME, _DELETE):
             preset = self._get_selected()
@@ -81,7 +81,7 @@ class PresetsDialog:
         self.rows = Gtk.ListBox(activate_on_single_click=False)
         self.rows.connect("row-selected", lambda *_: self._on_row_selected())
         self.rows.connect("row-activated", lambda *_: self.dialog.response(_USE))
-        # Its own way is to activate the row that has the keyboard, which would use it.
+        # By default this activates the focused row, which would use the preset.
         self.rows.connect("mnemonic-activate", lambda *_: self._focus_rows())
         empty = Gtk.Label(label=_("Nothing is saved yet."))
         empty.show()
@@ -120,7 +120,7 @@ class PresetsDialog:
         return grid
 
     def _fill(self, selected: str | None = None) -> None:
-        """Lists what is stored, with one of them selected."""
+        """Lists the stored presets, with one of them selected."""
         for row in self.rows.get_children():
             row.destroy()
         self.presets, damaged = self._store.list_presets()
@@ -134,7 +134,7 @@ class PresetsDialog:
         self._update_buttons()
 
     def _focus_rows(self) -> bool:
-        """Leads the keyboard to the selected preset, else to the first."""
+        """Moves the keyboard focus to the selected preset, else to the first."""
         row = self.rows.get_selected_row() or self.rows.get_row_at_index(0)
         if row is not None:
             self.rows.select_row(row)
@@ -153,7 +153,7 @@ class PresetsDialog:
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        """Whether the buttons can be pressed, and whether saving replaces a preset."""
+        """Updates which buttons can be pressed, and whether saving replaces a preset."""
         preset, name = self._get_selected(), self.name.get_text().strip()
         exists = name in [saved.name for saved in self.presets]
         self.save.set_label(_("_Overwrite") if exists else _("_Save settings"))
@@ -186,7 +186,7 @@ class PresetsDialog:
 
     @contextmanager
     def _problems_shown(self) -> Iterator[None]:
-        """Says what goes wrong above the name; the window goes on."""
+        """Shows an error above the name; the window stays open."""
         try:
             yield
         except WorkerProblem as problem:
@@ -198,7 +198,7 @@ class PresetsDialog:
 
 
 def _build_row(preset: Preset) -> Gtk.Widget:
-    """A thumbnail, and beside it the name and what it makes."""
+    """A thumbnail, and beside it the name, prompt and strength."""
     markup = "<b>" + GLib.markup_escape_text(preset.name) + "</b>"
     if "prompt" in preset.settings and "strength" in preset.settings:
         about = _("{prompt}, strength {strength:.2f}").format(**preset.settings)
@@ -208,7 +208,7 @@ def _build_row(preset: Preset) -> Gtk.Widget:
     picture = Gtk.Image()
     picture.set_size_request(_SIDE, -1)
     if preset.thumbnail is not None:
-        # Whose head is that of a small PNG may still be damaged further on.
+        # Only the head of the PNG was checked; the rest may be damaged.
         try:
             picture.set_from_pixbuf(GdkPixbuf.Pixbuf.new_from_file_at_size(str(preset.thumbnail), _SIDE, _SIDE))
         except GLib.Error:

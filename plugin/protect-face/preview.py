@@ -1,4 +1,4 @@
-"""The preview: the photo with a numbered box for each face, or a face before and after with a line to drag between."""
+"""The preview: the photo with a numbered box for each face, or a face before and after with a draggable divider."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from worker_client.texts import _  # noqa: E402
 PHOTO, FACE, PIXELS = "photo", "face", "pixels"
 Area = tuple[int, int, int, int]
 
-_MIN_SIDE = 360  # pixels of the window that it asks for on either side
+_MIN_SIDE = 360  # smallest width and height, in pixels
 _GRAB_DISTANCE = 12  # pixels from the line within which a drag moves it
-_STEP = 0.02  # of the width, that an arrow key moves the line
-_PAN = 40  # pixels of the photo that an arrow key moves the part that is shown
-_REDRAW_DELAY = 120  # milliseconds after which a window that was resized is drawn anew
-_MARGIN = 0.45  # of a face's height, that is shown around it
+_STEP = 0.02  # share of the width by which an arrow key moves the line
+_PAN = 40  # pixels of the photo by which an arrow key moves the shown part
+_REDRAW_DELAY = 120  # milliseconds after which a resized window is redrawn
+_MARGIN = 0.45  # shown around a face, as a share of its height
 _CHOSEN, _LEFT_OUT, _LINE, _SHADE = 0x2E8B57FF, 0xA0A0A0FF, 0xFFFFFFFF, 0x000000FF
 
 
@@ -33,7 +33,7 @@ class Pair:
 
     Attributes:
         area: x, y, width and height in pixels of the layer.
-        before, after: of one size.
+        before, after: of the same size.
     """
 
     area: Area
@@ -47,7 +47,7 @@ class Preview(Gtk.Layout):
     def __init__(self, on_toggle: Callable[[int], object], on_view: Callable[[], object]) -> None:
         """Args:
         on_toggle: called with the number of a face whose box was pressed.
-        on_view: called when another part or size is to be shown; see ``get_view``.
+        on_view: called when another part or size has to be shown; see ``get_view``.
         """
         super().__init__(can_focus=True)
         self._on_toggle = on_toggle
@@ -88,9 +88,9 @@ class Preview(Gtk.Layout):
     # What is shown
 
     def show_photo(self, picture: Picture, full: tuple[int, int], faces: list[dict[str, Any]]) -> None:
-        """The whole photo, reduced, and the faces in it; ``full`` is its width and height in its own pixels.
+        """Shows the whole photo, reduced, and its faces; ``full`` is the photo's original width and height.
 
-        Faces that can't be protected have a box and a number that say why, and can't be chosen.
+        Faces that can't be protected have a box and a number with the reason, and can't be chosen.
         """
         self._photo = to_pixbuf(picture), full
         self._faces = faces
@@ -106,7 +106,7 @@ class Preview(Gtk.Layout):
         self.draw()
 
     def choose(self, numbers: set[int]) -> None:
-        """Which faces are protected."""
+        """Marks the faces that will be protected."""
         self._chosen = numbers
         for number, button in self._numbers.items():
             if button.get_active() != (number in numbers):
@@ -114,7 +114,7 @@ class Preview(Gtk.Layout):
         self.draw()
 
     def focus_on(self, face: dict[str, Any], bounds: Area) -> None:
-        """The face that is shown in the modes ``FACE`` and ``PIXELS``, and the part of the layer that was searched."""
+        """Sets the face for the modes ``FACE`` and ``PIXELS``, and the part of the layer that was searched."""
         self._focus = face
         self._bounds = bounds
         self._centre = None
@@ -128,12 +128,12 @@ class Preview(Gtk.Layout):
             self._on_view()
 
     def show_pair(self, pair: Pair | None) -> None:
-        """A part of the photo before and after; None when there is none to show."""
+        """Shows a part of the photo before and after; None for nothing."""
         self._pair = pair
         self.draw()
 
     def compare(self, comparing: bool) -> None:
-        """Shows the photo as it was, for as long as that is wanted."""
+        """Shows the photo as it was, until this is called with False."""
         if comparing != self.comparing:
             self.comparing = comparing
             self.draw()
@@ -144,7 +144,7 @@ class Preview(Gtk.Layout):
         self.draw()
 
     def get_view(self) -> tuple[Area, tuple[int, int]] | None:
-        """The part of the layer that is to be shown, and the largest size of its picture; None in the whole photo."""
+        """The part of the layer to show, and the largest size of its picture; None if the whole photo is shown."""
         if self._focus is None or self.mode == PHOTO:
             return None
         full = self._bounds[2:]
@@ -163,7 +163,7 @@ class Preview(Gtk.Layout):
         return _place(centre, size, self._bounds), (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
 
     def draw(self) -> None:
-        """Draws everything anew."""
+        """Redraws everything."""
         for button in self._numbers.values():
             button.set_visible(self.mode == PHOTO)
         if self.mode == PHOTO:
@@ -205,7 +205,7 @@ class Preview(Gtk.Layout):
         self._place_image(drawn, left, top)
 
     def _fit(self, picture: GdkPixbuf.Pixbuf) -> tuple[GdkPixbuf.Pixbuf, tuple[int, int]]:
-        """A copy of the size of the window, and its place there; at 100 % pixels are as they are."""
+        """A copy scaled to the window, and its position there; not scaled at 100 %."""
         window = self._get_window_size()
         width, height = picture.get_width(), picture.get_height()
         scale = 1.0 if self.mode == PIXELS else min(window[0] / width, window[1] / height)
@@ -245,7 +245,7 @@ class Preview(Gtk.Layout):
             self._on_toggle(number)
 
     def _on_pressed(self, _widget: Gtk.Widget, event: Gdk.EventButton) -> bool:
-        # The second press of a double click comes as one of its own and once more as the double click.
+        # The second press of a double click arrives twice: as a press and as a double click.
         if event.type != Gdk.EventType.BUTTON_PRESS or event.button != Gdk.BUTTON_PRIMARY:
             return False
         self.grab_focus()
@@ -321,7 +321,7 @@ class Preview(Gtk.Layout):
 
 
 def to_pixbuf(picture: Picture) -> GdkPixbuf.Pixbuf:
-    """A picture of the worker's, RGB of 8 bits."""
+    """A picture from the worker (8-bit RGB) as a pixbuf."""
     data = GLib.Bytes.new(b"".join(picture.strips))
     width, height = picture.width, picture.height
     return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, False, 8, width, height, 3 * width)
@@ -332,7 +332,7 @@ def _explain_line() -> str:
 
 
 def _place(centre: tuple[float, float], size: tuple[int, int], bounds: Area) -> Area:
-    """A rectangle of a size around a point, moved so that it lies within the bounds."""
+    """A rectangle of a size around a point, moved so that it lies within bounds."""
     x, y = (
         min(max(low, round(middle - length / 2)), low + whole - length)
         for middle, length, low, whole in zip(centre, size, bounds[:2], bounds[2:], strict=True)
@@ -341,7 +341,7 @@ def _place(centre: tuple[float, float], size: tuple[int, int], bounds: Area) -> 
 
 
 def _draw_outline(picture: GdkPixbuf.Pixbuf, box: tuple[int, int, int, int], colour: int) -> None:
-    """Draws a rectangle's outline, as far as it lies in the picture."""
+    """Draws the outline of the part of a box that lies in the picture."""
     width, height = picture.get_width(), picture.get_height()
     x0, y0 = (max(0, value) for value in box[:2])
     x1, y1 = min(width, box[2]), min(height, box[3])

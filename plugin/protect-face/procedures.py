@@ -20,14 +20,14 @@ from run_settings import RunSettings, apply_offer, list_offers
 
 
 class _ResultNotShown(Exception):
-    """The layer is in the image; only telling of it failed."""
+    """The layer is in the image; only reporting it failed."""
 
 
 def guard_procedure(procedure_run: Callable[..., Any]) -> Callable[..., Gimp.ValueArray]:
-    """A procedure's function as GIMP wants it.
+    """Wraps a procedure's function for GIMP.
 
-    ``procedure_run`` gets GIMP's arguments. It returns a list of values to hand out, or None when the user cancelled;
-    ``WorkerProblem`` becomes the text that GIMP shows, and so does every other exception, of which it shows nothing.
+    ``procedure_run`` gets GIMP's arguments. It returns a list of return values, or None if the user cancelled. A
+    ``WorkerProblem`` becomes the text that GIMP shows, and so does every other exception, which GIMP would not show.
     """
 
     def run_procedure(procedure: Gimp.Procedure, *arguments: Any) -> Gimp.ValueArray:
@@ -61,7 +61,7 @@ def show_progress(event: Event) -> None:
 
 
 def connect_with_progress() -> Worker:
-    """The worker, with the start of it in the status bar.
+    """Connects to the worker, and shows in the status bar if it has to be started.
 
     Raises:
         WorkerProblem: there is none that fits.
@@ -81,15 +81,15 @@ def connect_with_progress() -> Worker:
 
 
 def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str]) -> str | None:
-    """Says what came of a run that has put its layer in (``result`` is its header), unless a script asked for it.
+    """Shows the result of a run whose layer is in the image, unless a script started it.
 
     Args:
         mode: of the procedure.
-        result: see above.
+        result: header of the result.
         offers: what can be done about a poor result.
 
     Returns:
-        what the user wants done about it, see ``run_settings.apply_offer``; None when they are content.
+        the offer that the user chose, see ``run_settings.apply_offer``; None for none.
     """
     with showing_result():
         text = summarise_result(result)
@@ -104,7 +104,7 @@ def show_result(mode: Gimp.RunMode, result: dict[str, Any], offers: Sequence[str
 
 @contextmanager
 def showing_result() -> Iterator[None]:
-    """Ends the progress; what goes wrong while a result is told does not mean that there is none."""
+    """Ends the progress; an error within becomes ``_ResultNotShown``, because the layer is already in the image."""
     try:
         Gimp.progress_end()
         Gimp.displays_flush()
@@ -116,7 +116,7 @@ def showing_result() -> Iterator[None]:
 def run_and_show(
     mode: Gimp.RunMode, source: layers.Source, settings: RunSettings, choice: run.Choice | None = None
 ) -> None:
-    """Runs, shows what came of it, and again with other settings for as long as the user wants; only the last is seen.
+    """Runs and shows the result, again with other settings for as long as the user wants; the last hides the others.
 
     Raises:
         WorkerProblem: a run changed nothing.

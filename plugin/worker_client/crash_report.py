@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Errors that nobody foresaw, as one sentence; their stack trace goes into a log, because GIMP shows nothing of it."""
+"""Unexpected errors as one sentence; their stack trace goes into a log, because GIMP does not show it."""
 
 from __future__ import unicode_literals
 
@@ -16,7 +16,7 @@ LOG = str("protect-face.log")
 
 def report_crash(code, error, folder):
     # type: (str, BaseException, str) -> str
-    """What the user reads of the error that is being handled.
+    """The sentence on the error that is being handled, for the user.
 
     Args:
         code: "crashed-unchanged" or "crashed-after-layer".

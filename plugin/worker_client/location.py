@@ -1,4 +1,4 @@
-"""Where the worker is: which Python runs it, and the folder in which it says how to reach it."""
+"""Where the worker is: which Python runs it, and in which folder it publishes its address."""
 
 import io
 import json
@@ -28,7 +28,7 @@ class WorkerLocation(object):
     """How to start the worker and where to find it.
 
     Attributes:
-        source: for diagnoses: what said so.
+        source: where this information is from, for diagnoses.
         command: program and arguments; ``--run`` and the folder are added.
         run_folder: has the endpoint file, the lock and the socket.
         environment: variables to set for the worker.
@@ -65,7 +65,7 @@ def find_worker():
 
 def data_home():
     # type: () -> str
-    """Where the installer puts things, as ``installer/folders.py`` has it."""
+    """The installer's data folder, as in ``installer/folders.py``."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return os.path.abspath(home)
@@ -80,26 +80,26 @@ def data_home():
 
 def run_folder():
     # type: () -> str
-    """Where a worker is found that no pointer file names."""
+    """The run folder of a worker without a pointer file."""
     return os.path.join(data_home(), "run")
 
 
 def make_terminal_command(location):
     # type: (WorkerLocation) -> str
-    """The ``c2p`` that belongs to the worker, with its path, because no terminal finds it by its name alone."""
+    """The worker's ``c2p`` command with its full path, because it is not on the PATH."""
     program = os.path.join(os.path.dirname(location.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
     return '"%s"' % program if os.path.isfile(program) else "c2p"
 
 
 def read_endpoint(run_folder):
     # type: (str) -> dict[str, Any] | None
-    """What a running worker wrote, None when there is nothing of ours to read."""
+    """The content of a running worker's endpoint file; None if there is none, or it is not ours."""
     path = os.path.join(run_folder, ENDPOINT)
     try:
         if os.name != "nt":
             for name in (run_folder, path):
                 entry = os.lstat(name)
-                # Somebody else's file could lead the photo to somebody else's socket.
+                # Another user's file could send the photo to that user's socket.
                 if entry.st_uid != os.geteuid() or entry.st_mode & 0o077:
                     return None
         with io.open(path, encoding="utf-8") as stream:
@@ -113,7 +113,7 @@ def read_endpoint(run_folder):
 
 def read_tail(path, size=4000):
     # type: (str, int) -> str
-    """The end of a log, empty when there is none."""
+    """The end of a log; empty if there is none."""
     try:
         with io.open(path, "rb") as stream:
             stream.seek(0, os.SEEK_END)
@@ -148,7 +148,7 @@ def _read_pointer(path):
 
 def to_native(text):
     # type: (Any) -> str
-    """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
+    """Text from JSON as a file name: Python 2 needs bytes, or fails if the locale is C."""
     if sys.version_info[0] == 2 and isinstance(text, TEXT):
         return text.encode(FILE_NAMES)  # type: ignore[no-any-return]
     return str(text)
@@ -156,5 +156,5 @@ def to_native(text):
 
 def to_readable(name):
     # type: (str | bytes) -> str
-    """A file name, or what the system says of one, as text: what ``to_native`` does, undone."""
+    """A file name, or a system message about one, as text: the inverse of ``to_native``."""
     return name.decode(FILE_NAMES, "replace") if isinstance(name, bytes) else name

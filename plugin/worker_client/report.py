@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What was measured, in plain words: for the dialog of Check, for messages and for the text report."""
+"""Measurements in plain words: for the dialog of Check, for messages and for the text report."""
 
 from __future__ import unicode_literals
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # novm
 
 def describe_verdict(similarity):
     # type: (dict[str, Any]) -> str
-    """What a recogniser makes of the face beside this same photo."""
+    """A recogniser's verdict on the face compared with this same photo."""
     return {
         "protected": _("no longer matched"),
         "mostly protected": _("possibly matched"),
@@ -26,7 +26,7 @@ def describe_verdict(similarity):
 
 def describe_other_photos(similarity):
     # type: (dict[str, Any]) -> str
-    """What a recogniser makes of the face beside other photos of the person."""
+    """A recogniser's verdict on the face compared with other photos of the person."""
     return {
         "lost": _("no longer matched"),
         "may match": _("may still be matched"),
@@ -37,22 +37,22 @@ def describe_other_photos(similarity):
 LIKELY, UNLIKELY, NO = "likely", "unlikely", "no"
 # Recognisers of ten that must no longer match other photos of the person for a face to be called protected.
 _ENOUGH = 8
-# Faces that were left out and get a sentence of their own: a group photo may have dozens in its background.
+# How many left-out faces get a sentence of their own: a group photo may have dozens in its background.
 _MAX_NAMED = 3
 
 
 def count_lost(face):
     # type: (dict[str, Any]) -> tuple[int, int]
-    """Recognisers that no longer match the face with other photos of the person, and all that tell."""
+    """How many recognisers no longer match the face with other photos of the person, and how many give a verdict."""
     verdicts = [other for other in map(_get_other_photos, face["similarities"]) if other]
     return verdicts.count("lost"), len(verdicts)
 
 
 def judge(faces):
     # type: (list[dict[str, Any]]) -> str | None
-    """Whether others' photos no longer lead to this one: ``LIKELY``, ``UNLIKELY`` or ``NO``; None when nobody knows.
+    """Whether others' photos no longer lead to this one: ``LIKELY``, ``UNLIKELY`` or ``NO``; None if it is unknown.
 
-    The face that is worst off counts.
+    The least protected face counts.
     """
     counts = [count_lost(face) for face in faces if face["similarities"]]
     if not counts or not all(known for _lost, known in counts):
@@ -64,7 +64,7 @@ def judge(faces):
 
 def get_question():
     # type: () -> str
-    """What ``describe_judgement`` answers."""
+    """The question that ``describe_judgement`` answers."""
     return _("Others' photos of this person no longer lead to this one:")
 
 
@@ -81,14 +81,14 @@ def describe_judgement(judgement):
 
 def list_judgement(faces):
     # type: (list[dict[str, Any]]) -> list[str]
-    """The question with its answer, as the meter shows them; nothing where no recogniser was asked."""
+    """The question with its answer, as the meter shows them; empty if nothing was measured."""
     measured = any(face["similarities"] for face in faces)
     return ["{} {}.".format(get_question(), describe_judgement(judge(faces)))] if measured else []
 
 
 def choose_title(result):
     # type: (dict[str, Any]) -> str
-    """The heading over the result of a run: never "protected" over what is not."""
+    """The heading of a run's result: never "Protected" if something is not."""
     judgement = judge(result["faces"])
     if judgement == LIKELY and (describe_left_out(result) or _lacks_faces(result)):
         return _("Not every face is protected")
@@ -102,7 +102,7 @@ def choose_title(result):
 
 def describe_left_out(result):
     # type: (dict[str, Any]) -> list[str]
-    """What to say of faces that were wanted and could not be protected.
+    """Sentences on faces that were wanted but could not be protected.
 
     Args:
         result: header of a result, with "left_out", see ``faces.list_left_out``, after a run.
@@ -114,7 +114,7 @@ def describe_left_out(result):
 
 def describe_skipped(faces):
     # type: (list[dict[str, Any]]) -> list[str]
-    """A sentence for each of these faces, and for the rest of many their number."""
+    """A sentence for each of the first faces, and one with the number of the others."""
     lines = [describe_face(face) for face in faces[:_MAX_NAMED]]
     rest = len(faces) - len(lines)
     if rest:
@@ -124,7 +124,7 @@ def describe_skipped(faces):
 
 def describe_face(face):
     # type: (dict[str, Any]) -> str
-    """One sentence on a face: beside other photos of the person, which are what somebody has who searches for them."""
+    """One sentence on a face compared with other photos of the person, which somebody who searches for them has."""
     if face["skipped"]:
         return _("Face {number} was left out: {reason}.").format(
             number=face["number"], reason=to_sentence(face["skipped"])
@@ -140,7 +140,7 @@ def describe_face(face):
 
 def describe_same_photo(face):
     # type: (dict[str, Any]) -> list[str]
-    """The sentence on this same photo that belongs beside the headline, if that is not about it."""
+    """A sentence on the face compared with this same photo, unless ``describe_face`` is about that already."""
     if not has_other_photos([face]):
         return []
     template = _("With this same photo {lost} of {count} no longer match it.")
@@ -149,13 +149,13 @@ def describe_same_photo(face):
 
 def has_other_photos(faces):
     # type: (list[dict[str, Any]]) -> bool
-    """Whether anything is known beside other photos of the person; a worker from before an update does not tell."""
+    """Whether there are verdicts on other photos of the person; a worker from before an update gives none."""
     return any(_get_other_photos(row) for face in faces for row in face["similarities"])
 
 
 def explain_verdicts(faces):
     # type: (list[dict[str, Any]]) -> list[str]
-    """What the verdict on other photos means, where there is one."""
+    """What the verdict on other photos means, if there is one."""
     explanation = _(
         "Other photos count as no longer matched where at least four of five such matches were lost at this similarity"
         " in our measurements."
@@ -166,7 +166,7 @@ def explain_verdicts(faces):
 
 def summarise_result(result):
     # type: (dict[str, Any]) -> str
-    """What a run came to, in a few lines; ``result`` is the header of "protect"."""
+    """The result of a run in a few lines; ``result`` is the header of "protect"."""
     lines = (
         list_judgement(result["faces"])
         + [to_sentence(warning) for warning in result["warnings"]]
@@ -184,10 +184,7 @@ def summarise_result(result):
 
 def list_advice(result):
     # type: (dict[str, Any]) -> list[str]
-    """What belongs beside the meter after a run.
-
-    Warnings, who was left out, what more strength would bring, and that nothing is sure.
-    """
+    """The lines below the meter after a run: warnings, left-out faces, what more strength would do, a disclaimer."""
     lines = [to_sentence(warning) for warning in result["warnings"]] + describe_left_out(result)
     return lines + _describe_stronger(result.get("stronger"), result["faces"]) + [get_disclaimer()]
 
@@ -214,19 +211,19 @@ def make_text_report(name, figures):
 
 def describe_original(name, known, layer):
     # type: (str | bytes, bool, str | bytes | None) -> dict[str, Any]
-    """What the figures of a "check" keep of the original, as "original".
+    """The entry "original" of the figures of a "check".
 
     Args:
-        name: of its layer, image or file.
-        known: whether it is known to be the unprotected photo, rather than said to be.
-        layer: name of the layer that the unprotected photo is in the image that was judged; None when there is none.
+        name: of the original's layer, image or file.
+        known: whether it is known to be the unprotected photo, and not only assumed.
+        layer: name of the judged image's layer with the unprotected photo; None if there is none.
     """
     return {"name": as_text(name), "known": known, "layer": None if layer is None else as_text(layer)}
 
 
 def list_conditions(figures):
     # type: (dict[str, Any]) -> list[str]
-    """What has to be true for the figures of a "check" to mean anything; nothing when that is known."""
+    """The condition under which the figures of a "check" are valid; empty if it is known to be met."""
     original = figures.get("original")
     if not original or original["known"]:
         return []
@@ -235,7 +232,7 @@ def list_conditions(figures):
 
 def list_reminders(figures):
     # type: (dict[str, Any]) -> list[str]
-    """What the user should know besides the figures of a "check"; nothing from a worker that does not tell."""
+    """What the user should know besides the figures of a "check"."""
     lines = [to_sentence(warning) for warning in figures.get("warnings", ())]
     original = figures.get("original")
     if original and original["layer"] is not None:
@@ -245,13 +242,13 @@ def list_reminders(figures):
 
 def describe_upload(upload):
     # type: (dict[str, Any]) -> str
-    """Above the figures after an upload."""
+    """The heading of the figures after an upload."""
     return _("After a typical upload (JPEG {quality}, {width} pixels wide)").format(**upload)
 
 
 def get_disclaimer():
     # type: () -> str
-    """What has to be said with every figure."""
+    """The sentence that goes with every figure."""
     return _("No protection holds against every present or future recogniser.")
 
 
@@ -292,7 +289,7 @@ def _count_same_lost(face):
 
 def _describe_verdicts(similarity):
     # type: (dict[str, Any]) -> str
-    """Both verdicts of a recogniser; the figures are those of this same photo."""
+    """Both verdicts of a recogniser; the numbers are those of this same photo."""
     same_photo = _("this same photo {same} ({after:.2f}, threshold {far1:.2f})").format(
         same=describe_verdict(similarity), after=similarity["after"], far1=similarity["far1"]
     )
@@ -303,7 +300,7 @@ def _describe_verdicts(similarity):
 
 def _describe_stronger(stronger, faces):
     # type: (dict[str, Any] | None, list[dict[str, Any]]) -> list[str]
-    """A line on what more strength would bring, where that is known and somebody may still match a face."""
+    """A line on what more strength would do, if that is known and a recogniser may still match a face."""
     if not stronger or not any(_get_other_photos(row) == "may match" for face in faces for row in face["similarities"]):
         return []
     template = _(

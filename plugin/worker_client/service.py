@@ -36,22 +36,22 @@ if TYPE_CHECKING:  # novm
 
 def perform(action, connect, on_event):
     # type: (str, Callable[[], Worker], Callable[[Event], object]) -> dict[str, Any]
-    """Does one of the things above and gives what the worker said.
+    """Does one of ``SERVICES`` and returns the worker's answer.
 
     Args:
-        action: to do.
-        connect: gives a connection.
-        on_event: gets the events.
+        action: the service.
+        connect: returns a connection.
+        on_event: called with the events.
 
     Raises:
-        WorkerProblem: the worker can't be reached, or it can't do that.
+        WorkerProblem: the worker can't be reached, or can't do that.
     """
     if action == DIAGNOSE:
         return diagnose()
     if action == RESTART:
         stop()
     else:
-        greet()  # a silent one would be waited for in vain, for as long as a start may take
+        greet()  # connecting would wait for a silent worker as long as for one that starts
     with connect() as worker:
         if action == FETCH:
             return worker.submit("models", {"fetch": True}).result(on_event).header
@@ -60,7 +60,7 @@ def perform(action, connect, on_event):
 
 def describe(action, answer):
     # type: (str, dict[str, Any]) -> str
-    """The answer for a person to read, or to copy into a report."""
+    """The answer as text, to read or to copy into a bug report."""
     if action == DIAGNOSE:
         return "\n".join("{}: {}".format(key, _to_text(value)) for key, value in sorted(answer.items()))
     if action == FETCH:
@@ -80,7 +80,7 @@ def describe(action, answer):
 
 def _describe_models(models):
     # type: (dict[str, Any]) -> list[str]
-    """Which models are missing, and what to do where they can't be fetched."""
+    """Which models are missing, and what to do if they can't be fetched."""
     lines = [
         _("Missing: {name} ({size}).").format(name=model["name"], size=format_megabytes(model["size"] or 0))
         for model in models["missing"]

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Protects one open image after the other: what becomes of each, and how that is told."""
+"""Protects one open image after the other, and reports the outcome for each."""
 
 from __future__ import unicode_literals
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # novm
 
 
 class Outcome(object):
-    """What became of one image.
+    """The outcome for one image.
 
     Attributes:
         name: of the image.
-        result: header of the result of "protect" or "apply"; None when the image is as it was.
-        why: a sentence that says why it is; empty when there is a result.
+        result: header of the result of "protect" or "apply"; None if the image is unchanged.
+        why: a sentence that says why it is unchanged; empty if there is a result.
     """
 
     def __init__(self, name, result=None, why=""):
@@ -35,14 +35,14 @@ class Outcome(object):
 
 def protect_each(names, protect_one, on_event, log_folder):
     # type: (Sequence[str | bytes], Callable[[int, OnEvent], dict[str, Any]], OnEvent, str) -> list[Outcome]
-    """Protects images in their order; one that can't be protected does not keep the others from it.
+    """Protects images in their order; one that can't be protected does not stop the others.
 
     Args:
         names: of the images.
-        protect_one: protects the image of an index, tells of its events, and gives the header of its result; raises
-            when the image is as it was.
-        on_event: gets all events, with "image" (from 1) and "images", and with the fraction of the whole.
-        log_folder: for errors that nobody foresaw.
+        protect_one: protects the image with an index, passes its events on, and returns the header of its result;
+            raises if the image is unchanged.
+        on_event: called with all events, with "image" (from 1) and "images", and with the fraction of the whole.
+        log_folder: for unexpected errors.
     """
     outcomes = []
     for index, name in enumerate(names):
@@ -57,10 +57,10 @@ def protect_each(names, protect_one, on_event, log_folder):
 
 def check_any_done(outcomes):
     # type: (Sequence[Outcome]) -> None
-    """Whether any image was protected.
+    """Checks that at least one image was protected.
 
     Raises:
-        Refused: none was; it says why of each.
+        Refused: none was; it gives the reason for each.
     """
     if not any(outcome.result for outcome in outcomes):
         raise Refused("no-image-protected", reasons=" ".join(map(_describe_line, outcomes)))
@@ -68,20 +68,20 @@ def check_any_done(outcomes):
 
 def sort_for_reading(outcomes):
     # type: (Sequence[Outcome]) -> list[Outcome]
-    """Images that were left out come first."""
+    """The outcomes, with those of unprotected images first."""
     return sorted(outcomes, key=lambda outcome: outcome.result is not None)
 
 
 def describe_count(outcomes):
     # type: (Sequence[Outcome]) -> str
-    """How many images were protected: only what is true of each of them, whatever recognisers say of it."""
+    """How many images have a new layer, which says nothing about how well they are protected."""
     done = sum(outcome.result is not None for outcome in outcomes)
     return _("Images with a new layer: {done} of {count}.").format(done=done, count=len(outcomes))
 
 
 def describe_outcome(outcome):
     # type: (Outcome) -> str
-    """What became of an image, without its name."""
+    """The outcome for an image, without its name."""
     if outcome.result is None:
         return _("Left out: {why}").format(why=outcome.why)
     sentences = [choose_title(outcome.result) + "."] + [to_sentence(warning) for warning in outcome.result["warnings"]]
@@ -90,7 +90,7 @@ def describe_outcome(outcome):
 
 def summarise_outcomes(outcomes):
     # type: (Sequence[Outcome]) -> str
-    """All of it, a line for each image."""
+    """All outcomes, a line for each image."""
     lines = [describe_count(outcomes)] + [_describe_line(outcome) for outcome in sort_for_reading(outcomes)]
     return "\n".join(lines + [get_disclaimer()])
 

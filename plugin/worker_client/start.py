@@ -1,4 +1,4 @@
-"""Starts a worker that outlives the plug-in and shares nothing with it, and ends one that does not listen."""
+"""Starts a worker that outlives the plug-in and shares nothing with it, and ends one that does not respond."""
 
 import errno
 import os
@@ -28,8 +28,8 @@ _HOST_PREFIXES = (
 )
 # The longest that ending a worker by force may take.
 _END_SECONDS = 60.0
-# Without DETACHED_PROCESS, beside which Windows ignores the second: the launcher of a virtual environment would then
-# open a console for the real Python, and whoever closes that window ends the worker.
+# Without DETACHED_PROCESS, with which Windows ignores the second flag: the launcher of a virtual environment would then
+# open a console for the real Python, and closing that window would end the worker.
 _NEW_GROUP, _NO_WINDOW = 0x00000200, 0x08000000
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ def _run_program(location, options, log):
 
 def clean_environment(environment):
     # type: (Mapping[str, str]) -> dict[str, str]
-    """The environment without what GIMP and its packaging put there for themselves."""
+    """The environment without the variables that GIMP and its packaging set for themselves."""
     cleaned = {name: value for name, value in environment.items() if not name.startswith(_HOST_PREFIXES)}
     app_folder = environment.get("APPDIR")
     if app_folder and "PATH" in cleaned:
@@ -133,7 +133,7 @@ def make_private(folder):
 
 def make_detached_options(null, log):
     # type: (Any, Any) -> dict[str, Any]
-    """Options for ``Popen``: no pipe of GIMP's is inherited, which would block GIMP for the worker's whole life."""
+    """Options for ``Popen``: the worker must inherit no pipe of GIMP's, which would block GIMP as long as it runs."""
     options = {"stdin": null, "stdout": null, "stderr": log, "close_fds": True}  # type: dict[str, Any]
     if os.name == "nt":
         options["creationflags"] = _NEW_GROUP | _NO_WINDOW

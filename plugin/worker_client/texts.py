@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""The plug-ins' words in the user's language; Unicode in Python 2 too."""
+"""The plug-ins' texts in the user's language; Unicode in Python 2 too."""
 
 from __future__ import unicode_literals
 
@@ -27,31 +27,31 @@ else:
 
 def as_text(text):
     # type: (str | bytes) -> str
-    """Text of the system's or the host's: bytes of UTF-8 in Python 2."""
+    """Text from the system or the host, which is bytes of UTF-8 in Python 2."""
     return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 def to_sentence(message):
     # type: (Message | dict[str, Any]) -> str
-    """A message in the user's language; a dict as the worker sends it, or as ``WorkerProblem`` has it."""
+    """A message in the user's language; a dict is one from the worker, or of a ``WorkerProblem``."""
     return message.text(_) if isinstance(message, Message) else render_message(message, _)
 
 
 def describe_device(hello):
     # type: (dict[str, Any]) -> str
-    """What the worker computes on, from its hello."""
+    """The device that the worker computes on, from its hello."""
     return hello["device_name"] or _("{count} processor cores").format(count=hello["cores"])
 
 
 def describe_profile(hello):
     # type: (dict[str, Any]) -> str
-    """Which models the worker takes and why, from its hello; empty from a worker of before."""
+    """Which models the worker uses and why, from its hello; empty if an older worker does not say."""
     return to_sentence(hello["profile"]["why"]) if "profile" in hello else ""
 
 
 def describe_stage(header):
     # type: (dict[str, Any]) -> str
-    """What the worker is doing, from the header of a "progress" or "queued" event, and to which of several images."""
+    """What the worker is doing, from the header of a "progress" or "queued" event, and for which of several images."""
     text = _describe_stage(header)
     if header.get("images", 1) > 1:
         return _("Image {image} of {images}: {what}").format(what=text, image=header["image"], images=header["images"])
@@ -72,7 +72,7 @@ def _describe_stage(header):
         "verify": _("Checking…"),
         "fetch": _("Fetching models…"),
     }
-    # "queued" with nobody ahead means that it begins.
+    # "queued" with no job ahead means that this one begins.
     text = stages.get(header.get("stage", "prepare"), _("Working…"))
     if header.get("faces", 0) > 1:
         text += " " + _("(face {face} of {faces})").format(**header)
@@ -84,7 +84,7 @@ def _describe_stage(header):
 
 def format_duration(seconds):
     # type: (float) -> str
-    """A time in words, no more exact than it is known."""
+    """A time in words, rounded, because it is an estimate."""
     if seconds < 90:
         return _("{} s").format(max(5, int(round(seconds / 5.0)) * 5))
     return _("{} min").format(int(round(seconds / 60.0)))
