@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # novm
 
 def protect_all(front, drawable, settings):
     # type: (Image, Drawable, dict[str, Any]) -> Layer
-    """Protects all images that are open now, says what became of each, and returns the first new layer.
+    """Protects all images that are open now, reports the outcome for each, and returns the first new layer.
 
     Args:
         front: the image that the form was opened for, which comes first.

@@ -1,8 +1,8 @@
-"""What of the image travels, and the new layer that comes of it; Python 2.7.
+"""The pixels that are sent, and the new layer with the result; Python 2.7.
 
-The user may edit the image while the worker searches. So what is needed is noted before, and the image is touched by
-one insertion at the end. The layer, its mask and the selection are copied (GIMP shares their tiles, which costs next to
-nothing) only until they are sent: GIMP's Cancel kills the plug-in, and what it holds then stays in GIMP.
+The user may edit the image while the worker searches. Therefore everything needed is recorded before, and the image is
+changed by one insertion at the end. The layer, its mask and the selection are copied (GIMP shares their tiles, which
+costs next to nothing) only until they are sent: GIMP's Cancel kills the plug-in, and its copies then stay in GIMP.
 """
 
 from gimpfu import (
@@ -50,14 +50,14 @@ if TYPE_CHECKING:  # novm
 
 
 class Source(object):
-    """The layer to protect, as it was when the run began; a context manager that drops what it still holds.
+    """The layer to protect, as it was when the run began; a context manager that deletes its scratch images.
 
     Attributes:
         depth: "u8", "u16" or "float".
         size: width and height.
         name: of the layer.
-        scratch: an image of our own, in the precision in which pixels travel.
-        copy: the layer in it, once it was taken.
+        scratch: an image of our own, in the precision in which pixels are sent.
+        copy: the layer in it, after ``take``.
         channels: of the copy: 1 to 4, alpha last.
         icc: profile of the bytes.
     """
@@ -65,9 +65,9 @@ class Source(object):
     def __init__(self, image, drawable, alone=False, above=None):
         # type: (Image, Drawable, bool, Layer | None) -> None
         """Args:
-        image, drawable: as the host gives them.
-        alone: the layer's own mask and opacity don't count, because what is seen of it has been through them.
-        above: the layer that the result goes above; the drawable when None.
+        image, drawable: as passed by the host.
+        alone: ignore the layer's mask and opacity, because they have already been applied to the visible image.
+        above: the layer that the result goes above; None for the drawable.
         """
         if pdb.gimp_image_base_type(image) == INDEXED:
             raise Refused("image-indexed")
@@ -93,7 +93,7 @@ class Source(object):
         """Copies the layer, its mask and the selection, to be sent.
 
         Raises:
-            Refused: there is no such layer any more.
+            Refused: the layer is gone.
         """
         drawable = self._find_layer()
         if drawable is None:
@@ -111,7 +111,7 @@ class Source(object):
 
     def drop(self):
         # type: () -> None
-        """Deletes everything that is not in the user's image."""
+        """Deletes all scratch images."""
         while self._images:
             pdb.gimp_image_delete(self._images.pop())
 
@@ -121,7 +121,7 @@ class Source(object):
 
     def adopt(self, image):
         # type: (Image) -> Image
-        """Makes an image ours, which ``drop`` deletes."""
+        """Registers an image that ``drop`` deletes."""
         self._images.append(image)
         return image
 
@@ -146,17 +146,17 @@ class Source(object):
 
     def make_reduced(self, width, height):
         # type: (int, int) -> tuple[Layer, bytes | None]
-        """The layer and the selection over it at another size, for the search for faces only.
+        """The layer and the selection over it at another size, for detection only.
 
-        Each pixel is taken as it is: that finds the same faces within a pixel or two, even under heavy noise, and takes
-        a tenth of the second that averaging 24 megapixels does here.
+        Without interpolation: that finds the same faces within a pixel or two, even under heavy noise, and takes a
+        tenth of the second that averaging 24 megapixels needs here.
         """
         small = copy_drawable(self.copy, self.scratch)
         pdb.gimp_context_push()
         pdb.gimp_context_set_interpolation(INTERPOLATION_NONE)
         selection = None
         if self._selection is not None:
-            # One row of pixels is one row of the layer: what lies outside of the canvas is not selected.
+            # As large as the layer: pixels outside of the canvas are not selected.
             selection_layer = gimp.Layer(
                 self._masks, "", self.size[0], self.size[1], GRAY_IMAGE, 100, LAYER_MODE_NORMAL
             )
@@ -170,19 +170,19 @@ class Source(object):
 
     def as_seen(self, image):
         # type: (Image) -> Layer
-        """A visible image in the layer's own precision and colours, as large as its canvas."""
+        """The visible image in the layer's precision and colours, as large as the canvas."""
         layer = pdb.gimp_layer_new_from_visible(image, self.scratch, "")
         self.scratch.add_layer(layer, 0)
         return layer  # type: ignore[no-any-return]
 
     def read_selection(self, rect):
         # type: (Rect) -> bytes | None
-        """The selection over a rectangle of the layer, one byte a pixel, 0 outside of the canvas; None without one."""
+        """The selection over a rectangle of the layer, one byte per pixel, 0 outside the canvas; None without one."""
         return None if self._selection is None else read_padded(self._selection, self._to_image_rect(rect))
 
     def note_limits(self, rects):
         # type: (list[Rect]) -> None
-        """Keeps how far a change of each pixel in these rectangles may show, by selection and layer mask."""
+        """Records how far selection and layer mask let a change of each pixel in these rectangles show."""
         self._limits = []
         for rect in rects:
             limit = self.read_selection(rect)
@@ -194,7 +194,7 @@ class Source(object):
 
     def _find_limit(self, rect):
         # type: (Rect) -> bytes | None
-        """What was noted of a rectangle; None for everywhere, fully."""
+        """The recorded limit over a rectangle; None for none."""
         for noted, limit in self._limits:
             if intersect(noted, rect) == rect:
                 return crop_mask(limit, noted, rect)
@@ -206,7 +206,7 @@ class Source(object):
 
         Args:
             name: of the layer.
-            changes: rectangles that came back, with one byte a pixel: 255 where it changed, else 0.
+            changes: rectangles from the worker, with one byte per pixel: 255 where it changed, else 0.
         """
         self.scratch = self._make_scratch()
         layer = self._make_layer(name, self.size[0], self.size[1], self._with_alpha)
@@ -223,13 +223,13 @@ class Source(object):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that is a full copy with the changed pixels in it; arguments as above.
 
-        It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
+        It has a mask only if the selection or the source's mask requires one. If the source was deleted meanwhile,
         there is nothing to copy, and only the changed pixels are shown.
         """
         original = self._find_layer()
         if original is None:
             return self.build_result_layer(name, changes)
-        # In the image's own precision where that can be written, so that unchanged pixels stay exact.
+        # In the image's own precision if Python can write it, so that unchanged pixels stay exact.
         depth = OWN_DEPTHS.get(self.image.precision)
         self.scratch = self._make_scratch()
         scratch = self.scratch
@@ -254,7 +254,7 @@ class Source(object):
         Args:
             name: of the group.
             pictures: the layers from the bottom to the top, as the worker sends them.
-            changed: rectangles, with one byte a pixel: 255 where it changed, else 0.
+            changed: rectangles, with one byte per pixel: 255 where it changed, else 0.
         """
         self.scratch = self._make_scratch()
         group = pdb.gimp_layer_group_new(self.scratch)
@@ -272,7 +272,7 @@ class Source(object):
 
     def _build_product(self, picture):
         # type: (Picture) -> Layer
-        """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
+        """A layer as large as its picture, blended as the worker computed it: in the encoding that was sent."""
         layer = self._make_layer(translate_product(picture), picture.width, picture.height, self._with_alpha)
         layer.set_offsets(picture.x, picture.y)
         write(layer, (0, 0, picture.width, picture.height), picture.strips)
@@ -285,13 +285,13 @@ class Source(object):
 
     def _limit_visibility(self, rect, changed):
         # type: (Rect, bytes) -> bytes
-        """How far a changed rectangle is to be seen, one byte a pixel."""
+        """How visible the pixels of a changed rectangle are, one byte per pixel."""
         limit = self._find_limit(rect)
         return changed if limit is None else multiply_masks(changed, limit)
 
     def _as_pixels(self, picture, scratch):
         # type: (Picture, Image) -> bytes
-        """A picture that came back, as an image of ours has its pixels."""
+        """A picture from the worker as pixels of a scratch image."""
         area = (0, 0, picture.width, picture.height)
         layer = self._make_layer("", picture.width, picture.height, _KINDS[picture.channels])
         write(layer, area, picture.strips)
@@ -304,18 +304,18 @@ class Source(object):
 
     def _make_layer(self, name, width, height, kind):
         # type: (str, int, int, int) -> Layer
-        """An empty layer in our own image."""
+        """An empty layer in the scratch image."""
         layer = gimp.Layer(self.scratch, to_native(name), width, height, kind, 100, LAYER_MODE_NORMAL)
         self.scratch.add_layer(layer, 0)
         return layer
 
     def insert(self, layer, record, on_top=False, hidden=()):
         # type: (Layer, str, bool, Sequence[Layer]) -> None
-        """Puts a finished layer where it belongs as one undo step.
+        """Inserts a finished layer at its place as one undo step.
 
         Args:
             layer: to insert.
-            record: what it keeps of its run.
+            record: of its run, which it keeps.
             on_top: above everything, instead of above the source and its earlier results.
             hidden: earlier results that it replaces.
         """
@@ -330,7 +330,7 @@ class Source(object):
                 pdb.gimp_item_set_visible(earlier, False)
             pdb.gimp_image_set_active_layer(self.image, layer)
             if layer.mask is not None:
-                pdb.gimp_layer_set_edit_mask(layer, False)  # or the user would paint on the mask
+                pdb.gimp_layer_set_edit_mask(layer, False)  # otherwise the user would paint on the mask
         finally:
             pdb.gimp_image_undo_group_end(self.image)
 
@@ -370,7 +370,7 @@ class Source(object):
 
 def open_file(path):
     # type: (str) -> Source
-    """A file as it looks; dropping it closes the file.
+    """Opens a file and flattens what is visible; dropping the source closes the file.
 
     Raises:
         Refused: GIMP can't open it.
@@ -390,7 +390,7 @@ def open_file(path):
 
 def walk_layers(layers):
     # type: (Sequence[Layer]) -> Iterator[Layer]
-    """Layers and what is in groups, from the top."""
+    """Layers and those in their groups, from the top."""
     for layer in layers:
         yield layer
         if pdb.gimp_item_is_group(layer):
@@ -400,19 +400,19 @@ def walk_layers(layers):
 
 def _get_look(image):
     # type: (Image) -> tuple[int, int, tuple[int, Sequence[int]]]
-    """What the pixels of an image mean: its base type, precision and colour profile."""
+    """What defines the meaning of an image's pixels: base type, precision and colour profile."""
     return pdb.gimp_image_base_type(image), image.precision, pdb.gimp_image_get_color_profile(image)
 
 
 def _make_scratch_image(look, precision):
     # type: (tuple[int, int, tuple[int, Sequence[int]]], int) -> Image
-    """An image of our own, which nobody sees, with the colours of one that looks so."""
+    """An image without a display, with the base type and colour profile of ``look``."""
     base, own_precision, (count, profile) = look
     scratch = pdb.gimp_image_new_with_precision(1, 1, base, own_precision)
     if count:
         pdb.gimp_image_set_color_profile(scratch, count, profile)
     if precision != own_precision:
-        # From linear to not, GIMP gives the profile the other curve too.
+        # From linear to non-linear, GIMP changes the curve of the profile too.
         pdb.gimp_image_convert_precision(scratch, precision)
     return scratch  # type: ignore[no-any-return]
 
@@ -434,7 +434,7 @@ def _merge(drawable, rect, pixels, changed):
 
 def copy_drawable(drawable, image):
     # type: (Drawable, Image) -> Layer
-    """A layer of an image of ours, which may be changed: without the drawable's locks, and of a group one layer."""
+    """A copy in a scratch image that may be changed: without the drawable's locks, and a single layer for a group."""
     copy = pdb.gimp_layer_new_from_drawable(drawable, image)
     image.add_layer(copy, 0)
     if pdb.gimp_item_is_group(copy):
@@ -447,7 +447,7 @@ def copy_drawable(drawable, image):
 
 def make_opaque(layer, image):
     # type: (Layer, Image) -> Layer
-    """A layer of an image of ours without alpha: itself where it has none, else a copy."""
+    """A layer of a scratch image without alpha: itself if it has none, else a copy."""
     if not pdb.gimp_drawable_has_alpha(layer):
         return layer
     copy = copy_drawable(layer, image)
@@ -457,7 +457,7 @@ def make_opaque(layer, image):
 
 def _flatten_group(group, image):
     # type: (Layer, Image) -> Layer
-    """A layer that looks as the group does and has its mask; it takes the group's place in an image of ours."""
+    """Replaces a group in a scratch image by a layer that looks like it and has its mask."""
     flat = gimp.Layer(image, "", group.width, group.height, group.type, 100, LAYER_MODE_NORMAL)
     image.add_layer(flat, 0)
     area = (0, 0, group.width, group.height)

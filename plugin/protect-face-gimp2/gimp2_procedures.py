@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # novm
 
 def run_guarded(work):
     # type: (Callable[[], T]) -> T
-    """Runs ``work``; what goes wrong becomes one message, and gimpfu closes its dialog without more of them."""
+    """Runs ``work``; an error becomes one message, after which gimpfu closes its dialog without another."""
     try:
         pdb.gimp_plugin_enable_precision()
         return work()
@@ -35,7 +35,7 @@ def run_guarded(work):
 
 def show_words(describe):
     # type: (Callable[[], str]) -> None
-    """Says what came of a run whose layer is in the image; an error in that does not mean that there is none."""
+    """Shows the result of a run whose layer is in the image; an error here does not mean that the run failed."""
     try:
         text = describe()
     except Exception as error:
@@ -45,10 +45,10 @@ def show_words(describe):
 
 def connect_with_progress():
     # type: () -> Worker
-    """The worker, with the start of it in the status bar.
+    """Connects to the worker, and shows in the status bar that it may have to start.
 
     Raises:
-        WorkerProblem: there is none that fits.
+        WorkerProblem: there is none of the right version.
     """
     gimp.progress_init(_("Starting the worker…"))
     return worker_client.connect(lambda seconds: pdb.gimp_progress_pulse(), client="GIMP 2.10")

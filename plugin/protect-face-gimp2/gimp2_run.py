@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Protect, Check and Strengthen in GIMP 2.10: what is sent, and what becomes of the answer; Python 2.7."""
+"""Protect, Check and Strengthen in GIMP 2.10: sends pixels, and inserts or shows the result; Python 2.7."""
 
 from __future__ import unicode_literals
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:  # novm
 
 def protect(image, drawable, settings):
     # type: (Image, Drawable, dict[str, Any]) -> Layer
-    """Searches, puts the new layer in, says what came of it, and returns the layer.
+    """Searches, inserts the new layer, shows the result, and returns the layer.
 
     Raises:
         WorkerProblem: with nothing changed.
@@ -74,7 +74,7 @@ def protect(image, drawable, settings):
 
 def search_and_insert(image, drawable, settings, on_event):
     # type: (Image, Drawable, dict[str, Any], Callable[[Event], None]) -> tuple[Layer, dict[str, Any]]
-    """Searches and puts the new layer in, without a message.
+    """Searches and inserts the new layer, without a message.
 
     Args:
         image, drawable, settings: as in ``protect``.
@@ -108,12 +108,12 @@ def search_and_insert(image, drawable, settings, on_event):
 
 def strengthen(image, drawable, layer_name, steps):
     # type: (Image, Drawable, str, int) -> Layer
-    """Searches again from the visible pixels, puts one more layer on top and returns it.
+    """Searches again from the visible pixels, inserts one more layer on top and returns it.
 
     Args:
         image: with the user's edits.
-        drawable: the layer that a run made, or any other when one of the image's layers is.
-        layer_name: name of the unprotected layer; what the selected layer keeps of its run goes before it.
+        drawable: the layer that a run made, or any other if a run made one of the image's layers.
+        layer_name: name of the unprotected layer; the record of the selected layer takes precedence.
         steps: of the search; 0 for the usual number.
 
     Raises:
@@ -145,17 +145,17 @@ def strengthen(image, drawable, layer_name, steps):
 
 def check(image, drawable, what, layer_name, path, upload, report):
     # type: (Image, Drawable, str, str, str, bool, str) -> dict[str, Any]
-    """Says what recognisers make of the image as it looks now, and returns the result of "check".
+    """Shows the recognisers' verdicts on the image as it looks now, and returns the result of "check".
 
     Args:
         image: to judge.
         drawable: the layer that a run made, or the one to judge.
         what: ``VISIBLE`` or ``LAYER``.
         layer_name: as in ``strengthen``.
-        path: of a file with the unprotected photo, which goes before every layer; none when empty.
+        path: of a file with the unprotected photo, which takes precedence over every layer; empty for none.
         upload: judge it as a typical upload too.
-        report: file for a text report, which must not be there yet: the form keeps its name for the next image; none
-            when empty.
+        report: file for a text report, which must not exist yet, because the form keeps its name for the next image;
+            empty for none.
 
     Raises:
         WorkerProblem: it can't be judged, or the report can't be written.
@@ -184,15 +184,15 @@ def check(image, drawable, what, layer_name, path, upload, report):
 
 def _submit_check(worker, image, drawable, what, layer_name, path, upload, detection):
     # type: (Worker, Image, Drawable, str, str, str, bool, dict[str, Any] | None) -> tuple[Job, bool]
-    """Sends what is compared; the job, and whether the original is known to be the unprotected photo.
+    """Sends the pair to compare; returns the job, and whether the original is known to be the unprotected photo.
 
     Args:
-        worker: to ask.
+        worker: runs the job.
         detection: result of "find" on the original; None to send all of it.
         image, drawable, what, layer_name, path, upload: as in ``check``.
 
     Raises:
-        Refused: what is judged is the unprotected photo of a run, while something else is called the original.
+        Refused: the judged pixels are themselves the unprotected photo of a run, and so the original is not.
     """
     with _open_original(image, drawable, layer_name, path) as source:
         source.take()
@@ -202,7 +202,7 @@ def _submit_check(worker, image, drawable, what, layer_name, path, upload, detec
             current, corner = source.as_seen(image), (0, 0)
         scale, shift = (1.0, 1.0), (source.offset[0] - corner[0], source.offset[1] - corner[1])
         if path:
-            # A picture of its own shows the whole of what is judged.
+            # A separate picture shows all of the judged one.
             scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
         rects = get_region_rects(detection) if detection else [source.area]
         if scale == (1.0, 1.0):
@@ -213,7 +213,7 @@ def _submit_check(worker, image, drawable, what, layer_name, path, upload, detec
         records = _list_run_records(image)
         known = not path and any(record["source"] == source.tattoo for record in records)
         known = known or _has_pixels_of(source, source.copy, records)
-        # What is visible has alpha, whether or not the photo has.
+        # The visible image has alpha, whether or not the photo has.
         versions = [current, make_opaque(current, source.scratch)]
         if not known and any(_has_pixels_of(source, layer, records) for layer in versions):
             raise Refused("original-judged", name=os.path.basename(as_text(path)) or as_text(source.name))
@@ -222,10 +222,10 @@ def _submit_check(worker, image, drawable, what, layer_name, path, upload, detec
 
 def _open_original(image, drawable, layer_name, path):
     # type: (Image, Drawable, str, str) -> Source
-    """The unprotected photo: that of a file when there is a path, else a layer, see ``_find_original``.
+    """The unprotected photo: from a file if there is a path, else a layer, see ``_find_original``.
 
     Raises:
-        Refused: nobody knows which one it is, it is none, or the file can't be read.
+        Refused: it is unknown or was made by a run, or the file can't be read.
     """
     if path:
         return open_file(path)
@@ -237,7 +237,7 @@ def _open_original(image, drawable, layer_name, path):
 
 def _has_pixels_of(source, layer, records):
     # type: (Source, Layer, Sequence[dict[str, Any]]) -> bool
-    """Whether a layer, in a room of the source's, has the pixels that one of these runs protected."""
+    """Whether a layer in a scratch image of the source has the pixels that one of these runs protected."""
     area = (0, 0, layer.width, layer.height)
     for record in records:
         rects = [tuple(rect) for rect in record["pixels"]["rects"]] if record["pixels"] else []
@@ -251,7 +251,7 @@ def _has_pixels_of(source, layer, records):
 
 def _find_by_pixels(image, record):
     # type: (Image, dict[str, Any]) -> Layer | None
-    """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
+    """The layer with the pixels that a run protected: in a copy of the image its tattoo may belong to any layer."""
     for layer in walk_layers(image.layers):
         if _read_own_run_record(layer) is not None:
             continue
@@ -282,11 +282,11 @@ def _find(worker, source, faces, on_event, with_selection=True):
 
 def _search(worker, source, settings, faces, rects, pictures, on_event):
     # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture], Callable[[Event], None]) -> Event
-    """The result of "protect"; drops what was taken once it is sent.
+    """The result of "protect"; drops the source's copies once they are sent.
 
     Args:
-        worker: to ask.
-        source: what the pictures are of.
+        worker: runs the job.
+        source: of the pictures.
         settings: of the user.
         faces: as "find" gave them.
         rects: of the pictures.
@@ -338,10 +338,10 @@ def _read_pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
 
     Args:
         source: the original.
-        current: a layer in the same room.
+        current: a layer in the same scratch image.
         shift: from pixels of the original to pixels of ``current``.
         rects: in pixels of the original.
-        name: what the worker calls the current pixels.
+        name: of the picture with the current pixels.
         scale: from pixels of the original to pixels of ``current``, before the shift.
     """
     pictures = []
@@ -353,7 +353,7 @@ def _read_pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
 
 def _read_picture(name, drawable, source, rect, shift=(0, 0)):
     # type: (str, Drawable, Source, Rect, tuple[int, int]) -> Picture
-    """A rectangle, in pixels of the source's layer, of a drawable whose own lie ``shift`` further."""
+    """A rectangle (in pixels of the source's layer) of a drawable, whose pixels are offset by ``shift``."""
     x, y, width, height = rect
     channels = drawable.bpp // DEPTHS[source.depth]
     strips = read(drawable, (x + shift[0], y + shift[1], width, height))
@@ -362,25 +362,25 @@ def _read_picture(name, drawable, source, rect, shift=(0, 0)):
 
 def _get_layer(drawable):
     # type: (Drawable) -> Drawable
-    """The drawable, or the layer whose mask it is: GIMP hands the mask over while it is edited."""
+    """The drawable, or the layer whose mask it is: GIMP passes the mask while it is edited."""
     return pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
 
 
 def _find_run_record(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
-    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
+    """The record of the run that made the selected layer, or of the topmost on it; never of one on another photo."""
     return find_run_record(_read_own_run_record(drawable), drawable.tattoo, _list_run_records(image))
 
 
 def _list_run_records(image):
     # type: (Image) -> list[dict[str, Any]]
-    """The settings of the runs whose results are in the image, from the top."""
+    """The records of the runs whose results are in the image, from the top."""
     return [record for record in map(_read_run_record, walk_layers(image.layers)) if record is not None]
 
 
 def _read_own_run_record(drawable):
     # type: (Drawable) -> dict[str, Any] | None
-    """The settings of the run that made a layer, or the group in which it is."""
+    """The record of the run that made a layer, or the group that it is in."""
     record = _read_run_record(drawable)
     if record is None and isinstance(drawable, gimp.Layer) and drawable.parent is not None:
         return _read_own_run_record(drawable.parent)
@@ -389,14 +389,14 @@ def _read_own_run_record(drawable):
 
 def _find_photo(image, drawable):
     # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
-    """What to protect, and what the result goes above.
+    """The layer to protect, and the one that the result goes above.
 
-    That is the selected layer, or the photo from which a selected result of ours came: GIMP selects a result when it is
-    new; protecting its few pixels once more is never what is meant. The new one goes above every earlier result, or
-    those would hide it.
+    The former is the selected layer, or the photo that a selected result of ours was made from: GIMP selects a new
+    result; protecting its few pixels once more is never intended. The new result goes above every earlier one, which
+    would otherwise hide it.
 
     Raises:
-        Refused: nobody knows that photo.
+        Refused: the photo is unknown.
     """
     photo = drawable
     layer = drawable if isinstance(drawable, gimp.Layer) else None
@@ -424,7 +424,7 @@ def _find_topmost(image, photo):
 
 def _list_replaced_layers(image, record, tattoo):
     # type: (Image, str, int) -> list[Layer]
-    """The results that are visible and of no use beside a new one, whose tattoo is ``tattoo``."""
+    """The visible results that a new one, whose tattoo is ``tattoo``, makes useless."""
     new = unpack_run_record(record, tattoo)
     if new is None:
         return []
@@ -440,19 +440,19 @@ def _read_run_record(drawable):
 
 def _find_origin(image, record):
     # type: (Image, dict[str, Any] | None) -> Layer | None
-    """The layer that a run of these settings protected; None when it is gone or not known."""
+    """The layer that a recorded run protected; None if it is gone or unknown."""
     tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def _find_original(image, drawable, layer_name):
     # type: (Image, Drawable, str) -> Layer
-    """The unprotected layer: of the selected result, else the named one, else the one that results tell of.
+    """The unprotected layer: of the selected result, else the named one, else of the image's results.
 
-    The form keeps a name for the next image, where another layer may have it; so it comes second.
+    The form keeps a name for the next image, where another layer may have it; therefore it comes second.
 
     Raises:
-        Refused: nobody knows which one it is.
+        Refused: it is unknown.
     """
     record = _read_own_run_record(drawable)
     layer = _find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)

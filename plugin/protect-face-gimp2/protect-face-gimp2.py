@@ -1,6 +1,6 @@
 #!/usr/bin/env python2
 # -*- coding: utf-8 -*-
-"""Protect Face for GIMP 2.10: registers, and lets gimpfu ask. The other modules send, show and insert; Python 2.7."""
+"""Protect Face for GIMP 2.10: registers the procedures; gimpfu shows their dialogs, other modules run them; Python 2.7."""
 
 import json
 import os
@@ -53,8 +53,8 @@ def protect_face(
     # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int, *float) -> Layer
     """Adds the protected layer and returns it.
 
-    ``preset`` 0 takes the prompt, others one from the list; ``more`` are the amounts, the locks, and whether to protect
-    every open image.
+    ``preset`` 0 means ``prompt``, other numbers one from the list; ``more`` has the amounts, the locks, and whether to
+    protect every open image.
     """
 
     def run():
@@ -82,7 +82,7 @@ def protect_face(
 
 def check_protection(image, drawable, what, original, original_file, upload, report):
     # type: (Image, Drawable, str, str, str, bool, str) -> str
-    """Says what recognisers make of the image; returns the figures as JSON."""
+    """Shows the recognisers' verdicts on the image; returns the figures as JSON."""
     return run_guarded(
         lambda: json.dumps(
             gimp2_run.check(image, drawable, what, original or "", original_file or "", bool(upload), report or "")
@@ -98,7 +98,7 @@ def strengthen_protection(image, drawable, original, steps):
 
 def run_worker(do):
     # type: (str) -> str
-    """Asks the worker and shows what it says; returns that as JSON."""
+    """Does one of the worker's services and shows the answer; returns it as JSON."""
 
     def ask():
         # type: () -> str
@@ -111,10 +111,10 @@ def run_worker(do):
 
 def _get_preset(number):
     # type: (int) -> str
-    """A makeup style of the list, which begins with 1.
+    """A makeup style of the list, counted from 1.
 
     Raises:
-        Refused: the list has none of that number.
+        Refused: there is none with that number.
     """
     if not 1 <= number <= len(settings.PRESETS):
         raise Refused("preset-unknown", number=number, count=len(settings.PRESETS))
@@ -123,7 +123,7 @@ def _get_preset(number):
 
 def _make_radio(name, label, values):
     # type: (str, str, Sequence[tuple[str, str]]) -> tuple[Any, ...]
-    """A parameter with a list of values, the default first, each with what the user reads."""
+    """A parameter with a list of values and their labels, the default first."""
     choices = tuple((to_native(text), to_native(value)) for value, text in values)
     return (PF_RADIO, name, label, choices[0][1], choices)
 

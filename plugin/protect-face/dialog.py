@@ -1,4 +1,4 @@
-"""The dialog of Protect Face: settings, a preview to steer by eye, and a meter."""
+"""The dialog of Protect Face: settings, a preview and a meter."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ _USUAL, _MORE = "usual", "more"
 
 
 def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> Choice | None:
-    """Shows the dialog; what the user chose there, or None when they cancelled. The settings are in ``config``."""
+    """Shows the dialog; returns the user's choice, or None if they cancelled. The settings are in ``config``."""
     GimpUi.init("protect-face")
-    config.set_property(ALL_IMAGES, False)  # images that nobody thinks of now are left alone
+    config.set_property(ALL_IMAGES, False)  # has to be chosen each time: users may not think of the other images
     dialog = ProtectDialog(procedure, config, source)
     choice = dialog.run()
     if choice is not None:
@@ -76,7 +76,7 @@ def ask(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source)
 
 
 class ProtectDialog:
-    """Puts the parts together. GIMP is only called from here; the worker is asked in ``Background``."""
+    """Puts the parts together. Only this class calls GIMP; ``Background`` talks to the worker."""
 
     def __init__(self, procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, source: Source) -> None:
         self._config = config
@@ -180,11 +180,11 @@ class ProtectDialog:
         details.pack_start(self._missing, False, False, 0)
         self._profile = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
         details.pack_start(self._profile, False, False, 0)
-        # One in place of the other: together they would be too tall, and have more controls than there are letters.
+        # Only one is shown: together they would be too tall, and have more controls than there are mnemonics.
         self._pages = Gtk.Stack(vhomogeneous=False)
         self._pages.add_named(box, _USUAL)
         self._pages.add_named(details, _MORE)
-        # What GIMP fills its boxes with would else take half of a wide window from the preview.
+        # GIMP's widgets expand, and would take half of a wide window from the preview.
         holder = Gtk.ScrolledWindow(
             hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_height=True, hexpand=False
         )
@@ -251,7 +251,7 @@ class ProtectDialog:
         working = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=6)
         working.pack_start(self._progress_bar, True, True, 0)
         working.pack_start(stop, False, False, 0)
-        # One in place of the other, so that the dialog keeps its size.
+        # Only one is shown, so that the dialog keeps its size.
         self._button_or_bar = Gtk.Stack()
         self._button_or_bar.add_named(buttons, _BUTTON)
         self._button_or_bar.add_named(working, _BAR)
@@ -268,13 +268,13 @@ class ProtectDialog:
         return box
 
     def _fill_prompts(self, presets: list[str]) -> None:
-        """Fills the list of prompts: those used last, then the worker's presets."""
+        """Fills the list of prompts: recent ones, then the worker's presets."""
         self._prompts.remove_all()
         for text in dict.fromkeys([*recent_prompts.list_prompts(), *presets]):
             self._prompts.append_text(text)
 
     def _offer_priors(self, missing: dict[str, dict[str, Any]]) -> None:
-        """Takes those that can't be used out of reach; ``missing`` says why."""
+        """Disables the priors that can't be used; ``missing`` has the reasons."""
         if self._config.get_property("prior") in missing:
             self._config.set_property("prior", MAKEUP)
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
@@ -284,12 +284,12 @@ class ProtectDialog:
         self._missing.set_visible(bool(missing))
 
     def _show_presets(self) -> None:
-        """Lets the user take up settings that they saved, or save those of now."""
+        """Lets the user load saved settings, or save the current ones."""
         settings, thumbnail = asdict(read_config(self._config)), self._strip.get_thumbnail(self._current)
         preset = presets.PresetsDialog(self._dialog, presets.open_store(), settings, thumbnail).run() or {}
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
         if not choice.is_valid(preset.get("prior", MAKEUP)):
-            # Its row says why it can't be used here.
+            # The dialog shows why it can't be used here.
             del preset["prior"]
         for name, value in preset.items():
             self._config.set_property(name.replace("_", "-"), value)
@@ -316,7 +316,7 @@ class ProtectDialog:
         return [face for face in self._detection.get("faces", []) if not face["skipped"] and face["selected"] > 0]
 
     def _choose_by_setting(self) -> None:
-        """Chooses the faces that the setting names; boxes that are pressed change that."""
+        """Chooses the faces of the setting; pressing boxes changes the choice."""
         self._chosen = self._list_faces_of_setting()
         self._show_chosen()
 
@@ -350,7 +350,7 @@ class ProtectDialog:
         return next((face for face in self._list_usable_faces() if str(face["number"]) == name), None)
 
     def _focus(self) -> None:
-        """Shows the face that is named in the row, as far as the current search has it."""
+        """Shows the face that is selected in the row, if the current search includes it."""
         face = self._get_focused_face()
         if face is None or self._current is None or face["number"] not in self._current.faces:
             return
@@ -368,7 +368,7 @@ class ProtectDialog:
             self._start_search(quick=True, seed=seed + number)
 
     def _start_search(self, quick: bool, seed: int | None = None) -> None:
-        """Searches with the settings: quickly for the face that is shown, or in full for all that are chosen."""
+        """Starts a search with the settings: a quick one for the shown face, or a full one for all chosen faces."""
         focused = self._get_focused_face()
         if focused is None:
             return
@@ -446,7 +446,7 @@ class ProtectDialog:
         self._redraw_and_measure()
 
     def _discard(self, candidate: Candidate) -> None:
-        """Forgets a candidate; where it is the one that is shown, the next one is, or the photo."""
+        """Discards a candidate; if it is shown, the next one is shown instead, or the photo."""
         next_candidate = self._strip.discard(candidate)
         self._background.drop(candidate.search)
         if candidate is not self._current:
@@ -466,7 +466,7 @@ class ProtectDialog:
         self._show_notes()
 
     def _apply_offer(self, offer: str) -> None:
-        """Does what a button below a poor verdict offers."""
+        """Searches with the changed settings that a button below a poor verdict offers."""
         quick = self._current is None or self._current.quick
         changed = apply_offer(read_config(self._config), offer)
         for name in ("strength", "seed", "shape"):
@@ -480,7 +480,7 @@ class ProtectDialog:
         return make_amounts_header(asdict(read_config(self._config)))
 
     def _draw_view(self) -> None:
-        """Draws the part that is looked at now."""
+        """Requests a drawing of the visible part."""
         view = self._preview.get_view()
         if self._current is None or view is None:
             return
@@ -489,7 +489,7 @@ class ProtectDialog:
         self._background.follow(Request(RENDER, header, self._show_pair, on_failure=self._on_search_lost))
 
     def _redraw_and_measure(self) -> None:
-        """Draws and measures the current search by the amounts of the sliders."""
+        """Requests a drawing and figures of the current search with the amounts of the sliders."""
         if self._current is None:
             return
         self._draw_view()
@@ -527,7 +527,7 @@ class ProtectDialog:
         )
 
     def _show_notes(self) -> None:
-        """What there is to say of the picture."""
+        """Shows the notes on the picture."""
         notes: list[str] = []
         if self._current is not None:
             if self._is_stale():
@@ -547,7 +547,7 @@ class ProtectDialog:
             self._progress_bar.set_fraction(event.header["fraction"])
 
     def _set_busy(self, busy: bool) -> None:
-        """Counts the jobs that buttons started; the bar is in the place of the buttons while there are any."""
+        """Counts the jobs that buttons started; while there are any, the bar replaces the buttons."""
         self._jobs = self._jobs + 1 if busy else max(0, self._jobs - 1)
         busy = self._jobs > 0
         if busy:
@@ -557,11 +557,11 @@ class ProtectDialog:
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        """Whether the buttons that ask the worker can be pressed."""
+        """Updates which buttons can be pressed."""
         for button in (self._quick_button, self._search_button, self._several_button):
             button.set_sensitive(not self._jobs and bool(self._chosen))
         self._fetch_button.set_sensitive(not self._jobs)
-        # Where the setting names no face, the run says why.
+        # If there is no face for the setting, the run reports why.
         usable = bool(self._chosen) or not self._list_faces_of_setting()
         self._dialog.set_response_sensitive(Gtk.ResponseType.OK, usable)
 
@@ -585,7 +585,7 @@ class ProtectDialog:
 
     @contextmanager
     def _problems_shown(self) -> Iterator[None]:
-        """Shows what goes wrong in the line; the dialog goes on."""
+        """Shows an error in the status line; the dialog stays open."""
         try:
             yield
         except WorkerProblem as problem:
@@ -632,7 +632,7 @@ class ProtectDialog:
             return [_load_strips(picture) for picture in run.read_detection_pictures(self._source, buffer)]
 
     def _make_choice(self) -> Choice:
-        """What the user wants done: the current search applied, or a new one for the faces that are chosen."""
+        """The user's choice: apply the current search, or start a new one for the chosen faces."""
         faces = None if self._chosen == self._list_faces_of_setting() else sorted(self._chosen)
         current = self._current
         if current is None or current.quick or self._is_stale():
@@ -641,7 +641,7 @@ class ProtectDialog:
 
 
 def _show_usual(steps: Gtk.SpinButton) -> bool:
-    """Shows 0 steps as what they mean; what is typed that is no number is 0 again."""
+    """Shows 0 steps as "usual"; text that is not a number becomes 0 again."""
     if steps.get_value_as_int():
         return False
     steps.set_text(_("usual"))
@@ -649,7 +649,7 @@ def _show_usual(steps: Gtk.SpinButton) -> bool:
 
 
 def _count_other_images() -> str:
-    """How many images come after the one in front, of which alone the dialog shows anything."""
+    """A sentence on how many images follow the one in front, the only one that the dialog shows."""
     others = len(Gimp.get_images()) - 1
     template = ngettext(
         "{} other open image follows, without a preview.", "{} other open images follow, without a preview.", others
@@ -658,7 +658,7 @@ def _count_other_images() -> str:
 
 
 def _hide_saved_settings(dialog: GimpUi.ProcedureDialog) -> None:
-    """Hides GIMP's two buttons that keep one set of settings without a name: presets are in their place."""
+    """Hides GIMP's two buttons for one unnamed set of settings, which presets replace."""
     buttons = dialog.get_action_area()
     for child in dialog.get_content_area().get_children():
         if child is not buttons and not buttons.is_ancestor(child):

@@ -1,7 +1,7 @@
-"""Which layer is meant, what of it travels, and the new layer that comes of it.
+"""The layer to protect, the pixels of it that are sent, and the new layer with the result.
 
-GIMP lets the user edit the image while the worker searches. So what is needed is noted at the start (``Source``,
-``read_limit``), the result is built aside, and the image is only touched by one insertion at the end.
+GIMP lets the user edit the image while the worker searches. Therefore everything needed is recorded at the start
+(``Source``, ``read_limit``), the result is built outside the image, and one insertion at the end changes the image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Source:
     Attributes:
         layer: valid at the start only; ``find_layer`` looks it up again.
         area: its size, at (0, 0).
-        sample: a few of its pixels, which tell when it was turned.
+        sample: a few of its pixels, which show whether it was flipped or rotated.
         offset: of the layer in the image.
         opacity: in percent.
         above: tattoo of the layer that the result goes above.
@@ -64,7 +64,7 @@ class Source:
         return self._find_by_tattoo(self.tattoo)
 
     def find_layer_below(self) -> Gimp.Layer | None:
-        """The layer that the result goes above, unless it is gone."""
+        """The layer that the result is inserted above, unless it is gone."""
         return self._find_by_tattoo(self.above)
 
     def _find_by_tattoo(self, tattoo: int) -> Gimp.Layer | None:
@@ -74,10 +74,10 @@ class Source:
 
 @dataclass(frozen=True)
 class ChangedArea:
-    """A rectangle that comes back.
+    """A rectangle that the worker returned.
 
     Attributes:
-        pixels: in the travel format.
+        pixels: in the format in which they were sent.
         changed: 255 where a pixel differs from what was sent and 0 elsewhere.
         limit: where the selection and the layer's own mask let a change show, as it was when the run began; None for
             everywhere.
@@ -88,14 +88,14 @@ class ChangedArea:
     limit: Mask | None
 
     def iterate_bands(self) -> Iterator[tuple[Rect, bytes, bytes, bytes]]:
-        """Strip by strip, once: where, the pixels, whether they changed, and how far they are to be seen."""
+        """Strip by strip, once: rectangle, pixels, which of them changed, and how visible they are."""
         for rect, strip in locate_strips(self.pixels):
             changed = self.changed.crop(rect)
             yield rect, strip, changed, apply_limit(rect, changed, self.limit)
 
 
 def locate_strips(picture: Picture) -> Iterator[tuple[Rect, bytes]]:
-    """A received picture's strips and where each of them lies."""
+    """A received picture's strips, each with its rectangle."""
     top = picture.y
     for strip in picture.strips:
         rows = len(strip) // picture.row_bytes
@@ -107,7 +107,7 @@ def make_source(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source
     """The one layer that a procedure was called with.
 
     Raises:
-        Refused: there are none or several, it is no layer, it is gone, or its kind can't be worked on.
+        Refused: there are none or several, it is not a layer, it is gone, or its type is not supported.
     """
     if not image.is_valid():
         raise Refused("image-closed")
@@ -138,13 +138,13 @@ def make_source(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source
 
 
 def find_photo(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
-    """The layer to protect: the selected one, or the photo from which a selected result of ours came.
+    """The layer to protect: the selected one, or the photo that a selected result of ours was made from.
 
-    GIMP selects a result when it is new; protecting its few pixels once more is never what is meant. What comes of it
-    goes above every earlier result, or those would hide it.
+    GIMP selects a new result; protecting its few pixels once more is never intended. The new result goes above every
+    earlier one, which would otherwise hide it.
 
     Raises:
-        Refused: as ``make_source``, or nobody knows the photo.
+        Refused: as ``make_source``, or the photo is unknown.
     """
     photo = make_source(image, drawables)
     for layer in walk_up(photo.layer):
@@ -162,7 +162,7 @@ def find_photo(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
 def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
     """The pixels of a layer as its effects show them, without its mask, opacity and mode.
 
-    GIMP leaves effects out of a layer's own buffer, so that they are taken from a copy; the layer stays as it is.
+    A layer's own buffer lacks its effects, so a copy is rendered; the layer itself is not changed.
     """
     if not any(effect.get_visible() for effect in layer.get_filters()):
         yield layer.get_buffer()
@@ -177,7 +177,7 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
         copy.set_opacity(100)
         copy.set_mode(Gimp.LayerMode.NORMAL)
         copy.set_visible(True)
-        # Groups can't merge their effects, and effects may reach beyond the layer: what is seen fits both.
+        # Groups can't merge their effects, and effects may reach beyond the layer; rendering the image handles both.
         merged = Gimp.Layer.new_from_visible(scratch, scratch, "")
         scratch.insert_layer(merged, None, 0)
         yield merged.get_buffer()
@@ -186,7 +186,7 @@ def as_shown(layer: Gimp.Layer) -> Iterator[Gegl.Buffer]:
 
 
 def make_scratch_image(image: Gimp.Image, width: int, height: int) -> Gimp.Image:
-    """An image that nobody sees, whose pixels mean the same."""
+    """An image without a display, with the same base type, precision and colour profile."""
     scratch = Gimp.Image.new_with_precision(width, height, image.get_base_type(), image.get_precision())
     profile = image.get_color_profile()
     if profile is not None:
@@ -195,7 +195,7 @@ def make_scratch_image(image: Gimp.Image, width: int, height: int) -> Gimp.Image
 
 
 def read_limit(source: Source, rect: Rect) -> Mask | None:
-    """What keeps a change of a rectangle from being seen; None when nothing does."""
+    """How far selection and layer mask let a change of a rectangle show; None for fully."""
     selection = None if Gimp.Selection.is_empty(source.image) else read_selection(source, rect)
     layer_mask = source.layer.get_mask()
     if layer_mask is None or not source.layer.get_apply_mask():
@@ -206,7 +206,7 @@ def read_limit(source: Source, rect: Rect) -> Mask | None:
 
 
 def read_selection(source: Source, rect: Rect) -> Iterator[bytes]:
-    """The selection over a rectangle of the layer in strips, one byte a pixel; 0 outside of the canvas."""
+    """The selection over a rectangle of the layer in strips, one byte per pixel; 0 outside of the canvas."""
     buffer = source.image.get_selection().get_buffer()
     return (read(buffer, strip.translate(*source.offset), MASK_FORMAT) for strip in split_into_strips(rect, 1))
 
@@ -229,8 +229,8 @@ def build_result_layer(source: Source, name: str, regions: Iterable[ChangedArea]
 def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
-    It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
-    there is nothing to copy, and only the changed pixels are shown.
+    It has a mask only if the selection or the source's mask requires one. If the source was deleted meanwhile, there is
+    nothing to copy, and only the changed pixels are shown.
     """
     check_image(source)
     original = source.find_layer()
@@ -265,17 +265,17 @@ def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea])
 
 
 def insert(source: Source, layer: Gimp.Layer, on_top: bool = False) -> None:
-    """Puts a finished layer where it belongs as one undo step; whatever goes wrong, the image is as before.
+    """Inserts a finished layer at its place as one undo step; if anything fails, the image is as before.
 
-    Earlier results that it replaces are hidden, unless it goes above everything: what is measured is the new one alone.
+    Earlier results that it replaces are hidden, unless it goes above everything: only the new one was measured.
 
     Args:
-        source: what was protected; when the layer that the new one goes above is gone, it goes to the top.
+        source: what was protected; if the layer that the new one goes above is gone, it goes to the top.
         layer: to insert.
-        on_top: above everything instead.
+        on_top: insert it above everything instead.
 
     Raises:
-        Refused: the image is no longer there, or GIMP does not want the layer.
+        Refused: the image is gone, or GIMP refuses the layer.
     """
     image = source.image
     if not image.is_valid():
@@ -303,19 +303,19 @@ def attach_run_record(layer: Gimp.Layer, record: str) -> None:
 
 
 def read_run_record(layer: Gimp.Layer) -> dict[str, Any] | None:
-    """The settings of the run that made the layer, None when it was none of ours or they are damaged."""
+    """The record of the run that made the layer; None if there is none or it is damaged."""
     parasite = layer.get_parasite(PARASITE)
     return None if parasite is None else unpack_run_record(bytes(parasite.get_data()), layer.get_tattoo())
 
 
 def find_origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
-    """The layer that a run of these settings protected; None when it is gone or not known."""
+    """The layer that a recorded run protected; None if it is gone or unknown."""
     tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def list_run_records(image: Gimp.Image) -> list[dict[str, Any]]:
-    """The settings of the runs whose results are in the image, from the top."""
+    """The records of the runs whose results are in the image, from the top."""
     return [record for layer in walk_layers(image.get_layers()) if (record := read_run_record(layer))]
 
 
@@ -327,7 +327,7 @@ def walk_up(layer: Gimp.Layer | None) -> Iterator[Gimp.Layer]:
 
 
 def walk_layers(layers: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
-    """Layers and what is in groups, from the top."""
+    """Layers and those in their groups, from the top."""
     for layer in layers:
         yield layer
         if isinstance(layer, Gimp.GroupLayer):
@@ -335,10 +335,10 @@ def walk_layers(layers: list[Gimp.Layer]) -> Iterator[Gimp.Layer]:
 
 
 def check_image(source: Source) -> None:
-    """Whether a new layer can go into the image.
+    """Checks that a new layer can be inserted into the image.
 
     Raises:
-        Refused: the image was closed or has become indexed, or the source has another size or was turned.
+        Refused: the image was closed or has become indexed, or the source was resized, flipped or rotated.
     """
     if not source.image.is_valid():
         raise Refused("image-closed")
@@ -352,7 +352,7 @@ def check_image(source: Source) -> None:
 
 
 def check_there(source: Source) -> None:
-    """Whether the source can still be read.
+    """Checks that the source can still be read.
 
     Raises:
         Refused: as ``check_image``, or the source was deleted.
@@ -363,7 +363,7 @@ def check_there(source: Source) -> None:
 
 
 def get_position(source: Source) -> tuple[int, int]:
-    """Where the source lies now, or lay when it is gone."""
+    """The source's offset in the image, the last known one if it is gone."""
     layer = source.find_layer()
     if layer is None:
         return source.offset
@@ -381,7 +381,7 @@ def _find_topmost(photo: Source) -> int:
 
 
 def _list_replaced_layers(image: Gimp.Image, layer: Gimp.Layer) -> list[Gimp.Layer]:
-    """The results that are visible and of no use beside a new one."""
+    """The visible results that a new one makes useless."""
     new = read_run_record(layer)
     others = (other for other in walk_layers(image.get_layers()) if other.get_id() != layer.get_id())
     visible = (other for other in others if other.get_visible())
@@ -418,5 +418,5 @@ def _finish(
     if mask is not None and mask_buffer is not None:
         mask_buffer.flush()
         layer.add_mask(mask)
-        layer.set_edit_mask(False)  # or the user would paint on the mask
+        layer.set_edit_mask(False)  # otherwise the user would paint on the mask
     return layer

@@ -109,5 +109,5 @@ def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
 
 
 def keep_inside(detection: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:
-    """The chosen faces that are left in what "find" wanted and ``Pair.common`` cut."""
+    """The chosen faces whose middle is in the rectangles that ``Pair.clip_rects`` left."""
     return keep_faces_inside(get_chosen_faces(detection), [astuple(rect) for rect in rects])

@@ -20,8 +20,8 @@ def build_product_group(
 ) -> Gimp.Layer:
     """A group, not yet in the image.
 
-    GIMP fills groups only within an image; this one is filled in an image of our own, so that whoever ends the plug-in
-    at any moment never leaves half a group.
+    GIMP fills groups only within an image; this one is filled in a scratch image, so that ending the plug-in at any
+    moment never leaves half a group.
 
     Args:
         source: what was protected.
@@ -31,7 +31,7 @@ def build_product_group(
             all pictures have been used.
 
     Raises:
-        Refused: as ``check_image``, or GIMP does not want one of the layers.
+        Refused: as ``check_image``, or GIMP refuses one of the layers.
     """
     check_image(source)
     scratch = make_scratch_image(source.image, 1, 1)
@@ -60,8 +60,8 @@ def build_product_group(
 
 
 def _build_layer(source: Source, scratch: Gimp.Image, picture: Picture) -> Gimp.Layer:
-    """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
-    # Where the image has become grey meanwhile, GIMP makes it grey.
+    """A layer as large as its picture, blended as the worker computed it: in the encoding that was sent."""
+    # If the image has become grey meanwhile, GIMP converts it.
     kind = Gimp.ImageType.GRAYA_IMAGE if source.form.channels < 3 else Gimp.ImageType.RGBA_IMAGE
     name = translate_product(picture)
     layer = Gimp.Layer.new(scratch, name, picture.width, picture.height, kind, 100, Gimp.LayerMode.NORMAL)

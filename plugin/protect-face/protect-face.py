@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Protect Face for GIMP 3: registers, asks, sends, shows progress, inserts. The worker does the rest."""
+"""Protect Face for GIMP 3: registers the procedures. Other modules show dialogs and talk to the worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECK = "plug-in-protect-face-check"
 STRENGTHEN = "plug-in-protect-face-strengthen"
 WORKER = "plug-in-protect-face-worker"
 MENU = "<Image>/Filters/" + _("Privacy")
-# In this order in the menu, which GIMP sorts by path and label. Sections that a menu does not have divide nothing.
+# GIMP sorts menu entries by path and label; these sections, which the menu does not have, only set the order.
 PLACES = {PROTECT: "[1]", CHECK: "[2]", STRENGTHEN: "[3]", WORKER: "[4]"}
 HELP = Path(__file__).resolve().parent / "worker_client" / "help"
 HELP_DOMAIN = "protect-face"  # as in its index

@@ -1,4 +1,4 @@
-"""What came of a run: the meter, and what would help."""
+"""The result of a run: the meter, and buttons for remedies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _GAP = 12
 
 
 def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
-    """Shows what came of a run until the user closes it.
+    """Shows the result of a run until the user closes the dialog.
 
     Args:
         result: header of the result of "protect" or "apply".
-        offers: what can be done about it.
+        offers: what can be done about a poor result.
 
     Returns:
-        the one that was pressed, see ``run_settings.apply_offer``.
+        the offer that the user chose, see ``run_settings.apply_offer``; None for none.
     """
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)

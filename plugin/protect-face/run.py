@@ -1,4 +1,4 @@
-"""One run: ask which faces are there, send what belongs to them, wait, and put the layer in."""
+"""One run: detect faces, send their regions, wait, and insert the layer."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen in the dialog.
+    """The user's choice in the dialog.
 
     Attributes:
-        faces: numbers of the faces; None for those that the settings name.
-        search: a finished search that the worker keeps, to be applied instead of a new one; None for a new one.
+        faces: numbers of the faces; None for those of the settings.
+        search: a finished search that the worker keeps, to be applied; None for a new search.
         digest: of the pixels that were searched, see ``PixelDigest``.
         detection: result of "find" for its faces, or for those that could be chosen.
     """
@@ -52,18 +52,18 @@ class Choice:
 
 
 def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
-    """The user's worker, started when it does not run.
+    """Connects to the user's worker, and starts one if none runs.
 
     Raises:
-        WorkerProblem: there is none that fits.
+        WorkerProblem: there is none of the right version.
     """
-    # Constants, because Gimp.version() asks GIMP, which only the main thread may; the dialog connects in another.
+    # Constants, because Gimp.version() calls GIMP, which only the main thread may; the dialog connects in another.
     client = f"GIMP {Gimp.MAJOR_VERSION}.{Gimp.MINOR_VERSION}.{Gimp.MICRO_VERSION}"
     return worker_client.connect(on_waiting, client=client)
 
 
 def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = True) -> list[Picture]:
-    """What "find" looks at: the layer, whose pixels ``buffer`` has, and the selection, both reduced."""
+    """The pictures for "find": the layer, whose pixels are in ``buffer``, and the selection, both reduced."""
     width, height = worker_client.choose_detection_size(source.area.width, source.area.height)
     scale = width / source.area.width
     form, small = source.form, Rect(0, 0, width, height)
@@ -84,18 +84,18 @@ def detect(
     with_selection: bool = True,
     known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the worker found, as ``worker_client.faces.detect_faces`` gives it.
+    """Detects faces; returns the result of ``worker_client.faces.detect_faces``.
 
     Args:
-        worker: to ask.
+        worker: runs the detection.
         source: the layer.
-        faces: which ones, or the numbers that they have among ``known``.
-        on_event: gets the events.
+        faces: the setting, or numbers of faces among ``known``.
+        on_event: called with the events.
         with_selection: whether the selection counts.
         known: faces that the user chose from.
 
     Raises:
-        WorkerProblem: there is no face, or none in the selection, or those that were chosen are not in their places.
+        WorkerProblem: there is no face, or none in the selection, or the chosen ones have moved.
     """
     on_event(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
     selecting = not Gimp.Selection.is_empty(source.image)
@@ -110,7 +110,7 @@ def detect(
 def protect(
     worker: Worker, source: Source, settings: RunSettings, on_event: OnEvent, choice: Choice | None = None
 ) -> dict[str, Any]:
-    """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
+    """Searches, or applies the search from the dialog, inserts the new layer and returns the worker's result.
 
     Returns:
         the header of its result, with the faces that could not be protected as "left_out".
@@ -152,7 +152,7 @@ def _apply(
 ) -> tuple[Event, str] | None:
     """The result of a search that the worker keeps, and the digest of the photo.
 
-    None when it is gone, or the pixels are others since.
+    None if the search is gone, or the pixels have changed since.
     """
     layers.check_there(source)
     with layers.as_shown(source.layer) as buffer:
@@ -173,7 +173,7 @@ def _apply(
 def attach_run_record(
     layer: Gimp.Layer, source: Source, settings: RunSettings, result: Event, rects: Sequence[Rect], digest: str
 ) -> None:
-    """Keeps with a layer what Check and Strengthen have to know of its run; ``digest`` is of the photo in ``rects``."""
+    """Attaches the record that Check and Strengthen need to a layer; ``digest`` is that of the photo in ``rects``."""
     record = pack_run_record(
         source.tattoo,
         source.area.size,
@@ -186,12 +186,12 @@ def attach_run_record(
 
 
 def digest_photo(buffer: Gegl.Buffer, form: Format, rects: Sequence[Rect]) -> str:
-    """What tells whether the pixels of a photo are still the same in rectangles."""
+    """The digest of a photo's pixels in rectangles, which shows whether they are still the same."""
     return digest_pictures(read_photo(buffer, form, rect) for rect in rects)
 
 
 def get_rects(detection: dict[str, Any]) -> list[Rect]:
-    """The rectangles that have to travel, from the result of "find"."""
+    """The rectangles that have to be sent, from the result of "find"."""
     return [Rect(*region) for region in get_region_rects(detection)]
 
 
@@ -202,17 +202,17 @@ def read_photo(
 
     Args:
         buffer: to read from.
-        form: the format that travels.
-        rect: where it says it lies.
+        form: in which the pixels are sent.
+        rect: the picture's rectangle.
         name: of the picture.
-        shift: from there to where it lies in the buffer.
+        shift: from ``rect`` to the rectangle in the buffer.
     """
     bands = (read(buffer, strip.translate(*shift), form.name) for strip in split_into_strips(rect, form.pixel_bytes))
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 
 
 def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
-    """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
+    """The selection over rectangles of the layer; no pictures if nothing is selected, which means everything."""
     if Gimp.Selection.is_empty(source.image):
         return []
     return [pack_selection(astuple(rect), layers.read_selection(source, rect)) for rect in rects]
@@ -221,10 +221,10 @@ def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
 def build_layer(
     source: Source, settings: RunSettings, pictures: Sequence[Picture], limits: Sequence[Mask | None]
 ) -> Gimp.Layer:
-    """The layer or group that the worker's pictures make, not yet in the image; they may come while they are used.
+    """Builds the layer or group from the worker's pictures, not yet in the image; pictures may be received lazily.
 
     Raises:
-        Refused: nothing was changed, or the image or the layer is no longer what it was.
+        Refused: nothing was changed, or the image or the layer has changed too much.
     """
     if not pictures:
         raise Refused("nothing-changed")
@@ -239,7 +239,7 @@ def build_layer(
 
 
 def _show_masks(masks: Sequence[Mask], limits: Sequence[Mask | None]) -> Iterator[tuple[Rect, bytes]]:
-    """Where and how far changes are to be seen, one byte a pixel."""
+    """Rectangles with the visibility of changes, one byte per pixel."""
     for mask in masks:
         limit = find_limit(mask.rect, limits)
         for rect, changed in mask.iterate_bands():

@@ -1,4 +1,4 @@
-"""What the user can ask for: the procedure's arguments, and what they mean for one run."""
+"""The settings of a run, as the procedure's arguments and as an object."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from worker_client.settings import (
 )
 from worker_client.texts import _
 
-# What a verdict that is not good offers.
+# Offers below a poor verdict.
 STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
-# An argument, and no setting of a run: every image is protected by the same settings.
+# An argument, but not a setting of a run: every image is protected with the same settings.
 ALL_IMAGES = "all-images"
 _MORE_STRENGTH = 0.15
 _SEED_COUNT = 2**31
@@ -106,20 +106,20 @@ def declare_steps(procedure: Gimp.Procedure) -> None:
 
 
 def read_config(config: Gimp.ProcedureConfig) -> RunSettings:
-    """What the arguments say."""
+    """The settings in the arguments."""
     return RunSettings(
         **{name: config.get_property(name.replace("_", "-")) for name in RunSettings.__dataclass_fields__}
     )
 
 
 def restore_settings(stored: dict[str, Any], **others: Any) -> RunSettings:
-    """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
+    """The settings of an earlier run from a layer's record, with ``others`` replacing some."""
     settings = {name: stored[name] for name in RunSettings.__dataclass_fields__ if name in stored}
     return RunSettings(**(settings | others))
 
 
 def apply_offer(settings: RunSettings, offer: str) -> RunSettings:
-    """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
+    """The settings changed as an offer says: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
     return {
         STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
         ANOTHER: replace(settings, seed=(settings.seed + 1) % _SEED_COUNT),
@@ -128,20 +128,20 @@ def apply_offer(settings: RunSettings, offer: str) -> RunSettings:
 
 
 def list_offers(settings: RunSettings) -> tuple[str, ...]:
-    """What a poor verdict on a run can offer: not what would only bring the same again."""
+    """The offers below a poor verdict on a run, without those that would not change its result."""
     offers = (STRONGER, ANOTHER, SHAPE)
     return tuple(offer for offer in offers if _as_applied(apply_offer(settings, offer)) != _as_applied(settings))
 
 
 def _as_applied(settings: RunSettings) -> RunSettings:
-    """With the shape that the amount of everything leaves of it, as ``c2p_core.faces.amounts``."""
+    """The settings with the shape multiplied by the overall amount, as in ``c2p_core.faces.amounts``."""
     return replace(settings, shape=min(MAX_AMOUNT, settings.amount * settings.shape // 100))
 
 
 def declare_choice(
     procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]
 ) -> None:
-    """Adds an argument with a list of values, the default first, each with what the user reads."""
+    """Adds an argument with a list of values and their labels, the default first."""
     choice = Gimp.Choice.new()
     for number, (value, text) in enumerate(values):
         choice.add(value, number, text, "")

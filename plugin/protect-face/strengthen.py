@@ -1,4 +1,4 @@
-"""Strengthen: searches again from what the image looks like now, and keeps the user's edits and the shape."""
+"""Strengthen: searches again from the image as it looks now, and keeps the user's edits and the shape."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from run_settings import STRONGER, apply_offer, restore_settings
 
 
 def strengthen(selected: Source, photo: Gimp.Layer, stronger: bool = False, steps: int = 0) -> dict[str, Any]:
-    """Puts one more layer on top and returns what the worker said of it.
+    """Inserts one more layer on top and returns the worker's result.
 
     Args:
         selected: the selected layer.
         photo: the unprotected photo, a layer of the same image.
-        stronger: whether the limits are those of a higher strength than that of the run before.
+        stronger: whether to search with a higher strength than the previous run.
         steps: of the search; 0 for the usual number.
 
     Raises:
@@ -67,5 +67,5 @@ def strengthen(selected: Source, photo: Gimp.Layer, stronger: bool = False, step
 
 
 def _limit_to_selection(source: Source, rect: Rect) -> Mask | None:
-    """What is visible has been through every mask already."""
+    """The selection as the only limit: layer masks have already been applied to the visible image."""
     return None if Gimp.Selection.is_empty(source.image) else Mask(rect, layers.read_selection(source, rect))

@@ -21,7 +21,7 @@ _GAP = 12
 
 
 def show(help_id: str) -> None:
-    """Shows the worker's state until the user closes it. Asks in a thread, because a silent worker takes its time.
+    """Shows the worker's state until the user closes the dialog. Asks in a thread, because a silent worker takes long.
 
     Args:
         help_id: of the page of GIMP's help.
