@@ -116,9 +116,9 @@ def test_every_gimp_folder_is_found(home: Path, platform: str, folders: list[str
         (home / folder).mkdir(parents=True, exist_ok=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {name: str(home / value) for name, value in variables.items()}
-    found = gimps.find_profiles(environment, platform)
-    assert [profile.folder for profile in found] == [home / folder for folder in folders]
-    assert [profile.version for profile in found] == [Path(folder).name for folder in folders]
+    profiles = gimps.find_profiles(environment, platform)
+    assert [profile.folder for profile in profiles] == [home / folder for folder in folders]
+    assert [profile.version for profile in profiles] == [Path(folder).name for folder in folders]
 
 
 def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
@@ -168,9 +168,9 @@ def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home:
     make_fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
     make_fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
     image = make_fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
-    found = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
-    assert set(found) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
-    assert found["3.0.4", "system"] == (str(console),) and found["3.2.0", "AppImage"] == (str(image),)
+    programs = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
+    assert set(programs) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
+    assert programs["3.0.4", "system"] == (str(console),) and programs["3.2.0", "AppImage"] == (str(image),)
 
 
 @POSIX
@@ -220,20 +220,20 @@ def test_the_program_alone_is_executable(home: Path, installation: Installation)
 
 def test_the_pointer_leads_to_this_environment(installation: Installation) -> None:
     name, content = worker.make_pointer(installation)
-    said = json.loads(content)
+    pointer = json.loads(content)
     assert name == "protect-face-worker.json"
-    assert said["command"] == [str(installation.python), "-I", "-u", "-m", "c2p_core.worker"]
-    assert said["environment"] == {"C2P_MODELS": str(installation.models)}
-    assert Path(said["run"]) == folders.data_home() / "run" and Path(said["run"]).is_absolute()
+    assert pointer["command"] == [str(installation.python), "-I", "-u", "-m", "c2p_core.worker"]
+    assert pointer["environment"] == {"C2P_MODELS": str(installation.models)}
+    assert Path(pointer["run"]) == folders.data_home() / "run" and Path(pointer["run"]).is_absolute()
 
 
 def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
-    said = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
-    assert said["run"] == str(home / "all" / "run")
-    assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
+    pointer = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
+    assert pointer["run"] == str(home / "all" / "run")
+    assert pointer["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
 
 
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
@@ -271,23 +271,23 @@ def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(
     assert not any(path.exists() for path in compiled)
 
 
-def spoil(folder: Path, how: str) -> None:
-    if how == "missing":
+def spoil(folder: Path, fault: str) -> None:
+    if fault == "missing":
         (folder / "part.py").unlink()
-    elif how == "edited":
+    elif fault == "edited":
         (folder / "part.py").write_text("old")
-    elif how == "stale":
+    elif fault == "stale":
         (folder / "gone.py").touch()
-    elif how == "not executable":
+    elif fault == "not executable":
         (folder / "protect-face.py").chmod(0o644)
-    elif how == "pointer":
+    elif fault == "pointer":
         (folder / "protect-face-worker.json").write_text("{}")
     else:
         (folder / MARKER).write_text('{"state": "incomplete"}')
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("fault", "expected"),
     [
         ("missing", "part.py is missing"),
         ("edited", "part.py is of another version"),
@@ -297,13 +297,13 @@ def spoil(folder: Path, how: str) -> None:
         ("incomplete", "an installation was cut short"),
     ],
 )
-def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, how: str, expected: str) -> None:
+def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, fault: str, expected: str) -> None:
     make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     plug_in.write(profile, worker.make_pointer(installation), GERMAN)
-    spoil(plug_in.find_folder(profile), how)
-    (words,) = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
-    assert expected in words
+    spoil(plug_in.find_folder(profile), fault)
+    (difference,) = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
+    assert expected in difference
     assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
@@ -374,9 +374,9 @@ def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, instal
 @POSIX
 def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, installation: Installation) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, asked = gimp.install(installation, gimp.find_installed(), quiet)
+    folder, program = gimp.install(installation, gimp.find_installed(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
-    assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
+    assert not folder.trouble and program == gimp.Outcome("GIMP 3.0.4 (system)")
 
 
 def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
@@ -421,9 +421,9 @@ def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     assert main.main(["--gimp"]) == 1
-    words = capsys.readouterr().out
-    assert f"wrote {home}" in words and "GIMP 3.0.4 (system): It does not see the filter" in words
-    assert "install.py --uninstall" in words and "install.py --doctor" in words
+    output = capsys.readouterr().out
+    assert f"wrote {home}" in output and "GIMP 3.0.4 (system): It does not see the filter" in output
+    assert "install.py --uninstall" in output and "install.py --doctor" in output
 
 
 @POSIX
@@ -449,9 +449,9 @@ def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
 
 
 def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: Path) -> None:
-    made = zips.make_zips(GERMAN, tmp_path / "dist")
-    assert len(made) == 6
-    for path in made:
+    paths = zips.make_zips(GERMAN, tmp_path / "dist")
+    assert len(paths) == 6
+    for path in paths:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             (top,) = {name.partition("/")[0] for name in names}
@@ -459,8 +459,8 @@ def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: P
             assert f"{top}/worker_client/locale/de/LC_MESSAGES/protect-face.mo" in names
             modes = {name: archive.getinfo(name).external_attr >> 16 & 0o777 for name in names}
             assert [name for name, mode in modes.items() if mode & 0o111] == [f"{top}/{top}.py"]
-            words = archive.read(f"{top}/INSTALL.txt").decode()
-            assert ("%APPDATA%" in words) == ("windows" in path.name)
+            instructions = archive.read(f"{top}/INSTALL.txt").decode()
+            assert ("%APPDATA%" in instructions) == ("windows" in path.name)
 
 
 def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> None:
@@ -474,8 +474,8 @@ def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, ins
     with zipfile.ZipFile(path) as archive:
         archive.extractall(make_profile(home, "3.0") / "plug-ins")
     (profile,) = gimps.find_profiles()
-    words = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
-    assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
+    differences = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
+    assert "unpacked from a zip" in differences and not [line for line in differences if "cut short" in line]
     assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
@@ -483,11 +483,11 @@ def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, ins
 def test_zips_are_made_after_the_environment_is_set_up(
     tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made: list[Any] = []
+    calls: list[Any] = []
     monkeypatch.setattr(main, "set_up", lambda installation, **options: install_translations(installation))
-    monkeypatch.setattr(zips, "make_zips", lambda compiled: made.append(compiled) or [tmp_path / "one.zip"])
+    monkeypatch.setattr(zips, "make_zips", lambda compiled: calls.append(compiled) or [tmp_path / "one.zip"])
     assert main.main(["--make-zip"]) == 0
-    assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
+    assert calls == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
 
 
 # Diagnosis
@@ -499,9 +499,9 @@ def diagnose(installation: Installation) -> tuple[int, str]:
 
 
 def test_the_diagnosis_works_before_anything_is_installed(installation: Installation) -> None:
-    code, words = diagnose(installation)
+    code, output = diagnose(installation)
     assert code == 1
-    assert "The environment is not there" in words and "No GIMP was found" in words
+    assert "The environment is not there" in output and "No GIMP was found" in output
 
 
 @POSIX
@@ -509,25 +509,25 @@ def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, insta
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     gimp.install(installation, gimp.find_installed(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
-    _, words = diagnose(installation)
-    assert "protect-face: part.py is missing" in words
-    assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in words
-    assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
+    _, output = diagnose(installation)
+    assert "protect-face: part.py is missing" in output
+    assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in output
+    assert "GIMP 3.0.4, system" in output and "does NOT see the filter" in output
 
 
 @POSIX
 def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, installation: Installation) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    code, words = diagnose(installation)
-    assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
+    code, output = diagnose(installation)
+    assert code == 1 and "GIMP 3.0.4, system" in output and "has never run; not checked" in output
     assert list(home.iterdir()) == []
 
 
 def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, installation: Installation) -> None:
     make_profile(home, "3.0")
     plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
-    _, words = diagnose(installation)
-    assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
+    _, output = diagnose(installation)
+    assert "bin/python', which is not there" in output.replace("Scripts\\python.exe", "bin/python")
 
 
 def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(
@@ -549,9 +549,9 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, instal
     endpoint = {"protocol": PROTOCOL, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
     (run / "worker.json").touch(mode=0o600)
     (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
-    code, words = diagnose(installation)
-    assert "line 99 in ~/photos" in words and "line 10 " not in words
-    assert token not in words and str(home) not in words
+    code, output = diagnose(installation)
+    assert "line 99 in ~/photos" in output and "line 10 " not in output
+    assert token not in output and str(home) not in output
     assert code == 1
 
 
@@ -571,10 +571,10 @@ def test_the_diagnosis_goes_on_where_it_may_not_look(
     (home / ".local").mkdir()
     lock(home / ".local", monkeypatch)
     lock(home / ".config", monkeypatch)
-    code, words = diagnose(installation)
-    assert code == 1 and "== GIMP" in words
-    assert "(can't be looked at: Permission denied)" in words
-    assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
+    code, output = diagnose(installation)
+    assert code == 1 and "== GIMP" in output
+    assert "(can't be looked at: Permission denied)" in output
+    assert "'~/.config/GIMP" in output and "can't be read (Permission denied); change its rights" in output
 
 
 def install_translations(installation: Installation) -> None:
@@ -605,9 +605,9 @@ def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_i
     plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     installation.python.parent.mkdir(parents=True)
     installation.python.touch()
-    _, words = diagnose(installation)
-    assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in words
-    assert "protect-face: as it should be" in words
+    _, output = diagnose(installation)
+    assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in output
+    assert "protect-face: as it should be" in output
 
 
 # Removing
@@ -619,7 +619,7 @@ LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 
 def test_uninstall_leaves_nothing(home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
-    found = [make_profile(home, version) for version in ("2.10", "3.0", "3.2")]
+    profiles = [make_profile(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.find_profiles():
         plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     for folder in (installation.venv, installation.models):
@@ -629,7 +629,7 @@ def test_uninstall_leaves_nothing(home: Path, installation: Installation, capsys
         for name in names:
             (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
-    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in found)
+    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in profiles)
     for empty in ("GIMP", "protect-face"):
         assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
     assert not folders.data_home().exists() and not folders.log_home().exists() and before == []
@@ -639,15 +639,15 @@ def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home))
-    for folder, ours in ((home / "run", "worker.json"), (home / "log", "worker.log")):
+    for folder, name_of_ours in ((home / "run", "worker.json"), (home / "log", "worker.log")):
         (folder / "theirs").mkdir(parents=True)
-        for name in (ours, "flight.log", "theirs/diary.txt"):
+        for name in (name_of_ours, "flight.log", "theirs/diary.txt"):
             (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for folder in (home / "run", home / "log"):
         assert sorted(path.name for path in folder.rglob("*")) == ["diary.txt", "flight.log", "theirs"]
-        assert f"'{folder}' holds other files and stays." in said
+        assert f"'{folder}' holds other files and stays." in output
 
 
 def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
@@ -732,13 +732,13 @@ def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
-    kept = [make_profile(home, version) / "parasiterc" for version in ("3.0", "3.2")]
-    for path in kept:
+    files = [make_profile(home, version) / "parasiterc" for version in ("3.0", "3.2")]
+    for path in files:
         path.write_text('(parasite "protect-face-recent" 1 0 "")')
     assert main.main(["--uninstall"]) == 5
-    said = capsys.readouterr()
-    assert "Removed the recent prompts" not in said.out
-    assert all(f"'{path}' still holds your recent prompts; close GIMP" in said.err for path in kept)
+    output = capsys.readouterr()
+    assert "Removed the recent prompts" not in output.out
+    assert all(f"'{path}' still holds your recent prompts; close GIMP" in output.err for path in files)
 
 
 def test_who_installed_elsewhere_reads_how_to_remove_that_too(
@@ -811,10 +811,10 @@ def test_uninstall_goes_on_where_it_may_not_look(
 @pytest.mark.parametrize(("generation", "name"), plug_in.NAMES.items())
 def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plug_in, "SOURCE", ROOT / "plugin")
-    found = plug_in.collect_contents(generation, GERMAN)
-    assert f"{name}.py" in found and "worker_client/client.py" in found
-    assert [found[path] for path in found if path.endswith(".mo")] == [b"Gesicht"]
-    assert not [path for path in found if path.endswith((".po", ".pyc"))]
+    contents = plug_in.collect_contents(generation, GERMAN)
+    assert f"{name}.py" in contents and "worker_client/client.py" in contents
+    assert [contents[path] for path in contents if path.endswith(".mo")] == [b"Gesicht"]
+    assert not [path for path in contents if path.endswith((".po", ".pyc"))]
 
 
 def test_the_installer_with_gimp_needs_the_standard_library_only() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python2
 # -*- coding: utf-8 -*-
-"""Protect Face for GIMP 2.10: registers the procedures; gimpfu shows their dialogs, other modules run them; Python 2.7."""
+"""Protect Face for GIMP 2.10: registers the procedures, whose dialogs gimpfu shows; Python 2.7."""
 
 import json
 import os
