@@ -94,7 +94,7 @@ class Strip(Gtk.Box):
         self._buttons[next_index].grab_focus()
         return self.candidates[next_index]
 
-    def thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
+    def get_thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
         """The thumbnail of a candidate; None for none."""
         return None if candidate is None else self._thumbnails[self.candidates.index(candidate)]
 

@@ -99,7 +99,7 @@ class Picture(object):
         """Bytes of the pixels."""
         return self.height * self.row_bytes
 
-    def entry(self):
+    def to_entry(self):
         # type: () -> dict[str, Any]
         """Its entry in the header of a message."""
         return {
@@ -137,7 +137,7 @@ def write_message(stream, header, pictures=()):
         ProtocolError: a picture has more or fewer bytes than it declares, or is too large; the stream is then unusable.
     """
     pictures = list(pictures)
-    write_header(stream, header, [p.entry() for p in pictures], sum(len(p.icc) + p.size for p in pictures))
+    write_header(stream, header, [p.to_entry() for p in pictures], sum(len(p.icc) + p.size for p in pictures))
     for picture in pictures:
         if picture.icc:
             stream.write(picture.icc)
